@@ -1,0 +1,145 @@
+"""The `codeparrot` command.
+
+Each subcommand is one function defined in its own room; its signature is its flags and its docstring is its help. Only the
+room of the command that was asked for is imported, so `codeparrot --help` costs a bare interpreter.
+
+Exit status: 0 success, 1 an error (one line on stderr), 2 wrong arguments, 75 stopped before the end with everything saved
+(run the same command again to go on), 130 interrupted.
+"""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from codeparrot import __version__
+from codeparrot.errors import CodeparrotError, nearest
+
+EXIT_STOPPED = 75
+"""EX_TEMPFAIL of sysexits.h: the work is unfinished and saved; the same command goes on with it."""
+
+
+class Command(NamedTuple):
+    target: str
+    summary: str
+    positional: bool = False
+    """Whether arguments without a default are given by position instead of by name."""
+
+
+COMMANDS = {
+    "quickstart": Command("codeparrot.quickstart:quickstart", "the whole chain on this machine's own Python sources"),
+    "corpus build": Command("codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet"),
+    "corpus report": Command("codeparrot.corpus.report:report", "what a corpus holds and what its filters removed"),
+    "corpus tokenize": Command("codeparrot.corpus.windows:tokenize", "a corpus to fixed-length windows of tokens"),
+    "tokenizer train": Command("codeparrot.tokenizer.train:train", "a byte-level BPE for code from a corpus"),
+    "tokenizer report": Command("codeparrot.tokenizer.report:report", "how well tokenizers fit a corpus"),
+    "train": Command("codeparrot.config:parse", "pretrain a model; the same as accelerate launch codeparrot/train.py"),
+    "eval perplexity": Command("codeparrot.eval.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"),
+    "complete": Command("codeparrot.complete:complete", "complete code with a checkpoint"),
+    "plot": Command("codeparrot.plot:plot", "loss curves of one or several runs", positional=True),
+}
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: codeparrot COMMAND [options]",
+            "",
+            "Pretrain a language model for code, from raw source files to completions.",
+            "",
+            *lines,
+            "",
+            "codeparrot COMMAND --help shows the options of a command with their units and defaults.",
+            "Every command takes --json (the result as one JSON object on stdout) and --debug (tracebacks).",
+        ]
+    )
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit status."""
+    arguments = [word for word in argv if word not in ("--json", "--debug")]
+    as_json, debug = "--json" in argv, "--debug" in argv
+    try:
+        result = _run(arguments)
+        if result is None:
+            return 0
+        print(json.dumps(result.data) if as_json else result.text, flush=True)
+        return EXIT_STOPPED if result.data.get("stopped") else 0
+    except CodeparrotError as error:
+        if debug:
+            raise
+        print(f"codeparrot: error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of a pipe went away (`codeparrot ... | head`): not an error of ours, and stdout is not to be flushed again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("codeparrot: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> Any:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return None
+    if arguments[0] == "--version":
+        print(f"codeparrot {__version__}")
+        return None
+    name, rest = _split(arguments)
+    if name == "train":
+        from codeparrot.config import parse
+
+        config = parse(rest)
+        return _load("codeparrot.train:train")(config)
+    return _call(name, _load(COMMANDS[name].target), rest)
+
+
+def _split(arguments: list[str]) -> tuple[str, list[str]]:
+    for words in (2, 1):
+        name = " ".join(arguments[:words])
+        if name in COMMANDS:
+            return name, arguments[words:]
+    family = [name for name in COMMANDS if name.startswith(arguments[0] + " ")]
+    if family:
+        if len(arguments) == 1 or arguments[1] in ("-h", "--help"):
+            raise SystemExit(_family_help(arguments[0], family, asked=len(arguments) > 1))
+        raise _unknown(" ".join(arguments[:2]))
+    raise _unknown(arguments[0])
+
+
+def _family_help(family: str, names: list[str], asked: bool) -> int:
+    lines = [f"  codeparrot {name:<{max(map(len, names))}}  {COMMANDS[name].summary}" for name in names]
+    print("\n".join([f"usage: codeparrot {family} COMMAND [options]", "", *lines]), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
+def _unknown(name: str) -> SystemExit:
+    hint = nearest(name, COMMANDS)
+    print(f'codeparrot: error: unknown command "{name}"{hint} (codeparrot --help lists them)', file=sys.stderr)
+    return SystemExit(2)
+
+
+def _load(target: str) -> Callable[..., Any]:
+    module, _, function = target.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _call(name: str, function: Callable[..., Any], arguments: list[str]) -> Any:
+    from codeparrot.arguments import Parser
+
+    parser = Parser(prog=f"codeparrot {name}")
+    parser.add_function_arguments(function, as_positional=COMMANDS[name].positional)
+    options = parser.instantiate(parser.parse_args(arguments))
+    return function(**vars(options))

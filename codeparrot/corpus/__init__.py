@@ -1,0 +1,1 @@
+"""Raw files to a clean, deduplicated, documented data set in Parquet."""

@@ -1,0 +1,18 @@
+"""The one exception that the command line prints as a single line.
+
+Raise it where something enters from outside (configuration, files, network, user input) with a message that names the
+thing and the remedy. Anything else that is raised is a defect and shows its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CodeparrotError(Exception):
+    """Bad input. The message is one line: what is wrong, where, and what to do about it."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return `; did you mean "x"?` for the choice closest to `word`, or an empty string when none is close."""
+    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f'; did you mean "{close[0]}"?' if close else ""

@@ -1,0 +1,1 @@
+"""The endless, deterministic stream of token windows that a model is trained on."""

@@ -1,0 +1,1 @@
+"""Measure a model (imported as codeparrot.eval)."""
