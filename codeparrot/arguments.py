@@ -1,9 +1,12 @@
 """The argument parser of every command: jsonargparse, with errors as one line that names the nearest valid choice."""
 
+import json
 import re
 import sys
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
+import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from codeparrot.errors import nearest
@@ -26,3 +29,46 @@ class Parser(ArgumentParser):
         name = unknown[1] if unknown else f"{in_group[1]}.{in_group[2]}" if in_group else None
         known = [str(action.dest) for action in self._actions]
         return nearest(name, known) if name else ""
+
+
+def join_lists(arguments: Sequence[str], function: Callable[..., Any], positional: bool = False) -> list[str]:
+    """Write the values of every list flag of `function` as the one JSON list that jsonargparse expects.
+
+    So `--source a b`, `--source a --source b`, `--source=a --source+ b` and `--source '[a, b]'` are the same. With
+    `positional`, the words that belong to no flag are the values of the first parameter, where that is a list.
+    """
+    lists = {name: element for name, hint in get_type_hints(function).items() if (element := _element(hint))}
+    unflagged = next(iter(lists), None) if positional else None
+    values: dict[str, list[Any]] = {}
+    kept: list[str] = []
+    flag, awaits_value = None, False
+    for word in arguments:
+        name, equals, value = word.removeprefix("--").partition("=")
+        name = name.removesuffix("+")
+        if word.startswith("--") and name in lists:
+            flag, awaits_value = (None if equals else name), False
+            values.setdefault(name, []).extend(_values(value, lists[name]) if equals else [])
+        elif word.startswith("--"):
+            flag, awaits_value = None, not equals
+            kept.append(word)
+        elif flag or (unflagged and not awaits_value and not word.startswith("-")):
+            name = flag or str(unflagged)
+            values.setdefault(name, []).extend(_values(word, lists[name]))
+        else:
+            awaits_value = False
+            kept.append(word)
+    for name, given in values.items():
+        text = json.dumps(given)
+        kept += [text] if name == unflagged else [f"--{name}={text}"] if given else [f"--{name}"]
+    return kept
+
+
+def _element(hint: Any) -> Any:
+    """Return the type of the elements of a list or tuple (or None), None for any other type."""
+    return next((get_args(each)[0] for each in (hint, *get_args(hint)) if get_origin(each) in (list, tuple)), None)
+
+
+def _values(word: str, element: Any) -> list[Any]:
+    if word.startswith("[") and word.endswith("]"):
+        return yaml.safe_load(word)
+    return [yaml.safe_load(word) if element in (int, float, bool) else word]

@@ -137,9 +137,10 @@ def _load(target: str) -> Callable[..., Any]:
 
 
 def _call(name: str, function: Callable[..., Any], arguments: list[str]) -> Any:
-    from codeparrot.arguments import Parser
+    from codeparrot.arguments import Parser, join_lists
 
+    positional = COMMANDS[name].positional
     parser = Parser(prog=f"codeparrot {name}")
-    parser.add_function_arguments(function, as_positional=COMMANDS[name].positional)
-    options = parser.instantiate(parser.parse_args(arguments))
+    parser.add_function_arguments(function, as_positional=positional)
+    options = parser.instantiate(parser.parse_args(join_lists(arguments, function, positional)))
     return function(**vars(options))

@@ -1,0 +1,299 @@
+"""Every setting of a run: typed, documented, checked before anything is loaded.
+
+One dataclass a concern; the string under a field is its `--help`. A run is described by a YAML file (`--config`) and dotted
+overrides (`--optim.lr 3e-4`), the same for `codeparrot train` and `accelerate launch codeparrot/train.py`. What cannot work
+fails here, in one line that names the key and the nearest value that would.
+
+Every count of steps in the project is in optimizer steps; every batch size is in windows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from codeparrot.arguments import Parser
+from codeparrot.errors import CodeparrotError
+
+
+@dataclass
+class RunConfig:
+    """The run and where it lives."""
+
+    name: str = "run"
+    """Name of the run; its directory is `run.dir`/`run.name`."""
+    dir: str = "runs"
+    """Parent folder of all runs."""
+    seed: int = 0
+    """Seed of everything random: the initial weights, the order of the documents, dropout, samples."""
+
+
+@dataclass
+class TokenizerConfig:
+    """The tokenizer that turns documents into tokens."""
+
+    path: str = ""
+    """Folder of a tokenizer in the transformers format (from `codeparrot tokenizer train`), or a Hub name."""
+
+
+@dataclass
+class StreamConfig:
+    """The documents and their order. Everything here but `encoder` and `prefetch_batches` fixes the order of the run."""
+
+    train: list[str] | str = field(default_factory=list)
+    """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
+    `hub:NAME[@REVISION]` for a data set of the Hub."""
+    valid: list[str] | str = field(default_factory=list)
+    """Validation documents, as `stream.train`; empty: no evaluation."""
+    text_column: str = "content"
+    """Column that holds the text of a document."""
+    seq_length: int = 1024
+    """Tokens a window."""
+    lanes: int = 1
+    """Independent lanes that the stream is cut into. Sequence j of a global batch comes from lane j mod lanes. Lanes divide
+    the global batch and the number of processes divides the lanes: more lanes allow more processes."""
+    block_documents: int = 256
+    """Documents that are shuffled together; a block is read whole."""
+    encoder: Literal["auto", "tokenizers", "fastokens"] = "auto"
+    """What encodes text: `tokenizers` is the reference; `fastokens` gives the same ids many times faster; `auto` takes
+    fastokens if a probe at the start finds its ids equal, and says so if not."""
+    prefetch_batches: int = 4
+    """Micro-batches that are prepared ahead in the background."""
+
+
+@dataclass
+class TrainConfig:
+    """The loop."""
+
+    global_batch_size: int = 192
+    """Windows an optimizer step, over all processes and micro-batches."""
+    micro_batch_size: int = 8
+    """Windows a forward pass on one process. Changes speed and memory, never the result."""
+    max_steps: int = 1000
+    """Length of the run in optimizer steps."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """Compute type of the matrix products; parameters and optimizer state stay float32."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: a third more compute for far less memory."""
+    compile: bool = False
+    """torch.compile the transformer: a slow first step, faster ones after."""
+    log_every_steps: int = 10
+    """Steps between lines in metrics.jsonl and in the trackers."""
+
+
+@dataclass
+class OptimConfig:
+    """AdamW."""
+
+    lr: float = 5e-4
+    """Peak learning rate."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay of matrices and embeddings; biases and norms have none."""
+    beta1: float = 0.9
+    """Decay of the running mean of the gradient."""
+    beta2: float = 0.999
+    """Decay of the running mean of its square."""
+    eps: float = 1e-8
+    """Added to the denominator."""
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; 0: no clipping."""
+
+
+@dataclass
+class ScheduleConfig:
+    """The learning rate over the steps."""
+
+    name: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    """Shape after the warm-up; wsd: constant, then a linear decay at the end."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate rises linearly to its peak."""
+    final_fraction: float = 0.0
+    """Learning rate of the last step as a fraction of the peak."""
+    decay_fraction: float = 0.2
+    """wsd: share of the run's steps in which the learning rate decays."""
+
+
+@dataclass
+class EvaluateConfig:
+    """Loss, perplexity and bits per byte over the whole validation set, and samples of generated code."""
+
+    every_steps: int = 1000
+    """Steps between evaluations, also at the end; 0: none."""
+    micro_batch_size: int = 0
+    """Windows a forward pass; 0: `train.micro_batch_size`."""
+    prompts: list[str] = field(default_factory=lambda: ["def ", "import os\n\n\ndef list_files(path):\n    "])
+    """Prompts that are completed at each evaluation, into log/samples.jsonl."""
+    sample_tokens: int = 64
+    """Most tokens a sample; 0: no samples."""
+
+
+@dataclass
+class CheckpointConfig:
+    """Checkpoints; one is always written at the end of the run and when the run is stopped."""
+
+    every_steps: int = 1000
+    """Steps between checkpoints; 0: none by steps."""
+    every_minutes: float = 0.0
+    """Minutes between checkpoints, counted from the last one; 0: none by time."""
+    keep_last: int = 3
+    """Newest checkpoints that are kept."""
+    keep_every_steps: int = 0
+    """Checkpoints at multiples of this many steps are kept for ever; 0: none."""
+
+
+@dataclass
+class TrackingConfig:
+    """Experiment trackers beside metrics.jsonl; one that fails is reported and left out, training goes on."""
+
+    trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
+    """Trackers to send metrics to; wandb works offline where there is no key (`wandb sync` sends it later)."""
+    project: str = "codeparrot"
+    """W&B project."""
+
+
+@dataclass
+class Config:
+    """A run."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    model: dict[str, Any] = field(default_factory=lambda: {"family": "gpt2"})
+    """`family` and any field of that family's transformers config (`--model.n_layer 12`)."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    resume: str = "auto"
+    """`auto`: go on from the newest complete checkpoint of the run directory if there is one; `never`: start anew, in a run
+    directory without checkpoints; a path: start from that checkpoint, also with a changed configuration."""
+
+    @property
+    def run_directory(self) -> Path:
+        return Path(self.run.dir) / self.run.name
+
+    def micro_batches(self, world_size: int) -> int:
+        """Forward passes of one process in an optimizer step."""
+        return self.train.global_batch_size // (world_size * self.train.micro_batch_size)
+
+    def to_yaml(self) -> str:
+        import yaml
+
+        return yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True)
+
+
+def as_list(value: list[str] | str) -> list[str]:
+    """One name or several, as several."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def parse(arguments: Sequence[str]) -> Config:
+    """Read `--config FILE` and dotted overrides. Wrong ones end the process with status 2 and one line.
+
+    Raises:
+        CodeparrotError: the settings are understood but cannot work together.
+    """
+    parser = Parser(prog="codeparrot train")
+    parser.add_argument("--config", action="config", help="YAML file with the settings below; later ones win")
+    parser.add_class_arguments(Config)
+    options = parser.instantiate(parser.parse_args(list(arguments)))
+    config = Config(**{name: getattr(options, name) for name in Config.__dataclass_fields__})
+    check(config)
+    return config
+
+
+def load(path: Path) -> Config:
+    """Read a resolved configuration, as `config.yaml` of a run directory."""
+    return parse(["--config", str(path)])
+
+
+def check(config: Config) -> None:
+    """Check all that does not need the number of processes, a tokenizer or a model.
+
+    Raises:
+        CodeparrotError: naming the key and the nearest valid choice.
+    """
+    _check_ranges(config)
+    stream, train, schedule = config.stream, config.train, config.schedule
+    if not stream.train:
+        raise CodeparrotError("stream.train is empty; name the training documents (--stream.train data/corpus)")
+    if not config.tokenizer.path:
+        raise CodeparrotError("tokenizer.path is empty; train one with `codeparrot tokenizer train` and name its folder")
+    if not config.run.name or Path(config.run.name).name != config.run.name or config.run.name in (".", ".."):
+        raise CodeparrotError(f'run.name "{config.run.name}" is not a plain folder name; choose one without "/"')
+    if train.global_batch_size % stream.lanes:
+        near = _nearest_multiple(train.global_batch_size, stream.lanes)
+        raise CodeparrotError(
+            f"train.global_batch_size {train.global_batch_size} is not a multiple of stream.lanes {stream.lanes}; "
+            f"nearest: train.global_batch_size {near}, or "
+            f"stream.lanes {_nearest_divisor(train.global_batch_size, stream.lanes)}"
+        )
+    if schedule.warmup_steps > train.max_steps:
+        raise CodeparrotError(
+            f"schedule.warmup_steps {schedule.warmup_steps} is longer than the run; at most train.max_steps {train.max_steps}"
+        )
+    if config.model.get("family") is None:
+        raise CodeparrotError("model.family is missing; name a transformers model type, e.g. model.family: gpt2")
+
+
+def check_world_size(config: Config, world_size: int) -> None:
+    """Check that `world_size` processes can share the lanes and the batch.
+
+    Raises:
+        CodeparrotError: naming the key and the nearest valid choice.
+    """
+    lanes, train = config.stream.lanes, config.train
+    if lanes % world_size:
+        divisors = ", ".join(str(n) for n in range(1, lanes + 1) if lanes % n == 0)
+        near = _nearest_multiple(lanes, world_size)
+        raise CodeparrotError(
+            f"{world_size} processes do not divide stream.lanes {lanes}; start one of {divisors} processes, "
+            f"or begin the run with stream.lanes a multiple of {world_size} (e.g. {near})"
+        )
+    share = train.global_batch_size // world_size
+    if share % train.micro_batch_size:
+        raise CodeparrotError(
+            f"train.micro_batch_size {train.micro_batch_size} does not divide the {share} windows a step of each of "
+            f"{world_size} processes; nearest: {_nearest_divisor(share, train.micro_batch_size)}"
+        )
+
+
+_AT_LEAST_ONE = (
+    "stream.seq_length stream.lanes stream.block_documents stream.prefetch_batches train.global_batch_size "
+    "train.micro_batch_size train.max_steps train.log_every_steps checkpoint.keep_last"
+).split()
+_NOT_NEGATIVE = (
+    "run.seed optim.weight_decay optim.clip_norm schedule.warmup_steps evaluate.every_steps evaluate.micro_batch_size "
+    "evaluate.sample_tokens checkpoint.every_steps checkpoint.every_minutes checkpoint.keep_every_steps"
+).split()
+_FRACTIONS = "optim.beta1 optim.beta2 schedule.final_fraction schedule.decay_fraction".split()
+_POSITIVE = "optim.lr optim.eps".split()
+
+
+def _check_ranges(config: Config) -> None:
+    rules: list[tuple[list[str], Callable[[float], bool], str]] = [
+        (_AT_LEAST_ONE, lambda value: value >= 1, "at least 1"),
+        (_NOT_NEGATIVE, lambda value: value >= 0, "0 or more"),
+        (_FRACTIONS, lambda value: 0 <= value <= 1, "from 0 to 1"),
+        (_POSITIVE, lambda value: value > 0, "above 0"),
+    ]
+    for names, holds, words in rules:
+        for name in names:
+            section, _, key = name.partition(".")
+            value = getattr(getattr(config, section), key)
+            if not holds(value):
+                raise CodeparrotError(f"{name} is {value}; it must be {words}")
+    if config.stream.seq_length < 2:
+        raise CodeparrotError("stream.seq_length is 1; a window needs at least 2 tokens, one to read and one to predict")
+
+
+def _nearest_multiple(value: int, unit: int) -> int:
+    return max(unit, round(value / unit) * unit)
+
+
+def _nearest_divisor(value: int, wanted: int) -> int:
+    """The divisor of `value` closest to `wanted`; the larger one of two equally close."""
+    divisors = [n for n in range(1, value + 1) if value % n == 0]
+    return min(divisors, key=lambda n: (abs(n - wanted), -n))

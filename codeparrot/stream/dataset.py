@@ -1,0 +1,213 @@
+"""`ConstantLengthDataset`: what a process trains on.
+
+Order is a function of the configuration, not of the machine: sequence j of the run comes from lane j mod lanes, and process r
+of `world_size` owns the lanes l with l mod world_size == r. Any world size that divides the lanes, any number of threads and
+any split of the global batch into micro-batches sees the same global batches, token for token.
+
+State is what was consumed: a cursor a lane (six numbers), free of ranks. What is prepared ahead is not in it.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codeparrot.config import StreamConfig, as_list
+from codeparrot.errors import CodeparrotError
+from codeparrot.stream.encode import Encoder
+from codeparrot.stream.lane import Cursor, Order, items, windows
+from codeparrot.stream.shards import Shard
+from codeparrot.stream.sources import lanes_of, open_shards
+
+STATE_VERSION = 1
+START = Cursor()
+
+
+@dataclass(frozen=True)
+class LaneState:
+    """How far a lane has been consumed."""
+
+    num_windows: int = 0
+    cursor: Cursor = START
+
+
+class Window(NamedTuple):
+    tokens: NDArray[Any]
+    lane: int
+    state: LaneState
+    """State of the lane behind this window."""
+
+
+class Batch(NamedTuple):
+    input_ids: NDArray[np.int64]
+    """[windows, seq_length]"""
+    states: dict[int, LaneState]
+    """States behind this batch of the lanes that are in it."""
+
+
+class ConstantLengthDataset:
+    """The endless windows of one process.
+
+    Args:
+        stream: the configuration; everything in it but `encoder` and `prefetch_batches` fixes the order.
+        encoder: text to ids.
+        seed: of the order.
+        rank, world_size: which lanes are this process's.
+        source: instead of `stream.train`: names, or a streaming data set of `datasets`.
+
+    Raises:
+        CodeparrotError: the data cannot be read, or the world size does not divide the lanes.
+    """
+
+    def __init__(
+        self,
+        stream: StreamConfig,
+        encoder: Encoder,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        source: Any = None,
+    ) -> None:
+        if stream.lanes % world_size:
+            raise CodeparrotError(f"{world_size} processes do not divide stream.lanes {stream.lanes}")
+        names = as_list(stream.train) if source is None else source if isinstance(source, list) else [source]
+        shards = open_shards(names, split="train", column=stream.text_column, seq_length=stream.seq_length)
+        self.stream, self.encoder, self.seed = stream, encoder, seed
+        self._shards: Mapping[int, Sequence[Shard]] = {
+            lane: own for lane, own in enumerate(lanes_of(shards, stream.lanes)) if lane % world_size == rank
+        }
+        self._states = {lane: LaneState() for lane in self._shards}
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield windows of `seq_length` tokens; the state follows."""
+        for window in self._windows():
+            self._states[window.lane] = window.state
+            yield window.tokens
+
+    def batches(self, micro_batch_size: int) -> "Prefetcher":
+        """Return an endless iterator of [micro_batch_size, seq_length] arrays, prepared in the background.
+
+        The state follows what the iterator has handed out. Close it, or use it in a `with` statement.
+        """
+        return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._states.update)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position of this process's lanes; `merge_states` joins those of all processes."""
+        lanes = {str(lane): [state.num_windows, *state.cursor] for lane, state in self._states.items()}
+        return {"version": STATE_VERSION, "num_lanes": self.stream.lanes, "lanes": lanes}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, saved with any number of processes.
+
+        Raises:
+            CodeparrotError: the state is of another number of lanes, or of not all of this process's.
+        """
+        if state.get("version") != STATE_VERSION:
+            raise CodeparrotError(f"the stream's state has version {state.get('version')}, not {STATE_VERSION}")
+        if state["num_lanes"] != self.stream.lanes:
+            raise CodeparrotError(f"the run has {state['num_lanes']} lanes; set stream.lanes to that")
+        missing = [lane for lane in self._states if str(lane) not in state["lanes"]]
+        if missing:
+            raise CodeparrotError(f"the stream's state lacks lanes {missing}; it was not merged from all processes")
+        for lane in self._states:
+            num_windows, *cursor = state["lanes"][str(lane)]
+            self._states[lane] = LaneState(num_windows, Cursor(*cursor))
+
+    def _windows(self) -> Iterator[Window]:
+        """Yield windows of this process's lanes in turn, from the current state on."""
+        states = dict(self._states)
+        lanes = sorted(states)
+        streams = {lane: self._lane(lane, states[lane].cursor) for lane in lanes}
+        # Whole rounds have been consumed but for lanes that come first: the next is the first one that is behind.
+        place = min(range(len(lanes)), key=lambda index: (states[lanes[index]].num_windows, index))
+        while True:
+            lane = lanes[place]
+            tokens, cursor = next(streams[lane])
+            states[lane] = LaneState(states[lane].num_windows + 1, cursor)
+            yield Window(tokens, lane, states[lane])
+            place = (place + 1) % len(lanes)
+
+    def _lane(self, lane: int, cursor: Cursor) -> Iterator[tuple[NDArray[Any], Cursor]]:
+        return lane_windows(self._shards[lane], Order(self.seed, lane), self.stream, self.encoder, cursor)
+
+    def _batches(self, micro_batch_size: int) -> Iterator[Batch]:
+        stream = self._windows()
+        while True:
+            group = [next(stream) for _ in range(micro_batch_size)]
+            input_ids = np.stack([window.tokens for window in group]).astype(np.int64)
+            yield Batch(input_ids, {window.lane: window.state for window in group})
+
+
+def lane_windows(
+    shards: Sequence[Shard], order: Order, stream: StreamConfig, encoder: Encoder, cursor: Cursor
+) -> Iterator[tuple[NDArray[Any], Cursor]]:
+    """Yield a lane's windows behind `cursor`: packed from documents, or as they lie in window files."""
+    if all(shard.packed for shard in shards):
+        for window, at in items(shards, order, stream.block_documents, cursor):
+            yield window, at._replace(row=at.row + 1)
+        return
+    yield from windows(shards, order, stream.block_documents, encoder, stream.seq_length, cursor)
+
+
+def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Join the states of all processes into one that is free of ranks."""
+    lanes = {lane: position for state in states for lane, position in state["lanes"].items()}
+    return {**states[0], "lanes": dict(sorted(lanes.items(), key=lambda entry: int(entry[0])))}
+
+
+class Prefetcher:
+    """Runs an iterator in a background thread, a few batches ahead; an error there is raised here, at its place in the order.
+
+    The encoder releases the interpreter's lock, so one thread keeps up with the fastest accelerators.
+    """
+
+    def __init__(self, batches: Iterator[Batch], ahead: int, consumed: Callable[[dict[int, LaneState]], None]) -> None:
+        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
+        self._consumed = consumed
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._fill, args=(batches,), name="stream", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> "Prefetcher":
+        return self
+
+    def __next__(self) -> NDArray[np.int64]:
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            self._put(item)
+            raise item
+        self._consumed(item.states)
+        return item.input_ids
+
+    def __enter__(self) -> "Prefetcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the thread; what was prepared ahead is not in the state and is made again later."""
+        self._closed.set()
+        self._thread.join()
+
+    def _fill(self, batches: Iterator[Batch]) -> None:
+        try:
+            for batch in batches:
+                if not self._put(batch):
+                    return
+        except BaseException as error:  # noqa: BLE001 - handed over to the consumer, which raises it
+            self._put(error)
+
+    def _put(self, item: Batch | BaseException) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False

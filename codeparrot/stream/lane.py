@@ -1,0 +1,178 @@
+"""A lane: an endless, deterministic sequence of windows, as a chain of small generators of `(item, cursor)`.
+
+    documents  ->  chunks of tokens  ->  windows
+
+The order of the documents is a function of (seed, epoch, lane) alone: the lane's shards in a drawn order, and within a shard
+the documents of each block in a drawn order, so that there is no shuffle buffer to save. The packer carries the tail of a
+document into the next window: the windows of a lane, joined, are its documents, joined, with an end-of-document token after
+each. A cursor says how far the windows up to here have consumed the lane. Resuming reads one block and encodes from one
+document on, whatever the step.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.stream.encode import Encoder
+from codeparrot.stream.order import permutation
+from codeparrot.stream.shards import Shard
+
+PIECE_CHARACTERS = 1 << 20
+"""Longer documents are encoded in pieces, so that one document of 100 MB costs neither the memory nor the time of all of it."""
+CHUNK_CHARACTERS = 1 << 18
+"""Text encoded in one call: enough to keep every thread of the encoder busy, little enough to hold for every lane."""
+FIRST_CHUNK_CHARACTERS = 1 << 13
+"""Text encoded in the first call, doubled at each further one: a start or a resume soon has its first window."""
+
+
+class Cursor(NamedTuple):
+    """How far a lane has been consumed: `token` tokens of a piece of a document, and everything before it."""
+
+    epoch: int = 0
+    shard: int = 0
+    """Place in the epoch's order of the lane's shards."""
+    block: int = 0
+    """Position of the block in the shard, in the shard's own unit."""
+    row: int = 0
+    """Place in the block's drawn order."""
+    piece: int = 0
+    token: int = 0
+
+
+class Order(NamedTuple):
+    """What the order of a lane's documents is drawn from."""
+
+    seed: int
+    lane: int
+    shuffle: bool = True
+    epochs: int | None = None
+    """Passes over the lane's shards; None: endless."""
+
+    def draw(self, size: int, *key: int | str) -> NDArray[np.int64]:
+        return permutation(size, self.seed, self.lane, *key) if self.shuffle else np.arange(size)
+
+
+class Chunk(NamedTuple):
+    """The tokens of several pieces, joined. `starts[i]` is where the piece that began at `cursors[i]` starts."""
+
+    tokens: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    cursors: list[Cursor]
+
+
+def blocks(shards: Sequence[Shard], order: Order, num_documents: int, start: Cursor) -> Iterator[tuple[Sequence, Cursor]]:
+    """Yield the items of each block in their drawn order, from the block of `start` on; `row` of its cursor is 0.
+
+    Raises:
+        CodeparrotError: an epoch of an endless lane holds nothing.
+    """
+    epoch, place, position = start.epoch, start.shard, start.block
+    while order.epochs is None or epoch < order.epochs:
+        whole_epoch, found = (place, position) == (0, 0), False
+        shard_order = order.draw(len(shards), "shards", epoch)
+        while place < len(shards):
+            index = int(shard_order[place])
+            shard, following = shards[index], position
+            while following is not None:
+                position = following
+                items, following = shard.read(position, num_documents)
+                found |= len(items) > 0
+                drawn = order.draw(len(items), "rows", epoch, index, position)
+                yield [items[row] for row in drawn], Cursor(epoch, place, position)
+            shard.close()
+            place, position = place + 1, 0
+        if whole_epoch and not found and order.epochs is None:
+            raise CodeparrotError(f"lane {order.lane} of the stream has no documents; add data or lower stream.lanes")
+        epoch, place = epoch + 1, 0
+
+
+def items(shards: Sequence[Shard], order: Order, num_documents: int, start: Cursor) -> Iterator[tuple[Any, Cursor]]:
+    """Yield each item with the cursor at its beginning, from the row of `start` on."""
+    row = start.row
+    for block, cursor in blocks(shards, order, num_documents, start):
+        for place in range(row, len(block)):
+            yield block[place], cursor._replace(row=place)
+        row = 0
+
+
+def pieces(documents: Iterator[tuple[str, Cursor]], first_piece: int) -> Iterator[tuple[str, bool, Cursor]]:
+    """Cut documents into `(text, whether the document ends here, cursor)`, from `first_piece` of the first document on."""
+    for text, cursor in documents:
+        cuts = _cut(text) if len(text) > PIECE_CHARACTERS else [text]
+        for index in range(first_piece, len(cuts)):
+            yield cuts[index], index == len(cuts) - 1, cursor._replace(piece=index)
+        first_piece = 0
+
+
+def _cut(text: str) -> list[str]:
+    """Cut a long text behind the last newline of each stretch, or hard where there is none."""
+    cuts, start = [], 0
+    while start < len(text):
+        end = min(start + PIECE_CHARACTERS, len(text))
+        newline = text.rfind("\n", start, end) + 1 if end < len(text) else end
+        end = newline if newline > start else end
+        cuts.append(text[start:end])
+        start = end
+    return cuts
+
+
+def chunks(stream: Iterator[tuple[str, bool, Cursor]], encoder: Encoder, skip_tokens: int) -> Iterator[Chunk]:
+    """Encode pieces, many in a call, and end each document with the end-of-document token.
+
+    `skip_tokens` tokens of the first piece have been consumed before.
+    """
+    batch: list[tuple[str, bool, Cursor]] = []
+    size, enough = 0, FIRST_CHUNK_CHARACTERS
+    for piece in stream:
+        batch.append(piece)
+        size += len(piece[0]) + 1  # its end counts: a lane of empty documents is a stream of ends
+        if size >= enough:
+            yield _encode(batch, encoder, skip_tokens)
+            batch, size, skip_tokens = [], 0, 0
+            enough = min(2 * enough, CHUNK_CHARACTERS)
+    if batch:
+        yield _encode(batch, encoder, skip_tokens)
+
+
+def _encode(batch: list[tuple[str, bool, Cursor]], encoder: Encoder, skip_tokens: int) -> Chunk:
+    flat, offsets = encoder.encode([text for text, _, _ in batch])
+    ends = np.array([end for _, end, _ in batch])
+    tokens = np.insert(flat, offsets[1:][ends], encoder.end_of_document)
+    starts = offsets[:-1] + np.concatenate([[0], np.cumsum(ends)[:-1]])
+    cursors = [cursor for _, _, cursor in batch]
+    if skip_tokens:
+        tokens, starts = tokens[skip_tokens:], np.maximum(starts - skip_tokens, 0)
+        starts[0] = -skip_tokens
+    return Chunk(tokens, starts, cursors)
+
+
+def pack(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np.uint32], Cursor]]:
+    """Cut the joined chunks into windows of `seq_length` tokens; the last window of a finite stream may be shorter.
+
+    The cursor of a window names the piece in which its last token lies and how many tokens of that piece are consumed.
+    """
+    carried, cursor = np.empty(0, np.uint32), Cursor()
+    for chunk in stream:
+        offset = len(carried)
+        joined = np.concatenate([carried, chunk.tokens])
+        stops = np.arange(seq_length, len(joined) + 1, seq_length)
+        owners = np.searchsorted(chunk.starts, stops - offset, side="left") - 1
+        for stop, owner in zip(stops.tolist(), owners.tolist(), strict=True):
+            cursor = chunk.cursors[owner]._replace(token=stop - offset - int(chunk.starts[owner]))
+            yield joined[stop - seq_length : stop], cursor
+        carried = joined[len(stops) * seq_length :]
+        if len(chunk.tokens):
+            cursor = chunk.cursors[-1]._replace(token=len(chunk.tokens) - int(chunk.starts[-1]))
+    if len(carried):
+        yield carried, cursor
+
+
+def windows(
+    shards: Sequence[Shard], order: Order, num_documents: int, encoder: Encoder, seq_length: int, start: Cursor
+) -> Iterator[tuple[NDArray[np.uint32], Cursor]]:
+    """The whole chain: the windows of a lane that come after `start`."""
+    documents = items(shards, order, num_documents, start)
+    return pack(chunks(pieces(documents, start.piece), encoder, start.token), seq_length)

@@ -1,0 +1,88 @@
+"""Windows that were tokenised and packed before (`codeparrot corpus tokenize`), memory-mapped.
+
+They take the place of documents: blocks of windows are shuffled, lanes and state are the same, and nothing is encoded. A
+folder holds `<split>-00000.npy` of shape [windows, seq_length] and a manifest, which is written last. The last tokens of a split
+are too few for a window: the training split's last window goes on with the split's first tokens, as the next epoch would; the
+validation split's stay short, in the manifest.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.stream.shards import Block, Shard
+
+MANIFEST = "windows.json"
+
+
+class WindowShard(Shard):
+    """Windows `start` to `stop` of a file. Position: windows from `start`."""
+
+    packed = True
+
+    def __init__(self, path: Path, num_windows: int, start: int = 0, stop: int | None = None) -> None:
+        self.path, self.num_windows, self.start = path, num_windows, start
+        self.stop = num_windows if stop is None else stop
+        self._windows: NDArray[Any] | None = None
+
+    def read(self, position: int, num_items: int) -> Block:
+        if self._windows is None:
+            self._windows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        first = self.start + position
+        last = min(first + num_items, self.stop)
+        return Block(list(self._windows[first:last]), None if last >= self.stop else position + num_items)
+
+    def cut(self, parts: int) -> list[Shard]:
+        size = self.stop - self.start
+        bounds = [self.start + size * part // parts for part in range(parts + 1)]
+        return [WindowShard(self.path, self.num_windows, *bounds[part : part + 2]) for part in range(parts)]
+
+    def close(self) -> None:
+        self._windows = None
+
+
+class TailShard(Shard):
+    """The last tokens of the validation set, too few for a window."""
+
+    packed = True
+
+    def __init__(self, tokens: list[int]) -> None:
+        self.tokens = tokens
+
+    def read(self, position: int, num_items: int) -> Block:
+        return Block([np.array(self.tokens, np.uint32)] if self.tokens else [], None)
+
+    def cut(self, parts: int) -> list[Shard]:
+        return [self, *(TailShard([]) for _ in range(parts - 1))]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a folder of windows."""
+    return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+
+
+def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
+    """Return the shards of one split of a folder of windows.
+
+    Raises:
+        CodeparrotError: the windows have another length, the split is missing, or a file is not whole.
+    """
+    manifest = read_manifest(folder)
+    if manifest["seq_length"] != seq_length:
+        raise CodeparrotError(
+            f"{folder} holds windows of {manifest['seq_length']} tokens; set stream.seq_length to that, "
+            f"or tokenize the corpus again with --seq_length {seq_length}"
+        )
+    entry = manifest["splits"].get(split)
+    if entry is None:
+        raise CodeparrotError(f"{folder} has no windows of the {split} split, only of {', '.join(manifest['splits'])}")
+    for file in entry["files"]:
+        path = folder / file["name"]
+        if not path.is_file() or path.stat().st_size != file["bytes"]:
+            raise CodeparrotError(f"{path} is missing or not whole; tokenize the corpus again")
+    tail: list[Shard] = [TailShard(entry["tail"])] if entry["tail"] else []
+    return [WindowShard(folder / file["name"], file["windows"]) for file in entry["files"]] + tail

@@ -1,0 +1,59 @@
+"""The validation set: finite and complete.
+
+The documents in their order, packed lane by lane; the last window of a lane is short. Which windows there are depends on the
+lanes alone, so the loss over all of them does not depend on the number of processes. They are encoded once and kept: 4 bytes
+a token of a process's share.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codeparrot.config import StreamConfig, as_list
+from codeparrot.stream.dataset import lane_windows
+from codeparrot.stream.encode import Encoder
+from codeparrot.stream.lane import Cursor, Order
+from codeparrot.stream.sources import lanes_of, open_shards
+
+IGNORED = -100
+"""Label of a position that is not predicted, as in torch and transformers."""
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """The windows of one process."""
+
+    windows: list[NDArray[np.uint32]]
+    """Of `seq_length` tokens; some are shorter."""
+    seq_length: int
+
+    def batch(self, index: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return input ids and labels [size, seq_length] of a batch; beyond the end there is nothing to predict.
+
+        Processes can have a batch more or less: all can run the same number of batches, so that none waits for another.
+        """
+        input_ids = np.zeros((size, self.seq_length), np.int64)
+        labels = np.full((size, self.seq_length), IGNORED, np.int64)
+        for row, window in enumerate(self.windows[index * size : (index + 1) * size]):
+            input_ids[row, : len(window)] = labels[row, : len(window)] = window
+        return input_ids, labels
+
+    def num_batches(self, size: int) -> int:
+        return -(-len(self.windows) // size)
+
+
+def load_validation_set(stream: StreamConfig, encoder: Encoder, *, rank: int = 0, world_size: int = 1) -> ValidationSet:
+    """Read, encode and pack the whole of `stream.valid`; keep the windows of this process's lanes.
+
+    Raises:
+        CodeparrotError: the data cannot be read.
+    """
+    names = as_list(stream.valid)
+    shards = open_shards(names, split="valid", column=stream.text_column, seq_length=stream.seq_length)
+    kept: list[NDArray[np.uint32]] = []
+    for lane, own in enumerate(lanes_of(shards, stream.lanes)):
+        if lane % world_size == rank:
+            order = Order(seed=0, lane=lane, shuffle=False, epochs=1)
+            kept += [np.array(window, np.uint32) for window, _ in lane_windows(own, order, stream, encoder, Cursor())]
+    return ValidationSet(kept, stream.seq_length)

@@ -1,0 +1,67 @@
+"""Data that several rooms' tests share: real Python sources of the standard library and a tokenizer trained on them."""
+
+import json
+import sysconfig
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+END = "<|endoftext|>"
+
+
+def python_sources(count: int, folder: str = "") -> list[str]:
+    """Return the text of `count` modules of the standard library, in a fixed order."""
+    files = sorted((STANDARD_LIBRARY / folder).glob("*.py"))[:count]
+    return [file.read_text(encoding="utf-8") for file in files]
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    return python_sources(60)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_json(texts: list[str]) -> str:
+    """A byte-level BPE of 512 tokens, as tokenizer.json; `<|endoftext|>` is its only special token."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer.to_str()
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tokenizer_json: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same tokenizer in the transformers format."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END, "eos_token": END, "unk_token": END}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of 240 documents in 3 training shards of small row groups, and 24 documents of validation."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    folder = tmp_path_factory.mktemp("corpus")
+    sources = python_sources(150) + python_sources(114, "test")
+    for name, part in {
+        "train-00000-of-00003": sources[:90],
+        "train-00001-of-00003": sources[90:170],
+        "train-00002-of-00003": sources[170:240],
+        "valid-00000-of-00001": sources[240:],
+    }.items():
+        table = pa.table({"path": [f"{name}/{i}.py" for i in range(len(part))], "content": part})
+        parquet.write_table(table, folder / f"{name}.parquet", row_group_size=16)
+    return folder

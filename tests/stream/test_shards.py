@@ -1,0 +1,112 @@
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, ParquetShard, Shard
+
+TEXTS = [f"document {number}\n" + "é漢" * (number * 7 % 50) for number in range(57)] + ["", "last"]
+
+
+def write(folder: Path, kind: str) -> Shard:
+    lines = "".join(json.dumps({"content": text, "n": 1}, ensure_ascii=False) + "\n" for text in TEXTS).encode()
+    if kind == "parquet":
+        parquet.write_table(pa.table({"content": TEXTS, "n": [1] * len(TEXTS)}), folder / "a.parquet", row_group_size=10)
+        return ParquetShard(str(folder / "a.parquet"), "content")
+    if kind == "jsonl":
+        (folder / "a.jsonl").write_bytes(lines)
+        return JsonlShard(str(folder / "a.jsonl"), "content")
+    if kind == "jsonl without a last newline":
+        (folder / "a.jsonl").write_bytes(lines[:-1])
+        return JsonlShard(str(folder / "a.jsonl"), "content")
+    if kind == "gz":
+        (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines))
+        return CompressedJsonlShard(str(folder / "a.jsonl.gz"), "content")
+    (folder / "a.jsonl.zst").write_bytes(zstandard.compress(lines))
+    return CompressedJsonlShard(str(folder / "a.jsonl.zst"), "content")
+
+
+KINDS = ["parquet", "jsonl", "jsonl without a last newline", "gz", "zst"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def shard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shard:
+    return write(tmp_path_factory.mktemp("shards"), request.param)
+
+
+def read_all(shard: Shard, block: int) -> tuple[list[str], list[int]]:
+    texts: list[str] = []
+    positions: list[int] = []
+    position: int | None = 0
+    while position is not None:
+        positions.append(position)
+        items, position = shard.read(position, block)
+        texts += items
+    return texts, positions
+
+
+@settings(deadline=None, max_examples=30)
+@given(parts=st.integers(1, 80), block=st.integers(1, 70))
+def test_the_parts_of_a_shard_hold_each_document_once(shard: Shard, parts: int, block: int) -> None:
+    texts = [text for part in shard.cut(parts) for text in read_all(part, block)[0]]
+    assert sorted(texts) == sorted(TEXTS)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_a_shard_can_be_entered_at_any_block(shard: Shard, data: st.DataObject) -> None:
+    part = data.draw(st.sampled_from(shard.cut(3)))
+    block = data.draw(st.integers(1, 25))
+    texts, positions = read_all(part, block)
+    index = data.draw(st.integers(0, len(positions) - 1))
+    part.close()
+    items, _ = part.read(positions[index], block)
+    assert list(items) == texts[index * block : (index + 1) * block]
+
+
+def test_one_part_of_a_parquet_file_decodes_only_its_own_row_groups(tmp_path, monkeypatch) -> None:
+    whole = write(tmp_path, "parquet")
+    decoded: list[int] = []
+    for index, part in enumerate(whole.cut(6)):
+        assert isinstance(part, ParquetShard)
+        file = part._open()
+        original = file.read_row_group
+        monkeypatch.setattr(part, "_file", _Spy(file, original, decoded))
+        before = len(decoded)
+        read_all(part, 4)
+        assert len(decoded) - before <= 2, index
+
+
+class _Spy:
+    def __init__(self, file, original, decoded) -> None:
+        self.file, self.original, self.decoded = file, original, decoded
+
+    def read_row_group(self, group, **options):
+        self.decoded.append(group)
+        return self.original(group, **options)
+
+
+def test_errors_name_the_file_and_the_remedy(tmp_path) -> None:
+    parquet.write_table(pa.table({"text": ["a"], "path": ["b"]}), tmp_path / "b.parquet")
+    with pytest.raises(CodeparrotError, match=r'b\.parquet has no column "content"; set stream\.text_column to one of text, path'):
+        ParquetShard(str(tmp_path / "b.parquet"), "content").read(0, 1)
+    (tmp_path / "torn.parquet").write_bytes((tmp_path / "b.parquet").read_bytes()[:-20])
+    with pytest.raises(CodeparrotError, match=r"cannot read .*torn\.parquet"):
+        ParquetShard(str(tmp_path / "torn.parquet"), "text").read(0, 1)
+    (tmp_path / "c.jsonl").write_text('{"content": 3}\n{"x": 1}\n', encoding="utf-8")
+    with pytest.raises(CodeparrotError, match='"content" is int, not text'):
+        JsonlShard(str(tmp_path / "c.jsonl"), "content").read(0, 1)
+    with pytest.raises(CodeparrotError, match=r'c\.jsonl at byte 15 has no "content"; set stream\.text_column to one of: x'):
+        JsonlShard(str(tmp_path / "c.jsonl"), "content").read(15, 1)
+
+
+def test_null_is_an_empty_document_and_half_a_surrogate_a_replacement_character(tmp_path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"content": null}\n{"content": "a\\ud83dz"}\n', encoding="utf-8")
+    assert JsonlShard(str(tmp_path / "a.jsonl"), "content").read(0, 9).items == ["", "a\ufffdz"]
