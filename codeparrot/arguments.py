@@ -39,7 +39,7 @@ def join_lists(arguments: Sequence[str], function: Callable[..., Any], positiona
     """
     lists = {name: element for name, hint in get_type_hints(function).items() if (element := _element(hint))}
     unflagged = next(iter(lists), None) if positional else None
-    values: dict[str, list[Any]] = {}
+    values: dict[str, list[Any] | None] = {}
     kept: list[str] = []
     flag, awaits_value = None, False
     for word in arguments:
@@ -47,19 +47,19 @@ def join_lists(arguments: Sequence[str], function: Callable[..., Any], positiona
         name = name.removesuffix("+")
         if word.startswith("--") and name in lists:
             flag, awaits_value = (None if equals else name), False
-            values.setdefault(name, []).extend(_values(value, lists[name]) if equals else [])
+            values[name] = [*(values.get(name) or []), *_values(value, lists[name])] if equals else values.get(name)
         elif word.startswith("--"):
             flag, awaits_value = None, not equals
             kept.append(word)
         elif flag or (unflagged and not awaits_value and not word.startswith("-")):
             name = flag or str(unflagged)
-            values.setdefault(name, []).extend(_values(word, lists[name]))
+            values[name] = [*(values.get(name) or []), *_values(word, lists[name])]
         else:
             awaits_value = False
             kept.append(word)
     for name, given in values.items():
         text = json.dumps(given)
-        kept += [text] if name == unflagged else [f"--{name}={text}"] if given else [f"--{name}"]
+        kept.append(text if name == unflagged else f"--{name}" if given is None else f"--{name}={text}")
     return kept
 
 

@@ -21,6 +21,10 @@ EXIT_STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: the work is unfinished and saved; the same command goes on with it."""
 
 
+_RANK = int(os.environ.get("RANK", "0"))
+"""Of several processes of one run only the first prints results."""
+
+
 class Command(NamedTuple):
     target: str
     summary: str
@@ -72,12 +76,13 @@ def main(argv: Sequence[str]) -> int:
         result = _run(arguments)
         if result is None:
             return 0
-        print(json.dumps(result.data) if as_json else result.text, flush=True)
+        if _RANK == 0:
+            print(json.dumps(result.data) if as_json else result.text, flush=True)
         return EXIT_STOPPED if result.data.get("stopped") else 0
     except CodeparrotError as error:
         if debug:
             raise
-        print(f"codeparrot: error: {error}", file=sys.stderr)
+        print(f"codeparrot: {f'process {_RANK}: ' if _RANK else ''}error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of a pipe went away (`codeparrot ... | head`): not an error of ours, and stdout is not to be flushed again.

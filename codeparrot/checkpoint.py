@@ -1,0 +1,179 @@
+"""A checkpoint exists or it does not.
+
+It is written beside its place, flushed to the disk, given a manifest with the size and SHA-256 of every file, and renamed
+last. Older ones are removed only then. SIGKILL at any moment costs at most the work since the last checkpoint; a checkpoint
+that was cut at any byte is not chosen.
+
+    step_00001000/
+      model/          config.json, model.safetensors, tokenizer: loads with AutoModelForCausalLM.from_pretrained
+      state/          optimizer, random states, scaler
+      stream.json     positions of the lanes
+      manifest.json   written last
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codeparrot.errors import CodeparrotError
+
+MANIFEST = "manifest.json"
+MANIFEST_VERSION = 1
+_PARTIAL = ".partial_"
+
+logger = logging.getLogger("codeparrot")
+
+
+class Progress(NamedTuple):
+    """Where a run is."""
+
+    step: int = 0
+    tokens: int = 0
+    """Tokens seen, all processes together."""
+
+
+def name_of(step: int) -> str:
+    return f"step_{step:08d}"
+
+
+def partial_of(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of a step is written before it has its name."""
+    return folder / f"{_PARTIAL}{name_of(step)}"
+
+
+def begin(partial: Path) -> None:
+    """Make the empty folder to write a checkpoint in."""
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+
+
+def publish(partial: Path, facts: dict[str, Any]) -> Path:
+    """Give what was written its manifest and its name; return the checkpoint. `facts` go into the manifest."""
+    files = {str(path.relative_to(partial)): _describe(path) for path in sorted(partial.rglob("*")) if path.is_file()}
+    manifest = {"version": MANIFEST_VERSION, **facts, "time": time.time(), "files": files}
+    # No newline at the end: a manifest that lost its last byte is not JSON.
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for path in (partial / MANIFEST, *(path for path in partial.rglob("*") if path.is_dir()), partial):
+        _flush(path)
+    place = partial.with_name(partial.name.removeprefix(_PARTIAL))
+    if place.exists():
+        # The same step was saved before and found damaged at the start, or saved twice by one run: the newer one counts.
+        remove(place)
+    partial.rename(place)
+    _flush(place.parent)
+    return place
+
+
+def fault(checkpoint: Path) -> str | None:
+    """Return why a checkpoint is not complete, or None if every byte of it is there."""
+    try:
+        manifest = read_manifest(checkpoint)
+    except CodeparrotError as error:
+        return str(error)
+    for name, described in manifest["files"].items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != described["bytes"]:
+            return f"{name} has {path.stat().st_size} bytes instead of {described['bytes']}"
+        if _sha256(path) != described["sha256"]:
+            return f"{name} has another SHA-256 than when it was written"
+    return None
+
+
+def read_manifest(checkpoint: Path) -> dict[str, Any]:
+    """Return the manifest.
+
+    Raises:
+        CodeparrotError: there is none, or it is cut.
+    """
+    try:
+        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CodeparrotError(f"{checkpoint} has no {MANIFEST}: it is not a complete checkpoint") from None
+    except ValueError:
+        raise CodeparrotError(f"{checkpoint / MANIFEST} is cut or damaged") from None
+    if manifest.get("version") != MANIFEST_VERSION:
+        raise CodeparrotError(f"{checkpoint} has version {manifest.get('version')}; this program reads {MANIFEST_VERSION}")
+    return manifest
+
+
+def steps(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, the newest first, complete or not."""
+    return sorted(folder.glob("step_*"), reverse=True) if folder.is_dir() else []
+
+
+def newest_complete(folder: Path) -> Path | None:
+    """Return the newest complete checkpoint; those passed over are named in the log."""
+    for checkpoint in steps(folder):
+        why = fault(checkpoint)
+        if why is None:
+            return checkpoint
+        logger.warning("passing over %s: %s", checkpoint, why)
+    return None
+
+
+def prune(folder: Path, keep_last: int, keep_every_steps: int) -> None:
+    """Remove what is left of unfinished saves, and checkpoints but the newest and those at multiples of a number of steps."""
+    for partial in folder.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(partial, ignore_errors=True)
+    for checkpoint in steps(folder)[keep_last:]:
+        step = int(checkpoint.name.removeprefix("step_"))
+        if not keep_every_steps or step % keep_every_steps:
+            remove(checkpoint)
+
+
+def remove(checkpoint: Path) -> None:
+    """Remove a checkpoint, its manifest first: what is left of an interrupted removal is not complete."""
+    (checkpoint / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint)
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (dotted name, old, new) of settings that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            yield from differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
+    elif old != new:
+        yield prefix, old, new
+
+
+FREE = (
+    "run.name run.dir resume tokenizer.path stream.train stream.valid stream.encoder stream.prefetch_batches "
+    "train.micro_batch_size train.gradient_checkpointing train.compile train.log_every_steps evaluate checkpoint tracking"
+).split()
+"""Settings that a resumed run may change: they do not change what is computed. (The data and the tokenizer are compared
+themselves, not their paths.)"""
+
+
+def changes_that_matter(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return `name: old -> new` for each setting that would make the resumed run another run."""
+    return [
+        f"{name}: {before} -> {after}"
+        for name, before, after in differences(old, new)
+        if not any(name == free or name.startswith(f"{free}.") for free in FREE)
+    ]
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    _flush(path)
+    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,171 @@
+"""What a run tells while it goes on: derived values at the start, a line a logged step, evaluations, the loss curve.
+
+Throughput is of the window it is logged for, evaluations and checkpoints left out. The loss is the mean over the tokens of the
+global batch of that step. A logged step is the only one that waits for the device.
+"""
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from codeparrot import hardware, plot
+from codeparrot.checkpoint import Progress
+from codeparrot.eval.perplexity import Score
+from codeparrot.model import flops_per_token, num_parameters
+from codeparrot.run_directory import write_config
+from codeparrot.state import Training
+from codeparrot.stream.estimate import epoch_tokens
+from codeparrot.tracking import SHOWN_BY_BAR, Bar, MetricsLog, Trackers
+
+logger = logging.getLogger("codeparrot")
+
+
+class Monitor:
+    """Made on all processes; the main one writes. Entered while the loop runs."""
+
+    def __init__(self, training: Training, settings: Any, begin: Progress) -> None:
+        config, accelerator = training.config, training.accelerator
+        self._training, self._main = training, accelerator.is_main_process
+        self._flops = flops_per_token(settings, config.stream.seq_length)
+        self._peak, peak_source = hardware.peak_flops(accelerator.device, config.train.precision)
+        self._peak *= accelerator.num_processes
+        self._begin = begin
+        if self._main:
+            write_config(config)
+            for line in derived_values(training, settings, self._flops, self._peak, peak_source, begin):
+                logger.info("%s", line)
+            folder = config.run_directory
+            self._metrics = MetricsLog(folder / "metrics.jsonl", begin.step)
+            self._samples = MetricsLog(folder / "log" / "samples.jsonl", begin.step)
+        self._trackers = Trackers(accelerator, config, asdict(config))
+        self._window_start = time.perf_counter()
+        self._window_tokens = begin.tokens
+        self._data_seconds = 0.0
+
+    def __enter__(self) -> "Monitor":
+        self._bar = Bar(self._training.config.train.max_steps, self._begin.step, shown=self._main)
+        self._restart(self._begin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._trackers.close()
+
+    @contextlib.contextmanager
+    def waiting_for_data(self) -> Iterator[None]:
+        """Time spent in here is waiting for the stream."""
+        start = time.perf_counter()
+        yield
+        self._data_seconds += time.perf_counter() - start
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time spent in here is not training."""
+        start = time.perf_counter()
+        yield
+        self._window_start += time.perf_counter() - start
+
+    def step(self, progress: Progress, loss: Any, grad_norm: Any, lr: float) -> None:
+        """Count a step; log it if that is due. All processes call this."""
+        config = self._training.config.train
+        if progress.step % config.log_every_steps and progress.step != config.max_steps:
+            self._bar.advance()
+            return
+        mean = float(self._training.accelerator.reduce(loss, "mean"))
+        if not self._main:
+            self._restart(progress)
+            return
+        seconds = time.perf_counter() - self._window_start
+        rate = (progress.tokens - self._window_tokens) / seconds
+        values = {
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "loss": _finite(mean),
+            "lr": lr,
+            "grad_norm": _finite(float(grad_norm)),
+            "tokens_per_second": rate,
+            "mfu": rate * self._flops / self._peak,
+            "data_wait_fraction": self._data_seconds / seconds,
+            "peak_memory_bytes": hardware.peak_memory_bytes(self._training.accelerator.device),
+        }
+        self._metrics.append(values)
+        self._trackers.log({key: value for key, value in values.items() if key != "step" and value is not None}, progress.step)
+        left = timedelta(seconds=round((self._total_tokens() - progress.tokens) / rate))
+        short = f"loss {mean:.4f} | {rate:,.0f} tokens/s | MFU {values['mfu']:.1%}"
+        self._bar.advance(f"{short} | {left} left")
+        logger.info(
+            "step %d/%d (%.1f%%) | %s | lr %.2e | gradient %.3f | data wait %.1f%% | %s left",
+            *(progress.step, config.max_steps, 100 * progress.step / config.max_steps, short, lr),
+            *(float(grad_norm), 100 * values["data_wait_fraction"], left),
+            extra=SHOWN_BY_BAR,
+        )
+        self._restart(progress)
+
+    def evaluated(self, progress: Progress, score: Score) -> None:
+        """Log an evaluation."""
+        if not self._main:
+            return
+        values = {"eval_loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
+        values = {key: _finite(value) for key, value in values.items()}
+        self._metrics.append({"step": progress.step, "tokens": progress.tokens, **values})
+        self._trackers.log({key: value for key, value in values.items() if value is not None}, progress.step)
+        logger.info("evaluation at step %d | %s", progress.step, score)
+
+    def samples(self, lines: list[dict[str, Any]]) -> None:
+        """Keep completions in log/samples.jsonl."""
+        for line in lines:
+            self._samples.append(line)
+
+    def draw(self) -> None:
+        """Draw plots/loss.png. A picture that cannot be drawn is reported, no more."""
+        folder = self._training.config.run_directory
+        if self._main:
+            try:
+                plot.draw([folder], folder / "plots" / "loss.png")
+            except (OSError, ValueError) as error:
+                logger.warning("cannot draw %s: %s", folder / "plots" / "loss.png", error)
+
+    def _restart(self, progress: Progress) -> None:
+        self._window_start, self._window_tokens, self._data_seconds = time.perf_counter(), progress.tokens, 0.0
+
+    def _total_tokens(self) -> int:
+        config = self._training.config
+        return config.train.max_steps * config.train.global_batch_size * config.stream.seq_length
+
+
+def derived_values(
+    training: Training, settings: Any, flops: int, peak: float, peak_source: str, begin: Progress
+) -> Iterator[str]:
+    """Yield what follows from the configuration, with how it follows."""
+    config, world = training.config, training.accelerator.num_processes
+    train, stream = config.train, config.stream
+    tokens = train.global_batch_size * stream.seq_length
+    yield f"run         {config.run_directory}" + (f", resumed at step {begin.step}" if begin.step else "")
+    yield f"model       {config.model['family']}, {num_parameters(settings):,} parameters, {flops / 1e6:,.1f} MFLOPs a token"
+    yield (
+        f"batch       {train.global_batch_size} windows = {world} processes x {config.micro_batches(world)} micro-batches x "
+        f"{train.micro_batch_size} windows; {tokens:,} tokens a step"
+    )
+    yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
+    yield f"stream      {stream.lanes} lanes, encoded by {training.stream.encoder.name}"
+    device = training.accelerator.device.type
+    yield f"compute     {train.precision} on {world} x {device}, {peak / 1e12:.2f} TFLOP/s ({peak_source})"
+
+
+def _epochs(training: Training, tokens_per_step: int) -> str:
+    known = epoch_tokens(training.stream)
+    if known is None:
+        return ""
+    count, exact = known
+    per_epoch = count / tokens_per_step
+    epochs = training.config.train.max_steps / per_epoch
+    return f", {epochs:.2f} epochs of {'' if exact else 'about '}{per_epoch:,.0f} steps"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

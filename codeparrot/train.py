@@ -1,0 +1,162 @@
+"""Pretrain a causal language model: `accelerate launch codeparrot/train.py --config configs/nano.yaml`.
+
+Read top to bottom: the parts are made, the run goes on from its newest checkpoint, the loop takes steps. A step is one global
+batch: micro-batches forward and backward (one all-reduce of the gradients, at the last), clip, update. What is due behind a
+step (metrics, evaluation, checkpoint, stop) follows at its end. All processes run every line; what only one does says so.
+"""
+
+import sys
+from typing import Any
+
+from codeparrot.checkpoint import Progress
+from codeparrot.config import Config
+from codeparrot.errors import CodeparrotError
+from codeparrot.result import Result
+
+
+def train(config: Config) -> Result:
+    """Train until `train.max_steps` or until asked to stop, and return how it went.
+
+    Raises:
+        CodeparrotError: the settings cannot work together, or with the data, the tokenizer or the run directory.
+    """
+    from codeparrot.world import Agreement, start_processes
+
+    accelerator = start_processes(config)
+
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    from codeparrot import hardware, state
+    from codeparrot.evaluation import Evaluation
+    from codeparrot.model import build_model, model_config
+    from codeparrot.monitor import Monitor
+    from codeparrot.optim import build_optimizer, learning_rate, set_learning_rate
+    from codeparrot.preemption import StopRequest
+    from codeparrot.run_directory import run_directory
+    from codeparrot.stream import ConstantLengthDataset, make_encoder
+    from codeparrot.vocabulary import fit_vocabulary, load_tokenizer
+
+    disable_progress_bar()  # of transformers: the run has its own
+    device, world_size = accelerator.device, accelerator.num_processes
+    if device.type == "cpu":
+        hardware.keep_freed_memory()
+
+    # Model and tokenizer: what does not fit together fails here, before a run directory exists.
+    tokenizer = load_tokenizer(config.tokenizer.path)
+    settings = fit_vocabulary(model_config(config.model), tokenizer, config)
+
+    with run_directory(config, accelerator):
+        # Data: this process's lanes of the stream.
+        encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
+        stream = ConstantLengthDataset(
+            config.stream, encoder, seed=config.run.seed, rank=accelerator.process_index, world_size=world_size
+        )
+
+        # Model and optimizer, wrapped for however many processes there are.
+        checkpointing, compiled = config.train.gradient_checkpointing, config.train.compile
+        model = build_model(settings, gradient_checkpointing=checkpointing, seed=config.run.seed, compile=compiled)
+        model = model.to(device)
+        betas = (config.optim.beta1, config.optim.beta2)
+        optimizer = build_optimizer(model, config.optim.lr, betas, config.optim.eps, config.optim.weight_decay)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        torch.manual_seed(config.run.seed + accelerator.process_index)  # dropout differs between processes
+
+        # Go on from the newest complete checkpoint, if there is one.
+        training = state.Training(config, accelerator, Agreement(accelerator), model, tokenizer, stream)
+        begin = progress = state.resume(training)
+        checkpoints = state.Saver(training, begin)
+        monitor = Monitor(training, settings, begin)
+        evaluation = Evaluation(training, encoder, monitor)
+
+        def lr_of(step: int) -> float:
+            return learning_rate(
+                step,
+                peak=config.optim.lr,
+                warmup_steps=config.schedule.warmup_steps,
+                max_steps=config.train.max_steps,
+                name=config.schedule.name,
+                final_fraction=config.schedule.final_fraction,
+                decay_fraction=config.schedule.decay_fraction,
+            )
+
+        micro_batches = config.micro_batches(world_size)
+        tokens_per_step = config.train.global_batch_size * config.stream.seq_length
+        stopped = False
+        with StopRequest() as stop, monitor, stream.batches(config.train.micro_batch_size) as batches:
+            if progress.step == 0:
+                evaluation.run(progress)
+            while progress.step < config.train.max_steps and not stopped:
+                # One step: one global batch.
+                set_learning_rate(optimizer, lr_of(progress.step))
+                loss, grad_norm = torch.zeros((), device=device), torch.zeros((), device=device)
+                for _ in range(micro_batches):
+                    with monitor.waiting_for_data():
+                        input_ids = to_device(next(batches), device)
+                    with accelerator.accumulate(model):
+                        # Every window is full, so the mean over micro-batches and processes is the mean over all tokens.
+                        micro_loss = model(input_ids, input_ids)
+                        accelerator.backward(micro_loss)
+                        loss += micro_loss.detach() / micro_batches
+                        if accelerator.sync_gradients:
+                            grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.optim.clip_norm or float("inf"))
+                        optimizer.step()
+                        optimizer.zero_grad()
+                progress = Progress(progress.step + 1, progress.tokens + tokens_per_step)
+
+                # What is due behind it.
+                last = progress.step == config.train.max_steps
+                monitor.step(progress, loss, grad_norm, lr_of(progress.step - 1))
+                stopped, save_now = training.agreement.any(stop.requested, checkpoints.due_by_time())
+                if last or (_due(progress.step, config.evaluate.every_steps) and not stopped):
+                    evaluation.run(progress)
+                if last or stopped or save_now or _due(progress.step, config.checkpoint.every_steps):
+                    with monitor.paused():
+                        checkpoints.save(progress)
+        monitor.draw()
+        return outcome(config, begin, progress, stopped, evaluation.score, checkpoints)
+
+
+def to_device(windows: Any, device: Any) -> Any:
+    """Return a batch on the device; a GPU is not waited for."""
+    import torch
+
+    batch = torch.from_numpy(windows)
+    return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
+
+
+def outcome(config: Config, begin: Progress, end: Progress, stopped: bool, score: Any, checkpoints: Any) -> Result:
+    """Say what was reached and how to go on.
+
+    Raises:
+        CodeparrotError: the state of the run could not be saved.
+    """
+    if checkpoints.saved_step != end.step:
+        raise CodeparrotError(
+            f"the run ended at step {end.step} and its checkpoint could not be written; make room on the disk and run the same "
+            f"command again: it goes on from step {checkpoints.saved_step}"
+        )
+    facts = {
+        "run": str(config.run_directory),
+        "step": end.step,
+        "tokens": end.tokens,
+        "resumed_from_step": begin.step,
+        "stopped": stopped and end.step < config.train.max_steps,
+        **(score._asdict() if score else {}),
+    }
+    if facts["stopped"]:
+        text = f"stopped at step {end.step} of {config.train.max_steps}, saved; run the same command again to go on"
+    else:
+        measured = f": {score}" if score else ""
+        text = f"{config.run_directory}: trained to step {end.step}, {end.tokens:,} tokens{measured}"
+    return Result(text, facts)
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+if __name__ == "__main__":
+    from codeparrot.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))

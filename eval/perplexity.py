@@ -1,0 +1,137 @@
+"""Loss, perplexity and bits per byte over a whole validation set.
+
+The loss is the mean over every predicted token of the set, on all processes together: whatever the number of processes and
+the batch size, it is the same number (to the rounding of a sum). Bits per byte divides the same sum by the bytes of the
+predicted tokens, so that models with different tokenizers can be compared; tokens that stand for no text count no bytes.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from codeparrot.result import Result
+
+
+class Score(NamedTuple):
+    loss: float
+    """Mean cross-entropy in nats a token."""
+    perplexity: float
+    bits_per_byte: float
+    tokens: int
+    """Predicted tokens."""
+
+    def __str__(self) -> str:
+        return f"loss {self.loss:.4f} | perplexity {self.perplexity:.2f} | {self.bits_per_byte:.3f} bits/byte"
+
+
+def evaluate(
+    model: Any,
+    valid: Any,
+    *,
+    batch_size: int,
+    token_bytes: Any,
+    device: Any,
+    add_up: Callable[[Any], Any] = lambda sums: sums,
+    most: Callable[[int], int] = lambda count: count,
+    progress: Callable[[], object] = lambda: None,
+) -> Score:
+    """Return the score of a LanguageModel on a ValidationSet.
+
+    Args:
+        model: called as model(input_ids, labels, reduction="sum").
+        valid: the windows of this process.
+        batch_size: windows a forward pass.
+        token_bytes: [vocabulary] tensor, bytes that each token stands for.
+        device: where to compute.
+        add_up: adds a tensor over all processes.
+        most: the largest of a count over all processes: each runs as many batches, or they would wait for each other.
+        progress: called after each batch.
+    """
+    import torch
+
+    was_training = model.training
+    model.eval()
+    # float64: a sum over billions of tokens.
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    with torch.inference_mode():
+        for index in range(most(valid.num_batches(batch_size))):
+            input_ids, labels = (torch.from_numpy(array).to(device) for array in valid.batch(index, batch_size))
+            predicted = labels[:, 1:]
+            kept = predicted >= 0
+            sums[0] += model(input_ids, labels, reduction="sum").double()
+            sums[1] += kept.sum()
+            sums[2] += token_bytes[predicted.clamp(min=0)].masked_fill(~kept, 0).sum()
+            progress()
+    model.train(was_training)
+    nats, tokens, num_bytes = add_up(sums).tolist()
+    loss = nats / tokens if tokens else math.nan
+    return Score(loss, math.exp(min(loss, 700.0)), nats / math.log(2) / num_bytes if num_bytes else math.nan, int(tokens))
+
+
+def bytes_per_token(tokenizer: Any, size: int) -> Any:
+    """Return a [size] tensor with the bytes of text that each token id stands for; 0 for special tokens and unused ids."""
+    import torch
+
+    counts = torch.zeros(size, dtype=torch.int64)
+    byte_level = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
+    special = set(tokenizer.all_special_ids)
+    for token, index in tokenizer.get_vocab().items():
+        if index < size and index not in special:
+            counts[index] = _num_bytes(token, byte_level)
+    return counts
+
+
+def _num_bytes(token: str, byte_level: bool) -> int:
+    if byte_level:
+        return len(token)  # one character of the byte alphabet a byte
+    if len(token) == 6 and token.startswith("<0x"):
+        return 1  # SentencePiece's byte fallback
+    return len(token.replace("▁", " ").encode())
+
+
+def perplexity(
+    checkpoint: str,
+    data: list[str],
+    batch_size: int = 8,
+    seq_length: int = 0,
+    text_column: str = "content",
+    precision: str = "fp32",
+) -> Result:
+    """Measure loss, perplexity and bits per byte of a checkpoint on documents.
+
+    Args:
+        checkpoint: run directory (its newest checkpoint), checkpoint, model folder, or Hub name.
+        data: documents: Parquet or JSONL files, folders (their valid-* files, if they have such), globs, Hub names.
+        batch_size: windows a forward pass.
+        seq_length: tokens a window; 0: the model's context.
+        text_column: column that holds the text.
+        precision: fp32 or bf16.
+    """
+    import torch
+    from tqdm import tqdm
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from codeparrot.config import StreamConfig
+    from codeparrot.location import find_model
+    from codeparrot.model import LanguageModel
+    from codeparrot.stream import load_validation_set, make_encoder
+
+    place = find_model(checkpoint)
+    tokenizer: Any = AutoTokenizer.from_pretrained(place)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = LanguageModel(AutoModelForCausalLM.from_pretrained(place, use_safetensors=True)).to(device)
+    length = seq_length or model.config.get_text_config().max_position_embeddings
+    encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
+    valid = load_validation_set(StreamConfig(valid=data, seq_length=length, text_column=text_column), encoder)
+    with tqdm(total=valid.num_batches(batch_size), unit="batch", desc="perplexity", disable=None) as bar:
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+        with autocast:
+            score = evaluate(
+                model,
+                valid,
+                batch_size=batch_size,
+                token_bytes=bytes_per_token(tokenizer, model.config.vocab_size).to(device),
+                device=device,
+                progress=bar.update,
+            )
+    return Result(f"{score} | {score.tokens:,} tokens", {"checkpoint": checkpoint, **score._asdict()})

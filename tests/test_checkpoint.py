@@ -1,0 +1,106 @@
+import json
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from codeparrot import checkpoint
+from codeparrot.config import Config, OptimConfig
+
+
+def write(folder: Path, step: int) -> Path:
+    partial = checkpoint.partial_of(folder, step)
+    checkpoint.begin(partial)
+    for name, size in (("model/model.safetensors", 700), ("state/optimizer.bin", 300), ("stream.json", 40)):
+        (partial / name).parent.mkdir(exist_ok=True)
+        (partial / name).write_bytes(bytes((step + index) % 256 for index in range(size)))
+    return checkpoint.publish(partial, {"step": step, "tokens": 10 * step, "world_size": 1})
+
+
+def test_a_published_checkpoint_is_complete_and_has_the_contracts_manifest(tmp_path) -> None:
+    place = write(tmp_path, 1000)
+    assert place.name == "step_00001000"
+    assert checkpoint.fault(place) is None
+    manifest = checkpoint.read_manifest(place)
+    assert (manifest["step"], manifest["tokens"], manifest["world_size"]) == (1000, 10000, 1)
+    assert set(manifest["files"]) == {"model/model.safetensors", "state/optimizer.bin", "stream.json"}
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_checkpoint_cut_at_any_byte_is_never_chosen(tmp_path, data: st.DataObject) -> None:
+    folder = tmp_path / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    older, newer = write(folder, 10), write(folder, 20)
+    victim = data.draw(st.sampled_from(sorted(path for path in newer.rglob("*") if path.is_file())))
+    content = victim.read_bytes()
+    victim.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    assert checkpoint.newest_complete(folder) == older
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_checkpoint_with_a_flipped_byte_or_a_missing_file_is_named_and_passed_over(tmp_path, caplog, data) -> None:
+    folder = tmp_path / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    older, newer = write(folder, 10), write(folder, 20)
+    victim = data.draw(st.sampled_from(sorted(newer.rglob("*.*"))))
+    if data.draw(st.booleans()):
+        victim.unlink()
+    elif victim.name == "manifest.json":
+        victim.write_text("{}", encoding="utf-8")
+    else:
+        content = bytearray(victim.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1
+        victim.write_bytes(content)
+    with caplog.at_level(logging.WARNING, logger="codeparrot"):
+        assert checkpoint.newest_complete(folder) == older
+    assert str(newer) in caplog.text
+
+
+def test_what_is_being_written_is_no_checkpoint_and_is_removed_later(tmp_path) -> None:
+    write(tmp_path, 10)
+    checkpoint.begin(checkpoint.partial_of(tmp_path, 20))
+    assert [path.name for path in checkpoint.steps(tmp_path)] == ["step_00000010"]
+    checkpoint.prune(tmp_path, 3, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000010"]
+
+
+def test_prune_keeps_the_newest_and_every_mth(tmp_path) -> None:
+    for step in range(10, 100, 10):
+        write(tmp_path, step)
+    checkpoint.prune(tmp_path, keep_last=2, keep_every_steps=30)
+    assert [int(path.name[5:]) for path in checkpoint.steps(tmp_path)] == [90, 80, 60, 30]
+
+
+def test_an_interrupted_removal_leaves_nothing_that_looks_complete(tmp_path, monkeypatch) -> None:
+    place = write(tmp_path, 10)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.remove(place)
+    assert checkpoint.newest_complete(tmp_path) is None
+
+
+def test_a_manifest_loses_its_meaning_with_its_last_byte(tmp_path) -> None:
+    text = (write(tmp_path, 1) / "manifest.json").read_text(encoding="utf-8")
+    json.loads(text)
+    with pytest.raises(ValueError, match="Expecting"):
+        json.loads(text[:-1])
+
+
+def test_only_changes_that_change_the_result_matter() -> None:
+    old, new = Config(), Config(optim=OptimConfig(lr=1e-3))
+    new.train.micro_batch_size, new.checkpoint.every_steps, new.run.name = 1, 7, "other"
+    new.model = {"family": "gpt2", "n_layer": 3}
+    assert checkpoint.changes_that_matter(asdict(old), asdict(new)) == [
+        "model.n_layer: None -> 3",
+        "optim.lr: 0.0005 -> 0.001",
+    ]

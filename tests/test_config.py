@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codeparrot.config import Config, check, check_world_size, load, parse
+from codeparrot.errors import CodeparrotError
+
+RECIPES = sorted(Path("configs").glob("*.yaml"))
+LEAST = ["--stream.train", "d", "--tokenizer.path", "t"]
+
+
+def test_there_are_recipes() -> None:
+    assert {path.stem for path in RECIPES} >= {"nano", "small", "xl"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_valid_on_one_process_and_on_several(recipe) -> None:
+    config = load(recipe)
+    for world_size in (1, 2) if recipe.stem == "nano" else (1, 2, 4, 8, 16):
+        check_world_size(config, world_size)
+
+
+def test_overrides_win_over_the_file_and_merge_into_the_model() -> None:
+    config = parse(["--config", "configs/nano.yaml", "--optim.lr", "3e-4", "--model.n_layer", "2", "--stream.train", "a"])
+    assert config.optim.lr == 3e-4
+    assert (config.model["n_layer"], config.model["family"]) == (2, "gpt2")
+    assert config.stream.train == "a"
+
+
+def test_a_resolved_configuration_read_again_is_itself(tmp_path) -> None:
+    config = parse(["--config", "configs/nano.yaml", "--evaluate.prompts", '["é\\n", "b"]', "--stream.train", '["a", "b"]'])
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert load(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--optim.lrr", "1"], 'unrecognized arguments: --optim.lrr 1; did you mean "optim.lr"?'),
+        (["--optim.lr", "fast"], "optim.lr"),
+        (["--train.precision", "int3"], "train.precision"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_wrong_arguments_end_with_status_2_and_one_line(arguments, message, capsys) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        parse([*LEAST, *arguments])
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and error.startswith("codeparrot train: error: ")
+
+
+def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) -> None:
+    (tmp_path / "a.yaml").write_text("optim: {lrr: 3}\n", encoding="utf-8")
+    with pytest.raises(SystemExit):
+        parse([*LEAST, "--config", str(tmp_path / "a.yaml")])
+    error = capsys.readouterr().err
+    assert "lrr" in error and 'did you mean "optim.lr"?' in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--train.global_batch_size", "30", "--stream.lanes", "8"], r"nearest: train\.global_batch_size 32, or stream\.lanes 10"),
+        (["--schedule.warmup_steps", "2000"], r"schedule\.warmup_steps 2000 is longer than the run; at most train\.max_steps 1000"),
+        (["--stream.lanes", "0"], r"stream\.lanes is 0; it must be at least 1"),
+        (["--optim.beta1", "1.5"], r"optim\.beta1 is 1\.5; it must be from 0 to 1"),
+        (["--optim.lr", "0"], r"optim\.lr is 0\.0; it must be above 0"),
+        (["--run.name", "a/b"], "not a plain folder name"),
+        (["--stream.seq_length", "1"], "at least 2 tokens"),
+        (["--stream.train", "[]"], r"stream\.train is empty"),
+    ],
+)
+def test_impossible_combinations_name_the_key_and_the_nearest_value(arguments, message) -> None:
+    with pytest.raises(CodeparrotError, match=message):
+        parse([*LEAST, *arguments])
+
+
+def test_a_world_size_that_does_not_fit_names_those_that_do() -> None:
+    config = parse([*LEAST, "--stream.lanes", "8", "--train.global_batch_size", "16", "--train.micro_batch_size", "4"])
+    with pytest.raises(CodeparrotError, match=r"3 processes do not divide stream\.lanes 8; start one of 1, 2, 4, 8 processes"):
+        check_world_size(config, 3)
+    with pytest.raises(CodeparrotError, match=r"micro_batch_size 4 does not divide the 2 windows .* nearest: 2"):
+        check_world_size(config, 8)
+
+
+@given(st.integers(1, 64), st.integers(1, 512), st.integers(1, 64), st.integers(1, 16))
+def test_what_an_error_proposes_is_accepted(lanes, batch, micro, world_size) -> None:
+    """Following the remedies leads to a valid configuration in at most a few corrections."""
+    import re
+
+    config = Config()
+    config.stream.train, config.tokenizer.path, config.stream.lanes = "d", "t", lanes
+    config.train.global_batch_size, config.train.micro_batch_size = batch, micro
+    for _ in range(4):
+        try:
+            check(config)
+            check_world_size(config, world_size)
+            break
+        except CodeparrotError as error:
+            if found := re.search(r"nearest: train\.global_batch_size (\d+)", str(error)):
+                config.train.global_batch_size = int(found[1])
+            elif found := re.search(r"\(e\.g\. (\d+)\)", str(error)):
+                config.stream.lanes = int(found[1])
+            elif found := re.search(r"nearest: (\d+)$", str(error)):
+                config.train.micro_batch_size = int(found[1])
+    else:
+        raise AssertionError("the remedies lead nowhere")
+    assert config.train.global_batch_size == config.micro_batches(world_size) * world_size * config.train.micro_batch_size
+
+
+def test_recipes_hold_the_published_hyperparameters() -> None:
+    small, xl = load(Path("configs/small.yaml")), load(Path("configs/xl.yaml"))
+    assert (small.optim.lr, small.schedule.warmup_steps, small.train.global_batch_size, small.train.max_steps) == (
+        *(5e-4, 2000, 192, 150_000),
+    )
+    assert (xl.optim.lr, xl.schedule.warmup_steps, xl.train.global_batch_size, xl.train.max_steps) == (2e-4, 750, 512, 50_000)
+    assert xl.train.gradient_checkpointing and not small.train.gradient_checkpointing
+    for config in (small, xl):
+        assert (config.stream.seq_length, config.optim.weight_decay, config.optim.clip_norm) == (1024, 0.1, 1.0)
+        assert config.schedule.name == "cosine"
+        assert {config.model[name] for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")} == {0.0}
+
+
+def test_every_field_has_a_docstring_in_help(capsys) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for section, value in yaml.safe_load(Config().to_yaml()).items():
+        for name in value if isinstance(value, dict) and section != "model" else []:
+            before, _, after = text.rpartition(f"--{section}.{name} ")
+            assert before, f"{section}.{name} has no option"
+            words = after.split("(type")[0] if "(type" in after[:600] else after[:200]
+            assert len(words.split()) > 3, f"{section}.{name} has no docstring"
