@@ -148,7 +148,7 @@ class TrackingConfig:
     trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
     """Trackers to send metrics to; wandb works offline where there is no key (`wandb sync` sends it later)."""
     project: str = "codeparrot"
-    """W&B project."""
+    """W&B project that the runs belong to."""
 
 
 @dataclass

@@ -43,7 +43,7 @@ def start_processes(config: Config) -> Any:
         cpu=not has_accelerator,
         mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.micro_batches(world_size)),
-        log_with=list(config.tracking.trackers),
+        log_with=list(config.tracking.trackers) or None,
         project_dir=str(config.run_directory),
         step_scheduler_with_optimizer=False,
     )

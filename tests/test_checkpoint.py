@@ -30,7 +30,7 @@ def test_a_published_checkpoint_is_complete_and_has_the_contracts_manifest(tmp_p
     assert set(manifest["files"]) == {"model/model.safetensors", "state/optimizer.bin", "stream.json"}
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_checkpoint_cut_at_any_byte_is_never_chosen(tmp_path, data: st.DataObject) -> None:
     folder = tmp_path / "run"
@@ -38,7 +38,7 @@ def test_a_checkpoint_cut_at_any_byte_is_never_chosen(tmp_path, data: st.DataObj
     older, newer = write(folder, 10), write(folder, 20)
     victim = data.draw(st.sampled_from(sorted(path for path in newer.rglob("*") if path.is_file())))
     content = victim.read_bytes()
-    victim.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    victim.write_bytes(content[: data.draw(st.integers(0, 10**6)) % len(content)])
     assert checkpoint.newest_complete(folder) == older
 
 
@@ -55,7 +55,7 @@ def test_a_checkpoint_with_a_flipped_byte_or_a_missing_file_is_named_and_passed_
         victim.write_text("{}", encoding="utf-8")
     else:
         content = bytearray(victim.read_bytes())
-        content[data.draw(st.integers(0, len(content) - 1))] ^= 1
+        content[data.draw(st.integers(0, 10**6)) % len(content)] ^= 1
         victim.write_bytes(content)
     with caplog.at_level(logging.WARNING, logger="codeparrot"):
         assert checkpoint.newest_complete(folder) == older

@@ -95,7 +95,7 @@ def test_what_an_error_proposes_is_accepted(lanes, batch, micro, world_size) -> 
     config = Config()
     config.stream.train, config.tokenizer.path, config.stream.lanes = "d", "t", lanes
     config.train.global_batch_size, config.train.micro_batch_size = batch, micro
-    for _ in range(4):
+    for _ in range(5):
         try:
             check(config)
             check_world_size(config, world_size)

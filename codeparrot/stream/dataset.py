@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from codeparrot.config import StreamConfig, as_list
@@ -78,10 +79,13 @@ class ConstantLengthDataset:
         names = as_list(stream.train) if source is None else source if isinstance(source, list) else [source]
         shards = open_shards(names, split="train", column=stream.text_column, seq_length=stream.seq_length)
         self.stream, self.encoder, self.seed = stream, encoder, seed
-        self._shards: Mapping[int, Sequence[Shard]] = {
+        self.shards = shards
+        """Those of all processes, uncut."""
+        self._data = xxhash.xxh3_64_hexdigest("\n".join(shard.identity for shard in shards).encode())
+        self._lanes: Mapping[int, Sequence[Shard]] = {
             lane: own for lane, own in enumerate(lanes_of(shards, stream.lanes)) if lane % world_size == rank
         }
-        self._states = {lane: LaneState() for lane in self._shards}
+        self._states = {lane: LaneState() for lane in self._lanes}
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield windows of `seq_length` tokens; the state follows."""
@@ -99,18 +103,20 @@ class ConstantLengthDataset:
     def state_dict(self) -> dict[str, Any]:
         """Return the position of this process's lanes; `merge_states` joins those of all processes."""
         lanes = {str(lane): [state.num_windows, *state.cursor] for lane, state in self._states.items()}
-        return {"version": STATE_VERSION, "num_lanes": self.stream.lanes, "lanes": lanes}
+        return {"version": STATE_VERSION, "num_lanes": self.stream.lanes, "data": self._data, "lanes": lanes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, saved with any number of processes.
 
         Raises:
-            CodeparrotError: the state is of another number of lanes, or of not all of this process's.
+            CodeparrotError: the state is of another number of lanes, of other files, or not of all of this process's lanes.
         """
         if state.get("version") != STATE_VERSION:
             raise CodeparrotError(f"the stream's state has version {state.get('version')}, not {STATE_VERSION}")
         if state["num_lanes"] != self.stream.lanes:
             raise CodeparrotError(f"the run has {state['num_lanes']} lanes; set stream.lanes to that")
+        if state["data"] != self._data:
+            raise CodeparrotError("stream.train holds other files than those the run began with; positions would be wrong")
         missing = [lane for lane in self._states if str(lane) not in state["lanes"]]
         if missing:
             raise CodeparrotError(f"the stream's state lacks lanes {missing}; it was not merged from all processes")
@@ -133,7 +139,7 @@ class ConstantLengthDataset:
             place = (place + 1) % len(lanes)
 
     def _lane(self, lane: int, cursor: Cursor) -> Iterator[tuple[NDArray[Any], Cursor]]:
-        return lane_windows(self._shards[lane], Order(self.seed, lane), self.stream, self.encoder, cursor)
+        return lane_windows(self._lanes[lane], Order(self.seed, lane), self.stream, self.encoder, cursor)
 
     def _batches(self, micro_batch_size: int) -> Iterator[Batch]:
         stream = self._windows()

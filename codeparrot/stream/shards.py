@@ -38,8 +38,23 @@ class Shard(ABC):
     def cut(self, parts: int) -> "list[Shard]":
         """Return `parts` shards that together hold exactly the items of this one."""
 
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What tells this data from other data, wherever it lies: positions are only true of the same data."""
+
+    @property
+    def num_items(self) -> int | None:
+        """Number of items, where it is known without reading them."""
+        return None
+
     def close(self) -> None:
         """Give back what is open; `read` opens it again."""
+
+
+def file_identity(path: str | Path) -> str:
+    """Return name and size of a local file, or the whole address of a remote one."""
+    return str(path) if "://" in str(path) else f"{Path(path).name}:{Path(path).stat().st_size}"
 
 
 class ParquetShard(Shard):
@@ -82,6 +97,16 @@ class ParquetShard(Shard):
             table = self._open().read_row_group(group, columns=[self.column], use_threads=False)
             self._group = (group, table.column(0))
         return self._group[1]
+
+    @property
+    def identity(self) -> str:
+        return file_identity(self.path)
+
+    @property
+    def num_items(self) -> int:
+        if self.stop is None:
+            return self._open().metadata.num_rows - self.start
+        return self.stop - self.start
 
     def cut(self, parts: int) -> list[Shard]:
         if parts == 1:
@@ -128,6 +153,10 @@ class JsonlShard(Shard):
         here = file.tell()
         return Block(texts, None if here >= end else here - self._first)
 
+    @property
+    def identity(self) -> str:
+        return file_identity(self.path)
+
     def cut(self, parts: int) -> list[Shard]:
         size = Path(self.path).stat().st_size
         bounds = [size * part // parts for part in range(parts + 1)]
@@ -169,6 +198,10 @@ class SequentialShard(Shard):
                 break
         self._position = position + len(texts)
         return Block(texts, self._position if len(texts) == num_items else None)
+
+    @property
+    def identity(self) -> str:
+        return file_identity(self.path)
 
     def cut(self, parts: int) -> list[Shard]:
         return [type(self)(self.path, self.column, part, parts) for part in range(parts)]

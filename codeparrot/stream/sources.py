@@ -36,6 +36,10 @@ class HubShard(SequentialShard):
     def text(self, item: Any) -> str:
         return text_in(item, self.column, str(self.path))
 
+    @property
+    def identity(self) -> str:
+        return f"{self.path}:{self.dataset.num_shards}"
+
     def cut(self, parts: int) -> list[Shard]:
         return [HubShard(self.dataset, self.column, part, parts) for part in range(parts)]
 
@@ -105,7 +109,7 @@ def _file_shard(path: str, column: str) -> Shard:
 
 
 def _dataset_shards(dataset: Any, column: str) -> list[Shard]:
-    """Shards of a data set that is already open. `datasets`' own resume state is not relied on: only the order of a shard is."""
+    """Shards of a data set that is already open. Of `datasets` only the order within a shard is relied on, not its state."""
     if hasattr(dataset, "to_iterable_dataset"):
         dataset = dataset.to_iterable_dataset()
     count = max(1, dataset.num_shards)

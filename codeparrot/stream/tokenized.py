@@ -1,9 +1,9 @@
 """Windows that were tokenised and packed before (`codeparrot corpus tokenize`), memory-mapped.
 
 They take the place of documents: blocks of windows are shuffled, lanes and state are the same, and nothing is encoded. A
-folder holds `<split>-00000.npy` of shape [windows, seq_length] and a manifest, which is written last. The last tokens of a split
-are too few for a window: the training split's last window goes on with the split's first tokens, as the next epoch would; the
-validation split's stay short, in the manifest.
+folder holds `<split>-00000.npy` of shape [windows, seq_length] and a manifest, which is written last. The last tokens of a
+split are too few for a window: the training split's last window goes on with the split's first tokens, as the next epoch
+would; the validation split's stay short, in the manifest.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.shards import Block, Shard
+from codeparrot.stream.shards import Block, Shard, file_identity
 
 MANIFEST = "windows.json"
 
@@ -36,6 +36,14 @@ class WindowShard(Shard):
         last = min(first + num_items, self.stop)
         return Block(list(self._windows[first:last]), None if last >= self.stop else position + num_items)
 
+    @property
+    def identity(self) -> str:
+        return file_identity(self.path)
+
+    @property
+    def num_items(self) -> int:
+        return self.stop - self.start
+
     def cut(self, parts: int) -> list[Shard]:
         size = self.stop - self.start
         bounds = [self.start + size * part // parts for part in range(parts + 1)]
@@ -55,6 +63,10 @@ class TailShard(Shard):
 
     def read(self, position: int, num_items: int) -> Block:
         return Block([np.array(self.tokens, np.uint32)] if self.tokens else [], None)
+
+    @property
+    def identity(self) -> str:
+        return f"tail:{len(self.tokens)}"
 
     def cut(self, parts: int) -> list[Shard]:
         return [self, *(TailShard([]) for _ in range(parts - 1))]

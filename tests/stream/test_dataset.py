@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -155,6 +156,16 @@ def test_an_error_in_the_background_is_raised_at_its_place(tmp_path) -> None:
                 next(batches)
         with pytest.raises(CodeparrotError, match="is not JSON"):
             next(batches)
+
+
+def test_a_state_of_other_data_is_refused_and_of_moved_data_is_not(files, tmp_path) -> None:
+    state = ConstantLengthDataset(stream_config(files), BytesEncoder()).state_dict()
+    moved = shutil.copytree(files, tmp_path / "moved")
+    ConstantLengthDataset(stream_config(moved), BytesEncoder()).load_state_dict(state)
+    with (moved / "train-1.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"content": "more"}\n')
+    with pytest.raises(CodeparrotError, match="other files"):
+        ConstantLengthDataset(stream_config(moved), BytesEncoder()).load_state_dict(state)
 
 
 def test_a_state_of_other_lanes_or_of_one_rank_alone_is_refused(files) -> None:

@@ -22,6 +22,10 @@ class ListShard(Shard):
         stop = position + num_items
         return Block(self.texts[position:stop], stop if stop < len(self.texts) else None)
 
+    @property
+    def identity(self) -> str:
+        return "list"
+
     def cut(self, parts: int) -> list[Shard]:
         raise AssertionError("not cut here")
 

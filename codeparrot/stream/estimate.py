@@ -1,0 +1,37 @@
+"""How long an epoch is, where it can be known without reading everything."""
+
+from codeparrot.stream.dataset import ConstantLengthDataset
+from codeparrot.stream.shards import Shard
+
+_MOST_SHARDS = 64
+"""Opening a file for its number of rows costs a request where it is remote: of more shards, these stand for all."""
+
+
+def epoch_tokens(dataset: ConstantLengthDataset) -> tuple[int, bool] | None:
+    """Return the tokens of an epoch over all lanes, and whether that is exact; None where it is not known.
+
+    Documents are counted, and their mean length is taken from one block.
+    """
+    shards = dataset.shards
+    if not shards:
+        return None
+    some = shards[:_MOST_SHARDS]
+    counts = [shard.num_items for shard in some]
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts):
+        return None
+    num_items = round(sum(known) * len(shards) / len(some))
+    if all(shard.packed for shard in shards):
+        return num_items * dataset.stream.seq_length, len(some) == len(shards)
+    mean = _mean_tokens(some, dataset)
+    return (round(num_items * mean), False) if mean else None
+
+
+def _mean_tokens(shards: list[Shard], dataset: ConstantLengthDataset) -> float | None:
+    for shard in shards:
+        items, _ = shard.read(0, dataset.stream.block_documents)
+        shard.close()
+        if items:
+            tokens, _ = dataset.encoder.encode(list(items))
+            return len(tokens) / len(items) + 1
+    return None

@@ -1,0 +1,106 @@
+import json
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from codeparrot.config import StreamConfig
+from codeparrot.corpus.windows import tokenize
+from codeparrot.errors import CodeparrotError
+from codeparrot.stream import ConstantLengthDataset, load_validation_set, make_encoder
+
+
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory, corpus, tokenizer_folder) -> Path:
+    folder = tmp_path_factory.mktemp("windows") / "w"
+    tokenize(str(corpus), str(tokenizer_folder), str(folder), seq_length=64, file_windows=1000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokens(corpus, tokenizer_json) -> dict[str, np.ndarray]:
+    """The documents of each split, joined, as the reference encodes them."""
+    encoder = make_encoder(tokenizer_json, 0, "tokenizers")
+    joined = {}
+    for split in ("train", "valid"):
+        texts = [text for file in sorted(corpus.glob(f"{split}-*")) for text in parquet.read_table(file)["content"].to_pylist()]
+        joined[split] = np.concatenate([[*encoder.encode([text])[0], 0] for text in texts])
+    return joined
+
+
+def test_joined_windows_are_the_joined_documents_and_the_last_goes_on_with_the_first(windows, tokens) -> None:
+    manifest = json.loads((windows / "windows.json").read_text(encoding="utf-8"))
+    files = [np.load(windows / file["name"]) for file in manifest["splits"]["train"]["files"]]
+    assert len(files) > 2 and {file.dtype for file in files} == {np.dtype(np.uint16)}
+    stored, expected = np.concatenate(files).ravel(), tokens["train"]
+    np.testing.assert_array_equal(stored[: len(expected)], expected)
+    np.testing.assert_array_equal(stored[len(expected) :], expected[: len(stored) - len(expected)])
+    assert len(stored) - len(expected) < 64
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_an_epoch_of_the_lanes_holds_every_window_once(windows, tokens, lanes) -> None:
+    count = -(-len(tokens["train"]) // 64)
+    dataset = ConstantLengthDataset(
+        StreamConfig(train=str(windows), seq_length=64, lanes=lanes), make_encoder_stub(), seed=1
+    )
+    rounds = count // lanes
+    seen = [window.tobytes() for window in islice(dataset, rounds * lanes)]
+    stored = [row.tobytes() for file in sorted(windows.glob("train-*.npy")) for row in np.load(file)]
+    if count % lanes == 0:
+        assert sorted(seen) == sorted(stored)
+    assert set(seen) <= set(stored) and len(set(seen)) >= len(set(stored)) - lanes
+
+
+def test_resume_and_another_world_size_are_exact(windows) -> None:
+    stream = StreamConfig(train=str(windows), seq_length=64, lanes=4, block_documents=16)
+    whole = list(islice(ConstantLengthDataset(stream, make_encoder_stub()), 400))
+    states = []
+    for rank in range(2):
+        dataset = ConstantLengthDataset(stream, make_encoder_stub(), rank=rank, world_size=2)
+        np.testing.assert_array_equal(list(islice(dataset, 100)), whole[rank:200:2])
+        states.append(dataset.state_dict())
+    merged = {**states[0], "lanes": {**states[0]["lanes"], **states[1]["lanes"]}}
+    one = ConstantLengthDataset(stream, make_encoder_stub())
+    one.load_state_dict(merged)
+    np.testing.assert_array_equal(list(islice(one, 200)), whole[200:])
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 64])
+def test_the_validation_split_is_complete_and_its_tail_short(windows, tokens, lanes) -> None:
+    valid = load_validation_set(StreamConfig(valid=str(windows), seq_length=64, lanes=lanes), make_encoder_stub())
+    assert sum(map(len, valid.windows)) == len(tokens["valid"])
+    if lanes == 1:
+        np.testing.assert_array_equal(np.concatenate(valid.windows), tokens["valid"])
+
+
+def test_errors_name_the_remedy(windows, corpus, tokenizer_folder, tmp_path) -> None:
+    with pytest.raises(CodeparrotError, match=r"set stream\.seq_length to that"):
+        ConstantLengthDataset(StreamConfig(train=str(windows), seq_length=32), make_encoder_stub())
+    with pytest.raises(CodeparrotError, match="--overwrite true"):
+        tokenize(str(corpus), str(tokenizer_folder), str(windows))
+    with pytest.raises(CodeparrotError, match="holds windows already"):
+        tokenize(str(windows), str(tokenizer_folder), str(tmp_path / "x"), seq_length=64)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_whole_is_refused(corpus, tokenizer_folder, tmp_path) -> None:
+    tokenize(str(corpus), str(tokenizer_folder), str(tmp_path / "w"), seq_length=64)
+    path = tmp_path / "w" / "train-00000.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CodeparrotError, match=r"train-00000\.npy is missing or not whole"):
+        ConstantLengthDataset(StreamConfig(train=str(tmp_path / "w"), seq_length=64), make_encoder_stub())
+
+
+def make_encoder_stub():
+    """Windows are not encoded: an encoder that is called would fail."""
+
+    class Never:
+        name, end_of_document = "none", 0
+
+        def encode(self, texts):
+            raise AssertionError("windows are not encoded")
+
+    return Never()

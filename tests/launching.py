@@ -1,0 +1,103 @@
+"""Starting real training processes, as a user does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = Path(sys.executable).parent
+
+TINY = {
+    "model": {
+        **{"family": "gpt2", "vocab_size": 512, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 2},
+        **{"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    },
+    "train": {"global_batch_size": 8, "micro_batch_size": 2, "max_steps": 24, "precision": "fp32", "log_every_steps": 1},
+    "optim": {"lr": 3e-3},
+    "schedule": {"warmup_steps": 4},
+    "evaluate": {"every_steps": 0},
+    "checkpoint": {"every_steps": 8},
+}
+
+
+def write_config(path: Path, corpus: Path, tokenizer: Path, **changes: dict[str, Any]) -> Path:
+    """Write a configuration of a tiny run in the folder of `path`; `changes` are merged into its sections."""
+    import yaml
+
+    data = {"stream": {"train": str(corpus), "valid": str(corpus), "seq_length": 32, "lanes": 4, "block_documents": 16}}
+    sections: dict[str, dict[str, Any]] = {
+        "run": {"name": "tiny", "dir": str(path.parent / "runs")},
+        "tokenizer": {"path": str(tokenizer)},
+        **data,
+        **TINY,
+    }
+    for section, values in changes.items():
+        sections[section] = {**sections.get(section, {}), **values}
+    path.write_text(yaml.safe_dump(sections), encoding="utf-8")
+    return path
+
+
+def train_command(num_processes: int) -> list[str]:
+    if num_processes == 1:
+        return [str(SCRIPTS / "codeparrot"), "train"]
+    launcher = [str(SCRIPTS / "accelerate"), "launch", "--config_file", str(ROOT / "launch" / "ddp.yaml")]
+    # A free port for every launch: runs of several tests do not meet.
+    port = ["--main_process_port", "0", "--num_processes", str(num_processes)]
+    return [*launcher, *port, str(ROOT / "codeparrot" / "train.py")]
+
+
+def start(config: Path, *arguments: str, num_processes: int = 1) -> subprocess.Popen[str]:
+    """Start training in its own process group."""
+    command = [*train_command(num_processes), "--config", str(config), *arguments]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def run(config: Path, *arguments: str, num_processes: int = 1, status: int = 0) -> tuple[str, str]:
+    """Train to the end; return stdout and stderr."""
+    process = start(config, *arguments, num_processes=num_processes)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err[-3000:]
+    return out, err
+
+
+def stop_behind_step(process: subprocess.Popen[str], metrics: Path, step: int, number: int) -> tuple[int, str]:
+    """Send a signal to the whole process group once `step` is in metrics.jsonl; return the exit status and stderr."""
+    deadline = time.monotonic() + 240
+    while not metrics.exists() or f'"step": {step},' not in metrics.read_text(encoding="utf-8"):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1][-3000:]
+        time.sleep(0.005)
+    if number == signal.SIGKILL:
+        # Launchers start their processes in sessions of their own: a node that dies takes all of them.
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+    os.killpg(process.pid, number)
+    err = process.communicate(timeout=120)[1]
+    return process.returncode, err
+
+
+def kill_behind_step(process: subprocess.Popen[str], metrics: Path, step: int) -> None:
+    stop_behind_step(process, metrics, step, signal.SIGKILL)
+
+
+def lines(run_directory: Path) -> list[dict[str, Any]]:
+    text = (run_directory / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def curve(run_directory: Path) -> list[tuple[int, float, float]]:
+    """Step, loss and gradient norm of each line: what must be equal to the last bit."""
+    return [(line["step"], line["loss"], line["grad_norm"]) for line in lines(run_directory) if "loss" in line]

@@ -1,0 +1,213 @@
+"""The loop, by real processes: exact resume, equality over processes and splits, stopping, refusals."""
+
+import hashlib
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.launching import curve, kill_behind_step, lines, run, start, stop_behind_step, write_config
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
+    """An uninterrupted run of 24 steps on one process, with checkpoints at 8, 16 and 24."""
+    folder = tmp_path_factory.mktemp("reference")
+    run(write_config(folder / "c.yaml", corpus, tokenizer_folder))
+    return folder / "runs" / "tiny"
+
+
+def weights(run_directory: Path, step: int = 24) -> str:
+    path = run_directory / "checkpoints" / f"step_{step:08d}" / "model" / "model.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_run_directory_is_the_contracts(reference) -> None:
+    assert {path.name for path in (reference / "checkpoints").iterdir()} == {f"step_{step:08d}" for step in (8, 16, 24)}
+    checkpoint = reference / "checkpoints" / "step_00000024"
+    assert {path.name for path in checkpoint.iterdir()} == {"model", "state", "stream.json", "manifest.json"}
+    for path in ("config.yaml", "log/rank_00000.log", "plots/loss.png", "metrics.jsonl"):
+        assert (reference / path).is_file()
+    last = lines(reference)[-1]
+    assert set(last) == {
+        *("step", "tokens", "loss", "lr", "grad_norm", "tokens_per_second", "mfu", "data_wait_fraction"),
+        "peak_memory_bytes",
+    }
+    assert (last["step"], last["tokens"]) == (24, 24 * 8 * 32)
+    assert curve(reference)[-1][1] < curve(reference)[0][1] - 0.3
+
+
+def test_the_checkpoint_loads_as_a_transformers_model_with_its_tokenizer(reference) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = reference / "checkpoints" / "step_00000024" / "model"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("import os", return_tensors="pt")["input_ids"]
+    assert torch.isfinite(model(ids).logits).all()
+    assert model.config.eos_token_id == tokenizer.eos_token_id == 0
+    assert model.lm_head.weight is model.transformer.wte.weight
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_sigkill_and_resume_twice_give_the_bits_of_the_uninterrupted_run(
+    tmp_path, corpus, tokenizer_folder, reference, num_processes
+) -> None:
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    if num_processes == 2:
+        run(config, "--run.name", "whole", num_processes=2)
+    whole = tmp_path / "runs" / "whole" if num_processes == 2 else reference
+    tiny = tmp_path / "runs" / "tiny"
+    for step in (11, 19):
+        kill_behind_step(start(config, num_processes=num_processes), tiny / "metrics.jsonl", step)
+    _, err = run(config, num_processes=num_processes)
+    assert "resumed at step 16" in err or "resumed at step 24" in err
+    assert curve(tiny) == curve(whole)
+    assert weights(tiny) == weights(whole)
+
+
+def test_two_processes_see_the_losses_of_one(tmp_path, corpus, tokenizer_folder, reference) -> None:
+    run(write_config(tmp_path / "c.yaml", corpus, tokenizer_folder), num_processes=2)
+    for (step, ours, our_norm), (same, theirs, their_norm) in zip(
+        curve(tmp_path / "runs" / "tiny"), curve(reference), strict=True
+    ):
+        assert step == same
+        assert ours == pytest.approx(theirs, rel=1e-5)
+        assert our_norm == pytest.approx(their_norm, rel=1e-3)
+
+
+def test_a_run_of_two_processes_goes_on_with_one_and_sees_the_same_batches(
+    tmp_path, corpus, tokenizer_folder, reference
+) -> None:
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    tiny = tmp_path / "runs" / "tiny"
+    kill_behind_step(start(config, num_processes=2), tiny / "metrics.jsonl", 13)
+    run(config, "--train.micro_batch_size", "4")
+    for (_, ours, _), (_, theirs, _) in zip(curve(tiny), curve(reference), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(
+    tmp_path, corpus, tokenizer_folder, reference, num_processes
+) -> None:
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, checkpoint={"every_steps": 0})
+    tiny = tmp_path / "runs" / "tiny"
+    process = start(config, "--train.max_steps", "24", num_processes=num_processes)
+    status, err = stop_behind_step(process, tiny / "metrics.jsonl", 5, signal.SIGINT)
+    assert "this step is finished and saved first" in err
+    if num_processes == 1:
+        assert status == 75
+    (saved,) = (tiny / "checkpoints").glob("step_*")
+    step = int(saved.name[5:])
+    assert 5 <= step < 24
+    run(config, "--train.max_steps", "24", num_processes=num_processes)
+    for (_, ours, _), (_, theirs, _) in zip(curve(tiny), curve(reference), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_a_finished_run_is_not_trained_again(reference) -> None:
+    before = (reference / "metrics.jsonl").read_text(encoding="utf-8")
+    out, _ = run(reference / "config.yaml")
+    assert "trained to step 24" in out
+    assert (reference / "metrics.jsonl").read_text(encoding="utf-8") == before
+
+
+def test_a_changed_configuration_is_refused_with_the_difference_and_loses_nothing(reference) -> None:
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*") if path.is_file() and path.name != ".lock"}
+    _, err = run(reference / "config.yaml", "--optim.lr", "0.5", status=1)
+    assert "optim.lr: 0.003 -> 0.5" in err and "--resume" in err and "run.name" in err
+    assert "Traceback" not in err
+    _, err = run(reference / "config.yaml", "--resume", "never", status=1)
+    assert "holds 3 checkpoints" in err
+    after = {path: path.stat().st_mtime_ns for path in before}
+    changed = [path.name for path in before if before[path] != after[path]]
+    assert changed in ([], ["rank_00000.log"])
+
+
+def test_a_named_checkpoint_goes_on_with_changed_settings_in_another_run(tmp_path, reference) -> None:
+    source = reference / "checkpoints" / "step_00000008"
+    arguments = ["--run.name", "branch", "--run.dir", str(tmp_path), "--resume", str(source), "--optim.lr", "1e-3"]
+    run(reference / "config.yaml", *arguments)
+    steps = [step for step, _, _ in curve(tmp_path / "branch")]
+    assert steps == list(range(9, 25))
+    _, err = run(reference / "config.yaml", "--run.name", "x", "--run.dir", str(tmp_path), "--resume", "nowhere", status=1)
+    assert "cannot resume from nowhere" in err
+
+
+def test_evaluation_samples_and_trackers_are_written(tmp_path, corpus, tokenizer_folder) -> None:
+    config = write_config(
+        *(tmp_path / "c.yaml", corpus, tokenizer_folder),
+        train={"max_steps": 4, "log_every_steps": 2, "precision": "bf16", "global_batch_size": 8, "micro_batch_size": 4},
+        evaluate={"every_steps": 2, "micro_batch_size": 128, "sample_tokens": 8, "prompts": ["def f("]},
+        tracking={"trackers": ["tensorboard"]},
+        schedule={"warmup_steps": 1},
+    )
+    out, _ = run(config, "--json")
+    tiny = tmp_path / "runs" / "tiny"
+    evaluations = [line for line in lines(tiny) if "eval_loss" in line]
+    assert [line["step"] for line in evaluations] == [0, 2, 4]
+    assert evaluations[0]["perplexity"] == pytest.approx(512, rel=0.1)  # a new model knows nothing
+    assert 0 < evaluations[0]["bits_per_byte"] < 9
+    facts = json.loads(out)
+    assert facts["loss"] == evaluations[-1]["eval_loss"] and facts["step"] == 4
+    samples = [json.loads(line) for line in (tiny / "log" / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(sample["step"], sample["prompt"]) for sample in samples] == [(0, "def f("), (2, "def f("), (4, "def f(")]
+    assert list(tiny.rglob("events.out.tfevents*"))
+
+
+def test_a_llama_is_trained_by_changing_the_yaml(tmp_path, corpus, tokenizer_folder) -> None:
+    sizes = {"vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, train={"max_steps": 3}, schedule={"warmup_steps": 1})
+    text = json.loads(json.dumps({"family": "llama", **sizes, "num_attention_heads": 2, "max_position_embeddings": 32}))
+    import yaml
+
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    config.write_text(yaml.safe_dump({**settings, "model": text}), encoding="utf-8")
+    out, _ = run(config)
+    assert "trained to step 3" in out
+    folder = tmp_path / "runs" / "tiny" / "checkpoints" / "step_00000003" / "model"
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"] == "llama"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.vocab_size", "100"], "model.vocab_size 100 is smaller than the 512 tokens"),
+        (["--model.n_lyer", "3"], 'did you mean "n_layer"'),
+        (["--stream.seq_length", "64"], "stream.seq_length 64 is longer than model.n_positions 32"),
+        (["--tokenizer.path", "/nowhere/t"], "/nowhere/t"),
+        (["--stream.train", "/nowhere/*.parquet"], "stream.train: /nowhere/*.parquet holds no Parquet or JSONL files"),
+        (["--run.dir", "/proc/nowhere"], "cannot write the run directory /proc/nowhere"),
+        (["--train.precision", "fp16"], "train.precision fp16 needs a GPU"),
+    ],
+)
+def test_what_does_not_fit_fails_in_one_line(tmp_path, corpus, tokenizer_folder, arguments, message) -> None:
+    _, err = run(write_config(tmp_path / "c.yaml", corpus, tokenizer_folder), *arguments, status=1)
+    assert message in err
+    assert err.strip().splitlines()[-1].startswith("codeparrot: error: ") and "Traceback" not in err
+
+
+def test_a_second_trainer_in_the_same_run_directory_is_refused(tmp_path, corpus, tokenizer_folder) -> None:
+    import fcntl
+
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    with (tmp_path / "runs" / "tiny" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _, err = run(config, status=1)
+    assert "another process trains in" in err
+
+
+def test_several_processes_asked_for_and_one_started_is_an_error(tmp_path, corpus, tokenizer_folder) -> None:
+    import subprocess
+
+    from tests.launching import ROOT, SCRIPTS
+
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    command = [str(SCRIPTS / "accelerate"), "launch", "--cpu", "--num_processes", "2", str(ROOT / "codeparrot" / "train.py")]
+    done = subprocess.run([*command, "--config", str(config)], capture_output=True, text=True, timeout=200)
+    assert done.returncode != 0
+    assert "was asked for 2 processes and started one" in done.stderr
