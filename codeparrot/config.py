@@ -273,7 +273,7 @@ _POSITIVE = "optim.lr optim.eps".split()
 
 
 def _check_ranges(config: Config) -> None:
-    rules: list[tuple[list[str], Callable[[float], bool], str]] = [
+    rules: list[tuple[Sequence[str], Callable[[float], bool], str]] = [
         (_AT_LEAST_ONE, lambda value: value >= 1, "at least 1"),
         (_NOT_NEGATIVE, lambda value: value >= 0, "0 or more"),
         (_FRACTIONS, lambda value: 0 <= value <= 1, "from 0 to 1"),

@@ -85,7 +85,7 @@ class Agreement:
             return [item]
         import torch.distributed as dist
 
-        items: list[Any] = [None] * dist.get_world_size(self._group)
+        items: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(items, item, group=self._group)
         return items
 

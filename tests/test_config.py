@@ -64,8 +64,14 @@ def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--train.global_batch_size", "30", "--stream.lanes", "8"], r"nearest: train\.global_batch_size 32, or stream\.lanes 10"),
-        (["--schedule.warmup_steps", "2000"], r"schedule\.warmup_steps 2000 is longer than the run; at most train\.max_steps 1000"),
+        (
+            ["--train.global_batch_size", "30", "--stream.lanes", "8"],
+            r"nearest: train\.global_batch_size 32, or stream\.lanes 10",
+        ),
+        (
+            ["--schedule.warmup_steps", "2000"],
+            r"schedule\.warmup_steps 2000 is longer than the run; at most train\.max_steps 1000",
+        ),
         (["--stream.lanes", "0"], r"stream\.lanes is 0; it must be at least 1"),
         (["--optim.beta1", "1.5"], r"optim\.beta1 is 1\.5; it must be from 0 to 1"),
         (["--optim.lr", "0"], r"optim\.lr is 0\.0; it must be above 0"),

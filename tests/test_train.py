@@ -48,7 +48,7 @@ def test_the_checkpoint_loads_as_a_transformers_model_with_its_tokenizer(referen
     ids = tokenizer("import os", return_tensors="pt")["input_ids"]
     assert torch.isfinite(model(ids).logits).all()
     assert model.config.eos_token_id == tokenizer.eos_token_id == 0
-    assert model.lm_head.weight is model.transformer.wte.weight
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
@@ -208,6 +208,6 @@ def test_several_processes_asked_for_and_one_started_is_an_error(tmp_path, corpu
 
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
     command = [str(SCRIPTS / "accelerate"), "launch", "--cpu", "--num_processes", "2", str(ROOT / "codeparrot" / "train.py")]
-    done = subprocess.run([*command, "--config", str(config)], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([*command, "--config", str(config)], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode != 0
     assert "was asked for 2 processes and started one" in done.stderr

@@ -6,6 +6,7 @@ JSONL into ranges of bytes, a window file into ranges of windows. A compressed J
 lanes stride over the lines and parse their own; entering it late costs the time to decompress what comes before.
 """
 
+import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -232,19 +233,18 @@ def open_parquet(path: str) -> Any:
             return parquet.ParquetFile(path, memory_map=True)
         import fsspec
 
-        return parquet.ParquetFile(fsspec.open(path, "rb").open())
+        filesystem, inside = fsspec.url_to_fs(path)
+        return parquet.ParquetFile(filesystem.open(inside, "rb"))
     except (ValueError, OSError) as error:
         raise CodeparrotError(f"cannot read {path}: {' '.join(str(error).split())}") from error
 
 
-def open_compressed(path: str) -> IO[bytes]:
+def open_compressed(path: str) -> io.BufferedIOBase:
     """Open a gzip or zstandard file for reading by lines."""
     if path.endswith(".gz"):
         import gzip
 
         return gzip.open(path, "rb")
-    import io
-
     import zstandard
 
     raw = zstandard.ZstdDecompressor().stream_reader(Path(path).open("rb"), closefd=True)

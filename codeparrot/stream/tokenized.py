@@ -30,11 +30,12 @@ class WindowShard(Shard):
         self._windows: NDArray[Any] | None = None
 
     def read(self, position: int, num_items: int) -> Block:
-        if self._windows is None:
-            self._windows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        windows = self._windows
+        if windows is None:
+            windows = self._windows = np.load(self.path, mmap_mode="r", allow_pickle=False)
         first = self.start + position
         last = min(first + num_items, self.stop)
-        return Block(list(self._windows[first:last]), None if last >= self.stop else position + num_items)
+        return Block(list(windows[first:last]), None if last >= self.stop else position + num_items)
 
     @property
     def identity(self) -> str:

@@ -43,9 +43,7 @@ def test_joined_windows_are_the_joined_documents_and_the_last_goes_on_with_the_f
 @pytest.mark.parametrize("lanes", [1, 4])
 def test_an_epoch_of_the_lanes_holds_every_window_once(windows, tokens, lanes) -> None:
     count = -(-len(tokens["train"]) // 64)
-    dataset = ConstantLengthDataset(
-        StreamConfig(train=str(windows), seq_length=64, lanes=lanes), make_encoder_stub(), seed=1
-    )
+    dataset = ConstantLengthDataset(StreamConfig(train=str(windows), seq_length=64, lanes=lanes), make_encoder_stub(), seed=1)
     rounds = count // lanes
     seen = [window.tobytes() for window in islice(dataset, rounds * lanes)]
     stored = [row.tobytes() for file in sorted(windows.glob("train-*.npy")) for row in np.load(file)]

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream import ConstantLengthDataset, make_encoder, merge_states
-from codeparrot.stream import lane
+from codeparrot.stream import ConstantLengthDataset, lane, make_encoder, merge_states
 from codeparrot.stream.encode import Encoder
 from tests.stream.bytes_encoder import BytesEncoder, documents_of
 

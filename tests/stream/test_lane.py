@@ -13,6 +13,8 @@ from codeparrot.stream.order import permutation
 from codeparrot.stream.shards import Block, Shard
 from tests.stream.bytes_encoder import END, BytesEncoder, documents_of
 
+BEGIN = Cursor()
+
 
 class ListShard(Shard):
     def __init__(self, texts: list[str]) -> None:
@@ -34,7 +36,7 @@ def shards_of(*shards: list[str]) -> list[Shard]:
     return [ListShard(texts) for texts in shards]
 
 
-def run(shards: list[Shard], order: Order, seq_length: int, start: Cursor = Cursor(), block: int = 3) -> Iterator:
+def run(shards: list[Shard], order: Order, seq_length: int, start: Cursor = BEGIN, block: int = 3) -> Iterator:
     return windows(shards, order, block, BytesEncoder(), seq_length, start)
 
 

@@ -107,9 +107,7 @@ def test_a_streaming_data_set_object_resumes_twice_exactly() -> None:
 
     stream = StreamConfig(seq_length=16, lanes=2, block_documents=4)
     whole = list(islice(dataset(), 60))
-    names = {text for text in documents_of(np.concatenate([*whole[0::2]]))} | {
-        text for text in documents_of(np.concatenate([*whole[1::2]]))
-    }
+    names = {*documents_of(np.concatenate(whole[0::2])), *documents_of(np.concatenate(whole[1::2]))}
     assert names == {f"{shard}.{row}" for shard in range(3) for row in range(30)}
     state, seen = None, []
     for _ in range(6):

@@ -18,9 +18,11 @@ def test_the_validation_set_is_complete_and_the_same_for_every_world_size(corpus
     if lanes == 1:
         assert documents_of(np.concatenate(one.windows)) == documents
     two = [load_validation_set(stream, BytesEncoder(), rank=rank, world_size=2) for rank in range(2 if lanes > 1 else 1)]
-    assert sorted(window.tobytes() for window in one.windows) == sorted(
-        window.tobytes() for part in two for window in part.windows
-    ) or lanes == 1
+    assert (
+        sorted(window.tobytes() for window in one.windows)
+        == sorted(window.tobytes() for part in two for window in part.windows)
+        or lanes == 1
+    )
 
 
 def test_batches_hold_every_window_once_and_predict_nothing_beyond_the_end(corpus) -> None:

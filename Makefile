@@ -1,0 +1,54 @@
+# `make quickstart` and `make test` do all the set-up on a fresh machine.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+# Installed once for each state of the requirements.
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: help quickstart test check format benchmarks clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make quickstart   install and run the whole chain on this machine's Python sources (minutes, CPU, no network)"
+	@echo "make test         install and run the tests"
+	@echo "make check        lint and types"
+	@echo "make benchmarks   print the figures that the README quotes"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e .
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@ $(STAMP)
+
+quickstart: $(STAMP)
+	$(BIN)/codeparrot quickstart
+
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest -n 2
+
+# pyright follows imports through files: these links lay the package out as it is imported.
+build/imports/codeparrot: codeparrot
+	@rm -rf build/imports && mkdir -p $@
+	@for path in codeparrot/*; do ln -s ../../../$$path $@/; done
+	@ln -s ../../../tokenizer ../../../eval ../../../configs $@/
+
+check: $(DEV_STAMP) build/imports/codeparrot
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: $(DEV_STAMP)
+	for script in stream resume train_step; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+
+clean:
+	rm -rf build $(VENV)

@@ -1,0 +1,72 @@
+"""Time from start to the first batch when resuming a stream early and late, and the size of its state.
+
+The late position is reached by running the stream to it once; both are then resumed in fresh processes in turns.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import DATA, Ratio, corpus, report, tokenizer
+
+LANES, SEQ_LENGTH, BATCH = 64, 1024, 64
+POSITIONS = (1_000, 100_000)
+ROUNDS = 5
+
+
+def dataset() -> Any:
+    from transformers import AutoTokenizer
+
+    from codeparrot.config import StreamConfig
+    from codeparrot.stream import ConstantLengthDataset, make_encoder
+
+    loaded: Any = AutoTokenizer.from_pretrained(tokenizer())
+    encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
+    return ConstantLengthDataset(StreamConfig(train=str(corpus()), seq_length=SEQ_LENGTH, lanes=LANES), encoder)
+
+
+def resume(state: Path) -> float:
+    """Return the seconds from opening the data to the first batch, in this fresh process."""
+    import codeparrot.stream  # noqa: F401 - imports are not what is measured
+
+    stored = json.loads(state.read_text())
+    start = time.perf_counter()
+    stream = dataset()
+    stream.load_state_dict(stored)
+    with stream.batches(BATCH) as batches:
+        next(batches)
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(resume(Path(sys.argv[1])))
+        return
+    stream, states, consumed = dataset(), {}, 0
+    windows = iter(stream)
+    for position in POSITIONS:
+        for _ in islice(windows, position - consumed):
+            pass
+        consumed = position
+        states[position] = DATA / f"state-{position}.json"
+        states[position].write_text(json.dumps(stream.state_dict()))
+    times: dict[int, list[float]] = {position: [] for position in POSITIONS}
+    for _ in range(ROUNDS):
+        for position, path in states.items():
+            command = [sys.executable, "-m", "benchmarks.resume", str(path)]
+            times[position].append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    late, early = (statistics.median(times[position]) for position in reversed(POSITIONS))
+    facts: dict[str, object] = {
+        f"state of {LANES} lanes at window {position:,}": f"{path.stat().st_size:,} bytes" for position, path in states.items()
+    }
+    ratio = Ratio(f"resume at window {POSITIONS[1]:,} against {POSITIONS[0]:,}", late, early, "seconds", 1.3, False)
+    report("resume: time from start to the first batch", [ratio], facts)
+
+
+if __name__ == "__main__":
+    main()

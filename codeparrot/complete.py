@@ -1,0 +1,222 @@
+"""Complete code with a checkpoint.
+
+Guarantees: the same checkpoint, prompt, settings and seed give the same completions on the same machine; what is streamed to a
+terminal is what is returned otherwise. Weights are read from safetensors only and no code from the Hub is run.
+"""
+
+import contextlib
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.location import find_model
+from codeparrot.result import Result
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+BLOCK_END = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
+"""What starts a new top-level block of Python: a completion of a function ends there (Codex, arXiv:2107.03374, section 3)."""
+STDIN = "-"
+
+
+def complete(
+    checkpoint: str,
+    prompt: str = STDIN,
+    file: str | None = None,
+    num_completions: int = 1,
+    temperature: float = 0.2,
+    top_p: float = 0.95,
+    max_new_tokens: int = 128,
+    seed: int | None = 0,
+    stop_at_block_end: bool = True,
+    device: str = "auto",
+) -> Result:
+    """Complete code with a checkpoint. The prompt is --prompt, a --file, or what is piped in.
+
+    Args:
+        checkpoint: A run (its newest checkpoint is used), a checkpoint, a folder with a model, or a name on the Hub.
+        prompt: Text to go on from; - reads standard input, an empty text starts a new document.
+        file: File with the prompt, instead of --prompt.
+        num_completions: Completions to draw for the prompt.
+        temperature: Of the sampling; 0 takes the likeliest token each time.
+        top_p: Sample among the likeliest tokens that hold this probability together, above 0 and at most 1.
+        max_new_tokens: Longest completion, in tokens, where the context of the model has room for it.
+        seed: The same seed gives the same completions; null draws new ones each time.
+        stop_at_block_end: End before the first new top-level block of Python (class, def, #, @, print, if).
+        device: Where to run: cpu, cuda, cuda:1, mps; auto takes the first accelerator there is.
+    """
+    _check(num_completions, temperature, top_p, max_new_tokens)
+    text = _read_prompt(prompt, file)
+    folder = find_model(checkpoint)
+    model, tokenizer = load(folder, device)
+    streaming = num_completions == 1 and sys.stdout.isatty()
+    try:
+        completions = generate_completions(
+            model,
+            tokenizer,
+            text,
+            num_completions=num_completions,
+            temperature=temperature,
+            top_p=top_p,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            stop=BLOCK_END if stop_at_block_end else (),
+            show=_show if streaming else None,
+        )
+    except KeyboardInterrupt:
+        if streaming:
+            _show("\n")
+        raise
+    # What was streamed is not printed again: only the end of its last line is missing.
+    return Result("" if streaming else _joined(completions), {"checkpoint": folder, "prompt": text, "completions": completions})
+
+
+def generate_completions(
+    model: "PreTrainedModel",
+    tokenizer: Any,
+    prompt: str,
+    *,
+    num_completions: int = 1,
+    temperature: float = 0.2,
+    top_p: float = 0.95,
+    max_new_tokens: int = 128,
+    seed: int | None = 0,
+    stop: Sequence[str] = BLOCK_END,
+    show: Callable[[str], None] | None = None,
+) -> list[str]:
+    """Return what `model` goes on with after `prompt`, up to the first of the `stop` texts, without white space at the end.
+
+    The model may be in the middle of its training: its modes (train or eval) and the random state of the process, of the CPU
+    and of the model's CUDA device, are left as they were. A prompt that does not fit the context beside the new tokens loses
+    its beginning, down to half the context, and a warning is logged.
+
+    Args:
+        model: A causal language model of transformers, unwrapped (not DDP, DeepSpeed or FSDP).
+        tokenizer: Its tokenizer. Special tokens spelled out in the prompt are taken as text.
+        prompt: Text to go on from; an empty one starts a document.
+        num_completions: Completions, generated as one batch.
+        temperature: Of the sampling; 0 is greedy, and then all completions are the same.
+        top_p: Probability mass that is sampled from, above 0 and at most 1.
+        max_new_tokens: Longest completion, in tokens, where the context of the model has room for it.
+        seed: Of the sampling; None draws a new one.
+        stop: Texts that end a completion and are not part of it; the prompt's own text does not count.
+        show: Is given the text of a single completion as it grows: the pieces joined are what is returned.
+    """
+    from transformers import GenerationConfig
+
+    from codeparrot.decoding import generate
+
+    greedy = temperature == 0
+    config = GenerationConfig(
+        do_sample=not greedy,
+        temperature=None if greedy else temperature,
+        top_p=None if greedy else top_p,
+        top_k=None if greedy else 0,
+        max_new_tokens=max_new_tokens,
+        num_return_sequences=1 if greedy else num_completions,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        use_cache=True,
+    )
+    completions = generate(model, tokenizer, prompt, config, seed, stop, show)
+    return completions * num_completions if greedy else completions
+
+
+def load(model: str, device: str = "auto") -> tuple["PreTrainedModel", Any]:
+    """Load a model in evaluation mode and its tokenizer from a folder or the Hub.
+
+    Raises:
+        CodeparrotError: one of them is missing, damaged, or needs code that is not part of transformers.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = _device(device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        with _progress_on_terminals():
+            options: Any = {"dtype": "auto", "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
+            loaded: Any = AutoModelForCausalLM.from_pretrained(model, **options)
+    except Exception as error:
+        # Besides OSError, ValueError and RuntimeError, damaged files raise exceptions of safetensors and Exception itself.
+        reason = str(error).strip().split("\n", 1)[0]
+        raise CodeparrotError(f'no model can be loaded from "{model}" ({reason}): name another checkpoint') from error
+    network, missing = loaded[0], loaded[1]["missing_keys"]
+    if missing:
+        raise CodeparrotError(f'the model "{model}" lacks {min(missing)} (of {len(missing)} weights): name another checkpoint')
+    if not 1 < len(tokenizer) <= network.config.get_text_config().vocab_size:
+        # transformers makes an empty tokenizer where there is none.
+        raise CodeparrotError(f'the tokenizer in "{model}" is missing or not that of its model: copy the right one there')
+    return network.to(place).eval(), tokenizer
+
+
+@contextlib.contextmanager
+def _progress_on_terminals() -> Iterator[None]:
+    from transformers.utils import logging
+
+    silenced = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    if silenced:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if silenced:
+            logging.enable_progress_bar()
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, here in available.items() if here))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CodeparrotError(f'--device "{name}" is no device: auto, {", ".join(available)} or cuda:1') from error
+    if not available.get(device.type) or (device.index or 0) >= max(1, torch.cuda.device_count()):
+        here = ", ".join(kind for kind, here in available.items() if here)
+        raise CodeparrotError(f'--device "{name}" is not on this machine, which has {here}')
+    return device
+
+
+def _check(num_completions: int, temperature: float, top_p: float, max_new_tokens: int) -> None:
+    if num_completions < 1:
+        raise CodeparrotError(f"--num_completions {num_completions} is too few: at least 1")
+    if not 0 <= temperature < math.inf:
+        raise CodeparrotError(f"--temperature {temperature} is out of range: 0 (greedy) or more")
+    if not 0 < top_p <= 1:
+        raise CodeparrotError(f"--top_p {top_p} is out of range: above 0 and at most 1")
+    if max_new_tokens < 1:
+        raise CodeparrotError(f"--max_new_tokens {max_new_tokens} is too few: at least 1")
+
+
+def _read_prompt(prompt: str, file: str | None) -> str:
+    if file is not None and prompt != STDIN:
+        raise CodeparrotError("--prompt and --file were both given: give one of them")
+    if file is None and prompt == STDIN and sys.stdin.isatty():
+        raise CodeparrotError("no prompt: give --prompt TEXT or --file PATH, or pipe it in")
+    try:
+        text = Path(file).expanduser().read_text("utf-8") if file else sys.stdin.read() if prompt == STDIN else prompt
+        text.encode("utf-8")
+    except OSError as error:
+        raise CodeparrotError(f'--file "{file}" cannot be read ({error.strerror})') from error
+    except UnicodeError as error:
+        raise CodeparrotError("the prompt is not UTF-8: convert it first") from error
+    return text
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _joined(completions: Sequence[str]) -> str:
+    if len(completions) == 1:
+        return completions[0]
+    headed = (f"# completion {number} of {len(completions)}\n{text}" for number, text in enumerate(completions, start=1))
+    return "\n\n".join(headed)

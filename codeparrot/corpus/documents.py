@@ -1,0 +1,87 @@
+"""A document of a corpus: its columns, and the forms it takes between a source and a shard.
+
+A source yields a `Record` (not decoded, not judged) or says why there is none (`Removed`); a worker turns the record into
+a `Candidate` or another `Removed`; the candidates that are no duplicates are written as documents with the columns below.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+REPO_NAME = "repo_name"
+PATH = "path"
+SIZE = "size"
+CONTENT = "content"
+LICENSE = "license"
+COLUMNS = (REPO_NAME, PATH, SIZE, CONTENT, LICENSE)
+
+TRAIN = "train"
+VALID = "valid"
+SPLITS = (TRAIN, VALID)
+
+UNKNOWN_LICENSE = "unknown"
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """Where a table (JSONL, Parquet or a Hub data set) keeps what the corpus needs; only the text must be there."""
+
+    text: str = "content"
+    """Column of the text of a file."""
+    repo_name: str = "repo_name"
+    """Column of the repository's name; without it, the table's own name is the repository of all its rows."""
+    path: str = "path"
+    """Column of the path inside the repository; without it, the number of the row."""
+    license: str = "license"
+    """Column of the licence, a text or a list of texts; without it, "unknown"."""
+
+
+class Record(NamedTuple):
+    """A file as its source holds it: bytes from a disk, text from a table."""
+
+    repo_name: str
+    path: str
+    license: str
+    content: bytes | str
+
+
+class Removed(NamedTuple):
+    """A file that is not in the corpus: the name of what removed it, and its size in bytes where that is known."""
+
+    reason: str
+    size: int = 0
+
+
+class Document(NamedTuple):
+    """One row of the corpus, in the order of COLUMNS."""
+
+    repo_name: str
+    path: str
+    size: int
+    """Bytes of `content` as UTF-8."""
+    content: str
+    license: str
+
+
+class Candidate(NamedTuple):
+    """A document that passed every filter, and what places it: its fingerprint and its position in the order."""
+
+    document: Document
+    fingerprint: bytes
+    position: int
+
+
+class Unit(Protocol):
+    """What one worker reads at a time: files of about a few MB in all. It travels to the worker by pickle."""
+
+    def records(self) -> Iterator[Record | Removed]: ...
+
+
+class Source(NamedTuple):
+    """An open source. The order of its units and records depends on its content and the seed alone."""
+
+    facts: dict[str, Any]
+    """What the card and the statistics say of it; JSON."""
+    units: Iterator[Unit]
+    num_records: int | None
+    """None where only reading it to the end would tell."""

@@ -1,0 +1,142 @@
+"""Files on a disk: which ones a folder holds, and reading them in batches.
+
+The order of the batches is a hash order, so it does not depend on how the operating system lists a folder, and the first
+batches are a fair sample of all. Every real folder is entered once, so links that form a loop end.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from codeparrot.corpus.documents import UNKNOWN_LICENSE, Record, Removed, Source
+from codeparrot.corpus.filters import SIZE_FILTER
+from codeparrot.corpus.hashes import position
+from codeparrot.errors import CodeparrotError
+
+BATCH_FILES = 64
+VERSION_CONTROL = frozenset({".git", ".hg", ".svn", "__pycache__"})
+PROJECT = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")
+"""What lies at the top of a project."""
+VIRTUAL_ENVIRONMENT = "pyvenv.cfg"
+
+
+class SourceFile(NamedTuple):
+    file: str
+    """Where it lies."""
+    repo_name: str
+    path: str
+    """Inside the repository, with slashes."""
+    license: str
+
+
+class FileBatch(NamedTuple):
+    """A unit of work: files that one worker reads."""
+
+    files: tuple[SourceFile, ...]
+    max_size: int
+    """Files of more bytes are removed without being read."""
+
+    def records(self) -> Iterator[Record | Removed]:
+        for each in self.files:
+            try:
+                yield self._read(each)
+            except OSError:
+                yield Removed("unreadable")
+
+    def _read(self, each: SourceFile) -> Record | Removed:
+        file = Path(each.file)
+        size = file.stat().st_size
+        if size > self.max_size:
+            return Removed(SIZE_FILTER, size)
+        return Record(each.repo_name, each.path, each.license, file.read_bytes())
+
+
+def batches(files: Iterable[SourceFile], seed: int, max_size: int) -> Iterator[FileBatch]:
+    """Yield all files in the hash order of their repositories and paths."""
+    ordered = sorted(files, key=lambda each: (position(seed, each.repo_name, each.path), each.file))
+    for start in range(0, len(ordered), BATCH_FILES):
+        yield FileBatch(tuple(ordered[start : start + BATCH_FILES]), max_size)
+
+
+def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: int) -> Source:
+    """Every file below the folder with one of the suffixes. Version control and virtual environments are left out.
+
+    Each folder at the first level is a repository; a folder that is a project itself is one repository as a whole.
+    """
+    name = folder.resolve().name or "root"
+    is_repository = any((folder / mark).exists() for mark in PROJECT)
+    walk = Walk(folder, VERSION_CONTROL)
+    files = []
+    for relative in walk:
+        if relative.endswith(suffixes):
+            first, slash, rest = relative.partition("/")
+            repo_name, path = (first, rest) if slash and not is_repository else (name, relative)
+            files.append(SourceFile(str(folder / relative), printable(repo_name), printable(path), UNKNOWN_LICENSE))
+    if not files:
+        raise _nothing_found(folder, suffixes, walk)
+    facts = {"kind": "folder", "files": len(files), "unreadable_folders": len(walk.unreadable)}
+    return Source(facts, batches(files, seed, max_size), len(files))
+
+
+def printable(name: str) -> str:
+    """Return a file name as text: bytes in it that are not UTF-8 become question marks."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _nothing_found(folder: Path, suffixes: tuple[str, ...], walk: "Walk") -> CodeparrotError:
+    if walk.unreadable == [""]:
+        return CodeparrotError(f"source {folder} cannot be listed; check its permissions")
+    tables = sorted({path.suffix for path in folder.iterdir()} & {".parquet", ".jsonl", ".gz", ".zst"})
+    remedy = f'give its tables instead: "{folder}/*{tables[0]}"' if tables else "--suffixes names others"
+    return CodeparrotError(f"source {folder} holds no {' or '.join(suffixes)} file; {remedy}")
+
+
+class Walk:
+    """Iterates over the regular files below a folder, as paths relative to it.
+
+    Folders that are links are entered after all that are not, so a file that can be reached both ways has its real path.
+    """
+
+    def __init__(self, root: Path, skipped: frozenset[str]) -> None:
+        self.root = root
+        self.skipped = skipped
+        self.unreadable: list[str] = []
+        """Folders that could not be listed."""
+
+    def __iter__(self) -> Iterator[str]:
+        entered: set[tuple[int, int]] = set()
+        real, linked = deque([""]), deque[str]()
+        while real or linked:
+            relative = real.pop() if real else linked.popleft()
+            for entry in self._list(relative, entered):
+                path = f"{relative}/{entry.name}" if relative else entry.name
+                kind = _kind(entry)
+                if kind == "folder":
+                    (linked if entry.is_symlink() else real).append(path)
+                elif kind == "file":
+                    yield path
+
+    def _list(self, relative: str, entered: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+        folder = self.root / relative
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                return []
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError:
+            self.unreadable.append(relative)
+            return []
+        if relative and any(entry.name == VIRTUAL_ENVIRONMENT for entry in entries):
+            return []
+        return [entry for entry in entries if entry.name not in self.skipped]
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+    except OSError:
+        return "other"  # a link to itself

@@ -1,0 +1,21 @@
+"""Hashes that are the same in every process, on every machine and in every year; Python's own `hash` is salted.
+
+Order, sample and split of a corpus are drawn from them, so they follow from the seed and the names alone.
+"""
+
+import xxhash
+
+POSITIONS = 1 << 64
+
+_ASCII_SPACE = bytes(byte for byte in range(128) if chr(byte).isspace())
+
+
+def position(seed: int, *names: str) -> int:
+    """Return the place of something with these names in the pseudo-random order of `seed`: 0 to 2**64 - 1."""
+    return xxhash.xxh3_64_intdigest("\0".join((str(seed), *names)).encode("utf-8", "surrogatepass"))
+
+
+def fingerprint(text: str) -> bytes:
+    """Return 16 bytes that two texts share when they differ in white space only."""
+    dense = text.encode().translate(None, _ASCII_SPACE) if text.isascii() else "".join(text.split()).encode()
+    return xxhash.xxh3_128_digest(dense)

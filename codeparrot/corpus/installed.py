@@ -1,0 +1,121 @@
+"""The source `python`: the standard library of the running interpreter and every distribution installed in it.
+
+A distribution is a repository; its files are those that its RECORD lists inside its site-packages folder. A distribution
+that lists none (an editable install, a system package without RECORD) contributes nothing, and never a working tree.
+"""
+
+import csv
+import importlib.metadata
+import os
+import platform
+import re
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codeparrot.corpus.documents import UNKNOWN_LICENSE, Source
+from codeparrot.corpus.files import SourceFile, Walk, batches, printable
+from codeparrot.errors import CodeparrotError
+
+SUFFIX = ".py"
+STANDARD_LIBRARY = "cpython"
+STANDARD_LIBRARY_LICENSE = "PSF-2.0"
+NOT_STANDARD_LIBRARY = frozenset({"site-packages", "dist-packages", "__pycache__"})
+EDITABLE_FINDER = "__editable__"
+
+SPELLINGS = {
+    "Apache-2.0": r"(the )?apache([ -]software)?([ -]license)?,?[ -]?(version )?2(\.0)?( license)?",
+    "Apache": r"apache( software license)?",
+    "BSD-2-Clause": r"bsd[ -]2[ -]clause( license)?|2-clause bsd( license)?",
+    "BSD-3-Clause": r"(new )?bsd[ -]3[ -]clause( license)?|3-clause bsd( license)?",
+    "BSD": r"bsd( license)?",
+    "ISC": r"isc( license)?( \(iscl\))?",
+    "MIT": r"(the )?mit( license)?",
+    "MPL-2.0": r"mozilla public license 2\.0 \(mpl 2\.0\)",
+    "PSF-2.0": r"python software foundation license",
+    "Unlicense": r"the unlicense( \(unlicense\))?",
+}
+"""How metadata writes a licence, so that a card has one line for it. A name without a version keeps having none."""
+
+
+class Installed(NamedTuple):
+    name: str
+    version: str
+    license: str
+    folder: str
+    """Its site-packages folder, to which the paths in the record are relative."""
+    record: str | None
+    """The text of RECORD."""
+
+
+def open_installed(seed: int, max_size: int) -> Source:
+    """Every .py file of the interpreter and its distributions, each file once."""
+    files = {file.file: file for file in _standard_library()}
+    distributions = {STANDARD_LIBRARY: {"version": platform.python_version(), "license": STANDARD_LIBRARY_LICENSE}}
+    installed = _installed()
+    for each in installed:
+        num_before = len(files)
+        for file in _files_of(each):
+            files.setdefault(file.file, file)
+        if len(files) > num_before:
+            distributions[each.name] = {"version": each.version, "license": each.license}
+    facts = {
+        "kind": "python",
+        "files": len(files),
+        "distributions": distributions,
+        "without_record": [each.name for each in installed if each.record is None],
+    }
+    return Source(facts, batches(files.values(), seed, max_size), len(files))
+
+
+def _standard_library() -> Iterator[SourceFile]:
+    folder = Path(sysconfig.get_path("stdlib"))
+    if not folder.is_dir():
+        raise CodeparrotError(f"the standard library {folder} is not a folder; give folders of source files instead of python")
+    for path in Walk(folder, NOT_STANDARD_LIBRARY):
+        if path.endswith(SUFFIX):
+            yield SourceFile(str(folder / path), STANDARD_LIBRARY, printable(path), STANDARD_LIBRARY_LICENSE)
+
+
+def _installed() -> list[Installed]:
+    """The distributions that `import` would find: of two with one name, the first on the path. Sorted by name."""
+    found: dict[str, Installed] = {}
+    for distribution in importlib.metadata.distributions():
+        metadata: Any = distribution.metadata  # parsed anew at every access, also by `distribution.name`
+        name = metadata.get("Name") if metadata else None
+        if name:  # what is left of a broken installation has none
+            folder, record = str(distribution.locate_file("")), distribution.read_text("RECORD")
+            each = Installed(name, metadata.get("Version") or "unknown", license_of(metadata), folder, record)
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each)
+    return [found[name] for name in sorted(found)]
+
+
+def _files_of(distribution: Installed) -> Iterator[SourceFile]:
+    for path, *_ in filter(None, csv.reader((distribution.record or "").splitlines())):
+        inside = not os.path.isabs(path) and ".." not in path.split("/")  # noqa: PTH117
+        if path.endswith(SUFFIX) and inside and not path.startswith(EDITABLE_FINDER):
+            file = os.path.join(distribution.folder, path)  # noqa: PTH118
+            if os.path.isfile(file):  # noqa: PTH113
+                yield SourceFile(file, distribution.name, printable(path), distribution.license)
+
+
+def license_of(metadata: Any) -> str:
+    """Return the licence that a distribution's metadata declares, as an SPDX identifier where it is clear.
+
+    License-Expression, else a License of one line, else the trove classifiers, else the title of a licence's whole text.
+    """
+    text = (metadata.get("License") or "").strip()
+    title = text.partition("\n")[0].strip()
+    classifiers = [each.rpartition(" :: ")[2] for each in metadata.get_all("Classifier") or () if each.startswith("License ::")]
+    candidates = (
+        metadata.get("License-Expression"),
+        text if "\n" not in text and text.upper() != "UNKNOWN" and len(text) <= 80 else None,
+        " AND ".join(sorted(_spdx(each) for each in classifiers if each != "OSI Approved")),
+        title if "licen" in title.lower() and len(title) <= 40 else None,
+    )
+    return _spdx(next((each.strip() for each in candidates if each), UNKNOWN_LICENSE))
+
+
+def _spdx(declared: str) -> str:
+    return next((name for name, how in SPELLINGS.items() if re.fullmatch(how, declared, re.IGNORECASE)), declared)

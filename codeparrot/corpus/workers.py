@@ -1,0 +1,84 @@
+"""Worker processes that read and write in parallel; results come back in the order of the work.
+
+Nothing depends on how many there are. Workers are started afresh (`spawn`), ignore Ctrl-C, which is the main process's to
+handle, and end with the main process however that ends. At most three pieces of work a worker are under way.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from codeparrot.errors import CodeparrotError
+
+AHEAD = 3
+
+Work = TypeVar("Work")
+Done = TypeVar("Done")
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """A context that owns `number` worker processes; with one, the work is done in this process."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        if self.number > 1:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.number, mp_context=context, initializer=_end_with_parent)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(self, function: Callable[[Work], Done], work: Iterable[Work]) -> Generator[Done, None, None]:
+        """Yield the results in order. `function` and the work travel by pickle."""
+        if self._pool is None:
+            yield from map(function, work)
+            return
+        under_way: deque[Future[Done]] = deque()
+        try:
+            for piece in work:
+                under_way.append(_submit(self._pool, function, piece))
+                if len(under_way) >= AHEAD * self.number:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        except BrokenProcessPool as error:
+            raise CodeparrotError("a worker process was killed, most likely for memory; try fewer --workers") from error
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[..., Any], piece: Any) -> Future[Any]:
+    # Submitting may start a process. It inherits the mask, so Ctrl-C never reaches it, not even while it starts.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(function, piece)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_wait_and_exit, args=(parent,), daemon=True).start()
+
+
+def _wait_and_exit(parent: Any) -> None:
+    parent.join()
+    os._exit(1)

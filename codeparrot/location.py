@@ -1,0 +1,62 @@
+"""What a name on the command line means: a folder on this machine or a repository on the Hub, a run or one of its models.
+
+Guarantees: a mistyped path is told at once, with the nearest one that exists, and never looked for on the Hub; a checkpoint
+that was cut while it was written is never taken for a model.
+"""
+
+import re
+from pathlib import Path
+
+from codeparrot.checkpoint import MANIFEST, steps
+from codeparrot.errors import CodeparrotError, nearest
+
+HUB_NAME = re.compile(r"[\w\-][\w.\-]*(/[\w\-][\w.\-]*)?")
+"""`name` or `owner/name`, as the Hub spells them."""
+
+
+def local_folder(name: str) -> Path | None:
+    """Return the folder that `name` means, or None where only the Hub can have it.
+
+    Raises:
+        CodeparrotError: it means a folder that is not here, or a file.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise CodeparrotError(f'"{name}" is a file: name the folder that holds it')
+    # owner/name is meant for the Hub, unless there is a folder called owner here.
+    if HUB_NAME.fullmatch(name) and (path.parent == Path() or not path.parent.exists()):
+        return None
+    siblings = [str(sibling) for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise CodeparrotError(f'there is no folder "{name}"{nearest(str(path), siblings)}')
+
+
+def find_model(name: str) -> str:
+    """Return the model that `name` means: a folder with config.json, or a name on the Hub.
+
+    Args:
+        name: A run (its newest complete checkpoint is meant), a checkpoint, a folder with a model, or a name on the Hub.
+
+    Raises:
+        CodeparrotError: the folder is none of these, or holds no complete checkpoint.
+    """
+    folder = local_folder(name)
+    if folder is None:
+        return name
+    if (folder / "config.json").is_file():
+        return str(folder)
+    if (folder / "checkpoints").is_dir():
+        folder = _newest_checkpoint(folder)
+    if not (folder / "model" / "config.json").is_file():
+        raise CodeparrotError(f'"{name}" is no run, checkpoint or model: it has neither checkpoints/, model/ nor config.json')
+    if not (folder / MANIFEST).is_file():
+        raise CodeparrotError(f'the checkpoint "{folder}" is incomplete (no {MANIFEST}): name its run to use the newest one')
+    return str(folder / "model")
+
+
+def _newest_checkpoint(run: Path) -> Path:
+    for checkpoint in steps(run / "checkpoints"):
+        if (checkpoint / MANIFEST).is_file():
+            return checkpoint
+    raise CodeparrotError(f'the run "{run}" has no complete checkpoint yet: train on until it writes one')

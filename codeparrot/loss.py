@@ -1,0 +1,163 @@
+"""Cross-entropy of a linear head that never holds the logits of the whole batch.
+
+Guarantees: value and gradients equal `F.cross_entropy(hidden @ weight.T + bias, labels, reduction="sum")` to float32
+rounding. Under autocast, or with parameters in bfloat16, the matrix products run in that type; the soft-max, the sum of the
+losses and the gradients of weight and bias accumulate in float32.
+
+Costs: the rows are taken a chunk at a time and the gradients are computed in the forward pass, so that no chunk is computed
+twice: three matrix products a chunk, as without chunks. Memory: the float32 logits of one chunk, their copy in the type of
+the matrix products when that differs, and the gradients themselves.
+
+`torch.nn.functional.linear_cross_entropy` (torch 2.13) is not used: with bfloat16 input it returns the loss in bfloat16 and
+sums the chunks in it (11.69 for 11.36 over 32 chunks).
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+IGNORED = -100
+"""Label of a position that is not predicted (the value that transformers and torch use)."""
+
+_CHUNK_BYTES = {"cpu": 64 * 2**20}
+_CHUNK_BYTES_ACCELERATOR = 512 * 2**20
+"""Float32 logits of one chunk. Each chunk reads and writes the weight's gradient once, which an accelerator only hides
+behind the matrix products of some thousand rows; on the CPU smaller chunks stay nearer to the caches."""
+
+
+class LossHead(nn.Linear):
+    """A linear head that also computes the loss.
+
+    The product with the weight must happen inside the forward of the module that owns the weight: ZeRO-3 and FSDP2 gather a
+    parameter for that module alone.
+    """
+
+    def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the logits, or with `labels` (one for each row of `input`) the sum of the cross-entropies, a scalar."""
+        if labels is None:
+            return nn.functional.linear(input, self.weight, self.bias)
+        return cross_entropy_sum(input, self.weight, self.bias, labels)
+
+
+def next_token_labels(labels: Tensor) -> Tensor:
+    """Label of each position = the token after it; the last position of a window predicts nothing. Shape is kept."""
+    return nn.functional.pad(labels[..., 1:], (0, 1), value=IGNORED)
+
+
+def num_predicted(labels: Tensor) -> Tensor:
+    """Number of tokens that a batch of windows predicts (a scalar tensor on the labels' device: no synchronisation).
+
+    Args:
+        labels: token ids, (windows, length), not shifted; IGNORED where nothing is to be predicted.
+    """
+    return labels[..., 1:].ne(IGNORED).sum()
+
+
+def cross_entropy_sum(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, chunk_rows: int | None = None
+) -> Tensor:
+    """Return the sum over rows of -log softmax(hidden @ weight.T + bias)[label], a float32 scalar.
+
+    Rows labelled IGNORED count nothing; when all are, the sum and every gradient is 0. Can be differentiated once.
+
+    Args:
+        hidden: (..., width).
+        weight: (vocabulary, width).
+        bias: (vocabulary,) or None.
+        labels: (...), int64.
+        chunk_rows: rows whose logits exist at once; by default as many as fit 64 MiB on a CPU, 512 MiB elsewhere.
+    """
+    rows, targets = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
+    if chunk_rows is None:
+        chunk_rows = _chunk_rows(rows.shape[0], weight.shape[0], hidden.device.type)
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    # Tracing would unroll the loop over chunks.
+    apply = cast(Callable[..., Tensor], torch.compiler.disable(_ChunkedCrossEntropy.apply))
+    return apply(rows, weight, bias, targets, dtype, chunk_rows, torch.is_grad_enabled())
+
+
+def _chunk_rows(num_rows: int, vocabulary: int, device: str) -> int:
+    """Chunks of equal length, so that none is a short remainder."""
+    most = max(1, _CHUNK_BYTES.get(device, _CHUNK_BYTES_ACCELERATOR) // (4 * vocabulary))
+    num_chunks = -(-num_rows // most)
+    return max(1, -(-num_rows // max(1, num_chunks)))
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        dtype: torch.dtype,
+        chunk_rows: int,
+        grad_enabled: bool,
+    ) -> Tensor:
+        need_hidden, need_weight, need_bias = (grad_enabled and need for need in ctx.needs_input_grad[:3])
+        weight_cast = weight.to(dtype)
+        bias_cast = hidden.new_zeros((), dtype=dtype) if bias is None else bias.to(dtype)
+        total = hidden.new_zeros((), dtype=torch.float32)
+        grad_hidden = torch.empty_like(hidden, dtype=dtype) if need_hidden else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and need_bias else None
+        # One buffer for all chunks: memory that is freed and mapped again costs its page faults each time.
+        buffer = hidden.new_empty((min(chunk_rows, hidden.shape[0]), weight.shape[0]), dtype=dtype)
+        buffer_float = torch.empty_like(buffer, dtype=torch.float32) if dtype != torch.float32 else buffer
+        for start in range(0, hidden.shape[0], chunk_rows):
+            piece = slice(start, start + chunk_rows)
+            rows = hidden[piece].to(dtype)
+            product, logits = buffer[: rows.shape[0]], buffer_float[: rows.shape[0]]
+            torch.addmm(bias_cast, rows, weight_cast.T, out=product)
+            total += _losses_then_gradients_(logits.copy_(product), labels[piece])
+            if grad_bias is not None:
+                grad_bias += logits.sum(0)
+            product.copy_(logits)
+            if grad_hidden is not None:
+                torch.mm(product, weight_cast, out=grad_hidden[piece])
+            if grad_weight is not None:
+                _add_product_(grad_weight, product, rows)
+        ctx.gradients = (grad_hidden, grad_weight, grad_bias)
+        ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad_total: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("the loss was differentiated twice: its gradients are handed out, not kept")
+        gradients, ctx.gradients = ctx.gradients, None
+        # The scale (1 / tokens, the loss scaler's factor) comes last, in float32, so that float16 gradients do not underflow.
+        scaled = (
+            None if gradient is None else gradient.mul_(grad_total).to(dtype)
+            for gradient, dtype in zip(gradients, ctx.dtypes, strict=True)
+        )
+        return *scaled, None, None, None, None
+
+
+def _losses_then_gradients_(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the sum of the losses of one chunk and turn `logits` (float32) into their gradients, in place."""
+    ignored = labels.eq(IGNORED).unsqueeze(1)
+    counts = (~ignored).to(logits.dtype)
+    targets = labels.unsqueeze(1).masked_fill(ignored, 0)
+    logits.sub_(logits.amax(1, keepdim=True))
+    target_logits = logits.gather(1, targets)
+    denominators = logits.exp_().sum(1, keepdim=True)
+    total = ((denominators.log() - target_logits) * counts).sum()
+    logits.mul_(counts / denominators).scatter_add_(1, targets, -counts)
+    return total
+
+
+def _add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left.T @ right, with `total` in float32."""
+    if left.dtype == total.dtype:
+        total.addmm_(left.T, right)
+    else:
+        total.add_(left.T @ right)

@@ -1,0 +1,333 @@
+"""Any causal language model of transformers, from the `model` section of the configuration to a training loss.
+
+Guarantees: a wrong key or an impossible value is an error of one line before a weight is allocated; parameters are float32
+and a function of (config, seed); the loss is the family's own: where its logits are more than `head(hidden)`, or its loss
+more than their cross-entropy, the chunked loss (codeparrot/loss.py) is not used and the log says so.
+
+Costs: `model_config`, `num_parameters` and `flops_per_token` build the model on the meta device (0.2 s for 48 layers, no
+memory); `LanguageModel` runs the new model three times on 16 tokens.
+"""
+
+import copy
+import dataclasses
+import logging
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor, nn
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.loss import IGNORED, LossHead, next_token_labels, num_predicted
+
+logger = logging.getLogger("codeparrot")
+
+_ACCEPTED_BESIDE_FIELDS = ("attn_implementation", "experts_implementation")
+_LEGACY_ROPE = ("rope_theta", "rope_scaling")
+_OURS = {
+    "dtype": "parameters are kept in float32; train.precision sets the type of the computation",
+    "model_type": "the family is model.family",
+}
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+
+
+def model_config(settings: Mapping[str, Any]) -> PreTrainedConfig:
+    """Return the transformers config for the `model` section of a configuration.
+
+    What `settings` does not name keeps the family's default, except the ids of special tokens: those belong to the family's
+    own tokenizer, and are None until they are set from the tokenizer of the run.
+
+    Args:
+        settings: `family` (a model type of transformers with a causal language model: gpt2, llama, ...) and any fields of
+            that family's config, under their own names or their common aliases (n_layer or num_hidden_layers).
+
+    Raises:
+        CodeparrotError: an unknown family or field (the nearest valid one is named), a value of the wrong type, values from
+            which no model can be built.
+    """
+    family, fields = _family(settings), {key: value for key, value in settings.items() if key != "family"}
+    config_class = CONFIG_MAPPING[family]
+    names = _canonical_names(config_class, fields)
+    try:
+        values: dict[str, Any] = _no_token_ids(config_class) | {names[key]: value for key, value in fields.items()}
+        config = config_class(**values)
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        raise CodeparrotError(_value_error(error, names)) from error
+    _check_sizes(config, names)
+    try:
+        _skeleton(config)
+    except KeyError as error:
+        key = next((key for key, value in fields.items() if value == error.args[0]), None)
+        raise CodeparrotError(f"model{f'.{key}' if key else ''}: {family} knows no {error}") from error
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, AssertionError, ImportError) as error:
+        raise CodeparrotError(f"model: no {family} can be built from these values: {_last_line(error)}") from error
+    return config
+
+
+def _family(settings: Mapping[str, Any]) -> str:
+    family = settings.get("family")
+    if family is None:
+        raise CodeparrotError("model.family is missing: name a model type of transformers, for example gpt2")
+    if family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and family in CONFIG_MAPPING:
+        return family
+    reason = "is not a causal language model" if family in CONFIG_MAPPING else "is not a model type of transformers"
+    raise CodeparrotError(f'model.family: "{family}" {reason}{nearest(str(family), MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)}')
+
+
+def _canonical_names(config_class: type[PreTrainedConfig], keys: Mapping[str, Any]) -> dict[str, str]:
+    """Map each key to the field that it sets. Aliases are resolved here because transformers checks no types behind them."""
+    own = {field.name for field in dataclasses.fields(config_class)} | set(_ACCEPTED_BESIDE_FIELDS)
+    own |= set(_LEGACY_ROPE) if "rope_parameters" in own else set()
+    known = (own | set(config_class.attribute_map)) - set(_OURS)
+    names: dict[str, str] = {}
+    for key in keys:
+        if key in _OURS:
+            raise CodeparrotError(f"model.{key} cannot be set: {_OURS[key]}")
+        if key not in known:
+            raise CodeparrotError(f"model.{key} is not a setting of {config_class.model_type}{nearest(key, known)}")
+        name = config_class.attribute_map.get(key, key)
+        if name in names.values():
+            raise CodeparrotError(f"model.{key} and model.{name} are two names of one setting: keep one")
+        names[key] = name
+    return names
+
+
+def _no_token_ids(config_class: type[PreTrainedConfig]) -> dict[str, None]:
+    fields = {field.name: field.type for field in dataclasses.fields(config_class)}
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return {name: None for name in names if type(None) in typing.get_args(fields.get(name))}
+
+
+def _check_sizes(config: PreTrainedConfig, names: Mapping[str, str]) -> None:
+    """What transformers accepts and then builds no layer from, or fails on in the first step."""
+    written = {name: key for key, name in names.items()}
+    text = config.get_text_config()
+    for alias in _SIZES:
+        name, value = text.attribute_map.get(alias, alias), getattr(text, alias, None)
+        if isinstance(value, int) and value < 1:
+            raise CodeparrotError(f"model.{written.get(name, name)} must be at least 1, not {value}")
+    heads, groups = getattr(text, "num_attention_heads", None), getattr(text, "num_key_value_heads", None)
+    if isinstance(heads, int) and isinstance(groups, int) and (groups < 1 or heads % groups):
+        raise CodeparrotError(f"model.num_key_value_heads ({groups}) must divide the number of attention heads ({heads})")
+
+
+def _value_error(error: Exception, names: Mapping[str, str]) -> str:
+    """`Field 'n_layer' expected int, got str` with the key as the user wrote it."""
+    text = _last_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+    field = re.match(r"Field '(\w+)' (.*?)(\. Errors: .*)?$", text)
+    if field is None:
+        return f"model: {text}"
+    return f"model.{next((key for key, name in names.items() if name == field[1]), field[1])} {field[2]}"
+
+
+def _last_line(error: Exception) -> str:
+    """transformers puts the reason last."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _new_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """Float32 weights on the current device; the config is copied, for building a model writes into it.
+
+    Not `AutoModelForCausalLM.from_config`: in a DeepSpeed ZeRO-3 process that spreads the weights over the ranks at once, and
+    draws others than everywhere else.
+    """
+    config = copy.deepcopy(config)
+    config.dtype = torch.float32
+    model_class = cast(type[PreTrainedModel], MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
+    text = config.get_text_config()
+    return model_class(text if model_class.config_class is type(text) else config)
+
+
+def _skeleton(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model without its weights."""
+    with torch.device("meta"):
+        return _new_model(config)
+
+
+def num_parameters(model_or_config: nn.Module | PreTrainedConfig) -> int:
+    """Number of parameters; tied weights count once. From a config, nothing is allocated."""
+    model = model_or_config if isinstance(model_or_config, nn.Module) else _skeleton(model_or_config)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def flops_per_token(config: PreTrainedConfig, seq_length: int) -> int:
+    """FLOPs of forward and backward a token: 6 N + 12 * layers * heads * head width * seq_length (PaLM, appendix B).
+
+    N counts the parameters that every token is multiplied with: not position embeddings (as nanoGPT), not an input
+    embedding that is no head too, and of routed experts only the share that a token passes through. The second term is
+    attention without the causal mask's saving, as is the custom; recomputation by gradient checkpointing is not counted.
+
+    Args:
+        config: of any family.
+        seq_length: tokens in a window.
+    """
+    model, text = _skeleton(config), config.get_text_config()
+    head = model.get_output_embeddings()
+    tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    tables -= {head.weight} if head is not None else set()
+    share = _routed_share(text)
+    multiplied = sum(
+        parameter.numel() * (share if ".experts." in name else 1)
+        for name, parameter in model.named_parameters()
+        if parameter not in tables
+    )
+    heads = getattr(text, "num_attention_heads", None) or 0
+    head_width = getattr(text, "head_dim", None) or (text.hidden_size // heads if heads else 0)
+    return round(6 * multiplied + 12 * text.num_hidden_layers * heads * head_width * seq_length)
+
+
+def _routed_share(config: PreTrainedConfig) -> float:
+    """The part of the routed experts that one token passes through; 1 for a dense model."""
+    chosen = getattr(config, "num_experts_per_tok", None)
+    counts = (getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+    experts = next((count for count in counts if count), None)
+    return chosen / experts if chosen and experts else 1.0
+
+
+def build_model(config: PreTrainedConfig, *, gradient_checkpointing: bool, seed: int, compile: bool = False) -> "LanguageModel":
+    """Build a model with new float32 weights on the CPU, all of them in every process. Global random state stays as it was.
+
+    Args:
+        config: from `model_config`; it is not changed.
+        gradient_checkpointing: keep only each layer's input and compute the rest again in the backward pass.
+        seed: of the weights.
+        compile: compile the decoder (not the loss) at its first step. Names in the state dict stay.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = _new_model(config)
+    if getattr(model, "loss_type", "") is None:
+        model.loss_type = "ForCausalLM"  # What transformers falls back to, with a warning at each start.
+    if config._attn_implementation is None and model.config._attn_implementation == "eager":
+        logger.warning("model.family %s has no SDPA attention in transformers: attention runs eagerly", config.model_type)
+    if gradient_checkpointing:
+        try:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        except ValueError as error:
+            raise CodeparrotError(f"gradient checkpointing: {_last_line(error)}") from error
+    language_model = LanguageModel(model)
+    if compile:
+        model.base_model.compile()
+    return language_model.train()
+
+
+class LanguageModel(nn.Module):
+    """A causal language model whose forward pass is its loss.
+
+    The loss uses the head's weight, so it must be computed inside the module that DDP, DeepSpeed or FSDP wraps: this one.
+    `model` is the transformers model; it can still be called, generates, and is what is saved.
+
+    Args:
+        model: a causal language model. Its head becomes a `LossHead` (same weight, same names).
+        own_loss: whether to use the family's own loss, which holds the logits of the whole micro-batch. None finds out by
+            running the model, which needs its weights (on the meta device, say).
+    """
+
+    def __init__(self, model: PreTrainedModel, own_loss: bool | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.own_loss = _needs_own_loss(model) if own_loss is None else own_loss
+        if not self.own_loss:
+            self._head.__class__ = LossHead
+
+    def forward(self, input_ids: Tensor, labels: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+        """Return the loss of predicting each token of a window from those before it, a float32 scalar.
+
+        Args:
+            input_ids: (windows, length).
+            labels: (windows, length), not shifted: usually `input_ids` itself; IGNORED (-100) is not predicted.
+            reduction: "mean" over the predicted tokens, what training minimises; "sum" for evaluation over several batches,
+                to be divided by the sum of `num_predicted(labels)`. A family's auxiliary losses are in the mean alone.
+        """
+        if self.own_loss:
+            return self._forward_own_loss(input_ids, labels, reduction)
+        hidden = self.model.base_model(input_ids=input_ids, use_cache=False)[0]
+        total = self._head(hidden, next_token_labels(labels))
+        return total if reduction == "sum" else total / num_predicted(labels).clamp(min=1)
+
+    def _forward_own_loss(self, input_ids: Tensor, labels: Tensor, reduction: str) -> Tensor:
+        if reduction == "mean":
+            return self.model(input_ids=input_ids, labels=labels, use_cache=False).loss
+        return _cross_entropy(self.model(input_ids=input_ids, use_cache=False).logits, labels, "sum")
+
+    @property
+    def _head(self) -> nn.Module:
+        return cast(nn.Module, self.model.get_output_embeddings())
+
+    # What Accelerate asks a model for: `auto` values of DeepSpeed, and which modules FSDP shards on their own.
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        return self.model.config
+
+    @property
+    def _no_split_modules(self) -> Any:
+        return self.model._no_split_modules
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        return self.model.get_output_embeddings()
+
+    def tie_weights(self) -> None:
+        self.model.tie_weights()
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
+    flat = logits.float().flatten(0, -2)
+    return nn.functional.cross_entropy(flat, next_token_labels(labels).flatten(), ignore_index=IGNORED, reduction=reduction)
+
+
+@torch.no_grad()
+def _needs_own_loss(model: PreTrainedModel) -> bool:
+    """Compare the model's own logits and loss with those of a linear head, on two windows of 8 tokens.
+
+    The input of the head is scaled until the largest logit is 64: at the size of new logits, a soft cap changes nothing yet.
+    """
+    head, decoder = model.get_output_embeddings(), model.base_model
+    if type(head) not in (nn.Linear, LossHead) or decoder is model:
+        return _own_loss_because(model, "its head is not one linear layer")
+    windows, training = _probe_windows(model), model.training
+    model.eval()
+    with torch.random.fork_rng(devices=[]):
+        hidden = decoder(input_ids=windows, use_cache=False)[0]
+        _check_causal(model, hidden)
+        scale = 64 / head(hidden).abs().max()
+        hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0] * scale, *inputs[1:]))
+        logits = head(hidden)
+        own = model(input_ids=windows, labels=windows, use_cache=False)
+    hook.remove()
+    model.train(training)
+    if not torch.allclose(own.logits.float(), logits.float(), rtol=0, atol=1e-4 * 64):
+        return _own_loss_because(model, "it changes the logits after the head")
+    if not torch.allclose(own.loss.float(), _cross_entropy(own.logits, windows, "mean"), rtol=1e-6, atol=0):
+        return _own_loss_because(model, "it adds to the cross-entropy")
+    return False
+
+
+def _own_loss_because(model: PreTrainedModel, reason: str) -> bool:
+    text = "model.family %s uses its own loss (%s): the logits of a whole micro-batch are held at once"
+    logger.warning(text, model.config.model_type, reason)
+    return True
+
+
+def _probe_windows(model: PreTrainedModel) -> Tensor:
+    """Two windows that differ in their last token alone."""
+    text = model.config.get_text_config()
+    length = min(8, getattr(text, "max_position_embeddings", None) or 8)
+    windows = (torch.arange(length, device=model.device) * 7).repeat(2, 1)
+    windows[1, -1] += 1
+    return windows % text.vocab_size
+
+
+def _check_causal(model: PreTrainedModel, hidden: Tensor) -> None:
+    if not torch.allclose(hidden[0, :-1], hidden[1, :-1], rtol=0, atol=1e-4 * float(hidden.abs().max())):
+        hint = "set model.is_decoder: true" if hasattr(model.config, "is_decoder") else "choose another family"
+        raise CodeparrotError(f"model.family: this {model.config.model_type} sees the tokens that it is to predict; {hint}")

@@ -1,0 +1,307 @@
+"""Draw the curves of runs: training loss and validation perplexity over tokens.
+
+Guarantees: the picture is complete or absent; a run that is being written is drawn as far as it got; a step whose value was not
+finite is a gap in its curve.
+Cost: about two seconds, half of them for loading matplotlib; 100,000 logged steps add one.
+"""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.location import local_folder
+from codeparrot.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = (".png", ".svg", ".pdf")
+INCHES, DOTS_PER_INCH = (8.0, 6.0), 150
+COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#ca8a04", "#db2777", "#0891b2", "#57534e")
+"""More runs than colours take them again, dashed."""
+INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
+SMOOTHING = 0.02
+"""Half the window of the moving average, as a fraction of the logged steps."""
+STEEP_START = 0.01
+"""Fraction of a long training that may leave the panels at the top, where the model still learns how frequent tokens are."""
+FEW_STEPS, FEW_EVALUATIONS = 2000, 50
+"""Up to so many values a curve is shown from the first one on, and evaluations are marked one by one."""
+LONGEST_NAME = 40
+"""Characters of a run's name in the legend."""
+
+
+class Curve(NamedTuple):
+    """Values over tokens, in the order of the steps. NaN is a gap."""
+
+    tokens: list[float]
+    values: list[float]
+
+
+class Run(NamedTuple):
+    name: str
+    loss: Curve
+    perplexity: Curve
+
+
+def plot(runs: list[str], output: str | None = None) -> Result:
+    """Draw training loss and validation perplexity of runs over the tokens they were trained on.
+
+    Args:
+        runs: Run folders; several are drawn into one picture.
+        output: Picture to write (.png, .svg or .pdf); plots/loss.png in a single run, loss.png here for several.
+    """
+    folders = [_folder(name) for name in dict.fromkeys(runs)]
+    if not folders:
+        raise CodeparrotError("no run to draw: name one or several run folders")
+    usual = folders[0] / "plots" / "loss.png" if len(folders) == 1 else Path("loss.png")
+    picture = Path(output).expanduser() if output else usual
+    drawn = [read(folder) for folder in folders]
+    try:
+        _draw(_distinct(drawn, folders), picture)
+    except OSError as error:
+        raise CodeparrotError(f'--output "{picture}" cannot be written ({error.strerror}): name another') from error
+    facts = [_facts(run) for run in drawn]
+    lines = [f"{fact['run']}: " + ", ".join(_words(fact)) for fact in facts]
+    return Result("\n".join([str(picture), *lines]), {"output": str(picture), "runs": facts})
+
+
+def draw(runs: Sequence[Path], output: Path) -> None:
+    """Draw run folders into one picture, whose suffix is its format.
+
+    Raises:
+        CodeparrotError: a run has no metrics yet, or the format is unknown.
+        OSError: the picture cannot be written.
+    """
+    _draw(_distinct([read(folder) for folder in runs], runs), output)
+
+
+def read(folder: Path) -> Run:
+    """Read the curves of a run from its metrics.jsonl.
+
+    Raises:
+        CodeparrotError: there is none, or it has no loss and no perplexity yet.
+    """
+    path = folder / "metrics.jsonl"
+    try:
+        rows = list(_rows(path))
+    except OSError as error:
+        raise CodeparrotError(f'"{folder}" is no run: {path.name} cannot be read ({error.strerror})') from error
+    run = Run(folder.resolve().name, _curve(rows, "loss"), _curve(rows, "perplexity"))
+    if not any(map(math.isfinite, run.loss.values + run.perplexity.values)):
+        raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
+    return run
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Return the moving average of a curve, over the values there are; a gap stays a gap.
+
+    The window widens from the first value on, where a loss falls too steeply to be averaged with what comes later.
+    """
+    import numpy as np
+
+    index = np.arange(len(values))
+    half = np.minimum(index // 3, max(1, round(SMOOTHING * len(values))))
+    first, last = index - half, np.minimum(index + half + 1, len(values))
+    smoothed = np.asarray(values, dtype=float)
+    known = np.isfinite(smoothed)
+    for _ in range(2):  # twice, for an average without corners
+        sums = np.concatenate([[0.0], np.cumsum(np.where(known, smoothed, 0.0))])
+        counts = np.concatenate([[0], np.cumsum(known)])
+        means = (sums[last] - sums[first]) / np.maximum(counts[last] - counts[first], 1)
+        smoothed = np.where(known, means, np.nan)
+    return smoothed.tolist()
+
+
+def _folder(name: str) -> Path:
+    folder = local_folder(name)
+    if folder is None:
+        raise CodeparrotError(f'there is no run "{name}" here')
+    return folder
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what was logged. A line that is no JSON was cut by a kill or a full disk, or is being written."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict) and "tokens" in row:
+                    yield row
+
+
+def _curve(rows: Sequence[dict[str, Any]], key: str) -> Curve:
+    points = [(row["tokens"], row[key]) for row in rows if key in row]
+    values = (float("nan") if value is None or not math.isfinite(value) else value for _, value in points)
+    return Curve([tokens for tokens, _ in points], list(values))
+
+
+def _distinct(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
+    """Name runs by their paths where their names are the same."""
+    names = [run.name for run in runs]
+    titled = zip(runs, folders, strict=True)
+    return [run._replace(name=str(folder)) if names.count(run.name) > 1 else run for run, folder in titled]
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    losses, perplexities = smooth(run.loss.values), [value for value in run.perplexity.values if math.isfinite(value)]
+    return {
+        "run": run.name,
+        "tokens": max(run.loss.tokens + run.perplexity.tokens),
+        "loss": next((value for value in reversed(losses) if math.isfinite(value)), None),
+        "perplexity": perplexities[-1] if perplexities else None,
+    }
+
+
+def _words(fact: dict[str, Any]) -> list[str]:
+    words = [f"{_count(fact['tokens'])} tokens"]
+    words += [f"loss {fact['loss']:.3f}"] if fact["loss"] is not None else []
+    return words + ([f"perplexity {_number(fact['perplexity'])}"] if fact["perplexity"] is not None else [])
+
+
+def _draw(runs: Sequence[Run], output: Path) -> None:
+    if output.suffix not in FORMATS:
+        raise CodeparrotError(f'"{output}" is no picture this can write: end its name in {", ".join(FORMATS)}')
+    # Figure itself, not pyplot: no window system, no global state beside a training loop.
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    panels = [panel for panel, curve in ((_loss_panel, "loss"), (_perplexity_panel, "perplexity")) if _any(runs, curve)]
+    figure = Figure(figsize=INCHES, layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.12, hspace=0.06))
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, axis in zip(panels, axes, strict=True):
+        _dress(axis)
+        panel(axis, runs)
+    _token_axis(axes[-1], runs)
+    _title(axes[0], runs)
+    _save(figure, output)
+
+
+def _any(runs: Sequence[Run], curve: str) -> bool:
+    return any(math.isfinite(value) for run in runs for value in getattr(run, curve).values)
+
+
+def _loss_panel(axis: "Axes", runs: Sequence[Run]) -> None:
+    axis.set_ylabel("training loss")
+    curves = [run.loss._replace(values=smooth(run.loss.values)) for run in runs]
+    for index, (run, curve) in enumerate(zip(runs, curves, strict=True)):
+        axis.plot(*run.loss, color=_style(index)["color"], alpha=0.22, linewidth=0.8)
+        _line(axis, curve, index, run.name)
+    levels = [level for curve in (*curves, *(run.loss for run in runs)) for level in _levels(curve, FEW_STEPS)]
+    if levels:
+        # The raw curve may leave the panel: a single spike shall not flatten all the rest.
+        low, high = _percentiles(levels)
+        margin = 0.08 * (high - low) or 0.1
+        axis.set_ylim(low - margin, high + margin)
+    if len(runs) == 1:
+        _mark_end(axis, curves[0], "{:.3f}".format)
+
+
+def _perplexity_panel(axis: "Axes", runs: Sequence[Run]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    axis.set_ylabel("validation perplexity")
+    axis.set_yscale("log")
+    for index, run in enumerate(runs):
+        few = len(run.perplexity.values) <= FEW_EVALUATIONS
+        _line(axis, run.perplexity, index, run.name, marker="o", markersize=4 if few else 0)
+    levels = [level for run in runs for level in _levels(run.perplexity, FEW_EVALUATIONS)]
+    if levels:
+        margin = (max(levels) / min(levels)) ** 0.08 if max(levels) > min(levels) else 1.1
+        axis.set_ylim(min(levels) / margin, max(levels) * margin)
+    low, high = axis.get_ylim()
+    # Powers of ten and their doubles leave an axis of less than a decade bare.
+    wide, narrow = LogLocator(subs=(1, 2, 5), numticks=8), MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+    axis.yaxis.set_major_locator(wide if high > 10 * low else narrow)
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+    if len(runs) == 1:
+        _mark_end(axis, runs[0].perplexity, _number)
+
+
+def _levels(curve: Curve, few: int) -> list[float]:
+    """Return the values that the panel must show: all, or those after the steep start where there are more than a few."""
+    points = [point for point in zip(*curve, strict=True) if math.isfinite(point[1])]
+    later = [value for tokens, value in points if tokens >= STEEP_START * points[-1][0]]
+    return later if len(later) > few else [value for _, value in points]
+
+
+def _percentiles(values: Sequence[float]) -> tuple[float, float]:
+    import numpy as np
+
+    low, high = np.percentile(values, [0.2, 99.8])
+    return float(low), float(high)
+
+
+def _line(axis: "Axes", curve: Curve, index: int, name: str, **options: Any) -> None:
+    # A curve of one point is no line: it needs a dot to be seen.
+    dot = {"marker": "o", "markersize": 5} if sum(map(math.isfinite, curve.values)) == 1 else {}
+    axis.plot(*curve, linewidth=1.8, label=_short(name), **_style(index), **(options | dot))
+
+
+def _style(index: int) -> dict[str, Any]:
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": ("-", "--", ":")[index // len(COLOURS) % 3]}
+
+
+def _mark_end(axis: "Axes", curve: Curve, text: Callable[[float], str]) -> None:
+    points = [point for point in zip(*curve, strict=True) if math.isfinite(point[1])]
+    if points:
+        place = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+        axis.annotate(text(points[-1][1]), points[-1], color=_style(0)["color"], fontweight="bold", fontsize=10, **place)
+
+
+def _dress(axis: "Axes") -> None:
+    axis.grid(color=GRID, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.spines["bottom"].set_color(FAINT)
+    axis.tick_params(colors=FAINT, length=0, labelsize=9.5)
+    axis.yaxis.label.set(color=INK, fontsize=10.5)
+    axis.xaxis.label.set(color=INK, fontsize=10.5)
+
+
+def _token_axis(axis: "Axes", runs: Sequence[Run]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_xlabel("training tokens")
+    end = max(max(run.loss.tokens + run.perplexity.tokens) for run in runs) or 1
+    axis.set_xlim(-0.012 * end, 1.012 * end)
+    axis.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _count(value)))
+
+
+def _title(axis: "Axes", runs: Sequence[Run]) -> None:
+    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
+    axis.set_title(_short(title), loc="left", color=INK, fontsize=14, fontweight="bold", pad=12)
+    if len(runs) > 1:
+        axis.legend(loc="upper right", fontsize=9.5, labelcolor=INK, edgecolor=GRID, ncols=1 if len(runs) <= 6 else 2)
+
+
+def _save(figure: Any, output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    fresh = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        figure.savefig(fresh, format=output.suffix[1:], dpi=DOTS_PER_INCH, facecolor="white")
+        fresh.replace(output)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
+
+
+def _count(value: float) -> str:
+    """Return 1500000 as 1.5M."""
+    for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.0f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

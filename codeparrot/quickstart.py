@@ -1,0 +1,191 @@
+"""`codeparrot quickstart`: the whole chain on this machine's own Python sources, in minutes, on a CPU, without a network.
+
+Each stage is the command that a real run uses, with `configs/nano.yaml`; what is there already is reused.
+"""
+
+import ast
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.result import Result
+
+SHOWN_PROMPTS = (
+    "import os\n\n\ndef list_files(path):\n",
+    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n",
+    'def read_lines(filename):\n    """Return the lines of a text file."""\n',
+)
+_SIGNATURES = 24
+"""Functions that are sampled for the share that parses."""
+
+
+def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000_000) -> Result:
+    """Build a corpus from this machine's Python sources, train a tokenizer and a small GPT-2, and complete code with it.
+
+    Args:
+        directory: where data/nano and runs/nano are written.
+        max_steps: length of the training in optimizer steps; 0: as in configs/nano.yaml.
+        max_bytes: text to take from the sources, in bytes.
+    """
+    start = time.perf_counter()
+    root = Path(directory)
+    corpus, tokenizer = root / "data" / "nano" / "corpus", root / "data" / "nano" / "tokenizer"
+    config = _config(root, corpus, tokenizer, max_steps)
+    _stage(1, "corpus", "the Python sources on this machine", _build_corpus, corpus, max_bytes)
+    _stage(
+        2,
+        "tokenizer",
+        f"a byte-level BPE of {config.model['vocab_size']:,} tokens",
+        _train_tokenizer,
+        corpus,
+        tokenizer,
+        config,
+    )
+    trained = _stage(3, "training", f"a GPT-2 for {config.train.max_steps} steps", _train, config)
+    if trained.data["stopped"]:
+        return trained
+    facts = _measure(config)
+    facts["completions"] = _stage(
+        4, "completions", "what the checkpoint makes of three prompts", _complete, config.run_directory
+    )
+    sampled = _stage(
+        5, "syntax", f"{_SIGNATURES} functions of the validation set", _sample_functions, config.run_directory, corpus
+    )
+    facts["parsed_share"] = sum(map(_parses, sampled)) / len(sampled)
+    facts["seconds"] = time.perf_counter() - start
+    return Result(_summary(config, facts), {"run": str(config.run_directory), **facts})
+
+
+def _config(root: Path, corpus: Path, tokenizer: Path, max_steps: int) -> Any:
+    from codeparrot.config import parse
+
+    arguments = ["--config", str(files("codeparrot.configs") / "nano.yaml"), "--run.dir", str(root / "runs")]
+    arguments += ["--tokenizer.path", str(tokenizer), "--stream.train", str(corpus), "--stream.valid", str(corpus)]
+    if max_steps:
+        arguments += ["--train.max_steps", str(max_steps), "--schedule.warmup_steps", str(max(1, max_steps // 20))]
+    return parse(arguments)
+
+
+def _stage(number: int, name: str, what: str, action: Any, *arguments: Any) -> Any:
+    print(f"\n[{number}/5] {name}: {what}", file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    result = action(*arguments)
+    if isinstance(result, Result):
+        print(result.text, file=sys.stderr)
+    print(f"      {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    return result
+
+
+def _build_corpus(corpus: Path, max_bytes: int) -> Result | None:
+    from codeparrot.corpus.build import build
+
+    if (corpus / "statistics.json").is_file():
+        return _reused(corpus)
+    return build(["python"], str(corpus), max_bytes=max_bytes, valid_fraction=0.03)
+
+
+def _train_tokenizer(corpus: Path, tokenizer: Path, config: Any) -> Result | None:
+    from codeparrot.tokenizer.train import train
+
+    if (tokenizer / "tokenizer.json").is_file():
+        return _reused(tokenizer)
+    return train(str(corpus), str(tokenizer), vocab_size=config.model["vocab_size"])
+
+
+def _train(config: Any) -> Result:
+    from codeparrot.train import train
+
+    return train(config)
+
+
+def _reused(path: Path) -> None:
+    print(f"      {path} is there and is used again", file=sys.stderr)
+
+
+def _measure(config: Any) -> dict[str, Any]:
+    """Return the perplexities of the first and the last evaluation."""
+    from codeparrot.tracking import read_lines
+
+    scores = [line for line in read_lines(config.run_directory / "metrics.jsonl") if "perplexity" in line]
+    if not scores:
+        raise CodeparrotError(f"{config.run_directory} has no evaluations; remove it and run the quickstart again")
+    return {
+        "perplexity_before": scores[0]["perplexity"],
+        "perplexity_after": scores[-1]["perplexity"],
+        "bits_per_byte": scores[-1]["bits_per_byte"],
+        "tokens": scores[-1]["tokens"],
+    }
+
+
+def _complete(run: Path) -> list[str]:
+    from codeparrot.complete import BLOCK_END, generate_completions, load
+    from codeparrot.location import find_model
+
+    model, tokenizer = load(find_model(str(run)))
+    return [
+        prompt + generate_completions(model, tokenizer, prompt, temperature=0.3, max_new_tokens=64, stop=BLOCK_END)[0]
+        for prompt in SHOWN_PROMPTS
+    ]
+
+
+def _sample_functions(run: Path, corpus: Path) -> list[str]:
+    """Complete the signatures of the first functions of the validation set."""
+    from tqdm import tqdm
+
+    from codeparrot.complete import BLOCK_END, generate_completions, load
+    from codeparrot.location import find_model
+
+    model, tokenizer = load(find_model(str(run)))
+    functions = []
+    for signature in tqdm(_signatures(corpus), desc="functions", disable=None):
+        (text,) = generate_completions(model, tokenizer, signature, temperature=0.3, max_new_tokens=64, stop=BLOCK_END)
+        functions.append(signature + text)
+    return functions
+
+
+def _signatures(corpus: Path) -> list[str]:
+    import pyarrow.parquet as parquet
+
+    found: dict[str, None] = {}
+    for file in sorted(corpus.glob("valid-*.parquet")):
+        for text in parquet.read_table(file, columns=["content"])["content"].to_pylist():
+            lines = (line for line in text.splitlines() if line.startswith("def ") and line.endswith("):"))
+            found.update((f"{line}\n", None) for line in lines)
+    if not found:
+        raise CodeparrotError(f"{corpus} has no functions in its validation set; build it with more --max_bytes")
+    return list(found)[:_SIGNATURES]
+
+
+def _parses(function: str) -> bool:
+    """Whether a sampled function is Python. Its last line may be unfinished where the tokens ran out, and is left out then."""
+    for text in (function, function[: function.rfind("\n")]):
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError):
+            continue
+        return bool(tree.body)
+    return False
+
+
+def _summary(config: Any, facts: dict[str, Any]) -> str:
+    run = config.run_directory
+    shown = "\n\n".join("    " + text.replace("\n", "\n    ") for text in facts["completions"])
+    return f"""
+{shown}
+
+perplexity   {facts["perplexity_before"]:,.0f} before training, {facts["perplexity_after"]:.1f} after {facts["tokens"]:,} tokens
+bits a byte  {facts["bits_per_byte"]:.3f}
+syntax       {facts["parsed_share"]:.0%} of the sampled functions parse as Python
+time         {facts["seconds"]:.0f} s
+
+run          {run}/            config.yaml, metrics.jsonl, log/, checkpoints/
+picture      {run}/plots/loss.png
+data         {Path(config.tokenizer.path).parent}/       corpus/ (README.md is its card), tokenizer/
+
+next         codeparrot complete --checkpoint {run} --prompt "def fibonacci(n):"
+             codeparrot train --config {run}/config.yaml --run.name longer --train.max_steps 3000
+             codeparrot plot {run} {run.parent}/longer
+             codeparrot train --help"""

@@ -1,0 +1,51 @@
+"""Raw material for the tests: folders of repositories made of real standard library modules, and reading a corpus back."""
+
+import hashlib
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from codeparrot.corpus.build import build
+
+COMMAND = [sys.executable, "-c", "from codeparrot.cli import entry; entry()"]
+"""The `codeparrot` command of this interpreter."""
+
+STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+
+
+def modules(count: int) -> list[bytes]:
+    """Return modules of the standard library that pass every filter, in a fixed order."""
+    files = (file.read_bytes() for file in sorted(STANDARD_LIBRARY.glob("*.py")))
+    suitable = [text for text in files if 2000 < len(text) < 100_000 and b"utomatically" not in text]
+    assert len(suitable) >= count
+    return suitable[:count]
+
+
+def write_repositories(root: Path, repositories: int = 10, files: int = 6) -> Path:
+    """Write `files` modules into each of `repositories` folders."""
+    for index, text in enumerate(modules(repositories * files)):
+        file = root / f"repo{index % repositories}" / "src" / f"module{index}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text)
+    return root
+
+
+def make(source: Any, output: Path, **settings: Any) -> dict[str, Any]:
+    """Build a corpus in this process and return its statistics."""
+    sources = [str(each) for each in (source if isinstance(source, list) else [source])]
+    return build(sources, str(output), **{"workers": 1, **settings}).data
+
+
+def read(corpus: Path, split: str = "*") -> list[dict[str, Any]]:
+    """Return the documents of a corpus in their order."""
+    tables = [pq.read_table(file) for file in sorted(corpus.glob(f"{split}-*.parquet"))]
+    return pa.concat_tables(tables).to_pylist() if tables else []
+
+
+def digests(corpus: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a corpus."""
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(corpus.iterdir())}

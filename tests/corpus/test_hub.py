@@ -1,0 +1,113 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from codeparrot.corpus.documents import ColumnNames, Record, Removed
+from codeparrot.corpus.hub import Name, open_hub, parse
+from codeparrot.corpus.report import read_statistics
+from codeparrot.errors import CodeparrotError
+from tests.corpus import hub_server
+from tests.corpus.samples import COMMAND, modules, read
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 600 rows in two shards, and a test split."""
+    folder = tmp_path_factory.mktemp("dataset")
+    texts = [text.decode() for text in modules(60)]
+    rows = [{"content": f"{texts[n % 60]}\n# {n}\n", "repo_name": f"me/{n % 5}", "stars": n} for n in range(600)]
+    pq.write_table(pa.Table.from_pylist(rows[:300]), folder / "train-00000-of-00002.parquet")
+    pq.write_table(pa.Table.from_pylist(rows[300:]), folder / "train-00001-of-00002.parquet")
+    pq.write_table(pa.Table.from_pylist(rows[:1]), folder / "test-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("hub:squad", Name("squad", None, None)),
+        ("hub:me/corpus", Name("me/corpus", None, None)),
+        ("hub:me/corpus:python", Name("me/corpus", "python", None)),
+        ("hub:me/corpus@v1.0", Name("me/corpus", None, "v1.0")),
+        ("hub:me/corpus:python@refs/pr/1", Name("me/corpus", "python", "refs/pr/1")),
+    ],
+)
+def test_a_name_may_have_a_configuration_and_a_revision(spec: str, name: Name) -> None:
+    assert parse(spec) == name
+
+
+def test_the_name_of_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "a:b@c"
+    folder.mkdir()
+    assert parse(f"hub:{folder}") == Name(str(folder), None, None)
+
+
+def records(spec: str, columns: ColumnNames | None = None) -> list[Record | Removed]:
+    return [record for unit in open_hub(spec, columns or ColumnNames()).units for record in unit.records()]
+
+
+def test_a_folder_is_streamed_as_a_data_set_of_the_hub_would_be(dataset: Path) -> None:
+    found = records(f"hub:{dataset}")
+    assert len(found) == 600
+    assert isinstance(found[599], Record)
+    assert found[599][:3] == ("me/4", "599", "unknown")
+    assert found[599].content == f"{modules(60)[59].decode()}\n# 599\n"
+
+
+def test_a_missing_column_is_an_error_that_names_the_flag(dataset: Path) -> None:
+    with pytest.raises(CodeparrotError, match=r"no column \"contents\"; did you mean \"content\".*--columns.text"):
+        records(f"hub:{dataset}", ColumnNames(text="contents"))
+
+
+@pytest.mark.parametrize("spec", ["hub:", "hub:@main", "hub:../nowhere", "hub:a b", "hub:{dataset}:other"])
+def test_names_that_cannot_be_are_errors(spec: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "{dataset}" in spec:  # a folder with a configuration that it does not have
+        monkeypatch.chdir(dataset.parent)
+        spec = spec.replace("{dataset}", f"./{dataset.name}")
+    with pytest.raises(CodeparrotError):
+        records(spec)
+
+
+@pytest.fixture(scope="module")
+def hub(dataset: Path) -> Iterator[str]:
+    server = subprocess.Popen([sys.executable, hub_server.__file__, dataset], stdout=subprocess.PIPE, text=True)
+    assert server.stdout
+    yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+    server.terminate()
+    server.wait()
+    server.stdout.close()
+
+
+def build(hub: str, folder: Path, spec: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(folder / "home")}
+    command = [*COMMAND, "corpus", "build", "--source", spec, "--output", folder / "out", "--workers", "1"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_data_set_is_streamed_from_the_hub_and_pinned_to_its_commit(hub: str, tmp_path: Path) -> None:
+    result = build(hub, tmp_path, "hub:me/corpus@main")
+    assert result.returncode == 0, result.stderr
+    assert len(read(tmp_path / "out")) == 600
+    source = read_statistics(tmp_path / "out")["sources"][0]
+    assert (source["name"], source["revision"], source["split"]) == ("me/corpus", hub_server.COMMIT, "train")
+
+
+@pytest.mark.parametrize("spec", ["hub:me/unknown", "hub:me/corpus@unknown"])
+def test_what_the_hub_does_not_have_is_one_line(hub: str, tmp_path: Path, spec: str) -> None:
+    result = build(hub, tmp_path, spec)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"codeparrot: error: cannot read {spec}: ")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
+    result = build("http://127.0.0.1:9", tmp_path, "hub:me/corpus")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "check the name, your access to it and the network" in result.stderr

@@ -1,0 +1,120 @@
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from codeparrot.corpus import tables
+from codeparrot.corpus.documents import ColumnNames, Record, Removed
+from codeparrot.corpus.tables import open_tables
+from codeparrot.errors import CodeparrotError
+
+ROWS: list[dict[str, Any]] = [
+    {"repo_name": f"me/repo{number % 3}", "path": f"{number}.py", "content": f"# é {number}\n" * number, "license": "mit"}
+    for number in range(40)
+]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+
+
+def records(*files: Path, columns: ColumnNames | None = None, seed: int = 0) -> list[Record | Removed]:
+    source = open_tables(list(files), columns or ColumnNames(), seed)
+    return [record for unit in source.units for record in unit.records()]
+
+
+def write(file: Path, content: bytes) -> Path:
+    file.write_bytes(content)
+    return file
+
+
+def parquet(file: Path, rows: list[dict[str, Any]], row_group_size: int = 7) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=row_group_size)
+    return file
+
+
+def test_every_format_gives_the_same_records(tmp_path: Path) -> None:
+    expected = [Record(row["repo_name"], row["path"], row["license"], row["content"]) for row in ROWS]
+    assert records(write(tmp_path / "a.jsonl", LINES)) == expected
+    assert records(write(tmp_path / "a.json.gz", gzip.compress(LINES))) == expected
+    assert records(write(tmp_path / "a.jsonl.gz", gzip.compress(LINES[:900]) + gzip.compress(LINES[900:]))) == expected
+    assert records(write(tmp_path / "a.jsonl.zst", zstandard.compress(LINES))) == expected
+    assert sorted(records(parquet(tmp_path / "a.parquet", ROWS))) == sorted(expected)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 100, 1000, 10**6])
+@pytest.mark.parametrize("last_line_ends", [True, False])
+def test_blocks_may_be_cut_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, last_line_ends: bool
+) -> None:
+    rows = "".join(json.dumps({"content": str(number)}) + "\n" * (1 + number % 3) for number in range(20)).encode()
+    file = write(tmp_path / "a.jsonl", rows if last_line_ends else rows.rstrip(b"\n"))
+    expected = records(file)
+    monkeypatch.setattr(tables, "BLOCK_BYTES", block_bytes)
+    assert records(file) == expected
+    line_numbers = [int(record.path) for record in expected if isinstance(record, Record)]
+    assert line_numbers[:4] == [1, 2, 4, 7]
+
+
+def test_what_a_row_does_not_say_is_filled_in(tmp_path: Path) -> None:
+    file = write(tmp_path / "dump.v2.jsonl", b'{"content": "a"}\n{"content": "b", "path": null, "license": ["mit", "isc"]}\n')
+    assert records(file) == [Record("dump", "1", "unknown", "a"), Record("dump", "2", "mit, isc", "b")]
+
+
+def test_columns_can_have_other_names(tmp_path: Path) -> None:
+    row = {"code": "x", "max_stars_repo_name": "me/it", "file": "a.py", "licenses": ["MIT"], "size": 1}
+    columns = ColumnNames(text="code", repo_name="max_stars_repo_name", path="file", license="licenses")
+    expected = [Record("me/it", "a.py", "MIT", "x")]
+    assert records(write(tmp_path / "a.jsonl", json.dumps(row).encode()), columns=columns) == expected
+    assert records(parquet(tmp_path / "a.parquet", [row]), columns=columns) == expected
+
+
+def test_rows_that_are_broken_are_counted(tmp_path: Path) -> None:
+    lines = b'{"content": "a"}\n{"content": nonsense\n{"content": null}\n[1]\n\n{"content": 3}\n' + b"[" * 100_000
+    found = records(write(tmp_path / "a.jsonl", lines))
+    assert [record for record in found if isinstance(record, Record)] == [Record("a", "1", "unknown", "a")]
+    assert [record.reason for record in found if isinstance(record, Removed)] == ["malformed"] * 5
+
+
+def test_row_groups_come_in_an_order_of_the_seed(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", ROWS)
+    assert records(file) == records(file)
+    assert records(file) != records(file, seed=1)
+    assert {number.path for number in records(file) if isinstance(number, Record)} == {f"{n}.py" for n in range(40)}
+
+
+def test_the_number_of_rows_is_known_for_parquet(tmp_path: Path) -> None:
+    assert open_tables([parquet(tmp_path / "a.parquet", ROWS)], ColumnNames(), 0).num_records == 40
+    assert open_tables([write(tmp_path / "a.jsonl", LINES)], ColumnNames(), 0).num_records is None
+
+
+@pytest.mark.parametrize("columns", [ColumnNames(text="code"), ColumnNames(license="licence")])
+def test_a_column_that_was_asked_for_must_be_there(tmp_path: Path, columns: ColumnNames) -> None:
+    for file in (write(tmp_path / "a.jsonl", LINES), parquet(tmp_path / "a.parquet", ROWS)):
+        with pytest.raises(CodeparrotError, match=r'no column "(code|licence)".*--columns\.(text|license)'):
+            records(file, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl.gz", gzip.compress(LINES)[:-20], "cannot read"),
+        ("a.jsonl.zst", zstandard.compress(LINES)[:-20], "cannot read"),
+        ("a.jsonl.gz", LINES, "cannot read"),
+        ("a.json", b' [{"content": "a"}]', "JSON array"),
+        ("a.parquet", b"PAR1", "as Parquet"),
+    ],
+)
+def test_damaged_tables_are_errors(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    with pytest.raises(CodeparrotError, match=message):
+        records(write(tmp_path / name, content))
+
+
+def test_a_damaged_row_group_is_an_error_that_names_it(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", ROWS, row_group_size=100)
+    content = bytearray(file.read_bytes())
+    content[4:400] = bytes(396)
+    with pytest.raises(CodeparrotError, match=r"row group 0 of .*a\.parquet"):
+        records(write(file, bytes(content)))

@@ -1,0 +1,180 @@
+"""A picture shows what was logged, however little, and exists only when it is complete."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib import image
+from matplotlib.figure import Figure
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.plot import draw, plot, read, smooth
+
+VALUES = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), max_size=60)
+
+
+def log(folder: Path, *rows: dict[str, Any], end: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + end)
+    return folder
+
+
+def falling(num_steps: int = 300, every: int = 50, tokens: int = 4096) -> list[dict[str, Any]]:
+    losses = {step: 3 + 5 / (1 + step / 20) for step in range(num_steps + 1)}
+    rows: list[dict[str, Any]] = [{"step": step, "tokens": step * tokens, "loss": losses[step]} for step in losses if step]
+    evaluated = range(0, num_steps + 1, every)
+    return rows + [{"step": step, "tokens": step * tokens, "perplexity": math.exp(losses[step])} for step in evaluated]
+
+
+@pytest.fixture
+def figures(monkeypatch) -> list[Figure]:
+    """Fills with the figures that are saved."""
+    saved: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *args: Any, **options: Any) -> None:
+        saved.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return saved
+
+
+def colours(path: Path) -> int:
+    """Return how many pixels are coloured, which only curves are."""
+    pixels = image.imread(path)[..., :3]
+    return int((np.ptp(pixels, axis=-1) > 0.3).sum())
+
+
+def test_a_run_is_drawn_into_its_plots(tmp_path, figures):
+    run = log(tmp_path / "nano", *falling())
+    result = plot([str(run)])
+    picture = run / "plots" / "loss.png"
+    assert result.data["output"] == str(picture) and image.imread(picture).shape[:2] == (900, 1200)
+    assert colours(picture) > 3000
+    assert result.data["runs"][0]["tokens"] == 300 * 4096
+    assert result.data["runs"][0]["loss"] == pytest.approx(3.31, abs=0.01)
+    assert result.data["runs"][0]["perplexity"] == pytest.approx(math.exp(3 + 5 / 16))
+    loss, perplexity = figures[0].axes
+    assert perplexity.get_yscale() == "log" and loss.get_yscale() == "linear"
+    assert loss.get_xlim() == perplexity.get_xlim() and perplexity.get_xlabel() == "training tokens"
+    assert loss.get_title(loc="left") == "nano" and loss.get_legend() is None
+    assert "400k" in [label.get_text() for label in perplexity.get_xticklabels()]
+    assert {"20", "500", "2,000"} <= {label.get_text() for label in perplexity.get_yticklabels()}
+    low, high = loss.get_ylim()
+    assert low < 3.4 and high > 7.7, "a short run is shown from its first step on"
+
+
+def test_several_runs_are_told_apart(tmp_path, figures, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [log(tmp_path / name, *falling(tokens=tokens)) for name, tokens in (("a/x", 10), ("b/x", 20), ("long" * 30, 30))]
+    result = plot([str(run) for run in runs])
+    assert result.data["output"] == "loss.png" and (tmp_path / "loss.png").is_file()
+    legend = figures[0].axes[0].get_legend()
+    assert legend is not None
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert len(set(texts)) == 3 and max(map(len, texts)) < 50
+    lines = [line.get_color() for line in legend.get_lines()]
+    assert len(set(lines)) == 3
+
+
+def test_more_runs_than_colours_differ_in_their_lines(tmp_path, figures):
+    draw([log(tmp_path / f"run{index}", *falling(20, 10)) for index in range(20)], tmp_path / "x.svg")
+    styles = {(line.get_color(), line.get_linestyle()) for line in figures[0].axes[1].get_lines()}
+    assert len(styles) == 20 and (tmp_path / "x.svg").read_text().startswith("<?xml")
+
+
+def test_a_single_point_is_seen(tmp_path):
+    run = log(tmp_path / "run", {"step": 1, "tokens": 1024, "loss": 9.1})
+    draw([run], tmp_path / "loss.png")
+    one = colours(tmp_path / "loss.png")
+    log(run, {"step": 1, "tokens": 1024, "loss": 9.1}, {"step": 1, "tokens": 1024, "perplexity": 9000.0})
+    draw([run], tmp_path / "loss.png")
+    assert one > 50 and colours(tmp_path / "loss.png") > 1.5 * one
+
+
+@pytest.mark.parametrize(("key", "label"), [("loss", "training loss"), ("perplexity", "validation perplexity")])
+def test_only_what_was_logged_has_a_panel(tmp_path, figures, key, label):
+    draw([log(tmp_path / "run", *[row for row in falling() if key in row])], tmp_path / "loss.png")
+    assert [axis.get_ylabel() for axis in figures[0].axes] == [label]
+
+
+def test_a_line_that_is_being_written_or_was_cut_is_left_out(tmp_path):
+    run = log(tmp_path / "run", *falling(10, 5), end='{"step": 11, "tok{"step": 11}\n[1]\n\n{"step": 12, "tokens": 12, "lo')
+    assert read(run) == read(log(tmp_path / "again" / "run", *falling(10, 5)))
+
+
+def test_a_loss_that_is_not_finite_is_a_gap(tmp_path):
+    rows = [{"step": step, "tokens": step, "loss": None if step in (4, 5) else float(step)} for step in range(1, 11)]
+    run = read(log(tmp_path / "run", *rows, {"step": 10, "tokens": 10, "perplexity": math.inf}))
+    assert [math.isnan(value) for value in run.loss.values].count(True) == 2 and math.isnan(run.perplexity.values[0])
+    draw([tmp_path / "run"], tmp_path / "loss.png")
+
+
+def test_the_steep_start_and_spikes_of_a_long_run_leave_the_panel(tmp_path, figures):
+    rows = [{"step": step, "tokens": step, "loss": 1 + 9 * math.exp(-step / 10) + 50 * (step == 3000)} for step in range(6000)]
+    rows += [{"step": step, "tokens": step, "perplexity": math.exp(1 + 9 * (step == 0))} for step in range(0, 6000, 100)]
+    draw([log(tmp_path / "run", *rows)], tmp_path / "loss.png")
+    loss, perplexity = figures[0].axes
+    assert loss.get_ylim()[1] < 2 and perplexity.get_ylim()[1] < 10
+
+
+@pytest.mark.parametrize("rows", [[], [{"step": 1, "tokens": 8, "lr": 0.1}], [{"step": 1, "tokens": 8, "loss": None}]])
+def test_a_run_without_metrics_is_named(tmp_path, rows):
+    run = log(tmp_path / "run", *rows)
+    with pytest.raises(CodeparrotError, match=r"run.* has logged no loss yet"):
+        plot([str(run)])
+    assert not (run / "plots").exists()
+
+
+def test_what_is_no_run_or_no_picture_is_named(tmp_path):
+    run = log(tmp_path / "run", *falling(10, 5))
+    (tmp_path / "other").mkdir()
+    for runs, output, message in (
+        ([f"{run}n"], None, 'did you mean ".*run"'),
+        ([str(tmp_path / "other")], None, "is no run: metrics.jsonl cannot be read"),
+        (["nobody"], None, 'no run "nobody" here'),
+        ([], None, "no run to draw"),
+        ([str(run)], str(tmp_path / "loss.bmp"), r"end its name in \.png, \.svg, \.pdf"),
+        ([str(run)], str(run / "metrics.jsonl" / "loss.png"), "cannot be written"),
+    ):
+        with pytest.raises(CodeparrotError, match=message):
+            plot(runs, output)
+
+
+def test_a_picture_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):
+    run = log(tmp_path / "run", *falling(10, 5))
+    draw([run], tmp_path / "out" / "loss.png")
+    before = (tmp_path / "out" / "loss.png").read_bytes()
+
+    def full_disk(self: Figure, path: Path, **options: Any) -> None:
+        Path(path).write_bytes(before[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        draw([run], tmp_path / "out" / "loss.png")
+    assert (tmp_path / "out" / "loss.png").read_bytes() == before
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["loss.png"]
+
+
+@given(VALUES)
+def test_smoothing_stays_within_the_values_keeps_gaps_and_starts_at_the_first(values):
+    smoothed = smooth(values)
+    known = [value for value in values if not math.isnan(value)]
+    assert [math.isnan(value) for value in smoothed] == [math.isnan(value) for value in values]
+    slack = 1e-6 * max(map(abs, known), default=0)
+    assert all(min(known) - slack <= value <= max(known) + slack for value in smoothed if not math.isnan(value))
+    assert not values or math.isnan(values[0]) or smoothed[0] == pytest.approx(values[0])
+
+
+def test_smoothing_takes_out_noise_and_leaves_the_trend():
+    noise = np.random.default_rng(0).normal(0, 0.1, 2000)
+    trend = 2 + 6 / (1 + np.arange(2000) / 20)
+    error = np.abs(np.asarray(smooth((trend + noise).tolist())) - trend)
+    assert error[100:].mean() < 0.02 and error[:20].max() < 0.4

@@ -1,0 +1,96 @@
+"""The report measures every tokenizer on the same text and says plainly what it cannot load."""
+
+import json
+from collections import Counter
+
+import pytest
+from transformers import AutoTokenizer
+
+from codeparrot.cli import main
+from codeparrot.errors import CodeparrotError
+from codeparrot.tokenizer.measures import KEYWORDS, identifiers
+from codeparrot.tokenizer.report import report
+from codeparrot.tokenizer.train import train
+
+
+@pytest.fixture(scope="module")
+def bytes_folder(tmp_path_factory, corpus):
+    """A tokenizer that knows nothing but bytes: every figure about it is known."""
+    folder = tmp_path_factory.mktemp("bytes") / "tokenizer"
+    train(str(corpus), str(folder), vocab_size=257, sample_bytes=50_000)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def result(bytes_folder, tokenizer_folder, corpus):
+    return report(str(tokenizer_folder), str(corpus), other=[bytes_folder])
+
+
+def test_bytes_alone_measure_as_what_they_are(result, bytes_folder):
+    measured = result.data["tokenizers"][1]
+    assert measured["tokenizer"] == bytes_folder and measured["vocab_size"] == 257
+    assert measured["bytes_per_token"] == 1.0 and measured["lossless"] == 1.0
+    assert measured["indentation_tokens"] == {4: 4, 8: 8, 12: 12, 16: 16}, "the last space belongs to the word that follows"
+    assert measured["missing_keywords"] == [p + word for word in KEYWORDS for p in ("", " ") if len(p + word) > 1]
+    assert measured["tokens_per_identifier"] > 3
+
+
+def test_learned_tokens_measure_better_on_the_same_text(result, corpus, tokenizer_folder):
+    learned, plain = result.data["tokenizers"]
+    assert result.data["held_out"] and result.data["documents"] == 24
+    assert learned["bytes_per_token"] > 1.5 > plain["bytes_per_token"]
+    assert learned["tokens_per_identifier"] < plain["tokens_per_identifier"]
+    assert learned["whole_identifiers"] > plain["whole_identifiers"]
+    assert "def" not in learned["missing_keywords"] and " def" not in learned["missing_keywords"]
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    assert learned["last_tokens"][0] == tokenizer.decode([511])
+    assert len(learned["longest_tokens"][0]) == max(len(tokenizer.decode([index])) for index in range(1, 512))
+
+
+def test_the_table_has_a_column_for_each(result):
+    lines = result.text.splitlines()
+    row = next(line for line in lines if line.startswith("vocabulary"))
+    assert row.split()[-2:] == ["512", "257"]
+    assert len({len(line) for line in lines[2:13]}) == 1, "columns line up"
+    assert result.text.isprintable() or "\n" in result.text
+
+
+def test_identifiers_are_names_of_the_program_with_the_space_before_them():
+    source = '"""words in a docstring"""\ndef area(width):\n    return width * height  # comment\nx = "string" if area(\n'
+    assert identifiers([source]) == Counter({" area": 2, "width": 1, " width": 1, " height": 1, "x": 1})
+    assert identifiers(["if a:\n    b\n  c\n"]) == Counter({" a": 1, " b": 1}), "up to where it stops being Python"
+
+
+def test_text_that_spells_a_special_token_counts_as_text(bytes_folder, tmp_path):
+    (tmp_path / "x.jsonl").write_text(json.dumps({"content": "<|endoftext|>" * 3}) + "\n")
+    measured = report(bytes_folder, str(tmp_path)).data["tokenizers"][0]
+    assert measured["bytes_per_token"] == 1.0 and measured["lossless"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("{}/emtpy", 'there is no folder ".*emtpy"; did you mean ".*empty"'),
+        ("{}/empty", "no tokenizer can be loaded from the folder"),
+        ("{}/broken", "no tokenizer can be loaded from the folder"),
+        ("{}/model", "holds no tokenizer"),
+        ("{}/file", "is a file"),
+        ("nobody/nothing", "cannot be loaded|can be loaded from the Hub"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_line(bytes_folder, corpus, tmp_path, capsys, monkeypatch, name, message):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for folder in ("empty", "broken", "model"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "broken" / "tokenizer.json").write_text('{"version": "1.0", "model"')
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CodeparrotError, match=message) as error:
+        report(bytes_folder, str(corpus), other=[name.format(tmp_path)])
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_reports_as_json(bytes_folder, corpus, capfd):
+    assert main(["tokenizer", "report", "--tokenizer", bytes_folder, "--corpus", str(corpus), "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["tokenizers"][0]["vocab_size"] == 257 and err == ""

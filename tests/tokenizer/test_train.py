@@ -1,0 +1,145 @@
+"""The tokenizer is GPT-2's but for its vocabulary: lossless, deterministic, and unmoved by text that looks like a token."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
+from transformers import AutoConfig, AutoTokenizer
+
+from codeparrot.cli import main
+from codeparrot.errors import CodeparrotError
+from codeparrot.tokenizer import train as train_module
+from codeparrot.tokenizer.train import END_OF_TEXT, fit, train
+from tests.conftest import python_sources
+
+TRICKY = f"def f(x):\n\t    return  12 + café — 𝒳\r\n  \n\x00 {END_OF_TEXT} 'It's don't\u2028  "
+
+
+@pytest.fixture(scope="module")
+def folder(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "tokenizer"
+    train(str(corpus), str(folder), vocab_size=1000, sample_bytes=400_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path):
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@given(st.text())
+def test_any_text_is_restored(tokenizer, text):
+    assert tokenizer.decode(tokenizer(text, split_special_tokens=True)["input_ids"]) == text
+
+
+def test_it_is_gpt2s_in_everything_but_the_vocabulary(tokenizer):
+    assert tokenizer.is_fast and len(tokenizer) == 1000 and tokenizer.model_max_length == 1024
+    assert tokenizer.bos_token == tokenizer.eos_token == tokenizer.unk_token == END_OF_TEXT
+    assert tokenizer.all_special_tokens == [END_OF_TEXT] and list(tokenizer.added_tokens_decoder) == [0]
+    assert set(pre_tokenizers.ByteLevel.alphabet()) <= set(tokenizer.get_vocab())
+    assert tokenizer("\n    return x")["input_ids"] != tokenizer(" \n    return x")["input_ids"], "no space is put in front"
+    settings = json.loads(tokenizer.backend_tokenizer.to_str())
+    assert settings["pre_tokenizer"] == {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+    assert settings["decoder"]["type"] == settings["post_processor"]["type"] == "ByteLevel" and settings["normalizer"] is None
+
+
+def test_the_end_of_text_is_a_token_only_where_it_is_asked_for(tokenizer):
+    assert tokenizer(END_OF_TEXT)["input_ids"] == [tokenizer.eos_token_id]
+    assert tokenizer.eos_token_id not in tokenizer(END_OF_TEXT, split_special_tokens=True)["input_ids"]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "gpt_neox"])
+def test_it_stays_the_same_beside_the_config_of_a_model(folder, tokenizer, tmp_path, family):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    AutoConfig.for_model(family).save_pretrained(tmp_path)
+    beside = AutoTokenizer.from_pretrained(tmp_path)
+    assert beside(TRICKY)["input_ids"] == tokenizer(TRICKY)["input_ids"] and beside.eos_token_id == 0
+
+
+def test_the_same_corpus_gives_the_same_tokenizer(corpus, folder, tmp_path):
+    train(str(corpus), str(tmp_path / "again"), vocab_size=1000, sample_bytes=400_000)
+    assert (tmp_path / "again" / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+
+
+def test_text_that_spells_the_end_of_text_teaches_no_token_for_it():
+    texts = [f"{END_OF_TEXT}x = 1{END_OF_TEXT}{END_OF_TEXT}\n" * 50, *python_sources(5)]
+    tokenizer = fit(texts, 600)
+    tokenizer.encode_special_tokens = True
+    pieces = tokenizer.encode(END_OF_TEXT).tokens
+    assert tokenizer.token_to_id(END_OF_TEXT) == 0 and END_OF_TEXT not in pieces and len(pieces) > 1
+    assert [token for token in tokenizer.get_vocab() if "<|" in token and len(token) > 4] == [END_OF_TEXT]
+
+
+def test_the_fit_is_measured_on_documents_it_was_not_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "HELD_OUT_EVERY", 3)
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps({"content": text}) + "\n" for text in ["aaaa " * 50, "bbbb " * 50, "cccc " * 50]))
+    result = train(str(path), str(tmp_path / "out"), vocab_size=257 + 5)
+    vocabulary = AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
+    assert "bb" in vocabulary and "cc" not in vocabulary
+    assert result.data["documents"] == 2 and result.data["num_bytes"] == 500
+    assert result.data["bytes_per_token"] == 1.0
+
+
+def test_too_small_a_sample_is_refused_with_the_vocabulary_it_has(corpus, tmp_path):
+    with pytest.raises(CodeparrotError, match=r"of the 30,000 tokens asked for: give a larger --sample_bytes, or .*_size \d+"):
+        train(str(corpus), str(tmp_path / "out"), vocab_size=30_000, sample_bytes=50_000)
+    (tmp_path / "x.jsonl").write_text(json.dumps({"content": "print('hello')\n" * 9}) + "\n")
+    with pytest.raises(CodeparrotError, match="give a larger corpus"):
+        train(str(tmp_path / "x.jsonl"), str(tmp_path / "out"), vocab_size=300)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+def test_a_tokenizer_is_replaced_only_on_request_and_anything_else_never(corpus, tmp_path):
+    def again(**options):
+        return train(str(corpus), str(tmp_path / "out"), vocab_size=300, sample_bytes=50_000, **options)
+
+    again()
+    with pytest.raises(CodeparrotError, match="--overwrite true"):
+        again()
+    again(overwrite=True, model_max_length=77)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").model_max_length == 77
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing temporary is left"
+    (tmp_path / "out" / "thesis.tex").write_text("precious")
+    with pytest.raises(CodeparrotError, match=r"holds thesis\.tex"):
+        again(overwrite=True)
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(CodeparrotError, match="cannot be a folder"):
+            train("/nowhere", str(output))
+
+
+def test_interrupted_saving_leaves_the_old_tokenizer(corpus, tmp_path, monkeypatch):
+    train(str(corpus), str(tmp_path / "out"), vocab_size=300, sample_bytes=50_000)
+    before = (tmp_path / "out" / "tokenizer.json").read_bytes()
+
+    def interrupted(self, folder):
+        Path(folder).mkdir()
+        (Path(folder) / "tokenizer.json").write_text("{")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transformers.GPT2Tokenizer.save_pretrained", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(str(corpus), str(tmp_path / "out"), vocab_size=400, sample_bytes=50_000, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == before
+
+
+def test_the_command_prints_its_result_and_nothing_else(corpus, tmp_path, capfd):
+    arguments = ["--corpus", str(corpus), "--output", str(tmp_path / "out"), "--vocab_size", "300", "--sample_bytes", "50000"]
+    assert main(["tokenizer", "train", *arguments, "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["vocab_size"] == 300 and json.loads(out)["bytes_per_token"] > 1
+    assert err == "" and out.count("\n") == 1, "the trainer's own progress bar would write here"

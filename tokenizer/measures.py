@@ -1,0 +1,127 @@
+"""What is measured on a tokenizer. Every figure is about text as text: special tokens are neither added nor recognised."""
+
+import io
+import keyword
+import tokenize
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+KEYWORDS = (*keyword.kwlist, *keyword.softkwlist)
+INDENTATIONS = (4, 8, 12, 16)
+"""Spaces after a newline."""
+NUM_LISTED = 10
+"""Tokens in each list of examples."""
+IDENTIFIER_BYTES = 1_000_000
+"""Of the sample, what is parsed for identifiers: Python's own tokenizer reads about 1 MB a second."""
+BATCH_DOCUMENTS = 64
+
+
+class Measures(NamedTuple):
+    """One tokenizer on one sample."""
+
+    vocab_size: int
+    characters_per_token: float
+    bytes_per_token: float
+    lossless: float
+    """Fraction of the documents that decoding restores exactly."""
+    tokens_per_identifier: float
+    """Mean over the occurrences of identifiers, each with the space before it where there is one."""
+    whole_identifiers: float
+    """Fraction of those occurrences that are one token."""
+    indentation_tokens: dict[int, int]
+    """Tokens by the number of spaces after a newline; the newline counts."""
+    missing_keywords: list[str]
+    """Of KEYWORDS, bare and after a space, those that are more than one token."""
+    longest_tokens: list[str]
+    last_tokens: list[str]
+    """Those with the highest ids: what byte-pair encoding learned last."""
+
+
+def measure(tokenizer: Any, texts: Sequence[str], names: Counter[str], progress: Any) -> Measures:
+    """Measure a transformers tokenizer on documents and on the identifiers counted in them.
+
+    Args:
+        tokenizer: What AutoTokenizer returns.
+        texts: At least one document with at least one character.
+        names: Occurrences of identifiers, as `identifiers` counts them.
+        progress: Its `update` is called with the bytes that were done.
+    """
+    num_tokens = num_bytes = num_restored = 0
+    for first in range(0, len(texts), BATCH_DOCUMENTS):
+        batch = texts[first : first + BATCH_DOCUMENTS]
+        encoded = encode(tokenizer, batch)
+        num_tokens += sum(map(len, encoded))
+        num_restored += sum(decode(tokenizer, ids) == text for ids, text in zip(encoded, batch, strict=True))
+        batch_bytes = sum(len(text.encode()) for text in batch)
+        num_bytes += batch_bytes
+        progress.update(batch_bytes)
+    lengths = _lengths(tokenizer, list(names))
+    return Measures(
+        vocab_size=len(tokenizer),
+        characters_per_token=sum(map(len, texts)) / num_tokens,
+        bytes_per_token=num_bytes / num_tokens,
+        lossless=num_restored / len(texts),
+        tokens_per_identifier=_mean(lengths, names),
+        whole_identifiers=_mean({name: length == 1 for name, length in lengths.items()}, names),
+        indentation_tokens=_indentation(tokenizer),
+        missing_keywords=[word for word, length in _lengths(tokenizer, _keywords()).items() if length > 1],
+        **_examples(tokenizer),
+    )
+
+
+def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    options = {"add_special_tokens": False, "split_special_tokens": True, "return_attention_mask": False, "verbose": False}
+    return tokenizer(list(texts), **options)["input_ids"]
+
+
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def identifiers(texts: Sequence[str]) -> Counter[str]:
+    """Count the identifiers of Python sources, each with the space before it where there is one.
+
+    A source that stops being Python somewhere counts up to there. At most IDENTIFIER_BYTES are read, in documents evenly
+    spread over `texts`.
+    """
+    stride = max(1, sum(map(len, texts)) // IDENTIFIER_BYTES)
+    return Counter(name for text in texts[::stride] for name in _identifiers(text))
+
+
+def _identifiers(text: str) -> Iterator[str]:
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.NAME and not keyword.iskeyword(token.string):
+                column = token.start[1]
+                yield " " * (token.line[column - 1 : column] == " ") + token.string
+    except (tokenize.TokenError, SyntaxError):
+        return
+
+
+def _keywords() -> list[str]:
+    return [prefix + word for word in KEYWORDS for prefix in ("", " ")]
+
+
+def _lengths(tokenizer: Any, texts: Sequence[str]) -> dict[str, int]:
+    return dict(zip(texts, map(len, encode(tokenizer, texts)), strict=True)) if texts else {}
+
+
+def _mean(values: dict[str, int], occurrences: Counter[str]) -> float:
+    """Not a number where there are no identifiers."""
+    total = occurrences.total()
+    return sum(values[name] * count for name, count in occurrences.items()) / total if total else float("nan")
+
+
+def _indentation(tokenizer: Any) -> dict[int, int]:
+    # GPT-2's splitting gives the last space to the word that follows; so does this count.
+    word = _lengths(tokenizer, [" return"])[" return"]
+    lengths = _lengths(tokenizer, ["\n" + " " * spaces + "return" for spaces in INDENTATIONS])
+    return {spaces: length - word for spaces, length in zip(INDENTATIONS, lengths.values(), strict=True)}
+
+
+def _examples(tokenizer: Any) -> dict[str, list[str]]:
+    special = set(tokenizer.added_tokens_decoder)
+    ids = [index for index in range(len(tokenizer)) if index not in special]
+    texts = [decode(tokenizer, [index]) for index in ids]
+    return {"longest_tokens": sorted(texts, key=len, reverse=True)[:NUM_LISTED], "last_tokens": texts[-NUM_LISTED:][::-1]}
