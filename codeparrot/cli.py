@@ -39,7 +39,7 @@ COMMANDS = {
     "corpus tokenize": Command("codeparrot.corpus.windows:tokenize", "a corpus to fixed-length windows of tokens"),
     "tokenizer train": Command("codeparrot.tokenizer.train:train", "a byte-level BPE for code from a corpus"),
     "tokenizer report": Command("codeparrot.tokenizer.report:report", "how well tokenizers fit a corpus"),
-    "train": Command("codeparrot.config:parse", "pretrain a model; the same as accelerate launch codeparrot/train.py"),
+    "train": Command("codeparrot.train:train", "pretrain a model; the same as accelerate launch codeparrot/train.py"),
     "eval perplexity": Command("codeparrot.eval.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"),
     "complete": Command("codeparrot.complete:complete", "complete code with a checkpoint"),
     "plot": Command("codeparrot.plot:plot", "loss curves of one or several runs", positional=True),
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = [word for word in argv if word not in ("--json", "--debug")]
     as_json, debug = "--json" in argv, "--debug" in argv
     try:
-        result = _run(arguments)
+        result = prepare(arguments)()
         if result is None:
             return 0
         if _RANK == 0:
@@ -95,20 +95,19 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-def _run(arguments: list[str]) -> Any:
+def prepare(arguments: list[str]) -> Callable[[], Any]:
+    """Read the arguments of a command and return what runs it. Wrong arguments end the process with status 2."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
-        return None
+        return lambda: print(usage())
     if arguments[0] == "--version":
-        print(f"codeparrot {__version__}")
-        return None
+        return lambda: print(f"codeparrot {__version__}")
     name, rest = _split(arguments)
     if name == "train":
         from codeparrot.config import parse
 
         config = parse(rest)
-        return _load("codeparrot.train:train")(config)
-    return _call(name, _load(COMMANDS[name].target), rest)
+        return lambda: _load(COMMANDS[name].target)(config)
+    return _command(name, rest)
 
 
 def _split(arguments: list[str]) -> tuple[str, list[str]]:
@@ -141,11 +140,11 @@ def _load(target: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), function)
 
 
-def _call(name: str, function: Callable[..., Any], arguments: list[str]) -> Any:
+def _command(name: str, arguments: list[str]) -> Callable[[], Any]:
     from codeparrot.arguments import Parser, join_lists
 
-    positional = COMMANDS[name].positional
+    function, positional = _load(COMMANDS[name].target), COMMANDS[name].positional
     parser = Parser(prog=f"codeparrot {name}")
     parser.add_function_arguments(function, as_positional=positional)
     options = parser.instantiate(parser.parse_args(join_lists(arguments, function, positional)))
-    return function(**vars(options))
+    return lambda: function(**vars(options))

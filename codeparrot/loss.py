@@ -101,27 +101,30 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         need_hidden, need_weight, need_bias = (grad_enabled and need for need in ctx.needs_input_grad[:3])
         weight_cast = weight.to(dtype)
-        bias_cast = hidden.new_zeros((), dtype=dtype) if bias is None else bias.to(dtype)
         total = hidden.new_zeros((), dtype=torch.float32)
         grad_hidden = torch.empty_like(hidden, dtype=dtype) if need_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and need_bias else None
-        # One buffer for all chunks: memory that is freed and mapped again costs its page faults each time.
+        # One set of buffers for all chunks: on a CPU, memory that is freed and mapped again costs its page faults each time.
         buffer = hidden.new_empty((min(chunk_rows, hidden.shape[0]), weight.shape[0]), dtype=dtype)
-        buffer_float = torch.empty_like(buffer, dtype=torch.float32) if dtype != torch.float32 else buffer
+        buffer_float = buffer if dtype == torch.float32 else torch.empty_like(buffer, dtype=torch.float32)
+        buffer_weight = torch.empty_like(weight_cast) if need_weight and dtype != torch.float32 else None
         for start in range(0, hidden.shape[0], chunk_rows):
             piece = slice(start, start + chunk_rows)
             rows = hidden[piece].to(dtype)
             product, logits = buffer[: rows.shape[0]], buffer_float[: rows.shape[0]]
-            torch.addmm(bias_cast, rows, weight_cast.T, out=product)
-            total += _losses_then_gradients_(logits.copy_(product), labels[piece])
+            torch.mm(rows, weight_cast.T, out=product)
+            logits.copy_(product)
+            if bias is not None:
+                logits += bias
+            total += _losses_then_gradients_(logits, labels[piece])
             if grad_bias is not None:
                 grad_bias += logits.sum(0)
             product.copy_(logits)
             if grad_hidden is not None:
                 torch.mm(product, weight_cast, out=grad_hidden[piece])
             if grad_weight is not None:
-                _add_product_(grad_weight, product, rows)
+                _add_product_(grad_weight, product, rows, buffer_weight)
         ctx.gradients = (grad_hidden, grad_weight, grad_bias)
         ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         return total
@@ -155,9 +158,9 @@ def _losses_then_gradients_(logits: Tensor, labels: Tensor) -> Tensor:
     return total
 
 
-def _add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left.T @ right, with `total` in float32."""
-    if left.dtype == total.dtype:
+def _add_product_(total: Tensor, left: Tensor, right: Tensor, buffer: Tensor | None) -> None:
+    """total += left.T @ right in float32; the product of a narrower type needs a buffer."""
+    if buffer is None:
         total.addmm_(left.T, right)
     else:
-        total.add_(left.T @ right)
+        total.add_(torch.mm(left.T, right, out=buffer))

@@ -9,7 +9,9 @@ Cost: on two cores about 13 s for each 100 MB of sample, and memory for its dist
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,15 +113,35 @@ def fit(texts: Iterable[str], vocab_size: int, expected_bytes: int = 0) -> "Toke
         show_progress=False,  # it prints to stdout, which belongs to the result
     )
     with tqdm(total=expected_bytes or None, desc="count words", unit="B", unit_scale=True, disable=None) as bar:
-        tokenizer.train_from_iterator(_with_progress(texts, bar), trainer)
+        _interruptible(lambda stop: tokenizer.train_from_iterator(_with_progress(texts, bar, stop), trainer))
     return tokenizer
 
 
-def _with_progress(texts: Iterable[str], bar: Any) -> Iterator[str]:
+def _with_progress(texts: Iterable[str], bar: Any, stop: threading.Event) -> Iterator[str]:
     for text in texts:
+        if stop.is_set():
+            raise KeyboardInterrupt
         yield text
         bar.update(len(text.encode()))
     bar.set_description("learn merges")
+
+
+def _interruptible(work: Callable[[threading.Event], None]) -> None:
+    """Run `work` in a thread of its own: `tokenizers` holds the thread that it is called in until it is done, Ctrl-C or not."""
+    stop, done = threading.Event(), Future[None]()
+
+    def run() -> None:
+        try:
+            done.set_result(work(stop))
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        done.result()
+    except KeyboardInterrupt:
+        stop.set()
+        raise
 
 
 def _split(corpus: str, chosen: Sample) -> tuple[Iterable[str], Iterable[str]]:

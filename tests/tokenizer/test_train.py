@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,25 @@ def test_interrupted_saving_leaves_the_old_tokenizer(corpus, tmp_path, monkeypat
         train(str(corpus), str(tmp_path / "out"), vocab_size=400, sample_bytes=50_000, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == before
+
+
+def test_ctrl_c_ends_the_training_at_once_and_leaves_nothing(tmp_path):
+    def texts():
+        for number in range(10**6):
+            if number == 600:
+                signal.raise_signal(signal.SIGINT)
+            yield python_sources(1)[0]
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fit(texts(), 500)
+    assert time.monotonic() - start < 20
+
+
+def test_a_damaged_file_in_the_middle_is_named(tmp_path):
+    (tmp_path / "x.jsonl").write_text(json.dumps({"content": "x = 1\n"}) + "\n" + '{"cont')
+    with pytest.raises(CodeparrotError, match="line 2 is not JSON"):
+        train(str(tmp_path / "x.jsonl"), str(tmp_path / "out"), vocab_size=300)
 
 
 def test_the_command_prints_its_result_and_nothing_else(corpus, tmp_path, capfd):

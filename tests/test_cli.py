@@ -1,0 +1,139 @@
+"""The command line as a user meets it: start-up, help, mistakes, and the commands that the README shows."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+import pytest
+
+from codeparrot import cli
+from tests.launching import ROOT, SCRIPTS
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "launch").glob("*.md"))]
+HEAVY = ("torch", "transformers", "datasets", "pyarrow", "matplotlib", "numpy", "jsonargparse")
+
+
+def codeparrot(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [str(SCRIPTS / "codeparrot"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+def documented_commands() -> list[str]:
+    """Every `codeparrot` and `accelerate launch codeparrot/train.py` line in the code blocks of the documents."""
+    found: dict[str, None] = {}
+    for document in DOCUMENTS:
+        for block in re.findall(r"```(?:bash|sh)\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                command = line.split("  #")[0].strip()
+                if "codeparrot/train.py" in command:
+                    found[f"codeparrot train {command.split('codeparrot/train.py', 1)[1].strip()}"] = None
+                elif command.startswith("codeparrot ") or " | codeparrot " in command:
+                    found[command[command.index("codeparrot ") :]] = None
+    return list(found)
+
+
+def test_help_starts_at_once_and_imports_nothing_heavy() -> None:
+    code = f"import sys, codeparrot.cli as c; c.main(['--help']); print([m for m in {HEAVY!r} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.endswith("[]\n")
+    for name in cli.COMMANDS:
+        assert f"  {name} " in out
+
+
+def test_help_takes_less_time_than_twenty_bare_interpreters() -> None:
+    """A ratio, not a time: an import of torch alone would be a hundred."""
+
+    def seconds(*command: str) -> float:
+        start = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    bare = min(seconds(sys.executable, "-c", "pass") for _ in range(5))
+    assert min(seconds(str(SCRIPTS / "codeparrot"), "--help") for _ in range(5)) < 20 * bare
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_without_importing_torch(name) -> None:
+    code = (
+        "import sys, codeparrot.cli as c\n"
+        f"try: c.main([*{name.split()!r}, '--help'])\n"
+        "except SystemExit as e: assert e.code == 0\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert f"usage: codeparrot {name}" in out
+    assert re.findall(r"^  (--[\w.]+)", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["trian"], 2, 'unknown command "trian"; did you mean "train"?'),
+        (["corpus", "bild"], 2, 'did you mean "corpus build"?'),
+        (["corpus"], 2, "codeparrot corpus build"),
+        (["train"], 1, "stream.train is empty"),
+        (["tokenizer", "train", "--corpus", "x"], 2, "output"),
+        (["complete", "--checkpoint", "/nowhere", "--prompt", "x"], 1, "/nowhere"),
+        (["plot", "/nowhere"], 1, "/nowhere"),
+        (["corpus", "report", "--corpus", "/nowhere"], 1, "/nowhere"),
+        (["corpus", "build", "--source", "/nowhere", "--output", "/tmp/never"], 1, "/nowhere"),
+        (["eval", "perplexity", "--checkpoint", "/nowhere", "--data", "x"], 1, "/nowhere"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_thing(arguments, status, message) -> None:
+    done = codeparrot(*arguments)
+    assert done.returncode == status
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert arguments == ["corpus"] or len(done.stderr.strip().splitlines()) == 1
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert "Traceback" in codeparrot("train", "--debug").stderr
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    command = f"{shlex.quote(str(SCRIPTS / 'codeparrot'))} --help | true"
+    assert "Traceback" not in subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stderr
+
+
+def test_the_documents_show_commands() -> None:
+    commands = documented_commands()
+    shown = {name for name in cli.COMMANDS if any(command.startswith(f"codeparrot {name}") for command in commands)}
+    assert shown == set(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_the_commands_of_the_documents_are_understood(command, monkeypatch) -> None:
+    """Read to the end, and not run: what they do has tests of its own."""
+    monkeypatch.chdir(ROOT)
+    cli.prepare(shlex.split(command.split(" | ")[-1].split(" > ")[0])[1:])
+
+
+def test_modules_beside_train_py_hide_no_other_module() -> None:
+    """`accelerate launch codeparrot/train.py` puts codeparrot/ first on sys.path."""
+    from importlib.metadata import packages_distributions
+
+    taken = set(sys.stdlib_module_names) | {name for name in packages_distributions() if name != "codeparrot"}
+    for path in (ROOT / "codeparrot").iterdir():
+        name = path.stem if path.suffix == ".py" else path.name
+        if not name.startswith("_"):
+            assert name not in taken, f"codeparrot/{path.name} hides the module {name}"
+
+
+def test_quickstart_runs_the_chain_and_a_second_time_reuses_it(tmp_path) -> None:
+    arguments = ["quickstart", "--directory", str(tmp_path), "--max_steps", "6", "--max_bytes", "3000000"]
+    done = codeparrot(*arguments, "--json")
+    assert done.returncode == 0, done.stderr[-2000:]
+    facts = json.loads(done.stdout)
+    assert facts["perplexity_after"] < facts["perplexity_before"]
+    assert 0 <= facts["parsed_share"] <= 1 and len(facts["completions"]) == 3
+    assert (tmp_path / "runs" / "nano" / "plots" / "loss.png").stat().st_size > 10_000
+    corpus = tmp_path / "data" / "nano" / "corpus" / "statistics.json"
+    before = corpus.stat().st_mtime_ns
+    again = codeparrot(*arguments)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "is there and is used again" in again.stderr and corpus.stat().st_mtime_ns == before
+    assert "of the sampled functions parse as Python" in again.stdout
