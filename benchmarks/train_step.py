@@ -17,7 +17,7 @@ from benchmarks.common import DATA, Ratio, corpus, report, tokenizer
 ROUNDS = 3
 WARM_UP, STEPS = 10, 40
 BATCH, MICRO_BATCH, SEQ_LENGTH = 16, 8, 256
-MODEL = {"family": "gpt2", "vocab_size": 4096, "n_positions": 256, "n_embd": 160, "n_layer": 4, "n_head": 5}
+MODEL = {"family": "gpt2", "vocab_size": 4096, "n_positions": 256, "n_embd": 128, "n_layer": 4, "n_head": 4}
 MODEL |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 
 
@@ -136,7 +136,7 @@ def main() -> None:
     best = {name: max(values) for name, values in rates.items()}
     facts = {f"peak memory, {name}": f"{peaks[name] / 1e6:,.0f} MB" for name in RUNS}
     report(
-        "train_step: the whole loop, bf16, GPT-2 4x160, micro-batches of 8 x 256",
+        "train_step: the whole loop, bf16, GPT-2 4x128, micro-batches of 8 x 256",
         [
             Ratio("loop against bare forward, backward, update", best["ours"], best["bare"], "tokens/s", 0.95),
             Ratio("loop against transformers.Trainer", best["ours"], best["trainer"], "tokens/s", 1.1),

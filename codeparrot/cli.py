@@ -7,6 +7,7 @@ Exit status: 0 success, 1 an error (one line on stderr), 2 wrong arguments, 75 s
 (run the same command again to go on), 130 interrupted.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -73,7 +74,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = [word for word in argv if word not in ("--json", "--debug")]
     as_json, debug = "--json" in argv, "--debug" in argv
     try:
-        result = prepare(arguments)()
+        action = prepare(arguments)
+        # With --json, stdout holds one JSON object and nothing else, whatever a library prints.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            result = action()
         if result is None:
             return 0
         if _RANK == 0:

@@ -5,8 +5,8 @@ rounding. Under autocast, or with parameters in bfloat16, the matrix products ru
 losses and the gradients of weight and bias accumulate in float32.
 
 Costs: the rows are taken a chunk at a time and the gradients are computed in the forward pass, so that no chunk is computed
-twice: three matrix products a chunk, as without chunks. Memory: the float32 logits of one chunk, their copy in the type of
-the matrix products when that differs, and the gradients themselves.
+twice: three matrix products a chunk, as without chunks. Memory: the gradients and the float32 logits of one chunk; when the
+products run in another type, also those logits, the weight and its product in that type.
 
 `torch.nn.functional.linear_cross_entropy` (torch 2.13) is not used: with bfloat16 input it returns the loss in bfloat16 and
 sums the chunks in it (11.69 for 11.36 over 32 chunks).
@@ -22,10 +22,10 @@ from torch.autograd.function import once_differentiable
 IGNORED = -100
 """Label of a position that is not predicted (the value that transformers and torch use)."""
 
-_CHUNK_BYTES = {"cpu": 64 * 2**20}
+_CHUNK_BYTES_CPU = 64 * 2**20
+"""Float32 logits of one chunk: as fast as 128 MiB and up to a third faster than 16 MiB, at vocabularies of 8,192 and 32,768."""
 _CHUNK_BYTES_ACCELERATOR = 512 * 2**20
-"""Float32 logits of one chunk. Each chunk reads and writes the weight's gradient once, which an accelerator only hides
-behind the matrix products of some thousand rows; on the CPU smaller chunks stay nearer to the caches."""
+"""Every chunk reads and writes the weight's gradient once: some thousand rows hide that behind their matrix products."""
 
 
 class LossHead(nn.Linear):
@@ -82,7 +82,8 @@ def cross_entropy_sum(
 
 def _chunk_rows(num_rows: int, vocabulary: int, device: str) -> int:
     """Chunks of equal length, so that none is a short remainder."""
-    most = max(1, _CHUNK_BYTES.get(device, _CHUNK_BYTES_ACCELERATOR) // (4 * vocabulary))
+    chunk_bytes = _CHUNK_BYTES_CPU if device == "cpu" else _CHUNK_BYTES_ACCELERATOR
+    most = max(1, chunk_bytes // (4 * vocabulary))
     num_chunks = -(-num_rows // most)
     return max(1, -(-num_rows // max(1, num_chunks)))
 
@@ -112,15 +113,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for start in range(0, hidden.shape[0], chunk_rows):
             piece = slice(start, start + chunk_rows)
             rows = hidden[piece].to(dtype)
-            product, logits = buffer[: rows.shape[0]], buffer_float[: rows.shape[0]]
+            product = buffer[: rows.shape[0]]
+            logits = product if buffer_float is buffer else buffer_float[: rows.shape[0]]
             torch.mm(rows, weight_cast.T, out=product)
-            logits.copy_(product)
+            if logits is not product:
+                logits.copy_(product)
             if bias is not None:
                 logits += bias
             total += _losses_then_gradients_(logits, labels[piece])
             if grad_bias is not None:
                 grad_bias += logits.sum(0)
-            product.copy_(logits)
+            if logits is not product:
+                product.copy_(logits)
             if grad_hidden is not None:
                 torch.mm(product, weight_cast, out=grad_hidden[piece])
             if grad_weight is not None:

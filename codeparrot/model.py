@@ -292,7 +292,7 @@ def _needs_own_loss(model: PreTrainedModel) -> bool:
     The input of the head is scaled until the largest logit is 64: at the size of new logits, a soft cap changes nothing yet.
     """
     head, decoder = model.get_output_embeddings(), model.base_model
-    if type(head) not in (nn.Linear, LossHead) or decoder is model:
+    if head is None or type(head) not in (nn.Linear, LossHead) or decoder is model:
         return _own_loss_because(model, "its head is not one linear layer")
     windows, training = _probe_windows(model), model.training
     model.eval()

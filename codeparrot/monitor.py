@@ -15,6 +15,7 @@ from typing import Any
 
 from codeparrot import hardware, plot
 from codeparrot.checkpoint import Progress
+from codeparrot.errors import CodeparrotError
 from codeparrot.eval.perplexity import Score
 from codeparrot.model import flops_per_token, num_parameters
 from codeparrot.run_directory import write_config
@@ -127,7 +128,7 @@ class Monitor:
         if self._main:
             try:
                 plot.draw([folder], folder / "plots" / "loss.png")
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, CodeparrotError) as error:
                 logger.warning("cannot draw %s: %s", folder / "plots" / "loss.png", error)
 
     def _restart(self, progress: Progress) -> None:

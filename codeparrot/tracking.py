@@ -4,6 +4,7 @@ Nothing here can stop training. A line that cannot be written (a full disk) is k
 reported once and left out.
 """
 
+import errno
 import json
 import logging
 import os
@@ -24,20 +25,22 @@ ONLY_IN_FILE = {"terminal": "never"}
 
 
 class MetricsLog:
-    """Appends JSON lines to metrics.jsonl. A resumed run continues the file from its step on, so there is one line a step."""
+    """Appends JSON lines to a file. A resumed run continues the file from its step on, so there is one line a step.
+
+    What was written of a line that did not fit the disk is cut off again before the next.
+    """
 
     def __init__(self, path: Path, resumed_step: int) -> None:
         self._path = path
-        self._pending: list[str] = []
+        self._pending: list[bytes] = []
         self._warned = False
         if path.exists():
             self._drop_after(resumed_step)
 
     def append(self, values: dict[str, Any]) -> None:
-        self._pending.append(json.dumps(values) + "\n")
+        self._pending.append(json.dumps(values).encode() + b"\n")
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write("".join(self._pending))
+            self._write(b"".join(self._pending))
         except OSError as error:
             if not self._warned:
                 logger.warning(
@@ -46,6 +49,16 @@ class MetricsLog:
             self._warned = True
             return
         self._pending, self._warned = [], False
+
+    def _write(self, lines: bytes) -> None:
+        with self._path.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(lines) != len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(end)
+                raise
 
     def _drop_after(self, step: int) -> None:
         """Remove lines of steps that are done again, and a line that was cut."""

@@ -127,7 +127,10 @@ def _with_progress(texts: Iterable[str], bar: Any, stop: threading.Event) -> Ite
 
 
 def _interruptible(work: Callable[[threading.Event], None]) -> None:
-    """Run `work` in a thread of its own: `tokenizers` holds the thread that it is called in until it is done, Ctrl-C or not."""
+    """Run `work` in a thread of its own: `tokenizers` holds the thread that it is called in until it is done, Ctrl-C or not.
+
+    Ctrl-C ends it at the next document, and while merges are learned after them (seconds).
+    """
     stop, done = threading.Event(), Future[None]()
 
     def run() -> None:
@@ -136,11 +139,15 @@ def _interruptible(work: Callable[[threading.Event], None]) -> None:
         except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
             done.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
     try:
+        while thread.is_alive():
+            thread.join(0.1)  # a signal that another thread received is seen between two waits only
         done.result()
     except KeyboardInterrupt:
         stop.set()
+        thread.join()  # the interpreter must not end under a thread that would come back to it
         raise
 
 
