@@ -121,7 +121,7 @@ class EvaluateConfig:
     """Steps between evaluations, also at the end; 0: none."""
     micro_batch_size: int = 0
     """Windows a forward pass; 0: `train.micro_batch_size`."""
-    prompts: list[str] = field(default_factory=lambda: ["def ", "import os\n\n\ndef list_files(path):\n    "])
+    prompts: list[str] = field(default_factory=lambda: ["def ", "import os\n\n\ndef list_files(path):"])
     """Prompts that are completed at each evaluation, into log/samples.jsonl."""
     sample_tokens: int = 64
     """Most tokens a sample; 0: no samples."""

@@ -214,7 +214,7 @@ def build_model(config: PreTrainedConfig, *, gradient_checkpointing: bool, seed:
     language_model = LanguageModel(model)
     if compile:
         model.base_model.compile()
-    return language_model.train()
+    return language_model
 
 
 class LanguageModel(nn.Module):

@@ -14,11 +14,12 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
 
 SHOWN_PROMPTS = (
-    "import os\n\n\ndef list_files(path):\n",
-    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n",
-    'def read_lines(filename):\n    """Return the lines of a text file."""\n',
+    "import os\n\n\ndef list_files(path):",
+    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):",
+    'def read_lines(filename):\n    """Return the lines of a text file."""',
 )
-_SIGNATURES = 24
+"""They end before a newline: its indentation belongs to the same token."""
+_SAMPLES = 32
 """Functions that are sampled for the share that parses."""
 
 
@@ -52,7 +53,12 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
         4, "completions", "what the checkpoint makes of three prompts", _complete, config.run_directory
     )
     sampled = _stage(
-        5, "syntax", f"{_SIGNATURES} functions of the validation set", _sample_functions, config.run_directory, corpus
+        5,
+        "syntax",
+        f"{_SAMPLES} functions by the signatures of the validation set",
+        _sample_functions,
+        config.run_directory,
+        corpus,
     )
     facts["parsed_share"] = sum(map(_parses, sampled)) / len(sampled)
     facts["seconds"] = time.perf_counter() - start
@@ -121,28 +127,33 @@ def _measure(config: Any) -> dict[str, Any]:
 
 
 def _complete(run: Path) -> list[str]:
-    from codeparrot.complete import BLOCK_END, generate_completions, load
+    from codeparrot.complete import load
     from codeparrot.location import find_model
 
     model, tokenizer = load(find_model(str(run)))
-    return [
-        prompt + generate_completions(model, tokenizer, prompt, temperature=0.3, max_new_tokens=64, stop=BLOCK_END)[0]
-        for prompt in SHOWN_PROMPTS
-    ]
+    return [prompt + _complete_once(model, tokenizer, prompt, seed=0) for prompt in SHOWN_PROMPTS]
+
+
+def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int) -> str:
+    from codeparrot.complete import BLOCK_END, generate_completions
+
+    options = {"temperature": 0.5, "max_new_tokens": 48, "seed": seed, "stop": BLOCK_END}
+    return generate_completions(model, tokenizer, prompt, **options)[0]
 
 
 def _sample_functions(run: Path, corpus: Path) -> list[str]:
-    """Complete the signatures of the first functions of the validation set."""
+    """Complete signatures of the validation set, each as often as it takes."""
     from tqdm import tqdm
 
-    from codeparrot.complete import BLOCK_END, generate_completions, load
+    from codeparrot.complete import load
     from codeparrot.location import find_model
 
     model, tokenizer = load(find_model(str(run)))
+    signatures = _signatures(corpus)
     functions = []
-    for signature in tqdm(_signatures(corpus), desc="functions", disable=None):
-        (text,) = generate_completions(model, tokenizer, signature, temperature=0.3, max_new_tokens=64, stop=BLOCK_END)
-        functions.append(signature + text)
+    for number in tqdm(range(_SAMPLES), desc="functions", disable=None):
+        signature = signatures[number % len(signatures)]
+        functions.append(signature + _complete_once(model, tokenizer, signature, seed=number))
     return functions
 
 
@@ -150,13 +161,16 @@ def _signatures(corpus: Path) -> list[str]:
     import pyarrow.parquet as parquet
 
     found: dict[str, None] = {}
-    for file in sorted(corpus.glob("valid-*.parquet")):
+    # The validation set comes first; a very small one may hold no function.
+    for file in sorted(corpus.glob("*.parquet"), reverse=True):
+        if found:
+            break
         for text in parquet.read_table(file, columns=["content"])["content"].to_pylist():
             lines = (line for line in text.splitlines() if line.startswith("def ") and line.endswith("):"))
-            found.update((f"{line}\n", None) for line in lines)
+            found.update((line, None) for line in lines)
     if not found:
-        raise CodeparrotError(f"{corpus} has no functions in its validation set; build it with more --max_bytes")
-    return list(found)[:_SIGNATURES]
+        raise CodeparrotError(f"{corpus} holds no functions; build it with more --max_bytes")
+    return list(found)
 
 
 def _parses(function: str) -> bool:

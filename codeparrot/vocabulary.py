@@ -21,7 +21,7 @@ def load_tokenizer(name: str) -> Any:
         raise CodeparrotError(f"tokenizer.path: {name} holds no tokenizer.json; train one with `codeparrot tokenizer train`")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder or name, trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception for a damaged file
+    except Exception as error:
         raise CodeparrotError(f"tokenizer.path: cannot load {name}: {' '.join(str(error).split())[:200]}") from error
     if tokenizer.eos_token_id is None:
         raise CodeparrotError(f"tokenizer.path: {name} has no eos_token, which ends each document; set it in its config")

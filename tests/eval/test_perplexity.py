@@ -1,0 +1,112 @@
+"""The score is of the whole validation set: whatever the batch size, the lanes' short windows and the number of processes."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from codeparrot.config import StreamConfig
+from codeparrot.errors import CodeparrotError
+from codeparrot.eval.perplexity import bytes_per_token, evaluate, perplexity
+from codeparrot.model import build_model, model_config
+from codeparrot.stream import load_validation_set, make_encoder
+from codeparrot.vocabulary import load_tokenizer
+
+SIZES = {"family": "gpt2", "vocab_size": 512, "n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model(model_config(SIZES), gradient_checkpointing=False, seed=1)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder):
+    return load_tokenizer(str(tokenizer_folder))
+
+
+@pytest.fixture(scope="module")
+def stream(corpus) -> StreamConfig:
+    return StreamConfig(valid=str(corpus), seq_length=64, lanes=4)
+
+
+@pytest.fixture(scope="module")
+def valid(stream, tokenizer_json):
+    return load_validation_set(stream, make_encoder(tokenizer_json, 0))
+
+
+def score(model, valid, tokenizer, batch_size=16, **options):
+    return evaluate(model, valid, batch_size=batch_size, token_bytes=bytes_per_token(tokenizer, 512), device=CPU, **options)
+
+
+def test_the_loss_is_the_mean_over_every_predicted_token_short_windows_included(model, valid, tokenizer) -> None:
+    model.eval()
+    nats, tokens = 0.0, 0
+    with torch.no_grad():
+        for window in valid.windows:
+            ids = torch.from_numpy(window.astype(np.int64))
+            logits = model.model(ids[None]).logits[0]
+            nats += float(cross_entropy(logits[:-1].double(), ids[1:], reduction="sum"))
+            tokens += len(ids) - 1
+    model.train()
+    measured = score(model, valid, tokenizer)
+    assert any(len(window) < 64 for window in valid.windows)
+    assert measured.tokens == tokens
+    assert measured.loss == pytest.approx(nats / tokens, rel=1e-5)
+    assert measured.perplexity == pytest.approx(math.exp(nats / tokens), rel=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_the_score_does_not_depend_on_the_batch_size(model, valid, tokenizer, batch_size) -> None:
+    part = type(valid)(valid.windows[::20], valid.seq_length)
+    assert score(model, part, tokenizer, batch_size).loss == pytest.approx(score(model, part, tokenizer, 16).loss, rel=1e-6)
+
+
+def test_processes_with_uneven_shares_run_as_many_batches_and_get_the_score_of_one(
+    model, valid, stream, tokenizer, tokenizer_json
+) -> None:
+    shares = [load_validation_set(stream, make_encoder(tokenizer_json, 0), rank=rank, world_size=4) for rank in range(4)]
+    counts = [share.num_batches(8) for share in shares]
+    assert len(set(counts)) > 1
+    sums, calls = [], []
+    for share in shares:
+        batches = []
+        score(
+            *(model, share, tokenizer, 8),
+            add_up=lambda own: sums.append(own.clone()) or own,
+            most=lambda count: max(counts),
+            progress=lambda batches=batches: batches.append(1),
+        )
+        calls.append(len(batches))
+    assert set(calls) == {max(counts)}
+    together = sum(sums)
+    assert float(together[0] / together[1]) == pytest.approx(score(model, valid, tokenizer).loss, rel=1e-6)
+    assert int(together[1]) == score(model, valid, tokenizer).tokens
+
+
+def test_bits_per_byte_count_the_bytes_of_the_text(tokenizer, tokenizer_json) -> None:
+    text = "def f():\n    return 'é漢字' * 3\n"
+    ids, _ = make_encoder(tokenizer_json, 0).encode([text])
+    counts = bytes_per_token(tokenizer, 600)
+    assert int(counts[torch.from_numpy(ids.astype(np.int64))].sum()) == len(text.encode())
+    assert counts[0] == 0 and counts[512:].sum() == 0
+
+
+def test_evaluation_leaves_the_model_in_training(model, valid, tokenizer) -> None:
+    part = type(valid)(valid.windows[:3], valid.seq_length)
+    assert model.training
+    score(model, part, tokenizer)
+    assert model.training
+
+
+def test_the_command_measures_a_checkpoint(tmp_path, model, tokenizer, corpus, valid) -> None:
+    model.model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    result = perplexity(str(tmp_path / "model"), [str(corpus)], batch_size=32)
+    assert result.data["loss"] == pytest.approx(score(model, valid, tokenizer).loss, rel=1e-2)
+    assert result.data["tokens"] > 10_000 and "perplexity" in result.text
+    with pytest.raises(CodeparrotError, match="/nowhere"):
+        perplexity("/nowhere/x", [str(corpus)])
