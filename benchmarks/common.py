@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores{devices}, Python {platform.python_version()}, torch {torch.__version__}"
 
 
-def report(title: str, ratios: list[Ratio], facts: dict[str, object]) -> None:
+def report(title: str, ratios: list[Ratio], facts: Mapping[str, object]) -> None:
     """Print the figures for people and, in one line, for programs."""
     print(f"\n{title}\n{machine()}")
     for name, value in facts.items():

@@ -68,6 +68,7 @@ def bare() -> float:
     model = build_model(model_config(MODEL), gradient_checkpointing=False, seed=0)
     optimizer = build_optimizer(model, 1e-3, (0.9, 0.999), 1e-8, 0.1)
     batch = torch.randint(0, 4096, (MICRO_BATCH, SEQ_LENGTH))
+    start = time.perf_counter()
     for step in range(WARM_UP + STEPS):
         if step == WARM_UP:
             start = time.perf_counter()
@@ -124,7 +125,8 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         Path(sys.argv[2]).write_text(json.dumps([rate, peak]))
         return
-    corpus(), tokenizer(4096)
+    corpus()
+    tokenizer(4096)
     rates: dict[str, list[float]] = {name: [] for name in RUNS}
     peaks: dict[str, float] = {}
     answer = DATA / "train_step.json"
