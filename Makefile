@@ -29,8 +29,9 @@ $(DEV_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
 quickstart: $(STAMP)
 	$(BIN)/codeparrot quickstart
 
+# One thread a process: two workers of two threads each would wait for each other on two cores.
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # pyright follows imports through files: these links lay the package out as it is imported.
 build/imports/codeparrot: codeparrot

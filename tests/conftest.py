@@ -1,7 +1,9 @@
 """Data that several rooms' tests share: real Python sources of the standard library and a tokenizer trained on them."""
 
 import json
+import signal
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 END = "<|endoftext|>"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as a program on a terminal meets it: test workers and background jobs ignore it, and so would their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def python_sources(count: int, folder: str = "") -> list[str]:
