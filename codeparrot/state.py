@@ -6,6 +6,7 @@ The weights are kept once, as the Hugging Face model that everything else loads;
 import hashlib
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -69,9 +70,9 @@ class Saver:
         error = _save(self._training, progress)
         self._last_time = time.monotonic()
         if error:
-            logger.error(
-                "checkpoint of step %d was not written: %s; training goes on, older ones are kept", progress.step, error
-            )
+            free = shutil.disk_usage(self._training.checkpoints).free
+            text = "checkpoint of step %d was not written: %s (%s bytes free); training goes on, older ones are kept"
+            logger.error(text, progress.step, error, f"{free:,}")
             return
         self.saved_step = progress.step
         logger.info("checkpoint of step %d written in %.1f s", progress.step, time.perf_counter() - start)

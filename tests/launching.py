@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -66,9 +67,13 @@ def start(config: Path, *arguments: str, num_processes: int = 1) -> subprocess.P
     )
 
 
-def run(config: Path, *arguments: str, num_processes: int = 1, status: int = 0) -> tuple[str, str]:
-    """Train to the end; return stdout and stderr."""
+def run(
+    config: Path, *arguments: str, num_processes: int = 1, status: int = 0, largest_file: int | None = None
+) -> tuple[str, str]:
+    """Train to the end; return stdout and stderr. Writing more than `largest_file` bytes to a file fails, as on a full disk."""
     process = start(config, *arguments, num_processes=num_processes)
+    if largest_file is not None:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest_file, largest_file))
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, err[-3000:]
     return out, err

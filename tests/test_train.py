@@ -109,6 +109,21 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(
         assert ours == pytest.approx(theirs, rel=1e-5)
 
 
+def test_checkpoints_that_do_not_fit_the_disk_cost_no_step_and_no_older_checkpoint(
+    tmp_path, corpus, tokenizer_folder, reference
+) -> None:
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    tiny = tmp_path / "runs" / "tiny"
+    kill_behind_step(start(config), tiny / "metrics.jsonl", 11)
+    _, err = run(config, status=1, largest_file=250_000)
+    assert "checkpoint of step 16 was not written" in err and "bytes free" in err
+    assert "make room on the disk" in err and "it goes on from step 8" in err and "Traceback" not in err
+    assert curve(tiny) == curve(reference)
+    assert [path.name for path in (tiny / "checkpoints").iterdir()] == ["step_00000008"]
+    run(config)
+    assert curve(tiny) == curve(reference) and weights(tiny) == weights(reference)
+
+
 def test_a_finished_run_is_not_trained_again(reference) -> None:
     before = (reference / "metrics.jsonl").read_text(encoding="utf-8")
     out, _ = run(reference / "config.yaml")
