@@ -124,6 +124,13 @@ def test_checkpoints_that_do_not_fit_the_disk_cost_no_step_and_no_older_checkpoi
     assert curve(tiny) == curve(reference) and weights(tiny) == weights(reference)
 
 
+def test_checkpoints_are_due_by_time(tmp_path, corpus, tokenizer_folder) -> None:
+    by_time = {"every_steps": 0, "every_minutes": 1e-6, "keep_last": 100}
+    run(write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, train={"max_steps": 4}, checkpoint=by_time))
+    saved = sorted(path.name for path in (tmp_path / "runs" / "tiny" / "checkpoints").iterdir())
+    assert saved == [f"step_{step:08d}" for step in (1, 2, 3, 4)]
+
+
 def test_a_finished_run_is_not_trained_again(reference) -> None:
     before = (reference / "metrics.jsonl").read_text(encoding="utf-8")
     out, _ = run(reference / "config.yaml")

@@ -44,6 +44,8 @@ def tokenize(
     place = Path(output)
     if place.exists() and not overwrite:
         raise CodeparrotError(f"{place} exists; choose another --output, or --overwrite true")
+    if place.exists() and not (place / MANIFEST).is_file():
+        raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
     loaded = load_tokenizer(tokenizer)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
     partial = place.with_name(f".partial_{place.name}")

@@ -82,6 +82,10 @@ def test_errors_name_the_remedy(windows, corpus, tokenizer_folder, tmp_path) -> 
     with pytest.raises(CodeparrotError, match="holds windows already"):
         tokenize(str(windows), str(tokenizer_folder), str(tmp_path / "x"), seq_length=64)
     assert not list(tmp_path.iterdir())
+    (tmp_path / "thesis.txt").write_text("three years", encoding="utf-8")
+    with pytest.raises(CodeparrotError, match="holds no windows, and is not replaced"):
+        tokenize(str(corpus), str(tokenizer_folder), str(tmp_path), overwrite=True)
+    assert (tmp_path / "thesis.txt").is_file()
 
 
 def test_a_file_that_is_not_whole_is_refused(corpus, tokenizer_folder, tmp_path) -> None:
