@@ -6,7 +6,7 @@ that was cut at any byte is not chosen.
 
     step_00001000/
       model/          config.json, model.safetensors, tokenizer: loads with AutoModelForCausalLM.from_pretrained
-      state/          optimizer, random states, scaler
+      state/          moments-00000.safetensors ... (AdamW, whole tensors, dealt to the processes), training.json
       stream.json     positions of the lanes
       manifest.json   written last
 """
@@ -17,14 +17,14 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 
 MANIFEST = "manifest.json"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 _PARTIAL = ".partial_"
 
 logger = logging.getLogger("codeparrot")
@@ -53,10 +53,20 @@ def begin(partial: Path) -> None:
     partial.mkdir(parents=True)
 
 
-def publish(partial: Path, facts: dict[str, Any]) -> Path:
-    """Give what was written its manifest and its name; return the checkpoint. `facts` go into the manifest."""
-    files = {str(path.relative_to(partial)): _describe(path) for path in sorted(partial.rglob("*")) if path.is_file()}
-    manifest = {"version": MANIFEST_VERSION, **facts, "time": time.time(), "files": files}
+def describe(partial: Path, names: list[str]) -> dict[str, Any]:
+    """Flush files of an unfinished checkpoint to the disk; return what the manifest says of them."""
+    return {name: _describe(partial / name) for name in names}
+
+
+def publish(partial: Path, facts: dict[str, Any], files: dict[str, Any]) -> Path:
+    """Give what was written its manifest and its name; return the checkpoint.
+
+    Args:
+        partial: folder that holds all of `files`, flushed.
+        facts: go into the manifest.
+        files: from `describe`, of all processes.
+    """
+    manifest = {"version": MANIFEST_VERSION, **facts, "time": time.time(), "files": dict(sorted(files.items()))}
     # No newline at the end: a manifest that lost its last byte is not JSON.
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for path in (partial / MANIFEST, *(path for path in partial.rglob("*") if path.is_dir()), partial):
@@ -70,19 +80,22 @@ def publish(partial: Path, facts: dict[str, Any]) -> Path:
     return place
 
 
-def fault(checkpoint: Path) -> str | None:
-    """Return why a checkpoint is not complete, or None if every byte of it is there."""
+def fault(checkpoint: Path, share: int = 0, num_shares: int = 1) -> str | None:
+    """Return why a checkpoint is not complete, or None if every byte of it is there.
+
+    Of `num_shares` readers each checks the content of its share of the files, and that all files are there.
+    """
     try:
         manifest = read_manifest(checkpoint)
     except CodeparrotError as error:
         return str(error)
-    for name, described in manifest["files"].items():
+    for index, (name, described) in enumerate(manifest["files"].items()):
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != described["bytes"]:
             return f"{name} has {path.stat().st_size} bytes instead of {described['bytes']}"
-        if _sha256(path) != described["sha256"]:
+        if index % num_shares == share and _sha256(path) != described["sha256"]:
             return f"{name} has another SHA-256 than when it was written"
     return None
 
@@ -109,13 +122,25 @@ def steps(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*"), reverse=True) if folder.is_dir() else []
 
 
-def newest_complete(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint; those passed over are named in the log."""
-    for checkpoint in steps(folder):
-        why = fault(checkpoint)
-        if why is None:
-            return checkpoint
-        logger.warning("passing over %s: %s", checkpoint, why)
+def newest_complete(
+    folder: Path,
+    gather: Callable[[Any], list[Any]] = lambda item: [item],
+    share: int = 0,
+    num_shares: int = 1,
+) -> Path | None:
+    """Return the newest checkpoint that every process finds complete; those passed over are named in the log.
+
+    Args:
+        folder: holds the checkpoints.
+        gather: returns the items of all processes, in the order of their ranks; all of them call this function.
+        share, num_shares: rank and number of the processes, which check the content of the files together.
+    """
+    for place in gather(steps(folder))[0]:
+        votes = gather(fault(place, share, num_shares))
+        against = next((f"{f'process {rank}: ' if num_shares > 1 else ''}{why}" for rank, why in enumerate(votes) if why), None)
+        if against is None:
+            return place
+        logger.log(logging.WARNING if share == 0 else logging.INFO, "passing over %s: %s", place, against)
     return None
 
 
@@ -146,7 +171,8 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any
 
 FREE = (
     "run.name run.dir resume tokenizer.path stream.train stream.valid stream.encoder stream.prefetch_batches "
-    "train.micro_batch_size train.gradient_checkpointing train.compile train.log_every_steps evaluate checkpoint tracking"
+    "train.micro_batch_size train.gradient_checkpointing train.compile train.log_every_steps train.max_skipped_steps "
+    "train.startup_minutes train.timeout_minutes evaluate checkpoint tracking"
 ).split()
 """Settings that a resumed run may change: they do not change what is computed. (The data and the tokenizer are compared
 themselves, not their paths.)"""

@@ -88,6 +88,7 @@ def generate_completions(
     seed: int | None = 0,
     stop: Sequence[str] = BLOCK_END,
     show: Callable[[str], None] | None = None,
+    broken_off: Callable[[], bool] | None = None,
 ) -> list[str]:
     """Return what `model` goes on with after `prompt`, up to the first of the `stop` texts, without white space at the end.
 
@@ -106,6 +107,7 @@ def generate_completions(
         seed: Of the sampling; None draws a new one.
         stop: Texts that end a completion and are not part of it; the prompt's own text does not count.
         show: Is given the text of a single completion as it grows: the pieces joined are what is returned.
+        broken_off: Is asked behind each token; True ends the completions there.
     """
     from transformers import GenerationConfig
 
@@ -123,7 +125,7 @@ def generate_completions(
         pad_token_id=tokenizer.eos_token_id,
         use_cache=True,
     )
-    completions = generate(model, tokenizer, prompt, config, seed, stop, show)
+    completions = generate(model, tokenizer, prompt, config, seed, stop, show, broken_off)
     return completions * num_completions if greedy else completions
 
 

@@ -79,6 +79,17 @@ class TrainConfig:
     """torch.compile the transformer: a slow first step, faster ones after."""
     log_every_steps: int = 10
     """Steps between lines in metrics.jsonl and in the trackers."""
+    max_skipped_steps: int = 10
+    """A step whose loss or gradient is not finite changes nothing; after so many in a row the run ends with an error."""
+    outlier_sigmas: float = 0.0
+    """Also skip a step whose gradient norm is so many standard deviations above the mean of the last `outlier_window` steps
+    (6 is a good value); 0: such steps are reported in anomalies.jsonl, from 6 on, and taken."""
+    outlier_window: int = 128
+    """Steps that the gradient norm is compared with."""
+    startup_minutes: float = 30.0
+    """The run ends with an error when no step is finished in so many minutes at its start (data, compilation, first steps)."""
+    timeout_minutes: float = 5.0
+    """The same later on, counted from the last step, evaluation batch or checkpoint: the process that hangs is named."""
 
 
 @dataclass
@@ -139,6 +150,10 @@ class CheckpointConfig:
     """Newest checkpoints that are kept."""
     keep_every_steps: int = 0
     """Checkpoints at multiples of this many steps are kept for ever; 0: none."""
+    background: bool = True
+    """Training waits for the copy to the host's memory alone; writing, hashing and pruning follow beside it."""
+    time_limit_margin_seconds: float = 60.0
+    """Inside a SLURM job the run saves and ends so many seconds, and twice the longest save so far, before the job's end."""
 
 
 @dataclass
@@ -262,14 +277,15 @@ def check_world_size(config: Config, world_size: int) -> None:
 
 _AT_LEAST_ONE = (
     "stream.seq_length stream.lanes stream.block_documents stream.prefetch_batches train.global_batch_size "
-    "train.micro_batch_size train.max_steps train.log_every_steps checkpoint.keep_last"
+    "train.micro_batch_size train.max_steps train.log_every_steps train.max_skipped_steps checkpoint.keep_last"
 ).split()
 _NOT_NEGATIVE = (
     "run.seed optim.weight_decay optim.clip_norm schedule.warmup_steps evaluate.every_steps evaluate.micro_batch_size "
-    "evaluate.sample_tokens checkpoint.every_steps checkpoint.every_minutes checkpoint.keep_every_steps"
+    "evaluate.sample_tokens checkpoint.every_steps checkpoint.every_minutes checkpoint.keep_every_steps train.outlier_sigmas "
+    "checkpoint.time_limit_margin_seconds"
 ).split()
 _FRACTIONS = "optim.beta1 optim.beta2 schedule.final_fraction schedule.decay_fraction".split()
-_POSITIVE = "optim.lr optim.eps".split()
+_POSITIVE = "optim.lr optim.eps train.startup_minutes train.timeout_minutes".split()
 
 
 def _check_ranges(config: Config) -> None:
@@ -285,6 +301,8 @@ def _check_ranges(config: Config) -> None:
             value = getattr(getattr(config, section), key)
             if not holds(value):
                 raise CodeparrotError(f"{name} is {value}; it must be {words}")
+    if config.train.outlier_window < 16:
+        raise CodeparrotError(f"train.outlier_window is {config.train.outlier_window}; a standard deviation needs 16 or more")
     if config.stream.seq_length < 2:
         raise CodeparrotError("stream.seq_length is 1; a window needs at least 2 tokens, one to read and one to predict")
 

@@ -27,6 +27,7 @@ def generate(
     seed: int | None,
     stop: Sequence[str],
     show: Callable[[str], None] | None,
+    broken_off: Callable[[], bool] | None = None,
 ) -> list[str]:
     """Return `config.num_return_sequences` completions; see codeparrot.complete.generate_completions."""
     ids = tokenizer(prompt, split_special_tokens=True, verbose=False)["input_ids"] or [tokenizer.eos_token_id]
@@ -35,12 +36,15 @@ def generate(
     prompt_ids = ids[-num_used:]
     text = Decoder(tokenizer, prompt_ids)
     inputs = torch.tensor([prompt_ids], device=model.device)
+    criteria: list[StoppingCriteria] = [StopAtText(text, stop)]
+    if broken_off is not None:
+        criteria.append(BrokenOff(broken_off))
     with _evaluating(model), _random_state(model.device, seed):
         sequences = model.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
             generation_config=config,
-            stopping_criteria=StoppingCriteriaList([StopAtText(text, stop)]),
+            stopping_criteria=StoppingCriteriaList(criteria),
             streamer=Stream(text, stop, show) if show else None,
         )
     return [cut(text(ids), stop) for ids in sequences[:, len(prompt_ids) :].tolist()]
@@ -92,6 +96,16 @@ class StopAtText(StoppingCriteria):
         newest = max(len(self.text.prompt_ids), input_ids.shape[1] - self.window)
         tails = [self.text(ids) for ids in input_ids[:, newest:].tolist()] if self.stop else [""] * len(input_ids)
         return torch.tensor([any(word in tail for word in self.stop) for tail in tails], device=input_ids.device)
+
+
+class BrokenOff(StoppingCriteria):
+    """Ends all sequences when it is asked for."""
+
+    def __init__(self, asked: Callable[[], bool]) -> None:
+        self.asked = asked
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        return torch.full((len(input_ids),), self.asked(), device=input_ids.device)
 
 
 class Stream(BaseStreamer):

@@ -1,4 +1,7 @@
-"""An evaluation of a run: the whole validation set is measured on all processes, and prompts are completed."""
+"""An evaluation of a run: the whole validation set is measured on all processes, and prompts are completed.
+
+A request to stop breaks it off at the next batch or token: what was measured so far is not reported.
+"""
 
 import logging
 from typing import Any
@@ -9,6 +12,7 @@ from codeparrot.checkpoint import Progress
 from codeparrot.complete import generate_completions
 from codeparrot.eval.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.monitor import Monitor
+from codeparrot.preemption import StopRequest
 from codeparrot.state import Training
 from codeparrot.stream import Encoder, load_validation_set
 from codeparrot.tracking import ONLY_IN_FILE
@@ -19,62 +23,85 @@ logger = logging.getLogger("codeparrot")
 class Evaluation:
     """Measures the model as it is."""
 
-    def __init__(self, training: Training, encoder: Encoder, monitor: Monitor) -> None:
+    def __init__(self, training: Training, encoder: Encoder, monitor: Monitor, stop: StopRequest) -> None:
         config, accelerator = training.config, training.accelerator
         self.score: Score | None = None
         """The last one."""
-        self._training, self._monitor = training, monitor
+        self._training, self._monitor, self._stop = training, monitor, stop
         self._on = bool(config.stream.valid) and config.evaluate.every_steps > 0
         if not self._on:
             return
         self._valid = load_validation_set(
             config.stream, encoder, rank=accelerator.process_index, world_size=accelerator.num_processes
         )
-        vocab_size = training.language_model.get_input_embeddings().num_embeddings
+        vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
 
     def run(self, progress: Progress) -> None:
         """Evaluate, log, and write samples. All processes call this."""
         if not self._on:
             return
+        with self._monitor.paused():
+            score = self._measure(progress)
+            if score is None:
+                logger.info("the evaluation at step %d was broken off: the run is to stop", progress.step)
+                return
+            self.score = score
+            self._monitor.evaluated(progress, score)
+            if self._training.config.evaluate.sample_tokens:
+                self._sample(progress)
+
+    def _measure(self, progress: Progress) -> Score | None:
         training, config = self._training, self._training.config
         accelerator = training.accelerator
         size = config.evaluate.micro_batch_size or config.train.micro_batch_size
-        with self._monitor.paused():
-            with tqdm(
-                total=self._valid.num_batches(size),
-                desc="evaluation",
-                unit="batch",
-                leave=False,
-                disable=None if accelerator.is_main_process else True,
-            ) as bar:
-                self.score = evaluate(
-                    training.model,
-                    self._valid,
-                    batch_size=size,
-                    token_bytes=self._token_bytes,
-                    device=accelerator.device,
-                    add_up=lambda sums: accelerator.reduce(sums, "sum"),
-                    most=lambda count: max(training.agreement.gather(count)),
-                    progress=bar.update,
-                )
-            self._monitor.evaluated(progress, self.score)
-            if accelerator.is_main_process and config.evaluate.sample_tokens:
-                self._sample(progress)
+        with tqdm(
+            total=self._valid.num_batches(size),
+            desc="evaluation",
+            unit="batch",
+            leave=False,
+            disable=None if accelerator.is_main_process else True,
+        ) as bar:
+
+            def count() -> None:
+                bar.update()
+                training.watchdog.beat(progress.step, "evaluation")
+
+            return evaluate(
+                training.model,
+                self._valid,
+                batch_size=size,
+                token_bytes=self._token_bytes,
+                device=accelerator.device,
+                add_up=lambda sums: accelerator.reduce(sums, "sum"),
+                most=lambda number: max(training.agreement.gather(number)),
+                progress=count,
+                broken_off=self._all_stop,
+            )
+
+    def _all_stop(self) -> bool:
+        return self._training.agreement.any(self._stop.requested)[0]
 
     def _sample(self, progress: Progress) -> None:
-        config = self._training.config.evaluate
+        """Complete the prompts: on the main process, or where it has not the whole model, on all, which do the same."""
+        training, config = self._training, self._training.config.evaluate
+        together, main = training.sharded.sharded, training.accelerator.is_main_process
+        if not together and not main:
+            return
         lines: list[dict[str, Any]] = []
         for prompt in config.prompts:
             (text,) = generate_completions(
-                self._training.language_model,
-                self._training.tokenizer,
+                training.language_model,
+                training.tokenizer,
                 prompt,
                 temperature=0.8,
                 max_new_tokens=config.sample_tokens,
                 seed=progress.step,
                 stop=(),
+                broken_off=self._all_stop if together else lambda: self._stop.requested,
             )
+            training.watchdog.beat(progress.step, "samples")
             lines.append({"step": progress.step, "prompt": prompt, "completion": text})
             logger.info("sample: %s", (prompt + text).replace("\n", "\n    "), extra=ONLY_IN_FILE)
-        self._monitor.samples(lines)
+        if main:
+            self._monitor.samples(lines)

@@ -60,7 +60,7 @@ def model_config(settings: Mapping[str, Any]) -> PreTrainedConfig:
         raise CodeparrotError(_value_error(error, names)) from error
     _check_sizes(config, names)
     try:
-        _skeleton(config)
+        without_weights(config)
     except KeyError as error:
         key = next((key for key, value in fields.items() if value == error.args[0]), None)
         raise CodeparrotError(f"model{f'.{key}' if key else ''}: {family} knows no {error}") from error
@@ -144,15 +144,15 @@ def _new_model(config: PreTrainedConfig) -> PreTrainedModel:
     return model_class(text if model_class.config_class is type(text) else config)
 
 
-def _skeleton(config: PreTrainedConfig) -> PreTrainedModel:
-    """The model without its weights."""
+def without_weights(config: PreTrainedConfig) -> PreTrainedModel:
+    """Return the model on the meta device: its structure and names, no memory."""
     with torch.device("meta"):
         return _new_model(config)
 
 
 def num_parameters(model_or_config: nn.Module | PreTrainedConfig) -> int:
     """Number of parameters; tied weights count once. From a config, nothing is allocated."""
-    model = model_or_config if isinstance(model_or_config, nn.Module) else _skeleton(model_or_config)
+    model = model_or_config if isinstance(model_or_config, nn.Module) else without_weights(model_or_config)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -167,7 +167,7 @@ def flops_per_token(config: PreTrainedConfig, seq_length: int) -> int:
         config: of any family.
         seq_length: tokens in a window.
     """
-    model, text = _skeleton(config), config.get_text_config()
+    model, text = without_weights(config), config.get_text_config()
     head = model.get_output_embeddings()
     tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     tables -= {head.weight} if head is not None else set()

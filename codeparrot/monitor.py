@@ -17,10 +17,12 @@ from codeparrot import hardware, plot
 from codeparrot.checkpoint import Progress
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.perplexity import Score
+from codeparrot.health import StepRecord
 from codeparrot.model import flops_per_token, num_parameters
 from codeparrot.run_directory import write_config
 from codeparrot.state import Training
 from codeparrot.stream.estimate import epoch_tokens
+from codeparrot.world import strategy_name
 from codeparrot.tracking import SHOWN_BY_BAR, Bar, MetricsLog, Trackers
 
 logger = logging.getLogger("codeparrot")
@@ -43,6 +45,7 @@ class Monitor:
             folder = config.run_directory
             self._metrics = MetricsLog(folder / "metrics.jsonl", begin.step)
             self._samples = MetricsLog(folder / "log" / "samples.jsonl", begin.step)
+            self._anomalies = MetricsLog(folder / "anomalies.jsonl", begin.step)
         self._trackers = Trackers(accelerator, config, asdict(config))
         self._window_start = time.perf_counter()
         self._window_tokens = begin.tokens
@@ -71,13 +74,30 @@ class Monitor:
         yield
         self._window_start += time.perf_counter() - start
 
-    def step(self, progress: Progress, loss: Any, grad_norm: Any, lr: float) -> None:
+    def review(self) -> list[StepRecord]:
+        """Read how the steps since the last time went; anomalies are written down. All processes call this.
+
+        Raises:
+            CodeparrotError: too many steps in a row were skipped.
+        """
+        training = self._training
+        records = training.health.review()
+        for record in records:
+            if record.reason:
+                documents = documents_behind(training, record)
+                if self._main:
+                    self._report(record, documents)
+        training.health.refuse_to_go_on(records)
+        return records
+
+    def step(self, progress: Progress, lr: float) -> None:
         """Count a step; log it if that is due. All processes call this."""
         config = self._training.config.train
         if progress.step % config.log_every_steps and progress.step != config.max_steps:
             self._bar.advance()
             return
-        mean = float(self._training.accelerator.reduce(loss, "mean"))
+        last = self.review()[-1]
+        mean, grad_norm = last.loss, last.grad_norm
         if not self._main:
             self._restart(progress)
             return
@@ -88,10 +108,11 @@ class Monitor:
             "tokens": progress.tokens,
             "loss": _finite(mean),
             "lr": lr,
-            "grad_norm": _finite(float(grad_norm)),
+            "grad_norm": _finite(grad_norm),
             "tokens_per_second": rate,
             "mfu": rate * self._flops / self._peak,
             "data_wait_fraction": self._data_seconds / seconds,
+            "skipped_steps": self._training.health.num_skipped,
             "peak_memory_bytes": hardware.peak_memory_bytes(self._training.accelerator.device),
         }
         self._metrics.append(values)
@@ -102,7 +123,7 @@ class Monitor:
         logger.info(
             "step %d/%d (%.1f%%) | %s | lr %.2e | gradient %.3f | data wait %.1f%% | %s left",
             *(progress.step, config.max_steps, 100 * progress.step / config.max_steps, short, lr),
-            *(float(grad_norm), 100 * values["data_wait_fraction"], left),
+            *(grad_norm, 100 * values["data_wait_fraction"], left),
             extra=SHOWN_BY_BAR,
         )
         self._restart(progress)
@@ -131,12 +152,29 @@ class Monitor:
             except (OSError, ValueError, CodeparrotError) as error:
                 logger.warning("cannot draw %s: %s", folder / "plots" / "loss.png", error)
 
+    def _report(self, record: StepRecord, documents: list[dict[str, Any]]) -> None:
+        """Write an anomaly down. Documents that are named in the log are those of the first window."""
+        values = {"loss": _finite(record.loss), "grad_norm": _finite(record.grad_norm), "limit": _finite(record.limit)}
+        line = {"step": record.step, "reason": record.reason, "skipped": record.skipped, **values, "documents": documents}
+        self._anomalies.append(line)
+        outcome = "skipped" if record.skipped else "taken"
+        text = "step %d was %s: %s (loss %.4g, gradient norm %.4g, limit %.4g); its documents are in anomalies.jsonl"
+        logger.warning(text, record.step, outcome, record.reason, record.loss, record.grad_norm, record.limit)
+
     def _restart(self, progress: Progress) -> None:
         self._window_start, self._window_tokens, self._data_seconds = time.perf_counter(), progress.tokens, 0.0
 
     def _total_tokens(self) -> int:
         config = self._training.config
         return config.train.max_steps * config.train.global_batch_size * config.stream.seq_length
+
+
+def documents_behind(training: Training, record: StepRecord) -> list[dict[str, Any]]:
+    """Return the documents of the batch of a step, of all processes. All processes call this."""
+    train = training.config.train
+    own = training.stream.documents(record.before, train.global_batch_size // training.accelerator.num_processes)
+    together = [window for windows in training.agreement.gather(own) for window in windows]
+    return sorted(together, key=lambda window: window["position"])
 
 
 def derived_values(
@@ -155,6 +193,7 @@ def derived_values(
     yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
     yield f"stream      {stream.lanes} lanes, encoded by {training.stream.encoder.name}"
     device = training.accelerator.device.type
+    yield f"strategy    {strategy_name(training.accelerator)}"
     yield f"compute     {train.precision} on {world} x {device}, {peak / 1e12:.2f} TFLOP/s ({peak_source})"
 
 

@@ -1,27 +1,55 @@
-"""Stopping a run without losing it.
+"""Stopping a run without losing it: on a signal, or before the batch system's time is over.
 
-The first SIGINT (Ctrl-C) or SIGTERM sets a flag, which all processes agree on at the end of the step: the run saves and ends.
-The second ends the process at once. Launchers pass a signal on that the terminal has already sent to every process, so what
-comes within a second of the first is the same request.
+The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 sets a flag, which all processes agree on at the end of the step; evaluation,
+sampling and the start look at it too. The run saves, marks `status.json` and ends. The second signal ends the process at once.
+Launchers pass a signal on that the terminal or SLURM has already sent to every process, so what comes within a few seconds of
+the first is the same request.
+
+Inside SLURM the run also stops by itself when the time left is no more than a save needs.
 """
 
+import logging
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
-SAME_REQUEST_SECONDS = 1.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+logger = logging.getLogger("codeparrot")
+
+SAME_REQUEST_SECONDS = 3.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+ASK_AGAIN_SECONDS = 60.0
+"""The end of a job is asked for again so often once it is near: an administrator may have moved it."""
 
 
 class StopRequest:
     """While entered, signals set `requested` instead of ending the process."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.reason = ""
+        """What asked first: the name of a signal, or "time limit"."""
         self._first_time = 0.0
         self._previous: dict[int, object] = {}
+        self._deadline: Callable[[], bool] = lambda: False
+
+    @property
+    def requested(self) -> bool:
+        """Whether the run is to end. Processes may differ: they decide together."""
+        if not self.reason and self._deadline():
+            self.request("time limit")
+        return bool(self.reason)
+
+    def at(self, deadline: Callable[[], bool]) -> None:
+        """Also stop when `deadline` says so."""
+        self._deadline = deadline
+
+    def request(self, reason: str) -> None:
+        """Ask to stop, as a signal does."""
+        if not self.reason:
+            self.reason, self._first_time = reason, time.monotonic()
 
     def __enter__(self) -> "StopRequest":
         for number in SIGNALS:
@@ -33,11 +61,48 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if not self.requested:
-            self.requested, self._first_time = True, time.monotonic()
+        if not self.reason:
+            self.request(signal.Signals(number).name)
             # os.write: a handler may run in the middle of a print.
             os.write(sys.stderr.fileno(), b"\nstopping: this step is finished and saved first; again: stop at once\n")
         elif time.monotonic() - self._first_time > SAME_REQUEST_SECONDS:
             os.write(sys.stderr.fileno(), b"\nstopped at once; the newest complete checkpoint is where it goes on\n")
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+class TimeLimit:
+    """The end of the SLURM job that this process is part of, and whether it is near.
+
+    Args:
+        ask: returns the end in seconds since 1970, or None where there is none; by default SLURM is asked.
+    """
+
+    def __init__(self, ask: Callable[[], float | None] | None = None) -> None:
+        self._ask = ask or slurm_end_time
+        self.end = self._ask()
+        self._asked = time.monotonic()
+
+    def reached(self, needed_seconds: float) -> bool:
+        """Whether no more than `needed_seconds` are left."""
+        if self.end is None or time.time() + needed_seconds < self.end:
+            return False
+        if time.monotonic() - self._asked > ASK_AGAIN_SECONDS:
+            self._asked, self.end = time.monotonic(), self._ask()
+            return self.reached(needed_seconds)
+        return True
+
+
+def slurm_end_time() -> float | None:
+    """Return when the SLURM job of this process ends, in seconds since 1970; None outside SLURM or without a limit."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return None
+    try:
+        command = ["squeue", "--noheader", "--jobs", job, "--Format", "EndTime"]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        return time.mktime(time.strptime(asked[0], "%Y-%m-%dT%H:%M:%S")) if asked else None
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        # `N/A` and `NONE` are jobs without an end; a container may lack squeue.
+        logger.info("the end of SLURM job %s is not known (%s): stopping in time is left to --signal", job, error)
+        return None

@@ -1,6 +1,13 @@
-"""The directory of a run: one trainer at a time, its log, its resolved configuration."""
+"""The directory of a run: one trainer at a time, its log, its resolved configuration, and how it stands.
+
+`status.json` says so to job scripts: `state` is "running", "stopped" (saved; the same command goes on), "finished" or "failed"
+(`reason` holds the error), with `step`, `max_steps`, `reason` and `time`. A killed process leaves "running" behind.
+"""
 
 import fcntl
+import json
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,25 +15,68 @@ from typing import IO, Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.tracking import set_up_logging
+from codeparrot.preemption import StopRequest
+from codeparrot.tracking import log_file, set_up_logging
+
+STATUS = "status.json"
+
+logger = logging.getLogger("codeparrot")
+
+
+class RunDirectory:
+    """What a process writes there of itself."""
+
+    def __init__(self, config: Config, main: bool) -> None:
+        self.path = config.run_directory
+        self._config, self._main = config, main
+        self.step = 0
+        """The last step that is known to be done."""
+
+    def log(self, rank: int) -> Path:
+        """Return the log of a process."""
+        return log_file(self.path, rank)
+
+    @contextmanager
+    def status(self, stop: StopRequest, begin: int) -> Iterator[None]:
+        """Keep status.json true while the run lasts, from step `begin` on."""
+        self.step = begin
+        self._write("running")
+        try:
+            yield
+        except BaseException as error:
+            self._write("failed", " ".join(str(error).split()) or type(error).__name__)
+            raise
+        finished = self.step == self._config.train.max_steps
+        self._write("finished" if finished else "stopped", "" if finished else stop.reason or "another process was asked")
+
+    def _write(self, state: str, reason: str = "") -> None:
+        """Only the main process writes. A full disk is reported, no more."""
+        if not self._main:
+            return
+        status = {"state": state, "step": self.step, "max_steps": self._config.train.max_steps}
+        status |= {"reason": reason, "time": time.time()}
+        try:
+            _replace(self.path / STATUS, json.dumps(status))
+        except OSError as error:
+            logger.warning("cannot write %s: %s", self.path / STATUS, error)
 
 
 @contextmanager
-def run_directory(config: Config, accelerator: Any) -> Iterator[Path]:
+def run_directory(config: Config, accelerator: Any) -> Iterator[RunDirectory]:
     """Make the run directory and hold it while the run lasts.
 
     Raises:
         CodeparrotError: it cannot be written, or another process trains in it.
     """
-    folder = config.run_directory
+    folder, main = config.run_directory, accelerator.is_main_process
     try:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder) if accelerator.is_main_process else None
+        lock = _lock(folder) if main else None
     except OSError as error:
         raise CodeparrotError(f"cannot write the run directory {folder}: {error.strerror}; set run.dir") from error
     try:
         set_up_logging(folder, accelerator.process_index)
-        yield folder
+        yield RunDirectory(config, main)
     finally:
         if lock:
             lock.close()
@@ -34,9 +84,12 @@ def run_directory(config: Config, accelerator: Any) -> Iterator[Path]:
 
 def write_config(config: Config) -> None:
     """Write the resolved configuration: enough to repeat the run."""
-    path = config.run_directory / "config.yaml"
+    _replace(config.run_directory / "config.yaml", config.to_yaml())
+
+
+def _replace(path: Path, text: str) -> None:
     fresh = path.with_suffix(".new")
-    fresh.write_text(config.to_yaml(), encoding="utf-8")
+    fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
 
 

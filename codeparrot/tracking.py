@@ -123,6 +123,11 @@ class Bar:
         self._bar.close()
 
 
+def log_file(folder: Path, rank: int) -> Path:
+    """Return the log of a process of the run in `folder`."""
+    return folder / "log" / f"rank_{rank:05d}.log"
+
+
 def set_up_logging(folder: Path, rank: int) -> None:
     """Send the log of this process to `log/rank_00000.log`, and the main process's also to the terminal."""
     (folder / "log").mkdir(parents=True, exist_ok=True)
@@ -131,7 +136,7 @@ def set_up_logging(folder: Path, rank: int) -> None:
         handler.close()
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    to_file = logging.FileHandler(folder / "log" / f"rank_{rank:05d}.log", encoding="utf-8")
+    to_file = logging.FileHandler(log_file(folder, rank), encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(to_file)
     # A log line that cannot be written must neither stop training nor fill the terminal with tracebacks.

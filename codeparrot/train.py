@@ -11,6 +11,7 @@ from typing import Any
 from codeparrot.checkpoint import Progress
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
+from codeparrot.preemption import StopRequest, TimeLimit
 from codeparrot.result import Result
 
 
@@ -18,27 +19,38 @@ def train(config: Config) -> Result:
     """Train until `train.max_steps` or until asked to stop, and return how it went.
 
     Raises:
-        CodeparrotError: the settings cannot work together, or with the data, the tokenizer or the run directory.
+        CodeparrotError: the settings cannot work together, or with the data, the tokenizer or the run directory; a process
+            died; too many steps in a row were skipped.
     """
-    from codeparrot.world import Agreement, start_processes
+    with StopRequest() as stop:
+        from codeparrot.watchdog import Watchdog
+        from codeparrot.world import start_processes
 
-    accelerator = start_processes(config)
+        accelerator = start_processes(config)
+        startup_seconds, timeout_seconds = 60 * config.train.startup_minutes, 60 * config.train.timeout_minutes
+        with Watchdog(accelerator, startup_seconds, timeout_seconds) as watchdog, watchdog.explaining():
+            return _train(config, accelerator, stop, watchdog)
 
+
+def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any) -> Result:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
     from codeparrot import hardware, state
     from codeparrot.evaluation import Evaluation
-    from codeparrot.model import build_model, model_config
+    from codeparrot.health import Health
+    from codeparrot.model import build_model, model_config, without_weights
     from codeparrot.monitor import Monitor
     from codeparrot.optim import build_optimizer, learning_rate, set_learning_rate
-    from codeparrot.preemption import StopRequest
     from codeparrot.run_directory import run_directory
+    from codeparrot.saving import Saver
+    from codeparrot.sharding import sharded_state
     from codeparrot.stream import ConstantLengthDataset, make_encoder
     from codeparrot.vocabulary import fit_vocabulary, load_tokenizer
+    from codeparrot.world import Agreement, strategy_of
 
     disable_progress_bar()  # of transformers: the run has its own
-    device, world_size = accelerator.device, accelerator.num_processes
+    device, world_size, rank = accelerator.device, accelerator.num_processes, accelerator.process_index
     if device.type == "cpu":
         hardware.keep_freed_memory()
 
@@ -46,28 +58,42 @@ def train(config: Config) -> Result:
     tokenizer = load_tokenizer(config.tokenizer.path)
     settings = fit_vocabulary(model_config(config.model), tokenizer, config)
 
-    with run_directory(config, accelerator):
+    with run_directory(config, accelerator) as directory:
+        watchdog.log = directory.log(rank)
         # Data: this process's lanes of the stream.
         encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
-        stream = ConstantLengthDataset(
-            config.stream, encoder, seed=config.run.seed, rank=accelerator.process_index, world_size=world_size
-        )
+        stream = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, rank=rank, world_size=world_size)
 
-        # Model and optimizer, wrapped for however many processes there are.
+        # Model and optimizer, wrapped for however many processes there are; what splits the model moves it to the device.
         checkpointing, compiled = config.train.gradient_checkpointing, config.train.compile
         model = build_model(settings, gradient_checkpointing=checkpointing, seed=config.run.seed, compile=compiled)
-        model = model.to(device)
+        model = model.to(device) if strategy_of(accelerator) == "replicated" else model
+        language_model = model.model
         betas = (config.optim.beta1, config.optim.beta2)
-        optimizer = build_optimizer(model, config.optim.lr, betas, config.optim.eps, config.optim.weight_decay)
-        model, optimizer = accelerator.prepare(model, optimizer)
-        torch.manual_seed(config.run.seed + accelerator.process_index)  # dropout differs between processes
+        adamw = build_optimizer(model, config.optim.lr, betas, config.optim.eps, config.optim.weight_decay)
+        model, optimizer = accelerator.prepare(model, adamw)
+        zero = model.optimizer if strategy_of(accelerator) == "deepspeed" else None
 
         # Go on from the newest complete checkpoint, if there is one.
-        training = state.Training(config, accelerator, Agreement(accelerator), model, tokenizer, stream)
+        training = state.Training(
+            config=config,
+            accelerator=accelerator,
+            agreement=Agreement(accelerator),
+            watchdog=watchdog,
+            model=model,
+            skeleton=without_weights(settings),
+            tokenizer=tokenizer,
+            stream=stream,
+            sharded=sharded_state(accelerator, model, language_model, adamw),
+            health=Health(config.train, accelerator, adamw, zero),
+        )
         begin = progress = state.resume(training)
-        checkpoints = state.Saver(training, begin)
+        checkpoints, health = Saver(training, begin), training.health
         monitor = Monitor(training, settings, begin)
-        evaluation = Evaluation(training, encoder, monitor)
+        evaluation = Evaluation(training, encoder, monitor, stop)
+        if accelerator.is_main_process:
+            limit, margin = TimeLimit(), config.checkpoint.time_limit_margin_seconds
+            stop.at(lambda: limit.reached(margin + 2 * checkpoints.longest_seconds))
 
         def lr_of(step: int) -> float:
             return learning_rate(
@@ -82,13 +108,15 @@ def train(config: Config) -> Result:
 
         micro_batches = config.micro_batches(world_size)
         tokens_per_step = config.train.global_batch_size * config.stream.seq_length
-        stopped = False
-        with StopRequest() as stop, monitor, stream.batches(config.train.micro_batch_size) as batches:
-            if progress.step == 0:
+        (stopped,) = training.agreement.any(stop.requested)
+        with directory.status(stop, begin.step), monitor, stream.batches(config.train.micro_batch_size) as batches:
+            if progress.step == 0 and not stopped:
                 evaluation.run(progress)
             while progress.step < config.train.max_steps and not stopped:
                 # One step: one global batch.
                 set_learning_rate(optimizer, lr_of(progress.step))
+                state.seed_step(config.run.seed, progress.step, rank)
+                before = stream.states
                 loss, grad_norm = torch.zeros((), device=device), torch.zeros((), device=device)
                 for _ in range(micro_batches):
                     with monitor.waiting_for_data():
@@ -96,25 +124,34 @@ def train(config: Config) -> Result:
                     with accelerator.accumulate(model):
                         # Every window is full, so the mean over micro-batches and processes is the mean over all tokens.
                         micro_loss = model(input_ids, input_ids)
-                        accelerator.backward(micro_loss)
+                        accelerator.backward(health.guard(micro_loss))
                         loss += micro_loss.detach() / micro_batches
                         if accelerator.sync_gradients:
                             grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.optim.clip_norm or float("inf"))
+                            health.before_update(grad_norm)
                         optimizer.step()
                         optimizer.zero_grad()
                 progress = Progress(progress.step + 1, progress.tokens + tokens_per_step)
+                health.done(progress.step, loss, grad_norm, before)
 
                 # What is due behind it.
+                directory.step = progress.step
+                watchdog.beat(progress.step, "training")
+                monitor.step(progress, lr_of(progress.step - 1))
+                stopped, save_now, busy = training.agreement.any(stop.requested, checkpoints.due_by_time(), checkpoints.busy)
+                if not busy:
+                    checkpoints.advance()
                 last = progress.step == config.train.max_steps
-                monitor.step(progress, loss, grad_norm, lr_of(progress.step - 1))
-                stopped, save_now = training.agreement.any(stop.requested, checkpoints.due_by_time())
                 if last or (_due(progress.step, config.evaluate.every_steps) and not stopped):
                     evaluation.run(progress)
                 if last or stopped or save_now or _due(progress.step, config.checkpoint.every_steps):
                     with monitor.paused():
+                        monitor.review()
                         checkpoints.save(progress)
+            checkpoints.finish()
+            result = outcome(config, begin, progress, evaluation.score, checkpoints)
         monitor.draw()
-        return outcome(config, begin, progress, stopped, evaluation.score, checkpoints)
+        return result
 
 
 def to_device(windows: Any, device: Any) -> Any:
@@ -125,7 +162,7 @@ def to_device(windows: Any, device: Any) -> Any:
     return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
 
 
-def outcome(config: Config, begin: Progress, end: Progress, stopped: bool, score: Any, checkpoints: Any) -> Result:
+def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoints: Any) -> Result:
     """Say what was reached and how to go on.
 
     Raises:
@@ -141,7 +178,7 @@ def outcome(config: Config, begin: Progress, end: Progress, stopped: bool, score
         "step": end.step,
         "tokens": end.tokens,
         "resumed_from_step": begin.step,
-        "stopped": stopped and end.step < config.train.max_steps,
+        "stopped": end.step < config.train.max_steps,
         **(score._asdict() if score else {}),
     }
     if facts["stopped"]:

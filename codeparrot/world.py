@@ -28,31 +28,102 @@ def start_processes(config: Config) -> Any:
     """Return the Accelerator, with the process group set up and its size asserted.
 
     Raises:
-        CodeparrotError: the processes cannot share the batch, or are not as many as were launched.
+        CodeparrotError: the processes cannot share the batch, are not as many as were launched, or the launch configuration
+            contradicts the recipe.
     """
     world_size = world_size_asked()
     check_world_size(config, world_size)
     import torch
+
+    has_accelerator = torch.accelerator.is_available()
+    of_the_cpu = {} if has_accelerator else _on_the_cpu()
     from accelerate import Accelerator
     from accelerate.utils import GradientAccumulationPlugin
 
-    has_accelerator = torch.accelerator.is_available()
     if config.train.precision == "fp16" and not has_accelerator:
         raise CodeparrotError("train.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     accelerator = Accelerator(
-        cpu=not has_accelerator,
         mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.micro_batches(world_size)),
         log_with=list(config.tracking.trackers) or None,
         project_dir=str(config.run_directory),
         step_scheduler_with_optimizer=False,
+        **of_the_cpu,
     )
     if accelerator.num_processes != world_size:
         raise CodeparrotError(
             f"{world_size} processes were launched and Accelerate sees {accelerator.num_processes}: each would train alone; "
             "launch with one of the configurations in launch/"
         )
+    if strategy_of(accelerator) == "deepspeed":
+        _set_up_deepspeed(accelerator.state.deepspeed_plugin, config, world_size)
+    elif strategy_of(accelerator) == "fsdp" and not accelerator.is_fsdp2:
+        raise CodeparrotError("the launch configuration asks for FSDP1; set fsdp_version: 2, as launch/fsdp.yaml does")
     return accelerator
+
+
+def strategy_of(accelerator: Any) -> str:
+    """Return "deepspeed", "fsdp" or "replicated": where parameters and optimizer state live."""
+    return {"DEEPSPEED": "deepspeed", "FSDP": "fsdp"}.get(accelerator.distributed_type.name, "replicated")
+
+
+def strategy_name(accelerator: Any) -> str:
+    """Return what the strategy is called: one process, DDP, FSDP2, ZeRO-2."""
+    if strategy_of(accelerator) == "deepspeed":
+        return f"ZeRO-{accelerator.state.deepspeed_plugin.zero_stage}"
+    if strategy_of(accelerator) == "fsdp":
+        return "FSDP2"
+    return "DDP" if accelerator.num_processes > 1 else "one process"
+
+
+def _on_the_cpu() -> dict[str, Any]:
+    """Return the Accelerator's arguments for the strategy that was launched, without a GPU.
+
+    Accelerate takes DeepSpeed and FSDP for a CPU only half: DeepSpeed wants its back end named, and what turns FSDP on is that
+    GPUs were found, which is said here in their stead.
+    """
+    # Imported wherever it is installed, DeepSpeed would warn that it looked for a GPU.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    from accelerate.state import DistributedType, PartialState
+    from accelerate.utils import InitProcessGroupKwargs
+
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        return {"kwargs_handlers": [InitProcessGroupKwargs(backend="gloo")]}
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+        PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)  # type: ignore[method-assign]
+        return {}
+    return {"cpu": True}
+
+
+def _set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
+    """Give DeepSpeed the recipe's values. Its own file wins over Accelerate's arguments without a word, so both must agree.
+
+    Raises:
+        CodeparrotError: the file asks for something else than the recipe, or for what a run cannot be resumed with.
+    """
+    settings = plugin.deepspeed_config
+    if config.train.precision == "fp16":
+        raise CodeparrotError("train.precision fp16 does not go with DeepSpeed here; use bf16, or launch/ddp.yaml or fsdp.yaml")
+    for name in ("optimizer", "scheduler"):
+        if name in settings:
+            raise CodeparrotError(f'the DeepSpeed file sets "{name}", which is the recipe\'s ({name[:5]}...); remove it there')
+    for name in ("offload_optimizer", "offload_param"):
+        if settings.get("zero_optimization", {}).get(name, {}).get("device", "none") != "none":
+            raise CodeparrotError(f"the DeepSpeed file asks for {name}, which is not supported; use a higher ZeRO stage")
+    if settings.get("zero_optimization", {}).get("stage", 0) == 0:
+        raise CodeparrotError("the DeepSpeed file asks for ZeRO stage 0, which is DDP; use launch/ddp.yaml, or stage 1, 2 or 3")
+    values = {
+        "train_micro_batch_size_per_gpu": config.train.micro_batch_size,
+        "gradient_accumulation_steps": config.micro_batches(world_size),
+        "train_batch_size": config.train.global_batch_size,
+        "gradient_clipping": config.optim.clip_norm,
+    }
+    for name, value in values.items():
+        found = settings.get(name, "auto")
+        if found not in ("auto", value):
+            raise CodeparrotError(f'the DeepSpeed file sets "{name}" to {found}, the recipe to {value}; write "auto" there')
+        settings[name] = value
 
 
 class Agreement:

@@ -34,8 +34,9 @@ def evaluate(
     add_up: Callable[[Any], Any] = lambda sums: sums,
     most: Callable[[int], int] = lambda count: count,
     progress: Callable[[], object] = lambda: None,
-) -> Score:
-    """Return the score of a LanguageModel on a ValidationSet.
+    broken_off: Callable[[], bool] = lambda: False,
+) -> Score | None:
+    """Return the score of a LanguageModel on a ValidationSet, or None when it was broken off.
 
     Args:
         model: called as model(input_ids, labels, reduction="sum").
@@ -46,6 +47,7 @@ def evaluate(
         add_up: adds a tensor over all processes.
         most: the largest of a count over all processes: each runs as many batches, or they would wait for each other.
         progress: called after each batch.
+        broken_off: asked after each batch; True, on all processes alike, ends the evaluation without a score.
     """
     import torch
 
@@ -53,7 +55,8 @@ def evaluate(
     model.eval()
     # float64: a sum over billions of tokens.
     sums = torch.zeros(3, dtype=torch.float64, device=device)
-    with torch.inference_mode():
+    # Not inference_mode: what a sharded model gathers in it could not be used by the next training step.
+    with torch.no_grad():
         for index in range(most(valid.num_batches(batch_size))):
             input_ids, labels = (torch.from_numpy(array).to(device) for array in valid.batch(index, batch_size))
             predicted = labels[:, 1:]
@@ -62,6 +65,9 @@ def evaluate(
             sums[1] += kept.sum()
             sums[2] += token_bytes[predicted.clamp(min=0)].masked_fill(~kept, 0).sum()
             progress()
+            if broken_off():
+                model.train(was_training)
+                return None
     model.train(was_training)
     nats, tokens, num_bytes = add_up(sums).tolist()
     loss = nats / tokens if tokens else math.nan
@@ -134,4 +140,5 @@ def perplexity(
                 device=device,
                 progress=bar.update,
             )
+    assert score is not None  # nothing breaks it off
     return Result(f"{score} | {score.tokens:,} tokens", {"checkpoint": checkpoint, **score._asdict()})

@@ -1,0 +1,254 @@
+"""Writing checkpoints beside the training.
+
+The loop waits for the copy to the host's memory alone. A thread of each process then writes, flushes and hashes its share;
+when all have done so, which the processes learn from the flags that they exchange at each step anyway, the main one gives the
+checkpoint its manifest and its name and removes old ones. What cannot be written is tried again, then reported; training goes
+on and older checkpoints stay.
+
+Cost: 12 bytes a parameter of host memory, shared by the processes; the stall is in benchmarks/checkpoint.py.
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from codeparrot import checkpoint
+from codeparrot.checkpoint import Progress
+from codeparrot.sharding import MOMENTS, WEIGHT, ShardedState
+from codeparrot.state import TRAINING, Training, moments_name, tokenizer_digest
+from codeparrot.stream import merge_states
+
+logger = logging.getLogger("codeparrot")
+
+RETRY_SECONDS = (1.0, 4.0)
+"""Waits before what could not be written is tried again."""
+BYTES_PER_PARAMETER = 4 * (1 + len(MOMENTS))
+
+
+@dataclass
+class _Unfinished:
+    """A checkpoint that is being written."""
+
+    progress: Progress
+    partial: Path
+    facts: dict[str, Any]
+    start: float
+    stall_seconds: float = 0.0
+    published: bool = False
+    """Whether all shares are written, and the last part has begun."""
+
+
+@dataclass
+class HostCopy:
+    """This process's share of the state in the host's memory. Buffers are kept from save to save."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """`kind/name` to a whole tensor."""
+
+    def take(self, state: ShardedState, rank: int, world_size: int, device: torch.device) -> None:
+        """Copy what falls to this process. All processes call this; it returns when the copy is done."""
+        owners = deal({name: state.shape(name).numel() for name in state.names}, world_size)
+        for name in state.names:
+            for kind in (WEIGHT, *MOMENTS):
+                value = state.whole(name, kind)
+                if rank == (0 if kind == WEIGHT else owners[name]):
+                    self._buffer(f"{kind}/{name}", value).copy_(value, non_blocking=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    def of(self, *kinds: str) -> dict[str, Tensor]:
+        return {key: value for key, value in self.tensors.items() if key.split("/", 1)[0] in kinds}
+
+    def _buffer(self, key: str, value: Tensor) -> Tensor:
+        if key not in self.tensors:
+            self.tensors[key] = torch.empty(value.shape, dtype=torch.float32, pin_memory=value.device.type == "cuda")
+        return self.tensors[key]
+
+
+def deal(sizes: dict[str, int], world_size: int) -> dict[str, int]:
+    """Return which process writes the moments of each parameter: all write about the same, the weights of process 0 counted."""
+    loads = [0] * world_size
+    loads[0] = sum(sizes.values()) if world_size > 1 else 0
+    owners: dict[str, int] = {}
+    for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
+        owners[name] = min(range(world_size), key=lambda rank: (loads[rank], rank))
+        loads[owners[name]] += len(MOMENTS) * size
+    return owners
+
+
+class Saver:
+    """Writes the run's checkpoints; made on all processes."""
+
+    def __init__(self, training: Training, begin: Progress) -> None:
+        self.saved_step = begin.step
+        """Step of the newest complete checkpoint; 0: none."""
+        self.longest_seconds = 0.0
+        """The longest time from the beginning of a save to its end."""
+        self._training = training
+        self._last_time = time.monotonic()
+        self._copy = HostCopy()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._unfinished: _Unfinished | None = None
+        self._work: Future[Any] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether this process is still writing."""
+        return self._work is not None and not self._work.done()
+
+    def due_by_time(self) -> bool:
+        """Whether `checkpoint.every_minutes` have passed since the last save, by the main process's clock."""
+        minutes = self._training.config.checkpoint.every_minutes
+        main = self._training.accelerator.is_main_process
+        return main and minutes > 0 and time.monotonic() - self._last_time >= 60 * minutes
+
+    def save(self, progress: Progress) -> None:
+        """Begin a checkpoint, if this step has none. All processes call this."""
+        if progress.step == (self._unfinished.progress.step if self._unfinished else self.saved_step):
+            return
+        if self._unfinished is not None:
+            logger.warning("training waits for the checkpoint of step %d to be written", self._unfinished.progress.step)
+            self.finish()
+        self._begin(progress)
+        if not self._training.config.checkpoint.background:
+            self.finish()
+
+    def advance(self) -> None:
+        """Go on with an unfinished checkpoint. All processes call this, when none of them is busy."""
+        if self._unfinished is None:
+            return
+        assert self._work is not None
+        results = self._training.agreement.gather(self._work.result())
+        errors = [error for _, error in results if error]
+        if errors:
+            self._report("; ".join(dict.fromkeys(errors)))
+        elif self._unfinished.published:
+            self._complete()
+        else:
+            self._unfinished.published = True
+            files = {name: file for described, _ in results for name, file in described.items()}
+            main = self._training.accelerator.is_main_process
+            self._work = self._thread.submit(_persist, lambda: self._publish(files) if main else {})
+
+    def finish(self) -> None:
+        """Wait until nothing is unfinished. All processes call this."""
+        while self._unfinished is not None:
+            while self._training.agreement.any(self.busy)[0]:
+                self._training.watchdog.beat(self._unfinished.progress.step, "checkpoint")
+                time.sleep(0.02)
+            self.advance()
+
+    def _begin(self, progress: Progress) -> None:
+        training, self._last_time = self._training, time.monotonic()
+        start = time.perf_counter()
+        partial = checkpoint.partial_of(training.checkpoints, progress.step)
+        main, rank = training.accelerator.is_main_process, training.accelerator.process_index
+        # One process makes the folder before any writes into it.
+        error = _attempt(lambda: checkpoint.begin(partial)) if main else None
+        gathered = training.agreement.gather((training.stream.state_dict(), error))
+        facts = {
+            **progress._asdict(),
+            "world_size": training.accelerator.num_processes,
+            "tokenizer_sha256": tokenizer_digest(training.tokenizer),
+            "config": asdict(training.config),
+        }
+        self._unfinished = _Unfinished(progress, partial, facts, start)
+        if gathered[0][1]:
+            self._report(gathered[0][1])
+            return
+        self._copy.take(training.sharded, rank, training.accelerator.num_processes, training.accelerator.device)
+        small = self._small_files(merge_states([state for state, _ in gathered])) if main else {}
+        self._work = self._thread.submit(_persist, lambda: self._write_share(partial, small))
+        self._unfinished.stall_seconds = time.perf_counter() - start
+
+    def _small_files(self, stream_state: dict[str, Any]) -> dict[str, Any]:
+        training, scaler = self._training, self._training.accelerator.scaler
+        state = {
+            "num_updates": training.sharded.num_updates,
+            "health": training.health.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+        return {"stream.json": stream_state, f"state/{TRAINING}": state}
+
+    def _write_share(self, partial: Path, small: dict[str, Any]) -> dict[str, Any]:
+        """Write this process's files; return what the manifest says of them."""
+        rank, needed = self._training.accelerator.process_index, sum(t.nbytes for t in self._copy.tensors.values())
+        free = shutil.disk_usage(partial).free
+        if needed > free:
+            raise OSError(f"no space: {needed:,} bytes to write and {free:,} free")
+        (partial / "state").mkdir(exist_ok=True)
+        moments = self._copy.of(*MOMENTS)
+        written = []
+        if moments:
+            save_file(moments, partial / "state" / moments_name(rank))
+            written.append(f"state/{moments_name(rank)}")
+        if self._training.accelerator.is_main_process:
+            weights = {key.split("/", 1)[1]: value for key, value in self._copy.of(WEIGHT).items()}
+            self._training.skeleton.save_pretrained(partial / "model", state_dict=weights, max_shard_size="1TB")
+            self._training.tokenizer.save_pretrained(partial / "model")
+            written += [str(path.relative_to(partial)) for path in (partial / "model").rglob("*") if path.is_file()]
+        for name, content in small.items():
+            (partial / name).write_text(json.dumps(content), encoding="utf-8")
+            written.append(name)
+        return checkpoint.describe(partial, written)
+
+    def _publish(self, files: dict[str, Any]) -> dict[str, Any]:
+        assert self._unfinished is not None
+        kept = self._training.config.checkpoint
+        checkpoint.publish(self._unfinished.partial, self._unfinished.facts, files)
+        checkpoint.prune(self._training.checkpoints, kept.keep_last, kept.keep_every_steps)
+        return {}
+
+    def _complete(self) -> None:
+        assert self._unfinished is not None
+        seconds = time.perf_counter() - self._unfinished.start
+        self.saved_step, self.longest_seconds = self._unfinished.progress.step, max(self.longest_seconds, seconds)
+        text = "checkpoint of step %d written in %.1f s; training waited %.2f s"
+        logger.info(text, self.saved_step, seconds, self._unfinished.stall_seconds)
+        self._unfinished = None
+
+    def _report(self, error: str) -> None:
+        """Say what a checkpoint failed of, and give its space back."""
+        assert self._unfinished is not None
+        step, partial, self._unfinished = self._unfinished.progress.step, self._unfinished.partial, None
+        if self._training.accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+            sharded = self._training.sharded
+            needed = BYTES_PER_PARAMETER * sum(sharded.shape(name).numel() for name in sharded.names)
+            free = shutil.disk_usage(self._training.checkpoints).free
+            text = "checkpoint of step %d was not written: %s (it needs %s bytes, %s bytes free); training goes on, older ones stay"
+            logger.error(text, step, error, f"{needed:,}", f"{free:,}")
+
+
+def _persist(action: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], str | None]:
+    """Return what writing returned, or why it failed each time."""
+    error = None
+    for wait in (*RETRY_SECONDS, None):
+        result: dict[str, Any] = {}
+        error = _attempt(lambda: result.update(action()))  # noqa: B023 - called at once
+        if error is None:
+            return result, None
+        if wait is not None:
+            logger.warning("writing a checkpoint failed (%s); again in %.0f s", error, wait)
+            time.sleep(wait)
+    return {}, error
+
+
+def _attempt(action: Callable[[], object]) -> str | None:
+    """Return the error of writing files, or None. torch and safetensors have their own for a full disk."""
+    try:
+        action()
+    except (OSError, RuntimeError, SafetensorError) as error:
+        return " ".join(str(error).split())[:300]
+    return None

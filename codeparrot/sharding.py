@@ -1,0 +1,164 @@
+"""The state of a run as whole tensors by parameter name, wherever the strategy keeps its pieces.
+
+One process, DDP, FSDP2 and ZeRO-1, 2 and 3 hold the same float32 weights and AdamW moments; they differ in who holds which
+piece. Read and written as whole tensors, a checkpoint is free of strategy and world size: a run goes on with any other.
+
+Cost: one collective a tensor where it is split; nothing where it is not. All processes call `whole` and `put` in the same
+order.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from codeparrot.world import strategy_of
+
+WEIGHT = "weight"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""AdamW's running means of the gradient and of its square, under torch's names."""
+
+
+class ShardedState(Protocol):
+    """Weights and moments of the parameters of a transformers model, under that model's own names."""
+
+    sharded: bool
+    """Whether a process holds less than all of the parameters, so that the model only runs on all processes together."""
+    names: list[str]
+
+    def shape(self, name: str) -> torch.Size: ...
+
+    def whole(self, name: str, kind: str) -> Tensor:
+        """Return a whole float32 tensor on the device; where nothing is split, the tensor itself, not a copy."""
+        ...
+
+    def put(self, name: str, kind: str, value: Tensor) -> None:
+        """Write a whole float32 tensor (from the host) into the pieces."""
+        ...
+
+    @property
+    def num_updates(self) -> int:
+        """How many updates the optimizer has made; skipped steps are none."""
+        ...
+
+    @num_updates.setter
+    def num_updates(self, count: int) -> None: ...
+
+
+def sharded_state(accelerator: Any, model: Any, language_model: nn.Module, optimizer: Any) -> ShardedState:
+    """Return the state behind a model and an optimizer that Accelerate has prepared.
+
+    Args:
+        accelerator: that prepared them.
+        model: as prepared.
+        language_model: the transformers model inside it.
+        optimizer: torch's AdamW.
+    """
+    if strategy_of(accelerator) == "deepspeed":
+        return ZeroState(model, language_model, optimizer)
+    return TorchState(language_model, optimizer, sharded=strategy_of(accelerator) == "fsdp")
+
+
+class TorchState:
+    """One process and DDP (plain tensors), and FSDP2 (DTensors)."""
+
+    def __init__(self, language_model: nn.Module, optimizer: torch.optim.Optimizer, sharded: bool) -> None:
+        self.sharded = sharded
+        self._parameters = dict(language_model.named_parameters())
+        self.names = list(self._parameters)
+        self._optimizer = optimizer
+        _make_moments(optimizer, self._parameters.values())
+
+    def shape(self, name: str) -> torch.Size:
+        return self._parameters[name].shape
+
+    def whole(self, name: str, kind: str) -> Tensor:
+        tensor = self._tensor(name, kind)
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def put(self, name: str, kind: str, value: Tensor) -> None:
+        tensor = self._tensor(name, kind)
+        if isinstance(tensor, DTensor):
+            # Every process has the whole value: nothing is sent.
+            value = distribute_tensor(value.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
+        tensor.copy_(value)
+
+    @property
+    def num_updates(self) -> int:
+        return int(self._optimizer.state[next(iter(self._parameters.values()))]["step"])
+
+    @num_updates.setter
+    def num_updates(self, count: int) -> None:
+        for parameter in self._parameters.values():
+            self._optimizer.state[parameter]["step"].fill_(count)
+
+    def _tensor(self, name: str, kind: str) -> Tensor:
+        parameter = self._parameters[name]
+        return parameter.detach() if kind == WEIGHT else self._optimizer.state[parameter][kind]
+
+
+class ZeroState:
+    """DeepSpeed ZeRO-1, 2 and 3, by the functions that DeepSpeed has for it (deepspeed.utils.safe_get_...)."""
+
+    def __init__(self, engine: Any, language_model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._zero = engine.optimizer
+        self._stage = engine.zero_optimization_stage()
+        self.sharded = self._stage == 3
+        self._parameters = dict(language_model.named_parameters())
+        self.names = list(self._parameters)
+        self._optimizer = optimizer
+        _make_moments(optimizer, self._flat())
+        if self._stage < 3:
+            # Done by the first step otherwise; before it, the moments of a checkpoint could not be written.
+            self._zero._lazy_init_hp_params_optimizer_state()
+
+    def shape(self, name: str) -> torch.Size:
+        parameter: Any = self._parameters[name]
+        return parameter.ds_shape if self._stage == 3 else parameter.shape
+
+    def whole(self, name: str, kind: str) -> Tensor:
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        parameter = self._parameters[name]
+        value = safe_get_full_fp32_param(parameter) if kind == WEIGHT else safe_get_full_optimizer_state(parameter, kind)
+        return value.view(self.shape(name))
+
+    def put(self, name: str, kind: str, value: Tensor) -> None:
+        import deepspeed
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        parameter = self._parameters[name]
+        value = value.to(parameter.device)
+        if kind != WEIGHT:
+            safe_set_full_optimizer_state(parameter, value, kind)
+            return
+        # The float32 master and the parameter that the model computes with.
+        safe_set_full_fp32_param(parameter, value)
+        if self._stage == 3:
+            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+                parameter.data.copy_(value)
+        else:
+            parameter.data.copy_(value)
+
+    @property
+    def num_updates(self) -> int:
+        return int(self._optimizer.state[next(self._flat())]["step"])
+
+    @num_updates.setter
+    def num_updates(self, count: int) -> None:
+        for flat in self._flat():
+            self._optimizer.state[flat]["step"].fill_(count)
+
+    def _flat(self) -> Iterator[Tensor]:
+        """The joined float32 pieces of this process: what the optimizer updates."""
+        yield from self._zero.single_partition_of_fp32_groups if self._stage < 3 else self._zero.fp32_partitioned_groups_flat
+
+
+def _make_moments(optimizer: torch.optim.Optimizer, parameters: Any) -> None:
+    """Make AdamW's state as its first update would: so it can be saved and loaded at any time."""
+    for parameter in parameters:
+        if not optimizer.state[parameter]:
+            state: dict[str, Tensor] = {"step": torch.zeros((), dtype=torch.float32, device=parameter.device)}
+            optimizer.state[parameter] = state | {kind: torch.zeros_like(parameter).detach() for kind in MOMENTS}

@@ -1,0 +1,181 @@
+"""A process that dies or hangs takes the job down soon, with an error that names it and its last step.
+
+Every process has a thread that tells the launcher's key-value store once a second that it is there and which step it is in.
+When no step is finished for the time-out (long at the start, short after the first steps), or when a collective fails because
+another process is gone, the store tells who is missing or behind. The hot path only sets a number.
+"""
+
+import faulthandler
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codeparrot.errors import CodeparrotError
+
+logger = logging.getLogger("codeparrot")
+
+INTERVAL_SECONDS = 1.0
+FIRST_STEPS = 3
+"""Steps that still have the start's time-out: compilation, first files, first checkpoints."""
+
+
+class Peer(NamedTuple):
+    """What a process last said of itself."""
+
+    rank: int
+    host: str = "?"
+    step: int = -1
+    doing: str = "start"
+    beats: int = -1
+    """How often it has said so."""
+
+
+class Watchdog:
+    """Runs from the start of the processes to the end of the run; entered as a context.
+
+    Args:
+        accelerator: of the run.
+        startup_seconds, timeout_seconds: longest time between two signs of life, at the start and later.
+        fatal: what to do on a time-out, given the error; by default the process prints it and ends with status 1.
+    """
+
+    def __init__(
+        self, accelerator: Any, startup_seconds: float, timeout_seconds: float, fatal: Callable[[str], None] | None = None
+    ) -> None:
+        self._rank, self._world = accelerator.process_index, accelerator.num_processes
+        self._limit, self._later = startup_seconds, timeout_seconds
+        self._fatal = fatal or self._end_process
+        self._state = (-1, "start", time.monotonic())
+        self._steps = 0
+        self._done = threading.Event()
+        self._store = _store() if self._world > 1 else None
+        self.log: Path | None = None
+        """Where the stacks of the threads are written when time is out."""
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def __enter__(self) -> "Watchdog":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def beat(self, step: int, doing: str) -> None:
+        """Say that the training thread is alive: `doing` (training, evaluation, checkpoint) in `step`."""
+        if doing == "training" and step != self._state[0]:
+            self._steps += 1
+            if self._steps > FIRST_STEPS:
+                self._limit = self._later
+        self._state = (step, doing, time.monotonic())
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Turn the failure of a collective into an error that names the process that is gone.
+
+        Raises:
+            CodeparrotError: another process is gone.
+        """
+        try:
+            yield
+        except RuntimeError as error:  # torch's DistError is one; gloo raises the bare class
+            lost = self.missing() if self._store is not None else []
+            if not lost:
+                raise
+            raise CodeparrotError(f"{self._account(lost)}; start again: the run goes on from its newest checkpoint") from error
+
+    def missing(self) -> list[Peer]:
+        """Return the processes that have nothing said for three intervals. Takes that long."""
+        before = self._peers()
+        time.sleep(3 * INTERVAL_SECONDS)
+        return [old for old, new in zip(before, self._peers(), strict=True) if old.beats == new.beats]
+
+    def _watch(self) -> None:
+        beats = 0
+        while not self._done.wait(INTERVAL_SECONDS):
+            beats += 1
+            step, doing, when = self._state
+            if self._store is not None:
+                self._say(f"{socket.gethostname()}|{step}|{doing}|{beats}")
+            waited = time.monotonic() - when
+            if waited > self._limit:
+                self._fatal(f"nothing was finished for {waited:.0f} s: {self._suspects()}")
+                return
+
+    def _say(self, text: str) -> None:
+        assert self._store is not None
+        try:
+            self._store.set(_key(self._rank), text)
+        except RuntimeError as error:
+            logger.debug("the launcher's store is gone: %s", error)
+
+    def _suspects(self) -> str:
+        """Say who is gone, or who is behind, or that everyone waits."""
+        lost = self.missing() if self._store is not None else []
+        if lost:
+            return self._account(lost)
+        peers = self._peers() or [Peer(0, socket.gethostname(), self._state[0], self._state[1])]
+        return suspects(peers)
+
+    def _account(self, lost: list[Peer]) -> str:
+        named = ", ".join(f"process {peer.rank} ({peer.host}), last in step {peer.step} ({peer.doing})" for peer in lost[:8])
+        return f"{named}{f' and {len(lost) - 8} more' if len(lost) > 8 else ''} died or hangs"
+
+    def _peers(self) -> list[Peer]:
+        if self._store is None:
+            return []
+        try:
+            keys = [_key(rank) for rank in range(self._world)]
+            return [_parse(rank, self._store.get(key) if self._store.check([key]) else b"") for rank, key in enumerate(keys)]
+        except RuntimeError:
+            return [Peer(0, "the first machine")]
+
+    def _end_process(self, text: str) -> None:
+        if self.log is not None:
+            with self.log.open("a", encoding="utf-8") as file:
+                faulthandler.dump_traceback(file)
+        logger.error("%s", text)
+        os.write(sys.stderr.fileno(), f"codeparrot: process {self._rank}: error: {text}\n".encode())
+        os._exit(1)
+
+
+def suspects(peers: list[Peer]) -> str:
+    """Say which of the processes that are all there holds the others up."""
+    newest = max(peer.step for peer in peers)
+    behind = [peer for peer in peers if peer.step < newest] or [peer for peer in peers if peer.doing != peers[0].doing]
+    if not behind:
+        return f"all processes wait in step {newest} ({peers[0].doing}); the stacks of their threads are in log/"
+    named = ", ".join(f"process {peer.rank} ({peer.host}) in step {peer.step} ({peer.doing})" for peer in behind[:8])
+    return f"the others are in step {newest} and wait for {named}; the stacks of its threads are in log/"
+
+
+def _key(rank: int) -> str:
+    return f"codeparrot/alive/{rank}"
+
+
+def _parse(rank: int, said: bytes) -> Peer:
+    if not said:
+        return Peer(rank)
+    host, step, doing, beats = said.decode().split("|")
+    return Peer(rank, host, int(step), doing, int(beats))
+
+
+def _store() -> Any:
+    """Connect to the store through which the launcher's processes found each other.
+
+    It lives as long as the launcher of the first machine, so it can still be asked when a process is gone.
+    """
+    from torch.distributed import PrefixStore, TCPStore
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10))
+    # A launcher that starts its processes anew (--max_restarts) keeps the store: what the earlier ones said does not count.
+    return PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
