@@ -42,6 +42,7 @@ COMMANDS = {
     "tokenizer report": Command("codeparrot.tokenizer.report:report", "how well tokenizers fit a corpus"),
     "train": Command("codeparrot.train:train", "pretrain a model; the same as accelerate launch codeparrot/train.py"),
     "eval perplexity": Command("codeparrot.eval.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"),
+    "inspect": Command("codeparrot.inspect_batch:inspect", "the batch of a step of a run, with the documents behind it"),
     "complete": Command("codeparrot.complete:complete", "complete code with a checkpoint"),
     "plot": Command("codeparrot.plot:plot", "loss curves of one or several runs", positional=True),
 }

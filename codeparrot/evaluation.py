@@ -6,6 +6,7 @@ A request to stop breaks it off at the next batch or token: what was measured so
 import logging
 from typing import Any
 
+from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
 from codeparrot.checkpoint import Progress
@@ -32,7 +33,11 @@ class Evaluation:
         if not self._on:
             return
         self._valid = load_validation_set(
-            config.stream, encoder, rank=accelerator.process_index, world_size=accelerator.num_processes
+            config.stream,
+            encoder,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            broken_off=lambda: stop.requested,
         )
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
@@ -88,6 +93,9 @@ class Evaluation:
         together, main = training.sharded.sharded, training.accelerator.is_main_process
         if not together and not main:
             return
+        if isinstance(training.model, FSDPModule):
+            # Generation enters below the root module, whose own parameters only its forward pass would gather.
+            training.model.unshard()
         lines: list[dict[str, Any]] = []
         for prompt in config.prompts:
             (text,) = generate_completions(

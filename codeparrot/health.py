@@ -143,9 +143,9 @@ class Health:
         """
         if self.in_a_row >= self._config.max_skipped_steps:
             raise CodeparrotError(
-                f"{self.in_a_row} steps in a row up to step {records[-1].step} were skipped ({records[-1].reason}); the weights "
-                "are as they were before them: see anomalies.jsonl for their documents, lower optim.lr or optim.clip_norm and "
-                "go on from a checkpoint by --resume, or raise train.max_skipped_steps"
+                f"{self.in_a_row} steps in a row up to step {records[-1].step} were skipped ({records[-1].reason}); their "
+                "documents are in anomalies.jsonl: lower optim.lr or optim.clip_norm and go on from a checkpoint by --resume, "
+                "or raise train.max_skipped_steps"
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from codeparrot.model import flops_per_token, num_parameters
 from codeparrot.run_directory import write_config
 from codeparrot.state import Training
 from codeparrot.stream.estimate import epoch_tokens
-from codeparrot.world import strategy_name
 from codeparrot.tracking import SHOWN_BY_BAR, Bar, MetricsLog, Trackers
+from codeparrot.world import strategy_name
 
 logger = logging.getLogger("codeparrot")
 
@@ -172,7 +172,11 @@ class Monitor:
 def documents_behind(training: Training, record: StepRecord) -> list[dict[str, Any]]:
     """Return the documents of the batch of a step, of all processes. All processes call this."""
     train = training.config.train
-    own = training.stream.documents(record.before, train.global_batch_size // training.accelerator.num_processes)
+    try:
+        own = training.stream.documents(record.before, train.global_batch_size // training.accelerator.num_processes)
+    except (CodeparrotError, OSError) as error:
+        logger.warning("the documents of step %d cannot be read again: %s", record.step, error)
+        own = []
     together = [window for windows in training.agreement.gather(own) for window in windows]
     return sorted(together, key=lambda window: window["position"])
 

@@ -42,6 +42,10 @@ class StopRequest:
             self.request("time limit")
         return bool(self.reason)
 
+    def agree(self, gather: Callable[[str], list[str]]) -> None:
+        """Take over the reason of whichever process was asked. All processes call this."""
+        self.reason = next((reason for reason in gather(self.reason) if reason), "")
+
     def at(self, deadline: Callable[[], bool]) -> None:
         """Also stop when `deadline` says so."""
         self._deadline = deadline

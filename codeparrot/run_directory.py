@@ -47,7 +47,7 @@ class RunDirectory:
             self._write("failed", " ".join(str(error).split()) or type(error).__name__)
             raise
         finished = self.step == self._config.train.max_steps
-        self._write("finished" if finished else "stopped", "" if finished else stop.reason or "another process was asked")
+        self._write("finished" if finished else "stopped", "" if finished else stop.reason)
 
     def _write(self, state: str, reason: str = "") -> None:
         """Only the main process writes. A full disk is reported, no more."""

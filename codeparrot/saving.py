@@ -26,8 +26,9 @@ from torch import Tensor
 from codeparrot import checkpoint
 from codeparrot.checkpoint import Progress
 from codeparrot.sharding import MOMENTS, WEIGHT, ShardedState
-from codeparrot.state import TRAINING, Training, moments_name, tokenizer_digest
+from codeparrot.state import TRAINING, Training, moments_name
 from codeparrot.stream import merge_states
+from codeparrot.vocabulary import tokenizer_digest
 
 logger = logging.getLogger("codeparrot")
 
@@ -227,7 +228,7 @@ class Saver:
             sharded = self._training.sharded
             needed = BYTES_PER_PARAMETER * sum(sharded.shape(name).numel() for name in sharded.names)
             free = shutil.disk_usage(self._training.checkpoints).free
-            text = "checkpoint of step %d was not written: %s (it needs %s bytes, %s bytes free); training goes on, older ones stay"
+            text = "checkpoint of step %d was not written: %s (it needs %s bytes, %s bytes free); training goes on, older stay"
             logger.error(text, step, error, f"{needed:,}", f"{free:,}")
 
 

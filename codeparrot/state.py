@@ -22,6 +22,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.health import Health
 from codeparrot.sharding import MOMENTS, WEIGHT, ShardedState
 from codeparrot.stream import ConstantLengthDataset
+from codeparrot.vocabulary import tokenizer_digest
 from codeparrot.watchdog import Watchdog
 from codeparrot.world import Agreement
 
@@ -83,11 +84,6 @@ def resume(training: Training) -> Progress:
     return Progress(manifest["step"], manifest["tokens"])
 
 
-def tokenizer_digest(tokenizer: Any) -> str:
-    """Return the SHA-256 of what determines the ids."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
-
-
 def _choose(training: Training) -> Path | None:
     """Return the checkpoint to go on from.
 
@@ -113,9 +109,7 @@ def _choose(training: Training) -> Path | None:
 
 def _newest(training: Training, folder: Path) -> Path | None:
     accelerator = training.accelerator
-    return checkpoint.newest_complete(
-        folder, training.agreement.gather, accelerator.process_index, accelerator.num_processes
-    )
+    return checkpoint.newest_complete(folder, training.agreement.gather, accelerator.process_index, accelerator.num_processes)
 
 
 _NAME_ONE = "name a complete checkpoint, or a run directory"
@@ -190,7 +184,7 @@ def _load_state(training: Training, folder: Path) -> None:
         training.accelerator.scaler.load_state_dict(state["scaler"])
 
 
-class _without_zero3:  # noqa: N801 - reads as a word of the language
+class _without_zero3:
     """transformers' loading spreads a model over the processes under ZeRO-3; here each process reads the whole."""
 
     def __init__(self, accelerator: Any) -> None:

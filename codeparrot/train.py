@@ -149,6 +149,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any) -
                         monitor.review()
                         checkpoints.save(progress)
             checkpoints.finish()
+            stop.agree(training.agreement.gather)
             result = outcome(config, begin, progress, evaluation.score, checkpoints)
         monitor.draw()
         return result

@@ -1,5 +1,6 @@
 """The tokenizer of a run, and that the model fits it."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.eos_token_id is None:
         raise CodeparrotError(f"tokenizer.path: {name} has no eos_token, which ends each document; set it in its config")
     return tokenizer
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Return the SHA-256 of what determines the ids."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
 def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:

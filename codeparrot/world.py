@@ -1,6 +1,7 @@
 """The processes of a run: how many there are, that they are as many as were asked for, and what they agree on."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,9 +57,9 @@ def start_processes(config: Config) -> Any:
             "launch with one of the configurations in launch/"
         )
     if strategy_of(accelerator) == "deepspeed":
-        _set_up_deepspeed(accelerator.state.deepspeed_plugin, config, world_size)
-    elif strategy_of(accelerator) == "fsdp" and not accelerator.is_fsdp2:
-        raise CodeparrotError("the launch configuration asks for FSDP1; set fsdp_version: 2, as launch/fsdp.yaml does")
+        set_up_deepspeed(accelerator.state.deepspeed_plugin, config, world_size)
+    elif strategy_of(accelerator) == "fsdp":
+        _set_up_fsdp(accelerator)
     return accelerator
 
 
@@ -96,12 +97,27 @@ def _on_the_cpu() -> dict[str, Any]:
     return {"cpu": True}
 
 
-def _set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
+def _set_up_fsdp(accelerator: Any) -> None:
+    """Keep the loss and the sums of gradients in float32; Accelerate's own policy makes both bfloat16."""
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    if not accelerator.is_fsdp2:
+        raise CodeparrotError("the launch configuration asks for FSDP1; set fsdp_version: 2, as launch/fsdp.yaml does")
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
+    if dtype is not None:
+        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+        accelerator.state.fsdp_plugin.mixed_precision_policy = policy
+
+
+def set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
     """Give DeepSpeed the recipe's values. Its own file wins over Accelerate's arguments without a word, so both must agree.
 
     Raises:
         CodeparrotError: the file asks for something else than the recipe, or for what a run cannot be resumed with.
     """
+    # DeepSpeed calls collectives by names that torch warns of, at every step.
+    warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)
     settings = plugin.deepspeed_config
     if config.train.precision == "fp16":
         raise CodeparrotError("train.precision fp16 does not go with DeepSpeed here; use bf16, or launch/ddp.yaml or fsdp.yaml")
@@ -113,6 +129,10 @@ def _set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
             raise CodeparrotError(f"the DeepSpeed file asks for {name}, which is not supported; use a higher ZeRO stage")
     if settings.get("zero_optimization", {}).get("stage", 0) == 0:
         raise CodeparrotError("the DeepSpeed file asks for ZeRO stage 0, which is DDP; use launch/ddp.yaml, or stage 1, 2 or 3")
+    stage = settings["zero_optimization"]["stage"]
+    if stage == 1 and config.train.precision == "bf16" and settings.get("data_types", {}).get("grad_accum_dtype") == "fp32":
+        # DeepSpeed takes another optimizer then, BF16_Optimizer, with a state of its own kind.
+        raise CodeparrotError("the DeepSpeed file asks for ZeRO-1 with grad_accum_dtype fp32; use stage 2, or remove it there")
     values = {
         "train_micro_batch_size_per_gpu": config.train.micro_batch_size,
         "gradient_accumulation_steps": config.micro_batches(world_size),

@@ -1,5 +1,6 @@
 """Starting real training processes, as a user does."""
 
+import hashlib
 import json
 import os
 import resource
@@ -45,33 +46,42 @@ def write_config(path: Path, corpus: Path, tokenizer: Path, **changes: dict[str,
     return path
 
 
-def train_command(num_processes: int) -> list[str]:
-    if num_processes == 1:
+def train_command(num_processes: int, launch: str = "ddp") -> list[str]:
+    """Return what starts training: the plain command for one process, else the launch configuration `launch`."""
+    if num_processes == 1 and launch == "ddp":
         return [str(SCRIPTS / "codeparrot"), "train"]
-    launcher = [str(SCRIPTS / "accelerate"), "launch", "--config_file", str(ROOT / "launch" / "ddp.yaml")]
+    launcher = [str(SCRIPTS / "accelerate"), "launch", "--config_file", str(ROOT / "launch" / f"{launch}.yaml")]
     # A free port for every launch: runs of several tests do not meet.
     port = ["--main_process_port", "0", "--num_processes", str(num_processes)]
     return [*launcher, *port, str(ROOT / "codeparrot" / "train.py")]
 
 
-def start(config: Path, *arguments: str, num_processes: int = 1) -> subprocess.Popen[str]:
-    """Start training in its own process group."""
-    command = [*train_command(num_processes), "--config", str(config), *arguments]
+def start(
+    config: Path, *arguments: str, num_processes: int = 1, launch: str = "ddp", command: list[str] | None = None
+) -> subprocess.Popen[str]:
+    """Start training in its own process group, from the folder that the launch configurations name their files from."""
     return subprocess.Popen(
-        command,
+        [*(command or train_command(num_processes, launch)), "--config", str(config), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 
 def run(
-    config: Path, *arguments: str, num_processes: int = 1, status: int = 0, largest_file: int | None = None
+    config: Path,
+    *arguments: str,
+    num_processes: int = 1,
+    launch: str = "ddp",
+    command: list[str] | None = None,
+    status: int = 0,
+    largest_file: int | None = None,
 ) -> tuple[str, str]:
     """Train to the end; return stdout and stderr. Writing more than `largest_file` bytes to a file fails, as on a full disk."""
-    process = start(config, *arguments, num_processes=num_processes)
+    process = start(config, *arguments, num_processes=num_processes, launch=launch, command=command)
     if largest_file is not None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest_file, largest_file))
     out, err = process.communicate(timeout=300)
@@ -86,12 +96,29 @@ def stop_behind_step(process: subprocess.Popen[str], metrics: Path, step: int, n
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1][-3000:]
         time.sleep(0.005)
     if number == signal.SIGKILL:
-        # Launchers start their processes in sessions of their own: a node that dies takes all of them.
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-    os.killpg(process.pid, number)
+        kill_tree(process)
+    else:
+        os.killpg(process.pid, number)
     err = process.communicate(timeout=120)[1]
     return process.returncode, err
+
+
+def kill_tree(process: subprocess.Popen[str]) -> None:
+    """SIGKILL a launcher and its processes, which it starts in sessions of their own: a node that dies takes all of them."""
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def workers(process: subprocess.Popen[str], num_processes: int) -> list[psutil.Process]:
+    """Return the training processes of a launcher, by rank."""
+    ranks = {}
+    for child in psutil.Process(process.pid).children(recursive=True):
+        rank = child.environ().get("RANK")
+        if rank is not None and "train.py" in " ".join(child.cmdline()):
+            ranks.setdefault(int(rank), child)
+    assert len(ranks) == num_processes
+    return [ranks[rank] for rank in sorted(ranks)]
 
 
 def kill_behind_step(process: subprocess.Popen[str], metrics: Path, step: int) -> None:
@@ -101,6 +128,12 @@ def kill_behind_step(process: subprocess.Popen[str], metrics: Path, step: int) -
 def lines(run_directory: Path) -> list[dict[str, Any]]:
     text = (run_directory / "metrics.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def weights(run_directory: Path, step: int = 24) -> str:
+    """Return the SHA-256 of the weights of a checkpoint."""
+    path = run_directory / "checkpoints" / f"step_{step:08d}" / "model" / "model.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def curve(run_directory: Path) -> list[tuple[int, float, float]]:

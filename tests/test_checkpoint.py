@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,9 @@ def write(folder: Path, step: int) -> Path:
     for name, size in (("model/model.safetensors", 700), ("state/optimizer.bin", 300), ("stream.json", 40)):
         (partial / name).parent.mkdir(exist_ok=True)
         (partial / name).write_bytes(bytes((step + index) % 256 for index in range(size)))
-    return checkpoint.publish(partial, {"step": step, "tokens": 10 * step, "world_size": 1})
+    names = [str(path.relative_to(partial)) for path in partial.rglob("*") if path.is_file()]
+    facts = {"step": step, "tokens": 10 * step, "world_size": 1}
+    return checkpoint.publish(partial, facts, checkpoint.describe(partial, names))
 
 
 def test_a_published_checkpoint_is_complete_and_has_the_contracts_manifest(tmp_path) -> None:
@@ -60,6 +63,35 @@ def test_a_checkpoint_with_a_flipped_byte_or_a_missing_file_is_named_and_passed_
     with caplog.at_level(logging.WARNING, logger="codeparrot"):
         assert checkpoint.newest_complete(folder) == older
     assert str(newer) in caplog.text
+
+
+def test_processes_take_the_newest_checkpoint_that_all_of_them_find_whole(tmp_path, caplog) -> None:
+    """Three processes, each of which reads its share of the files, on one of which the newest is damaged."""
+    import threading
+
+    older, newer = write(tmp_path, 10), write(tmp_path, 20)
+    victim = newer / "state" / "optimizer.bin"
+    victim.write_bytes(b"x" * victim.stat().st_size)
+    barrier, items, chosen = threading.Barrier(3), [None] * 3, [None] * 3
+
+    def process(rank: int) -> None:
+        def gather(item):
+            items[rank] = item
+            barrier.wait()
+            everyone = list(items)
+            barrier.wait()
+            return everyone
+
+        chosen[rank] = checkpoint.newest_complete(tmp_path, gather, rank, 3)
+
+    threads = [threading.Thread(target=process, args=(rank,)) for rank in range(3)]
+    with caplog.at_level(logging.WARNING, logger="codeparrot"):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert chosen == [older] * 3
+    assert re.search(r"passing over .*step_00000020: process \d: state/optimizer.bin has another SHA-256", caplog.text)
 
 
 def test_what_is_being_written_is_no_checkpoint_and_is_removed_later(tmp_path) -> None:

@@ -78,6 +78,7 @@ def test_every_command_has_help_without_importing_torch(name) -> None:
         (["tokenizer", "train", "--corpus", "x"], 2, "output"),
         (["complete", "--checkpoint", "/nowhere", "--prompt", "x"], 1, "/nowhere"),
         (["plot", "/nowhere"], 1, "/nowhere"),
+        (["inspect", "--run", "/nowhere", "--step", "1"], 1, "/nowhere"),
         (["corpus", "report", "--corpus", "/nowhere"], 1, "/nowhere"),
         (["corpus", "build", "--source", "/nowhere", "--output", "/tmp/never"], 1, "/nowhere"),
         (["eval", "perplexity", "--checkpoint", "/nowhere", "--data", "x"], 1, "/nowhere"),

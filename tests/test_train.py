@@ -1,13 +1,12 @@
 """The loop, by real processes: exact resume, equality over processes and splits, stopping, refusals."""
 
-import hashlib
 import json
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.launching import curve, kill_behind_step, lines, run, start, stop_behind_step, write_config
+from tests.launching import curve, kill_behind_step, lines, run, start, stop_behind_step, weights, write_config
 
 
 @pytest.fixture(scope="module")
@@ -18,21 +17,17 @@ def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
     return folder / "runs" / "tiny"
 
 
-def weights(run_directory: Path, step: int = 24) -> str:
-    path = run_directory / "checkpoints" / f"step_{step:08d}" / "model" / "model.safetensors"
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def test_the_run_directory_is_the_contracts(reference) -> None:
     assert {path.name for path in (reference / "checkpoints").iterdir()} == {f"step_{step:08d}" for step in (8, 16, 24)}
     checkpoint = reference / "checkpoints" / "step_00000024"
     assert {path.name for path in checkpoint.iterdir()} == {"model", "state", "stream.json", "manifest.json"}
-    for path in ("config.yaml", "log/rank_00000.log", "plots/loss.png", "metrics.jsonl"):
+    for path in ("config.yaml", "log/rank_00000.log", "plots/loss.png", "metrics.jsonl", "status.json"):
         assert (reference / path).is_file()
+    assert json.loads((reference / "status.json").read_text(encoding="utf-8"))["state"] == "finished"
     last = lines(reference)[-1]
     assert set(last) == {
         *("step", "tokens", "loss", "lr", "grad_norm", "tokens_per_second", "mfu", "data_wait_fraction"),
-        "peak_memory_bytes",
+        *("skipped_steps", "peak_memory_bytes"),
     }
     assert (last["step"], last["tokens"]) == (24, 24 * 8 * 32)
     assert curve(reference)[-1][1] < curve(reference)[0][1] - 0.3
@@ -116,7 +111,7 @@ def test_checkpoints_that_do_not_fit_the_disk_cost_no_step_and_no_older_checkpoi
     tiny = tmp_path / "runs" / "tiny"
     kill_behind_step(start(config), tiny / "metrics.jsonl", 11)
     _, err = run(config, status=1, largest_file=250_000)
-    assert "checkpoint of step 16 was not written" in err and "bytes free" in err
+    assert "checkpoint of step 16 was not written" in err and "it needs 514,560 bytes" in err and "bytes free" in err
     assert "make room on the disk" in err and "it goes on from step 8" in err and "Traceback" not in err
     assert curve(tiny) == curve(reference)
     assert [path.name for path in (tiny / "checkpoints").iterdir()] == ["step_00000008"]

@@ -9,8 +9,10 @@ State is what was consumed: a cursor a lane (six numbers), free of ranks. What i
 
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +22,8 @@ from numpy.typing import NDArray
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.encode import Encoder
-from codeparrot.stream.lane import Cursor, Order, items, windows
+from codeparrot.stream.lane import Cursor, Order, blocks, items, windows
+from codeparrot.stream.provenance import TracedWindow, trace
 from codeparrot.stream.shards import Shard
 from codeparrot.stream.sources import lanes_of, open_shards
 
@@ -100,6 +103,45 @@ class ConstantLengthDataset:
         """
         return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._states.update)
 
+    @property
+    def states(self) -> dict[int, LaneState]:
+        """How far each of this process's lanes has been consumed: a copy, which later batches do not change."""
+        return dict(self._states)
+
+    def traced(self, before: Mapping[int, LaneState], num_windows: int) -> list[TracedWindow]:
+        """Return the next `num_windows` windows of this process behind `before`, with the documents they are made of.
+
+        The data are read again, from one block a lane on, with files of its own: iterating goes on undisturbed, also in the
+        background.
+
+        Args:
+            before: earlier `states` of this data set.
+            num_windows: in the order of the stream.
+
+        Raises:
+            CodeparrotError: the data cannot be read any more.
+        """
+        turns = list(islice(_turns(before, sorted(self._lanes)), num_windows))
+        first_round = min(before[lane].num_windows for lane in self._lanes)
+        streams: dict[int, Iterator[TracedWindow]] = {}
+        for lane, count in Counter(turns).items():
+            shards, state = [shard.fresh() for shard in self._lanes[lane]], before[lane]
+            origins = trace(shards, Order(self.seed, lane), self.stream, self.encoder, state.cursor, count)
+            streams[lane] = iter(
+                [
+                    TracedWindow(lane, window, (window - first_round) * self.stream.lanes + lane, tokens, documents)
+                    for window, (tokens, documents) in enumerate(origins, state.num_windows)
+                ]
+            )
+        return [next(streams[lane]) for lane in turns]
+
+    def documents(self, before: Mapping[int, LaneState], num_windows: int) -> list[dict[str, Any]]:
+        """Return the documents behind the next `num_windows` windows of this process, ready for JSON; see `traced`.
+
+        With `before` at the beginning of a step, `position` is the window's row in the global batch of that step.
+        """
+        return [window.facts() for window in self.traced(before, num_windows)]
+
     def state_dict(self) -> dict[str, Any]:
         """Return the position of this process's lanes; `merge_states` joins those of all processes."""
         lanes = {str(lane): [state.num_windows, *state.cursor] for lane, state in self._states.items()}
@@ -126,17 +168,12 @@ class ConstantLengthDataset:
 
     def _windows(self) -> Iterator[Window]:
         """Yield windows of this process's lanes in turn, from the current state on."""
-        states = dict(self._states)
-        lanes = sorted(states)
-        streams = {lane: self._lane(lane, states[lane].cursor) for lane in lanes}
-        # Whole rounds have been consumed but for lanes that come first: the next is the first one that is behind.
-        place = min(range(len(lanes)), key=lambda index: (states[lanes[index]].num_windows, index))
-        while True:
-            lane = lanes[place]
+        states = self.states
+        streams = {lane: self._lane(lane, states[lane].cursor) for lane in states}
+        for lane in _turns(states, sorted(states)):
             tokens, cursor = next(streams[lane])
             states[lane] = LaneState(states[lane].num_windows + 1, cursor)
             yield Window(tokens, lane, states[lane])
-            place = (place + 1) % len(lanes)
 
     def _lane(self, lane: int, cursor: Cursor) -> Iterator[tuple[NDArray[Any], Cursor]]:
         return lane_windows(self._lanes[lane], Order(self.seed, lane), self.stream, self.encoder, cursor)
@@ -149,12 +186,21 @@ class ConstantLengthDataset:
             yield Batch(input_ids, {window.lane: window.state for window in group})
 
 
+def _turns(states: Mapping[int, LaneState], lanes: Sequence[int]) -> Iterator[int]:
+    """Return, without end, which of `lanes` the next windows are of.
+
+    Whole rounds have been consumed but for lanes that come first: the next is the first one that is behind.
+    """
+    behind = min(range(len(lanes)), key=lambda index: (states[lanes[index]].num_windows, index))
+    return cycle([*lanes[behind:], *lanes[:behind]])
+
+
 def lane_windows(
     shards: Sequence[Shard], order: Order, stream: StreamConfig, encoder: Encoder, cursor: Cursor
 ) -> Iterator[tuple[NDArray[Any], Cursor]]:
     """Yield a lane's windows behind `cursor`: packed from documents, or as they lie in window files."""
     if all(shard.packed for shard in shards):
-        for window, at in items(shards, order, stream.block_documents, cursor):
+        for window, at in items(blocks(shards, order, stream.block_documents, cursor), cursor.row):
             yield window, at._replace(row=at.row + 1)
         return
     yield from windows(shards, order, stream.block_documents, encoder, stream.seq_length, cursor)

@@ -55,6 +55,17 @@ class Order(NamedTuple):
         return permutation(size, self.seed, self.lane, *key) if self.shuffle else np.arange(size)
 
 
+class DrawnBlock(NamedTuple):
+    """A block of a shard in its drawn order."""
+
+    items: Sequence[Any]
+    cursor: Cursor
+    """At the first item."""
+    shard: Shard
+    rows: NDArray[np.int64]
+    """`rows[i]` is the index of item i in the block as the shard holds it."""
+
+
 class Chunk(NamedTuple):
     """The tokens of several pieces, joined. `starts[i]` is where the piece that began at `cursors[i]` starts."""
 
@@ -63,8 +74,8 @@ class Chunk(NamedTuple):
     cursors: list[Cursor]
 
 
-def blocks(shards: Sequence[Shard], order: Order, num_documents: int, start: Cursor) -> Iterator[tuple[Sequence, Cursor]]:
-    """Yield the items of each block in their drawn order, from the block of `start` on; `row` of its cursor is 0.
+def blocks(shards: Sequence[Shard], order: Order, num_documents: int, start: Cursor) -> Iterator[DrawnBlock]:
+    """Yield the lane's blocks from the block of `start` on, from its first row.
 
     Raises:
         CodeparrotError: an epoch of an endless lane holds nothing.
@@ -81,7 +92,7 @@ def blocks(shards: Sequence[Shard], order: Order, num_documents: int, start: Cur
                 items, following = shard.read(position, num_documents)
                 found |= len(items) > 0
                 drawn = order.draw(len(items), "rows", epoch, index, position)
-                yield [items[row] for row in drawn], Cursor(epoch, place, position)
+                yield DrawnBlock([items[row] for row in drawn], Cursor(epoch, place, position), shard, drawn)
             shard.close()
             place, position = place + 1, 0
         if whole_epoch and not found and order.epochs is None:
@@ -89,13 +100,12 @@ def blocks(shards: Sequence[Shard], order: Order, num_documents: int, start: Cur
         epoch, place = epoch + 1, 0
 
 
-def items(shards: Sequence[Shard], order: Order, num_documents: int, start: Cursor) -> Iterator[tuple[Any, Cursor]]:
-    """Yield each item with the cursor at its beginning, from the row of `start` on."""
-    row = start.row
-    for block, cursor in blocks(shards, order, num_documents, start):
-        for place in range(row, len(block)):
-            yield block[place], cursor._replace(row=place)
-        row = 0
+def items(stream: Iterator[DrawnBlock], first_row: int) -> Iterator[tuple[Any, Cursor]]:
+    """Yield each item with the cursor at its beginning, from `first_row` of the first block on."""
+    for block in stream:
+        for row in range(first_row, len(block.items)):
+            yield block.items[row], block.cursor._replace(row=row)
+        first_row = 0
 
 
 def pieces(documents: Iterator[tuple[str, Cursor]], first_piece: int) -> Iterator[tuple[str, bool, Cursor]]:
@@ -174,5 +184,5 @@ def windows(
     shards: Sequence[Shard], order: Order, num_documents: int, encoder: Encoder, seq_length: int, start: Cursor
 ) -> Iterator[tuple[NDArray[np.uint32], Cursor]]:
     """The whole chain: the windows of a lane that come after `start`."""
-    documents = items(shards, order, num_documents, start)
+    documents = items(blocks(shards, order, num_documents, start), start.row)
     return pack(chunks(pieces(documents, start.piece), encoder, start.token), seq_length)

@@ -9,7 +9,8 @@ lanes stride over the lines and parse their own; entering it late costs the time
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -39,6 +40,18 @@ class Shard(ABC):
     def cut(self, parts: int) -> "list[Shard]":
         """Return `parts` shards that together hold exactly the items of this one."""
 
+    @abstractmethod
+    def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
+        """Return where items `indexes` of the block at `position` lie, and what else is known of them.
+
+        `file` and one of `row`, `byte`, `window` are the place, counted from 0 in the whole file; the rest are the document's
+        columns but for its text, as they are stored.
+        """
+
+    @abstractmethod
+    def fresh(self) -> "Shard":
+        """Return the same shard with nothing open, for another thread."""
+
     @property
     @abstractmethod
     def identity(self) -> str:
@@ -58,83 +71,19 @@ def file_identity(path: str | Path) -> str:
     return str(path) if "://" in str(path) else f"{Path(path).name}:{Path(path).stat().st_size}"
 
 
-class ParquetShard(Shard):
-    """Rows `start` to `stop` of a Parquet file. Position: rows from `start`."""
-
-    def __init__(self, path: str, column: str, start: int = 0, stop: int | None = None) -> None:
-        self.path, self.column, self.start, self.stop = path, column, start, stop
-        self._file: Any = None
-        self._bounds: list[int] = []
-        self._group: tuple[int, Any] = (-1, None)
-
-    def _open(self) -> Any:
-        if self._file is None:
-            self._file = open_parquet(self.path)
-            schema = self._file.schema_arrow
-            if self.column not in schema.names:
-                raise CodeparrotError(
-                    f'{self.path} has no column "{self.column}"; set stream.text_column to one of {", ".join(schema.names)}'
-                )
-            self._bounds = [0]
-            for index in range(self._file.num_row_groups):
-                self._bounds.append(self._bounds[-1] + self._file.metadata.row_group(index).num_rows)
-        return self._file
-
-    def read(self, position: int, num_items: int) -> Block:
-        self._open()
-        end = self._bounds[-1] if self.stop is None else self.stop
-        first, last = self.start + position, min(self.start + position + num_items, end)
-        texts: list[str] = []
-        for group in range(len(self._bounds) - 1):
-            low, high = max(first, self._bounds[group]), min(last, self._bounds[group + 1])
-            if low < high:
-                rows = self._row_group(group).slice(low - self._bounds[group], high - low)
-                texts.extend(text if text is not None else "" for text in rows.to_pylist())
-        return Block(texts, None if last >= end else position + num_items)
-
-    def _row_group(self, group: int) -> Any:
-        """One row group is kept decoded: blocks follow each other."""
-        if self._group[0] != group:
-            table = self._open().read_row_group(group, columns=[self.column], use_threads=False)
-            self._group = (group, table.column(0))
-        return self._group[1]
-
-    @property
-    def identity(self) -> str:
-        return file_identity(self.path)
-
-    @property
-    def num_items(self) -> int:
-        if self.stop is None:
-            return self._open().metadata.num_rows - self.start
-        return self.stop - self.start
-
-    def cut(self, parts: int) -> list[Shard]:
-        if parts == 1:
-            return [self]
-        rows = self._open().metadata.num_rows
-        self.close()
-        bounds = [rows * part // parts for part in range(parts + 1)]
-        return [ParquetShard(self.path, self.column, *bounds[part : part + 2]) for part in range(parts)]
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file, self._group = None, (-1, None)
-
-
 class JsonlShard(Shard):
     """The lines of an uncompressed JSONL file that begin in bytes `start` to `stop`. Position: bytes from the first line."""
 
     def __init__(self, path: str, column: str, start: int = 0, stop: int | None = None) -> None:
         self.path, self.column, self.start, self.stop = path, column, start, stop
         self._file: IO[bytes] | None = None
-        self._first = 0
+        self._first = self._end = 0
 
     def _open(self) -> IO[bytes]:
         if self._file is None:
             self._file = Path(self.path).open("rb")
             self._first = self.start
+            self._end = self._file.seek(0, io.SEEK_END) if self.stop is None else self.stop
             if self.start:
                 # A line belongs to the part in which it begins: the rest of the line before is the previous part's.
                 self._file.seek(self.start - 1)
@@ -144,15 +93,29 @@ class JsonlShard(Shard):
 
     def read(self, position: int, num_items: int) -> Block:
         file = self._open()
-        end = file.seek(0, 2) if self.stop is None else self.stop
+        lines = islice(self._lines(position), num_items)
+        texts = [_text_of(line, self.column, f"{self.path} at byte {offset}") for offset, line in lines]
+        here = file.tell()
+        return Block(texts, None if here >= self._end else here - self._first)
+
+    def _lines(self, position: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines from `position` on, with the byte at which they begin; blank ones are no documents."""
+        file = self._open()
         file.seek(self._first + position)
-        texts: list[str] = []
-        while len(texts) < num_items and (offset := file.tell()) < end:
+        while (offset := file.tell()) < self._end:
             line = file.readline()
             if line.strip():
-                texts.append(_text_of(line, self.column, f"{self.path} at byte {offset}"))
-        here = file.tell()
-        return Block(texts, None if here >= end else here - self._first)
+                yield offset, line
+
+    def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
+        lines = list(islice(self._lines(position), max(indexes) + 1))
+        return [
+            described({"file": self.path, "byte": offset}, _parsed(line, f"{self.path} at byte {offset}"), self.column)
+            for offset, line in (lines[index] for index in indexes)
+        ]
+
+    def fresh(self) -> Shard:
+        return JsonlShard(self.path, self.column, self.start, self.stop)
 
     @property
     def identity(self) -> str:
@@ -179,6 +142,11 @@ class SequentialShard(Shard):
         self._rest: Iterator[Any] | None = None
         self._position = 0
 
+    @property
+    def source(self) -> str:
+        """What the numbers of items count in."""
+        return self.path
+
     @abstractmethod
     def iterate(self) -> Iterator[Any]:
         """Yield this shard's own raw items, from the first."""
@@ -186,6 +154,10 @@ class SequentialShard(Shard):
     @abstractmethod
     def text(self, item: Any) -> str:
         """Return the document of a raw item."""
+
+    @abstractmethod
+    def record(self, item: Any) -> Mapping[str, Any]:
+        """Return all columns of a raw item."""
 
     def read(self, position: int, num_items: int) -> Block:
         if self._rest is None or self._position != position:
@@ -199,6 +171,17 @@ class SequentialShard(Shard):
                 break
         self._position = position + len(texts)
         return Block(texts, self._position if len(texts) == num_items else None)
+
+    def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
+        wanted = {position + index for index in indexes}
+        kept = {number: item for number, item in enumerate(islice(self.iterate(), max(wanted) + 1)) if number in wanted}
+        return [
+            described({"file": self.source, "row": self.offset + number * self.stride}, self.record(kept[number]), self.column)
+            for number in (position + index for index in indexes)
+        ]
+
+    def fresh(self) -> Shard:
+        return type(self)(self.path, self.column, self.offset, self.stride)
 
     @property
     def identity(self) -> str:
@@ -223,20 +206,8 @@ class CompressedJsonlShard(SequentialShard):
     def text(self, item: tuple[int, bytes]) -> str:
         return _text_of(item[1], self.column, f"{self.path}, document {item[0]}")
 
-
-def open_parquet(path: str) -> Any:
-    """Open a Parquet file: a local one, or one of a remote file system (hf://...), of which only needed ranges are read."""
-    import pyarrow.parquet as parquet
-
-    try:
-        if "://" not in path:
-            return parquet.ParquetFile(path, memory_map=True)
-        import fsspec
-
-        filesystem, inside = fsspec.url_to_fs(path)
-        return parquet.ParquetFile(filesystem.open(inside, "rb"))
-    except (ValueError, OSError) as error:
-        raise CodeparrotError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    def record(self, item: tuple[int, bytes]) -> Mapping[str, Any]:
+        return _parsed(item[1], f"{self.path}, document {item[0]}")
 
 
 def open_compressed(path: str) -> io.BufferedIOBase:
@@ -251,12 +222,20 @@ def open_compressed(path: str) -> io.BufferedIOBase:
     return io.BufferedReader(raw, 1 << 20)  # type: ignore[arg-type]
 
 
+def described(place: dict[str, Any], record: Mapping[str, Any], column: str) -> dict[str, Any]:
+    """Return the place of a document and its columns but for the text; a column that is named like a place is left out."""
+    return {**place, **{name: value for name, value in record.items() if name != column and name not in place}}
+
+
 def _text_of(line: bytes, column: str, where: str) -> str:
+    return text_in(_parsed(line, where), column, where)
+
+
+def _parsed(line: bytes, where: str) -> Any:
     try:
-        record = json.loads(line)
+        return json.loads(line)
     except ValueError as error:
         raise CodeparrotError(f"{where} is not JSON ({error}); repair or remove that line") from error
-    return text_in(record, column, where)
 
 
 def text_in(record: Any, column: str, where: str) -> str:
@@ -271,10 +250,10 @@ def text_in(record: Any, column: str, where: str) -> str:
     value = record[column]
     if value is not None and not isinstance(value, str):
         raise CodeparrotError(f'{where}: "{column}" is {type(value).__name__}, not text')
-    return _without_lone_surrogates(value or "")
+    return without_lone_surrogates(value or "")
 
 
-def _without_lone_surrogates(text: str) -> str:
+def without_lone_surrogates(text: str) -> str:
     """JSON can spell half of a surrogate pair, which is no character and cannot be encoded: U+FFFD stands for it."""
     try:
         text.encode()

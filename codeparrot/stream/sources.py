@@ -4,15 +4,17 @@ Which lane holds which part of the data depends on the files and on the number o
 Files that the lanes do not share evenly are cut so that every lane gets the same number of equal parts of each.
 """
 
+import copy
 import glob
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, ParquetShard, SequentialShard, Shard, text_in
+from codeparrot.stream.parquet import ParquetShard
+from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, SequentialShard, Shard, text_in
 from codeparrot.stream.tokenized import MANIFEST, window_shards
 
 _ENDINGS = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
@@ -24,24 +26,45 @@ _ENOUGH = 16
 class HubShard(SequentialShard):
     """One shard of a streaming data set of `datasets` that is not in Parquet."""
 
-    def __init__(self, dataset: Any, column: str, offset: int = 0, stride: int = 1) -> None:
+    def __init__(self, dataset: Any, column: str, offset: int = 0, stride: int = 1, part: int | None = None) -> None:
         super().__init__(getattr(getattr(dataset, "info", None), "dataset_name", None) or "data set", column, offset, stride)
-        self.dataset = dataset
+        self.dataset, self.part = dataset, part
+        self._shared = True
+
+    @property
+    def source(self) -> str:
+        return self.path if self.part is None else f"{self.path}, shard {self.part}"
 
     def iterate(self) -> Any:
-        for number, record in enumerate(self.dataset):
+        # An iteration of `datasets` notes its position in the data set: another thread needs one of its own.
+        dataset = self.dataset if self._shared else self._copy()
+        for number, record in enumerate(dataset):
             if number % self.stride == self.offset:
                 yield record
 
     def text(self, item: Any) -> str:
         return text_in(item, self.column, str(self.path))
 
+    def record(self, item: Any) -> Mapping[str, Any]:
+        return item
+
+    def _copy(self) -> Any:
+        try:
+            return copy.deepcopy(self.dataset)
+        except TypeError as error:
+            raise CodeparrotError(f"{self.source} cannot be read a second time at once: {error}; use files instead") from error
+
+    def fresh(self) -> Shard:
+        other = HubShard(self.dataset, self.column, self.offset, self.stride, self.part)
+        other._shared = False
+        return other
+
     @property
     def identity(self) -> str:
         return f"{self.path}:{self.dataset.num_shards}"
 
     def cut(self, parts: int) -> list[Shard]:
-        return [HubShard(self.dataset, self.column, part, parts) for part in range(parts)]
+        return [HubShard(self.dataset, self.column, part, parts, self.part) for part in range(parts)]
 
 
 def open_shards(names: Sequence[Any], *, split: str, column: str, seq_length: int) -> list[Shard]:
@@ -115,7 +138,7 @@ def _dataset_shards(dataset: Any, column: str) -> list[Shard]:
     count = max(1, dataset.num_shards)
     if count == 1:
         return [HubShard(dataset, column)]
-    return [HubShard(dataset.shard(num_shards=count, index=index), column) for index in range(count)]
+    return [HubShard(dataset.shard(num_shards=count, index=index), column, part=index) for index in range(count)]
 
 
 def _hub_shards(name: str, split: str, column: str) -> list[Shard]:

@@ -7,6 +7,7 @@ would; the validation split's stay short, in the manifest.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ class WindowShard(Shard):
         last = min(first + num_items, self.stop)
         return Block(list(windows[first:last]), None if last >= self.stop else position + num_items)
 
+    def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
+        return [{"file": str(self.path), "window": self.start + position + index} for index in indexes]
+
+    def fresh(self) -> Shard:
+        return WindowShard(self.path, self.num_windows, self.start, self.stop)
+
     @property
     def identity(self) -> str:
         return file_identity(self.path)
@@ -55,22 +62,28 @@ class WindowShard(Shard):
 
 
 class TailShard(Shard):
-    """The last tokens of the validation set, too few for a window."""
+    """The last tokens of the validation set, too few for a window. They lie in the manifest."""
 
     packed = True
 
-    def __init__(self, tokens: list[int]) -> None:
-        self.tokens = tokens
+    def __init__(self, path: Path, tokens: list[int]) -> None:
+        self.path, self.tokens = path, tokens
 
     def read(self, position: int, num_items: int) -> Block:
         return Block([np.array(self.tokens, np.uint32)] if self.tokens else [], None)
+
+    def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
+        return [{"file": str(self.path), "window": index} for index in indexes]
+
+    def fresh(self) -> Shard:
+        return self
 
     @property
     def identity(self) -> str:
         return f"tail:{len(self.tokens)}"
 
     def cut(self, parts: int) -> list[Shard]:
-        return [self, *(TailShard([]) for _ in range(parts - 1))]
+        return [self, *(TailShard(self.path, []) for _ in range(parts - 1))]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -97,5 +110,5 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
         path = folder / file["name"]
         if not path.is_file() or path.stat().st_size != file["bytes"]:
             raise CodeparrotError(f"{path} is missing or not whole; tokenize the corpus again")
-    tail: list[Shard] = [TailShard(entry["tail"])] if entry["tail"] else []
+    tail: list[Shard] = [TailShard(folder / MANIFEST, entry["tail"])] if entry["tail"] else []
     return [WindowShard(folder / file["name"], file["windows"]) for file in entry["files"]] + tail

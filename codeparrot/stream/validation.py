@@ -5,6 +5,7 @@ lanes alone, so the loss over all of them does not depend on the number of proce
 a token of a process's share.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +44,17 @@ class ValidationSet:
         return -(-len(self.windows) // size)
 
 
-def load_validation_set(stream: StreamConfig, encoder: Encoder, *, rank: int = 0, world_size: int = 1) -> ValidationSet:
+def load_validation_set(
+    stream: StreamConfig,
+    encoder: Encoder,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    broken_off: Callable[[], bool] = lambda: False,
+) -> ValidationSet:
     """Read, encode and pack the whole of `stream.valid`; keep the windows of this process's lanes.
+
+    When `broken_off`, which is asked every 256 windows, is true, what was read so far is returned.
 
     Raises:
         CodeparrotError: the data cannot be read.
@@ -55,5 +65,8 @@ def load_validation_set(stream: StreamConfig, encoder: Encoder, *, rank: int = 0
     for lane, own in enumerate(lanes_of(shards, stream.lanes)):
         if lane % world_size == rank:
             order = Order(seed=0, lane=lane, shuffle=False, epochs=1)
-            kept += [np.array(window, np.uint32) for window, _ in lane_windows(own, order, stream, encoder, Cursor())]
+            for window, _ in lane_windows(own, order, stream, encoder, Cursor()):
+                kept.append(np.array(window, np.uint32))
+                if len(kept) % 256 == 0 and broken_off():
+                    return ValidationSet(kept, stream.seq_length)
     return ValidationSet(kept, stream.seq_length)

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -27,6 +27,12 @@ class ListShard(Shard):
     @property
     def identity(self) -> str:
         return "list"
+
+    def describe(self, position: int, indexes: Sequence[int]) -> list[dict]:
+        return [{"file": "list", "row": position + index} for index in indexes]
+
+    def fresh(self) -> Shard:
+        return ListShard(self.texts)
 
     def cut(self, parts: int) -> list[Shard]:
         raise AssertionError("not cut here")

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, ParquetShard, Shard
+from codeparrot.stream.parquet import ParquetShard
+from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, Shard
 
 TEXTS = [f"document {number}\n" + "é漢" * (number * 7 % 50) for number in range(57)] + ["", "last"]
 

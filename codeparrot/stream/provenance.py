@@ -1,0 +1,140 @@
+"""Which documents a window is made of, and where they lie.
+
+The lane is replayed from the cursor before the window, through the same generators that training uses, and what training skips
+is noted on the way: which shard a block is of, its drawn order, and where each document's tokens fall. Training itself pays
+nothing for it. Cost: what a resume costs, and one more look into each block that the windows touch.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codeparrot.config import StreamConfig
+from codeparrot.stream.encode import Encoder
+from codeparrot.stream.lane import Chunk, Cursor, DrawnBlock, Order, blocks, chunks, items, pieces
+from codeparrot.stream.shards import Shard, without_lone_surrogates
+
+LONGEST_VALUE = 300
+"""Characters of a column's value that are kept."""
+MOST_VALUES = 16
+"""Elements of a list and fields of a record that are kept."""
+
+
+class Span(NamedTuple):
+    """Tokens `start` to `stop` of a window, which are of one document, its end included."""
+
+    start: int
+    stop: int
+    document: Cursor
+    """The document's beginning."""
+
+
+class TracedWindow(NamedTuple):
+    """A window and what it is made of."""
+
+    lane: int
+    window: int
+    """Index in the lane."""
+    position: int
+    """Row in the global batch that begins with the states from which was traced."""
+    tokens: NDArray[Any]
+    documents: list[dict[str, Any]]
+    """In their order: `file` and `row` or `byte` of the document, `tokens` [start, stop) in the window, and the document's
+    other columns. One entry with `file` and `window` where windows were tokenised before."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return all but the tokens, ready for JSON."""
+        return {"lane": self.lane, "window": self.window, "position": self.position, "documents": self.documents}
+
+
+def trace(
+    shards: Sequence[Shard], order: Order, stream: StreamConfig, encoder: Encoder, start: Cursor, num_windows: int
+) -> list[tuple[NDArray[Any], list[dict[str, Any]]]]:
+    """Return tokens and documents of the next `num_windows` windows of a lane behind `start`.
+
+    `shards` are the caller's own (see `Shard.fresh`), and closed at the end.
+
+    Raises:
+        CodeparrotError: the data cannot be read any more.
+    """
+    origins: dict[Cursor, DrawnBlock] = {}
+    try:
+        drawn = items(_noted(blocks(shards, order, stream.block_documents, start), origins), start.row)
+        if all(shard.packed for shard in shards):
+            windows = ((window, [Span(0, len(window), at)]) for window, at in drawn)
+        else:
+            windows = spans(chunks(pieces(drawn, start.piece), encoder, start.token), stream.seq_length)
+        traced = list(islice(windows, num_windows))
+        found = _describe([span.document for _, own in traced for span in own], origins)
+        return [(np.array(tokens), [_entry(span, found[span.document]) for span in own]) for tokens, own in traced]
+    finally:
+        for shard in shards:
+            shard.close()
+
+
+def spans(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np.uint32], list[Span]]]:
+    """Cut the joined chunks into windows as `pack` does, with the documents of each; the last window may be shorter."""
+    parts: list[NDArray[np.uint32]] = []
+    own: list[Span] = []
+    filled = 0
+    for tokens, document in _joined_pieces(stream):
+        rest = tokens
+        while len(rest):
+            part, rest = rest[: seq_length - filled], rest[seq_length - filled :]
+            parts.append(part)
+            start = own.pop().start if own and own[-1].document == document else filled
+            filled += len(part)
+            own.append(Span(start, filled, document))
+            if filled == seq_length:
+                yield np.concatenate(parts), own
+                parts, own, filled = [], [], 0
+    if filled:
+        yield np.concatenate(parts), own
+
+
+def _joined_pieces(stream: Iterator[Chunk]) -> Iterator[tuple[NDArray[np.uint32], Cursor]]:
+    """Yield the tokens of each piece with the beginning of its document."""
+    for chunk in stream:
+        bounds = [*np.maximum(chunk.starts, 0).tolist(), len(chunk.tokens)]
+        for index, cursor in enumerate(chunk.cursors):
+            yield chunk.tokens[bounds[index] : bounds[index + 1]], cursor._replace(piece=0, token=0)
+
+
+def _noted(stream: Iterator[DrawnBlock], origins: dict[Cursor, DrawnBlock]) -> Iterator[DrawnBlock]:
+    """Pass blocks on and keep where they are from, without what they hold."""
+    for block in stream:
+        origins[block.cursor] = block._replace(items=())
+        yield block
+
+
+def _describe(documents: Sequence[Cursor], origins: Mapping[Cursor, DrawnBlock]) -> dict[Cursor, dict[str, Any]]:
+    """Look documents up in their shards, each block once."""
+    of_block: dict[Cursor, list[Cursor]] = {}
+    for document in dict.fromkeys(documents):
+        of_block.setdefault(document._replace(row=0), []).append(document)
+    found: dict[Cursor, dict[str, Any]] = {}
+    for cursor, own in of_block.items():
+        origin = origins[cursor]
+        indexes = [int(origin.rows[document.row]) for document in own]
+        found.update(zip(own, origin.shard.describe(cursor.block, indexes), strict=True))
+    return found
+
+
+def _entry(span: Span, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{name: light(value) for name, value in facts.items()}, "tokens": [span.start, span.stop]}
+
+
+def light(value: Any) -> Any:
+    """Return a value as JSON can hold it, cut to a readable length."""
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): light(each) for name, each in islice(value.items(), MOST_VALUES)}
+    if isinstance(value, list | tuple):
+        return [light(each) for each in value[:MOST_VALUES]]
+    text = without_lone_surrogates(str(value[:LONGEST_VALUE] if isinstance(value, bytes) else value))
+    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"

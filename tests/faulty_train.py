@@ -1,0 +1,37 @@
+"""Training in which one process has a fault at one step: `FAULT=rank:step:kind` with kind nan, inf or scale.
+
+nan: the loss and so the gradient are not finite. inf: the loss alone, its gradient stays finite. scale: a loss ten thousand
+times too large.
+"""
+
+import os
+import sys
+from typing import Any
+
+from codeparrot.cli import main
+from codeparrot.model import LanguageModel
+
+
+def install(rank: int, steps: list[int], kind: str, micro_batches: int) -> None:
+    if int(os.environ.get("RANK", "0")) != rank:
+        return
+    original, calls = LanguageModel.forward, 0
+
+    def forward(self: LanguageModel, *arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        loss = original(self, *arguments, **options)
+        if not self.training:
+            return loss
+        calls += 1
+        if (calls - 1) // micro_batches + 1 not in steps:
+            return loss
+        return {"nan": loss * float("nan"), "inf": loss + float("inf"), "scale": loss * 1e4}[kind]
+
+    LanguageModel.forward = forward  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    rank, steps, kind = os.environ["FAULT"].split(":")
+    micro_batches = 4 // int(os.environ.get("WORLD_SIZE", "1"))
+    install(int(rank), [int(step) for step in steps.split(",")], kind, micro_batches)
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,0 +1,174 @@
+"""Steps that must change nothing: alone, and with real processes on every strategy."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from codeparrot.config import TrainConfig
+from codeparrot.errors import CodeparrotError
+from codeparrot.health import Health
+from tests.launching import ROOT, curve, run, train_command, write_config
+
+SCRIPT = str(ROOT / "tests" / "faulty_train.py")
+
+
+class Alone:
+    """What Health needs of an Accelerator."""
+
+    device = torch.device("cpu")
+    num_processes = 1
+
+    def reduce(self, tensor, _):
+        return tensor
+
+
+def health_of(**settings) -> tuple[Health, torch.nn.Parameter, torch.optim.AdamW]:
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([parameter], lr=0.1, fused=True)
+    return Health(TrainConfig(**settings), Alone(), optimizer), parameter, optimizer
+
+
+def step(health: Health, optimizer: torch.optim.AdamW, number: int, norm: float, loss: float = 1.0) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.full_like(parameter, norm / math.sqrt(3))
+    health.before_update(torch.tensor(norm))
+    optimizer.step()
+    health.done(number, torch.tensor(loss), torch.tensor(norm), None)
+
+
+def test_a_gradient_that_is_not_finite_changes_neither_weights_nor_moments() -> None:
+    health, parameter, optimizer = health_of()
+    step(health, optimizer, 1, 1.0)
+    weights, state = parameter.detach().clone(), {k: v.clone() for k, v in optimizer.state[parameter].items()}
+    for number, norm in ((2, math.nan), (3, math.inf)):
+        step(health, optimizer, number, norm)
+        assert torch.equal(parameter.detach(), weights)
+        assert all(torch.equal(optimizer.state[parameter][name], value) for name, value in state.items())
+    step(health, optimizer, 4, 1.0)
+    assert not torch.equal(parameter.detach(), weights)
+    records = health.review()
+    assert [record.skipped for record in records] == [False, True, True, False]
+    assert [record.reason for record in records] == ["", "gradient not finite", "gradient not finite", ""]
+    assert (health.num_skipped, health.in_a_row) == (2, 0)
+
+
+@pytest.mark.parametrize("sigmas", [0.0, 6.0])
+def test_an_outlier_is_reported_and_skipped_only_if_that_is_asked_for(sigmas) -> None:
+    health, parameter, optimizer = health_of(outlier_sigmas=sigmas, outlier_window=16)
+    for number in range(1, 13):
+        step(health, optimizer, number, 1.0 + 0.01 * (number % 3))
+    weights = parameter.detach().clone()
+    step(health, optimizer, 13, 2.0)
+    assert torch.equal(parameter.detach(), weights) == (sigmas > 0)
+    record = health.review()[-1]
+    assert record.reason == "gradient norm out of line" and record.skipped == (sigmas > 0)
+    assert 1.0 < record.limit < 1.1
+
+
+def test_the_first_steps_are_no_outliers() -> None:
+    health, _, optimizer = health_of(outlier_sigmas=6.0, outlier_window=16)
+    for number, norm in enumerate((1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 50.0, 1.0), 1):
+        step(health, optimizer, number, norm)
+    assert not any(record.reason for record in health.review())
+
+
+def test_decisions_after_a_resume_are_those_of_an_uninterrupted_run() -> None:
+    norms = [1.0 + 0.1 * math.sin(number) for number in range(40)]
+    whole, _, whole_optimizer = health_of(outlier_sigmas=3.0, outlier_window=16)
+    first, _, first_optimizer = health_of(outlier_sigmas=3.0, outlier_window=16)
+    second, _, second_optimizer = health_of(outlier_sigmas=3.0, outlier_window=16)
+    for number, norm in enumerate(norms):
+        step(whole, whole_optimizer, number, norm)
+    for number, norm in enumerate(norms[:25]):
+        step(first, first_optimizer, number, norm)
+    first.review()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    for number, norm in enumerate(norms[25:], 25):
+        step(second, second_optimizer, number, norm)
+    assert second.review() == whole.review()[25:]
+
+
+def test_too_many_skipped_steps_in_a_row_end_the_run_with_their_number() -> None:
+    health, _, optimizer = health_of(max_skipped_steps=3)
+    for number in (1, 2):
+        step(health, optimizer, number, math.nan)
+    health.refuse_to_go_on(health.review())
+    step(health, optimizer, 3, math.nan)
+    with pytest.raises(CodeparrotError, match="3 steps in a row up to step 3 were skipped"):
+        health.refuse_to_go_on(health.review())
+
+
+def test_a_loss_that_is_not_finite_gets_a_gradient_that_is_not() -> None:
+    health, _, _ = health_of()
+    for value, finite in ((2.0, True), (math.inf, False), (math.nan, False)):
+        x = torch.ones((), requires_grad=True)
+        (gradient,) = torch.autograd.grad(health.guard(x + (value - 1.0)), x)
+        assert bool(gradient.isfinite()) == finite
+
+
+def faulty(num_processes: int, launch: str) -> list[str]:
+    if num_processes == 1:
+        return [sys.executable, SCRIPT]
+    return [*train_command(num_processes, launch)[:-1], SCRIPT]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
+    """A run of one process whose step 5 has a loss that is not a number."""
+    folder = tmp_path_factory.mktemp("faulty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAULT", "0:5:nan")
+        run(write_config(folder / "c.yaml", corpus, tokenizer_folder), command=faulty(1, "ddp"))
+    return folder / "runs" / "tiny"
+
+
+@pytest.mark.parametrize(
+    ("launch", "fault"),
+    [("ddp", "1:5:inf"), ("fsdp", "1:5:nan"), ("zero1", "0:5:inf"), ("zero2", "1:5:nan"), ("zero3", "1:5:nan")],
+)
+def test_a_loss_that_is_not_finite_on_one_process_skips_the_step_on_all(
+    tmp_path, corpus, tokenizer_folder, reference, monkeypatch, launch, fault
+) -> None:
+    monkeypatch.setenv("FAULT", fault)
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    _, err = run(config, "--train.log_every_steps", "3", command=faulty(2, launch))
+    assert "step 5 was skipped" in err
+    tiny = tmp_path / "runs" / "tiny"
+    expected = {step: loss for step, loss, _ in curve(reference)}
+    assert [loss for _, loss, _ in curve(tiny)] == pytest.approx([expected[step] for step, _, _ in curve(tiny)], rel=1e-5)
+    ours, theirs = ((place / "anomalies.jsonl").read_text(encoding="utf-8") for place in (tiny, reference))
+    (line,) = [json.loads(text) for text in ours.splitlines()]
+    assert (line["step"], line["skipped"], line["loss"]) == (5, True, None)
+    assert line["documents"] == json.loads(theirs)["documents"]
+    assert [window["position"] for window in line["documents"]] == list(range(8))
+    assert all(document["path"].endswith(".py") for window in line["documents"] for document in window["documents"])
+    state = tiny / "checkpoints" / "step_00000024" / "state" / "training.json"
+    assert json.loads(state.read_text(encoding="utf-8"))["num_updates"] == 23
+
+
+@pytest.mark.parametrize("launch", ["ddp", "fsdp", "zero2", "zero3"])
+def test_a_gradient_outlier_is_skipped_on_all_processes(tmp_path, corpus, tokenizer_folder, monkeypatch, launch) -> None:
+    monkeypatch.setenv("FAULT", "1:20:scale")
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    run(config, "--train.outlier_sigmas", "6", "--train.outlier_window", "16", command=faulty(2, launch))
+    tiny = tmp_path / "runs" / "tiny"
+    (line,) = [json.loads(text) for text in (tiny / "anomalies.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert (line["step"], line["skipped"], line["reason"]) == (20, True, "gradient norm out of line")
+    assert curve(tiny)[-1][1] < 5.8
+
+
+def test_a_run_whose_gradients_are_never_finite_again_ends_with_an_error(
+    tmp_path, corpus, tokenizer_folder, monkeypatch
+) -> None:
+    monkeypatch.setenv("FAULT", "0:" + ",".join(str(step) for step in range(10, 25)) + ":nan")
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, train={"max_skipped_steps": 4})
+    _, err = run(config, command=faulty(2, "ddp"), status=1)
+    assert "4 steps in a row up to step 13 were skipped (loss not finite)" in err and "anomalies.jsonl" in err
+    tiny = tmp_path / "runs" / "tiny"
+    assert json.loads((tiny / "status.json").read_text(encoding="utf-8"))["state"] == "failed"
+    assert [path.name for path in (tiny / "checkpoints").glob("step_*")] == ["step_00000008"]
