@@ -1,9 +1,9 @@
 """Stopping a run without losing it: on a signal, or before the batch system's time is over.
 
 The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 sets a flag, which all processes agree on at the end of the step; evaluation,
-sampling and the start look at it too. The run saves, marks `status.json` and ends. The second signal ends the process at once.
-Launchers pass a signal on that the terminal or SLURM has already sent to every process, so what comes within a few seconds of
-the first is the same request.
+sampling and the start look at it too. The run saves, marks `status.json` and ends. A second Ctrl-C ends the process at once.
+Launchers pass a Ctrl-C on that the terminal has already sent to every process, so what comes within a few seconds of the first
+is the same request; and batch systems repeat their signals, so only Ctrl-C has a second meaning.
 
 Inside SLURM the run also stops by itself when the time left is no more than a save needs.
 """
@@ -68,8 +68,9 @@ class StopRequest:
         if not self.reason:
             self.request(signal.Signals(number).name)
             # os.write: a handler may run in the middle of a print.
-            os.write(sys.stderr.fileno(), b"\nstopping: this step is finished and saved first; again: stop at once\n")
-        elif time.monotonic() - self._first_time > SAME_REQUEST_SECONDS:
+            again = "; again: stop at once" if number == signal.SIGINT else ""
+            os.write(sys.stderr.fileno(), f"\nstopping: this step is finished and saved first{again}\n".encode())
+        elif number == signal.SIGINT and time.monotonic() - self._first_time > SAME_REQUEST_SECONDS:
             os.write(sys.stderr.fileno(), b"\nstopped at once; the newest complete checkpoint is where it goes on\n")
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -105,8 +106,10 @@ def slurm_end_time() -> float | None:
     try:
         command = ["squeue", "--noheader", "--jobs", job, "--Format", "EndTime"]
         asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.split()
-        return time.mktime(time.strptime(asked[0], "%Y-%m-%dT%H:%M:%S")) if asked else None
+        # A job without a limit ends at `NONE` or `N/A`.
+        has_end = asked and asked[0][0].isdigit()
+        return time.mktime(time.strptime(asked[0], "%Y-%m-%dT%H:%M:%S")) if has_end else None
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        # `N/A` and `NONE` are jobs without an end; a container may lack squeue.
+        # A container may lack squeue.
         logger.info("the end of SLURM job %s is not known (%s): stopping in time is left to --signal", job, error)
         return None

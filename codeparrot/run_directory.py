@@ -17,6 +17,7 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.preemption import StopRequest
 from codeparrot.tracking import log_file, set_up_logging
+from codeparrot.watchdog import Watchdog
 
 STATUS = "status.json"
 
@@ -37,10 +38,11 @@ class RunDirectory:
         return log_file(self.path, rank)
 
     @contextmanager
-    def status(self, stop: StopRequest, begin: int) -> Iterator[None]:
+    def status(self, stop: StopRequest, begin: int, watchdog: Watchdog) -> Iterator[None]:
         """Keep status.json true while the run lasts, from step `begin` on."""
         self.step = begin
         self._write("running")
+        watchdog.last_words = lambda text: self._write("failed", text)
         try:
             yield
         except BaseException as error:

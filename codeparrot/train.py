@@ -109,7 +109,8 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any) -
         micro_batches = config.micro_batches(world_size)
         tokens_per_step = config.train.global_batch_size * config.stream.seq_length
         (stopped,) = training.agreement.any(stop.requested)
-        with directory.status(stop, begin.step), monitor, stream.batches(config.train.micro_batch_size) as batches:
+        batches = stream.batches(config.train.micro_batch_size)
+        with directory.status(stop, begin.step, watchdog), watchdog.explaining(), monitor, batches:
             if progress.step == 0 and not stopped:
                 evaluation.run(progress)
             while progress.step < config.train.max_steps and not stopped:
@@ -152,6 +153,8 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any) -
             stop.agree(training.agreement.gather)
             result = outcome(config, begin, progress, evaluation.score, checkpoints)
         monitor.draw()
+        # Together: a launcher ends the others as soon as one has ended with a status.
+        training.agreement.any(False)
         return result
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.tracking import ONLY_IN_FILE
 
 logger = logging.getLogger("codeparrot")
 
@@ -59,6 +60,8 @@ class Watchdog:
         self._store = _store() if self._world > 1 else None
         self.log: Path | None = None
         """Where the stacks of the threads are written when time is out."""
+        self.last_words: Callable[[str], None] = lambda text: None
+        """Is given the error before the process ends."""
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> "Watchdog":
@@ -93,10 +96,11 @@ class Watchdog:
             raise CodeparrotError(f"{self._account(lost)}; start again: the run goes on from its newest checkpoint") from error
 
     def missing(self) -> list[Peer]:
-        """Return the processes that have nothing said for three intervals. Takes that long."""
+        """Return the other processes that have said nothing for three intervals. Takes that long."""
         before = self._peers()
         time.sleep(3 * INTERVAL_SECONDS)
-        return [old for old, new in zip(before, self._peers(), strict=True) if old.beats == new.beats]
+        silent = [old for old, new in zip(before, self._peers(), strict=True) if old.beats == new.beats]
+        return [peer for peer in silent if peer.rank != self._rank]
 
     def _watch(self) -> None:
         beats = 0
@@ -126,7 +130,9 @@ class Watchdog:
         return suspects(peers)
 
     def _account(self, lost: list[Peer]) -> str:
-        named = ", ".join(f"process {peer.rank} ({peer.host}), last in step {peer.step} ({peer.doing})" for peer in lost[:8])
+        # Its own word may be a second old; that this process got so far shows that the other did.
+        reached = self._state[0] - 1
+        named = ", ".join(f"process {peer.rank} ({peer.host}, last step {max(peer.step, reached)})" for peer in lost[:8])
         return f"{named}{f' and {len(lost) - 8} more' if len(lost) > 8 else ''} died or hangs"
 
     def _peers(self) -> list[Peer]:
@@ -136,13 +142,17 @@ class Watchdog:
             keys = [_key(rank) for rank in range(self._world)]
             return [_parse(rank, self._store.get(key) if self._store.check([key]) else b"") for rank, key in enumerate(keys)]
         except RuntimeError:
-            return [Peer(0, "the first machine")]
+            # The launcher of the first machine is gone, and with it what it kept.
+            return [Peer(rank) if rank else Peer(0, "the first machine") for rank in range(self._world)][
+                : 1 + (self._rank == 0)
+            ]
 
     def _end_process(self, text: str) -> None:
         if self.log is not None:
             with self.log.open("a", encoding="utf-8") as file:
                 faulthandler.dump_traceback(file)
-        logger.error("%s", text)
+        self.last_words(text)
+        logger.error("%s", text, extra=ONLY_IN_FILE)
         os.write(sys.stderr.fileno(), f"codeparrot: process {self._rank}: error: {text}\n".encode())
         os._exit(1)
 
