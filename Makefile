@@ -37,7 +37,7 @@ test: $(DEV_STAMP)
 build/imports/codeparrot: codeparrot
 	@rm -rf build/imports && mkdir -p $@
 	@for path in codeparrot/*; do ln -s ../../../$$path $@/; done
-	@ln -s ../../../tokenizer ../../../eval ../../../configs $@/
+	@ln -s ../../../tokenizer ../../../eval ../../../configs ../../../launch $@/
 
 check: $(DEV_STAMP) build/imports/codeparrot
 	$(BIN)/ruff check .

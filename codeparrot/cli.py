@@ -44,6 +44,7 @@ COMMANDS = {
     "eval perplexity": Command("codeparrot.eval.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"),
     "inspect": Command("codeparrot.inspect_batch:inspect", "the batch of a step of a run, with the documents behind it"),
     "complete": Command("codeparrot.complete:complete", "complete code with a checkpoint"),
+    "verify": Command("codeparrot.verify:verify", "the invariants of training, checked on this machine"),
     "plot": Command("codeparrot.plot:plot", "loss curves of one or several runs", positional=True),
 }
 
@@ -83,6 +84,8 @@ def main(argv: Sequence[str]) -> int:
             return 0
         if _RANK == 0:
             print(json.dumps(result.data) if as_json else result.text, flush=True)
+        if result.data.get("passed") is False:
+            raise CodeparrotError(f"{'; '.join(result.data['failed'])}: does not hold")
         return EXIT_STOPPED if result.data.get("stopped") else 0
     except CodeparrotError as error:
         if debug:

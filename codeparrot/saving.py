@@ -46,6 +46,7 @@ class _Unfinished:
     facts: dict[str, Any]
     start: float
     stall_seconds: float = 0.0
+    """How long training waited."""
     published: bool = False
     """Whether all shares are written, and the last part has begun."""
 
