@@ -31,6 +31,7 @@ quickstart: $(STAMP)
 
 # One thread a process: two workers of two threads each would wait for each other on two cores.
 test: $(DEV_STAMP)
+	.ci/packages
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # pyright follows imports through files: these links lay the package out as it is imported.
@@ -49,7 +50,7 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 
 benchmarks: $(DEV_STAMP)
-	for script in stream resume train_step; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in stream resume train_step checkpoint processes faults; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 clean:
 	rm -rf build $(VENV)

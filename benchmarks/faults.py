@@ -1,6 +1,7 @@
 """SIGKILLs at random moments over one run on two processes, half of them during a save.
 
-The run must end with the weights of the uninterrupted one, to the last bit. Prints the steps that were done again and the time from a start to its first new step.
+The run must end with the weights of the uninterrupted one, to the last bit. Prints the steps that were done again and the time
+from a start to its first new step.
 
     python -m benchmarks.faults [NUMBER OF KILLS, 100]
 """

@@ -69,6 +69,7 @@ class Health:
         self._verdict: Tensor | None = None
         self._limit = torch.zeros((), device=device)
         self._pending: list[tuple[int, Tensor, Tensor, Any]] = []
+        self._last = StepRecord(0, math.nan, math.nan, math.inf, False, None)
         self.num_skipped = 0
         """Steps skipped since the run began."""
         self.in_a_row = 0
@@ -116,11 +117,7 @@ class Health:
         self._verdict = None
 
     def review(self) -> list[StepRecord]:
-        """Return how the steps since the last review went. All processes call this; it waits for the device.
-
-        Raises:
-            CodeparrotError: too many steps in a row were skipped.
-        """
+        """Return how the steps since the last review went. All processes call this; it waits for the device."""
         if not self._pending:
             return []
         losses = self._accelerator.reduce(torch.stack([loss for _, loss, _, _ in self._pending]), "mean").tolist()
@@ -129,24 +126,24 @@ class Health:
             StepRecord(step, loss, norm, limit, verdict != 0, before)
             for (step, _, _, before), loss, (norm, limit, verdict) in zip(self._pending, losses, values, strict=True)
         ]
-        self._pending = []
+        self._pending, self._last = [], records[-1]
         for record in records:
             self.num_skipped += record.skipped
             self.in_a_row = self.in_a_row + 1 if record.skipped else 0
         return records
 
-    def refuse_to_go_on(self, records: list[StepRecord]) -> None:
-        """Raise if too many steps in a row were skipped.
+    @property
+    def hopeless(self) -> bool:
+        """Whether too many steps in a row were skipped; alike on all processes."""
+        return self.in_a_row >= self._config.max_skipped_steps
 
-        Raises:
-            CodeparrotError: naming the steps.
-        """
-        if self.in_a_row >= self._config.max_skipped_steps:
-            raise CodeparrotError(
-                f"{self.in_a_row} steps in a row up to step {records[-1].step} were skipped ({records[-1].reason}); their "
-                "documents are in anomalies.jsonl: lower optim.lr or optim.clip_norm and go on from a checkpoint by --resume, "
-                "or raise train.max_skipped_steps"
-            )
+    def error(self) -> CodeparrotError:
+        """Return what a hopeless run ends with."""
+        return CodeparrotError(
+            f"{self.in_a_row} steps in a row up to step {self._last.step} were skipped ({self._last.reason}); their documents "
+            "are in anomalies.jsonl: lower optim.lr or optim.clip_norm and go on from a checkpoint by --resume, or raise "
+            "train.max_skipped_steps"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to decide alike: a few numbers."""

@@ -75,11 +75,7 @@ class Monitor:
         self._window_start += time.perf_counter() - start
 
     def review(self) -> list[StepRecord]:
-        """Read how the steps since the last time went; anomalies are written down. All processes call this.
-
-        Raises:
-            CodeparrotError: too many steps in a row were skipped.
-        """
+        """Read how the steps since the last time went; anomalies are written down. All processes call this."""
         training = self._training
         records = training.health.review()
         for record in records:
@@ -87,7 +83,6 @@ class Monitor:
                 documents = documents_behind(training, record)
                 if self._main:
                     self._report(record, documents)
-        training.health.refuse_to_go_on(records)
         return records
 
     def step(self, progress: Progress, lr: float) -> None:

@@ -139,6 +139,9 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any) -
                 directory.step = progress.step
                 watchdog.beat(progress.step, "training")
                 monitor.step(progress, lr_of(progress.step - 1))
+                if health.hopeless:
+                    checkpoints.finish()
+                    raise health.error()
                 stopped, save_now, busy = training.agreement.any(stop.requested, checkpoints.due_by_time(), checkpoints.busy)
                 if not busy:
                     checkpoints.advance()

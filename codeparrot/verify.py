@@ -119,7 +119,9 @@ class _Verification:
 
     def run(self) -> list[Check]:
         from tqdm import tqdm
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()
         steps: list[tuple[str, Callable[[], list[Check]]]] = [
             ("one process", self._alone),
             ("another split into micro-batches", self._accumulation),

@@ -1,8 +1,10 @@
 """The processes of a run: how many there are, that they are as many as were asked for, and what they agree on."""
 
 import os
+import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from codeparrot.config import Config, check_world_size
@@ -43,6 +45,8 @@ def start_processes(config: Config) -> Any:
 
     if config.train.precision == "fp16" and not has_accelerator:
         raise CodeparrotError("train.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+    if config.train.precision == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
+        raise CodeparrotError(f"train.precision bf16 is not for {torch.cuda.get_device_name()}; use fp16 or fp32")
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.micro_batches(world_size)),
@@ -89,6 +93,8 @@ def _on_the_cpu() -> dict[str, Any]:
     from accelerate.utils import InitProcessGroupKwargs
 
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        # Its collectives on the CPU are compiled at the first start, by the ninja that is installed beside Python.
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         return {"kwargs_handlers": [InitProcessGroupKwargs(backend="gloo")]}
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"

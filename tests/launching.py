@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
@@ -48,12 +50,21 @@ def write_config(path: Path, corpus: Path, tokenizer: Path, **changes: dict[str,
 
 def train_command(num_processes: int, launch: str = "ddp") -> list[str]:
     """Return what starts training: the plain command for one process, else the launch configuration `launch`."""
+    if launch.startswith("zero"):
+        require("g++", "DeepSpeed compiles its collectives for the CPU")
     if num_processes == 1 and launch == "ddp":
         return [str(SCRIPTS / "codeparrot"), "train"]
     launcher = [str(SCRIPTS / "accelerate"), "launch", "--config_file", str(ROOT / "launch" / f"{launch}.yaml")]
     # A free port for every launch: runs of several tests do not meet.
     port = ["--main_process_port", "0", "--num_processes", str(num_processes)]
     return [*launcher, *port, str(ROOT / "codeparrot" / "train.py")]
+
+
+def require(program: str, why: str) -> None:
+    """Skip the test where a program is missing; in continuous integration that is a failure."""
+    if shutil.which(program) is None:
+        missing = f"{program} is not installed ({why}); .ci/packages installs it as root"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
 
 
 def start(

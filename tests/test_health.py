@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from codeparrot.config import TrainConfig
-from codeparrot.errors import CodeparrotError
 from codeparrot.health import Health
 from tests.launching import ROOT, curve, run, train_command, write_config
 
@@ -95,12 +94,13 @@ def test_decisions_after_a_resume_are_those_of_an_uninterrupted_run() -> None:
 
 def test_too_many_skipped_steps_in_a_row_end_the_run_with_their_number() -> None:
     health, _, optimizer = health_of(max_skipped_steps=3)
-    for number in (1, 2):
-        step(health, optimizer, number, math.nan)
-    health.refuse_to_go_on(health.review())
-    step(health, optimizer, 3, math.nan)
-    with pytest.raises(CodeparrotError, match="3 steps in a row up to step 3 were skipped"):
-        health.refuse_to_go_on(health.review())
+    for number, norm in ((1, math.nan), (2, 1.0), (3, math.nan), (4, math.nan)):
+        step(health, optimizer, number, norm)
+    health.review()
+    assert not health.hopeless
+    step(health, optimizer, 5, math.nan)
+    health.review()
+    assert health.hopeless and "3 steps in a row up to step 5 were skipped" in str(health.error())
 
 
 def test_a_loss_that_is_not_finite_gets_a_gradient_that_is_not() -> None:

@@ -1,6 +1,8 @@
 """DDP, FSDP2 and ZeRO-1, 2, 3 with real processes: the same losses, the same checkpoint, resume on anything else."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,23 @@ def assert_same_export(ours: Path, theirs: Path) -> None:
     with torch.no_grad():
         logits, expected = (AutoModelForCausalLM.from_pretrained(place)(ids).logits for place in (ours, theirs))
     torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_two_processes_pass_over_a_damaged_checkpoint_and_name_it(tmp_path, corpus, tokenizer_folder, reference) -> None:
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    tiny = tmp_path / "runs" / "tiny"
+    shutil.copytree(reference, tiny)
+    damaged, cut = tiny / "checkpoints" / "step_00000024", tiny / "checkpoints" / "step_00000016"
+    (moments,) = (damaged / "state").glob("moments-*")
+    content = bytearray(moments.read_bytes())
+    content[-1] ^= 1
+    moments.write_bytes(content)
+    (cut / "manifest.json").unlink()
+    _, err = run(config, num_processes=2)
+    assert re.search(r"passing over \S*step_00000024: process \d: state/moments-00000.safetensors has another SHA-256", err)
+    assert re.search(r"passing over \S*step_00000016: process 0: \S* has no manifest.json", err)
+    assert "resumed at step 8" in err
+    assert_same_curve(tiny, reference)
 
 
 @pytest.mark.parametrize(

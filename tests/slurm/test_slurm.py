@@ -149,6 +149,18 @@ def test_a_signal_reaches_training_where_slurm_signals_the_task_alone(
     reserved_cluster.run("scancel", str(job))
 
 
+def test_a_run_saves_before_its_time_is_over_by_its_own_clock(cluster, tmp_path, corpus, tokenizer_folder) -> None:
+    config, tiny = recipe(tmp_path, corpus, tokenizer_folder), tmp_path / "runs" / "tiny"
+    # No warning by SLURM before the last second: the two minutes are over when 95 s are left.
+    margin = ("--checkpoint.time_limit_margin_seconds", "95", "--train.max_steps", "100000")
+    job = pretrain(cluster, config, *margin, options=("--nodes=1", "--time=2", "--signal=USR1@1"))
+    cluster.wait(job, "PENDING")
+    assert (status(tiny)["state"], status(tiny)["reason"]) == ("stopped", "time limit")
+    assert (tiny / "checkpoints" / f"step_{status(tiny)['step']:08d}" / "manifest.json").exists()
+    assert cluster.fact(job, "Restarts") == "1"
+    cluster.run("scancel", str(job))
+
+
 def test_a_wrong_recipe_ends_in_one_line_before_a_node_is_used(cluster, tmp_path, corpus, tokenizer_folder) -> None:
     config = recipe(tmp_path, corpus, tokenizer_folder)
     wrong = {

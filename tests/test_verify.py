@@ -1,0 +1,56 @@
+"""`codeparrot verify`: that it passes here, and that it fails when something is wrong."""
+
+import json
+import subprocess
+
+import pytest
+
+from codeparrot import cli, verify
+from codeparrot.trials import Trials
+from tests.launching import SCRIPTS
+
+
+def test_it_passes_here_and_says_what_it_measured() -> None:
+    command = [str(SCRIPTS / "codeparrot"), "verify", "--strategies", "zero2", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["passed"] and facts["failed"] == [] and facts["processes"] == 2
+    checks = {(check["invariant"], check["setting"]): check for check in facts["checks"]}
+    assert checks["SIGKILL and resume: weights at the end", "ZeRO-2"]["measured"] == 0.0
+    assert checks["one process's loss", "ZeRO-2"]["measured"] <= checks["one process's loss", "ZeRO-2"]["tolerance"] == 1e-5
+    assert checks["the world size is as launched", "ZeRO-2"]["detail"] == "2 of 2 processes"
+    assert ("resumed elsewhere: loss", "one process -> ZeRO-2 x 2") in checks
+
+
+def test_a_strategy_with_another_loss_fails_and_is_named(monkeypatch, capsys, tmp_path) -> None:
+    original = Trials.train
+
+    def train(self, name, launch, *overrides):
+        return original(self, name, launch, *overrides, *(["--optim.lr", "0.00301"] if name == "ddp" else []))
+
+    monkeypatch.setattr(Trials, "train", train)
+    assert cli.main(["verify", "--strategies", "ddp", "--keep", str(tmp_path / "runs")]) == 1
+    out, err = capsys.readouterr()
+    assert "FAIL  one process's loss " in out and "ok    the loss falls" in out
+    assert "one process's loss (DDP)" in err and "does not hold" in err
+    assert (tmp_path / "runs" / "runs" / "ddp" / "metrics.jsonl").exists()
+
+
+def test_what_cannot_run_here_is_said_and_does_not_fail(monkeypatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    verification = verify._Verification.__new__(verify._Verification)
+    verification._processes = 2
+    assert "DeepSpeed is not installed" in verification._missing("zero1") and verification._missing("fsdp") == ""
+    verification._processes = 1
+    assert "one GPU is here" in verification._missing("ddp")
+    facts = verify.facts([verify.Check("a", "b", None)], 1, 1)
+    assert facts["passed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--strategies", "zero9"], "zero9 is none of ddp, fsdp"), (["--keep", "/"], "/ is not empty")]
+)
+def test_wrong_arguments_are_named(arguments, message, capsys) -> None:
+    assert cli.main(["verify", *arguments]) == 1
+    assert message in capsys.readouterr().err
