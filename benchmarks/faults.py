@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.common import DATA, corpus, machine, report, tokenizer
 
-KILLS, STEPS_A_KILL, SAVE_EVERY = 100, 8, 4
+KILLS, STEPS_A_KILL, SAVE_EVERY = 100, 14, 4
 
 
 class Fault(NamedTuple):
@@ -54,12 +54,12 @@ def kill_at_random(
     """Start the run, let it get at least one checkpoint further, kill all of it; None when it ended before."""
     import psutil
 
-    begin, process = time.perf_counter(), start()
-    resumed = newest(run)
+    begin, started, process = time.perf_counter(), time.time(), start()
+    resumed, metrics = newest(run), run / "metrics.jsonl"
     first, moment = None, draw.uniform(0, 1.5)
     while process.poll() is None:
-        step = last_step(run)
-        if first is None and step > resumed:
+        # A resumed run first cuts the lines of steps that it takes again: until then the last line is an old one.
+        if first is None and metrics.exists() and metrics.stat().st_mtime > started and last_step(run) > resumed:
             first = time.perf_counter()
         if newest(run) > resumed and first is not None:
             saving = any(run.glob("checkpoints/.partial_*"))

@@ -123,6 +123,7 @@ class ZeroState:
 
         parameter = self._parameters[name]
         value = safe_get_full_fp32_param(parameter) if kind == WEIGHT else safe_get_full_optimizer_state(parameter, kind)
+        assert value is not None, f"DeepSpeed holds no {kind} of {name}"
         return value.view(self.shape(name))
 
     def put(self, name: str, kind: str, value: Tensor) -> None:

@@ -24,6 +24,7 @@ from codeparrot.tracking import ONLY_IN_FILE
 logger = logging.getLogger("codeparrot")
 
 INTERVAL_SECONDS = 1.0
+SUSPENDED_SECONDS = 30.0
 FIRST_STEPS = 3
 """Steps that still have the start's time-out: compilation, first files, first checkpoints."""
 
@@ -103,9 +104,13 @@ class Watchdog:
         return [peer for peer in silent if peer.rank != self._rank]
 
     def _watch(self) -> None:
-        beats = 0
+        beats, before = 0, time.monotonic()
         while not self._done.wait(INTERVAL_SECONDS):
-            beats += 1
+            now = time.monotonic()
+            if now - before > SUSPENDED_SECONDS:
+                # The whole process was stopped (Ctrl-Z) and goes on: that was not its training thread's fault.
+                self._state = (*self._state[:2], now)
+            beats, before = beats + 1, now
             step, doing, when = self._state
             if self._store is not None:
                 self._say(f"{socket.gethostname()}|{step}|{doing}|{beats}")
@@ -183,9 +188,12 @@ def _store() -> Any:
 
     It lives as long as the launcher of the first machine, so it can still be asked when a process is gone.
     """
-    from torch.distributed import PrefixStore, TCPStore
+    import torch.distributed as dist
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10))
+    store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage] - documented, not in __all__
+        address, port, is_master=False, timeout=timedelta(seconds=10)
+    )
     # A launcher that starts its processes anew (--max_restarts) keeps the store: what the earlier ones said does not count.
-    return PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(restarts, store)  # pyright: ignore[reportPrivateImportUsage]

@@ -72,7 +72,8 @@ def test_processes_take_the_newest_checkpoint_that_all_of_them_find_whole(tmp_pa
     older, newer = write(tmp_path, 10), write(tmp_path, 20)
     victim = newer / "state" / "optimizer.bin"
     victim.write_bytes(b"x" * victim.stat().st_size)
-    barrier, items, chosen = threading.Barrier(3), [None] * 3, [None] * 3
+    barrier, items = threading.Barrier(3), [None] * 3
+    chosen: list[Path | None] = [None] * 3
 
     def process(rank: int) -> None:
         def gather(item):

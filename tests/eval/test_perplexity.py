@@ -39,7 +39,19 @@ def valid(stream, tokenizer_json):
 
 
 def score(model, valid, tokenizer, batch_size=16, **options):
-    return evaluate(model, valid, batch_size=batch_size, token_bytes=bytes_per_token(tokenizer, 512), device=CPU, **options)
+    token_bytes = bytes_per_token(tokenizer, 512)
+    found = evaluate(model, valid, batch_size=batch_size, token_bytes=token_bytes, device=CPU, **options)
+    assert found is not None
+    return found
+
+
+def test_an_evaluation_that_is_broken_off_has_no_score_and_leaves_the_model_training(model, valid, tokenizer) -> None:
+    model.train()
+    batches: list[int] = []
+    options = {"progress": lambda: batches.append(1), "broken_off": lambda: len(batches) == 2}
+    token_bytes = bytes_per_token(tokenizer, 512)
+    assert evaluate(model, valid, batch_size=1, token_bytes=token_bytes, device=CPU, **options) is None
+    assert len(batches) == 2 and model.training
 
 
 def test_the_loss_is_the_mean_over_every_predicted_token_short_windows_included(model, valid, tokenizer) -> None:

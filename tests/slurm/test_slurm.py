@@ -151,9 +151,10 @@ def test_a_signal_reaches_training_where_slurm_signals_the_task_alone(
 
 def test_a_run_saves_before_its_time_is_over_by_its_own_clock(cluster, tmp_path, corpus, tokenizer_folder) -> None:
     config, tiny = recipe(tmp_path, corpus, tokenizer_folder), tmp_path / "runs" / "tiny"
-    # No warning by SLURM before the last second: the two minutes are over when 95 s are left.
-    margin = ("--checkpoint.time_limit_margin_seconds", "95", "--train.max_steps", "100000")
+    # No warning by SLURM before the last second: the two minutes are over when 75 s are left.
+    margin = ("--checkpoint.time_limit_margin_seconds", "75", "--train.max_steps", "100000")
     job = pretrain(cluster, config, *margin, options=("--nodes=1", "--time=2", "--signal=USR1@1"))
+    reach(cluster, job, tiny, 1)
     cluster.wait(job, "PENDING")
     assert (status(tiny)["state"], status(tiny)["reason"]) == ("stopped", "time limit")
     assert (tiny / "checkpoints" / f"step_{status(tiny)['step']:08d}" / "manifest.json").exists()
