@@ -40,6 +40,14 @@ class Peer(NamedTuple):
     """How often it has said so."""
 
 
+class _Sign(NamedTuple):
+    """The last sign of life of the training thread."""
+
+    step: int
+    doing: str
+    when: float
+
+
 class Watchdog:
     """Runs from the start of the processes to the end of the run; entered as a context.
 
@@ -55,7 +63,7 @@ class Watchdog:
         self._rank, self._world = accelerator.process_index, accelerator.num_processes
         self._limit, self._later = startup_seconds, timeout_seconds
         self._fatal = fatal or self._end_process
-        self._state = (-1, "start", time.monotonic())
+        self._state = _Sign(-1, "start", time.monotonic())
         self._steps = 0
         self._done = threading.Event()
         self._store = _store() if self._world > 1 else None
@@ -75,11 +83,11 @@ class Watchdog:
 
     def beat(self, step: int, doing: str) -> None:
         """Say that the training thread is alive: `doing` (training, evaluation, checkpoint) in `step`."""
-        if doing == "training" and step != self._state[0]:
+        if doing == "training" and step != self._state.step:
             self._steps += 1
             if self._steps > FIRST_STEPS:
                 self._limit = self._later
-        self._state = (step, doing, time.monotonic())
+        self._state = _Sign(step, doing, time.monotonic())
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
@@ -109,7 +117,7 @@ class Watchdog:
             now = time.monotonic()
             if now - before > SUSPENDED_SECONDS:
                 # The whole process was stopped (Ctrl-Z) and goes on: that was not its training thread's fault.
-                self._state = (*self._state[:2], now)
+                self._state = self._state._replace(when=now)
             beats, before = beats + 1, now
             step, doing, when = self._state
             if self._store is not None:
@@ -131,12 +139,12 @@ class Watchdog:
         lost = self.missing() if self._store is not None else []
         if lost:
             return self._account(lost)
-        peers = self._peers() or [Peer(0, socket.gethostname(), self._state[0], self._state[1])]
+        peers = self._peers() or [Peer(0, socket.gethostname(), self._state.step, self._state.doing)]
         return suspects(peers)
 
     def _account(self, lost: list[Peer]) -> str:
         # Its own word may be a second old; that this process got so far shows that the other did.
-        reached = self._state[0] - 1
+        reached = self._state.step - 1
         named = ", ".join(f"process {peer.rank} ({peer.host}, last step {max(peer.step, reached)})" for peer in lost[:8])
         return f"{named}{f' and {len(lost) - 8} more' if len(lost) > 8 else ''} died or hangs"
 
