@@ -83,7 +83,8 @@ class Trials:
         """Train and kill all processes behind step 13, as a node that loses its power does."""
         import psutil
 
-        process = self._start(name, launch, ())
+        # Saves that training waits for: a checkpoint to go on from is there for certain.
+        process = self._start(name, launch, ("--checkpoint.background", "false"))
         deadline = time.monotonic() + START_SECONDS
         while not any(line["step"] >= KILL_AT for line in self.metrics(name)):
             if process.poll() is not None or time.monotonic() > deadline:

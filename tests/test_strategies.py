@@ -40,7 +40,9 @@ def test_a_killed_run_of_two_processes_goes_on_exactly_and_is_the_run_of_one_pro
 ) -> None:
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate=EVALUATE)
     tiny = tmp_path / "runs" / "tiny"
-    kill_behind_step(start(config, num_processes=2, launch=launch), tiny / "metrics.jsonl", 18)
+    # Saves that training waits for: the checkpoint before the kill is there for certain.
+    process = start(config, "--checkpoint.background", "false", num_processes=2, launch=launch)
+    kill_behind_step(process, tiny / "metrics.jsonl", 18)
     before = {step: rest for step, *rest in curve(tiny)}
     _, err = run(config, num_processes=2, launch=launch)
     assert "resumed at step 8" in err or "resumed at step 16" in err
@@ -109,8 +111,10 @@ def test_a_run_killed_twice_goes_on_with_other_numbers_of_processes_and_sees_the
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
     tiny = tmp_path / "runs" / "tiny"
     for (launch, count), step in zip(chain[:2], (10, 18), strict=True):
-        kill_behind_step(start(config, num_processes=count, launch=launch), tiny / "metrics.jsonl", step)
-    run(config, num_processes=chain[2][1], launch=chain[2][0])
+        process = start(config, "--checkpoint.background", "false", num_processes=count, launch=launch)
+        kill_behind_step(process, tiny / "metrics.jsonl", step)
+    _, err = run(config, num_processes=chain[2][1], launch=chain[2][0])
+    assert "resumed at step 16" in err or "resumed at step 24" in err
     assert_same_curve(tiny, reference)
     ours, theirs = (
         json.loads((last_checkpoint(place) / "stream.json").read_text(encoding="utf-8")) for place in (tiny, reference)

@@ -57,7 +57,9 @@ def test_sigkill_and_resume_twice_give_the_bits_of_the_uninterrupted_run(
     whole = tmp_path / "runs" / "whole" if num_processes == 2 else reference
     tiny = tmp_path / "runs" / "tiny"
     for step in (11, 19):
-        kill_behind_step(start(config, num_processes=num_processes), tiny / "metrics.jsonl", step)
+        # Saves that training waits for: the checkpoint before the kill is there for certain.
+        process = start(config, "--checkpoint.background", "false", num_processes=num_processes)
+        kill_behind_step(process, tiny / "metrics.jsonl", step)
     _, err = run(config, num_processes=num_processes)
     assert "resumed at step 16" in err or "resumed at step 24" in err
     assert curve(tiny) == curve(whole)
@@ -79,7 +81,7 @@ def test_a_run_of_two_processes_goes_on_with_one_and_sees_the_same_batches(
 ) -> None:
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
     tiny = tmp_path / "runs" / "tiny"
-    kill_behind_step(start(config, num_processes=2), tiny / "metrics.jsonl", 13)
+    kill_behind_step(start(config, "--checkpoint.background", "false", num_processes=2), tiny / "metrics.jsonl", 13)
     run(config, "--train.micro_batch_size", "4")
     for (_, ours, _), (_, theirs, _) in zip(curve(tiny), curve(reference), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
@@ -109,7 +111,7 @@ def test_checkpoints_that_do_not_fit_the_disk_cost_no_step_and_no_older_checkpoi
 ) -> None:
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
     tiny = tmp_path / "runs" / "tiny"
-    kill_behind_step(start(config), tiny / "metrics.jsonl", 11)
+    kill_behind_step(start(config, "--checkpoint.background", "false"), tiny / "metrics.jsonl", 11)
     _, err = run(config, status=1, largest_file=250_000)
     assert "checkpoint of step 16 was not written" in err and "it needs 514,560 bytes" in err and "bytes free" in err
     assert "make room on the disk" in err and "it goes on from step 8" in err and "Traceback" not in err
