@@ -78,7 +78,7 @@ def bare_process() -> None:
 
 def bare() -> float:
     answer = DATA / "processes_bare.json"
-    command = ["torchrun", "--nproc_per_node", "2", "--master_port", "0", "-m", "benchmarks.processes", "bare", str(answer)]
+    command = ["torchrun", "--standalone", "--nproc_per_node", "2", "-m", "benchmarks.processes", "bare", str(answer)]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return json.loads(answer.read_text())
 
