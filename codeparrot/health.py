@@ -134,8 +134,11 @@ class Health:
 
     @property
     def hopeless(self) -> bool:
-        """Whether too many steps in a row were skipped; alike on all processes."""
-        return self.in_a_row >= self._config.max_skipped_steps
+        """Whether too many steps in a row were skipped; alike on all processes.
+
+        A run that goes on from the middle of such a row, with other settings perhaps, is judged by its own steps first.
+        """
+        return self._last.skipped and self.in_a_row >= self._config.max_skipped_steps
 
     def error(self) -> CodeparrotError:
         """Return what a hopeless run ends with."""

@@ -25,6 +25,7 @@ logger = logging.getLogger("codeparrot")
 
 INTERVAL_SECONDS = 1.0
 SUSPENDED_SECONDS = 30.0
+"""A watchdog that slept so much too long was stopped together with its process."""
 FIRST_STEPS = 3
 """Steps that still have the start's time-out: compilation, first files, first checkpoints."""
 
@@ -106,9 +107,13 @@ class Watchdog:
 
     def missing(self) -> list[Peer]:
         """Return the other processes that have said nothing for three intervals. Takes that long."""
-        before = self._peers()
-        time.sleep(3 * INTERVAL_SECONDS)
-        silent = [old for old, new in zip(before, self._peers(), strict=True) if old.beats == new.beats]
+        try:
+            before = self._peers()
+            time.sleep(3 * INTERVAL_SECONDS)
+            silent = [old for old, new in zip(before, self._peers(), strict=True) if old.beats == new.beats]
+        except RuntimeError:
+            # The store is gone, and with it the launcher of the first machine.
+            silent = [Peer(0, "the first machine")]
         return [peer for peer in silent if peer.rank != self._rank]
 
     def _watch(self) -> None:
@@ -136,11 +141,14 @@ class Watchdog:
 
     def _suspects(self) -> str:
         """Say who is gone, or who is behind, or that everyone waits."""
-        lost = self.missing() if self._store is not None else []
-        if lost:
-            return self._account(lost)
-        peers = self._peers() or [Peer(0, socket.gethostname(), self._state.step, self._state.doing)]
-        return suspects(peers)
+        own = [Peer(self._rank, socket.gethostname(), self._state.step, self._state.doing)]
+        if self._store is None:
+            return suspects(own)
+        lost = self.missing()
+        try:
+            return self._account(lost) if lost else suspects(self._peers())
+        except RuntimeError:
+            return suspects(own)
 
     def _account(self, lost: list[Peer]) -> str:
         # Its own word may be a second old; that this process got so far shows that the other did.
@@ -149,16 +157,14 @@ class Watchdog:
         return f"{named}{f' and {len(lost) - 8} more' if len(lost) > 8 else ''} died or hangs"
 
     def _peers(self) -> list[Peer]:
-        if self._store is None:
-            return []
-        try:
-            keys = [_key(rank) for rank in range(self._world)]
-            return [_parse(rank, self._store.get(key) if self._store.check([key]) else b"") for rank, key in enumerate(keys)]
-        except RuntimeError:
-            # The launcher of the first machine is gone, and with it what it kept.
-            return [Peer(rank) if rank else Peer(0, "the first machine") for rank in range(self._world)][
-                : 1 + (self._rank == 0)
-            ]
+        """Return what all processes last said.
+
+        Raises:
+            RuntimeError: the store is gone.
+        """
+        assert self._store is not None
+        keys = [_key(rank) for rank in range(self._world)]
+        return [_parse(rank, self._store.get(key) if self._store.check([key]) else b"") for rank, key in enumerate(keys)]
 
     def _end_process(self, text: str) -> None:
         if self.log is not None:

@@ -103,6 +103,20 @@ def test_too_many_skipped_steps_in_a_row_end_the_run_with_their_number() -> None
     assert health.hopeless and "3 steps in a row up to step 5 were skipped" in str(health.error())
 
 
+def test_a_run_that_goes_on_from_such_a_row_is_judged_by_its_own_steps() -> None:
+    stuck, _, optimizer = health_of(max_skipped_steps=2)
+    for number in (1, 2):
+        step(stuck, optimizer, number, math.nan)
+    stuck.review()
+    assert stuck.hopeless
+    mended, _, mended_optimizer = health_of(max_skipped_steps=2)
+    mended.load_state_dict(stuck.state_dict())
+    assert not mended.hopeless
+    step(mended, mended_optimizer, 3, 1.0)
+    mended.review()
+    assert not mended.hopeless and mended.in_a_row == 0
+
+
 def test_a_loss_that_is_not_finite_gets_a_gradient_that_is_not() -> None:
     health, _, _ = health_of()
     for value, finite in ((2.0, True), (math.inf, False), (math.nan, False)):

@@ -35,6 +35,18 @@ def test_time_is_short_after_the_first_steps_only() -> None:
     assert re.fullmatch(r"nothing was finished for \d+ s: all processes wait in step 4 \(evaluation\).*", text)
 
 
+@pytest.mark.parametrize(("rank", "named"), [(1, ["the first machine"]), (0, [])])
+def test_without_the_store_the_first_machine_is_the_one_that_is_gone(monkeypatch, rank, named) -> None:
+    class Gone:
+        def check(self, keys):
+            raise RuntimeError("connection reset by peer")
+
+    monkeypatch.setattr("codeparrot.watchdog._store", Gone)
+    watchdog = Watchdog(SimpleNamespace(process_index=rank, num_processes=3), 1.0, 1.0)
+    assert [peer.host for peer in watchdog.missing()] == named
+    assert ("process 0 (the first machine" in watchdog._suspects()) == bool(named)
+
+
 def test_those_behind_are_the_suspects() -> None:
     peers = [Peer(0, "a", 7, "training", 9), Peer(1, "b", 6, "training", 9), Peer(2, "c", 7, "training", 9)]
     assert "the others are in step 7 and wait for process 1 (b) in step 6 (training)" in suspects(peers)
