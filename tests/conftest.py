@@ -1,4 +1,4 @@
-"""Data that several rooms' tests share: real Python sources of the standard library and a tokenizer trained on them."""
+"""What several rooms' tests share: real Python sources, a tokenizer trained on them, and a Hub."""
 
 import json
 import signal
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from tests.hub_server.fixture import HubServer, serve
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 END = "<|endoftext|>"
@@ -75,3 +77,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = pa.table({"path": [f"{name}/{i}.py" for i in range(len(part))], "content": part})
         parquet.write_table(table, folder / f"{name}.parquet", row_group_size=16)
     return folder
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    """A Hub of its own for the tests of a module: each test makes its repositories and switches its faults off again."""
+    with serve(tmp_path_factory.mktemp("hub")) as server:
+        yield server

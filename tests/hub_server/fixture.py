@@ -1,0 +1,225 @@
+"""The Hub as a test sees it: start, stop and kill it, let it fail, and look at what it holds and at what it was asked.
+
+    with serve(tmp_path / "hub") as hub:
+        hub.faults.answer(503, times=2, path="/commit/")
+        subprocess.run(command, env=hub.environment(), check=True)
+        assert [commit.title for commit in hub.commits("me/model", "run")] == ["initial commit", "step 10"]
+        assert hub.files("me/model", "run")["config.json"] == (checkpoint / "config.json").read_bytes()
+
+`huggingface_hub` reads its environment when it is imported. A subprocess gets `hub.environment()`. Within the test's process
+use `hub.api()`, or pass `endpoint=hub.url, token=hub.token` to its functions; what takes no endpoint (`from_pretrained`,
+`load_dataset`) goes into a subprocess.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.hub_server.access import new_token
+from tests.hub_server.errors import stale_parent
+from tests.hub_server.store import Commit, Store
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+USER = "me"
+ROOT = Path(__file__).parents[2]
+
+
+class Faults:
+    """Switches of a running server. Those that meet requests return the number of a rule, for `remove`.
+
+    What they have in common, as keywords: `path` (a regular expression that is searched for in the path of the request, where
+    the slash of a branch is %2F), `method`, `times` (how many requests; else until it is removed), `share` and `seed` (that
+    part of the matching requests, at random).
+    """
+
+    def __init__(self, hub: "HubServer") -> None:
+        self._hub = hub
+
+    def answer(self, status: int, *, retry_after: int | None = None, code: str | None = None, **match: Any) -> int:
+        """An error as the answer; `code` is its X-Error-Code. The request is not carried out."""
+        return self._add("answer", status=status, retry_after=retry_after, code=code, **match)
+
+    def reject_parent(self, **match: Any) -> int:
+        """Commits are answered as if another one had come in between."""
+        return self._add(
+            "answer",
+            status=412,
+            message=stale_parent().message,
+            **{"path": "/commit/", **match},
+        )
+
+    def stall(self, seconds: float | None = None, **match: Any) -> int:
+        """Requests wait; None is until the rule is removed. Those whose client has gone by then are not carried out."""
+        return self._add("stall", seconds=seconds, **match)
+
+    def cut_upload(self, after_bytes: int, **match: Any) -> int:
+        """The connection ends within the body of a PUT (an LFS object), or of another request where `method` says so."""
+        return self._add("cut_upload", after_bytes=after_bytes, **{"method": "PUT", **match})
+
+    def cut_download(self, after_bytes: int, **match: Any) -> int:
+        """The connection ends within the body of the answer to a GET."""
+        return self._add("cut_download", after_bytes=after_bytes, **{"method": "GET", **match})
+
+    def lose_answer(self, **match: Any) -> int:
+        """The request is carried out (a commit: it is there), and the connection ends without an answer."""
+        return self._add("lose_answer", **match)
+
+    def remove(self, number: int) -> None:
+        """Raises RuntimeError if there is no such rule."""
+        self._hub.ask("remove_faults", number=number)
+
+    def refuse(self) -> None:
+        """Connections are refused and those that are there end, until `accept`."""
+        self._hub.ask("refuse")
+
+    def accept(self) -> None:
+        self._hub.ask("accept")
+
+    def deny(self) -> None:
+        """The write token is not valid any more, until `allow`."""
+        self._hub.ask("deny", token=self._hub.token)
+
+    def allow(self) -> None:
+        self._hub.ask("allow", token=self._hub.token, name=USER, role="write")
+
+    def limit_uploads(self, bytes_per_second: float | None) -> None:
+        """Bodies of requests are read no faster than this, all connections together. None: as fast as they come."""
+        self._hub.ask("limit_uploads", rate=bytes_per_second)
+
+    def clear(self) -> None:
+        """Everything works again, and what is held goes on."""
+        self._hub.ask("remove_faults", number=None)
+        self.limit_uploads(None)
+        self.allow()
+        self.accept()
+
+    def _add(self, kind: str, **settings: Any) -> int:
+        return self._hub.ask("add_fault", settings={"kind": kind, **settings})
+
+
+class HubServer:
+    """`folder` outlives it. It keeps its port and its tokens when it is killed and started again; its faults are gone then."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.token = new_token()
+        """May write. It is in no file and no log of the server's."""
+        self.read_token = new_token()
+        self.faults = Faults(self)
+        self.port = 0
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tests.hub_server", "--control", "--folder", self.folder, "--port", str(self.port)]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+        # A group of its own: Ctrl-C of a test is not for it.
+        self._process = subprocess.Popen(command, **pipes, process_group=0)
+        self.port = self._read()["port"]
+        self.faults.allow()
+        self.ask("allow", token=self.read_token, name="reader", role="read")
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.communicate()  # closes its input: it ends
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL, in the middle of whatever it does."""
+        assert self._process
+        self._process.kill()
+        self.stop()
+
+    def ask(self, command: str, **settings: Any) -> Any:
+        """Of control.py. Raises RuntimeError for what it does not accept."""
+        assert self._process and self._process.stdin
+        with self._lock:
+            self._process.stdin.write(json.dumps({"command": command, **settings}) + "\n")
+            self._process.stdin.flush()
+            answer = self._read()
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["result"]
+
+    def _read(self) -> Any:
+        assert self._process and self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the Hub has ended, with status {self._process.wait()}")
+        return json.loads(line)
+
+    def environment(self, home: Path | None = None) -> dict[str, str]:
+        """For a subprocess that is to take this for the Hub; `home` holds its caches."""
+        return {
+            **os.environ,
+            "HF_ENDPOINT": self.url,
+            "HF_TOKEN": self.token,
+            "HF_HOME": str(home or self.folder / "home"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+
+    def api(self, token: str | None = None) -> "HfApi":
+        """The client in this process; `token` other than the one that may write."""
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.url, token=token or self.token)
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """In the order of their arrival: method, path, query, status (None: not answered yet, or never), fault, user,
+        received_bytes (of the body), started (seconds since 1970)."""
+        return self.ask("requests")
+
+    def forget_requests(self) -> None:
+        self.ask("forget_requests")
+
+    def wait_for_request(self, path: str, *, fault: str | None = None, seconds: float = 60) -> None:
+        """Until there was one with `path` in its path, which met `fault`. Raises TimeoutError."""
+        if not self.ask("wait_for_request", path=path, fault=fault, seconds=seconds):
+            raise TimeoutError(f"nobody asked for {path} in {seconds} s")
+
+    @property
+    def lfs_bytes(self) -> int:
+        """That were uploaded as LFS objects, those of uploads that broke off included."""
+        return sum(each["received_bytes"] for each in self.requests if each["method"] == "PUT")
+
+    def commits(self, repo: str, revision: str = "main", *, kind: str = "models") -> list[Commit]:
+        """Oldest first, straight from git: (oid, title, message, author, time)."""
+        return Store(self.folder).repository(kind, repo).log(revision)[::-1]
+
+    def files(self, repo: str, revision: str = "main", *, kind: str = "models") -> dict[str, bytes]:
+        """Content by path, straight from git and the folder of LFS objects."""
+        repository = Store(self.folder).repository(kind, repo)
+        entries = repository.entries(repository.resolve(revision)).values()
+        return {entry.path: repository.read(entry) for entry in entries if not entry.is_folder}
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[HubServer]:
+    """A running Hub whose repositories are in `folder`; it ends with the block."""
+    hub = HubServer(folder)
+    hub.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            # What the environment says to a subprocess, for a client that this process has imported already.
+            patch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+            yield hub
+    finally:
+        hub.stop()
