@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,13 +144,14 @@ def newest_complete(
     return None
 
 
-def prune(folder: Path, keep_last: int, keep_every_steps: int) -> None:
-    """Remove what is left of unfinished saves, and checkpoints but the newest and those at multiples of a number of steps."""
+def prune(folder: Path, keep_last: int, keep_every_steps: int, kept: Collection[int] = ()) -> None:
+    """Remove what is left of unfinished saves, and checkpoints but the newest, those at multiples of a number of steps, and
+    those of the steps in `kept`."""
     for partial in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(partial, ignore_errors=True)
     for checkpoint in steps(folder)[keep_last:]:
         step = int(checkpoint.name.removeprefix("step_"))
-        if not keep_every_steps or step % keep_every_steps:
+        if step not in kept and (not keep_every_steps or step % keep_every_steps):
             remove(checkpoint)
 
 
@@ -172,7 +173,7 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any
 FREE = (
     "run.name run.dir resume tokenizer.path stream.train stream.valid stream.encoder stream.prefetch_batches "
     "train.micro_batch_size train.gradient_checkpointing train.compile train.log_every_steps train.max_skipped_steps "
-    "train.startup_minutes train.timeout_minutes evaluate checkpoint tracking"
+    "train.startup_minutes train.timeout_minutes evaluate checkpoint tracking hub"
 ).split()
 """Settings that a resumed run may change: they do not change what is computed. (The data and the tokenizer are compared
 themselves, not their paths.)"""

@@ -7,6 +7,7 @@ fails here, in one line that names the key and the nearest value that would.
 Every count of steps in the project is in optimizer steps; every batch size is in windows.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -167,6 +168,32 @@ class TrackingConfig:
 
 
 @dataclass
+class HubConfig:
+    """The branch of the Hub that the run's checkpoints are pushed to, one commit each, by a process of its own. Training never
+    waits for it: what could not be pushed stays in the run's `hub.json`, and `codeparrot hub push` goes on with it."""
+
+    repo: str = ""
+    """`owner/name` of a model repository, created if it is not there; empty: nothing is pushed."""
+    branch: str = ""
+    """Branch of the run, created if it is not there; empty: `run.name`."""
+    private: bool = True
+    """Whether a repository that is created is private."""
+    every: int = 0
+    """Steps between checkpoints that are pushed; 0: all are. That of the last step always is."""
+    when_behind: Literal["in_order", "newest"] = "in_order"
+    """What to push when several checkpoints wait: all in order (they stay on the disk until then), or the newest alone."""
+    state: bool = False
+    """Push the optimizer's state and the position in the data too, so that the run can be resumed from the Hub
+    (`--resume hub:owner/name@branch`): three times the bytes."""
+    finish_minutes: float = 10.0
+    """At the end of the run, wait for uploads until none has moved for so long; the rest stays queued."""
+    timeout_seconds: float = 120.0
+    """A request that the Hub does not answer for so long is given up, and tried again later."""
+    retry_seconds: float = 2.0
+    """Wait before a failed push is tried again; doubled each time, up to five minutes."""
+
+
+@dataclass
 class Config:
     """A run."""
 
@@ -181,9 +208,11 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    hub: HubConfig = field(default_factory=HubConfig)
     resume: str = "auto"
     """`auto`: go on from the newest complete checkpoint of the run directory if there is one; `never`: start anew, in a run
-    directory without checkpoints; a path: start from that checkpoint, also with a changed configuration."""
+    directory without checkpoints; a path: start from that checkpoint, also with a changed configuration; `hub:NAME[@REVISION]`:
+    as auto, and a run directory without checkpoints begins with the one that was pushed there with hub.state."""
 
     @property
     def run_directory(self) -> Path:
@@ -245,6 +274,8 @@ def check(config: Config) -> None:
             f"nearest: train.global_batch_size {near}, or "
             f"stream.lanes {_nearest_divisor(train.global_batch_size, stream.lanes)}"
         )
+    if config.hub.repo and not re.fullmatch(r"[\w\-][\w.\-]*/[\w\-][\w.\-]*", config.hub.repo):
+        raise CodeparrotError(f'hub.repo "{config.hub.repo}" is no name of a repository; write owner/name')
     if schedule.warmup_steps > train.max_steps:
         raise CodeparrotError(
             f"schedule.warmup_steps {schedule.warmup_steps} is longer than the run; at most train.max_steps {train.max_steps}"
@@ -282,10 +313,10 @@ _AT_LEAST_ONE = (
 _NOT_NEGATIVE = (
     "run.seed optim.weight_decay optim.clip_norm schedule.warmup_steps evaluate.every_steps evaluate.micro_batch_size "
     "evaluate.sample_tokens checkpoint.every_steps checkpoint.every_minutes checkpoint.keep_every_steps train.outlier_sigmas "
-    "checkpoint.time_limit_margin_seconds"
+    "checkpoint.time_limit_margin_seconds hub.every hub.finish_minutes"
 ).split()
 _FRACTIONS = "optim.beta1 optim.beta2 schedule.final_fraction schedule.decay_fraction".split()
-_POSITIVE = "optim.lr optim.eps train.startup_minutes train.timeout_minutes".split()
+_POSITIVE = "optim.lr optim.eps train.startup_minutes train.timeout_minutes hub.timeout_seconds hub.retry_seconds".split()
 
 
 def _check_ranges(config: Config) -> None:

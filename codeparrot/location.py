@@ -4,14 +4,34 @@ Guarantees: a mistyped path is told at once, with the nearest one that exists, a
 that was cut while it was written is never taken for a model.
 """
 
+import glob
 import re
 from pathlib import Path
 
 from codeparrot.checkpoint import MANIFEST, steps
 from codeparrot.errors import CodeparrotError, nearest
 
-HUB_NAME = re.compile(r"[\w\-][\w.\-]*(/[\w\-][\w.\-]*)?")
-"""`name` or `owner/name`, as the Hub spells them."""
+HUB = "hub:"
+"""Says that what follows is on the Hub; it may be left out where no folder here could be meant."""
+HUB_NAME = re.compile(r"(hub:)?([\w\-][\w.\-]*(?:/[\w\-][\w.\-]*)?)(?:@([\w\-][\w./\-]*))?")
+"""`name` or `owner/name`, as the Hub spells them, and `@` a branch, tag or commit."""
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether the Hub could have something of this name."""
+    return HUB_NAME.fullmatch(name) is not None
+
+
+def split_hub_name(name: str) -> tuple[str, str | None]:
+    """Return the repository and the revision of `[hub:]owner/name[@revision]`.
+
+    Raises:
+        CodeparrotError: it is spelled otherwise.
+    """
+    parts = HUB_NAME.fullmatch(name)
+    if parts is None:
+        raise CodeparrotError(f'"{name}" is no name on the Hub; write owner/name, or owner/name@revision')
+    return parts[2], parts[3]
 
 
 def local_folder(name: str) -> Path | None:
@@ -26,24 +46,28 @@ def local_folder(name: str) -> Path | None:
     if path.exists():
         raise CodeparrotError(f'"{name}" is a file: name the folder that holds it')
     # owner/name is meant for the Hub, unless there is a folder called owner here.
-    if HUB_NAME.fullmatch(name) and (path.parent == Path() or not path.parent.exists()):
+    elsewhere = name.startswith(HUB) or path.parent == Path() or not Path(name.partition("@")[0]).parent.exists()
+    if is_hub_name(name) and elsewhere:
         return None
     siblings = [str(sibling) for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
     raise CodeparrotError(f'there is no folder "{name}"{nearest(str(path), siblings)}')
 
 
 def find_model(name: str) -> str:
-    """Return the model that `name` means: a folder with config.json, or a name on the Hub.
+    """Return the folder with config.json that `name` means; what is on the Hub is downloaded.
 
     Args:
-        name: A run (its newest complete checkpoint is meant), a checkpoint, a folder with a model, or a name on the Hub.
+        name: A run (its newest complete checkpoint is meant), a checkpoint, a folder with a model, or on the Hub
+            `owner/name[@revision]`.
 
     Raises:
-        CodeparrotError: the folder is none of these, or holds no complete checkpoint.
+        CodeparrotError: the folder is none of these, or holds no complete checkpoint; the Hub does not have it.
     """
     folder = local_folder(name)
     if folder is None:
-        return name
+        from codeparrot.hub import fetch
+
+        return str(fetch.model(name))
     if (folder / "config.json").is_file():
         return str(folder)
     if (folder / "checkpoints").is_dir():
@@ -53,6 +77,20 @@ def find_model(name: str) -> str:
     if not (folder / MANIFEST).is_file():
         raise CodeparrotError(f'the checkpoint "{folder}" is incomplete (no {MANIFEST}): name its run to use the newest one')
     return str(folder / "model")
+
+
+def corpus_here(name: str) -> str:
+    """Return a corpus that can be opened here: `name` itself, or the folder that a data set of the Hub was downloaded to.
+
+    Raises:
+        CodeparrotError: the Hub does not have it.
+    """
+    on_disk = Path(name).expanduser().exists() or glob.has_magic(name)
+    if on_disk or not is_hub_name(name) or local_folder(name) is not None:
+        return name
+    from codeparrot.hub import fetch
+
+    return str(fetch.corpus(name))
 
 
 def _newest_checkpoint(run: Path) -> Path:

@@ -92,12 +92,17 @@ def deal(sizes: dict[str, int], world_size: int) -> dict[str, int]:
 class Saver:
     """Writes the run's checkpoints; made on all processes."""
 
-    def __init__(self, training: Training, begin: Progress) -> None:
+    def __init__(self, training: Training, begin: Progress, published: Callable[[], set[int]] = set) -> None:
+        """Begin behind the step that training goes on from.
+
+        Args:
+            published: called on the main process behind each checkpoint; returns the steps of those that must stay.
+        """
         self.saved_step = begin.step
         """Step of the newest complete checkpoint; 0: none."""
         self.longest_seconds = 0.0
         """The longest time from the beginning of a save to its end."""
-        self._training = training
+        self._training, self._published = training, published
         self._last_time = time.monotonic()
         self._copy = HostCopy()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -209,7 +214,7 @@ class Saver:
         assert self._unfinished is not None
         kept = self._training.config.checkpoint
         checkpoint.publish(self._unfinished.partial, self._unfinished.facts, files)
-        checkpoint.prune(self._training.checkpoints, kept.keep_last, kept.keep_every_steps)
+        checkpoint.prune(self._training.checkpoints, kept.keep_last, kept.keep_every_steps, self._published())
         return {}
 
     def _complete(self) -> None:

@@ -8,6 +8,8 @@ of dropout, is drawn anew at each step from (seed, step, process).
 import hashlib
 import json
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from codeparrot.checkpoint import Progress
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.health import Health
+from codeparrot.location import HUB
 from codeparrot.sharding import MOMENTS, WEIGHT, ShardedState
 from codeparrot.stream import ConstantLengthDataset
 from codeparrot.vocabulary import tokenizer_digest
@@ -91,6 +94,9 @@ def _choose(training: Training) -> Path | None:
         CodeparrotError: on all processes alike.
     """
     wanted = training.config.resume
+    if wanted.startswith(HUB):
+        _fetch(training, wanted)
+        wanted = "auto"
     named = wanted not in ("auto", "never")
     if named and not (Path(wanted) / "checkpoints").is_dir():
         place = Path(wanted)
@@ -105,6 +111,32 @@ def _choose(training: Training) -> Path | None:
     if error is not None:
         raise CodeparrotError(error)
     return place
+
+
+def _fetch(training: Training, name: str) -> None:
+    """Fetch the checkpoint that a run without checkpoints begins with. The other processes say meanwhile that they are alive.
+
+    Raises:
+        CodeparrotError: on all processes alike.
+    """
+    from codeparrot.hub.fetch import resumable
+
+    agreement, main = training.agreement, training.accelerator.is_main_process
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        absent = main and not checkpoint.steps(training.checkpoints)
+        work = thread.submit(resumable, name, training.checkpoints) if absent else None
+        while agreement.any(work is not None and not work.done())[0]:
+            training.watchdog.beat(0, "fetching")
+            time.sleep(0.1)
+        try:
+            place, error = work.result() if work else None, None
+        except (CodeparrotError, OSError) as failure:
+            place, error = None, str(failure)
+    if place is not None:
+        logger.info("fetched %s from the Hub: %s", place.name, name)
+    error = agreement.from_main(error)
+    if error:
+        raise CodeparrotError(error)
 
 
 def _newest(training: Training, folder: Path) -> Path | None:
@@ -130,7 +162,7 @@ def _objection(training: Training, place: Path | None) -> str | None:
         return None
     manifest = checkpoint.read_manifest(place)
     same_tokenizer = manifest["tokenizer_sha256"] == tokenizer_digest(training.tokenizer)
-    if config.resume != "auto":
+    if config.resume != "auto" and not config.resume.startswith(HUB):
         return None if same_tokenizer else f"{place} was trained with another tokenizer than {config.tokenizer.path}"
     changes = checkpoint.changes_that_matter(manifest["config"], asdict(config))
     if not same_tokenizer:
@@ -147,7 +179,7 @@ def _load_stream(training: Training, place: Path) -> None:
     try:
         training.stream.load_state_dict(json.loads((place / "stream.json").read_text(encoding="utf-8")))
     except CodeparrotError as error:
-        if training.config.resume == "auto":
+        if training.config.resume == "auto" or training.config.resume.startswith(HUB):
             raise
         # Another phase of training on other data, asked for by naming the checkpoint.
         logger.warning("%s: the stream starts at its beginning", error)

@@ -11,6 +11,7 @@ from typing import Any
 from codeparrot.checkpoint import Progress
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
+from codeparrot.hub.pushes import Pushes
 from codeparrot.preemption import StopRequest, TimeLimit
 from codeparrot.result import Result
 
@@ -28,11 +29,14 @@ def train(config: Config) -> Result:
 
         accelerator = start_processes(config)
         startup_seconds, timeout_seconds = 60 * config.train.startup_minutes, 60 * config.train.timeout_minutes
-        with Watchdog(accelerator, startup_seconds, timeout_seconds) as watchdog, watchdog.explaining():
-            return _train(config, accelerator, stop, watchdog)
+        with Pushes(config, accelerator.is_main_process) as pushes:
+            with Watchdog(accelerator, startup_seconds, timeout_seconds) as watchdog, watchdog.explaining():
+                result = _train(config, accelerator, stop, watchdog, pushes)
+            # Nobody waits for the main process any more.
+            return Result(result.text, result.data | pushes.finish(lambda: stop.requested))
 
 
-def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any) -> Result:
+def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Result:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
@@ -88,7 +92,8 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any) -
             health=Health(config.train, accelerator, adamw, zero),
         )
         begin = progress = state.resume(training)
-        checkpoints, health = Saver(training, begin), training.health
+        pushes.start(training.agreement)
+        checkpoints, health = Saver(training, begin, pushes.published), training.health
         monitor = Monitor(training, settings, begin)
         evaluation = Evaluation(training, encoder, monitor, stop)
         if accelerator.is_main_process:

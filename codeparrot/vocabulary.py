@@ -1,7 +1,6 @@
 """The tokenizer of a run, and that the model fits it."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 from codeparrot.config import Config
@@ -10,7 +9,7 @@ from codeparrot.location import local_folder
 
 
 def load_tokenizer(name: str) -> Any:
-    """Load a tokenizer from a folder in the transformers format, or from the Hub.
+    """Load a tokenizer from a folder in the transformers format, or from the Hub: `owner/name[@revision]`.
 
     Raises:
         CodeparrotError: it cannot be loaded, or has no end-of-document token.
@@ -18,10 +17,14 @@ def load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     folder = local_folder(name)
-    if folder is not None and not (Path(folder) / "tokenizer.json").is_file():
+    if folder is not None and not (folder / "tokenizer.json").is_file():
         raise CodeparrotError(f"tokenizer.path: {name} holds no tokenizer.json; train one with `codeparrot tokenizer train`")
+    if folder is None:
+        from codeparrot.hub import fetch
+
+        folder = fetch.tokenizer(name)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder or name, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         raise CodeparrotError(f"tokenizer.path: cannot load {name}: {' '.join(str(error).split())[:200]}") from error
     if tokenizer.eos_token_id is None:

@@ -68,7 +68,12 @@ def require(program: str, why: str) -> None:
 
 
 def start(
-    config: Path, *arguments: str, num_processes: int = 1, launch: str = "ddp", command: list[str] | None = None
+    config: Path,
+    *arguments: str,
+    num_processes: int = 1,
+    launch: str = "ddp",
+    command: list[str] | None = None,
+    environment: dict[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """Start training in its own process group, from the folder that the launch configurations name their files from."""
     return subprocess.Popen(
@@ -78,7 +83,7 @@ def start(
         text=True,
         start_new_session=True,
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**(environment or os.environ), "OMP_NUM_THREADS": "1"},
     )
 
 
@@ -90,9 +95,11 @@ def run(
     command: list[str] | None = None,
     status: int = 0,
     largest_file: int | None = None,
+    environment: dict[str, str] | None = None,
 ) -> tuple[str, str]:
     """Train to the end; return stdout and stderr. Writing more than `largest_file` bytes to a file fails, as on a full disk."""
-    process = start(config, *arguments, num_processes=num_processes, launch=launch, command=command)
+    options: dict[str, Any] = {"num_processes": num_processes, "launch": launch, "command": command, "environment": environment}
+    process = start(config, *arguments, **options)
     if largest_file is not None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest_file, largest_file))
     out, err = process.communicate(timeout=300)

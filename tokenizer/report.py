@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import local_folder
+from codeparrot.location import corpus_here, local_folder
 from codeparrot.result import Result
 from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure
 from codeparrot.tokenizer.sample import find_files, is_split, sample
@@ -32,13 +32,15 @@ def report(
 
     Args:
         tokenizer: Folder of a tokenizer, or a name on the Hub.
-        corpus: Folder made by codeparrot corpus build (its validation split is read), or a Parquet or JSONL file, or a glob.
+        corpus: Folder made by codeparrot corpus build (its validation split is read), or a Parquet or JSONL file, a glob, or a
+            data set of the Hub.
         other: More tokenizers to put beside it, each a folder or a name on the Hub.
         sample_bytes: Bytes of text to measure on, spread evenly over the corpus.
         text_column: Column or key that holds the text of a document.
     """
     if sample_bytes < 1:
         raise CodeparrotError(f"--sample_bytes {sample_bytes} is no sample: give a number of bytes, such as 10000000")
+    corpus = corpus_here(corpus)
     texts = list(sample(find_files(corpus, "valid"), text_column, sample_bytes))
     if not texts:
         raise CodeparrotError(f'every document of "{corpus}" is empty: give another corpus')
@@ -62,12 +64,15 @@ def load(name: str) -> Any:
     folder = local_folder(name)
     from transformers import AutoTokenizer
 
+    if folder is None:
+        from codeparrot.hub import fetch
+
+        folder = fetch.tokenizer(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder or name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         # Besides OSError, ValueError and ImportError, a damaged tokenizer.json raises Exception itself.
-        place = "the folder" if folder else "the Hub, and there is no such folder here:"
-        raise CodeparrotError(f'no tokenizer can be loaded from {place} "{name}" ({_first_line(error)})') from error
+        raise CodeparrotError(f'no tokenizer can be loaded from "{name}" ({_first_line(error)})') from error
     if len(tokenizer) <= 1:  # transformers makes an empty one where there is none
         raise CodeparrotError(f'"{name}" holds no tokenizer: name a folder with a tokenizer.json')
     return tokenizer

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import corpus_here
 from codeparrot.result import Result
 from codeparrot.tokenizer.sample import Sample, find_files, is_split, sample
 
@@ -64,7 +65,7 @@ def train(
     """Train a byte-level BPE tokenizer for code, GPT-2's in everything but the vocabulary.
 
     Args:
-        corpus: Folder made by codeparrot corpus build, or a Parquet or JSONL file, or a glob of them.
+        corpus: Folder made by codeparrot corpus build, a Parquet or JSONL file, a glob of them, or a data set of the Hub.
         output: Folder to write, which AutoTokenizer.from_pretrained loads.
         vocab_size: Tokens in the vocabulary, the 256 bytes and <|endoftext|> included.
         sample_bytes: Bytes of text to train on, spread evenly over the corpus; all of it where it is smaller.
@@ -80,6 +81,7 @@ def train(
         raise CodeparrotError(f"--sample_bytes {sample_bytes} is no sample: give a number of bytes, such as 200000000")
     folder = Path(output).expanduser()
     _check_output(folder, overwrite)
+    corpus = corpus_here(corpus)
     chosen = sample(find_files(corpus, "train"), text_column, sample_bytes)
     training, held_out = _split(corpus, chosen)
     tally = Tally()

@@ -6,6 +6,7 @@ from typing import Any
 
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import corpus_here
 from codeparrot.result import Result
 
 NAMES_SHOWN = 5
@@ -16,9 +17,9 @@ def report(corpus: str) -> Result:
     """Show what a corpus holds, where it comes from and what its filters removed, and check that it is complete.
 
     Args:
-        corpus: Folder that `codeparrot corpus build` wrote.
+        corpus: Folder that `codeparrot corpus build` wrote, or owner/name[@revision] on the Hub.
     """
-    folder = Path(corpus).expanduser()
+    folder = Path(corpus_here(corpus)).expanduser()
     statistics = read_statistics(folder)
     check_shards(folder, statistics)
     return Result("\n".join([*summary(corpus, statistics), *_licenses(statistics)]), {"corpus": corpus, **statistics})

@@ -1,0 +1,169 @@
+"""The model card of a run as of one of its checkpoints: made from the run alone, the same each time it is made.
+
+It says what was trained on what and under which licences, how far it is and how good, and how to load it; evaluation results
+are in the Hub's `model-index`, too. Of paths on this machine only the last part is told.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from codeparrot import __version__
+from codeparrot.config import as_list
+from codeparrot.corpus.card import table
+from codeparrot.corpus.output import STATISTICS
+from codeparrot.hub.client import Branch
+from codeparrot.location import is_hub_name, split_hub_name
+
+EVALUATIONS_SHOWN = 12
+LICENSES_SHOWN = 10
+PLOT = "plots/loss.png"
+METRICS = {"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
+"""Of a line of metrics.jsonl, beside pass@k."""
+
+
+def model_card(manifest: dict[str, Any], metrics: list[dict[str, Any]], target: Branch, parameters: int, plot: bool) -> str:
+    """Return the text of README.md.
+
+    Args:
+        manifest: of the checkpoint.
+        metrics: the lines of metrics.jsonl up to its step.
+        target: where it goes.
+        parameters: of the model.
+        plot: whether there is a picture of the loss.
+    """
+    config = manifest["config"]
+    evaluations = [row for row in metrics if any(name in METRICS or name.startswith("pass@") for name in row)]
+    return "\n".join(
+        [
+            "---",
+            _front_matter(config, evaluations, target),
+            "---",
+            "",
+            f"# {config['run']['name']}",
+            "",
+            *_overview(manifest, parameters, target),
+            *([f"![Loss over tokens]({PLOT})", ""] if plot else []),
+            *_evaluations(evaluations),
+            *_recipe(config),
+            *_data(config),
+        ]
+    )
+
+
+def latest(metrics: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the newest finite value of each measure of an evaluation."""
+    found = {}
+    for row in metrics:
+        for name, value in row.items():
+            if (name in METRICS or name.startswith("pass@")) and value is not None and math.isfinite(value):
+                found[name] = value
+    return found
+
+
+def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch) -> str:
+    sources = [name for name in as_list(config["stream"]["train"]) if _is_on_the_hub(name)]
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type="openai_humaneval" if name.startswith("pass@") else "code",
+            dataset_name="HumanEval" if name.startswith("pass@") else "validation set of the run",
+            metric_type=name.replace("eval_loss", "loss"),
+            metric_value=round(value, 6),
+        )
+        for name, value in latest(evaluations).items()
+    ]
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        language="code",
+        datasets=[split_hub_name(name)[0] for name in sources] or None,
+        tags=["codeparrot", config["model"]["family"]],
+        model_name=target.repo.split("/")[-1] if results else None,
+        eval_results=results or None,
+    ).to_yaml()
+
+
+def _overview(manifest: dict[str, Any], parameters: int, target: Branch) -> list[str]:
+    config = manifest["config"]
+    step, steps = manifest["step"], config["train"]["max_steps"]
+    return [
+        f"A {config['model']['family']} of {parameters:,} parameters for code, step {step:,} of {steps:,}: "
+        f"{manifest['tokens']:,} tokens seen. Pretrained by codeparrot {__version__}.",
+        "",
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f'model = AutoModelForCausalLM.from_pretrained("{target.repo}", revision="{target.branch}")',
+        f'tokenizer = AutoTokenizer.from_pretrained("{target.repo}", revision="{target.branch}")',
+        "```",
+        "",
+        f'Every commit of the branch "{target.branch}" is a checkpoint; `revision` takes a commit as well.',
+        "",
+    ]
+
+
+def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    merged: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        merged.setdefault(row["step"], {}).update(row)
+    names = [*METRICS, *sorted({name for row in rows for name in row if name.startswith("pass@")})]
+    names = [name for name in names if any(name in row for row in rows)]
+    shown = list(merged.values())[-EVALUATIONS_SHOWN:]
+    cells = [(row["step"], row["tokens"], *(_number(row.get(name)) for name in names)) for row in shown]
+    header = ("step", "tokens", *(METRICS.get(name, name) for name in names))
+    return ["## Evaluation", "", *table(header, cells), "", "All lines are in `metrics.jsonl`.", ""]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def _recipe(config: dict[str, Any]) -> list[str]:
+    train, optim, schedule, stream = config["train"], config["optim"], config["schedule"], config["stream"]
+    model = ", ".join(f"{key} {value}" for key, value in config["model"].items() if key != "family")
+    rows = [
+        ("model", f"{config['model']['family']}: {model}" if model else config["model"]["family"]),
+        ("batch", f"{train['global_batch_size']} windows of {stream['seq_length']} tokens a step"),
+        ("length", f"{train['max_steps']:,} steps, {_total_tokens(config):,} tokens"),
+        ("precision", train["precision"]),
+        ("optimizer", f"AdamW, lr {optim['lr']}, betas {optim['beta1']} and {optim['beta2']}, decay {optim['weight_decay']}"),
+        ("clipping", f"gradient norm {optim['clip_norm']}" if optim["clip_norm"] else "none"),
+        ("schedule", f"{schedule['name']}, {schedule['warmup_steps']} steps of warm-up"),
+        ("seed", str(config["run"]["seed"])),
+    ]
+    return ["## Recipe", "", *table(("", ""), rows), "", "The whole configuration is in `config.yaml`.", ""]
+
+
+def _total_tokens(config: dict[str, Any]) -> int:
+    return config["train"]["max_steps"] * config["train"]["global_batch_size"] * config["stream"]["seq_length"]
+
+
+def _data(config: dict[str, Any]) -> list[str]:
+    lines = ["## Data", ""]
+    for name in as_list(config["stream"]["train"]):
+        lines += [f"- `{name if _is_on_the_hub(name) else Path(name).name}`{''.join(_of_corpus(Path(name)))}"]
+    return [*lines, "", "The model may repeat its training data; what it writes can be under the licences above.", ""]
+
+
+def _of_corpus(folder: Path) -> Iterator[str]:
+    """Yield what the statistics of a corpus say, where there is one."""
+    path = folder / STATISTICS
+    if not path.is_file():
+        return
+    statistics = json.loads(path.read_text(encoding="utf-8"))
+    yield f": {statistics['documents']:,} documents, {statistics['bytes']:,} bytes of text"
+    licenses = sorted(statistics["licenses"].items(), key=lambda item: (-item[1]["documents"], item[0]))
+    shown = ", ".join(f"{name} ({facts['documents']:,})" for name, facts in licenses[:LICENSES_SHOWN])
+    more = len(licenses) - LICENSES_SHOWN
+    yield f". Licences, with their documents: {shown}{f' and {more} more' if more > 0 else ''}"
+
+
+def _is_on_the_hub(name: str) -> bool:
+    return not Path(name).exists() and is_hub_name(name)

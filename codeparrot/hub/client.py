@@ -1,0 +1,156 @@
+"""The way to the Hub: one client with time-outs, and its errors in one line without secrets.
+
+huggingface_hub waits for ever for a server that does not answer; here every request has a time-out. A token is used, never
+shown: what is printed or written of an error goes through `reason`.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import httpx2
+from huggingface_hub import HfApi, constants, get_token, set_client_factory
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import logging as hub_logging
+
+from codeparrot.errors import CodeparrotError
+
+TIMEOUT_SECONDS = 120.0
+CONNECT_SECONDS = 10.0
+LOG_IN = "`hf auth login`, or the environment variable HF_TOKEN"
+FAILURES = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
+"""What the client raises when the Hub or the way to it fails, or refuses; anything else is a defect."""
+_DENIED, _TOO_MANY, _MOVED = (401, 403), 429, 412
+_SECRETS = re.compile(r"hf_\w+|(?<=://)[^/\s@]+@|(?<=Bearer )\S+|\?[^\s'\")>]*")
+
+
+class Branch(NamedTuple):
+    """Where a run is pushed to."""
+
+    repo: str
+    branch: str
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.branch}"
+
+
+def connect(timeout_seconds: float = TIMEOUT_SECONDS, sent: Callable[[int], object] | None = None) -> HfApi:
+    """Return the client.
+
+    Args:
+        timeout_seconds: a request whose server is silent for so long fails.
+        sent: is told the number of bytes of each piece of a request that has gone out (not those that Xet sends).
+    """
+    timeout = httpx2.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
+
+    def begin(request: httpx2.Request) -> None:
+        if constants.is_offline_mode():
+            raise OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
+        if sent is not None:
+            # Not a transport of our own: with one, the client would leave the environment's proxies out.
+            request.stream = _Counted(request.stream, sent)
+
+    def client() -> httpx2.Client:
+        return httpx2.Client(event_hooks={"request": [begin]}, follow_redirects=True, timeout=timeout)
+
+    set_client_factory(client)
+    hub_logging.set_verbosity_error()  # its own retries and hints: what comes of them is reported here
+    return HfApi()
+
+
+class _Counted(httpx2.SyncByteStream):
+    """Tells of the bytes of a request as they are sent."""
+
+    def __init__(self, stream: Any, sent: Callable[[int], object]) -> None:
+        self._stream, self._sent = stream, sent
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._stream:
+            yield piece
+            self._sent(len(piece))
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def offline() -> str:
+    """Return why the Hub is not to be asked from here, or an empty string."""
+    if constants.is_offline_mode():
+        return "HF_HUB_OFFLINE is set"
+    return "" if get_token() else f"there is no token here (log in: {LOG_IN})"
+
+
+def reason(error: BaseException) -> str:
+    """Return an error as one line that holds no token, no password and no signed address."""
+    # The client wraps what went wrong with a file ("Error while uploading ..."): the cause says more.
+    cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    token = get_token()
+    if token:
+        text = text.replace(token, "***")
+    return _SECRETS.sub("***", text)[:300]
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the status of the answer that an error is about, or None where there was none."""
+    while error is not None:
+        if isinstance(error, HfHubHTTPError):
+            return error.response.status_code
+        if isinstance(error, httpx2.HTTPStatusError):
+            return error.response.status_code
+        error = error.__cause__  # type: ignore[assignment]
+    return None
+
+
+def denied(error: BaseException) -> bool:
+    """Whether the Hub does not accept the token, or not for this."""
+    return isinstance(error, LocalTokenNotFoundError) or status_of(error) in _DENIED
+
+
+def moved(error: BaseException) -> bool:
+    """Whether a commit was refused because its branch had moved on."""
+    return status_of(error) == _MOVED
+
+
+def unreachable(error: BaseException) -> bool:
+    """Whether there was no answer, or one that says to come back later."""
+    status = status_of(error)
+    if status is not None:
+        return status == _TOO_MANY or status == 408 or status >= 500
+    return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled)
+
+
+def retry_after(error: BaseException) -> float:
+    """Return the seconds that the Hub asks to wait, 0 where it does not."""
+    while error is not None:
+        if isinstance(error, HfHubHTTPError):
+            with contextlib.suppress(ValueError):
+                return max(0.0, float(error.response.headers.get("Retry-After", 0)))
+            return 0.0
+        error = error.__cause__  # type: ignore[assignment]
+    return 0.0
+
+
+@contextlib.contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn a failure of the Hub into one line.
+
+    Args:
+        what: what was tried, as "cannot read org/name".
+
+    Raises:
+        CodeparrotError: naming the remedy.
+    """
+    try:
+        yield
+    except CodeparrotError:
+        raise
+    except FAILURES as error:
+        if denied(error):
+            remedy = f"log in with a token that may do so ({LOG_IN})"
+        elif unreachable(error):
+            remedy = "try again when the Hub can be reached"
+        else:
+            remedy = "check the name and your access to it"
+        raise CodeparrotError(f"{what}: {reason(error)}; {remedy}") from error

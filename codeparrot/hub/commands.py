@@ -1,0 +1,111 @@
+"""`codeparrot hub status` and `codeparrot hub push`: the queue of a run, seen and worked off by hand."""
+
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from codeparrot.config import HubConfig, load
+from codeparrot.errors import CodeparrotError
+from codeparrot.hub.client import Branch
+from codeparrot.hub.ledger import Ledger
+from codeparrot.hub.uploader import Turn, push_all
+from codeparrot.result import Result
+
+SHOWN = 10
+
+
+def status(run: str) -> Result:
+    """Show what of a run is on the Hub, what waits, and what was left out. Asks nobody but the run's hub.json.
+
+    Args:
+        run: Run folder.
+    """
+    ledger = _ledger(run)
+    pending = ledger.pending()
+    facts = ledger.read()
+    with ledger.pushing() as free:
+        working = not free
+    return Result("\n".join(_lines(run, facts, working)), facts | {"uploader": working, "pending_bytes": _bytes(pending)})
+
+
+def push(run: str, repo: str = "", branch: str = "", private: bool = True, patience_minutes: float = 10.0) -> Result:
+    """Push what of a run is not on the Hub yet, and wait until it is. Ctrl-C loses nothing: the same command goes on.
+
+    Args:
+        run: Run folder.
+        repo: owner/name; default: where the run was pushed to before, or its hub.repo.
+        branch: Branch; default: the same, or the run's name.
+        private: Whether a repository that is created is private.
+        patience_minutes: Give up when nothing has come through for so long; what is left stays queued.
+    """
+    ledger = _ledger(run, repo, branch, private)
+    with ledger.pushing() as free:
+        if not free:
+            raise CodeparrotError(f"{run} is being pushed already, by the run or another command: see codeparrot hub status")
+        queue, start = ledger.pending(), time.monotonic()
+        with tqdm(total=_bytes(queue), desc="pushing", unit="B", unit_scale=True, disable=None) as bar:
+            done: list[str] = []
+
+            def report(turn: Turn) -> None:
+                if turn.commit and turn.entry:
+                    bar.update(turn.entry.num_bytes)
+                    done.append(turn.commit)
+                elif turn.error:
+                    tqdm.write(f"{turn.state}: {turn.error}; again in {turn.wait_seconds:.0f} s", file=sys.stderr)
+
+            last = push_all(ledger, 60 * patience_minutes, report)
+    left, target = ledger.pending(), ledger.branch
+    if left:
+        remedy = f"codeparrot hub push --run {run} goes on with them"
+        raise CodeparrotError(f"{len(left)} of {len(queue)} checkpoints are not on {target} ({last.error}); {remedy}")
+    facts = {"repo": target.repo, "branch": target.branch, "pushed": len(done), "commits": done, "pending": 0}
+    text = f"{len(done)} checkpoints pushed to {target}" if done else f"everything of {run} is on {target} already"
+    return Result(text, facts | {"seconds": time.monotonic() - start})
+
+
+def _ledger(run: str, repo: str = "", branch: str = "", private: bool = True) -> Ledger:
+    """Open the ledger of a run; a run that has none gets one for `repo`.
+
+    Raises:
+        CodeparrotError: there is no such run, or nothing says where it is to be pushed.
+    """
+    folder = Path(run).expanduser()
+    if not (folder / "config.yaml").is_file():
+        raise CodeparrotError(f'"{run}" is no run: it has no config.yaml')
+    ledger = Ledger(folder)
+    if ledger.path.exists():
+        settings = ledger.settings
+    else:
+        config = load(folder / "config.yaml")
+        settings = HubConfig(**{**vars(config.hub), "branch": config.hub.branch or config.run.name, "private": private})
+    before = Branch(settings.repo, settings.branch)
+    settings.repo, settings.branch = repo or settings.repo, branch or settings.branch
+    if not settings.repo:
+        raise CodeparrotError(f"nothing says where {run} goes: name a --repo (owner/name)")
+    if not ledger.path.exists() or before != (settings.repo, settings.branch):
+        ledger.open(settings)
+    return ledger
+
+
+def _lines(run: str, facts: dict[str, Any], working: bool) -> list[str]:
+    state = "pushing now" if working and facts["state"] == "pushing" else facts["state"]
+    why = f" ({facts['error']})" if facts["error"] else ""
+    lines = [f"{run} -> {facts['repo']}@{facts['branch']}: {state}{why}"]
+    for each in facts["pushed"][-SHOWN:]:
+        when = datetime.fromtimestamp(each["pushed_at"]).astimezone().strftime("%Y-%m-%d %H:%M")
+        lines.append(f"  pushed   step {each['step']:>9,}  {each['commit'][:12]}  {when}")
+    if len(facts["pushed"]) > SHOWN:
+        lines.insert(1, f"  pushed   {len(facts['pushed']) - SHOWN} earlier ones")
+    lines += [f"  pending  step {each['step']:>9,}  {each['num_bytes'] / 1e6:,.1f} MB" for each in facts["pending"]]
+    lines += [f"  skipped  step {each['step']:>9,}  {each['reason']}" for each in facts["skipped"]]
+    if facts["pending"] and not working:
+        lines.append(f"codeparrot hub push --run {run} pushes what is pending")
+    return lines
+
+
+def _bytes(queue: list[Any]) -> int:
+    return sum(entry.num_bytes for entry in queue)

@@ -1,0 +1,132 @@
+"""Reading from the Hub: a model, a tokenizer or a corpus as a folder here, and a run's state to go on from.
+
+What is downloaded is data, never code: safetensors, JSON, Parquet and the files of tokenizers, of the commit that the
+revision names at that moment. Downloads are kept in the Hub's cache, which also serves when the Hub cannot be reached.
+"""
+
+import json
+import logging
+import os
+import re
+import shutil
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from codeparrot import checkpoint
+from codeparrot.errors import CodeparrotError
+from codeparrot.hub.client import FAILURES, connect, readable, unreachable
+from codeparrot.location import split_hub_name
+
+TOKENIZER_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
+MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")
+CORPUS_FILES = ("*.parquet", "*.json", "*.jsonl", "*.jsonl.gz", "*.jsonl.zst", "README.md")
+STATE = "checkpoint/"
+"""Folder of a branch with what of a checkpoint is no part of its model."""
+_SAFE = re.compile(r"(model|state)/[\w][\w.\-]*|stream\.json")
+
+logger = logging.getLogger("codeparrot")
+
+
+def model(name: str) -> Path:
+    """Return the folder of a model of the Hub, `owner/name[@revision]`, with its tokenizer.
+
+    Raises:
+        CodeparrotError: it is not there, or cannot be reached and was never fetched.
+    """
+    return _snapshot(name, "model", MODEL_FILES)
+
+
+def tokenizer(name: str) -> Path:
+    """Return the folder of a tokenizer of the Hub; as `model`."""
+    return _snapshot(name, "model", TOKENIZER_FILES)
+
+
+def corpus(name: str) -> Path:
+    """Return the folder of a data set of the Hub; as `model`."""
+    return _snapshot(name, "dataset", CORPUS_FILES)
+
+
+def _snapshot(name: str, kind: str, patterns: tuple[str, ...]) -> Path:
+    repo, revision = split_hub_name(name)
+    # The files of a branch's other folders are no part of its model.
+    others = ["*/*"] if kind == "model" else []
+    options = {"repo_type": kind, "allow_patterns": list(patterns), "ignore_patterns": others}
+    with readable(f'cannot read the {kind} "{name}" of the Hub'):
+        try:
+            commit = connect().repo_info(repo, revision=revision, repo_type=kind).sha
+            return Path(snapshot_download(repo, revision=commit, **options))
+        except FAILURES as error:
+            if not unreachable(error):
+                raise
+            try:
+                folder = Path(snapshot_download(repo, revision=revision, local_files_only=True, **options))
+            except LocalEntryNotFoundError:
+                raise error from None
+            logger.warning("the Hub cannot be reached: %s is what was downloaded of it before (%s)", name, folder.name)
+            return folder
+
+
+def resumable(name: str, checkpoints: Path) -> Path:
+    """Fetch the checkpoint that a run pushed with its state; return where it is among `checkpoints`, complete.
+
+    An interrupted download goes on where it stopped. Besides the checkpoint, the run's metrics.jsonl is fetched if this run
+    has none.
+
+    Raises:
+        CodeparrotError: there is none, it cannot be reached, or what came is not what was pushed.
+    """
+    repo, revision = split_hub_name(name)
+    folder = checkpoints / ".fetched"
+    with readable(f"cannot resume from {name}"):
+        api = connect()
+        commit = api.repo_info(repo, revision=revision).sha
+        try:
+            api.hf_hub_download(repo, f"{STATE}{checkpoint.MANIFEST}", revision=commit, local_dir=folder)
+        except EntryNotFoundError:
+            remedy = "it was pushed without hub.state; name a branch that was pushed with it"
+            raise CodeparrotError(f"cannot resume from {name}: it holds a model and no state; {remedy}") from None
+        names = _files(folder / STATE / checkpoint.MANIFEST, name)
+        wanted = [_place(each) for each in names] + ["metrics.jsonl"]
+        snapshot_download(repo, revision=commit, allow_patterns=wanted, local_dir=folder)
+    return _install(folder, checkpoints, names, name)
+
+
+def _files(manifest: Path, name: str) -> list[str]:
+    """Return the files of a checkpoint; none of their names leads out of its folder."""
+    try:
+        names = list(json.loads(manifest.read_text(encoding="utf-8"))["files"])
+    except (ValueError, KeyError, TypeError):
+        names = [""]
+    if not all(isinstance(each, str) and _SAFE.fullmatch(each) for each in names):
+        raise CodeparrotError(f"cannot resume from {name}: its {checkpoint.MANIFEST} is damaged; name another revision")
+    return names
+
+
+def _place(name: str) -> str:
+    """Return where a file of a checkpoint is on the branch: the model at the top, so that it loads by the branch's name."""
+    return PurePosixPath(name).name if name.startswith("model/") else f"{STATE}{name}"
+
+
+def _install(folder: Path, checkpoints: Path, names: list[str], name: str) -> Path:
+    partial = folder / "checkpoint_here"
+    shutil.rmtree(partial, ignore_errors=True)
+    for each in names:
+        source, target = folder / _place(each), partial / each
+        if not source.is_file():
+            raise CodeparrotError(f"cannot resume from {name}: {_place(each)} is missing there; name another revision")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, target)
+    shutil.copyfile(folder / STATE / checkpoint.MANIFEST, partial / checkpoint.MANIFEST)
+    fault = checkpoint.fault(partial)
+    if fault:
+        shutil.rmtree(folder)
+        raise CodeparrotError(f"cannot resume from {name}: {fault}; try again, or name another revision")
+    place = checkpoints / checkpoint.name_of(checkpoint.read_manifest(partial)["step"])
+    partial.rename(place)
+    metrics = checkpoints.parent / "metrics.jsonl"
+    if (folder / "metrics.jsonl").is_file() and not metrics.exists():
+        shutil.copyfile(folder / "metrics.jsonl", metrics)
+    shutil.rmtree(folder)
+    return place

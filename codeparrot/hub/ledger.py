@@ -1,0 +1,230 @@
+"""`hub.json`: what of a run has been pushed where, and what is pending.
+
+The queue is durable because it is derived: what is complete in `checkpoints/`, due, and neither pushed nor skipped is
+pending, whoever was killed when. A checkpoint is known by the digest of its content, so one that is saved again with the same
+bytes is not pushed twice, and one of the same step with other bytes is.
+
+The trainer and the uploader both write the file, one at a time and whole (a lock, a rename); only one process pushes.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codeparrot import checkpoint
+from codeparrot.config import HubConfig
+from codeparrot.errors import CodeparrotError
+from codeparrot.hub.client import Branch
+
+LEDGER = "hub.json"
+VERSION = 1
+_LOCK, _PUSHING = ".hub.lock", ".hub.pushing"
+BEHIND = "the uploads were behind and hub.when_behind is newest"
+
+
+class Entry(NamedTuple):
+    """A checkpoint in the queue."""
+
+    step: int
+    tokens: int
+    digest: str
+    num_bytes: int
+    """Of everything that a push may send of it."""
+    time: float
+    """When it was written, seconds since 1970."""
+
+    @property
+    def name(self) -> str:
+        return checkpoint.name_of(self.step)
+
+
+class Ledger:
+    """The file of one run. Every method reads and writes it anew: another process may have."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.path = run / LEDGER
+
+    def read(self) -> dict[str, Any]:
+        """Return what is written.
+
+        Raises:
+            CodeparrotError: there is nothing, or it is damaged.
+        """
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CodeparrotError(f"{self.run} has no {LEDGER}: nothing of it goes to the Hub; name a --repo") from None
+        except (ValueError, OSError) as error:
+            remedy = "remove it: what is on the branch already is recognised there"
+            raise CodeparrotError(f"{self.path} cannot be read ({error}); {remedy}") from error
+        if content.get("version") != VERSION:
+            raise CodeparrotError(f"{self.path} has version {content.get('version')}; this program reads {VERSION}")
+        return content
+
+    def open(self, settings: HubConfig) -> None:
+        """Write down where to and how the run is pushed from now on."""
+        with self._changing() as content:
+            content |= {"version": VERSION, "repo": settings.repo, "branch": settings.branch}
+            content["settings"] = {key: value for key, value in vars(settings).items() if key not in ("repo", "branch")}
+            for key, empty in (("state", "idle"), ("error", ""), ("pushed", []), ("pending", []), ("skipped", [])):
+                content.setdefault(key, empty)
+
+    @property
+    def branch(self) -> Branch:
+        content = self.read()
+        return Branch(content["repo"], content["branch"])
+
+    @property
+    def settings(self) -> HubConfig:
+        content = self.read()
+        return HubConfig(repo=content["repo"], branch=content["branch"], **content["settings"])
+
+    def pending(self) -> list[Entry]:
+        """Bring the queue in line with the checkpoints there are; return it, the oldest first."""
+        with self._changing() as content:
+            present = {entry.digest: entry for entry in entries(self.run / "checkpoints", content["settings"]["state"])}
+            settled = {each["digest"]: _entry(each) for kind in ("pushed", "skipped") for each in _of_branch(content, kind)}
+            queue = {each["digest"]: _entry(each) for each in content["pending"] if each["digest"] not in settled}
+            for entry in [entry for digest, entry in queue.items() if digest not in present]:
+                self._skip(content, queue.pop(entry.digest), "it is no longer on the disk")
+            for digest, entry in present.items():
+                decided = [*settled.values(), *queue.values()]
+                if digest not in settled | queue and _is_newer(entry, decided) and self._is_due(entry, decided, content):
+                    queue[digest] = entry
+            content["pending"] = [entry._asdict() for entry in queue.values()]
+            return list(queue.values())
+
+    def next(self) -> Entry | None:
+        """Return what is to be pushed now, or None. Behind, `hub.when_behind: newest` lets go of all but the newest."""
+        queue = self.pending()
+        if len(queue) > 1 and self.settings.when_behind == "newest":
+            with self._changing() as content:
+                for entry in queue[:-1]:
+                    self._skip(content, entry, BEHIND)
+                content["pending"] = [queue[-1]._asdict()]
+            queue = queue[-1:]
+        return queue[0] if queue else None
+
+    def pushed(self, entry: Entry, commit: str) -> None:
+        """Write down that a checkpoint is on the branch."""
+        with self._changing() as content:
+            facts = {"repo": content["repo"], "branch": content["branch"], "commit": commit, "pushed_at": time.time()}
+            content["pushed"].append(entry._asdict() | facts)
+            self._settle(content, entry)
+            content |= {"state": "idle", "error": ""}
+
+    def skip(self, entry: Entry, why: str) -> None:
+        """Take a checkpoint out of the queue without pushing it."""
+        with self._changing() as content:
+            self._skip(content, entry, why)
+            self._settle(content, entry)
+
+    def note(self, state: str, error: str = "") -> None:
+        """Write down how pushing stands: idle, pushing, or why not: offline (nothing to ask the Hub with), unreachable, denied,
+        conflict (the branch is another run's), failed."""
+        with self._changing() as content:
+            content |= {"state": state, "error": error}
+
+    def digests(self) -> set[str]:
+        """Return the digests of all checkpoints that this run has or has pushed."""
+        pushed = self.read()["pushed"] if self.path.exists() else []
+        return {each["digest"] for each in pushed} | {entry.digest for entry in entries(self.run / "checkpoints")}
+
+    @contextmanager
+    def pushing(self, wait: bool = False) -> Iterator[bool]:
+        """Hold the right to push; yields whether it was to be had. It goes with the process, however it ends."""
+        with (self.run / _PUSHING).open("w", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def _skip(self, content: dict[str, Any], entry: Entry, why: str) -> None:
+        facts = {"repo": content["repo"], "branch": content["branch"], "reason": why}
+        content["skipped"].append(entry._asdict() | facts)
+
+    def _settle(self, content: dict[str, Any], entry: Entry) -> None:
+        content["pending"] = [each for each in content["pending"] if each["digest"] != entry.digest]
+
+    def _is_due(self, entry: Entry, decided: list[Entry], content: dict[str, Any]) -> bool:
+        every = content["settings"]["every"]
+        last = max(decided, key=_age).step if decided else 0
+        # A step below the last one: the run went back and took another way from there.
+        return not every or not 0 < entry.step - last < every or _is_final(self.run / "checkpoints" / entry.name)
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Any]]:
+        """Yield the content, and write it if it was changed."""
+        with (self.run / _LOCK).open("w", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            content = self.read() if self.path.exists() else {}
+            before = json.dumps(content)
+            yield content
+            after = json.dumps(content, indent=1)
+            if json.dumps(content) != before:
+                _replace(self.path, after)
+
+
+def entries(checkpoints: Path, state: bool = False) -> list[Entry]:
+    """Return the complete checkpoints in a folder in the order in which they were written.
+
+    Args:
+        checkpoints: the folder.
+        state: whether a push sends the optimizer's state, too, which then counts.
+    """
+    found = []
+    for place in checkpoint.steps(checkpoints):
+        try:
+            manifest = checkpoint.read_manifest(place)
+        except (CodeparrotError, OSError):
+            continue  # being removed, or not complete: nothing that could be pushed
+        sent = [file["bytes"] for name, file in manifest["files"].items() if state or name.startswith("model/")]
+        found.append(Entry(manifest["step"], manifest["tokens"], digest_of(manifest), sum(sent), manifest["time"]))
+    return sorted(found, key=_age)
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    """Return what a checkpoint is known by: the SHA-256 of its model and its position in the data."""
+    files: Iterable[tuple[str, dict[str, Any]]] = sorted(manifest["files"].items())
+    lines = [f"{name} {file['sha256']}" for name, file in files if not name.startswith("state/")]
+    return hashlib.sha256("\n".join([str(manifest["step"]), *lines]).encode()).hexdigest()[:32]
+
+
+def _entry(facts: dict[str, Any]) -> Entry:
+    return Entry(**{name: facts[name] for name in Entry._fields})
+
+
+def _of_branch(content: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [each for each in content[kind] if (each["repo"], each["branch"]) == (content["repo"], content["branch"])]
+
+
+def _age(entry: Entry) -> tuple[float, int]:
+    return entry.time, entry.step
+
+
+def _is_newer(entry: Entry, decided: list[Entry]) -> bool:
+    """Whether a checkpoint has not been decided on yet: it was written after all that were. (Clocks may differ.)"""
+    return all(entry.time > each.time for each in decided) or all(entry.step > each.step for each in decided)
+
+
+def _is_final(place: Path) -> bool:
+    manifest = checkpoint.read_manifest(place)
+    return manifest["step"] == manifest["config"]["train"]["max_steps"]
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".new")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

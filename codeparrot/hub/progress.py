@@ -1,0 +1,53 @@
+"""How far the checkpoint that is being pushed has come, in a small file that the uploader writes and whoever waits reads.
+
+The bytes are those of the requests that have gone out; what Xet sends is not among them and shows when it is done.
+"""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from codeparrot.hub.ledger import Entry
+
+_FILE = ".hub.progress"
+_EVERY_SECONDS = 0.5
+
+
+class Sent(NamedTuple):
+    step: int
+    num_bytes: int
+
+
+class Writer:
+    """Counts, and writes at most twice a second. A file that cannot be written shows less, no more."""
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / _FILE
+        self._step, self._bytes, self._written = 0, 0, 0.0
+
+    def begin(self, entry: Entry) -> None:
+        self._step, self._bytes, self._written = entry.step, 0, 0.0
+
+    def sent(self, num_bytes: int) -> None:
+        self._bytes += num_bytes
+        now = time.monotonic()
+        if now - self._written >= _EVERY_SECONDS:
+            self._written = now
+            fresh = self._path.with_suffix(".new")
+            with contextlib.suppress(OSError):
+                fresh.write_text(json.dumps(Sent(self._step, self._bytes)), encoding="utf-8")
+                fresh.replace(self._path)
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def read(run: Path) -> Sent | None:
+    """Return what has been sent of the checkpoint that is being pushed, None where none is."""
+    try:
+        return Sent(*json.loads((run / _FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,207 @@
+"""What training sees of the Hub: a queue that takes every checkpoint at once, and a process that works it off.
+
+Training never waits for the Hub: at the start the token and the names are checked, within seconds and on one process; behind
+each checkpoint the queue is written and the uploader is told; at the end of the run, when all processes have left it, the
+first one may show what is still going up. Nothing of it is inside a collective.
+"""
+
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from codeparrot import checkpoint
+from codeparrot.config import Config, HubConfig
+from codeparrot.errors import CodeparrotError
+
+logger = logging.getLogger("codeparrot")
+
+START_SECONDS = 60.0
+"""The start waits no longer for the uploader, which gives the Hub a fraction of that for each answer."""
+LOOK_SECONDS = 0.25
+
+
+class Pushes:
+    """Made on all processes, entered while the run lasts; only the main one does anything."""
+
+    def __init__(self, config: Config, main: bool) -> None:
+        self._settings = HubConfig(**{**vars(config.hub), "branch": config.hub.branch or config.run.name})
+        self._run = config.run_directory
+        self._kept = config.checkpoint.keep_last, config.checkpoint.keep_every_steps
+        self._on = main and bool(config.hub.repo)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reported: set[str] = set()
+        self._state = ""
+
+    def __enter__(self) -> "Pushes":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """The uploader ends with the run; what it was doing is done again by the next one."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+    def start(self, agreement: Any) -> None:
+        """Start the uploader and hear what it says of the token and the names. All processes call this.
+
+        Raises:
+            CodeparrotError: on all of them: the run cannot be pushed like this, and only the user can mend it.
+        """
+        refusal = agreement.from_main(self._begin() if self._on else None)
+        if refusal:
+            raise CodeparrotError(refusal)
+
+    def _begin(self) -> str | None:
+        """Return why the run must not begin, or None."""
+        from codeparrot.hub.ledger import Ledger
+
+        self._ledger = Ledger(self._run)
+        try:
+            self._ledger.open(self._settings)
+            pending = len(self._ledger.pending())
+            facts = self._ledger.read()
+        except (CodeparrotError, OSError) as error:
+            return f"cannot write the queue for the Hub: {error}"
+        self._reported = {each["digest"] for kind in ("pushed", "skipped") for each in facts[kind]}
+        found = self._start_uploader()
+        if found.get("error"):
+            return found["error"]
+        place, waiting = f"{self._settings.repo}@{self._settings.branch}", f"; {pending} wait already" if pending else ""
+        if found.get("offline"):
+            text = "hub         works offline (%s): checkpoints for %s are queued, and pushed when it can be reached%s"
+            logger.info(text, found["offline"], place, waiting)
+        else:
+            logger.info("hub         checkpoints are pushed to %s%s", place, waiting)
+        return None
+
+    def published(self) -> set[int]:
+        """Queue the checkpoints that are due; return the steps of those that must stay on the disk.
+
+        Called behind each checkpoint, beside the training; raises nothing that the Hub or the disk is to blame for.
+        """
+        if not self._on:
+            return set()
+        from codeparrot.hub.ledger import entries
+
+        try:
+            kept = {entry.step for entry in self._ledger.pending()}
+            self._report()
+        except (OSError, CodeparrotError) as error:
+            logger.warning("the queue for the Hub cannot be written (%s): no checkpoint is removed until it can", error)
+            return {entry.step for entry in entries(self._run / "checkpoints")}
+        if self._process is not None:
+            if self._process.poll() is not None:
+                logger.warning("the process that pushes to the Hub has ended (log/hub.log says why); a new one is started")
+                self._start_uploader()
+            self._tell(b"\n")
+        return kept
+
+    def finish(self, asked_to_stop: Callable[[], bool]) -> dict[str, Any]:
+        """Wait for what is still going up, if the Hub can be reached, and say what is left; return both for programs.
+
+        Called when the run has reached its end. A request to stop (Ctrl-C) ends the waiting; nothing is lost by it.
+        """
+        if not self._on:
+            return {}
+        pending = self._ledger.pending()
+        if pending and self._process is not None:
+            self._tell(b"\n")
+            self._wait(asked_to_stop)
+            pending = self._ledger.pending()
+        checkpoint.prune(self._run / "checkpoints", *self._kept, kept={entry.step for entry in pending})
+        self._report()
+        facts = self._ledger.read()
+        if pending:
+            left = (
+                f"{len(pending)} checkpoint{'s are' if len(pending) > 1 else ' is'} still to be pushed to {self._ledger.branch}"
+            )
+            why = f" ({facts['state']}: {facts['error']})" if facts["error"] else ""
+            logger.warning("%s%s: codeparrot hub push --run %s", left, why, self._run)
+        place = {"repo": facts["repo"], "branch": facts["branch"]}
+        return {"hub": place | {"pushed": len(facts["pushed"]), "pending": len(pending), "skipped": len(facts["skipped"])}}
+
+    def _wait(self, asked_to_stop: Callable[[], bool]) -> None:
+        """Show what goes up until it is up, nothing has moved for `hub.finish_minutes`, or a stop is asked for."""
+        from codeparrot.hub import progress
+        from codeparrot.hub.uploader import HOPELESS
+
+        queue = self._ledger.pending()
+        moved, sent = time.monotonic(), None
+        with tqdm(
+            total=sum(entry.num_bytes for entry in queue), desc="pushing", unit="B", unit_scale=True, disable=None
+        ) as bar:
+            while queue and not asked_to_stop() and time.monotonic() - moved < 60 * self._settings.finish_minutes:
+                if self._process is None or self._process.poll() is not None:
+                    logger.warning("the process that pushes to the Hub has ended: log/hub.log says why")
+                    return
+                now = progress.read(self._run)
+                left, facts = self._ledger.pending(), self._ledger.read()
+                if facts["state"] in HOPELESS:
+                    return
+                if now != sent or left != queue:
+                    moved, sent, queue = time.monotonic(), now, left
+                under_way = min(now.num_bytes, queue[0].num_bytes) if now and queue else 0
+                bar.n = (bar.total or 0) - sum(entry.num_bytes for entry in queue) + under_way
+                waits = f", waiting: {facts['error'][:60]}" if facts["error"] else ""
+                bar.set_postfix_str(f"{len(queue)} checkpoint{'s' if len(queue) > 1 else ''} left{waits}")
+                time.sleep(LOOK_SECONDS)
+
+    def _report(self) -> None:
+        """Tell in the run's log what has changed since the last time."""
+        facts = self._ledger.read()
+        for kind in ("pushed", "skipped"):
+            for each in facts[kind]:
+                if each["digest"] in self._reported:
+                    continue
+                self._reported.add(each["digest"])
+                if kind == "pushed":
+                    text = "step %d is on %s@%s: commit %s"
+                    logger.info(text, each["step"], each["repo"], each["branch"], each["commit"][:12])
+                else:
+                    logger.warning("step %d is not pushed to the Hub: %s", each["step"], each["reason"])
+        failing = facts["state"] if facts["error"] else ""
+        if failing != self._state:
+            self._state = failing
+            if failing:
+                text = "the Hub (%s): %s; %d checkpoints wait, training goes on"
+                logger.warning(text, failing, facts["error"], len(facts["pending"]))
+
+    def _start_uploader(self) -> dict[str, str]:
+        """Start it and return its first line; a server that is silent for long is heard no further."""
+        # In a session of its own: a Ctrl-C on the terminal is the trainer's to answer.
+        with (self._run / "log" / "hub.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "codeparrot.hub.uploader", str(self._run.resolve())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
+            )
+        assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], START_SECONDS)[0]:
+            return {"offline": f"no answer in {START_SECONDS:.0f} s"}
+        line = self._process.stdout.readline()
+        return (
+            json.loads(line)
+            if line
+            else {"error": f"the process that pushes to the Hub has ended: see {self._run}/log/hub.log"}
+        )
+
+    def _tell(self, news: bytes) -> None:
+        """Wake the uploader. One that has just ended is noticed at the next checkpoint."""
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            self._process.stdin.write(news)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            logger.info("the process that pushes to the Hub has ended")

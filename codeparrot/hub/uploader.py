@@ -1,0 +1,212 @@
+"""Pushes what is pending in `hub.json` until nothing is, in a process beside the training (`python -m codeparrot.hub.uploader
+RUN`).
+
+It may be killed at any moment: what it was doing is done again, and nothing is doubled (push.py). What fails is tried again,
+with waits that double, or as long as the Hub asks for. Its standard input tells it of the trainer: a line is a new
+checkpoint, the end means that no more will come; then it ends with the queue, or with the first failure. It runs at the
+lowest priority.
+"""
+
+import json
+import logging
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.hub import client, progress, push
+from codeparrot.hub.ledger import Entry, Ledger
+
+LOG = "log/hub.log"
+LONGEST_WAIT_SECONDS = 300.0
+LOOK_AGAIN_SECONDS = 30.0
+CHECK_SECONDS = 10.0
+"""A start waits no longer for an answer of the Hub."""
+
+HOPELESS = ("offline", "denied", "conflict")
+"""States of the queue that waiting does not mend."""
+
+logger = logging.getLogger("codeparrot.hub")
+
+
+class Turn(NamedTuple):
+    """What came of trying to push the next checkpoint."""
+
+    entry: Entry | None = None
+    """The checkpoint; None: nothing is pending."""
+    commit: str = ""
+    """The commit that holds it now; empty: it failed."""
+    state: str = "idle"
+    error: str = ""
+    wait_seconds: float = 0.0
+    """How long to wait before the next turn."""
+
+
+class Uploader:
+    """Pushes one checkpoint at a time. The right to push (Ledger.pushing) is its maker's to hold."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._settings, self._target = ledger, ledger.settings, ledger.branch
+        self._progress = progress.Writer(ledger.run)
+        self._api = client.connect(self._settings.timeout_seconds, self._progress.sent)
+        self._history: push.History | None = None
+        self._failures = 0
+
+    def turn(self) -> Turn:
+        """Push the next checkpoint, once. What fails of the Hub or the network is written down and returned, not raised."""
+        entry = self._ledger.next()
+        if entry is None:
+            self._ledger.note("idle")
+            return Turn()
+        why_not = client.offline()
+        if why_not:
+            return self._failed(entry, "offline", why_not, 0.0)
+        self._ledger.note("pushing")
+        self._progress.begin(entry)
+        try:
+            return self._push(entry)
+        except push.Damaged as error:
+            self._ledger.skip(entry, str(error))
+            return Turn(entry, state="idle", error=str(error))
+        except push.Conflict as error:
+            return self._failed(entry, "conflict", str(error), 0.0)
+        except client.FAILURES as error:
+            # Whatever it was: the branch is looked at again before the next try.
+            self._history = None
+            state = "denied" if client.denied(error) else "unreachable" if client.unreachable(error) else "failed"
+            return self._failed(entry, state, client.reason(error), client.retry_after(error), client.moved(error))
+        finally:
+            self._progress.end()
+
+    def _push(self, entry: Entry) -> Turn:
+        if self._history is None:
+            push.prepare(self._api, self._target, self._settings.private)
+            self._history = push.history(self._api, self._target, self._ledger.digests())
+        commit = self._history.commits.get(entry.digest)
+        if commit is None:
+            head, state = self._history.head, self._settings.state
+            commit = push.push(self._api, self._ledger.run, entry, self._target, state, head)
+            self._history.head = self._history.commits[entry.digest] = commit
+        self._ledger.pushed(entry, commit)
+        self._failures = 0
+        return Turn(entry, commit)
+
+    def _failed(self, entry: Entry, state: str, error: str, asked_seconds: float, at_once: bool = False) -> Turn:
+        self._ledger.note(state, error)
+        self._failures += 1
+        doubled = min(LONGEST_WAIT_SECONDS, self._settings.retry_seconds * 2 ** min(self._failures - 1, 20))
+        # Runs that lost the same Hub do not come back to it in the same second.
+        wait = 0.0 if at_once else doubled * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+        return Turn(entry, state=state, error=error, wait_seconds=max(wait, asked_seconds))
+
+
+class Trainer:
+    """What standard input tells of the process that started this one."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._news, self.gone = threading.Event(), threading.Event()
+        threading.Thread(target=self._listen, args=(source,), daemon=True).start()
+
+    def wait_for_news(self, seconds: float) -> None:
+        """Return when there is a new checkpoint, when the trainer is gone, or after so many seconds."""
+        self._news.wait(seconds)
+        self._news.clear()
+
+    def _listen(self, source: IO[bytes]) -> None:
+        while source.read(1):
+            self._news.set()
+        self.gone.set()
+        self._news.set()
+
+
+def work(ledger: Ledger, trainer: Trainer) -> None:
+    """Push until the trainer is gone and nothing is pending or a push failed."""
+    uploader = Uploader(ledger)
+    last_error = ""
+    while True:
+        turn = uploader.turn()
+        if turn.commit and turn.entry:
+            logger.info("pushed %s: commit %s", turn.entry.name, turn.commit[:12])
+        elif turn.error and turn.error != last_error and turn.entry:
+            logger.warning("%s is not pushed yet (%s): %s", turn.entry.name, turn.state, turn.error)
+        last_error = turn.error
+        if trainer.gone.is_set() and (turn.entry is None or turn.wait_seconds):
+            return
+        if turn.wait_seconds:
+            trainer.gone.wait(turn.wait_seconds)
+        elif turn.entry is None:
+            trainer.wait_for_news(LOOK_AGAIN_SECONDS)
+
+
+def push_all(ledger: Ledger, patience_seconds: float, report: Callable[[Turn], object]) -> Turn:
+    """Push until nothing is pending, or no push has come through for so long; return the last turn."""
+    uploader, moved = Uploader(ledger), time.monotonic()
+    while True:
+        turn = uploader.turn()
+        report(turn)
+        if turn.entry is None or turn.state in HOPELESS:
+            return turn
+        if turn.commit or not turn.wait_seconds:
+            moved = time.monotonic()
+        elif time.monotonic() + turn.wait_seconds - moved > patience_seconds:
+            return turn
+        else:
+            time.sleep(turn.wait_seconds)
+
+
+def check(ledger: Ledger) -> dict[str, str]:
+    """Ask the Hub for the token's owner, the repository and the branch; return what is wrong.
+
+    Returns:
+        `error`: what only the user can mend (a token that is not accepted or may not write there, a name that is none, a branch
+        that is another run's). `offline`: why the Hub cannot be asked now.
+    """
+    settings, target = ledger.settings, ledger.branch
+    why_not = client.offline()
+    if why_not:
+        return {"offline": why_not}
+    api = client.connect(min(CHECK_SECONDS, settings.timeout_seconds))
+    try:
+        api.whoami()
+        push.prepare(api, target, settings.private)
+        push.history(api, target, ledger.digests())
+    except push.Conflict as error:
+        return {"error": str(error)}
+    except client.FAILURES as error:
+        why = client.reason(error)
+        if client.unreachable(error):
+            return {"offline": why}
+        remedy = f"log in with a token that may write there ({client.LOG_IN})" if client.denied(error) else "choose another"
+        return {"error": f"hub.repo {target} cannot be pushed to: {why}; {remedy}"}
+    return {}
+
+
+def main(run: Path) -> int:
+    """The process beside the training. A second one for the same run waits until the first has ended.
+
+    Its first line on standard output is what `check` returned, as JSON.
+    """
+    os.nice(19)
+    handler = logging.FileHandler(run / LOG, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    trainer = Trainer(sys.stdin.buffer)
+    ledger = Ledger(run)
+    try:
+        print(json.dumps(check(ledger)), flush=True)
+        with ledger.pushing(wait=True):
+            work(ledger, trainer)
+    except (CodeparrotError, OSError) as error:
+        logger.error("pushing ends: %s", client.reason(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,52 @@
+"""Run directories as training leaves them, without the training: checkpoints of a tiny model, written as the saver does."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from codeparrot import checkpoint
+from codeparrot.checkpoint import Progress
+from codeparrot.config import Config, HubConfig
+from codeparrot.run_directory import write_config
+
+TOKENS_PER_STEP = 256
+SIZES = {"vocab_size": 512, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}
+
+
+def make_run(folder: Path, tokenizer_folder: Path, steps: tuple[int, ...] = (), *, max_steps: int = 24, **hub: object) -> Path:
+    """Make a run of the name `folder.name` with checkpoints at `steps`; `hub` are its settings."""
+    settings = HubConfig(**{"repo": "me/model", "branch": folder.name, "retry_seconds": 0.05, "timeout_seconds": 5.0, **hub})  # type: ignore[arg-type]
+    config = Config(hub=settings)
+    config.run.name, config.run.dir, config.tokenizer.path = folder.name, str(folder.parent), str(tokenizer_folder)
+    config.stream.train, config.train.max_steps = ["data/corpus"], max_steps
+    config.train.global_batch_size = 192
+    (folder / "log").mkdir(parents=True)
+    write_config(config)
+    for step in steps:
+        add_checkpoint(folder, step, config)
+    return folder
+
+
+def add_checkpoint(run: Path, step: int, config: Config, seed: int | None = None) -> Path:
+    """Log a step with its evaluation, and save it. The weights are drawn from the seed, or the step."""
+    tokens = step * TOKENS_PER_STEP
+    loss = 6.0 - step / 100
+    lines = [{"step": step, "tokens": tokens, "loss": loss, "lr": 1e-3, "grad_norm": 1.0, "tokens_per_second": 1.0}]
+    lines += [{"step": step, "tokens": tokens, "eval_loss": loss, "perplexity": 400.0, "bits_per_byte": 4.0}]
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        log.writelines(json.dumps(line) + "\n" for line in lines)
+    partial = checkpoint.partial_of(run / "checkpoints", step)
+    checkpoint.begin(partial)
+    torch.manual_seed(step if seed is None else seed)
+    GPT2LMHeadModel(GPT2Config(**SIZES)).save_pretrained(partial / "model")
+    shutil.copytree(config.tokenizer.path, partial / "model", dirs_exist_ok=True)
+    (partial / "state").mkdir()
+    (partial / "state" / "training.json").write_text(json.dumps({"num_updates": step}), encoding="utf-8")
+    (partial / "stream.json").write_text("{}", encoding="utf-8")
+    names = [str(path.relative_to(partial)) for path in partial.rglob("*") if path.is_file()]
+    facts = {**Progress(step, tokens)._asdict(), "world_size": 1, "config": asdict(config)}
+    return checkpoint.publish(partial, facts, checkpoint.describe(partial, names))

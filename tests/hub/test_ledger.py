@@ -1,0 +1,120 @@
+"""What is due, what is known, and what must stay on the disk."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from codeparrot import checkpoint
+from codeparrot.config import load
+from codeparrot.errors import CodeparrotError
+from codeparrot.hub.ledger import Ledger
+from tests.hub.runs import add_checkpoint, make_run
+
+
+@pytest.fixture
+def run(tmp_path: Path, tokenizer_folder: Path) -> Path:
+    return make_run(tmp_path / "run", tokenizer_folder)
+
+
+def ledger_of(run: Path, **changes: object) -> Ledger:
+    ledger, settings = Ledger(run), load(run / "config.yaml").hub
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    ledger.open(settings)
+    return ledger
+
+
+def save(run: Path, *steps: int, seed: int | None = None) -> None:
+    for step in steps:
+        add_checkpoint(run, step, load(run / "config.yaml"), seed)
+
+
+def pending(ledger: Ledger) -> list[int]:
+    return [entry.step for entry in ledger.pending()]
+
+
+def test_what_was_saved_is_pending_although_nobody_queued_it(run: Path) -> None:
+    save(run, 4, 8)
+    assert pending(ledger_of(run)) == [4, 8]
+
+
+def test_what_was_pushed_is_not_pending_again(run: Path) -> None:
+    save(run, 4, 8)
+    ledger = ledger_of(run)
+    ledger.pushed(ledger.pending()[0], "0" * 40)
+    assert pending(ledger) == pending(Ledger(run)) == [8]
+
+
+@pytest.mark.parametrize(
+    ("every", "saved", "due"),
+    [
+        (0, (3, 7, 8), [3, 7, 8]),
+        (8, (4, 8, 12, 16, 20), [8, 16]),
+        (8, (5, 10, 15, 20), [10, 20]),
+        (8, (4, 22, 24), [22, 24]),  # the last step always
+    ],
+)
+def test_checkpoints_are_due_so_many_steps_apart_and_the_last_one(run: Path, every: int, saved: tuple, due: list) -> None:
+    ledger = ledger_of(run, every=every)
+    for step in saved:
+        save(run, step)
+        ledger.pending()
+    assert pending(ledger) == due
+    shutil.rmtree(ledger.path.with_name("checkpoints"))
+    ledger.path.unlink()
+    save(run, *saved)
+    assert pending(ledger_of(run, every=every)) == due, "all at once as one by one"
+
+
+def test_pruning_spares_what_is_not_pushed_yet_and_nothing_else(run: Path) -> None:
+    ledger = ledger_of(run, every=8)
+    for step in (4, 8, 12, 16, 20):
+        save(run, step)
+        checkpoint.prune(run / "checkpoints", 1, 0, {entry.step for entry in ledger.pending()})
+    assert [place.name for place in checkpoint.steps(run / "checkpoints")] == [f"step_{step:08d}" for step in (20, 16, 8)]
+
+
+def test_the_same_step_saved_again_is_pushed_again_only_if_it_differs(run: Path) -> None:
+    save(run, 8)
+    ledger = ledger_of(run)
+    ledger.pushed(ledger.pending()[0], "0" * 40)
+    save(run, 8)
+    assert pending(ledger) == []
+    save(run, 8, seed=77)
+    assert pending(ledger) == [8]
+
+
+def test_a_run_that_goes_back_and_takes_another_way_is_pushed_in_the_order_of_time(run: Path) -> None:
+    save(run, 8, 16)
+    ledger = ledger_of(run)
+    for entry in ledger.pending():
+        ledger.pushed(entry, "0" * 40)
+    save(run, 12, 16, seed=77)
+    assert pending(ledger) == [12, 16]
+
+
+def test_what_is_gone_from_the_disk_is_named(run: Path) -> None:
+    save(run, 8, 16)
+    ledger = ledger_of(run)
+    assert pending(ledger) == [8, 16]
+    checkpoint.remove(run / "checkpoints" / "step_00000008")
+    assert pending(ledger) == [16]
+    (skipped,) = ledger.read()["skipped"]
+    assert (skipped["step"], skipped["reason"]) == (8, "it is no longer on the disk")
+
+
+def test_another_branch_gets_everything_that_is_here(run: Path) -> None:
+    save(run, 8, 16)
+    ledger = ledger_of(run)
+    for entry in ledger.pending():
+        ledger.pushed(entry, "0" * 40)
+    assert pending(ledger_of(run, branch="another")) == [8, 16]
+    assert pending(ledger_of(run)) == []
+
+
+def test_a_damaged_hub_json_is_an_error_that_says_what_to_do(run: Path) -> None:
+    ledger = ledger_of(run)
+    ledger.path.write_text("{", encoding="utf-8")
+    with pytest.raises(CodeparrotError, match=r"hub\.json cannot be read.*remove it"):
+        ledger.pending()
