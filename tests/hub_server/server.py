@@ -97,7 +97,7 @@ class Server:
     def refuse(self) -> None:
         """No connections from now on, and an end to those that are there. The port stays ours: bound, not listened to."""
         with self._lock:
-            self._socket.shutdown(socket.SHUT_RDWR)
+            hang_up(self._socket)
             self._socket.close()
             self._socket = self._bind(self.port)
             for connection in self._connections:
