@@ -4,7 +4,7 @@
 |---|---|---|
 | answer | nothing; its body is read and an error is the answer | the status, with Retry-After where `retry_after` says so |
 | stall | it waits `seconds`, or until the rule is taken away, and then goes on if the client is still there | no answer |
-| cut_upload | the connection ends when `after_bytes` of its body were read | a reset |
+| cut_upload | the connection ends when `after_bytes` of its body were read | a connection that ends without an answer |
 | cut_download | the connection ends when `after_bytes` of the answer's body were sent | a body that is too short |
 | lose_answer | it is carried out; the connection ends instead of the answer | a connection that ends without an answer |
 

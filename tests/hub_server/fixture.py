@@ -164,8 +164,9 @@ class HubServer:
 
     def environment(self, home: Path | None = None) -> dict[str, str]:
         """For a subprocess that is to take this for the Hub; `home` holds its caches."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_OFFLINE"))}
         return {
-            **os.environ,
+            **inherited,
             "HF_ENDPOINT": self.url,
             "HF_TOKEN": self.token,
             "HF_HOME": str(home or self.folder / "home"),

@@ -1,14 +1,17 @@
 """The server is a Hub to the unmodified client."""
 
+import hashlib
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
+    BadRequestError,
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
@@ -120,6 +123,33 @@ def test_files_and_folders_are_deleted(hub: HubServer) -> None:
     with pytest.raises(EntryNotFoundError, match="A file with this name doesn't exist"):
         api.delete_file("a", repo)
     assert len(hub.commits(repo)) == 3
+
+
+def test_a_commit_cannot_name_an_lfs_object_that_was_not_uploaded(hub: HubServer) -> None:
+    repo = new_repo(hub, "missing")
+    operation = add("model.safetensors", WEIGHTS)
+    operation._upload_mode, operation._is_uploaded = "lfs", True  # as the client believes after an upload
+    with pytest.raises(BadRequestError, match="pointed to a file that does not exist"):
+        hub.api().create_commit(repo, [operation], commit_message="a pointer to nothing")
+    assert len(hub.commits(repo)) == 1
+
+
+def test_an_lfs_object_is_what_its_name_says_or_is_not_kept(hub: HubServer) -> None:
+    repo, content = new_repo(hub, "objects"), os.urandom(1_000)
+    wanted = {"operation": "upload", "objects": [{"oid": hashlib.sha256(content).hexdigest(), "size": 1_000}]}
+
+    def upload_url() -> str | None:
+        headers = {"Authorization": f"Bearer {hub.token}"}
+        answer = httpx2.post(f"{hub.url}/{repo}.git/info/lfs/objects/batch", json=wanted, headers=headers).json()
+        return answer["objects"][0].get("actions", {}).get("upload", {}).get("href")
+
+    url = upload_url()
+    assert url
+    assert httpx2.put(url.partition("?")[0], content=content).status_code == 403
+    assert httpx2.put(url, content=content[::-1]).status_code == 400
+    assert upload_url() == url
+    assert httpx2.put(url, content=content).status_code == 200
+    assert upload_url() is None
 
 
 def test_a_stale_parent_is_refused(hub: HubServer) -> None:
