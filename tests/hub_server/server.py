@@ -183,6 +183,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _body(self) -> Iterator[bytes]:
         """Whatever its encoding, within the speed limit, and no further than a fault lets it."""
         limit = self.server.faults.uploads
+        if limit.rate is not None:  # or the kernel would take megabytes ahead of it
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limit.chunk_bytes)
         cut_at = self.rule.after_bytes if self.rule and self.rule.kind == "cut_upload" else None
         for chunk in self._chunked(limit) if "chunked" in self.headers.get("Transfer-Encoding", "") else self._sized(limit):
             limit.take(len(chunk))
