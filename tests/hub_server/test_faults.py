@@ -106,7 +106,8 @@ def test_a_commit_whose_client_gave_up_while_it_was_held_is_not_carried_out(hub:
         "json": {"key": "header", "value": {"summary": "an empty commit"}},
     }
     with pytest.raises(httpx2.ReadTimeout):
-        httpx2.post(**request, timeout=0.2)
+        httpx2.post(**request, timeout=httpx2.Timeout(60, read=0.5))
+    hub.wait_for_request("/commit/", fault="stall")
     hub.faults.remove(rule)
     assert httpx2.post(**request).status_code == 200
     assert titles(hub, repo) == before + 1
