@@ -1,7 +1,5 @@
 import os
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +10,8 @@ from codeparrot.corpus.documents import ColumnNames, Record, Removed
 from codeparrot.corpus.hub import Name, open_hub, parse
 from codeparrot.corpus.report import read_statistics
 from codeparrot.errors import CodeparrotError
-from tests.corpus import hub_server
 from tests.corpus.samples import COMMAND, modules, read
+from tests.hub_server.fixture import HubServer
 
 
 @pytest.fixture(scope="module")
@@ -74,33 +72,44 @@ def test_names_that_cannot_be_are_errors(spec: str, dataset: Path, tmp_path: Pat
         records(spec)
 
 
-@pytest.fixture(scope="module")
-def hub(dataset: Path) -> Iterator[str]:
-    server = subprocess.Popen([sys.executable, hub_server.__file__, dataset], stdout=subprocess.PIPE, text=True)
-    assert server.stdout
-    yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
-    server.terminate()
-    server.wait()
-    server.stdout.close()
+def publish(hub: HubServer, dataset: Path, repo: str) -> str:
+    """The commit."""
+    hub.api().create_repo(repo, repo_type="dataset")
+    return hub.api().upload_folder(repo_id=repo, folder_path=dataset, repo_type="dataset").oid
 
 
-def build(hub: str, folder: Path, spec: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(folder / "home")}
-    command = [*COMMAND, "corpus", "build", "--source", spec, "--output", folder / "out", "--workers", "1"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def command(folder: Path, spec: str) -> list[str | Path]:
+    return [*COMMAND, "corpus", "build", "--source", spec, "--output", folder / "out", "--workers", "1"]
 
 
-def test_a_data_set_is_streamed_from_the_hub_and_pinned_to_its_commit(hub: str, tmp_path: Path) -> None:
-    result = build(hub, tmp_path, "hub:me/corpus@main")
-    assert result.returncode == 0, result.stderr
+def build(environment: dict[str, str], folder: Path, spec: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(folder, spec), env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_data_set_is_streamed_from_the_hub_and_pinned_to_its_commit(hub: HubServer, dataset: Path, tmp_path: Path) -> None:
+    commit = publish(hub, dataset, "me/corpus")
+    held = hub.faults.stall(path="/me/corpus", skip=1, times=1)
+    process = subprocess.Popen(command(tmp_path, "hub:me/corpus@main"), env=hub.environment(tmp_path / "home"))
+    try:
+        hub.wait_for_request("/me/corpus", fault="stall")
+        # Main moves on, to a commit without files, as soon as somebody has asked what it names.
+        names = [file.name for file in dataset.iterdir()]
+        hub.api().delete_files("me/corpus", names, repo_type="dataset")
+        hub.faults.remove(held)
+        assert process.wait() == 0
+    finally:
+        process.kill()
+        process.wait()
     assert len(read(tmp_path / "out")) == 600
     source = read_statistics(tmp_path / "out")["sources"][0]
-    assert (source["name"], source["revision"], source["split"]) == ("me/corpus", hub_server.COMMIT, "train")
+    assert (source["name"], source["revision"], source["split"]) == ("me/corpus", commit, "train")
 
 
-@pytest.mark.parametrize("spec", ["hub:me/unknown", "hub:me/corpus@unknown"])
-def test_what_the_hub_does_not_have_is_one_line(hub: str, tmp_path: Path, spec: str) -> None:
-    result = build(hub, tmp_path, spec)
+@pytest.mark.parametrize("spec", ["hub:me/unknown", "hub:me/present@unknown"])
+def test_what_the_hub_does_not_have_is_one_line(hub: HubServer, dataset: Path, tmp_path: Path, spec: str) -> None:
+    if not hub.api().repo_exists("me/present", repo_type="dataset"):
+        publish(hub, dataset, "me/present")
+    result = build(hub.environment(tmp_path / "home"), tmp_path, spec)
     assert result.returncode == 1
     assert result.stderr.startswith(f"codeparrot: error: cannot read {spec}: ")
     assert result.stderr.count("\n") == 1
@@ -108,6 +117,6 @@ def test_what_the_hub_does_not_have_is_one_line(hub: str, tmp_path: Path, spec: 
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
-    result = build("http://127.0.0.1:9", tmp_path, "hub:me/corpus")
+    result = build({**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"}, tmp_path, "hub:me/corpus")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert "check the name, your access to it and the network" in result.stderr

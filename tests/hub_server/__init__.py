@@ -14,5 +14,6 @@ of long lists, validation of a model card's YAML.
     commits.py   the payload of a commit                 content.py   files, LFS objects, git
     lfs.py       objects and pointers                    server.py    connections, requests and what faults do to them
     access.py    tokens                                  faults.py    which fault meets which request
-    fixture.py   the server as a test sees it            __main__.py  the process
+    fixture.py   the server as a test sees it            control.py   what the test tells the server
+    errors.py    how the Hub says no                     __main__.py  the process
 """

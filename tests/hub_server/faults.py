@@ -4,7 +4,7 @@
 |---|---|---|
 | answer | nothing; its body is read and an error is the answer | the status, with Retry-After where `retry_after` says so |
 | stall | it waits `seconds`, or until the rule is taken away, and then goes on if the client is still there | no answer |
-| cut_upload | the connection ends when `after_bytes` of its body were read | a reset |
+| cut_upload | the connection ends when `after_bytes` of its body were read | a connection that ends without an answer |
 | cut_download | the connection ends when `after_bytes` of the answer's body were sent | a body that is too short |
 | lose_answer | it is carried out; the connection ends instead of the answer | a connection that ends without an answer |
 
@@ -29,6 +29,8 @@ class Rule:
     """A regular expression for the whole method; empty is any."""
     path: str = ""
     """A regular expression that is searched for in the path, as it was sent (a slash in a branch is %2F)."""
+    skip: int = 0
+    """How many of the requests that match it lets pass first."""
     times: int | None = None
     """How many requests it meets; None is all."""
     share: float = 1.0
@@ -42,6 +44,7 @@ class Rule:
     """Of an answer: what X-Error-Code says."""
     seconds: float | None = None
     after_bytes: int = 0
+    matched: int = 0
     fired: int = 0
     ended: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -55,7 +58,8 @@ class Rule:
             return False
         if (self.method and not re.fullmatch(self.method, method)) or not re.search(self.path, path):
             return False
-        if self._random.random() >= self.share:
+        self.matched += 1
+        if self.matched <= self.skip or self._random.random() >= self.share:
             return False
         self.fired += 1
         return True

@@ -38,8 +38,8 @@ class Faults:
     """Switches of a running server. Those that meet requests return the number of a rule, for `remove`.
 
     What they have in common, as keywords: `path` (a regular expression that is searched for in the path of the request, where
-    the slash of a branch is %2F), `method`, `times` (how many requests; else until it is removed), `share` and `seed` (that
-    part of the matching requests, at random).
+    the slash of a branch is %2F), `method`, `skip` (how many of the matching requests pass first), `times` (how many are met;
+    else until it is removed), `share` and `seed` (that part of the matching requests, at random).
     """
 
     def __init__(self, hub: "HubServer") -> None:
@@ -164,8 +164,9 @@ class HubServer:
 
     def environment(self, home: Path | None = None) -> dict[str, str]:
         """For a subprocess that is to take this for the Hub; `home` holds its caches."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_OFFLINE"))}
         return {
-            **os.environ,
+            **inherited,
             "HF_ENDPOINT": self.url,
             "HF_TOKEN": self.token,
             "HF_HOME": str(home or self.folder / "home"),

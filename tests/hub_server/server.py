@@ -97,7 +97,7 @@ class Server:
     def refuse(self) -> None:
         """No connections from now on, and an end to those that are there. The port stays ours: bound, not listened to."""
         with self._lock:
-            self._socket.shutdown(socket.SHUT_RDWR)
+            hang_up(self._socket)
             self._socket.close()
             self._socket = self._bind(self.port)
             for connection in self._connections:
@@ -152,6 +152,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server.requests.append(self.entry)
         body = self._body()
         if kind == "stall":
+            if self.command != "PUT":  # an object is harmless, and what is left of it to send is held too
+                body = iter(list(body))  # what is there to read below is then the end of the connection
             self._stall()
         answer = self._answer(path, query, body)
         for _ in body:
@@ -183,6 +185,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _body(self) -> Iterator[bytes]:
         """Whatever its encoding, within the speed limit, and no further than a fault lets it."""
         limit = self.server.faults.uploads
+        if limit.rate is not None:  # or the kernel would take megabytes ahead of it
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limit.chunk_bytes)
         cut_at = self.rule.after_bytes if self.rule and self.rule.kind == "cut_upload" else None
         for chunk in self._chunked(limit) if "chunked" in self.headers.get("Transfer-Encoding", "") else self._sized(limit):
             limit.take(len(chunk))
