@@ -187,7 +187,7 @@ class HubConfig:
     (`--resume hub:owner/name@branch`): three times the bytes."""
     finish_minutes: float = 10.0
     """At the end of the run, wait for uploads until none has moved for so long; the rest stays queued."""
-    timeout_seconds: float = 120.0
+    timeout_seconds: float = 300.0
     """A request that the Hub does not answer for so long is given up, and tried again later."""
     retry_seconds: float = 2.0
     """Wait before a failed push is tried again; doubled each time, up to five minutes."""

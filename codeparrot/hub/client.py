@@ -16,7 +16,7 @@ from huggingface_hub.utils import logging as hub_logging
 
 from codeparrot.errors import CodeparrotError
 
-TIMEOUT_SECONDS = 120.0
+TIMEOUT_SECONDS = 300.0
 CONNECT_SECONDS = 10.0
 LOG_IN = "`hf auth login`, or the environment variable HF_TOKEN"
 FAILURES = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
