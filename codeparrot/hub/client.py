@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 from huggingface_hub import HfApi, constants, get_token, set_client_factory
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import logging as hub_logging
 
 from codeparrot.errors import CodeparrotError
@@ -21,7 +21,7 @@ CONNECT_SECONDS = 10.0
 LOG_IN = "`hf auth login`, or the environment variable HF_TOKEN"
 FAILURES = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
 """What the client raises when the Hub or the way to it fails, or refuses; anything else is a defect."""
-_DENIED, _TOO_MANY, _MOVED = (401, 403), 429, 412
+_DENIED, _LATER, _MOVED = (401, 403), (408, 429), 412
 _SECRETS = re.compile(r"hf_\w+|(?<=://)[^/\s@]+@|(?<=Bearer )\S+|\?[^\s'\")>]*")
 
 
@@ -83,52 +83,53 @@ def offline() -> str:
 
 def reason(error: BaseException) -> str:
     """Return an error as one line that holds no token, no password and no signed address."""
-    # The client wraps what went wrong with a file ("Error while uploading ..."): the cause says more.
-    cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
-    text = " ".join(str(cause).split()) or type(cause).__name__
+    # "Error while uploading ...", "cannot find the requested files in the local cache": what is behind it says more.
+    told = [each for each in _chain(error) if not isinstance(each, RuntimeError | LocalEntryNotFoundError)]
+    text = " ".join(str((told or [error])[0]).split()) or type(error).__name__
     token = get_token()
     if token:
         text = text.replace(token, "***")
     return _SECRETS.sub("***", text)[:300]
 
 
-def status_of(error: BaseException) -> int | None:
-    """Return the status of the answer that an error is about, or None where there was none."""
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from, and so on."""
     while error is not None:
-        if isinstance(error, HfHubHTTPError):
-            return error.response.status_code
-        if isinstance(error, httpx2.HTTPStatusError):
-            return error.response.status_code
-        error = error.__cause__  # type: ignore[assignment]
-    return None
+        yield error
+        error = error.__cause__
+
+
+def _answer(error: BaseException) -> httpx2.Response | None:
+    """Return the answer of the Hub that an error is about, None where there was none."""
+    answers = (each.response for each in _chain(error) if isinstance(each, HfHubHTTPError | httpx2.HTTPStatusError))
+    return next(answers, None)
 
 
 def denied(error: BaseException) -> bool:
     """Whether the Hub does not accept the token, or not for this."""
-    return isinstance(error, LocalTokenNotFoundError) or status_of(error) in _DENIED
+    answer = _answer(error)
+    return isinstance(error, LocalTokenNotFoundError) or (answer is not None and answer.status_code in _DENIED)
 
 
 def moved(error: BaseException) -> bool:
     """Whether a commit was refused because its branch had moved on."""
-    return status_of(error) == _MOVED
+    answer = _answer(error)
+    return answer is not None and answer.status_code == _MOVED
 
 
 def unreachable(error: BaseException) -> bool:
     """Whether there was no answer, or one that says to come back later."""
-    status = status_of(error)
-    if status is not None:
-        return status == _TOO_MANY or status == 408 or status >= 500
-    return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled)
+    answer = _answer(error)
+    if answer is not None:
+        return answer.status_code in _LATER or answer.status_code >= 500
+    return any(isinstance(each, httpx2.TransportError | OfflineModeIsEnabled) for each in _chain(error))
 
 
 def retry_after(error: BaseException) -> float:
     """Return the seconds that the Hub asks to wait, 0 where it does not."""
-    while error is not None:
-        if isinstance(error, HfHubHTTPError):
-            with contextlib.suppress(ValueError):
-                return max(0.0, float(error.response.headers.get("Retry-After", 0)))
-            return 0.0
-        error = error.__cause__  # type: ignore[assignment]
+    answer = _answer(error)
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(answer.headers.get("Retry-After", 0))) if answer is not None else 0.0
     return 0.0
 
 

@@ -10,9 +10,9 @@ import os
 import re
 import shutil
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
 from codeparrot import checkpoint
 from codeparrot.errors import CodeparrotError
@@ -52,16 +52,17 @@ def _snapshot(name: str, kind: str, patterns: tuple[str, ...]) -> Path:
     repo, revision = split_hub_name(name)
     # The files of a branch's other folders are no part of its model.
     others = ["*/*"] if kind == "model" else []
-    options = {"repo_type": kind, "allow_patterns": list(patterns), "ignore_patterns": others}
+    options: Any = {"repo_type": kind, "allow_patterns": list(patterns), "ignore_patterns": others}
     with readable(f'cannot read the {kind} "{name}" of the Hub'):
+        api = connect()
         try:
-            commit = connect().repo_info(repo, revision=revision, repo_type=kind).sha
-            return Path(snapshot_download(repo, revision=commit, **options))
+            api.repo_info(repo, revision=revision, repo_type=kind)  # fails at once, where a download tries for long
+            return Path(api.snapshot_download(repo, revision=revision, **options))
         except FAILURES as error:
             if not unreachable(error):
                 raise
             try:
-                folder = Path(snapshot_download(repo, revision=revision, local_files_only=True, **options))
+                folder = Path(api.snapshot_download(repo, revision=revision, local_files_only=True, **options))
             except LocalEntryNotFoundError:
                 raise error from None
             logger.warning("the Hub cannot be reached: %s is what was downloaded of it before (%s)", name, folder.name)
@@ -84,12 +85,12 @@ def resumable(name: str, checkpoints: Path) -> Path:
         commit = api.repo_info(repo, revision=revision).sha
         try:
             api.hf_hub_download(repo, f"{STATE}{checkpoint.MANIFEST}", revision=commit, local_dir=folder)
-        except EntryNotFoundError:
+        except RemoteEntryNotFoundError:
             remedy = "it was pushed without hub.state; name a branch that was pushed with it"
             raise CodeparrotError(f"cannot resume from {name}: it holds a model and no state; {remedy}") from None
         names = _files(folder / STATE / checkpoint.MANIFEST, name)
         wanted = [_place(each) for each in names] + ["metrics.jsonl"]
-        snapshot_download(repo, revision=commit, allow_patterns=wanted, local_dir=folder)
+        api.snapshot_download(repo, revision=commit, allow_patterns=wanted, local_dir=folder)
     return _install(folder, checkpoints, names, name)
 
 

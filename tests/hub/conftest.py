@@ -15,6 +15,8 @@ def here(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
     from huggingface_hub.utils._http import default_client_factory
 
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    template = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", hub.url + template)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("HF_TOKEN", hub.token)
     # The client's own retries, a second and more apart, come at once.
