@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -14,12 +15,12 @@ from codeparrot.config import Config, HubConfig
 from codeparrot.run_directory import write_config
 
 TOKENS_PER_STEP = 256
-SIZES = {"vocab_size": 512, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}
+SIZES: Any = {"vocab_size": 512, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}
 
 
-def make_run(folder: Path, tokenizer_folder: Path, steps: tuple[int, ...] = (), *, max_steps: int = 24, **hub: object) -> Path:
+def make_run(folder: Path, tokenizer_folder: Path, steps: tuple[int, ...] = (), *, max_steps: int = 24, **hub: Any) -> Path:
     """Make a run of the name `folder.name` with checkpoints at `steps`; `hub` are its settings."""
-    settings = HubConfig(**{"repo": "me/model", "branch": folder.name, "retry_seconds": 0.05, "timeout_seconds": 5.0, **hub})  # type: ignore[arg-type]
+    settings = HubConfig(**{"repo": "me/model", "branch": folder.name, "retry_seconds": 0.05, "timeout_seconds": 5.0, **hub})
     config = Config(hub=settings)
     config.run.name, config.run.dir, config.tokenizer.path = folder.name, str(folder.parent), str(tokenizer_folder)
     config.stream.train, config.train.max_steps = ["data/corpus"], max_steps

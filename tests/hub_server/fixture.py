@@ -121,6 +121,12 @@ class HubServer:
         self._process: subprocess.Popen[str] | None = None
 
     @property
+    def pid(self) -> int:
+        """Of the process, while it runs."""
+        assert self._process
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
