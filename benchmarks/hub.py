@@ -1,8 +1,8 @@
 """Time of the training loop while its checkpoints are pushed to a slow Hub, against the same loop without pushes.
 
-The Hub is the one of the tests, on this machine, and takes 1 MB/s; a checkpoint is saved so often that there is always one to
-push. The time is that between two steps by the clock, checkpoints included; the wait for the last uploads behind the loop is not
-part of it and printed beside it.
+The Hub is the one of the tests, on this machine, and takes 1 MB/s; a checkpoint is saved so often that there is always one
+to push. The time is that between two steps by the clock, checkpoints included; the wait for the last uploads behind the loop
+is not part of it and printed beside it.
 """
 
 import json

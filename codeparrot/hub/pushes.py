@@ -73,12 +73,19 @@ class Pushes:
             return f"cannot write the queue for the Hub: {error}"
         self._reported = {each["digest"] for kind in ("pushed", "skipped") for each in facts[kind]}
         found = self._start_uploader()
-        if found.get("error"):
+        if "error" in found:
             return found["error"]
+        if "offline" in found:
+            self._process = None
         place, waiting = f"{self._settings.repo}@{self._settings.branch}", f"; {pending} wait already" if pending else ""
-        if found.get("offline"):
+        if "offline" in found:
+            text = (
+                "hub         works offline (%s): checkpoints for %s are queued%s; push them by `codeparrot hub push --run %s`"
+            )
+            logger.info(text, found["offline"], place, waiting, self._run)
+        elif "unreachable" in found:
             text = "hub         works offline (%s): checkpoints for %s are queued, and pushed when it can be reached%s"
-            logger.info(text, found["offline"], place, waiting)
+            logger.info(text, found["unreachable"], place, waiting)
         else:
             logger.info("hub         checkpoints are pushed to %s%s", place, waiting)
         return None
@@ -189,7 +196,7 @@ class Pushes:
             )
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], START_SECONDS)[0]:
-            return {"offline": f"no answer in {START_SECONDS:.0f} s"}
+            return {"unreachable": f"no answer in {START_SECONDS:.0f} s"}
         line = self._process.stdout.readline()
         return (
             json.loads(line)

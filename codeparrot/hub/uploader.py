@@ -164,7 +164,7 @@ def check(ledger: Ledger) -> dict[str, str]:
 
     Returns:
         `error`: what only the user can mend (a token that is not accepted or may not write there, a name that is none, a branch
-        that is another run's). `offline`: why the Hub cannot be asked now.
+        that is another run's). `offline`: why the Hub is not to be asked from here. `unreachable`: why it cannot be, now.
     """
     settings, target = ledger.settings, ledger.branch
     why_not = client.offline()
@@ -180,7 +180,7 @@ def check(ledger: Ledger) -> dict[str, str]:
     except client.FAILURES as error:
         why = client.reason(error)
         if client.unreachable(error):
-            return {"offline": why}
+            return {"unreachable": why}
         remedy = f"log in with a token that may write there ({client.LOG_IN})" if client.denied(error) else "choose another"
         return {"error": f"hub.repo {target} cannot be pushed to: {why}; {remedy}"}
     return {}
@@ -189,7 +189,8 @@ def check(ledger: Ledger) -> dict[str, str]:
 def main(run: Path) -> int:
     """The process beside the training. A second one for the same run waits until the first has ended.
 
-    Its first line on standard output is what `check` returned, as JSON.
+    Its first line on standard output is what `check` returned, as JSON. Offline it ends there, and leaves the right to push to
+    whoever is not.
     """
     os.nice(19)
     handler = logging.FileHandler(run / LOG, encoding="utf-8")
@@ -199,7 +200,10 @@ def main(run: Path) -> int:
     trainer = Trainer(sys.stdin.buffer)
     ledger = Ledger(run)
     try:
-        print(json.dumps(check(ledger)), flush=True)
+        found = check(ledger)
+        print(json.dumps(found), flush=True)
+        if "error" in found or "offline" in found:
+            return 0
         with ledger.pushing(wait=True):
             work(ledger, trainer)
     except (CodeparrotError, OSError) as error:

@@ -71,13 +71,16 @@ def test_the_start_tells_what_only_the_user_can_mend_from_what_time_will(here: H
     assert check(ledger) == {}
     assert {branch.name for branch in here.api().list_repo_refs("me/checked").branches} == {"main", "run"}
     here.faults.answer(502, path="whoami")
-    assert "502" in check(ledger)["offline"]
+    assert "502" in check(ledger)["unreachable"]
     here.faults.clear()
     here.faults.stall(None, path="whoami")
-    assert check(ledger)["offline"]
+    assert check(ledger)["unreachable"]
     here.faults.clear()
     here.faults.refuse()
-    assert check(ledger)["offline"]
+    assert check(ledger)["unreachable"]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert check(ledger) == {"offline": "HF_HUB_OFFLINE is set"}
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     here.faults.accept()
     monkeypatch.setenv("HF_TOKEN", here.read_token)
     ledger.open(HubConfig(repo="me/unwritable", branch="run"))

@@ -179,6 +179,18 @@ def test_ctrl_c_while_the_rest_goes_up_ends_at_once_and_loses_nothing(tmp_path, 
     assert_all_there(hub, folder, (8, 16, 24))
 
 
+def test_without_a_token_a_run_queues_says_how_to_log_in_and_leaves_the_push_to_others(
+    tmp_path, corpus, tokenizer_folder, working
+) -> None:
+    hub = working
+    config, folder = configure(tmp_path, corpus, tokenizer_folder, "tokenless")
+    environment = {name: value for name, value in hub.environment(tmp_path / "home").items() if name != "HF_TOKEN"}
+    _, err = run(config, environment=environment)
+    assert err.count("works offline (there is no token here (log in: `hf auth login`") == 1
+    codeparrot(hub, "hub", "push", "--run", str(folder))
+    assert_all_there(hub, folder, (8, 16, 24))
+
+
 def test_a_token_that_is_not_accepted_ends_the_start_with_one_line(tmp_path, corpus, tokenizer_folder, working) -> None:
     config, folder = configure(tmp_path, corpus, tokenizer_folder, "rejected")
     environment = working.environment() | {"HF_TOKEN": "hf_wrongwrongwrong"}
