@@ -1,14 +1,17 @@
 """The queue is worked off exactly once, in order, whatever the Hub does."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 
 from codeparrot.config import load
 from codeparrot.hub.ledger import Ledger
@@ -197,6 +200,25 @@ def test_somebody_elses_commit_on_the_branch_stays(here: HubServer, run: Path) -
     push_all(ledger, 60, between)
     assert titles(here, run.name) == ["step 8", "by hand", "step 16", "step 24"]
     assert here.files("me/model", run.name)["notes.txt"] == b"hello"
+
+
+def test_two_uploaders_of_one_run_that_do_not_see_each_other_double_nothing(
+    here: HubServer, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on two machines whose file system does not carry locks."""
+    other = tmp_path / "elsewhere" / run.name
+    shutil.copytree(run, other)
+    commit = HfApi.create_commit
+
+    def the_other_is_faster(api: HfApi, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(HfApi, "create_commit", commit)
+        push(other)
+        return commit(api, *arguments, **options)
+
+    monkeypatch.setattr(HfApi, "create_commit", the_other_is_faster)
+    push(run)
+    assert_all_there(here, run)
+    assert_all_there(here, other)
 
 
 def test_a_branch_begins_empty_whatever_is_on_main(here: HubServer, run: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
