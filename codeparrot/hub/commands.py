@@ -24,9 +24,10 @@ def status(run: str) -> Result:
     Args:
         run: Run folder.
     """
-    ledger = _ledger(run)
-    pending = ledger.pending()
-    facts = ledger.read()
+    ledger = Ledger(_folder(run))
+    if not ledger.path.exists():
+        raise CodeparrotError(f"{run} is not pushed anywhere: codeparrot hub push --run {run} --repo owner/name does it")
+    pending, facts = ledger.pending(), ledger.read()
     with ledger.pushing() as free:
         working = not free
     return Result("\n".join(_lines(run, facts, working)), facts | {"uploader": working, "pending_bytes": _bytes(pending)})
@@ -67,15 +68,20 @@ def push(run: str, repo: str = "", branch: str = "", private: bool = True, patie
     return Result(text, facts | {"seconds": time.monotonic() - start})
 
 
-def _ledger(run: str, repo: str = "", branch: str = "", private: bool = True) -> Ledger:
+def _folder(run: str) -> Path:
+    folder = Path(run).expanduser()
+    if not (folder / "config.yaml").is_file():
+        raise CodeparrotError(f'"{run}" is no run: it has no config.yaml')
+    return folder
+
+
+def _ledger(run: str, repo: str, branch: str, private: bool) -> Ledger:
     """Open the ledger of a run; a run that has none gets one for `repo`.
 
     Raises:
         CodeparrotError: there is no such run, or nothing says where it is to be pushed.
     """
-    folder = Path(run).expanduser()
-    if not (folder / "config.yaml").is_file():
-        raise CodeparrotError(f'"{run}" is no run: it has no config.yaml')
+    folder = _folder(run)
     ledger = Ledger(folder)
     if ledger.path.exists():
         settings = ledger.settings

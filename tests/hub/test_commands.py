@@ -1,0 +1,52 @@
+"""The queue of a run, by hand."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.hub.commands import push, status
+from tests.hub.runs import make_run
+from tests.hub.test_push import COMMAND, assert_all_there
+from tests.hub_server.fixture import HubServer
+
+
+def test_a_run_that_was_trained_without_the_hub_is_pushed_afterwards(here: HubServer, tmp_path: Path, tokenizer_folder) -> None:
+    run = make_run(tmp_path / "afterwards", tokenizer_folder, (8, 16), repo="", branch="")
+    with pytest.raises(CodeparrotError, match="is not pushed anywhere: codeparrot hub push"):
+        status(str(run))
+    with pytest.raises(CodeparrotError, match=r"name a --repo \(owner/name\)"):
+        push(str(run))
+    result = push(str(run), repo="me/model")
+    assert result.data["pushed"] == 2 and result.data["branch"] == "afterwards"
+    assert_all_there(here, run, (8, 16))
+    assert "is on me/model@afterwards already" in push(str(run)).text
+
+
+def test_status_says_what_is_there_what_waits_and_what_was_left_out(here: HubServer, tmp_path: Path, tokenizer_folder) -> None:
+    run = make_run(tmp_path / "seen", tokenizer_folder, (8, 16))
+    here.faults.answer(503, path="/commit/", skip=1)
+    with pytest.raises(CodeparrotError, match="1 of 2 checkpoints are not on me/model@seen"):
+        push(str(run), repo="me/model", patience_minutes=0.0)
+    result = status(str(run))
+    first, *lines, last = result.text.splitlines()
+    assert first.startswith(f"{run} -> me/model@seen: unreachable (") and "503" in first
+    assert lines[0].startswith("  pushed   step         8") and lines[1].startswith("  pending  step        16")
+    assert last == f"codeparrot hub push --run {run} pushes what is pending"
+    assert [each["step"] for each in result.data["pushed"]] == [8] and result.data["pending_bytes"] > 50_000
+
+
+@pytest.mark.parametrize("command", ["status", "push"])
+def test_what_is_no_run_is_one_line(command: str, tmp_path: Path) -> None:
+    done = subprocess.run([*COMMAND, "hub", command, "--run", tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f'codeparrot: error: "{tmp_path}" is no run: it has no config.yaml\n')
+
+
+def test_a_push_as_json_is_one_object(here: HubServer, tmp_path: Path, tokenizer_folder) -> None:
+    run = make_run(tmp_path / "machine", tokenizer_folder, (8,))
+    command = [*COMMAND, "hub", "push", "--run", run, "--repo", "me/model", "--json"]
+    done = subprocess.run(command, env=here.environment(), capture_output=True, text=True, check=True)
+    facts = json.loads(done.stdout)
+    assert facts["commits"] == [here.commits("me/model", "machine")[1].oid] and facts["pending"] == 0
