@@ -16,6 +16,7 @@ from codeparrot.eval.problems import Problem
 from codeparrot.eval.sandbox import PACKET_BYTES, Limits, Sandbox, numpy_folders
 from codeparrot.eval.verdict import Outcome, Report, Run, Speed
 
+NEEDS = "it needs user namespaces: sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0"
 STOP_SECONDS = 10.0
 """Within which a sandbox reports after it was told to stop. Generous: it does so at once."""
 
@@ -151,7 +152,7 @@ class Worker:
                 self._set_deadline(self._run)
             return None
         if message is None and not sandbox.ready:
-            raise CodeparrotError(f"the sandbox does not start: {sandbox.why_not_started()}")
+            raise CodeparrotError(f"the sandbox does not start: {sandbox.why_not_started()} ({NEEDS})")
         report = Report(-signal.SIGKILL, 0.0, "lost", "") if message is None else Report(*message[1:])
         if part == "test":
             # It may have spoken before it ended.

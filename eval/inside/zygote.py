@@ -148,7 +148,7 @@ def _left(isolated: bool, pid: int, unchanged: int) -> str:
 
 
 def _scratch_changed() -> int:
-    """Return when a file was last made or removed in the scratch folder, or its mode or attributes changed: nobody can set it."""
+    """Return when the scratch folder last changed: its files, its mode, its attributes. No program can set this time."""
     try:
         return os.stat(".").st_ctime_ns  # noqa: PTH116 - pathlib would make every fork dearer
     except PermissionError:

@@ -152,8 +152,8 @@ def main(folder: str, only: str = "") -> None:
                 pass
     lines = [(jobs[index][0], verdict.outcome, verdict.detail, verdict.weak) for index, verdict in sorted(verdicts.items())]
     left = {"processes": children(), "marker": marker.exists(), "calls": calls, "memory": sorted(kept_memory() - before)}
-    jobs_after = [(jobs[i][0], jobs[max(i - 1, 0)][0]) for i in range(len(jobs))]
-    print(json.dumps({"verdicts": lines, "left": left, "uid": os.getuid(), "after": jobs_after}))
+    before_each = ["", *(title for title, _, _ in jobs[:-1])]
+    print(json.dumps({"verdicts": lines, "left": left, "uid": os.getuid(), "before": before_each}))
 
 
 if __name__ == "__main__":

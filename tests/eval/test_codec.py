@@ -2,6 +2,7 @@
 
 import math
 import struct
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def types_in(value: Any) -> set[type]:
     return {type(value)}.union(*map(types_in, inner))
 
 
-TAGS = b"NTFjfcsbailtdSzrKVMI"
+TAGS = [bytes([tag]) for tag in b"NTFjfcsbailtdSzrKVMI"]
 
 
 @settings(max_examples=400)
@@ -74,10 +75,8 @@ def test_hostile_bytes_are_plain_data_or_malformed(parts: list[bytes]) -> None:
 def test_a_damaged_encoding_is_plain_data_or_malformed(value: Any, data: Any) -> None:
     raw = bytearray(encode(value, 1 << 20))
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with suppress(Malformed):
         assert types_in(decode(bytes(raw))) <= PLAIN
-    except Malformed:
-        pass
 
 
 class Sly(str):
