@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.common import Ratio, report
 
-ROUNDS, TIMEOUT_SECONDS = 3, 3.0
-COPIES = 4
+ROUNDS, TIMEOUT_SECONDS = 2, 3.0
+COPIES = 8
 """Programs a problem, one after another, as samples come."""
 PR_SET_CHILD_SUBREAPER = 36
 

@@ -98,7 +98,9 @@ def _comparison(node: ast.AST) -> Iterator[ast.AST]:
 
 def _early_return(node: ast.AST) -> Iterator[ast.AST]:
     if isinstance(node, ast.For | ast.While):
-        yield type(node)(**{**dict(ast.iter_fields(node)), "body": [*node.body, ast.Return(ast.Constant(None))]})
+        changed = copy.copy(node)
+        changed.body = [*node.body, ast.Return(ast.Constant(None))]
+        yield changed
     elif isinstance(node, ast.Return) and node.value is not None:
         yield ast.Return(ast.List([node.value], ast.Load()))
         yield ast.Return(ast.Call(ast.Name("iter", ast.Load()), [ast.List([node.value], ast.Load())], []))
@@ -130,7 +132,7 @@ def _change_arguments(node: ast.AST) -> Iterator[ast.AST]:
     return iter(())
 
 
-AT_THE_START = {
+AT_THE_START: dict[Callable[[ast.AST], Iterator[ast.AST]], list[str]] = {
     _leave: ["return None", "raise AssertionError", "import sys; sys.exit(0)"],
     _loop: ["while True: pass"],
     _change_arguments: [

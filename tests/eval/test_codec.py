@@ -60,9 +60,7 @@ TAGS = [bytes([tag]) for tag in b"NTFjfcsbailtdSzrKVMI"]
 
 
 @settings(max_examples=400)
-@given(
-    st.lists(st.sampled_from([bytes([tag]) for tag in TAGS]) | st.integers(0, 5).map(struct.Struct("<I").pack) | st.binary())
-)
+@given(st.lists(st.sampled_from(TAGS) | st.integers(0, 5).map(struct.Struct("<I").pack) | st.binary()))
 def test_hostile_bytes_are_plain_data_or_malformed(parts: list[bytes]) -> None:
     try:
         value = decode(b"".join(parts))

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -211,6 +211,7 @@ def test_jobs_are_taken_lazily_and_a_caller_may_stop_in_between(executor: Execut
 
     verdicts = executor.judge(jobs())
     assert next(verdicts)[1].passed and taken < 20
+    assert isinstance(verdicts, Generator)
     verdicts.close()
     assert judged(executor, (EQUAL, "    return x * 2\n"))[0].passed
 
