@@ -36,6 +36,8 @@ REFERENCE_SECONDS = 0.0022
 """What the calibration takes on the machine whose seconds the limits are in: one core of an AMD EPYC 9004 (Zen 4)."""
 SLOWER = 1.25
 """A machine that has become slower by this much since the limits were scaled is busy: a time-out does not count there."""
+LOOKAHEAD = 4
+"""Jobs a worker that are taken before they are needed, to give a worker more of the problem that it has."""
 WARNING = "codeparrot: warning: unsafe: generated programs run WITHOUT a sandbox and can do whatever this user can"
 
 
@@ -84,19 +86,21 @@ class Executor:
     def judge(self, jobs: Iterable[tuple[Problem, str]]) -> Iterator[tuple[int, Verdict]]:
         """Yield the index and the verdict of each job, in the order in which they end.
 
-        A job is a problem and a completion: the program is the prompt and the completion. Jobs are taken as workers come free.
+        A job is a problem and a completion: the program is the prompt and the completion. Jobs are taken as workers come
+        free, a few ahead.
         """
-        queue = Queue(jobs, self.weak)
+        queue = Queue(jobs, self.weak, LOOKAHEAD * self.num_workers)
         running: dict[Worker, Job] = {}
+        served: dict[Worker, Problem] = {}
         timed_out: dict[Worker, Verdict] = {}
         try:
             while True:
                 for worker in self._workers:
-                    job = None if worker.busy else queue.next(running.values())
+                    job = None if worker.busy else queue.next(running.values(), served.get(worker))
                     if job is not None:
                         speed = self._calibrated([worker]) if job.alone else self.speed
                         worker.judge(job.problem, job.completion, job.weak, speed)
-                        running[worker] = job
+                        running[worker], served[worker] = job, job.problem
                 if not running:
                     return
                 for worker, run in self._wait():

@@ -76,7 +76,7 @@ def command(limits: Limits, packages: list[Path], control: int, seccomp: int) ->
     sources |= {str(folder): f"{PACKAGES}/{folder.name}" for folder in packages}
     binds = list(sources.items())
     if os.geteuid() == 0:
-        hidden = [index for index, (source, _) in enumerate(binds) if not _open_to_all(source)]
+        hidden = [index for index, (source, _) in enumerate(binds) if source.startswith(STAGE) or not _open_to_all(source)]
         if hidden:
             words += [bubblewrap, "--dev-bind", "/", "/", "--tmpfs", STAGE, "--cap-add", "ALL"]
             for index in hidden:
@@ -167,9 +167,10 @@ def _system() -> list[str]:
 
 
 def _open_to_all(path: str) -> bool:
-    """Return whether every user may enter the folders above a path and read it."""
-    way = [Path(path).resolve(), *Path(path).resolve().parents]
-    return all(folder.stat().st_mode & 0o001 for folder in way[1:]) and bool(way[0].stat().st_mode & 0o004)
+    """Return whether every user may go the way to a path and read what is there."""
+    end = Path(path).resolve()
+    ways = {*Path(path).absolute().parents, *end.parents}
+    return all(folder.stat().st_mode & 0o001 for folder in ways) and bool(end.stat().st_mode & 0o004)
 
 
 @contextmanager

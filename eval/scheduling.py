@@ -2,7 +2,8 @@
 
 Three rules. A problem with a reference solution is judged when that solution has shown the way: the strong one, or the weaker
 one where only that lets the reference pass. A verdict that a busy machine may have caused (a time-out, a kill) counts when it
-comes a second time with nothing else running. Everything else is first in, first out.
+comes a second time with nothing else running. A worker stays with its problem while there are programs of it among the next
+few, since its test's process is there; else it is first in, first out.
 """
 
 from collections import deque
@@ -32,9 +33,16 @@ REFERENCE = -1
 
 
 class Queue:
-    """The jobs of one call. `weak` is what is known of the problems' ways; it is added to."""
+    """The jobs of one call.
 
-    def __init__(self, jobs: Iterable[tuple[Problem, str]], weak: dict[Problem, bool]) -> None:
+    Args:
+        jobs: taken as they are needed.
+        weak: what is known of the problems' ways; it is added to.
+        lookahead: jobs to choose from.
+    """
+
+    def __init__(self, jobs: Iterable[tuple[Problem, str]], weak: dict[Problem, bool], lookahead: int = 1) -> None:
+        self._lookahead = lookahead
         self._jobs = enumerate(jobs)
         self._more = True
         self._weak = weak
@@ -44,9 +52,14 @@ class Queue:
         self._alone = False
         """Whether the doubted ones have their turn."""
 
-    def next(self, running: Collection[Job]) -> Job | None:
-        """Return a job to start now, or None when there is none before one of the running ones has ended."""
-        while not self._ready and self._more and sum(map(len, self._parked.values())) < MAX_PARKED:
+    def next(self, running: Collection[Job], served: Problem | None = None) -> Job | None:
+        """Return a job to start now, or None when there is none before one of the running ones has ended.
+
+        Args:
+            running: what the other workers do.
+            served: the problem whose test the worker has a process for.
+        """
+        while len(self._ready) < self._lookahead and self._more and sum(map(len, self._parked.values())) < MAX_PARKED:
             self._take()
         if not self._doubted:
             self._alone = False
@@ -56,7 +69,21 @@ class Queue:
             return None if running else self._doubted.popleft()
         if not self._ready or any(job.alone for job in running):
             return None
-        return self._ready.popleft()
+        choice = self._choice(running, served)
+        job = self._ready[choice]
+        del self._ready[choice]
+        return job
+
+    def _choice(self, running: Collection[Job], served: Problem | None) -> int:
+        others = [job.problem for job in running]
+        unserved = None
+        for index in range(min(self._lookahead, len(self._ready))):
+            problem = self._ready[index].problem
+            if problem is served:
+                return index
+            if unserved is None and not any(problem is other for other in others):
+                unserved = index
+        return unserved or 0
 
     def _take(self) -> None:
         item = next(self._jobs, None)

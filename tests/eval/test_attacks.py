@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import codeparrot
@@ -75,3 +76,23 @@ def test_no_attack_passes_or_reaches_the_next_program_or_leaves_anything(
     ]
     assert [(verdict, before) for verdict, before in disturbed if verdict[1] != "passed"] == []
     assert found["left"] == {"processes": [], "marker": False, "calls": 0, "memory": []}
+
+
+def test_nothing_is_left_of_a_harness_that_is_killed(executor: Executor) -> None:
+    script = (
+        "import sys\n"
+        "from codeparrot.eval.execution import Executor, Limits\n"
+        "from codeparrot.eval.problems import Problem\n"
+        "problem = Problem('p', 'def f():\\n', 'f', 'def check(candidate):\\n    candidate()\\n')\n"
+        "with Executor(Limits(cpu_seconds=300, wall_seconds=300), 2) as executor:\n"
+        "    print('ready', flush=True)\n"
+        "    list(executor.judge([(problem, '    while True: pass\\n'), (problem, '    import time; time.sleep(300)\\n')]))\n"
+    )
+    harness = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert harness.stdout is not None and harness.stdout.readline() == "ready\n"
+    inside = psutil.Process(harness.pid).children(recursive=True)
+    assert len(inside) >= 4
+    harness.kill()
+    harness.wait()
+    _, alive = psutil.wait_procs(inside, timeout=60)
+    assert alive == []

@@ -27,8 +27,13 @@ MBPP = {
     "challenge_test_list": [],
 }
 EVALPLUS = {
-    **{key: ROW[key] for key in ("prompt", "entry_point")},
-    **{"task_id": "Plus/1", "canonical_solution": "    return x / 3\n", "base_input": [[2]], "plus_input": [[1], [10]], "atol": 0},
+    "task_id": "Plus/1",
+    "prompt": ROW["prompt"],
+    "entry_point": "double",
+    "canonical_solution": "    return x / 3\n",
+    "base_input": [[2]],
+    "plus_input": [[1], [10]],
+    "atol": 0,
 }
 
 

@@ -51,6 +51,19 @@ def test_jobs_are_taken_as_they_are_needed() -> None:
     assert len(taken) == 3
 
 
+def test_a_worker_stays_with_its_problem_among_the_next_few_and_takes_one_that_no_other_has() -> None:
+    first, second = (Problem(name, "", "f", "") for name in ("first", "second"))
+    queue = Queue([(first, "0"), (first, "1"), (second, "2"), (first, "3"), (second, "4")], {}, lookahead=3)
+    one = queue.next([], None)
+    assert one is not None and one.index == 0
+    other = queue.next([one], None)
+    assert other is not None and other.index == 2
+    for served, expected in ((first, 1), (second, 4), (first, 3)):
+        job = queue.next([], served)
+        assert job is not None and job.index == expected
+    assert queue.next([]) is None
+
+
 def start(queue: Queue) -> Job:
     job = queue.next([])
     assert job is not None
