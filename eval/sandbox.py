@@ -6,6 +6,7 @@ programs to start, capabilities, a way to new namespaces, and any process outsid
 (uid 65534): limits do not bind root, not even inside a sandbox. A start costs about 0.1 s, a program about 2 ms.
 """
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -108,6 +109,7 @@ def _tool(name: str, remedy: str) -> str:
     return found
 
 
+@functools.cache
 def _check_version(bubblewrap: str) -> None:
     said = subprocess.run([bubblewrap, "--version"], capture_output=True, text=True, check=False).stdout.split()
     version = said[-1] if said else "?"
@@ -115,6 +117,7 @@ def _check_version(bubblewrap: str) -> None:
         raise CodeparrotError(f"bubblewrap {version} can not limit what the sandbox needs limited: {INSTALL}")
 
 
+@functools.cache
 def numpy_folders() -> list[Path]:
     """Return where NumPy is, which the tests of HumanEval+ import; nothing where it is not installed."""
     found = importlib.util.find_spec("numpy")
