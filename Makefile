@@ -49,8 +49,9 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+BENCHMARKS = stream resume train_step checkpoint processes hub execution faults
 benchmarks: $(DEV_STAMP)
-	for script in stream resume train_step checkpoint processes hub faults; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 clean:
 	rm -rf build $(VENV)

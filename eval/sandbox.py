@@ -1,0 +1,275 @@
+"""One sandbox: bubblewrap around a warm interpreter that forks a process a program (inside/zygote.py).
+
+What a process in it has: a processor, memory and processes up to the limits, a scratch folder in memory, the running Python's
+standard library, and one descriptor. What it has not: a network, another file that it could write, /proc, /sys, a terminal,
+programs to start, capabilities, a way to new namespaces, and any process outside to see. As root everything runs as nobody
+(uid 65534): limits do not bind root, not even inside a sandbox. A start costs about 0.1 s, a program about 2 ms.
+"""
+
+import functools
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.eval.inside.codec import decode, encode
+from codeparrot.eval.seccomp import filter_program
+
+NOBODY = 65534
+PACKET_BYTES = 65536
+MAX_SHEET_BYTES = 1 << 28
+INSTALL = "install bubblewrap 0.8 or newer (apt install bubblewrap, dnf install bubblewrap)"
+INSIDE = Path(__file__).parent / "inside"
+PACKAGES = "/packages"
+STAGE = "/mnt"
+"""Where root's private mounts go whose own path other users may not enter, a Python below /root for instance."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use. Times are those of the reference machine and scale with the speed of this one."""
+
+    cpu_seconds: float = 3.0
+    """CPU time of the program, all its processes together."""
+    wall_seconds: float = 10.0
+    """Time from start to verdict, for programs that wait instead of computing."""
+    memory_bytes: int = 1 << 30
+    """Address space of each process."""
+    processes: int = 16
+    """Processes and threads at a time."""
+    output_bytes: int = 1 << 23
+    """Size of one answer to the test. What a program prints goes nowhere."""
+    file_bytes: int = 1 << 23
+    """Size of one file."""
+    scratch_bytes: int = 1 << 25
+    """Size of the scratch folder, which is in memory."""
+    open_files: int = 64
+    """Descriptors of each process."""
+
+    def inside(self) -> dict[str, int]:
+        """Return those that are set on the process itself."""
+        names = ("memory_bytes", "processes", "output_bytes", "file_bytes", "open_files")
+        return {name: getattr(self, name) for name in names}
+
+
+def command(limits: Limits, packages: list[Path], control: int, seccomp: int) -> list[str]:
+    """Return the command line of a sandbox whose interpreter talks over the descriptor `control` and can import `packages`.
+
+    Raises:
+        CodeparrotError: bubblewrap, or as root setpriv, is missing or too old.
+    """
+    bubblewrap = _tool("bwrap", INSTALL)
+    _check_version(bubblewrap)
+    # The kernel ends these first when the machine runs out of memory.
+    words = ["/bin/sh", "-c", 'echo 1000 > /proc/self/oom_score_adj; exec "$@"', "sh"]
+    sources = {path: path for path in _python_paths()}
+    sources[str(INSIDE)] = "/inside/inside"
+    sources |= {str(folder): f"{PACKAGES}/{folder.name}" for folder in packages}
+    binds = list(sources.items())
+    if os.geteuid() == 0:
+        hidden = [index for index, (source, _) in enumerate(binds) if source.startswith(STAGE) or not _open_to_all(source)]
+        if hidden:
+            words += [bubblewrap, "--dev-bind", "/", "/", "--tmpfs", STAGE, "--cap-add", "ALL"]
+            for index in hidden:
+                source, place = binds[index]
+                words += ["--ro-bind", source, f"{STAGE}/{index}"]
+                binds[index] = (f"{STAGE}/{index}", place)
+            words.append("--")
+        identity = ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--no-new-privs"]
+        words += [_tool("setpriv", "install util-linux"), *identity]
+    words += [bubblewrap, "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
+    words += ["--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox", "--seccomp", str(seccomp)]
+    words += ["--clearenv", *_environment()]
+    for source, place in binds:
+        words += ["--ro-bind", source, place]
+    words += _system()
+    for device in ("null", "zero", "random", "urandom"):
+        words += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    # Named semaphores, as multiprocessing uses them, live in /dev/shm.
+    words += ["--size", str(limits.scratch_bytes), "--tmpfs", "/tmp", "--symlink", "/tmp", "/dev/shm"]  # noqa: S108
+    words += ["--remount-ro", "/", "--chdir", "/tmp", "--"]  # noqa: S108
+    return [*words, *_interpreter(control, "isolated", "/inside", PACKAGES if packages else "")]
+
+
+def _tool(name: str, remedy: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        without = "or pass --unsafe to run without a sandbox"
+        raise CodeparrotError(f"generated programs run in a sandbox, which needs {name}: {remedy}, {without}")
+    return found
+
+
+@functools.cache
+def _check_version(bubblewrap: str) -> None:
+    said = subprocess.run([bubblewrap, "--version"], capture_output=True, text=True, check=False).stdout.split()
+    version = said[-1] if said else "?"
+    if not all(part.isdigit() for part in version.split(".")) or tuple(map(int, version.split("."))) < (0, 8):
+        raise CodeparrotError(f"bubblewrap {version} can not limit what the sandbox needs limited: {INSTALL}")
+
+
+@functools.cache
+def numpy_folders() -> list[Path]:
+    """Return where NumPy is, which the tests of HumanEval+ import; nothing where it is not installed."""
+    found = importlib.util.find_spec("numpy")
+    if found is None or found.origin is None:
+        return []
+    folder = Path(found.origin).parent
+    return [path for path in (folder, folder.with_name("numpy.libs")) if path.is_dir()]
+
+
+def _interpreter(control: int, way: str, inside: str, packages: str) -> list[str]:
+    start = f"import sys; sys.path.insert(0, {inside!r}); from inside.zygote import main; main()"
+    # Not -I: it would ignore the fixed hash seed. The environment is empty, so nothing else is taken from it.
+    return [_executable(), "-s", "-S", "-P", "-B", "-X", "utf8", "-c", start, str(control), way, packages]
+
+
+def _environment() -> list[str]:
+    # The order of a set of strings is the same in every run and on both sides.
+    return [word for name, value in _VARIABLES.items() for word in ("--setenv", name, value)]
+
+
+_VARIABLES = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "HOME": "/tmp", "TMPDIR": "/tmp", "LC_ALL": "C.UTF-8"}  # noqa: S108
+
+
+def _executable() -> str:
+    # In a virtual environment: the interpreter that it was made from.
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def _python_paths() -> list[str]:
+    """Return the folders and files of the running Python: interpreter, standard library, shared libraries."""
+    prefix = Path(sys.base_prefix)
+    paths = [_executable()]
+    if prefix != Path("/usr"):
+        paths += [str(prefix / name) for name in ("lib", "lib64") if (prefix / name).is_dir()]
+    stdlib = sysconfig.get_path("stdlib")
+    if not any(Path(stdlib).is_relative_to(path) for path in (*paths, "/usr/lib", "/usr/lib64")):
+        paths.append(stdlib)
+    return paths
+
+
+def _system() -> list[str]:
+    """Return the options that bring the system's libraries; its programs stay outside."""
+    words = []
+    for path in map(Path, ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache")):
+        if path.is_symlink():
+            words += ["--symlink", str(path.readlink()), str(path)]
+        elif path.exists():
+            words += ["--ro-bind", str(path), str(path)]
+    return words
+
+
+def _open_to_all(path: str) -> bool:
+    """Return whether every user may go the way to a path and read what is there."""
+    end = Path(path).resolve()
+    ways = {*Path(path).absolute().parents, *end.parents}
+    return all(folder.stat().st_mode & 0o001 for folder in ways) and bool(end.stat().st_mode & 0o004)
+
+
+@contextmanager
+def _on_processor(processor: int) -> Iterator[None]:
+    """Have what is started here run on one processor, which it can not change: the filter refuses it."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {processor})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class Sandbox:
+    """A started sandbox. Its control socket is what `select` watches; `receive` then returns a message, or None at its end."""
+
+    def __init__(self, limits: Limits, packages: list[Path], processor: int, unsafe: bool = False) -> None:
+        self.ready = False
+        self._scratch = tempfile.TemporaryDirectory(prefix="codeparrot-") if unsafe else None
+        self._errors = tempfile.TemporaryFile()
+        self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with inner, tempfile.TemporaryFile() as seccomp:
+            if self._scratch is None:
+                seccomp.write(filter_program())
+                seccomp.seek(0)
+                words, place, environment = command(limits, packages, inner.fileno(), seccomp.fileno()), "/", None
+            else:
+                folders = str(packages[0].parent) if packages else ""
+                words = _interpreter(inner.fileno(), "open", str(INSIDE.parent), folders)
+                place = self._scratch.name
+                environment = {**_VARIABLES, "HOME": place, "TMPDIR": place}
+            with _on_processor(processor):
+                self._process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._errors,
+                    pass_fds=(inner.fileno(), seccomp.fileno()),
+                    cwd=place,
+                    env=environment,
+                    start_new_session=True,
+                )
+        self._send(encode(("limits", limits.inside()), PACKET_BYTES))
+
+    def fileno(self) -> int:
+        return self.control.fileno()
+
+    def run(self, task: str, order: tuple[str, ...], cpu_seconds: float, end: socket.socket) -> None:
+        """Have one task run with a socket, which is closed here. Only its own process reads the file that holds the order."""
+        sheet = os.memfd_create("sheet", os.MFD_CLOEXEC)
+        try:
+            os.pwrite(sheet, encode(order, MAX_SHEET_BYTES), 0)
+            with end:
+                self._send(encode(("run", task, cpu_seconds), PACKET_BYTES), end.fileno(), sheet)
+        finally:
+            os.close(sheet)
+
+    def stop(self) -> None:
+        """Have the running task ended; its report follows."""
+        self._send(encode(("stop",), PACKET_BYTES))
+
+    def _send(self, message: bytes, *descriptors: int) -> None:
+        try:
+            socket.send_fds(self.control, [message], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            # It ended; the next `receive` says so.
+            return
+
+    def receive(self) -> tuple[Any, ...] | None:
+        try:
+            data = self.control.recv(PACKET_BYTES)
+        except ConnectionResetError:
+            return None
+        message = decode(data) if data else None
+        self.ready = self.ready or message == ("ready",)
+        return message
+
+    def why_not_started(self) -> str:
+        """Return what the sandbox said on standard error before it was ready."""
+        self._process.wait(timeout=10)
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {self._process.returncode}"
+
+    def kill(self) -> None:
+        """End it the hard way; `receive` then says so."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it and everything in it."""
+        self.control.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()

@@ -1,0 +1,122 @@
+"""Which program runs next, and when a verdict counts.
+
+Three rules. A problem with a reference solution is judged when that solution has shown the way: the strong one, or the weaker
+one where only that lets the reference pass. A verdict that a busy machine may have caused (a time-out, a kill) counts when it
+comes a second time with nothing else running. A worker stays with its problem while there are programs of it among the next
+few, since its test's process is there; else it is first in, first out.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from codeparrot.eval.problems import Problem
+from codeparrot.eval.verdict import Verdict
+
+MAX_PARKED = 256
+"""Jobs taken from the caller that wait for a reference solution."""
+MAX_DOUBTED = 32
+"""Programs that wait for a moment with nothing else running."""
+
+
+@dataclass(frozen=True)
+class Job:
+    index: int
+    """Position in the caller's jobs; REFERENCE for a reference solution."""
+    problem: Problem
+    completion: str
+    weak: bool = False
+    alone: bool = False
+
+
+REFERENCE = -1
+
+
+class Queue:
+    """The jobs of one call.
+
+    Args:
+        jobs: taken as they are needed.
+        weak: what is known of the problems' ways; it is added to.
+        lookahead: jobs to choose from.
+    """
+
+    def __init__(self, jobs: Iterable[tuple[Problem, str]], weak: dict[Problem, bool], lookahead: int = 1) -> None:
+        self._lookahead = lookahead
+        self._jobs = enumerate(jobs)
+        self._more = True
+        self._weak = weak
+        self._ready: deque[Job] = deque()
+        self._parked: dict[Problem, list[Job]] = {}
+        self._doubted: deque[Job] = deque()
+        self._alone = False
+        """Whether the doubted ones have their turn."""
+
+    def next(self, running: Collection[Job], served: Problem | None = None) -> Job | None:
+        """Return a job to start now, or None when there is none before one of the running ones has ended.
+
+        Args:
+            running: what the other workers do.
+            served: the problem whose test the worker has a process for.
+        """
+        while len(self._ready) < self._lookahead and self._more and sum(map(len, self._parked.values())) < MAX_PARKED:
+            self._take()
+        if not self._doubted:
+            self._alone = False
+        elif len(self._doubted) >= MAX_DOUBTED or not (self._ready or self._more or running):
+            self._alone = True
+        if self._alone:
+            return None if running else self._doubted.popleft()
+        if not self._ready or any(job.alone for job in running):
+            return None
+        choice = self._choice(running, served)
+        job = self._ready[choice]
+        del self._ready[choice]
+        return job
+
+    def _choice(self, running: Collection[Job], served: Problem | None) -> int:
+        others = [job.problem for job in running]
+        unserved = None
+        for index in range(min(self._lookahead, len(self._ready))):
+            problem = self._ready[index].problem
+            if problem is served:
+                return index
+            if unserved is None and not any(problem is other for other in others):
+                unserved = index
+        return unserved or 0
+
+    def _take(self) -> None:
+        item = next(self._jobs, None)
+        if item is None:
+            self._more = False
+            return
+        index, (problem, completion) = item
+        job = Job(index, problem, completion)
+        if problem in self._weak or not problem.canonical_solution:
+            self._ready.append(replace(job, weak=self._weak.get(problem, False)))
+        elif problem in self._parked:
+            self._parked[problem].append(job)
+        else:
+            self._parked[problem] = [job]
+            self._ready.append(Job(REFERENCE, problem, problem.canonical_solution))
+
+    def settle(self, job: Job, verdict: Verdict, doubtful: bool) -> Iterator[tuple[int, Verdict]]:
+        """Take the verdict on a job and yield those that are final now."""
+        if doubtful and not job.alone:
+            self._doubted.append(replace(job, alone=True))
+        elif job.index != REFERENCE:
+            yield job.index, verdict
+        elif not verdict.passed and not job.weak:
+            self._ready.append(replace(job, weak=True, alone=False))
+        else:
+            yield from self._release(job.problem, job.weak and verdict.passed, verdict)
+
+    def _release(self, problem: Problem, weak: bool, verdict: Verdict) -> Iterator[tuple[int, Verdict]]:
+        """The way of a problem is known: start what waited for it."""
+        self._weak[problem] = weak
+        for job in self._parked.pop(problem):
+            if job.completion == problem.canonical_solution and verdict.weak == weak:
+                # It has just been run.
+                yield job.index, verdict
+            else:
+                self._ready.append(replace(job, weak=weak))

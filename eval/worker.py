@@ -1,0 +1,231 @@
+"""A worker: a sandbox for tests and one for programs, which judge one program at a time.
+
+The two meet only in a socket made for the run, over which plain data goes. A program has a process of its own. A test's process
+serves the programs of its problem one after another: nothing of a program ever is in it but data.
+"""
+
+import selectors
+import signal
+import socket
+import time
+from contextlib import suppress
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.eval.inside.codec import Malformed, decode
+from codeparrot.eval.problems import Problem
+from codeparrot.eval.sandbox import PACKET_BYTES, Limits, Sandbox, numpy_folders
+from codeparrot.eval.verdict import Outcome, Report, Run, Speed
+
+NEEDS = "it needs user namespaces: sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0"
+STOP_SECONDS = 10.0
+"""Within which a sandbox reports after it was told to stop. Generous: it does so at once."""
+
+
+class Worker:
+    """Runs one program at a time. `handle` takes what is heard and returns the run that has ended with it."""
+
+    def __init__(self, limits: Limits, processor: int, unsafe: bool, selector: selectors.BaseSelector) -> None:
+        # Test and program wait for each other, so that a second processor would only add the cost of waking it up: a third.
+        self._limits, self._processor, self._unsafe, self._selector = limits, processor, unsafe, selector
+        self._sandboxes = {part: self._new(part) for part in ("test", "program")}
+        self._run: Run | None = None
+        self._session: tuple[str, ...] | None = None
+        """What the test's process was given, while there is one."""
+        self._ending = False
+        """Whether it was told to end, or did, and has not been reported yet."""
+        self._socket: socket.socket | None = None
+        """On which programs' channels go to it and its verdicts come back."""
+        self.deadline = float("inf")
+        """When the run is to be stopped, on the monotonic clock."""
+
+    @property
+    def busy(self) -> bool:
+        return self._run is not None
+
+    def judge(self, problem: Problem, completion: str, weak: bool, speed: Speed) -> None:
+        """Start a program with the limits of time that fit the machine's speed."""
+        source = problem.prompt + completion
+        if weak:
+            session, task, order = ("observe",), "weak", (source, problem.test, problem.entry_point)
+        else:
+            session = ("test", problem.prompt, problem.test, problem.entry_point)
+            task, order = "program", (source, problem.entry_point)
+        cpu_seconds, wall_seconds = self._limits.cpu_seconds * speed.scale, self._limits.wall_seconds * speed.scale
+        run = Run(session, weak, cpu_seconds, wall_seconds * max(1.0, speed.wall))
+        self._start(run, task, order)
+        if self._session is None:
+            self._open_session(run)
+        elif self._session == session and not self._ending:
+            self._hand_over(run)
+        else:
+            # The report on the other one opens this one.
+            self._end_session()
+
+    def calibrate(self) -> None:
+        """Start a fixed piece of work; the run that ends says how long it took."""
+        self._start(Run((), False, cpu_seconds=60.0, wall_seconds=120.0), "calibrate", ())
+
+    def _start(self, run: Run, task: str, order: tuple[str, ...]) -> None:
+        self._run = run
+        self._started = time.monotonic()
+        run.end, end = socket.socketpair()
+        self._sandboxes["program"].run(task, order, run.cpu_seconds, end)
+        self._set_deadline(run)
+
+    def _set_deadline(self, run: Run) -> None:
+        # A sandbox that is still starting has the run in its mail box.
+        ready = all(sandbox.ready for sandbox in self._sandboxes.values())
+        self.deadline = time.monotonic() + run.wall_seconds if ready else float("inf")
+
+    def _open_session(self, run: Run) -> None:
+        self._session, self._ending = run.session, False
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)
+        self._selector.register(self._socket, selectors.EVENT_READ, (self, "session"))
+        # Its time is bounded by that of the verdicts.
+        self._sandboxes["test"].run(run.session[0], run.session[1:], float("inf"), theirs)
+        self._hand_over(run)
+
+    def _hand_over(self, run: Run) -> None:
+        """Give the test's process its end of the channel to the program."""
+        assert self._socket is not None and run.end is not None
+        with run.end, suppress(BrokenPipeError, ConnectionResetError):
+            # Where it has ended, its report says so.
+            socket.send_fds(self._socket, [b"x"], [run.end.fileno()])
+        run.end = None
+
+    def _end_session(self) -> None:
+        if not self._ending:
+            self._ending = True
+            self._sandboxes["test"].stop()
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._selector.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def handle(self, part: str) -> Run | None:
+        """Take one message, of a sandbox or of the test's process (`session`); return the run if it has ended with it."""
+        run = self._run
+        if part == "session":
+            self._hear_verdict(run)
+        else:
+            report = self._hear_report(part)
+            if report is not None and run is not None:
+                self._note(run, part, report)
+        if run is None or not run.ended:
+            return None
+        run.seconds = time.monotonic() - self._started
+        self._run, self.deadline = None, float("inf")
+        if run.end is not None:
+            run.end.close()
+        return run
+
+    def _hear_verdict(self, run: Run | None) -> None:
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(PACKET_BYTES)
+        except BlockingIOError:
+            # What was ready to be read was another session's, which has been closed since.
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data or run is None or run.end is not None:
+            # It has ended, or speaks unasked: its report is what counts.
+            self._close_socket()
+            self._end_session()
+            return
+        run.said = _checked(data)
+        if run.said["outcome"] == Outcome.OUT_OF_MEMORY:
+            self._end_session()
+        if run.program is None:
+            self._sandboxes["program"].stop()
+
+    def _hear_report(self, part: str) -> Report | None:
+        """Take one message of a sandbox; return the report if it is one, also for a sandbox that has ended."""
+        sandbox = self._sandboxes[part]
+        message = sandbox.receive()
+        if message == ("ready",):
+            if self._run is not None:
+                self._set_deadline(self._run)
+            return None
+        if message is None and not sandbox.ready:
+            raise CodeparrotError(f"the sandbox does not start: {sandbox.why_not_started()} ({NEEDS})")
+        report = Report(-signal.SIGKILL, 0.0, "lost", "") if message is None else Report(*message[1:])
+        if part == "test":
+            # It may have spoken before it ended.
+            self._hear_verdict(self._run)
+            self._close_socket()
+            self._session = None
+        if message is None or report.left:
+            self._replace(part)
+        return report
+
+    def _note(self, run: Run, part: str, report: Report) -> None:
+        if part == "program":
+            run.program = report
+            if not run.session and run.end is not None:
+                run.end.setblocking(False)
+                run.said = decode(run.end.recv(PACKET_BYTES))
+        elif run.session and run.end is not None and not run.timed_out:
+            # That was the process of another problem's test.
+            self._open_session(run)
+        elif run.session and run.said is None:
+            run.test = report
+            if run.program is None:
+                self._sandboxes["program"].stop()
+
+    def stop(self) -> None:
+        """End the run at its deadline; the reports of both sandboxes follow. A sandbox that gives none in time is killed."""
+        assert self._run is not None
+        for part, heard in (("program", self._run.program), ("test", self._run.said or self._run.test)):
+            if heard is None and self._run.timed_out:
+                self._sandboxes[part].kill()
+            elif heard is None and part == "test":
+                self._end_session()
+            elif heard is None:
+                self._sandboxes[part].stop()
+        self._run.timed_out = True
+        self.deadline = time.monotonic() + STOP_SECONDS
+
+    def _new(self, part: str) -> Sandbox:
+        packages = numpy_folders() if part == "test" else []
+        sandbox = Sandbox(self._limits, packages, self._processor, self._unsafe)
+        self._selector.register(sandbox, selectors.EVENT_READ, (self, part))
+        return sandbox
+
+    def _replace(self, part: str) -> None:
+        self._discard(part)
+        self._sandboxes[part] = self._new(part)
+
+    def _discard(self, part: str) -> None:
+        self._selector.unregister(self._sandboxes[part])
+        self._sandboxes[part].close()
+
+    def drop(self) -> None:
+        """Give up the run: its sandboxes are replaced."""
+        if self._run is not None and self._run.end is not None:
+            self._run.end.close()
+        self._run, self.deadline = None, float("inf")
+        self._close_socket()
+        self._session = None
+        for part in self._sandboxes:
+            self._replace(part)
+
+    def close(self) -> None:
+        """End both sandboxes and whatever runs in them."""
+        self._close_socket()
+        for part in self._sandboxes:
+            self._discard(part)
+
+
+def _checked(data: bytes) -> dict[str, str]:
+    """Return what the test's process said, as far as it can be believed: an outcome, and a detail for people."""
+    try:
+        said = decode(data)
+        outcome, detail = said["outcome"], said["detail"]
+        return {"outcome": outcome if outcome == "gone" else Outcome(outcome), "detail": str(detail)}
+    except (Malformed, TypeError, KeyError, ValueError):
+        return {"outcome": Outcome.ERROR, "detail": "the test's process said what is no verdict"}

@@ -1,0 +1,119 @@
+"""Problems from every format, and what is wrong with a file that holds none."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.eval.execution import Executor
+from codeparrot.eval.problems import STOP, from_row, load_problems
+
+ROW = {
+    "task_id": "t/1",
+    "prompt": "def double(x):\n",
+    "entry_point": "double",
+    "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+    "canonical_solution": "    return 2 * x\n",
+}
+MBPP = {
+    "task_id": 7,
+    "text": "Write a function to double a number.",
+    "code": "def helper(x):\r\n    return x\r\ndef double(x):\r\n    return helper(x) * 2",
+    "test_list": ["assert double(2) == 4", "assert double(0) == 0"],
+    "test_setup_code": "",
+    "challenge_test_list": [],
+}
+EVALPLUS = {
+    "task_id": "Plus/1",
+    "prompt": ROW["prompt"],
+    "entry_point": "double",
+    "canonical_solution": "    return x / 3\n",
+    "base_input": [[2]],
+    "plus_input": [[1], [10]],
+    "atol": 0,
+}
+
+
+def written(path: Path, *rows: dict[str, Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_a_file_in_openais_format(tmp_path: Path) -> None:
+    path = written(tmp_path / "own.jsonl", {**ROW, "unknown": 1}, {**ROW, "task_id": "t/2", "stop": ["\n\n"]})
+    problems = load_problems(path)
+    assert (problems.name, problems.source, len(problems)) == ("own.jsonl", path, 2)
+    first, second = problems
+    assert first.canonical_solution == ROW["canonical_solution"] and first.stop == STOP and second.stop == ("\n\n",)
+
+
+def test_the_digest_is_of_the_content_and_not_of_the_file(tmp_path: Path) -> None:
+    plain = load_problems(written(tmp_path / "a.jsonl", ROW))
+    packed = tmp_path / "b.jsonl.gz"
+    packed.write_bytes(gzip.compress((json.dumps(dict(reversed(ROW.items()))) + "\n\n").encode()))
+    assert load_problems(str(packed)).sha256 == plain.sha256
+    other = load_problems(written(tmp_path / "c.jsonl", {**ROW, "test": ROW["test"] + "\n"}))
+    assert other.sha256 != plain.sha256
+
+
+def test_humaneval_comes_with_the_installed_package() -> None:
+    problems = load_problems("humaneval")
+    assert len(problems) == 164 and problems.problems[0].task_id == "HumanEval/0"
+    assert problems.source.endswith("HumanEval.jsonl.gz")
+
+
+def test_the_projects_own_problems_are_distinct_and_have_several_assertions() -> None:
+    problems = load_problems("codeparrot")
+    assert len(problems) >= 20
+    assert all(problem.canonical_solution and problem.prompt.endswith('"""\n') for problem in problems)
+    assert len({problem.entry_point for problem in problems}) == len(problems)
+
+
+@pytest.mark.parametrize("row", [ROW, MBPP, EVALPLUS], ids=["openai", "mbpp", "evalplus"])
+def test_reference_solutions_of_each_format_pass_and_wrong_ones_fail(row: dict[str, Any], executor: Executor) -> None:
+    problem = from_row(row, "here")
+    assert problem.entry_point == "double"
+    wrong = "def double(x):\n    return x\n" if row is MBPP else "    return x\n"
+    verdicts = dict(executor.judge([(problem, problem.canonical_solution), (problem, wrong)]))
+    assert [(verdicts[index].passed, verdicts[index].weak) for index in (0, 1)] == [(True, False), (False, False)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: not JSON"),
+        ("[]", "line 2: not a JSON object"),
+        (json.dumps({key: value for key, value in ROW.items() if key != "test"}), "line 2: the key 'test' is missing"),
+        (json.dumps({**ROW, "prompt": 3}), "line 2: 'prompt' is not a string"),
+        (json.dumps({**ROW, "entry_point": "a b"}), "line 2: entry_point 'a b' is not the name of a function"),
+        (json.dumps({**ROW, "stop": [""]}), "line 2: 'stop' is not a list of strings"),
+        (json.dumps(ROW), "task_id t/1 twice"),
+        (json.dumps({**MBPP, "test_list": ["assert 1"]}), "line 2: the assertions call no function of the solution"),
+    ],
+)
+def test_a_malformed_file_is_an_error_that_names_line_and_key(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps(ROW) + "\n" + line + "\n")
+    with pytest.raises(CodeparrotError) as error:
+        load_problems(str(path))
+    assert message in str(error.value) and str(path) in str(error.value)
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(CodeparrotError, match=r'did you mean "humaneval".*humaneval, codeparrot'):
+        load_problems("humanevel")
+
+
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(CodeparrotError, match="no problems in it"):
+        load_problems(str(tmp_path / "empty.jsonl"))
+
+
+def test_a_file_that_is_no_gzip_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl.gz").write_text(json.dumps(ROW))
+    with pytest.raises(CodeparrotError, match="can not be read"):
+        load_problems(str(tmp_path / "own.jsonl.gz"))
