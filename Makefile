@@ -50,7 +50,7 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 
 benchmarks: $(DEV_STAMP)
-	for script in stream resume train_step checkpoint processes faults; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in stream resume train_step checkpoint processes faults execution; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 clean:
 	rm -rf build $(VENV)

@@ -27,7 +27,8 @@ from typing import Self
 from codeparrot.eval.problems import Problem
 from codeparrot.eval.sandbox import Limits
 from codeparrot.eval.scheduling import Job, Queue
-from codeparrot.eval.worker import Doubt, Outcome, Verdict, Worker
+from codeparrot.eval.verdict import Doubt, Outcome, Run, Speed, Verdict
+from codeparrot.eval.worker import Worker
 
 __all__ = ["Executor", "Limits", "Outcome", "Verdict"]
 
@@ -54,8 +55,8 @@ class Executor:
         self.limits = limits or Limits()
         self.num_workers = num_workers or len(os.sched_getaffinity(0))
         self.unsafe = unsafe
-        self.scale = 1.0
-        """This machine's seconds for one second of the reference machine."""
+        self.speed = Speed(1.0, 1.0)
+        """This machine's, when the pool was started."""
         self.weak: dict[Problem, bool] = {}
         """The problems whose way is known, and whether it is the weaker one."""
         self._workers: list[Worker] = []
@@ -66,11 +67,13 @@ class Executor:
             print(WARNING, file=sys.stderr)
         with ExitStack() as stack:
             self._selector = stack.enter_context(selectors.DefaultSelector())
-            for _ in range(self.num_workers):
-                self._workers.append(Worker(self.limits, self.unsafe, self._selector))
+            processors = sorted(os.sched_getaffinity(0))
+            for index in range(self.num_workers):
+                processor = processors[index % len(processors)]
+                self._workers.append(Worker(self.limits, processor, self.unsafe, self._selector))
                 stack.callback(self._workers[-1].close)
             # All at once: the speed that counts is the one that programs see in a full pool.
-            self.scale = self._calibrated(self._workers)
+            self.speed = self._calibrated(self._workers)
             self._stack = stack.pop_all()
         return self
 
@@ -91,17 +94,17 @@ class Executor:
                 for worker in self._workers:
                     job = None if worker.busy else queue.next(running.values())
                     if job is not None:
-                        scale = self._calibrated([worker]) if job.alone else self.scale
-                        worker.judge(job.problem, job.completion, job.weak, scale)
+                        speed = self._calibrated([worker]) if job.alone else self.speed
+                        worker.judge(job.problem, job.completion, job.weak, speed)
                         running[worker] = job
                 if not running:
                     return
-                for worker in self._wait():
+                for worker, run in self._wait():
                     if worker in timed_out:
-                        slower = worker.calibrated() > SLOWER * self.scale * REFERENCE_SECONDS
+                        slower = run.said[0] / REFERENCE_SECONDS > SLOWER * self.speed.scale
                         yield from queue.settle(running.pop(worker), timed_out.pop(worker), slower)
                         continue
-                    verdict, doubt = worker.finish()
+                    verdict, doubt = run.verdict()
                     if doubt is Doubt.SPEED and not running[worker].alone:
                         timed_out[worker] = verdict
                         worker.calibrate()
@@ -113,23 +116,21 @@ class Executor:
                 if worker in self._workers and worker.busy:
                     worker.drop()
 
-    def _calibrated(self, workers: list[Worker]) -> float:
-        """Return how many seconds of this machine are one of the reference machine, at present."""
+    def _calibrated(self, workers: list[Worker]) -> Speed:
+        """Return the speed at which the slowest of the workers runs at present."""
         for worker in workers:
             worker.calibrate()
-        slowest, waiting = 0.0, len(workers)
-        while waiting:
-            for worker in self._wait():
-                slowest = max(slowest, worker.calibrated())
-                waiting -= 1
-        return slowest / REFERENCE_SECONDS
+        found: list[tuple[float, float]] = []
+        while len(found) < len(workers):
+            found += [run.said for _, run in self._wait()]
+        return Speed(max(seconds for seconds, _ in found) / REFERENCE_SECONDS, max(wall for _, wall in found))
 
-    def _wait(self) -> list[Worker]:
-        """Wait for the sandboxes, stop what is over its time, and return the workers whose run has ended."""
+    def _wait(self) -> list[tuple[Worker, Run]]:
+        """Wait for the sandboxes, stop what is over its time, and return the runs that have ended."""
         now = time.monotonic()
         first = min(worker.deadline for worker in self._workers)
         events = self._selector.select(None if first == float("inf") else max(0.0, first - now))
-        ended = [key.data[0] for key, _ in events if key.data[0].handle(key.data[1])]
+        runs = [(key.data[0], key.data[0].handle(key.data[1])) for key, _ in events]
         overdue = [worker for worker in self._workers if worker.deadline < time.monotonic()]
         if overdue:
             # One that has ended meanwhile is heard first: a caller that is slow to take verdicts costs no program its own.
@@ -137,4 +138,4 @@ class Executor:
             for worker in overdue:
                 if worker not in heard:
                     worker.stop()
-        return ended
+        return [(worker, run) for worker, run in runs if run is not None]

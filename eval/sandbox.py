@@ -13,6 +13,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from codeparrot.eval.seccomp import filter_program
 
 NOBODY = 65534
 PACKET_BYTES = 65536
+MAX_SHEET_BYTES = 1 << 28
 INSTALL = "install bubblewrap 0.8 or newer (apt install bubblewrap, dnf install bubblewrap)"
 INSIDE = Path(__file__).parent / "inside"
 STAGE = "/mnt"
@@ -157,11 +160,21 @@ def _open_to_all(path: str) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in way[1:]) and bool(way[0].stat().st_mode & 0o004)
 
 
+@contextmanager
+def _on_processor(processor: int) -> Iterator[None]:
+    """Have what is started here run on one processor, which it can not change: the filter refuses it."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {processor})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Sandbox:
     """A started sandbox. Its control socket is what `select` watches; `receive` then returns a message, or None at its end."""
 
-    def __init__(self, limits: Limits, unsafe: bool = False) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits, processor: int, unsafe: bool = False) -> None:
         self.ready = False
         self._scratch = tempfile.TemporaryDirectory(prefix="codeparrot-") if unsafe else None
         self._errors = tempfile.TemporaryFile()
@@ -175,24 +188,31 @@ class Sandbox:
                 words = _interpreter(inner.fileno(), "open", str(INSIDE.parent))
                 place = self._scratch.name
                 environment = {**_VARIABLES, "HOME": place, "TMPDIR": place}
-            self._process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._errors,
-                pass_fds=(inner.fileno(), seccomp.fileno()),
-                cwd=place,
-                env=environment,
-                start_new_session=True,
-            )
+            with _on_processor(processor):
+                self._process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._errors,
+                    pass_fds=(inner.fileno(), seccomp.fileno()),
+                    cwd=place,
+                    env=environment,
+                    start_new_session=True,
+                )
+        self._send(encode(("limits", limits.inside()), PACKET_BYTES))
 
     def fileno(self) -> int:
         return self.control.fileno()
 
-    def run(self, task: str, cpu_seconds: float, channel: int, sheet: int) -> None:
-        """Have one task run with two descriptors, of which the caller keeps and closes its own copies."""
-        message = encode(("run", task, cpu_seconds, self.limits.inside()), PACKET_BYTES)
-        self._send(message, channel, sheet)
+    def run(self, task: str, order: tuple[str, ...], cpu_seconds: float, end: socket.socket) -> None:
+        """Have one task run with a socket, which is closed here. Only its own process reads the file that holds the order."""
+        sheet = os.memfd_create("sheet", os.MFD_CLOEXEC)
+        try:
+            os.pwrite(sheet, encode(order, MAX_SHEET_BYTES), 0)
+            with end:
+                self._send(encode(("run", task, cpu_seconds), PACKET_BYTES), end.fileno(), sheet)
+        finally:
+            os.close(sheet)
 
     def stop(self) -> None:
         """Have the running task ended; its report follows."""

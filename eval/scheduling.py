@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from codeparrot.eval.problems import Problem
-from codeparrot.eval.worker import Verdict
+from codeparrot.eval.verdict import Verdict
 
 MAX_PARKED = 256
 """Jobs taken from the caller that wait for a reference solution."""

@@ -123,39 +123,53 @@ def merged(old: Any, new: Any) -> Any:
     return old
 
 
-def run(channel: Channel, prompt: str, test: str, entry_point: str) -> dict[str, str]:
-    """Return outcome and detail; the outcome `gone` says that the program's process ended before it had answered."""
-    names: dict[str, Any] = {"__name__": "test"}
-    asked = Asked(channel, names)
+def prepare(prompt: str, test: str, entry_point: str) -> Callable[[Channel], dict[str, str]]:
+    """Return what judges one program: given its channel, outcome and detail.
+
+    Prompt and test are executed anew for each, so that no program meets names that the test changed for another. The outcome
+    `gone` says that the program's process ended before it had answered.
+    """
+    prompt_code = _compiled(prompt)
     try:
-        define_prompt(prompt, names)
-        asked.ready()
-        names[entry_point] = function_named(entry_point, asked.call)
-        exec(compile(test, FILE, "exec", dont_inherit=True), names)  # noqa: S102 - the purpose
-        names["check"](names[entry_point])
-        outcome = ("passed", "")
-    except MemoryError as error:
-        outcome = ("out_of_memory", _where(error, asked, test))
-    except AssertionError as error:
-        ours = asked.raised is None or asked.raised[0] is not error
-        outcome = ("failed" if ours else "error", _where(error, asked, test))
-    except BaseException as error:  # noqa: BLE001 - whatever comes out of a test is its result
-        outcome = ("error", _where(error, asked, test))
-    # A test that swallowed the end of the program has not passed.
-    outcome = asked.broken or outcome
-    return {"outcome": outcome[0], "detail": outcome[1]}
+        test_code = compile(test, FILE, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        detail = f"the test is no Python: {describe(error, FILE, 'test line')}"
+        return lambda _: {"outcome": "error", "detail": detail}
+
+    def judge(channel: Channel) -> dict[str, str]:
+        names: dict[str, Any] = {"__name__": "test"}
+        asked = Asked(channel, names)
+        try:
+            if prompt_code is not None:
+                exec(prompt_code, names)  # noqa: S102 - the prompt is the problem's
+            asked.ready()
+            names[entry_point] = function_named(entry_point, asked.call)
+            exec(test_code, names)  # noqa: S102 - the purpose
+            names["check"](names[entry_point])
+            outcome = ("passed", "")
+        except MemoryError as error:
+            outcome = ("out_of_memory", _where(error, asked, test))
+        except AssertionError as error:
+            ours = asked.raised is None or asked.raised[0] is not error
+            outcome = ("failed" if ours else "error", _where(error, asked, test))
+        except BaseException as error:  # noqa: BLE001 - whatever comes out of a test is its result
+            outcome = ("error", _where(error, asked, test))
+        # A test that swallowed the end of the program has not passed.
+        outcome = asked.broken or outcome
+        return {"outcome": outcome[0], "detail": outcome[1]}
+
+    return judge
 
 
-def define_prompt(prompt: str, names: dict[str, Any]) -> None:
-    """Execute the prompt for its imports and helpers; a function that it leaves without a body gets one."""
+def _compiled(prompt: str) -> Any:
+    """Return the code of the prompt, for its imports and helpers; a function that it leaves without a body gets one."""
     for ending in ("", "\n    pass\n"):
         try:
-            code = compile(prompt + ending, PROMPT, "exec", dont_inherit=True)
-        except SyntaxError:
+            return compile(prompt + ending, PROMPT, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
             continue
-        exec(code, names)  # noqa: S102 - the prompt is the problem's
-        return
     # It ends amid a statement: nothing of it can stand alone, and a test that needs it fails with the reference solution too.
+    return None
 
 
 def function_named(name: str, call: Callable[[tuple[Any, ...], dict[str, Any]], Any]) -> Callable[..., Any]:

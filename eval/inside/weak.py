@@ -7,6 +7,7 @@ echoes it, and one whose objects are equal to everything. Therefore its verdicts
 """
 
 import os
+from collections.abc import Callable
 
 from .candidate import define, describe
 from .channel import Channel, Closed
@@ -34,6 +35,10 @@ def run(channel: Channel, source: str, test: str, entry_point: str) -> None:
         send(outcome, detail)
     else:
         send("passed", number)
+
+
+def observer() -> Callable[[Channel], dict[str, str]]:
+    return observe
 
 
 def observe(channel: Channel) -> dict[str, str]:

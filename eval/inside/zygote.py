@@ -1,4 +1,4 @@
-"""The warm interpreter of a sandbox: it forks a process a program, ends it, and says what it cost and what it left.
+"""The warm interpreter of a sandbox: it forks a process for each task, ends it, and says what it cost and what it left.
 
 It is the first process of its pid namespace, so that nothing inside can stop or kill it, and not dumpable, so that nothing
 inside can read its memory or take its descriptors. It never reads a program or a test itself: the forked process does, from a
@@ -6,7 +6,7 @@ file that it alone is given. So no program finds another's text, or a reference 
 
 Messages are encoded tuples, one a packet:
 
-    to it      ("run", task, cpu_seconds, limits) with two descriptors, the channel and the sheet; ("stop",)
+    to it      ("limits", limits) first; ("run", task, CPU seconds) with two descriptors, a socket and the sheet; ("stop",)
     from it    ("ready",); ("done", exit status or minus the signal, CPU seconds, why it was ended, what it left)
 
 An empty read means that the harness is gone: the zygote ends, and with it, as the first of its namespace, everything in it.
@@ -21,10 +21,10 @@ import signal
 import socket
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
 
 from . import candidate, tester, weak
-from .channel import Channel
+from .channel import Channel, encode_frame
 from .codec import decode, encode
 
 PACKET_BYTES = 65536
@@ -33,22 +33,29 @@ OUT_OF_MEMORY = 77
 _PR_SET_DUMPABLE = 4
 _POLL_MILLISECONDS = 50
 
-# Imported before the fork, because most programs import them: each would cost every program that does milliseconds.
-PRELOAD = "bisect collections copy functools heapq itertools math operator random re string typing".split()
+# Imported before the fork, because many programs import them, at a cost of milliseconds. What brings a shared library with it
+# (random, hashlib) makes every fork dearer instead.
+PRELOAD = "bisect collections copy functools heapq itertools math operator re string typing".split()
 
 
 def main() -> None:
     """Serve until the control socket closes. Arguments: its descriptor, and `isolated` or `open`."""
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=int(sys.argv[1]))
     isolated = sys.argv[2] == "isolated"
-    if isolated:
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # Whatever else was inherited is not for programs.
+    if control.fileno() > 3:
+        # An empty range would close everything: close_range(2) takes the end before 0 for the last there is.
+        os.closerange(3, control.fileno())
+    os.closerange(control.fileno() + 1, 1 << 20)
+    _, limits = decode(control.recv(PACKET_BYTES))
+    _confine(limits, isolated)
     signal.signal(signal.SIGINT, signal.SIG_DFL if isolated else signal.SIG_IGN)
     for name in PRELOAD:
         __import__(name)
+    _warm_up()
     sys.path[:] = [path for path in sys.path if path != "/inside"]
     # Standard error told the harness about a failed start. From here on, nothing that is printed goes anywhere.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.dup2(1, 2)
     gc.collect()
     gc.freeze()
     control.send(encode(("ready",), PACKET_BYTES))
@@ -60,19 +67,32 @@ def main() -> None:
         if message[0] == "stop":
             # It crossed the report of a run that had ended by itself.
             continue
-        report = _run(control, isolated, descriptors, *message[1:])
+        report = _run(control, isolated, descriptors, limits["output_bytes"], *message[1:])
         control.send(encode(("done", *report), PACKET_BYTES))
         if report[-1]:
             return
 
 
+def _warm_up() -> None:
+    """Judge one program here, so that what the first one allocates and caches is there before every fork."""
+    ours, theirs = socket.socketpair()
+    channel = Channel(os.dup(theirs.fileno()), PACKET_BYTES)
+    with ours, theirs:
+        os.write(ours.fileno(), encode_frame(("call", ([1.5, "a"], {}), {}), PACKET_BYTES))
+        function = candidate.define("from typing import List\n\ndef f(a, b):\n    return a")["f"]
+        candidate.answer(channel, function, *channel.receive()[1:])
+        tester.prepare("def f(a, b):\n    pass", "def check(f):\n    assert f(1) == 2", "f")
+    channel.close()
+    del sys.modules["program"]
+
+
 def _run(
-    control: socket.socket, isolated: bool, descriptors: list[int], task: str, cpu_seconds: float, limits: dict[str, int]
+    control: socket.socket, isolated: bool, descriptors: list[int], max_bytes: int, task: str, cpu_seconds: float
 ) -> tuple[int, float, str, str]:
     before = _cpu_of_children()
     pid = os.fork()
     if pid == 0:
-        _child(control, isolated, descriptors, task, limits)
+        _child(control.fileno(), isolated, descriptors, max_bytes, task)
     for descriptor in descriptors:
         os.close(descriptor)
     status, why = _wait(control, pid, cpu_seconds)
@@ -131,22 +151,18 @@ def _cpu_of_children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _child(control: socket.socket, isolated: bool, descriptors: list[int], task: str, limits: dict[str, int]) -> None:
-    """Run one task in this process and end it. Of the descriptors only the channel is left when foreign code runs."""
+def _child(control: int, isolated: bool, descriptors: list[int], max_bytes: int, task: str) -> None:
+    """Run one task in this process and end it. Only the socket is open besides the standard three when foreign code runs."""
     status = 1
     try:
-        os.setsid()
-        control.detach()
-        channel, sheet = descriptors
+        os.close(control)
+        if not isolated:
+            os.setsid()
+        socket_descriptor, sheet = descriptors
         order = decode(os.pread(sheet, os.fstat(sheet).st_size, 0))
-        keep = {0, 1, 2, channel} | ({sheet} if task in ("test", "observe", "calibrate") else set())
-        _close_all_but(keep)
-        _confine(limits, isolated)
+        os.close(sheet)
         gc.enable()
-        verdict = TASKS[task](Channel(channel, limits["output_bytes"]), *order)
-        if verdict is not None:
-            os.ftruncate(sheet, 0)
-            os.pwrite(sheet, encode(verdict, PACKET_BYTES), 0)
+        TASKS[task](socket_descriptor, max_bytes, *order)
         status = 0
     except MemoryError:
         status = OUT_OF_MEMORY
@@ -154,48 +170,70 @@ def _child(control: socket.socket, isolated: bool, descriptors: list[int], task:
         os._exit(status)
 
 
-def _close_all_but(keep: set[int]) -> None:
-    start = 0
-    for descriptor in sorted(keep):
-        if start < descriptor:
-            # An empty range would close everything: close_range(2) takes the end before 0 for the last there is.
-            os.closerange(start, descriptor)
-        start = descriptor + 1
-    os.closerange(start, 1 << 20)
-
-
 def _confine(limits: dict[str, int], isolated: bool) -> None:
-    for name, value in (
-        (resource.RLIMIT_AS, limits["memory_bytes"]),
-        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
-        (resource.RLIMIT_NOFILE, limits["open_files"]),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_MSGQUEUE, 0),
-        (resource.RLIMIT_MEMLOCK, 0),
-    ):
-        resource.setrlimit(name, (value, value))
+    """Set the limits on this process, from which every other inherits them, and close it to the others."""
+    values = {
+        resource.RLIMIT_AS: limits["memory_bytes"],
+        resource.RLIMIT_FSIZE: limits["file_bytes"],
+        resource.RLIMIT_NOFILE: limits["open_files"],
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+    }
     if isolated:
-        # Counted within the namespace. Outside one it would count every process of the user.
-        resource.setrlimit(resource.RLIMIT_NPROC, (limits["processes"], limits["processes"]))
+        # Counted within the namespace, with this process. Outside one it would count every process of the user.
+        values[resource.RLIMIT_NPROC] = limits["processes"] + 1
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    for name, value in values.items():
+        most = resource.getrlimit(name)[1]
+        limit = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(name, (limit, limit))
 
 
-def calibrate(channel: Channel) -> dict[str, float]:
-    """Return the CPU seconds that a fixed piece of work takes."""
-    best = float("inf")
-    for _ in range(3):
+def program(descriptor: int, max_bytes: int, source: str, entry_point: str) -> None:
+    candidate.run(Channel(descriptor, max_bytes), source, entry_point)
+
+
+def weak_program(descriptor: int, max_bytes: int, source: str, test: str, entry_point: str) -> None:
+    weak.run(Channel(descriptor, max_bytes), source, test, entry_point)
+
+
+def session(prepare: Callable[..., Callable[[Channel], dict[str, str]]]) -> Callable[..., None]:
+    """Return a task that judges the programs of one problem, one after another: a channel comes in, its verdict goes out."""
+
+    def serve(descriptor: int, max_bytes: int, *order: str) -> None:
+        harness = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=descriptor)
+        judge = prepare(*order)
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(harness, 1, 1)
+            if not data:
+                return
+            channel = Channel(descriptors[0], max_bytes)
+            verdict = judge(channel)
+            channel.close()
+            harness.send(encode(verdict, PACKET_BYTES))
+
+    return serve
+
+
+def calibrate(descriptor: int, max_bytes: int) -> None:
+    """Send the CPU seconds that a fixed piece of work takes, and how many seconds passed for each of them."""
+    best, all_started, clock = float("inf"), time.process_time(), time.monotonic()
+    for _ in range(4):
         start = time.process_time()
         total, table = 0, {}
         for number in range(20_000):
             total += number * number % 7
             table[number & 255] = str(total)
         best = min(best, time.process_time() - start)
-    return {"seconds": best}
+    passed = (time.monotonic() - clock) / (time.process_time() - all_started)
+    os.write(descriptor, encode((best, passed), PACKET_BYTES))
 
 
-TASKS: dict[str, Any] = {
-    "program": candidate.run,
-    "test": tester.run,
-    "weak": weak.run,
-    "observe": weak.observe,
+TASKS: dict[str, Callable[..., None]] = {
+    "program": program,
+    "weak": weak_program,
+    "test": session(tester.prepare),
+    "observe": session(weak.observer),
     "calibrate": calibrate,
 }

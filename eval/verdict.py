@@ -1,0 +1,123 @@
+"""What is known of a run, and the verdict that follows from it."""
+
+import signal
+import socket
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from typing import Any, NamedTuple
+
+OUT_OF_MEMORY_STATUS = 77
+"""Exit status of a process that had no memory left to say so (inside/zygote.py)."""
+
+
+class Outcome(StrEnum):
+    """How a program ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one program."""
+
+    outcome: Outcome
+    detail: str = ""
+    """For people: the exception and its line, the assertion, the limit. It may be the program's own words."""
+    weak: bool = False
+    """Whether test and program shared a process (inside/weak.py)."""
+    seconds: float = 0.0
+    """From start to verdict, on this machine's clock."""
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome is Outcome.PASSED
+
+
+class Doubt(Enum):
+    """Whether something outside the program may have caused its verdict."""
+
+    NONE = auto()
+    SPEED = auto()
+    """It used its CPU time, which counts where the machine is as fast as when the limit was scaled."""
+    BUSY = auto()
+    """It waited too long, or was killed: other processes may have taken what it needed."""
+
+
+class Speed(NamedTuple):
+    """What calibration found."""
+
+    scale: float
+    """Seconds of CPU time of this machine for one of the reference machine."""
+    wall: float
+    """Seconds that pass for one of CPU time: more than one where others compute too."""
+
+
+class Report(NamedTuple):
+    """What a sandbox says about a process that it ran."""
+
+    status: int
+    """Exit status, or minus the signal."""
+    cpu_seconds: float
+    why: str
+    """Why it was ended: `stopped`, `cpu`, `lost` when the sandbox ended with it, or nothing."""
+    left: str
+    """What it left behind, which is gone with the sandbox."""
+
+
+@dataclass
+class Run:
+    """One program with its test. It has ended when the program's process has and the test's has spoken or ended."""
+
+    session: tuple[str, ...]
+    """Task and order of the test's process; the next program with the same one is judged by the same process."""
+    weak: bool
+    cpu_seconds: float
+    wall_seconds: float
+    end: socket.socket | None = None
+    """The test's end of the channel, until it is handed over."""
+    program: Report | None = None
+    test: Report | None = None
+    said: Any = None
+    """What the test's process said."""
+    timed_out: bool = False
+    seconds: float = 0.0
+
+    @property
+    def ended(self) -> bool:
+        return self.program is not None and (self.said is not None or self.test is not None)
+
+    def verdict(self) -> tuple[Verdict, Doubt]:
+        outcome, detail, doubt = self._merged()
+        return Verdict(outcome, detail, self.weak, self.seconds), doubt
+
+    def _merged(self) -> tuple[Outcome, str, Doubt]:
+        assert self.program is not None
+        if self.program.why == "cpu" or self.program.cpu_seconds > self.cpu_seconds:
+            return Outcome.TIMED_OUT, f"more than {self.cpu_seconds:.3g} s of CPU time", Doubt.SPEED
+        if self.timed_out:
+            return Outcome.TIMED_OUT, f"more than {self.wall_seconds:.3g} s", Doubt.BUSY
+        if self.said is None:
+            assert self.test is not None
+            outcome, detail, _ = _of_process(self.test, "the test's process")
+            return outcome, detail, Doubt.BUSY
+        if self.program.why == "lost":
+            return Outcome.KILLED, "its sandbox ended", Doubt.BUSY
+        if self.said.get("outcome") == "gone":
+            return _of_process(self.program, "the program's process")
+        return Outcome(self.said["outcome"]), self.said["detail"], Doubt.NONE
+
+
+def _of_process(report: Report, whose: str) -> tuple[Outcome, str, Doubt]:
+    """Return the verdict on a process that ended before it was done."""
+    if report.status == OUT_OF_MEMORY_STATUS:
+        return Outcome.OUT_OF_MEMORY, f"{whose} had no memory left", Doubt.NONE
+    if report.why == "stopped":
+        return Outcome.ERROR, f"{whose} closed its channel", Doubt.NONE
+    if report.status < 0:
+        return Outcome.KILLED, f"{whose} ended by {signal.Signals(-report.status).name}", Doubt.BUSY
+    return Outcome.ERROR, f"{whose} ended itself with status {report.status}", Doubt.NONE
