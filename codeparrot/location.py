@@ -12,6 +12,8 @@ from codeparrot.errors import CodeparrotError, nearest
 
 HUB_NAME = re.compile(r"[\w\-][\w.\-]*(/[\w\-][\w.\-]*)?")
 """`name` or `owner/name`, as the Hub spells them."""
+GGUF = ".gguf"
+"""Suffix of a model with its tokenizer in one file, as llama.cpp reads it; transformers reads it with the package gguf."""
 
 
 def local_folder(name: str) -> Path | None:
@@ -33,14 +35,17 @@ def local_folder(name: str) -> Path | None:
 
 
 def find_model(name: str) -> str:
-    """Return the model that `name` means: a folder with config.json, or a name on the Hub.
+    """Return the model that `name` means: a folder with config.json, a GGUF file, or a name on the Hub.
 
     Args:
-        name: A run (its newest complete checkpoint is meant), a checkpoint, a folder with a model, or a name on the Hub.
+        name: A run (its newest complete checkpoint is meant), a checkpoint, a folder with a model, a GGUF file, or a name on
+            the Hub.
 
     Raises:
         CodeparrotError: the folder is none of these, or holds no complete checkpoint.
     """
+    if name.endswith(GGUF) and Path(name).expanduser().is_file():
+        return str(Path(name).expanduser())
     folder = local_folder(name)
     if folder is None:
         return name

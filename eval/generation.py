@@ -85,7 +85,9 @@ def generate(
     prompts = {job.problem.task_id: job.problem for job in jobs}
     read = {name: _Prompt.read(model, tokenizer, problem, sampling) for name, problem in prompts.items()}
     # The jobs of a problem one behind the other; the end of the list comes first.
-    pending = sorted(jobs, key=lambda job: (len(read[job.problem.task_id].ids), job.problem.task_id, job.temperature, job.sample))
+    pending = sorted(
+        jobs, key=lambda job: (len(read[job.problem.task_id].ids), job.problem.task_id, job.temperature, job.sample)
+    )
     if not pending:
         return
     check_model(model, max(prompt.length for prompt in read.values()))
@@ -181,9 +183,7 @@ class _Sequence:
 class _Batch:
     """The sequences that are being completed, in the first slots of `count`."""
 
-    def __init__(
-        self, model: Any, tokenizer: Any, sampling: Sampling, prompts: dict[str, _Prompt], batch_size: int
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: Any, sampling: Sampling, prompts: dict[str, _Prompt], batch_size: int) -> None:
         self.running: list[_Sequence] = []
         self._model, self._sampling, self._prompts = model, sampling, prompts
         self._device = model.device
