@@ -140,9 +140,8 @@ def load(model: str, device: str = "auto", dtype: "torch.dtype | None" = None) -
     Raises:
         CodeparrotError: one of them is missing, damaged, or needs code that is not part of transformers.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = _device(device)
     is_gguf = model.endswith(GGUF)

@@ -3,10 +3,10 @@
 Guarantee: a row's token is a function of its logits, its temperature and its own random numbers; which rows are beside it, and
 how many threads compute, changes no bit of it.
 
-Nucleus sampling (arXiv:1904.09751) without sorting: a token is drawn from the whole distribution and taken if the tokens that are
-more probable hold less than top_p together, else another is drawn. That gives every token of the nucleus its share, as cutting
-and scaling would, and needs 1 / top_p draws at most on average, each one pass over the probabilities. (Tokens that are exactly
-as probable as the last one of the nucleus belong to it.)
+Nucleus sampling (arXiv:1904.09751) without sorting: a token is drawn from the whole distribution and taken if the tokens that
+are more probable hold less than top_p together, else another is drawn. That gives every token of the nucleus its share, as
+cutting and scaling would, and needs 1 / top_p draws at most on average, each one pass over the probabilities. (Tokens that are
+exactly as probable as the last one of the nucleus belong to it.)
 """
 
 import random
@@ -20,7 +20,7 @@ _BLOCK = 64
 
 
 def stream(seed: int, *names: object) -> random.Random:
-    """Return the random numbers that belong to a name: another stream for each, the same on every machine and in every order."""
+    """Return the random numbers that belong to a name: other ones for each, the same on every machine and in every order."""
     return random.Random("/".join(map(str, (seed, *names))))  # noqa: S311 - seeded by a hash of the text, for sampling
 
 

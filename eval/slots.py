@@ -1,9 +1,9 @@
 """Keys and values of sequences of different lengths, side by side, as a cache of transformers.
 
-A row of the batch is a slot that one sequence takes, from its prompt to its end, and that another takes after it. Token number p
-of a sequence lies at position p of its slot, whatever its neighbours do: nothing is padded in front, positions are those that
-the model was trained with, and what attention computes for a row does not depend on how long the others are. What lies behind a
-sequence's last token is masked.
+A row of the batch is a slot that one sequence takes, from its prompt to its end, and that another takes after it. Token number
+p of a sequence lies at position p of its slot, whatever its neighbours do: nothing is padded in front, positions are those that
+the model was trained with, and what attention computes for a row does not depend on how long the others are. What lies behind
+a sequence's last token is masked.
 
 Cost: memory for slots x length tokens, taken when the first sequence arrives; a new token is written in place.
 """

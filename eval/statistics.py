@@ -5,8 +5,9 @@ pass@k of a problem is the probability that at least one of k of its n samples p
 product, in which nothing overflows and nothing cancels. The score is the mean over problems.
 
 The interval says how far the score would move with other problems of the same kind: 95% of the means of problems drawn anew
-(bootstrap, percentiles). Two runs are compared problem by problem: the interval of the mean difference by drawing problems anew,
-and the share of random signs of the differences that give a mean as large (permutation test, two-sided). All draws are seeded.
+(bootstrap, percentiles). Two runs are compared problem by problem: the interval of the mean difference by drawing problems
+anew, and the share of random signs of the differences that give a mean as large (permutation test, two-sided). All draws are
+seeded.
 """
 
 from collections.abc import Sequence
