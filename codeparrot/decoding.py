@@ -47,12 +47,13 @@ def generate(
     return [cut(text(ids), stop) for ids in sequences[:, len(prompt_ids) :].tolist()]
 
 
-def encode_prompt(model: Any, tokenizer: Any, prompt: str, num_new: int) -> tuple[list[int], int]:
+def encode_prompt(model: Any, tokenizer: Any, prompt: str, num_new: int, before: Sequence[int] = ()) -> tuple[list[int], int]:
     """Return the tokens of a prompt, as many of its last ones as the context holds, and how many new ones have room there.
 
-    The prompt is text, whatever it spells; an empty one is the end of another document.
+    The prompt is text, whatever it spells; an empty one is the end of another document. Tokens may be put before it.
     """
-    ids = tokenizer(prompt, split_special_tokens=True, verbose=False)["input_ids"] or [tokenizer.eos_token_id]
+    options = {"split_special_tokens": True, "verbose": False, "add_special_tokens": not before}
+    ids = [*before, *tokenizer(prompt, **options)["input_ids"]] or [tokenizer.eos_token_id]
     num_used, num_new = _share_context(len(ids), num_new, context_length(model))
     return ids[-num_used:], num_new
 

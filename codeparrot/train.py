@@ -46,6 +46,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any) -
     from codeparrot.saving import Saver
     from codeparrot.sharding import sharded_state
     from codeparrot.stream import ConstantLengthDataset, make_encoder
+    from codeparrot.unit_tests import UnitTests
     from codeparrot.vocabulary import fit_vocabulary, load_tokenizer
     from codeparrot.world import Agreement, strategy_of
 
@@ -90,7 +91,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any) -
         begin = progress = state.resume(training)
         checkpoints, health = Saver(training, begin), training.health
         monitor = Monitor(training, settings, begin)
-        evaluation = Evaluation(training, encoder, monitor, stop)
+        evaluation, unit_tests = Evaluation(training, encoder, monitor, stop), UnitTests(training, monitor, stop)
         if accelerator.is_main_process:
             limit, margin = TimeLimit(), config.checkpoint.time_limit_margin_seconds
             stop.at(lambda: limit.reached(margin + 2 * checkpoints.longest_seconds))
@@ -148,11 +149,15 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any) -
                 last = progress.step == config.train.max_steps
                 if last or (_due(progress.step, config.evaluate.every_steps) and not stopped):
                     evaluation.run(progress)
+                unit_tests.report()
+                if last or (_due(progress.step, config.evaluate.humaneval_every_steps) and not stopped):
+                    unit_tests.run(progress)
                 if last or stopped or save_now or _due(progress.step, config.checkpoint.every_steps):
                     with monitor.paused():
                         monitor.review()
                         checkpoints.save(progress)
             checkpoints.finish()
+            unit_tests.finish()
             stop.agree(training.agreement.gather)
             result = outcome(config, begin, progress, evaluation.score, checkpoints)
         monitor.draw()

@@ -2,17 +2,17 @@
 
 Guarantees
 - A completion is a function of the model, the prompt and (seed, problem, sample, temperature). Batch size, order, number of
-  processes and of threads, and an interruption in between do not change it: on a CPU in float32 to the last bit. That holds
-  because everything that is computed for a sequence has the same shape and place in memory whatever is beside it: each prompt is
-  read by itself; sequences lie in slots (slots.py); rows are a multiple of 16, for which matrix products order the sums of a row
-  alike; attention and sampling treat each row by itself (attention.py, sampling.py). The last three are properties of the
-  kernels of torch 2.13, found by measurement and held by the tests; on GPUs kernels are chosen by size and no bit is promised.
-- A completion ends before the first stop text that the model itself wrote, at the end token, or after `max_new_tokens`; it leaves
-  the batch there and another takes its place. Nothing waits for the longest.
+  processes and an interruption in between do not change it: on a CPU in float32 to the last bit. By construction, each prompt
+  is read by itself, a sequence lies in a slot that begins with it (slots.py), and attention and sampling treat each row by
+  itself (attention.py, sampling.py). By measurement, with torch 2.13 and MKL, a matrix product of at least 16 rows, a multiple
+  of 16, orders the sums of a row alike whatever the number of rows and threads; one of 1 to 9 rows does not. Tests hold both.
+  On GPUs kernels are chosen by size: there completions can differ in the rare place where a last bit decides.
+- A completion ends before the first stop text that the model itself wrote, at the end token, or after `max_new_tokens`. It
+  leaves the batch there and another takes its place. Nothing waits for the longest.
 - The prompt is used as it is, or without the white space at its end where that is asked for. No padding is in front of it.
 
-Cost: one forward pass of the prompt for all samples of a problem; then one a token for the whole batch. Problems with long prompts
-come first, so that neighbours are about as long and a lack of memory shows at once.
+Cost: one forward pass of the prompt for all samples of a problem; then one a token for the whole batch. Problems with long
+prompts come first, so that neighbours are about as long and a lack of memory shows at once.
 """
 
 import inspect
@@ -36,6 +36,10 @@ GRANULARITY = 64
 """Attention reads a multiple of so many tokens."""
 
 
+REQUEST = "Complete this Python function. Answer with the whole function in one block of code.\n\n```python\n{prompt}\n```"
+CHAT_STOP = ("\n```",)
+
+
 @dataclass(frozen=True)
 class Sampling:
     """What decides a completion beside the model, the prompt, the temperature and the number of the sample."""
@@ -44,6 +48,8 @@ class Sampling:
     max_new_tokens: int = 256
     seed: int = 0
     strip_prompt: bool = False
+    chat: bool = False
+    """Whether the prompt is the begun answer of a conversation, which the tokenizer's template lays out."""
 
 
 class Job(NamedTuple):
@@ -115,9 +121,8 @@ def check_model(model: Any, length: int) -> None:
     others = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if others or model._is_stateful:
         raise CodeparrotError(f"models of the type {kind} can not be sampled here: not all their layers are attention")
-    window = getattr(config, "sliding_window", None)
-    slides = window and getattr(config, "use_sliding_window", True)
-    if slides and window < length:
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    if window is not None and window < length:
         raise CodeparrotError(
             f"the model attends to {window} tokens and prompt and completion are {length} long: lower --max_new_tokens"
         )
@@ -130,6 +135,7 @@ class _Prompt:
     ids: list[int]
     max_new_tokens: int
     text: Decoder
+    stop: tuple[str, ...]
 
     @property
     def length(self) -> int:
@@ -139,8 +145,9 @@ class _Prompt:
     @staticmethod
     def read(model: Any, tokenizer: Any, problem: Problem, sampling: Sampling) -> "_Prompt":
         text = problem.prompt.rstrip() if sampling.strip_prompt else problem.prompt
-        ids, num_new = encode_prompt(model, tokenizer, text, sampling.max_new_tokens)
-        return _Prompt(ids, num_new, Decoder(tokenizer, ids))
+        before = _conversation(tokenizer, problem.prompt) if sampling.chat else []
+        ids, num_new = encode_prompt(model, tokenizer, text, sampling.max_new_tokens, before)
+        return _Prompt(ids, num_new, Decoder(tokenizer, ids), (*problem.stop, *(CHAT_STOP if sampling.chat else ())))
 
 
 @dataclass
@@ -161,7 +168,7 @@ class _Sequence:
 
     def add(self, token: int, piece: str, ends: bool) -> bool:
         """Take a token, and return whether the completion is done."""
-        stop = self.job.problem.stop
+        stop = self.prompt.stop
         if ends:
             self.ended = "end"
             return True
@@ -176,7 +183,7 @@ class _Sequence:
         return bool(self.ended)
 
     def completion(self) -> Completion:
-        text = cut(self.prompt.text(self.ids), self.job.problem.stop)
+        text = cut(self.prompt.text(self.ids), self.prompt.stop)
         return Completion(self.job, text, len(self.ids), self.ended)
 
 
@@ -263,6 +270,19 @@ class _Batch:
         if token not in self._pieces:
             self._pieces[token] = self._piece([token])
         return self._pieces[token]
+
+
+def _conversation(tokenizer: Any, prompt: str) -> list[int]:
+    """Return the tokens of a conversation up to where the answer's code begins.
+
+    Raises:
+        CodeparrotError: the tokenizer has no template for conversations.
+    """
+    if not tokenizer.chat_template:
+        raise CodeparrotError("the model's tokenizer has no chat template: leave out --chat")
+    asked = [{"role": "user", "content": REQUEST.format(prompt=prompt.rstrip())}]
+    ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    return [*ids, *tokenizer("```python\n", add_special_tokens=False)["input_ids"]]
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -1,7 +1,7 @@
 """`codeparrot eval humaneval`: generate, run the tests, report pass@k.
 
-Also for samples from anywhere (`--samples_file`), and for the reference solutions of the problems (`--reference`). Everything is
-in the --output folder: samples.jsonl (OpenAI's format), results.jsonl (a line a sample: task_id, completion, outcome, passed),
+Also for samples from anywhere (`--samples_file`), and for the reference solutions of the problems (`--reference`). In the
+--output folder: samples.jsonl (OpenAI's format), results.jsonl (a line a sample: task_id, completion, outcome, passed),
 report.json, report.md, pass_at_k.png, settings.json. The same command again goes on where it was interrupted.
 """
 
@@ -22,6 +22,7 @@ def humaneval(
     top_p: float = 0.95,
     max_new_tokens: int = 256,
     strip_prompt: bool = False,
+    chat: bool = False,
     limit: int = 0,
     seed: int = 0,
     batch_size: int = 64,
@@ -45,6 +46,8 @@ def humaneval(
         top_p: Sample among the likeliest tokens that hold this probability together, above 0 and at most 1.
         max_new_tokens: Longest completion, in tokens.
         strip_prompt: Leave out the white space at the end of prompts; the report says so.
+        chat: Ask in the model's chat format and have it go on with an answer that begins with the prompt; for models that were
+            trained to answer.
         limit: Only the first so many problems; 0: all.
         seed: The same seed gives the same samples, whatever the batch size and the number of processes.
         batch_size: Samples at a time on each process.
@@ -74,7 +77,7 @@ def humaneval(
     if samples_file is not None:
         path = Path(samples_file).expanduser()
         return score.of_file(path, Path(output).expanduser() if output else path.with_name(f"{path.name}_evaluation"))
-    sampling = {"top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed, "strip_prompt": strip_prompt}
+    sampling = {"top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed, "strip_prompt": strip_prompt, "chat": chat}
     assert checkpoint is not None
     from codeparrot.eval.evaluate import Evaluation
 

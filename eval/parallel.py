@@ -1,7 +1,7 @@
 """Generate the samples of an evaluation: on several processes, in shares of a job array, in as many starts as it takes.
 
-Processes hold no collective while they generate: each takes its part of what is missing and appends to a file of its own, so one
-that is slower, or dies, costs the others nothing. A start with another number of processes takes over what was written.
+Processes hold no collective while they generate: each takes its part of what is missing and appends to a file of its own, so
+one that is slower, or dies, costs the others nothing. A start with another number of processes takes over what was written.
 """
 
 import time

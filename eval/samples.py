@@ -2,8 +2,8 @@
 
 Guarantees
 - A sample that was written is never generated again; a line that was cut when its process was killed is.
-- Each process appends to a file of its own, so that none tears another's line, also on a network file system: `samples.jsonl` is
-  the whole of them, put together in the order of the problems when all are there.
+- Each process appends to a file of its own, so that none tears another's line, also on a network file system: `samples.jsonl`
+  is the whole of them, put together in the order of the problems when all are there.
 - What made the samples is in `settings.json`. Samples that other settings would make are refused, with the difference; more
   samples, temperatures or problems are no difference, since each sample has its own random numbers.
 

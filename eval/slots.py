@@ -40,7 +40,7 @@ class Slots:
     def put(self, row: int, prompt: Cache, num_tokens: int) -> None:
         """Start a sequence in a slot with the first `num_tokens` tokens of a cache of one sequence."""
         if not self.cache.layers:
-            self.cache.layers = [_SlotLayer(self, layer) for layer in prompt.layers]
+            self.cache.layers.extend(_SlotLayer(self, layer) for layer in prompt.layers)
         for own, layer in zip(self.cache.layers, prompt.layers, strict=True):
             own.keys[row, :, :num_tokens] = layer.keys[0, :, :num_tokens]  # type: ignore[index]
             own.values[row, :, :num_tokens] = layer.values[0, :, :num_tokens]  # type: ignore[index]
