@@ -1,8 +1,8 @@
 """Attention of one new token a sequence, with the same bits for a sequence whatever is computed beside it.
 
 torch's fused attention on a CPU gives each thread a piece of one buffer, whose alignment decides how a sum is ordered: the last
-bit of a row depends on the thread that it falls to. Here each head of each sequence is a matrix product of its own, all of the
-same shape, in a batched product. Measured with torch 2.13 (MKL): equal bits for any number of rows, any place among them, any length
+bit of a row depends on the thread that it falls to. Here each head of each sequence is a matrix product of its own in a batched
+product. Measured with torch 2.13 (MKL): equal bits for any number of rows, any place among them, any length
 of cache behind the sequence's end, and one or two threads; as fast as the fused kernel, both are bound by memory.
 
 Prompts go through the fused kernel, each by itself: there rows are many and the buffers aligned.

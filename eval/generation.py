@@ -49,7 +49,7 @@ class Sampling:
     seed: int = 0
     strip_prompt: bool = False
     chat: bool = False
-    """Whether the prompt is the begun answer of a conversation, which the tokenizer's template lays out."""
+    """Whether the model is asked in a conversation, laid out by the tokenizer's template, and answers with a whole function."""
 
 
 class Job(NamedTuple):
@@ -136,6 +136,8 @@ class _Prompt:
     max_new_tokens: int
     text: Decoder
     stop: tuple[str, ...]
+    lead: str = ""
+    """What comes between the problem's prompt and the text that is generated."""
 
     @property
     def length(self) -> int:
@@ -144,10 +146,14 @@ class _Prompt:
 
     @staticmethod
     def read(model: Any, tokenizer: Any, problem: Problem, sampling: Sampling) -> "_Prompt":
+        if sampling.chat:
+            before = _conversation(tokenizer, problem.prompt)
+            ids, num_new = encode_prompt(model, tokenizer, "", sampling.max_new_tokens, before)
+            # The answer is a whole function, and defines anew what the prompt began.
+            return _Prompt(ids, num_new, Decoder(tokenizer, ids), CHAT_STOP, "\n\n")
         text = problem.prompt.rstrip() if sampling.strip_prompt else problem.prompt
-        before = _conversation(tokenizer, problem.prompt) if sampling.chat else []
-        ids, num_new = encode_prompt(model, tokenizer, text, sampling.max_new_tokens, before)
-        return _Prompt(ids, num_new, Decoder(tokenizer, ids), (*problem.stop, *(CHAT_STOP if sampling.chat else ())))
+        ids, num_new = encode_prompt(model, tokenizer, text, sampling.max_new_tokens)
+        return _Prompt(ids, num_new, Decoder(tokenizer, ids), problem.stop)
 
 
 @dataclass
@@ -183,7 +189,7 @@ class _Sequence:
         return bool(self.ended)
 
     def completion(self) -> Completion:
-        text = cut(self.prompt.text(self.ids), self.prompt.stop)
+        text = self.prompt.lead + cut(self.prompt.text(self.ids), self.prompt.stop)
         return Completion(self.job, text, len(self.ids), self.ended)
 
 
@@ -273,7 +279,7 @@ class _Batch:
 
 
 def _conversation(tokenizer: Any, prompt: str) -> list[int]:
-    """Return the tokens of a conversation up to where the answer's code begins.
+    """Return the tokens of a conversation that asks for a function, up to where the answer's code begins.
 
     Raises:
         CodeparrotError: the tokenizer has no template for conversations.

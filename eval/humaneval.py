@@ -46,8 +46,7 @@ def humaneval(
         top_p: Sample among the likeliest tokens that hold this probability together, above 0 and at most 1.
         max_new_tokens: Longest completion, in tokens.
         strip_prompt: Leave out the white space at the end of prompts; the report says so.
-        chat: Ask in the model's chat format and have it go on with an answer that begins with the prompt; for models that were
-            trained to answer.
+        chat: Ask for the whole function in the model's chat format; for models that were trained to answer.
         limit: Only the first so many problems; 0: all.
         seed: The same seed gives the same samples, whatever the batch size and the number of processes.
         batch_size: Samples at a time on each process.

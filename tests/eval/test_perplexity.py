@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.perplexity import bytes_per_token, evaluate, perplexity
+from codeparrot.eval.sliding import SlidingWindows
 from codeparrot.model import build_model, model_config
 from codeparrot.stream import load_validation_set, make_encoder
 from codeparrot.vocabulary import load_tokenizer
@@ -122,3 +123,31 @@ def test_the_command_measures_a_checkpoint(tmp_path, model, tokenizer, corpus, v
     assert result.data["tokens"] > 10_000 and "perplexity" in result.text
     with pytest.raises(CodeparrotError, match="/nowhere"):
         perplexity("/nowhere/x", [str(corpus)])
+
+
+def test_a_sliding_window_predicts_each_token_once_with_its_past(model, tokenizer) -> None:
+    tokens = np.random.default_rng(0).integers(1, 512, 300).astype(np.uint32)
+    model.eval()
+    for length, stride in ((64, 16), (64, 63), (64, 40)):
+        wanted, ids = 0.0, torch.from_numpy(tokens.astype(np.int64))
+        with torch.no_grad():
+            for place in range(1, len(tokens)):
+                # The first window that holds the token.
+                begin = max(0, -(-(place + 1 - length) // stride)) * stride
+                logits = model.model(ids[None, begin:place]).logits[0, -1]
+                wanted += float(cross_entropy(logits.double(), ids[place]))
+        found = score(model, SlidingWindows(tokens, length, stride), tokenizer, 5)
+        assert found.tokens == 299 and found.loss == pytest.approx(wanted / 299, rel=1e-5)
+    model.train()
+
+
+def test_windows_of_a_checkpoint_may_overlap_and_any_split_is_measured(tmp_path, model, tokenizer, corpus) -> None:
+    model.model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    place = str(tmp_path / "model")
+    side_by_side = perplexity(place, [str(corpus)], batch_size=32)
+    overlapping = perplexity(place, [str(corpus)], batch_size=32, stride=32)
+    assert overlapping.data["tokens"] > side_by_side.data["tokens"]
+    assert perplexity(place, [str(corpus)], batch_size=64, split="train").data["tokens"] > 2 * side_by_side.data["tokens"]
+    with pytest.raises(CodeparrotError, match="--stride 64 is out of range: 1 to 63"):
+        perplexity(place, [str(corpus)], stride=64)
