@@ -32,7 +32,7 @@ from codeparrot.eval.worker import Worker
 
 __all__ = ["Executor", "Limits", "Outcome", "Verdict"]
 
-REFERENCE_SECONDS = 0.004
+REFERENCE_SECONDS = 0.0022
 """What the calibration takes on the machine whose seconds the limits are in: one core of an AMD EPYC 9004 (Zen 4)."""
 SLOWER = 1.25
 """A machine that has become slower by this much since the limits were scaled is busy: a time-out does not count there."""

@@ -6,6 +6,7 @@ programs to start, capabilities, a way to new namespaces, and any process outsid
 (uid 65534): limits do not bind root, not even inside a sandbox. A start costs about 0.1 s, a program about 2 ms.
 """
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -28,6 +29,7 @@ PACKET_BYTES = 65536
 MAX_SHEET_BYTES = 1 << 28
 INSTALL = "install bubblewrap 0.8 or newer (apt install bubblewrap, dnf install bubblewrap)"
 INSIDE = Path(__file__).parent / "inside"
+PACKAGES = "/packages"
 STAGE = "/mnt"
 """Where root's private mounts go whose own path other users may not enter, a Python below /root for instance."""
 
@@ -59,8 +61,8 @@ class Limits:
         return {name: getattr(self, name) for name in names}
 
 
-def command(limits: Limits, control: int, seccomp: int) -> list[str]:
-    """Return the command line of a sandbox whose interpreter talks over the descriptor `control`.
+def command(limits: Limits, packages: list[Path], control: int, seccomp: int) -> list[str]:
+    """Return the command line of a sandbox whose interpreter talks over the descriptor `control` and can import `packages`.
 
     Raises:
         CodeparrotError: bubblewrap, or as root setpriv, is missing or too old.
@@ -71,6 +73,7 @@ def command(limits: Limits, control: int, seccomp: int) -> list[str]:
     words = ["/bin/sh", "-c", 'echo 1000 > /proc/self/oom_score_adj; exec "$@"', "sh"]
     sources = {path: path for path in _python_paths()}
     sources[str(INSIDE)] = "/inside/inside"
+    sources |= {str(folder): f"{PACKAGES}/{folder.name}" for folder in packages}
     binds = list(sources.items())
     if os.geteuid() == 0:
         hidden = [index for index, (source, _) in enumerate(binds) if not _open_to_all(source)]
@@ -94,7 +97,7 @@ def command(limits: Limits, control: int, seccomp: int) -> list[str]:
     # Named semaphores, as multiprocessing uses them, live in /dev/shm.
     words += ["--size", str(limits.scratch_bytes), "--tmpfs", "/tmp", "--symlink", "/tmp", "/dev/shm"]  # noqa: S108
     words += ["--remount-ro", "/", "--chdir", "/tmp", "--"]  # noqa: S108
-    return [*words, *_interpreter(control, "isolated", "/inside")]
+    return [*words, *_interpreter(control, "isolated", "/inside", PACKAGES if packages else "")]
 
 
 def _tool(name: str, remedy: str) -> str:
@@ -112,10 +115,19 @@ def _check_version(bubblewrap: str) -> None:
         raise CodeparrotError(f"bubblewrap {version} can not limit what the sandbox needs limited: {INSTALL}")
 
 
-def _interpreter(control: int, way: str, inside: str) -> list[str]:
+def numpy_folders() -> list[Path]:
+    """Return where NumPy is, which the tests of HumanEval+ import; nothing where it is not installed."""
+    found = importlib.util.find_spec("numpy")
+    if found is None or found.origin is None:
+        return []
+    folder = Path(found.origin).parent
+    return [path for path in (folder, folder.with_name("numpy.libs")) if path.is_dir()]
+
+
+def _interpreter(control: int, way: str, inside: str, packages: str) -> list[str]:
     start = f"import sys; sys.path.insert(0, {inside!r}); from inside.zygote import main; main()"
     # Not -I: it would ignore the fixed hash seed. The environment is empty, so nothing else is taken from it.
-    return [_executable(), "-s", "-S", "-P", "-B", "-X", "utf8", "-c", start, str(control), way]
+    return [_executable(), "-s", "-S", "-P", "-B", "-X", "utf8", "-c", start, str(control), way, packages]
 
 
 def _environment() -> list[str]:
@@ -123,7 +135,7 @@ def _environment() -> list[str]:
     return [word for name, value in _VARIABLES.items() for word in ("--setenv", name, value)]
 
 
-_VARIABLES = {"PYTHONHASHSEED": "0", "HOME": "/tmp", "TMPDIR": "/tmp", "LC_ALL": "C.UTF-8"}  # noqa: S108
+_VARIABLES = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "HOME": "/tmp", "TMPDIR": "/tmp", "LC_ALL": "C.UTF-8"}  # noqa: S108
 
 
 def _executable() -> str:
@@ -174,7 +186,7 @@ def _on_processor(processor: int) -> Iterator[None]:
 class Sandbox:
     """A started sandbox. Its control socket is what `select` watches; `receive` then returns a message, or None at its end."""
 
-    def __init__(self, limits: Limits, processor: int, unsafe: bool = False) -> None:
+    def __init__(self, limits: Limits, packages: list[Path], processor: int, unsafe: bool = False) -> None:
         self.ready = False
         self._scratch = tempfile.TemporaryDirectory(prefix="codeparrot-") if unsafe else None
         self._errors = tempfile.TemporaryFile()
@@ -183,9 +195,10 @@ class Sandbox:
             if self._scratch is None:
                 seccomp.write(filter_program())
                 seccomp.seek(0)
-                words, place, environment = command(limits, inner.fileno(), seccomp.fileno()), "/", None
+                words, place, environment = command(limits, packages, inner.fileno(), seccomp.fileno()), "/", None
             else:
-                words = _interpreter(inner.fileno(), "open", str(INSIDE.parent))
+                folders = str(packages[0].parent) if packages else ""
+                words = _interpreter(inner.fileno(), "open", str(INSIDE.parent), folders)
                 place = self._scratch.name
                 environment = {**_VARIABLES, "HOME": place, "TMPDIR": place}
             with _on_processor(processor):

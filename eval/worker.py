@@ -13,9 +13,10 @@ from contextlib import suppress
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.inside.codec import Malformed, decode
 from codeparrot.eval.problems import Problem
-from codeparrot.eval.sandbox import PACKET_BYTES, Limits, Sandbox
+from codeparrot.eval.sandbox import PACKET_BYTES, Limits, Sandbox, numpy_folders
 from codeparrot.eval.verdict import Outcome, Report, Run, Speed
 
+NEEDS = "it needs user namespaces: sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0"
 STOP_SECONDS = 10.0
 """Within which a sandbox reports after it was told to stop. Generous: it does so at once."""
 
@@ -151,7 +152,7 @@ class Worker:
                 self._set_deadline(self._run)
             return None
         if message is None and not sandbox.ready:
-            raise CodeparrotError(f"the sandbox does not start: {sandbox.why_not_started()}")
+            raise CodeparrotError(f"the sandbox does not start: {sandbox.why_not_started()} ({NEEDS})")
         report = Report(-signal.SIGKILL, 0.0, "lost", "") if message is None else Report(*message[1:])
         if part == "test":
             # It may have spoken before it ended.
@@ -190,7 +191,8 @@ class Worker:
         self.deadline = time.monotonic() + STOP_SECONDS
 
     def _new(self, part: str) -> Sandbox:
-        sandbox = Sandbox(self._limits, self._processor, self._unsafe)
+        packages = numpy_folders() if part == "test" else []
+        sandbox = Sandbox(self._limits, packages, self._processor, self._unsafe)
         self._selector.register(sandbox, selectors.EVENT_READ, (self, part))
         return sandbox
 

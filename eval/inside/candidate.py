@@ -5,7 +5,6 @@ do with it whatever it likes: an answer is all that it can send.
 """
 
 import sys
-import traceback
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -68,7 +67,7 @@ def _raised(error: BaseException) -> tuple[Any, ...]:
         encode(error.args, 4096)
         args = tuple(error.args)
     except NotPlain:
-        args = (str(error)[:1000],)
+        args = (text,)
     return "raise", names, args, text
 
 
@@ -79,8 +78,10 @@ def describe(error: BaseException, file: str = FILE, where: str = "line") -> str
     if isinstance(error, SyntaxError) and error.filename == file:
         line = error.lineno
     place = f" at {where} {line}" if line else ""
-    message = " ".join(traceback.format_exception_only(error)[-1].split())
-    message = message.removeprefix(name).removeprefix(":").strip()
+    try:
+        message = " ".join((error.msg if isinstance(error, SyntaxError) else str(error))[:1000].split())
+    except Exception as failure:  # noqa: BLE001 - an exception of the program may have no text
+        message = f"its text raised {type(failure).__name__}"
     return f"{name}{place}{f': {message}' if message else ''}"[:300]
 
 

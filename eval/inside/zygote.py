@@ -39,7 +39,7 @@ PRELOAD = "bisect collections copy functools heapq itertools math operator re st
 
 
 def main() -> None:
-    """Serve until the control socket closes. Arguments: its descriptor, and `isolated` or `open`."""
+    """Serve until the control socket closes. Arguments: its descriptor, `isolated` or `open`, a folder of packages."""
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=int(sys.argv[1]))
     isolated = sys.argv[2] == "isolated"
     # Whatever else was inherited is not for programs.
@@ -53,7 +53,8 @@ def main() -> None:
     for name in PRELOAD:
         __import__(name)
     _warm_up()
-    sys.path[:] = [path for path in sys.path if path != "/inside"]
+    # The harness is imported; the packages come last.
+    sys.path[:] = [*sys.path[1:], *filter(None, sys.argv[3:])]
     # Standard error told the harness about a failed start. From here on, nothing that is printed goes anywhere.
     os.dup2(1, 2)
     gc.collect()
@@ -89,14 +90,14 @@ def _warm_up() -> None:
 def _run(
     control: socket.socket, isolated: bool, descriptors: list[int], max_bytes: int, task: str, cpu_seconds: float
 ) -> tuple[int, float, str, str]:
-    before = _cpu_of_children()
+    before, unchanged = _cpu_of_children(), _scratch_changed()
     pid = os.fork()
     if pid == 0:
         _child(control.fileno(), isolated, descriptors, max_bytes, task)
     for descriptor in descriptors:
         os.close(descriptor)
     status, why = _wait(control, pid, cpu_seconds)
-    left = _left(isolated, pid)
+    left = _left(isolated, pid, unchanged)
     return os.waitstatus_to_exitcode(status), _cpu_of_children() - before, why, left
 
 
@@ -128,7 +129,7 @@ def _wait(control: socket.socket, pid: int, cpu_seconds: float) -> tuple[int, st
     return os.waitpid(pid, 0)[1], why
 
 
-def _left(isolated: bool, pid: int) -> str:
+def _left(isolated: bool, pid: int, unchanged: int) -> str:
     """End whatever the program left running and return what that was; an empty string when it left nothing."""
     left = []
     try:
@@ -141,9 +142,18 @@ def _left(isolated: bool, pid: int) -> str:
             os.waitpid(-1, 0)
     except (ProcessLookupError, ChildProcessError):
         pass
-    if os.listdir("."):  # noqa: PTH208 - a pathlib import would cost every fork
+    if _scratch_changed() != unchanged:
         left.append("files")
     return " and ".join(left)
+
+
+def _scratch_changed() -> int:
+    """Return when the scratch folder last changed: its files, its mode, its attributes. No program can set this time."""
+    try:
+        return os.stat(".").st_ctime_ns  # noqa: PTH116 - pathlib would make every fork dearer
+    except PermissionError:
+        # Only a program that changed the mode can have done that.
+        return -1
 
 
 def _cpu_of_children() -> float:
