@@ -1,5 +1,6 @@
 """The score is of the whole validation set: whatever the batch size, the lanes' short windows and the number of processes."""
 
+import json
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from codeparrot.eval.sliding import SlidingWindows
 from codeparrot.model import build_model, model_config
 from codeparrot.stream import load_validation_set, make_encoder
 from codeparrot.vocabulary import load_tokenizer
+from tests.conftest import python_sources
 
 SIZES = {"family": "gpt2", "vocab_size": 512, "n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2}
 CPU = torch.device("cpu")
@@ -141,13 +143,18 @@ def test_a_sliding_window_predicts_each_token_once_with_its_past(model, tokenize
     model.train()
 
 
-def test_windows_of_a_checkpoint_may_overlap_and_any_split_is_measured(tmp_path, model, tokenizer, corpus) -> None:
+def test_windows_of_a_checkpoint_may_overlap_and_any_split_is_measured(tmp_path, model, tokenizer) -> None:
     model.model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     place = str(tmp_path / "model")
-    side_by_side = perplexity(place, [str(corpus)], batch_size=32)
-    overlapping = perplexity(place, [str(corpus)], batch_size=32, stride=32)
-    assert overlapping.data["tokens"] > side_by_side.data["tokens"]
-    assert perplexity(place, [str(corpus)], batch_size=64, split="train").data["tokens"] > 2 * side_by_side.data["tokens"]
+    for name, count in (("train", 4), ("valid", 2)):
+        texts = (json.dumps({"content": text[:1000]}) + "\n" for text in python_sources(count))
+        (tmp_path / f"{name}-00000-of-00001.jsonl").write_text("".join(texts))
+    data = [str(tmp_path)]
+    side_by_side = perplexity(place, data).data["tokens"]
+    # Of windows side by side the first tokens are not predicted.
+    windows = -(-side_by_side // 63)
+    assert perplexity(place, data, stride=32).data["tokens"] == side_by_side + windows - 1
+    assert perplexity(place, data, split="train").data["tokens"] > 1.5 * side_by_side
     with pytest.raises(CodeparrotError, match="--stride 64 is out of range: 1 to 63"):
-        perplexity(place, [str(corpus)], stride=64)
+        perplexity(place, data, stride=64)
