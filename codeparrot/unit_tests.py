@@ -85,6 +85,18 @@ class UnitTests:
         self._finish_thread(0.0 if self._stop.requested else LAST_VERDICTS_SECONDS)
         if self._on and self._trouble:
             logger.warning("the last unit tests gave no verdicts: %s", " ".join(self._trouble.split()))
+        if self._on and self._training.accelerator.is_main_process:
+            self._draw()
+
+    def _draw(self) -> None:
+        """Draw plots/pass_at_k.png. A picture that cannot be drawn is reported, no more."""
+        from codeparrot.eval.plots import draw_over_tokens
+
+        folder = self._training.config.run_directory
+        try:
+            draw_over_tokens(folder, folder / "plots" / "pass_at_k.png")
+        except (OSError, ValueError) as error:
+            logger.warning("cannot draw %s: %s", folder / "plots" / "pass_at_k.png", error)
 
     def _finish_thread(self, seconds: float = LAST_VERDICTS_SECONDS) -> None:
         if self._thread is not None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from codeparrot.decoding import Decoder, context_length, cut, encode_prompt, evaluating
 from codeparrot.errors import CodeparrotError
@@ -119,7 +120,7 @@ def check_model(model: Any, length: int) -> None:
     if missing:
         raise CodeparrotError(f"models of the type {kind} can not be sampled here: they take no {min(missing)}")
     others = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if others or model._is_stateful:
+    if others:
         raise CodeparrotError(f"models of the type {kind} can not be sampled here: not all their layers are attention")
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     if window is not None and window < length:
@@ -237,6 +238,9 @@ class _Batch:
             ids = torch.tensor([prompt.ids + [0] * (count - len(prompt.ids))], device=self._device)
             positions = torch.arange(count, device=self._device).clamp(max=(self._context or count) - 1)
             output = self._model(input_ids=ids, position_ids=positions[None], use_cache=True, logits_to_keep=ROWS)
+            if not all(isinstance(layer, DynamicLayer) for layer in output.past_key_values.layers):
+                kind = self._model.config.model_type
+                raise CodeparrotError(f"models of the type {kind} can not be sampled here: not all their layers are attention")
             self._read = prompt, output.past_key_values, output.logits[:, len(prompt.ids) - 1 - count].float()
         return self._read[1:]
 

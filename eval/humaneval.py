@@ -49,7 +49,7 @@ def humaneval(
         chat: Ask for the whole function in the model's chat format; for models that were trained to answer.
         limit: Only the first so many problems; 0: all.
         seed: The same seed gives the same samples, whatever the batch size and the number of processes.
-        batch_size: Samples at a time on each process.
+        batch_size: Samples at a time on each process; less needs less memory.
         device: Where to generate: cpu, cuda, cuda:1, mps; auto takes the first accelerator there is.
         precision: Of the weights; auto: fp32 on a CPU, as stored elsewhere.
         share: Generate only a part of the problems and do not score: 0/4 is the first of four. The command without it, when all

@@ -126,7 +126,7 @@ class Scripted(torch.nn.Module):
         super().__init__()
         self.model, self.script, self.num_prompt = model, script, num_prompt
         self.config, self.generation_config = model.config, model.generation_config
-        self.device, self._is_stateful, self.num_forwards = model.device, False, 0
+        self.device, self.num_forwards = model.device, 0
         self.set_attn_implementation = model.set_attn_implementation
 
     def forward(
