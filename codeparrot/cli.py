@@ -43,6 +43,12 @@ COMMANDS = {
     "tokenizer report": Command("codeparrot.tokenizer.report:report", "how well tokenizers fit a corpus"),
     "tokenizer push": Command("codeparrot.hub.publish:push_tokenizer", "a tokenizer to the Hub"),
     "train": Command("codeparrot.train:train", "pretrain a model; the same as accelerate launch codeparrot/train.py"),
+    "eval humaneval": Command(
+        "codeparrot.eval.humaneval:humaneval", "pass@k by unit tests: generate, run in a sandbox, report"
+    ),
+    "eval compare": Command(
+        "codeparrot.eval.compare:compare", "whether two evaluations differ, problem by problem", positional=True
+    ),
     "eval perplexity": Command("codeparrot.eval.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"),
     "inspect": Command("codeparrot.inspect_batch:inspect", "the batch of a step of a run, with the documents behind it"),
     "hub status": Command("codeparrot.hub.commands:status", "what of a run is on the Hub, and what waits"),
@@ -154,10 +160,10 @@ def _load(target: str) -> Callable[..., Any]:
 
 
 def _command(name: str, arguments: list[str]) -> Callable[[], Any]:
-    from codeparrot.arguments import Parser, join_lists
+    from codeparrot.arguments import Parser, join_lists, spell_out
 
     function, positional = _load(COMMANDS[name].target), COMMANDS[name].positional
     parser = Parser(prog=f"codeparrot {name}")
     parser.add_function_arguments(function, as_positional=positional)
-    options = parser.instantiate(parser.parse_args(join_lists(arguments, function, positional)))
+    options = parser.instantiate(parser.parse_args(join_lists(spell_out(arguments, function), function, positional)))
     return lambda: function(**vars(options))

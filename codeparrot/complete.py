@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import find_model
+from codeparrot.location import GGUF, find_model
 from codeparrot.result import Result
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def complete(
     """Complete code with a checkpoint. The prompt is --prompt, a --file, or what is piped in.
 
     Args:
-        checkpoint: A run (its newest checkpoint is used), a checkpoint, a folder with a model, or a name on the Hub.
+        checkpoint: A run (its newest checkpoint is used), a checkpoint, a folder with a model, a .gguf file, or a Hub name.
         prompt: Text to go on from; - reads standard input, an empty text starts a new document.
         file: File with the prompt, instead of --prompt.
         num_completions: Completions to draw for the prompt.
@@ -129,20 +129,29 @@ def generate_completions(
     return completions * num_completions if greedy else completions
 
 
-def load(model: str, device: str = "auto") -> tuple["PreTrainedModel", Any]:
-    """Load a model in evaluation mode and its tokenizer from a folder or the Hub.
+def load(model: str, device: str = "auto", dtype: "torch.dtype | None" = None) -> tuple["PreTrainedModel", Any]:
+    """Load a model in evaluation mode and its tokenizer from a folder, a GGUF file or the Hub.
+
+    Args:
+        model: what find_model returns.
+        device: where to; auto takes the first accelerator there is.
+        dtype: of the weights; None: float32 on a CPU, where others are slower or give up bits for nothing, else as stored.
 
     Raises:
         CodeparrotError: one of them is missing, damaged, or needs code that is not part of transformers.
     """
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = _device(device)
+    is_gguf = model.endswith(GGUF)
+    folder, file = (str(Path(model).parent), {"gguf_file": Path(model).name}) if is_gguf else (model, {})
+    chosen = dtype or (torch.float32 if place.type == "cpu" else "auto")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **file)
         with _progress_on_terminals():
-            options: Any = {"dtype": "auto", "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
-            loaded: Any = AutoModelForCausalLM.from_pretrained(model, **options)
+            options: Any = {"dtype": chosen, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
+            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options, **file)
     except Exception as error:
         # Besides OSError, ValueError and RuntimeError, damaged files raise exceptions of safetensors and Exception itself.
         reason = str(error).strip().split("\n", 1)[0]

@@ -137,6 +137,15 @@ class EvaluateConfig:
     """Prompts that are completed at each evaluation, into log/samples.jsonl."""
     sample_tokens: int = 64
     """Most tokens a sample; 0: no samples."""
+    humaneval_every_steps: int = 0
+    """Steps between measurements of pass@1 by unit tests, also at the end; 0: none. Training waits for the completions alone;
+    the programs run in the background (they need bubblewrap)."""
+    humaneval_problems: str = "codeparrot"
+    """Problems to complete: humaneval, humaneval+, mbpp, codeparrot (the project's own), a JSONL file, or hub:NAME."""
+    humaneval_limit: int = 0
+    """Only the first so many problems; 0: all."""
+    humaneval_samples: int = 4
+    """Samples a problem, at temperature 0.2."""
 
 
 @dataclass
@@ -308,12 +317,14 @@ def check_world_size(config: Config, world_size: int) -> None:
 
 _AT_LEAST_ONE = (
     "stream.seq_length stream.lanes stream.block_documents stream.prefetch_batches train.global_batch_size "
-    "train.micro_batch_size train.max_steps train.log_every_steps train.max_skipped_steps checkpoint.keep_last"
+    "train.micro_batch_size train.max_steps train.log_every_steps train.max_skipped_steps checkpoint.keep_last "
+    "evaluate.humaneval_samples"
 ).split()
 _NOT_NEGATIVE = (
     "run.seed optim.weight_decay optim.clip_norm schedule.warmup_steps evaluate.every_steps evaluate.micro_batch_size "
-    "evaluate.sample_tokens checkpoint.every_steps checkpoint.every_minutes checkpoint.keep_every_steps train.outlier_sigmas "
-    "checkpoint.time_limit_margin_seconds hub.every hub.finish_minutes"
+    "evaluate.sample_tokens evaluate.humaneval_every_steps evaluate.humaneval_limit checkpoint.every_steps "
+    "checkpoint.every_minutes checkpoint.keep_every_steps train.outlier_sigmas checkpoint.time_limit_margin_seconds "
+    "hub.every hub.finish_minutes"
 ).split()
 _FRACTIONS = "optim.beta1 optim.beta2 schedule.final_fraction schedule.decay_fraction".split()
 _POSITIVE = "optim.lr optim.eps train.startup_minutes train.timeout_minutes hub.timeout_seconds hub.retry_seconds".split()

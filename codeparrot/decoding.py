@@ -30,16 +30,13 @@ def generate(
     broken_off: Callable[[], bool] | None = None,
 ) -> list[str]:
     """Return `config.num_return_sequences` completions; see codeparrot.complete.generate_completions."""
-    ids = tokenizer(prompt, split_special_tokens=True, verbose=False)["input_ids"] or [tokenizer.eos_token_id]
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    num_used, config.max_new_tokens = _share_context(len(ids), config.max_new_tokens or 0, context)
-    prompt_ids = ids[-num_used:]
+    prompt_ids, config.max_new_tokens = encode_prompt(model, tokenizer, prompt, config.max_new_tokens or 0)
     text = Decoder(tokenizer, prompt_ids)
     inputs = torch.tensor([prompt_ids], device=model.device)
     criteria: list[StoppingCriteria] = [StopAtText(text, stop)]
     if broken_off is not None:
         criteria.append(BrokenOff(broken_off))
-    with _evaluating(model), _random_state(model.device, seed):
+    with evaluating(model), _random_state(model.device, seed):
         sequences = model.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
@@ -48,6 +45,22 @@ def generate(
             streamer=Stream(text, stop, show) if show else None,
         )
     return [cut(text(ids), stop) for ids in sequences[:, len(prompt_ids) :].tolist()]
+
+
+def encode_prompt(model: Any, tokenizer: Any, prompt: str, num_new: int, before: Sequence[int] = ()) -> tuple[list[int], int]:
+    """Return the tokens of a prompt, as many of its last ones as the context holds, and how many new ones have room there.
+
+    The prompt is text, whatever it spells; an empty one is the end of another document. Tokens may be put before it.
+    """
+    options = {"split_special_tokens": True, "verbose": False, "add_special_tokens": not before}
+    ids = [*before, *tokenizer(prompt, **options)["input_ids"]] or [tokenizer.eos_token_id]
+    num_used, num_new = _share_context(len(ids), num_new, context_length(model))
+    return ids[-num_used:], num_new
+
+
+def context_length(model: Any) -> int | None:
+    """Return how many tokens a model can read, or None where it knows no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
@@ -150,7 +163,8 @@ def _share_context(num_prompt: int, num_new: int, context: int | None) -> tuple[
 
 
 @contextlib.contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode; what was training trains again afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -15,6 +15,8 @@ HUB = "hub:"
 """Says that what follows is on the Hub; it may be left out where no folder here could be meant."""
 HUB_NAME = re.compile(r"(hub:)?([\w\-][\w.\-]*(?:/[\w\-][\w.\-]*)?)(?:@([\w\-][\w./\-]*))?")
 """`name` or `owner/name`, as the Hub spells them, and `@` a branch, tag or commit."""
+GGUF = ".gguf"
+"""Suffix of a model with its tokenizer in one file, as llama.cpp reads it; transformers reads it with the package gguf."""
 
 
 def is_hub_name(name: str) -> bool:
@@ -54,15 +56,17 @@ def local_folder(name: str) -> Path | None:
 
 
 def find_model(name: str) -> str:
-    """Return the folder with config.json that `name` means; what is on the Hub is downloaded.
+    """Return the folder with config.json that `name` means, or the GGUF file; what is on the Hub is downloaded.
 
     Args:
-        name: A run (its newest complete checkpoint is meant), a checkpoint, a folder with a model, or on the Hub
+        name: A run (its newest complete checkpoint is meant), a checkpoint, a folder with a model, a GGUF file, or on the Hub
             `owner/name[@revision]`.
 
     Raises:
         CodeparrotError: the folder is none of these, or holds no complete checkpoint; the Hub does not have it.
     """
+    if name.endswith(GGUF) and Path(name).expanduser().is_file():
+        return str(Path(name).expanduser())
     folder = local_folder(name)
     if folder is None:
         from codeparrot.hub import fetch

@@ -37,7 +37,7 @@ class Monitor:
         self._flops = flops_per_token(settings, config.stream.seq_length)
         self._peak, peak_source = hardware.peak_flops(accelerator.device, config.train.precision)
         self._peak *= accelerator.num_processes
-        self._begin = begin
+        self._begin, self._step = begin, begin.step
         if self._main:
             write_config(config)
             for line in derived_values(training, settings, self._flops, self._peak, peak_source, begin):
@@ -88,6 +88,7 @@ class Monitor:
     def step(self, progress: Progress, lr: float) -> None:
         """Count a step; log it if that is due. All processes call this."""
         config = self._training.config.train
+        self._step = progress.step
         if progress.step % config.log_every_steps and progress.step != config.max_steps:
             self._bar.advance()
             return
@@ -132,6 +133,15 @@ class Monitor:
         self._metrics.append({"step": progress.step, "tokens": progress.tokens, **values})
         self._trackers.log({key: value for key, value in values.items() if value is not None}, progress.step)
         logger.info("evaluation at step %d | %s", progress.step, score)
+
+    def tested(self, line: dict[str, Any]) -> None:
+        """Log unit tests, whose verdicts come some steps behind the step they are of. The main process calls this."""
+        self._metrics.append(line)
+        # Trackers take steps in their order only: there they are of the step at which they are known.
+        scores = {name: value for name, value in line.items() if name.startswith("pass@")}
+        self._trackers.log({**scores, "pass_at_k_tokens": line["tokens"]}, self._step)
+        shown = " | ".join(f"{name} {value:.2%}" for name, value in scores.items())
+        logger.info("unit tests at step %d | %s (%s)", line["step"], shown, line["problems"])
 
     def samples(self, lines: list[dict[str, Any]]) -> None:
         """Keep completions in log/samples.jsonl."""

@@ -61,6 +61,7 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
         corpus,
     )
     facts["parsed_share"] = sum(map(_parses, sampled)) / len(sampled)
+    facts |= _stage(6, "unit tests", "programs in a sandbox, by easy problems", _run_unit_tests, config.run_directory)
     facts["seconds"] = time.perf_counter() - start
     return Result(_summary(config, facts), {"run": str(config.run_directory), **facts})
 
@@ -76,7 +77,7 @@ def _config(root: Path, corpus: Path, tokenizer: Path, max_steps: int) -> Any:
 
 
 def _stage(number: int, name: str, what: str, action: Any, *arguments: Any) -> Any:
-    print(f"\n[{number}/5] {name}: {what}", file=sys.stderr, flush=True)
+    print(f"\n[{number}/6] {name}: {what}", file=sys.stderr, flush=True)
     start = time.perf_counter()
     result = action(*arguments)
     if isinstance(result, Result):
@@ -157,6 +158,19 @@ def _sample_functions(run: Path, corpus: Path) -> list[str]:
     return functions
 
 
+def _run_unit_tests(run: Path) -> dict[str, Any]:
+    """Return pass@1 and pass@10 of the project's own problems, or why there is none: a sandbox needs bubblewrap."""
+    from codeparrot.eval.humaneval import humaneval
+
+    try:
+        result = humaneval(str(run), problems="codeparrot", samples=10, max_new_tokens=48)
+    except CodeparrotError as error:
+        print(f"      skipped: {error}", file=sys.stderr)
+        return {"unit_tests": str(error)}
+    print(result.text, file=sys.stderr)
+    return {name: result.data[name] for name in ("pass@1", "pass@10")}
+
+
 def _signatures(corpus: Path) -> list[str]:
     import pyarrow.parquet as parquet
 
@@ -184,6 +198,12 @@ def _parses(function: str) -> bool:
     return False
 
 
+def _solved(facts: dict[str, Any]) -> str:
+    if "unit_tests" in facts:
+        return f"skipped ({facts['unit_tests']})"
+    return f"pass@1 {facts['pass@1']:.1%}, pass@10 {facts['pass@10']:.1%} of the project's easy problems"
+
+
 def _summary(config: Any, facts: dict[str, Any]) -> str:
     run = config.run_directory
     shown = "\n\n".join("    " + text.replace("\n", "\n    ") for text in facts["completions"])
@@ -193,6 +213,7 @@ def _summary(config: Any, facts: dict[str, Any]) -> str:
 perplexity   {facts["perplexity_before"]:,.0f} before training, {facts["perplexity_after"]:.1f} after {facts["tokens"]:,} tokens
 bits a byte  {facts["bits_per_byte"]:.3f}
 syntax       {facts["parsed_share"]:.0%} of the sampled functions parse as Python
+unit tests   {_solved(facts)}
 time         {facts["seconds"]:.0f} s
 
 run          {run}/            config.yaml, metrics.jsonl, log/, checkpoints/

@@ -50,6 +50,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
     from codeparrot.saving import Saver
     from codeparrot.sharding import sharded_state
     from codeparrot.stream import ConstantLengthDataset, make_encoder
+    from codeparrot.unit_tests import UnitTests
     from codeparrot.vocabulary import fit_vocabulary, load_tokenizer
     from codeparrot.world import Agreement, strategy_of
 
@@ -95,7 +96,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
         pushes.start(training.agreement)
         checkpoints, health = Saver(training, begin, pushes.published), training.health
         monitor = Monitor(training, settings, begin)
-        evaluation = Evaluation(training, encoder, monitor, stop)
+        evaluation, unit_tests = Evaluation(training, encoder, monitor, stop), UnitTests(training, monitor, stop)
         if accelerator.is_main_process:
             limit, margin = TimeLimit(), config.checkpoint.time_limit_margin_seconds
             stop.at(lambda: limit.reached(margin + 2 * checkpoints.longest_seconds))
@@ -153,11 +154,15 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
                 last = progress.step == config.train.max_steps
                 if last or (_due(progress.step, config.evaluate.every_steps) and not stopped):
                     evaluation.run(progress)
+                unit_tests.report()
+                if last or (_due(progress.step, config.evaluate.humaneval_every_steps) and not stopped):
+                    unit_tests.run(progress)
                 if last or stopped or save_now or _due(progress.step, config.checkpoint.every_steps):
                     with monitor.paused():
                         monitor.review()
                         checkpoints.save(progress)
             checkpoints.finish()
+            unit_tests.finish()
             stop.agree(training.agreement.gather)
             result = outcome(config, begin, progress, evaluation.score, checkpoints)
         monitor.draw()

@@ -7,8 +7,9 @@ predicted tokens, so that models with different tokenizers can be compared; toke
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
 
 
@@ -100,44 +101,57 @@ def perplexity(
     data: list[str],
     batch_size: int = 8,
     seq_length: int = 0,
+    stride: int = 0,
+    split: str = "valid",
     text_column: str = "content",
-    precision: str = "fp32",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    device: str = "auto",
 ) -> Result:
     """Measure loss, perplexity and bits per byte of a checkpoint on documents.
 
     Args:
-        checkpoint: run directory (its newest checkpoint), checkpoint, model folder, or Hub name.
-        data: documents: Parquet or JSONL files, folders (their valid-* files, if they have such), globs, Hub names.
+        checkpoint: run directory (its newest checkpoint), checkpoint, model folder, .gguf file, or Hub name.
+        data: documents: Parquet or JSONL files, folders, globs, hub:NAME.
         batch_size: windows a forward pass.
         seq_length: tokens a window; 0: the model's context.
+        stride: tokens from one window to the next: they overlap, and each token is predicted with at least
+            seq_length - stride tokens before it. 0: side by side.
+        split: which files of a folder that has several splits (train-*, valid-*), and which split of a Hub data set.
         text_column: column that holds the text.
-        precision: fp32 or bf16.
+        precision: fp32, or bf16 for the matrix products.
+        device: where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator there is.
     """
+    import numpy as np
     import torch
     from tqdm import tqdm
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from codeparrot.complete import load
     from codeparrot.config import StreamConfig
+    from codeparrot.eval.sliding import SlidingWindows
     from codeparrot.location import find_model
     from codeparrot.model import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
 
     place = find_model(checkpoint)
-    tokenizer: Any = AutoTokenizer.from_pretrained(place)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = LanguageModel(AutoModelForCausalLM.from_pretrained(place, use_safetensors=True)).to(device)
+    loaded, tokenizer = load(place, device, torch.float32)
+    model = LanguageModel(loaded)
     length = seq_length or model.config.get_text_config().max_position_embeddings
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
-    valid = load_validation_set(StreamConfig(valid=data, seq_length=length, text_column=text_column), encoder)
+    if not 0 <= stride < length:
+        raise CodeparrotError(f"--stride {stride} is out of range: 1 to {length - 1}, or 0 for windows side by side")
+    settings = StreamConfig(valid=data, seq_length=length, text_column=text_column)
+    valid: Any = load_validation_set(settings, encoder, split=split)
+    if stride and valid.windows:
+        valid = SlidingWindows(np.concatenate(valid.windows), length, stride)
     with tqdm(total=valid.num_batches(batch_size), unit="batch", desc="perplexity", disable=None) as bar:
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+        autocast = torch.autocast(loaded.device.type, torch.bfloat16, enabled=precision == "bf16")
         with autocast:
             score = evaluate(
                 model,
                 valid,
                 batch_size=batch_size,
-                token_bytes=bytes_per_token(tokenizer, model.config.vocab_size).to(device),
-                device=device,
+                token_bytes=bytes_per_token(tokenizer, model.config.vocab_size).to(loaded.device),
+                device=loaded.device,
                 progress=bar.update,
             )
     assert score is not None  # nothing breaks it off

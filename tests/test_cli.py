@@ -82,6 +82,8 @@ def test_every_command_has_help_without_importing_torch(name) -> None:
         (["corpus", "report", "--corpus", "/nowhere"], 1, "/nowhere"),
         (["corpus", "build", "--source", "/nowhere", "--output", "/tmp/never"], 1, "/nowhere"),
         (["eval", "perplexity", "--checkpoint", "/nowhere", "--data", "x"], 1, "/nowhere"),
+        (["eval", "humaneval", "--problems", "humanevil", "--reference"], 1, 'did you mean "humaneval'),
+        (["eval", "compare", "/nowhere", "/elsewhere"], 1, "/nowhere"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_thing(arguments, status, message) -> None:
@@ -130,6 +132,7 @@ def test_quickstart_runs_the_chain_and_a_second_time_reuses_it(tmp_path) -> None
     assert done.returncode == 0, done.stderr[-2000:]
     facts = json.loads(done.stdout)
     assert facts["perplexity_after"] < facts["perplexity_before"]
+    assert "unit_tests" in facts or 0 <= facts["pass@1"] <= facts["pass@10"] <= 1
     assert 0 <= facts["parsed_share"] <= 1 and len(facts["completions"]) == 3
     assert (tmp_path / "runs" / "nano" / "plots" / "loss.png").stat().st_size > 10_000
     corpus = tmp_path / "data" / "nano" / "corpus" / "statistics.json"

@@ -50,6 +50,7 @@ def load_validation_set(
     *,
     rank: int = 0,
     world_size: int = 1,
+    split: str = "valid",
     broken_off: Callable[[], bool] = lambda: False,
 ) -> ValidationSet:
     """Read, encode and pack the whole of `stream.valid`; keep the windows of this process's lanes.
@@ -60,7 +61,7 @@ def load_validation_set(
         CodeparrotError: the data cannot be read.
     """
     names = as_list(stream.valid)
-    shards = open_shards(names, split="valid", column=stream.text_column, seq_length=stream.seq_length)
+    shards = open_shards(names, split=split, column=stream.text_column, seq_length=stream.seq_length)
     kept: list[NDArray[np.uint32]] = []
     for lane, own in enumerate(lanes_of(shards, stream.lanes)):
         if lane % world_size == rank:

@@ -1,5 +1,6 @@
 """The score is of the whole validation set: whatever the batch size, the lanes' short windows and the number of processes."""
 
+import json
 import math
 
 import numpy as np
@@ -10,9 +11,11 @@ from torch.nn.functional import cross_entropy
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.perplexity import bytes_per_token, evaluate, perplexity
+from codeparrot.eval.sliding import SlidingWindows
 from codeparrot.model import build_model, model_config
 from codeparrot.stream import load_validation_set, make_encoder
 from codeparrot.vocabulary import load_tokenizer
+from tests.conftest import python_sources
 
 SIZES = {"family": "gpt2", "vocab_size": 512, "n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2}
 CPU = torch.device("cpu")
@@ -122,3 +125,36 @@ def test_the_command_measures_a_checkpoint(tmp_path, model, tokenizer, corpus, v
     assert result.data["tokens"] > 10_000 and "perplexity" in result.text
     with pytest.raises(CodeparrotError, match="/nowhere"):
         perplexity("/nowhere/x", [str(corpus)])
+
+
+def test_a_sliding_window_predicts_each_token_once_with_its_past(model, tokenizer) -> None:
+    tokens = np.random.default_rng(0).integers(1, 512, 300).astype(np.uint32)
+    model.eval()
+    for length, stride in ((64, 16), (64, 63), (64, 40)):
+        wanted, ids = 0.0, torch.from_numpy(tokens.astype(np.int64))
+        with torch.no_grad():
+            for place in range(1, len(tokens)):
+                # The first window that holds the token.
+                begin = max(0, -(-(place + 1 - length) // stride)) * stride
+                logits = model.model(ids[None, begin:place]).logits[0, -1]
+                wanted += float(cross_entropy(logits.double(), ids[place]))
+        found = score(model, SlidingWindows(tokens, length, stride), tokenizer, 5)
+        assert found.tokens == 299 and found.loss == pytest.approx(wanted / 299, rel=1e-5)
+    model.train()
+
+
+def test_windows_of_a_checkpoint_may_overlap_and_any_split_is_measured(tmp_path, model, tokenizer) -> None:
+    model.model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    place = str(tmp_path / "model")
+    for name, count in (("train", 4), ("valid", 2)):
+        texts = (json.dumps({"content": text[:1000]}) + "\n" for text in python_sources(count))
+        (tmp_path / f"{name}-00000-of-00001.jsonl").write_text("".join(texts))
+    data = [str(tmp_path)]
+    side_by_side = perplexity(place, data).data["tokens"]
+    # Of windows side by side the first tokens are not predicted.
+    windows = -(-side_by_side // 63)
+    assert perplexity(place, data, stride=32).data["tokens"] == side_by_side + windows - 1
+    assert perplexity(place, data, split="train").data["tokens"] > 1.5 * side_by_side
+    with pytest.raises(CodeparrotError, match="--stride 64 is out of range: 1 to 63"):
+        perplexity(place, data, stride=64)

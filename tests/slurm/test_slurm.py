@@ -267,6 +267,10 @@ def test_corpus_then_tokenizer_and_an_array_over_the_checkpoints(cluster, tmp_pa
         options=(*one, f"--dependency=afterok:{first}"),
         log=tmp_path,
     )
+    sampled = (reference, "--problems", "codeparrot", "--samples", "2", "--k", "1", "2", "--max_new_tokens", "8")
+    sampled = (*sampled, "--output", tmp_path / "sampled", "--workers", "1")
+    shares = submit(cluster, "humaneval.sh", *sampled, options=("--array=0-1",), log=tmp_path)
+    scored = submit(cluster, "humaneval.sh", *sampled, options=(*one, f"--dependency=afterany:{shares}"), log=tmp_path)
     array = submit(
         cluster,
         *("evaluate.sh", reference, corpus, "--batch_size", "16"),
@@ -286,3 +290,11 @@ def test_corpus_then_tokenizer_and_an_array_over_the_checkpoints(cluster, tmp_pa
     cluster.wait(f"{array}_3", "FAILED")
     assert "has 3 complete checkpoints and no number 3; use --array=0-2" in cluster.output(f"{array}_3")
     assert len(list((reference / "evaluations").iterdir())) == 2
+
+    for index in (0, 1):
+        cluster.wait(f"{shares}_{index}", "COMPLETED")
+        assert f"share {index} of 2; " in cluster.output(f"{shares}_{index}")
+    cluster.wait(scored, "COMPLETED")
+    report = json.loads((tmp_path / "sampled" / "report.json").read_text(encoding="utf-8"))
+    assert report["samples"] == 2 * report["problems"] and {"pass@1", "pass@2"} <= report.keys()
+    assert not list((tmp_path / "sampled").glob("samples-*"))

@@ -1,0 +1,131 @@
+"""Completions a second: 164 HumanEval prompts, 4 samples each, a GPT-2 of 10M parameters.
+
+Against the text-generation pipeline of transformers with the same temperature, top-p, longest length and stop texts, prompts
+sorted by length, at the best of several batch sizes. The model is trained first for some minutes on this machine's Python
+sources, since how long completions are is what batching is about. Each runs in a process of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import DATA, Ratio, corpus, report, tokenizer
+
+SAMPLES, MAX_NEW_TOKENS, TEMPERATURE, TOP_P = 4, 128, 0.8, 0.95
+BATCH_SIZES = (16, 64, 164)
+"""Of the pipeline, in sequences; the best on a quarter of the prompts is taken."""
+MODEL = {"family": "gpt2", "vocab_size": 16384, "n_positions": 1024, "n_embd": 256, "n_layer": 8, "n_head": 8}
+MODEL |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+RUN = DATA / "runs" / "generation"
+
+
+def model() -> Path:
+    """Train the model once."""
+    import yaml
+
+    from codeparrot.location import find_model
+
+    if not (RUN / "checkpoints").exists():
+        path = DATA / "generation.yaml"
+        sections = {
+            "run": {"name": RUN.name, "dir": str(RUN.parent)},
+            "tokenizer": {"path": str(tokenizer(16384))},
+            "stream": {"train": str(corpus()), "seq_length": 256, "lanes": 8},
+            "model": MODEL,
+            "train": {"global_batch_size": 8, "micro_batch_size": 8, "max_steps": 150, "precision": "fp32"},
+            "optim": {"lr": 3e-3},
+            "schedule": {"warmup_steps": 20},
+            "checkpoint": {"every_steps": 0},
+        }
+        path.write_text(yaml.safe_dump(sections))
+        subprocess.run(["codeparrot", "train", "--config", str(path)], check=True)
+    return Path(find_model(str(RUN)))
+
+
+def ours() -> tuple[float, dict[str, Any]]:
+    from codeparrot.complete import load
+    from codeparrot.eval.generation import Job, Sampling, generate
+    from codeparrot.eval.problems import load_problems
+    from codeparrot.hardware import keep_freed_memory
+
+    keep_freed_memory()
+    loaded, words = load(str(model()), "cpu")
+    jobs = [Job(problem, TEMPERATURE, sample) for problem in load_problems("humaneval") for sample in range(SAMPLES)]
+    sampling = Sampling(top_p=TOP_P, max_new_tokens=MAX_NEW_TOKENS)
+    list(generate(loaded, words, jobs[:8], Sampling(top_p=TOP_P, max_new_tokens=4)))
+    start = time.perf_counter()
+    done = list(generate(loaded, words, jobs, sampling))
+    seconds = time.perf_counter() - start
+    assert len(done) == len(jobs)
+    return len(done) / seconds, {"tokens": sum(each.num_tokens for each in done), "seconds": seconds}
+
+
+def pipeline(batch_size: int, every: int = 1) -> tuple[float, dict[str, Any]]:
+    """The pipeline on every so many prompts."""
+    import logging
+
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import pipeline as make
+
+    from codeparrot.decoding import cut
+    from codeparrot.eval.problems import load_problems
+    from codeparrot.hardware import keep_freed_memory
+
+    keep_freed_memory()
+    logging.disable(logging.WARNING)
+    words: Any = AutoTokenizer.from_pretrained(model(), padding_side="left")
+    words.pad_token = words.eos_token
+    loaded = AutoModelForCausalLM.from_pretrained(model()).eval()
+    generate: Any = make("text-generation", model=loaded, tokenizer=words, device="cpu")
+    problems = sorted(load_problems("humaneval"), key=lambda problem: -len(problem.prompt))[::every]
+    options: dict[str, Any] = {"do_sample": True, "temperature": TEMPERATURE, "top_p": TOP_P, "top_k": 0}
+    options |= {"max_new_tokens": MAX_NEW_TOKENS, "num_return_sequences": SAMPLES, "return_full_text": False}
+    options |= {"stop_strings": list(problems[0].stop), "tokenizer": words}
+    prompts = [problem.prompt for problem in problems]
+    generate(prompts[:2], batch_size=2, **options | {"max_new_tokens": 4})
+    torch.manual_seed(0)
+    start = time.perf_counter()
+    # The batch size of a pipeline is in prompts.
+    done = generate(prompts, batch_size=max(1, batch_size // SAMPLES), **options)
+    texts = [cut(each["generated_text"], problems[0].stop) for samples in done for each in samples]
+    seconds = time.perf_counter() - start
+    assert len(texts) == len(prompts) * SAMPLES
+    return len(texts) / seconds, {"seconds": seconds}
+
+
+def measure(*arguments: object) -> tuple[float, dict[str, Any]]:
+    """Run a part of this script in a process of its own."""
+    answer = DATA / "generation.json"
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.generation", str(answer), *map(str, arguments)], check=True, capture_output=True
+    )
+    return json.loads(answer.read_text())
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        answer, name, *numbers = sys.argv[1:]
+        result = ours() if name == "ours" else pipeline(*map(int, numbers))
+        Path(answer).write_text(json.dumps(result))
+        return
+    model()
+    tried = {size: measure("pipeline", size, 4)[0] for size in BATCH_SIZES}
+    best = max(tried, key=lambda size: tried[size])
+    own, facts = measure("ours")
+    theirs, _ = measure("pipeline", best)
+    shown = {
+        "pipeline's batch sizes, on a quarter": ", ".join(f"{size}: {rate:.1f}/s" for size, rate in tried.items()),
+        "mean length of our completions, tokens": f"{facts['tokens'] / (164 * SAMPLES):.1f}",
+        "threads": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())),
+    }
+    ratio = Ratio("against the pipeline of transformers", own, theirs, "samples/s", 1.5)
+    report(f"generation: HumanEval's 164 prompts x {SAMPLES}, GPT-2 of 10M parameters, fp32", [ratio], shown)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""pass@1 while a run trains: problems are completed between two steps, and the programs run behind the steps that follow.
+
+The loop waits for the completions alone, of which each process writes its share. What comes of them goes into metrics.jsonl and
+the trackers when it is known, with the step that it is of. Nothing that fails here stops training: it is reported once, and the
+measurements are off from then on. A request to stop breaks the completions off; the verdicts of an interrupted run are not
+waited for.
+"""
+
+import logging
+import queue
+import threading
+from typing import Any
+
+from torch.distributed.fsdp import FSDPModule
+
+from codeparrot.checkpoint import Progress
+from codeparrot.errors import CodeparrotError
+from codeparrot.monitor import Monitor
+from codeparrot.preemption import StopRequest
+from codeparrot.state import Training
+
+logger = logging.getLogger("codeparrot")
+
+TEMPERATURE, MAX_NEW_TOKENS = 0.2, 128
+LAST_VERDICTS_SECONDS = 120.0
+"""So long the end of a run waits for them."""
+
+
+class UnitTests:
+    """Measures the model as it is. Made on all processes."""
+
+    def __init__(self, training: Training, monitor: Monitor, stop: StopRequest) -> None:
+        self._training, self._monitor, self._stop = training, monitor, stop
+        self._settings = training.config.evaluate
+        self._on = self._settings.humaneval_every_steps > 0
+        self._found: queue.SimpleQueue[dict[str, Any] | str] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._trouble = ""
+        """What went wrong in the background; told to all processes the next time."""
+        if self._on:
+            self._load()
+
+    def _load(self) -> None:
+        from codeparrot.eval.problems import load_problems
+        from codeparrot.eval.scoring import subset
+
+        trouble = ""
+        try:
+            self._problems = subset(load_problems(self._settings.humaneval_problems), self._settings.humaneval_limit)
+        except CodeparrotError as error:
+            trouble = str(error)
+        self._off_if(trouble)
+
+    def run(self, progress: Progress) -> None:
+        """Complete the problems and have the programs run. All processes call this."""
+        if not self._on:
+            return
+        self._finish_thread()
+        if self._off_if(self._trouble):
+            return
+        with self._monitor.paused():
+            completions, trouble = self._complete(progress)
+            # Whatever happened here, all processes meet.
+            gathered = self._training.agreement.gather((completions, trouble))
+        if self._off_if(next((words for _, words in gathered if words), "")):
+            return
+        rows = {key: text for own, _ in gathered for key, text in own.items()}
+        if len(rows) < len(self._jobs()):
+            logger.info("the unit tests at step %d were broken off: the run is to stop", progress.step)
+        elif self._training.accelerator.is_main_process:
+            self._thread = threading.Thread(target=self._judge, args=(progress, rows), daemon=True, name="unit tests")
+            self._thread.start()
+
+    def report(self) -> None:
+        """Log what is known by now. Costs nothing."""
+        while not self._found.empty():
+            found = self._found.get()
+            if isinstance(found, str):
+                self._trouble = found
+            else:
+                self._monitor.tested(found)
+
+    def finish(self) -> None:
+        """Wait for the last verdicts, unless the run was stopped."""
+        self._finish_thread(0.0 if self._stop.requested else LAST_VERDICTS_SECONDS)
+        if self._on and self._trouble:
+            logger.warning("the last unit tests gave no verdicts: %s", " ".join(self._trouble.split()))
+        if self._on and self._training.accelerator.is_main_process:
+            self._draw()
+
+    def _draw(self) -> None:
+        """Draw plots/pass_at_k.png. A picture that cannot be drawn is reported, no more."""
+        from codeparrot.eval.plots import draw_over_tokens
+
+        folder = self._training.config.run_directory
+        try:
+            draw_over_tokens(folder, folder / "plots" / "pass_at_k.png")
+        except (OSError, ValueError) as error:
+            logger.warning("cannot draw %s: %s", folder / "plots" / "pass_at_k.png", error)
+
+    def _finish_thread(self, seconds: float = LAST_VERDICTS_SECONDS) -> None:
+        if self._thread is not None:
+            self._thread.join(seconds)
+            self._thread = None
+        self.report()
+
+    def _jobs(self) -> list[Any]:
+        from codeparrot.eval.generation import Job
+
+        return [
+            Job(problem, TEMPERATURE, sample)
+            for problem in self._problems
+            for sample in range(self._settings.humaneval_samples)
+        ]
+
+    def _complete(self, progress: Progress) -> tuple[dict[Any, str], str]:
+        """Return this process's completions by problem and sample, and what went wrong."""
+        from codeparrot.eval.generation import Sampling, generate
+
+        training, jobs = self._training, self._jobs()
+        together = training.sharded.sharded
+        if isinstance(training.model, FSDPModule):
+            # Generation enters below the root module, whose own parameters only its forward pass would gather.
+            training.model.unshard()
+        if not together:
+            jobs = jobs[training.accelerator.process_index :: training.accelerator.num_processes]
+
+        def broken_off() -> bool:
+            training.watchdog.beat(progress.step, "unit tests")
+            return training.agreement.any(self._stop.requested)[0] if together else self._stop.requested
+
+        sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS, seed=progress.step)
+        try:
+            with training.accelerator.autocast():
+                done = list(generate(training.language_model, training.tokenizer, jobs, sampling, broken_off=broken_off))
+        except (CodeparrotError, RuntimeError, ValueError, TypeError) as error:
+            # A kind of model that can not be sampled, no memory left.
+            return {}, f"{type(error).__name__}: {error}"
+        return {(each.job.problem.task_id, each.job.sample): each.text for each in done}, ""
+
+    def _judge(self, progress: Progress, rows: dict[Any, str]) -> None:
+        """Run the programs; in the background."""
+        from codeparrot.eval import report as reports
+        from codeparrot.eval.execution import Executor
+        from codeparrot.eval.scoring import judge
+
+        samples = [
+            {"task_id": task, "sample": sample, "temperature": TEMPERATURE, "completion": text}
+            for (task, sample), text in sorted(rows.items())
+        ]
+        try:
+            with Executor(num_workers=2) as executor:
+                results = judge(executor, self._problems, samples, check=False)
+        except Exception as error:  # noqa: BLE001 - in a thread nobody else would hear of it; the loop reports it
+            self._found.put(str(error) or type(error).__name__)
+            return
+        ks = sorted({1, self._settings.humaneval_samples})
+        tasks = [problem.task_id for problem in self._problems]
+        report = reports.make(results, tasks, ks, {})
+        values = {name: report[name] for name in report["best"]}
+        self._found.put(
+            {
+                **{"step": progress.step, "tokens": progress.tokens, **values},
+                **{"problems": self._problems.name, "num_samples": len(samples), "outcomes": report["outcomes"]},
+            }
+        )
+
+    def _off_if(self, trouble: str) -> bool:
+        """Give up on all processes if one of them is in trouble."""
+        (first, *_) = [words for words in self._training.agreement.gather(trouble) if words] or [""]
+        if first:
+            self._on = False
+            logger.warning("no unit tests in this run: %s", " ".join(first.split()))
+        return bool(first)

@@ -1,0 +1,64 @@
+"""`codeparrot eval compare`: whether two evaluations of the same problems differ, and by how much."""
+
+from pathlib import Path
+from typing import Any
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.result import Result
+
+
+def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Result:  # noqa: B006 - read only
+    """Compare pass@k of two evaluations, paired by problem, at each temperature that both have.
+
+    Args:
+        evaluations: Two --output folders of `codeparrot eval humaneval`, or their results.jsonl.
+        k: For pass@k; those that are more than the samples of a problem are left out.
+        seed: Of the draws that interval and p-value are made of.
+    """
+    from codeparrot.eval import statistics
+    from codeparrot.eval.report import counts
+    from codeparrot.eval.scoring import read_results
+
+    if len(evaluations) != 2:
+        raise CodeparrotError(f"{len(evaluations)} evaluations were named: name the folders of two")
+    rows = [read_results(Path(name).expanduser()) for name in evaluations]
+    tasks = [sorted({row["task_id"] for row in each}) for each in rows]
+    if tasks[0] != tasks[1]:
+        different = len(set(tasks[0]) ^ set(tasks[1]))
+        raise CodeparrotError(
+            f"the evaluations are of different problems ({different} are in one alone): compare the same ones"
+        )
+    tables = [counts(each, tasks[0]) for each in rows]
+    common = [temperature for temperature in tables[0] if temperature in tables[1]]
+    if not common:
+        raise CodeparrotError("the evaluations have no temperature in common: evaluate one of them again at the other's")
+    found: list[dict[str, Any]] = []
+    for temperature in common:
+        fewest = min(number for table in tables for number, _ in table[temperature])
+        for each in sorted(set(k)):
+            if each <= fewest:
+                values = [statistics.per_problem(table[temperature], each) for table in tables]
+                result = statistics.compare(*values, seed=seed)
+                found.append(
+                    {
+                        "temperature": temperature,
+                        "k": each,
+                        "first": float(values[0].mean()),
+                        "second": float(values[1].mean()),
+                        "difference": result.difference._asdict(),
+                        "p_value": result.p_value,
+                    }
+                )
+    lines = [f"{len(tasks[0])} problems; first: {evaluations[0]}, second: {evaluations[1]}", *map(_line, found)]
+    return Result("\n".join(lines), {"evaluations": evaluations, "problems": len(tasks[0]), "comparisons": found})
+
+
+def _line(found: dict[str, Any]) -> str:
+    difference = found["difference"]
+    low, high = 100 * difference["low"], 100 * difference["high"]
+    where = "" if found["temperature"] is None else f" at temperature {found['temperature']}"
+    sure = "they differ" if found["p_value"] < 0.05 else "not to be told apart"
+    return (
+        f"pass@{found['k']}{where}: {100 * found['first']:.2f}% and {100 * found['second']:.2f}%, difference "
+        f"{100 * difference['mean']:+.2f} ({low:+.1f} to {high:+.1f}), p {found['p_value']:.4f}: {sure}"
+    )

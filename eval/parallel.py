@@ -1,0 +1,178 @@
+"""Generate the samples of an evaluation: on several processes, in shares of a job array, in as many starts as it takes.
+
+Processes hold no collective while they generate: each takes its part of what is missing and appends to a file of its own, so
+one that is slower, or dies, costs the others nothing. A start with another number of processes takes over what was written.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.eval import samples as store
+from codeparrot.eval.problems import Problem
+
+END_MARGIN_SECONDS = 60.0
+"""Inside a SLURM job the generation ends so long before the job does."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of this start."""
+
+    rank: int = 0
+    count: int = 1
+    wait: Callable[[], None] = lambda: None
+    """Returns on all of them when all have called it."""
+    close: Callable[[], None] = lambda: None
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+
+def start(device: str) -> tuple[Processes, str]:
+    """Return the processes that the launcher started, and the device of this one.
+
+    Raises:
+        CodeparrotError: the launcher was asked for several and started one.
+    """
+    from codeparrot.world import world_size_asked
+
+    count = world_size_asked()
+    if count == 1:
+        return Processes(), device
+    import torch
+    from accelerate import PartialState
+
+    on_cpu = device == "cpu" or not torch.accelerator.is_available()
+    # The last process may come long after the first.
+    state = PartialState(cpu=on_cpu, timeout=timedelta(days=30))
+    if state.num_processes != count:
+        raise CodeparrotError(f"{count} processes were launched and Accelerate sees {state.num_processes}: use launch/ddp.yaml")
+    found = Processes(state.process_index, count, state.wait_for_everyone, state.destroy_process_group)
+    return found, "cpu" if on_cpu else str(state.device)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of several equal parts of the work, each a job of its own."""
+
+    number: int = 0
+    of: int = 1
+
+    @staticmethod
+    def parse(text: str) -> "Share":
+        """Read "2/8", the third of eight; empty: all.
+
+        Raises:
+            CodeparrotError: it is none.
+        """
+        if not text:
+            return Share()
+        number, _, of = text.partition("/")
+        if not (number.isdigit() and of.isdigit() and int(number) < int(of)):
+            raise CodeparrotError(f'--share "{text}" is no share: 0/4 is the first of four')
+        return Share(int(number), int(of))
+
+
+def wanted(problems: Sequence[Problem], temperatures: Sequence[float], num_samples: int) -> list[store.Key]:
+    """Return the samples of an evaluation. At temperature 0 all samples of a problem are the same: there is one."""
+    return [
+        store.Key(problem.task_id, temperature, sample)
+        for problem in problems
+        for temperature in temperatures
+        for sample in range(num_samples if temperature > 0 else 1)
+    ]
+
+
+def generate_missing(
+    folder: Path,
+    problems: Sequence[Problem],
+    keys: Sequence[store.Key],
+    model: Any,
+    tokenizer: Any,
+    sampling: Any,
+    batch_size: int,
+    processes: Processes,
+    share: Share,
+    stopped: Callable[[], bool],
+) -> None:
+    """Generate this process's part of the samples that are not there yet.
+
+    Args:
+        folder: where samples are.
+        problems: all of them.
+        keys: all samples, of all shares.
+        model: of transformers, on its device.
+        tokenizer: its tokenizer.
+        sampling: how.
+        batch_size: samples at a time.
+        processes: the processes of this start.
+        share: of the problems.
+        stopped: whether to end early.
+    """
+    from tqdm import tqdm
+
+    from codeparrot.eval.generation import Job, generate
+
+    by_name = {problem.task_id: problem for problem in problems}
+    # Whole problems, so that a prompt is read once; long and short ones in every share.
+    ordered = sorted(by_name, key=lambda name: (len(by_name[name].prompt), name))
+    in_share = set(ordered[share.number :: share.of])
+    done = store.read_all(folder)
+    # All must have read what is missing before one adds to it, or they would not deal out the same list.
+    processes.wait()
+    missing = [key for key in keys if key.task_id in in_share and key not in done]
+    names = [name for name in ordered if any(key.task_id == name for key in missing)] if processes.count > 1 else ordered
+    own_names = set(names[processes.rank :: processes.count])
+    jobs = [Job(by_name[key.task_id], key.temperature, key.sample) for key in missing if key.task_id in own_names]
+    if not jobs:
+        return
+    alone = processes.count == 1 and share.of == 1
+    name = f"{share.number}-of-{share.of}-{processes.rank}-of-{processes.count}"
+    path = folder / store.SAMPLES if alone else store.part(folder, name)
+    shown = None if processes.main else True
+    with (
+        store.Appender(path) as file,
+        tqdm(total=len(jobs), desc="samples", unit="sample", disable=shown, smoothing=0.1) as bar,
+    ):
+        for completion in generate(model, tokenizer, jobs, sampling, batch_size, stopped):
+            file.append(line_of(completion))
+            bar.update()
+
+
+def line_of(completion: Any) -> dict[str, Any]:
+    """Return a completion as it stands in samples.jsonl."""
+    job = completion.job
+    return {
+        "task_id": job.problem.task_id,
+        "completion": completion.text,
+        "temperature": job.temperature,
+        "sample": job.sample,
+        "ended": completion.ended,
+    }
+
+
+def missing_words(keys: Sequence[store.Key], done: Mapping[store.Key, Any]) -> str:
+    """Say how many samples are there."""
+    there = sum(key in done for key in keys)
+    return f"{there} of {len(keys)} samples are there; run the same command again to go on"
+
+
+def time_is_up() -> Callable[[], bool]:
+    """Return what says that the SLURM job of this process, if it is one, is nearly over."""
+    from codeparrot.preemption import TimeLimit
+
+    limit, asked = TimeLimit(), [0.0, False]
+
+    def near() -> bool:
+        # Asked before each token; looked at once a second.
+        if time.monotonic() - asked[0] > 1.0:
+            asked[:] = time.monotonic(), limit.reached(END_MARGIN_SECONDS)
+        return bool(asked[1])
+
+    return near

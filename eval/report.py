@@ -1,0 +1,141 @@
+"""What samples and verdicts amount to: a report as data, as text and as Markdown.
+
+`pass@k` is that of the temperature with the best pass@k, and says which; the table of all temperatures stands beside it, since
+the best of several is a little better than any that was chosen before.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from codeparrot.eval import statistics
+
+Rows = Sequence[Mapping[str, Any]]
+"""Results: task_id, temperature, passed, outcome, ..., one a sample."""
+
+
+def counts(rows: Rows, tasks: Iterable[str]) -> dict[float | None, list[tuple[int, int]]]:
+    """Return for each temperature the samples of each problem and how many of them passed.
+
+    A temperature at which a problem has no sample is left out.
+    """
+    samples = Counter((row["temperature"], row["task_id"]) for row in rows)
+    passed = Counter((row["temperature"], row["task_id"]) for row in rows if row["passed"])
+    temperatures = sorted({row["temperature"] for row in rows}, key=lambda value: (value is not None, value))
+    table = {t: [(samples[t, task], passed[t, task]) for task in tasks] for t in temperatures}
+    return {temperature: row for temperature, row in table.items() if all(number for number, _ in row)}
+
+
+def make(rows: Rows, tasks: Sequence[str], ks: Sequence[int], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the report.
+
+    Args:
+        rows: results.
+        tasks: names of the problems.
+        ks: for pass@k; one that is more than the samples of a problem is left out, and named.
+        facts: more to report.
+    """
+    table = []
+    for temperature, row in counts(rows, tasks).items():
+        fewest = min(number for number, _ in row)
+        own = [result for result in rows if result["temperature"] == temperature]
+        line: dict[str, Any] = {"temperature": temperature, "samples_per_problem": fewest}
+        for k in ks:
+            if k <= fewest:
+                line[f"pass@{k}"] = statistics.estimate(statistics.per_problem(row, k))._asdict()
+        line["curve"] = {k: float(statistics.per_problem(row, k).mean()) for k in _spaced(fewest)}
+        line["outcomes"] = _outcomes(own)
+        table.append(line)
+    best: dict[str, Any] = {}
+    for name in (f"pass@{k}" for k in ks):
+        lines = [line for line in table if name in line]
+        if lines:
+            chosen = max(lines, key=lambda line: line[name]["mean"])
+            best[name] = {"temperature": chosen["temperature"], **chosen[name]}
+    weak = {row["task_id"] for row in rows if row.get("weak")}
+    return {
+        **{name: value["mean"] for name, value in best.items()},
+        "problems": len(tasks),
+        "samples": len(rows),
+        "best": best,
+        "by_temperature": table,
+        "outcomes": _outcomes(rows),
+        "weak_problems": len(weak),
+        "not_reported": [k for k in ks if f"pass@{k}" not in best],
+        **facts,
+    }
+
+
+def text(report: Mapping[str, Any]) -> str:
+    """Return the report for a terminal."""
+    lines = [f"{report['problem_set']['name']}: {report['problems']} problems, {report['samples']} samples"]
+    lines += [f"{name:<9} {_interval(value)}{_at(value['temperature'])}" for name, value in report["best"].items()]
+    if len(report["by_temperature"]) > 1:
+        lines.append("each is that of its best temperature; all of them:")
+        for line in report["by_temperature"]:
+            values = (f"{name} {100 * line[name]['mean']:.1f}%" for name in report["best"] if name in line)
+            lines.append(f"  {line['temperature']}: {', '.join(values)}")
+    shares = (f"{name} {share:.1%}" for name, share in _shares(report["outcomes"]))
+    return "\n".join([*lines, f"outcomes  {', '.join(shares)}", *_notes(report)])
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Return the report as a page."""
+    names = list(report["best"])
+    lines = [f"# {report['problem_set']['name']}", ""]
+    if report.get("checkpoint"):
+        lines += [f"`{report['checkpoint']}`", ""]
+    lines += [f"{report['problems']} problems, {report['samples']} samples. Means over problems with 95% intervals.", ""]
+    lines += [f"| temperature | samples a problem | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
+    for line in report["by_temperature"]:
+        cells = [_interval(line[name]) if name in line else "" for name in names]
+        number = line["temperature"] if line["temperature"] is not None else "unknown"
+        lines.append(f"| {number} | {line['samples_per_problem']} | {' | '.join(cells)} |")
+    if len(report["by_temperature"]) > 1:
+        best = (f"{name} at {value['temperature']}" for name, value in report["best"].items())
+        lines += ["", f"Best temperatures, chosen on the same problems: {', '.join(best)}."]
+    lines += ["", "| outcome | samples | share |", "|---|---|---|"]
+    lines += [f"| {name} | {report['outcomes'][name]} | {share:.1%} |" for name, share in _shares(report["outcomes"])]
+    notes = _notes(report)
+    lines += ["", *notes] if notes else []
+    settings = {**report.get("settings", {}), "problems": report["problem_set"]["source"]}
+    lines += ["", "| setting | value |", "|---|---|", *(f"| {name} | `{value}` |" for name, value in settings.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if report.get("settings", {}).get("strip_prompt"):
+        notes.append("White space at the end of the prompts was stripped: scores with and without it do not compare.")
+    if report["weak_problems"]:
+        count = report["weak_problems"]
+        notes.append(f"The tests of {count} problems shared a process with the program (a weaker guard against forgery).")
+    if report["not_reported"]:
+        notes += [f"pass@{k} is left out: it needs {k} samples a problem." for k in report["not_reported"]]
+    at_length = report.get("ended", {}).get("length", 0)
+    if at_length:
+        notes.append(f"{at_length / sum(report['ended'].values()):.0%} of the completions were cut at their longest length.")
+    return notes
+
+
+def _outcomes(rows: Rows) -> dict[str, int]:
+    return dict(Counter(str(row["outcome"]) for row in rows).most_common())
+
+
+def _shares(outcomes: Mapping[str, int]) -> list[tuple[str, float]]:
+    total = sum(outcomes.values())
+    return [(name, count / total) for name, count in outcomes.items()]
+
+
+def _interval(value: Mapping[str, float]) -> str:
+    return f"{100 * value['mean']:.2f}% ({100 * value['low']:.1f} to {100 * value['high']:.1f})"
+
+
+def _at(temperature: float | None) -> str:
+    return "" if temperature is None else f" at temperature {temperature}"
+
+
+def _spaced(most: int) -> list[int]:
+    """Return 1, 2, 3, 5, 7, 10, 15, ... up to `most`, for a curve over a logarithmic axis."""
+    scale = (1, 1.5, 2, 3, 5, 7)
+    return sorted({k for power in range(7) for unit in scale if (k := int(unit * 10**power)) <= most} | {most})

@@ -1,0 +1,162 @@
+"""Samples on the disk: OpenAI's format, appended as they come, by several processes at once, and taken up again.
+
+Guarantees
+- A sample that was written is never generated again; a line that was cut when its process was killed is.
+- Each process appends to a file of its own, so that none tears another's line, also on a network file system: `samples.jsonl`
+  is the whole of them, put together in the order of the problems when all are there.
+- What made the samples is in `settings.json`. Samples that other settings would make are refused, with the difference; more
+  samples, temperatures or problems are no difference, since each sample has its own random numbers.
+
+A line is {"task_id": ..., "completion": ..., "temperature": ..., "sample": ..., "ended": ...}; openai/human-eval reads it and
+passes over the keys that it does not know.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.eval.problems import Problem
+
+SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
+
+
+class Key(NamedTuple):
+    task_id: str
+    temperature: float
+    sample: int
+
+
+class Appender:
+    """Adds lines to a file. A line that a killed process left unfinished is cut off first."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab+", buffering=0)
+        self._file.seek(0)
+        whole = self._file.read()
+        self._file.truncate(whole.rfind(b"\n") + 1)
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        text = json.dumps(line).encode() + b"\n"
+        written = self._file.write(text)
+        if written != len(text):
+            raise OSError(f"{self._file.name}: the disk is full")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "Appender":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def part(folder: Path, name: str) -> Path:
+    """Return the file that one of several processes appends to."""
+    return folder / f"samples-{name}.jsonl"
+
+
+def read_all(folder: Path) -> dict[Key, dict[str, Any]]:
+    """Return the samples of all processes, finished and interrupted ones."""
+    found: dict[Key, dict[str, Any]] = {}
+    for path in [folder / SAMPLES, *sorted(folder.glob("samples-*.jsonl"))]:
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+                if line.endswith("\n"):
+                    row = json.loads(line)
+                    found[Key(row["task_id"], row["temperature"], row["sample"])] = row
+    return found
+
+
+def put_together(folder: Path, problems: Sequence[Problem], samples: Mapping[Key, dict[str, Any]]) -> None:
+    """Write `samples.jsonl` anew, in the order of the problems, and remove the parts."""
+    order = {problem.task_id: number for number, problem in enumerate(problems)}
+
+    def place(key: Key) -> tuple[Any, ...]:
+        return order.get(key.task_id, len(order)), key
+
+    write_lines(folder / SAMPLES, [samples[key] for key in sorted(samples, key=place)])
+    for path in folder.glob("samples-*.jsonl"):
+        path.unlink()
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSON-lines file whole or not at all."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write down what makes the samples in a folder, or check that it is what made those that are there.
+
+    Raises:
+        CodeparrotError: it differs.
+    """
+    path = folder / SETTINGS
+    if not path.is_file():
+        if read_all(folder):
+            raise CodeparrotError(f"{folder} has samples and no {SETTINGS} that says what made them: name another --output")
+        write_text(path, json.dumps(settings, indent=1))
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    names = sorted(before.keys() | settings.keys())
+    changed = [
+        f"{name} {before.get(name)} (now {settings.get(name)})" for name in names if before.get(name) != settings.get(name)
+    ]
+    if changed:
+        raise CodeparrotError(f"the samples in {folder} were made with {', '.join(changed)}: name another --output")
+
+
+def read_foreign(path: Path, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Return the samples of a file in OpenAI's format, from anywhere.
+
+    Samples are numbered as they come where they have no number, and have the temperature None where none is written.
+
+    Raises:
+        CodeparrotError: it can not be read, or a line is not a sample of one of the problems.
+    """
+    known = {problem.task_id for problem in problems}
+    count: dict[tuple[str, float | None], int] = {}
+    rows = []
+    for where, row in _objects(path):
+        task, completion, temperature = row.get("task_id"), row.get("completion"), row.get("temperature")
+        if not isinstance(task, str) or not isinstance(completion, str):
+            raise CodeparrotError(f'{where}: a sample is {{"task_id": ..., "completion": ...}}, both strings')
+        if task not in known:
+            raise CodeparrotError(f"{where}: {task} is none of the problems: name theirs with --problems")
+        if temperature is not None and not isinstance(temperature, int | float):
+            raise CodeparrotError(f"{where}: the temperature is {temperature!r} and no number")
+        number = count[task, temperature] = count.get((task, temperature), -1) + 1
+        kept = {"ended": row["ended"]} if "ended" in row else {}
+        rows.append({"task_id": task, "completion": completion, "temperature": temperature, "sample": number, **kept})
+    missing = sorted(known - {row["task_id"] for row in rows})
+    if missing:
+        more = f" and {len(missing) - 1} more problems" if len(missing) > 1 else ""
+        raise CodeparrotError(f"{path} has no sample of {missing[0]}{more}: a score is of all of them")
+    return rows
+
+
+def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    import gzip
+
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise CodeparrotError(f"{path}, line {number}: not a JSON object")
+                    yield f"{path}, line {number}", row
+    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CodeparrotError(f"{path}: can not be read: {error}") from None

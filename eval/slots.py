@@ -1,0 +1,122 @@
+"""Keys and values of sequences of different lengths, side by side, as a cache of transformers.
+
+A row of the batch is a slot that one sequence takes, from its prompt to its end, and that another takes after it. Token number
+p of a sequence lies at position p of its slot, whatever its neighbours do: nothing is padded in front, positions are those that
+the model was trained with, and what attention computes for a row does not depend on how long the others are. What lies behind
+a sequence's last token is masked.
+
+Cost: memory for slots x length tokens, taken when the first sequence arrives; a new token is written in place.
+"""
+
+from typing import Any
+
+import torch
+from transformers import Cache
+from transformers.cache_utils import CacheLayerMixin
+
+
+class Slots:
+    """Where the sequences stand.
+
+    Args:
+        count: sequences that fit.
+        length: longest sequence, in tokens.
+        granularity: attention reads a multiple of so many tokens, the longest sequence rounded up.
+    """
+
+    def __init__(self, count: int, length: int, granularity: int, device: torch.device) -> None:
+        self.length = _round_up(length, granularity)
+        self._granularity = granularity
+        self.mask = torch.full((count, 1, 1, self.length), -torch.inf, device=device)
+        """What attention adds to its scores: 0 for the tokens that a sequence has."""
+        self.mask[..., 0] = 0.0  # a row without any token would be 0 / 0
+        self.positions = torch.zeros(count, dtype=torch.int64, device=device)
+        """Where each row's next token goes."""
+        self.cache = Cache(layers=[])
+        self.rows = torch.arange(count, device=device)
+        self.reach = 0
+        """Tokens that attention reads."""
+
+    def put(self, row: int, prompt: Cache, num_tokens: int) -> None:
+        """Start a sequence in a slot with the first `num_tokens` tokens of a cache of one sequence."""
+        if not self.cache.layers:
+            self.cache.layers.extend(_SlotLayer(self, layer) for layer in prompt.layers)
+        for own, layer in zip(self.cache.layers, prompt.layers, strict=True):
+            own.keys[row, :, :num_tokens] = layer.keys[0, :, :num_tokens]  # type: ignore[index]
+            own.values[row, :, :num_tokens] = layer.values[0, :, :num_tokens]  # type: ignore[index]
+        self.positions[row] = num_tokens
+        self.mask[row, ..., :num_tokens] = 0.0
+        self.mask[row, ..., num_tokens:] = -torch.inf
+
+    def move(self, source: int, target: int, num_tokens: int) -> None:
+        """Move a sequence of `num_tokens` tokens into another slot."""
+        for layer in self.cache.layers:
+            layer.keys[target, :, :num_tokens] = layer.keys[source, :, :num_tokens]  # type: ignore[index]
+            layer.values[target, :, :num_tokens] = layer.values[source, :, :num_tokens]  # type: ignore[index]
+        self.positions[target] = self.positions[source]
+        self.mask[target] = self.mask[source]
+
+    def clear(self, row: int) -> None:
+        """Leave a slot to nobody; it costs the least that a row can."""
+        self.positions[row] = 0
+        self.mask[row, ..., 1:] = -torch.inf
+
+    def next_token(self, count: int, longest: int) -> dict[str, Any]:
+        """Return the arguments of a forward pass that gives the first `count` rows one more token each.
+
+        Args:
+            count: rows.
+            longest: the largest position of a token that is given.
+        """
+        self.reach = _round_up(longest + 1, self._granularity)
+        positions = self.positions[:count]
+        self.mask[self.rows[:count], 0, 0, positions] = 0.0
+        return {
+            "attention_mask": self.mask[:count, ..., : self.reach],
+            "position_ids": positions[:, None],
+            "past_key_values": self.cache,
+            "use_cache": True,
+        }
+
+    def advance(self, count: int) -> None:
+        """Count the token that the first `count` rows were given."""
+        self.positions[:count] += 1
+
+
+class _SlotLayer(CacheLayerMixin):
+    """One layer of all slots: [slots, heads, length, head dimension]."""
+
+    is_sliding = False
+
+    def __init__(self, slots: Slots, like: Any) -> None:
+        super().__init__()
+        self._slots = slots
+        shape = (len(slots.rows), like.keys.shape[1], slots.length)
+        # Zeros: what is masked is multiplied by 0, which leaves nothing of any finite number.
+        self.keys = like.keys.new_zeros((*shape, like.keys.shape[3]))
+        self.values = like.values.new_zeros((*shape, like.values.shape[3]))
+        self.is_initialized = True
+
+    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values, slots, count = self.keys, self.values, self._slots, len(key_states)
+        assert keys is not None and values is not None
+        rows, positions = slots.rows[:count], slots.positions[:count]
+        keys[rows, :, positions] = key_states[:, :, 0]
+        values[rows, :, positions] = value_states[:, :, 0]
+        return keys[:count, :, : slots.reach], values[:count, :, : slots.reach]
+
+    def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
+        raise AssertionError("made initialised")
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._slots.reach, 0
+
+    def get_seq_length(self) -> int:
+        return self._slots.reach
+
+    def get_max_length(self) -> int:
+        return self._slots.length
+
+
+def _round_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit

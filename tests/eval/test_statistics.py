@@ -1,0 +1,90 @@
+"""pass@k is what its definition says, its interval covers, and the paired test tells runs apart that differ and no others."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codeparrot.eval.report import counts, make, markdown, text
+from codeparrot.eval.statistics import compare, estimate, pass_at_k, per_problem
+
+
+@given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
+def test_pass_at_k_is_the_share_of_draws_with_one_that_passes(numbers) -> None:
+    n, c, k = numbers
+    draws = list(combinations([index < c for index in range(n)], k))
+    assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, draws)) / len(draws), abs=1e-12)
+
+
+def test_pass_at_k_of_many_samples_neither_overflows_nor_cancels() -> None:
+    assert pass_at_k(100_000, 1, 10) == pytest.approx(1e-4, rel=1e-9)
+    assert pass_at_k(100_000, 0, 50_000) == 0.0 and pass_at_k(100_000, 100_000, 1) == 1.0
+    values = [pass_at_k(1000, 3, k) for k in range(1, 1001)]
+    assert values == sorted(values)
+
+
+@pytest.mark.parametrize("numbers", [(3, 1, 4), (3, 1, 0), (3, 4, 1), (3, -1, 1)])
+def test_pass_at_k_refuses_what_is_not_defined(numbers) -> None:
+    with pytest.raises(ValueError, match="k"):
+        pass_at_k(*numbers)
+
+
+def test_the_interval_holds_the_mean_and_is_the_same_each_time() -> None:
+    values = np.random.default_rng(1).random(50)
+    found = estimate(values)
+    # Of a mean of 50 values, by the central limit theorem.
+    half = 1.96 * values.std() / np.sqrt(50)
+    assert found.mean == values.mean()
+    assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half), abs=0.01)
+    assert estimate(values) == found and estimate(np.full(9, 0.25)) == (0.25, 0.25, 0.25)
+
+
+def test_runs_that_are_alike_are_not_told_apart_and_pairing_tells_small_differences() -> None:
+    generator = np.random.default_rng(2)
+    problems = generator.random(120)
+    same = compare(problems, problems)
+    assert same.p_value == 1.0 and same.difference == (0.0, 0.0, 0.0)
+    # Half as far apart as the standard error of either mean: only problem by problem is it seen.
+    better = problems + 0.5 * problems.std() / np.sqrt(120) + generator.normal(0, 0.01, 120)
+    found = compare(better, problems)
+    assert found.p_value < 0.001 and found.difference.low > 0
+    turned = compare(problems, better)
+    assert turned.difference.mean == -found.difference.mean and turned.p_value < 0.001
+
+
+def test_chance_is_called_a_difference_as_often_as_the_p_value_says() -> None:
+    generator = np.random.default_rng(3)
+    found = [compare(generator.random(30), generator.random(30)).p_value for _ in range(60)]
+    # Binomial(60, 0.2): 12 expected, more than 22 once in a thousand.
+    assert sum(p < 0.2 for p in found) <= 22
+
+
+def rows(passed: dict[tuple[str, float], list[bool]]) -> list[dict]:
+    return [
+        {"task_id": task, "temperature": temperature, "passed": each, "outcome": "passed" if each else "failed"}
+        for (task, temperature), results in passed.items()
+        for each in results
+    ]
+
+
+def test_the_report_takes_the_best_temperature_for_each_k_and_says_which() -> None:
+    results = rows(
+        {
+            **{("a", 0.2): [True] * 4, ("b", 0.2): [False] * 4},
+            **{("a", 0.8): [True, False, False, False], ("b", 0.8): [True, True, False, False]},
+            ("a", 1.0): [True],  # an interrupted temperature has no sample of "b"
+        }
+    )
+    assert counts(results, ["a", "b"]) == {0.2: [(4, 4), (4, 0)], 0.8: [(4, 1), (4, 2)]}
+    report = make(results, ["a", "b"], [1, 4, 10], {"problem_set": {"name": "letters", "source": "here"}})
+    assert (report["problems"], report["samples"], report["pass@1"], report["pass@4"]) == (2, 17, 0.5, 1.0)
+    assert report["best"]["pass@1"]["temperature"] == 0.2 and report["best"]["pass@4"]["temperature"] == 0.8
+    assert report["not_reported"] == [10] and "pass@10" not in report
+    assert report["outcomes"] == {"failed": 9, "passed": 8}
+    assert [line["curve"][2] for line in report["by_temperature"]] == pytest.approx(
+        [per_problem([(4, 4), (4, 0)], 2).mean(), per_problem([(4, 1), (4, 2)], 2).mean()]
+    )
+    for page in (text(report), markdown(report)):
+        assert "pass@4" in page and "0.8" in page and "letters" in page
