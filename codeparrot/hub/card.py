@@ -24,14 +24,25 @@ LICENSES_SHOWN = 10
 PLOT = "plots/loss.png"
 METRICS = {"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
 """Of a line of metrics.jsonl, beside pass@k."""
+VALIDATION = "validation set of the run"
+HUB_NAMES = {VALIDATION: "code", "humaneval": "openai/openai_humaneval", "mbpp": "google-research-datasets/mbpp"}
+"""What the Hub calls that on which measures are taken."""
 
 
-def model_card(manifest: dict[str, Any], metrics: list[dict[str, Any]], target: Branch, parameters: int, plot: bool) -> str:
+def model_card(
+    manifest: dict[str, Any],
+    metrics: list[dict[str, Any]],
+    reports: dict[int, list[dict[str, Any]]],
+    target: Branch,
+    parameters: int,
+    plot: bool,
+) -> str:
     """Return the text of README.md.
 
     Args:
         manifest: of the checkpoint.
         metrics: the lines of metrics.jsonl up to its step.
+        reports: of `codeparrot eval humaneval`, by the step that they are of, none later than this one.
         target: where it goes.
         parameters: of the model.
         plot: whether there is a picture of the loss.
@@ -41,7 +52,7 @@ def model_card(manifest: dict[str, Any], metrics: list[dict[str, Any]], target: 
     return "\n".join(
         [
             "---",
-            _front_matter(config, evaluations, target),
+            _front_matter(config, [*evaluations, *(report for step in sorted(reports) for report in reports[step])], target),
             "---",
             "",
             f"# {config['run']['name']}",
@@ -49,20 +60,31 @@ def model_card(manifest: dict[str, Any], metrics: list[dict[str, Any]], target: 
             *_overview(manifest, parameters, target),
             *([f"![Loss over tokens]({PLOT})", ""] if plot else []),
             *_evaluations(evaluations),
+            *_unit_tests(reports),
             *_recipe(config),
             *_data(config),
         ]
     )
 
 
-def latest(metrics: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the newest finite value of each measure of an evaluation."""
+def latest(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
+    """Return the newest finite value of each measure of an evaluation, by what it is of and its name.
+
+    Args:
+        rows: lines of metrics.jsonl and reports of unit tests, the oldest first.
+    """
     found = {}
-    for row in metrics:
+    for row in rows:
         for name, value in row.items():
             if (name in METRICS or name.startswith("pass@")) and value is not None and math.isfinite(value):
-                found[name] = value
+                found[_measured_on(row, name), name] = value
     return found
+
+
+def _measured_on(row: dict[str, Any], name: str) -> str:
+    if name in METRICS:
+        return VALIDATION
+    return row["problem_set"]["name"] if "problem_set" in row else str(row.get("problems", "problems"))
 
 
 def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch) -> str:
@@ -70,12 +92,12 @@ def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], tar
     results = [
         EvalResult(
             task_type="text-generation",
-            dataset_type="openai_humaneval" if name.startswith("pass@") else "code",
-            dataset_name="HumanEval" if name.startswith("pass@") else "validation set of the run",
+            dataset_type=HUB_NAMES.get(measured_on, measured_on),  # what is of one type is one data set there
+            dataset_name=measured_on,
             metric_type=name.replace("eval_loss", "loss"),
             metric_value=round(value, 6),
         )
-        for name, value in latest(evaluations).items()
+        for (measured_on, name), value in latest(evaluations).items()
     ]
     return ModelCardData(
         library_name="transformers",
@@ -119,6 +141,23 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     cells = [(row["step"], row["tokens"], *(_number(row.get(name)) for name in names)) for row in shown]
     header = ("step", "tokens", *(METRICS.get(name, name) for name in names))
     return ["## Evaluation", "", *table(header, cells), "", "All lines are in `metrics.jsonl`.", ""]
+
+
+def _unit_tests(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
+    rows = [
+        (step, report["problem_set"]["name"], report["problems"], report["samples"], name, _interval(best))
+        for step in sorted(reports)
+        for report in reports[step]
+        for name, best in report["best"].items()
+    ]
+    if not rows:
+        return []
+    header = ("step", "problem set", "problems", "samples", "measure", "best temperature: mean, 95% interval")
+    return ["## Unit tests", "", *table(header, rows[-EVALUATIONS_SHOWN:]), "", "By `codeparrot eval humaneval`.", ""]
+
+
+def _interval(best: dict[str, Any]) -> str:
+    return f"{best['temperature']}: {best['mean']:.2%}, {best['low']:.2%} to {best['high']:.2%}"
 
 
 def _number(value: float | None) -> str:

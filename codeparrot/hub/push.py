@@ -27,7 +27,7 @@ from safetensors import safe_open
 
 from codeparrot import checkpoint, plot
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.card import PLOT, latest, model_card
+from codeparrot.hub.card import PLOT, VALIDATION, latest, model_card
 from codeparrot.hub.client import Branch
 from codeparrot.hub.fetch import STATE
 from codeparrot.hub.ledger import Entry
@@ -146,9 +146,19 @@ def _as_of(run: Path, manifest: dict[str, Any], target: Branch) -> Iterator[tupl
             plot.draw([folder], folder / PLOT)
             names.append(PLOT)
         parameters = _parameters(run / "checkpoints" / checkpoint.name_of(manifest["step"]) / "model")
-        card = model_card(manifest, metrics, target, parameters, PLOT in names)
+        card = model_card(manifest, metrics, _reports(run, manifest["step"]), target, parameters, PLOT in names)
         (folder / "README.md").write_text(card, encoding="utf-8")
         yield {name: folder / name for name in names}, metrics
+
+
+def _reports(run: Path, step: int) -> dict[int, list[dict[str, Any]]]:
+    """Return the reports of unit tests of this run's checkpoints up to a step, by step."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for path in sorted(run.glob("eval/*/step_*/report.json")):
+        of = int(path.parent.name.removeprefix("step_"))
+        if of <= step:
+            found.setdefault(of, []).append(json.loads(path.read_text(encoding="utf-8")))
+    return found
 
 
 def _parameters(model: Path) -> int:
@@ -160,5 +170,5 @@ def _parameters(model: Path) -> int:
 
 
 def _title(entry: Entry, metrics: list[dict[str, Any]]) -> str:
-    loss = latest(metrics).get("eval_loss")
+    loss = latest(metrics).get((VALIDATION, "eval_loss"))
     return f"step {entry.step}: {entry.tokens:,} tokens" + ("" if loss is None else f", eval loss {loss:.4f}")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,19 @@ TOKENS_PER_STEP = 256
 SIZES: Any = {"vocab_size": 512, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}
 
 
-def make_run(folder: Path, tokenizer_folder: Path, steps: tuple[int, ...] = (), *, max_steps: int = 24, **hub: Any) -> Path:
-    """Make a run of the name `folder.name` with checkpoints at `steps`; `hub` are its settings."""
+def make_run(
+    folder: Path,
+    tokenizer_folder: Path,
+    steps: tuple[int, ...] = (),
+    *,
+    train: Sequence[str] = ("data/corpus",),
+    **hub: Any,
+) -> Path:
+    """Make a run of 24 steps and of the name `folder.name` with checkpoints at `steps`; `hub` are its settings."""
     settings = HubConfig(**{"repo": "me/model", "branch": folder.name, "retry_seconds": 0.05, "timeout_seconds": 5.0, **hub})
     config = Config(hub=settings)
     config.run.name, config.run.dir, config.tokenizer.path = folder.name, str(folder.parent), str(tokenizer_folder)
-    config.stream.train, config.train.max_steps = ["data/corpus"], max_steps
+    config.stream.train, config.train.max_steps = list(train), 24
     config.train.global_batch_size = 192
     (folder / "log").mkdir(parents=True)
     write_config(config)

@@ -1,0 +1,63 @@
+"""The model card says what the Hub can read and what a person has to know, and tells no path of this machine."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from codeparrot.config import load
+from codeparrot.hub.ledger import Ledger
+from codeparrot.hub.uploader import push_all
+from tests.hub.runs import make_run
+from tests.hub_server.fixture import HubServer
+
+SPLIT = {"documents": 3, "bytes": 99, "licenses": {"mit": {"documents": 2}, "bsd-3-clause": {"documents": 1}}}
+
+
+def card_of(hub: HubServer, run: Path) -> tuple[dict, str]:
+    ledger = Ledger(run)
+    ledger.open(load(run / "config.yaml").hub)
+    push_all(ledger, 60, lambda turn: None)
+    _, front, body = hub.files("me/model", run.name)["README.md"].decode().split("---\n", 2)
+    return yaml.safe_load(front), body
+
+
+def report(name: str, mean: float) -> str:
+    best = {"pass@1": {"temperature": 0.2, "mean": mean, "low": 0.0, "high": 0.5}}
+    facts = {"problems": 21, "samples": 210, "problem_set": {"name": name}, "best": best, "pass@1": mean}
+    return json.dumps(facts)
+
+
+def test_results_are_in_the_model_index_and_in_the_tables(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
+    run = make_run(tmp_path / "card", tokenizer_folder, (8, 16))
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps({"step": 16, "tokens": 4096, "pass@1": 0.25, "problems": "codeparrot"}) + "\n")
+    for step, mean in ((8, 0.1), (16, 0.125), (24, 0.9)):
+        place = run / "eval" / "humaneval" / f"step_{step:08d}"
+        place.mkdir(parents=True)
+        (place / "report.json").write_text(report("humaneval", mean), encoding="utf-8")
+    front, body = card_of(here, run)
+    (model,) = front["model-index"]
+    found = {
+        (result["dataset"]["name"], metric["type"]): metric["value"]
+        for result in model["results"]
+        for metric in result["metrics"]
+    }
+    valid = "validation set of the run"
+    assert found == {
+        **{(valid, "loss"): 5.84, (valid, "perplexity"): 400.0, (valid, "bits_per_byte"): 4.0},
+        **{("codeparrot", "pass@1"): 0.25, ("humaneval", "pass@1"): 0.125},
+    }
+    assert "| 16 | humaneval | 21 | 210 | pass@1 | 0.2: 12.50%, 0.00% to 50.00% |" in body
+    assert "90.00%" not in body, "what is measured later is of a later commit"
+
+
+def test_data_and_licences_are_told_and_paths_are_not(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
+    corpus = tmp_path / "somewhere" / "my-corpus"
+    corpus.mkdir(parents=True)
+    (corpus / "statistics.json").write_text(json.dumps(SPLIT), encoding="utf-8")
+    run = make_run(tmp_path / "data", tokenizer_folder, (8,), train=[str(corpus), "me/corpus@v1"])
+    front, body = card_of(here, run)
+    assert front["datasets"] == ["me/corpus"]
+    assert "- `my-corpus`: 3 documents, 99 bytes of text. Licences, with their documents: mit (2), bsd-3-clause (1)" in body
+    assert "- `me/corpus@v1`" in body and str(tmp_path) not in body
