@@ -69,19 +69,17 @@ class Pushes:
             self._ledger.open(self._settings)
             pending = len(self._ledger.pending())
             facts = self._ledger.read()
+            found = self._start_uploader()
         except (CodeparrotError, OSError) as error:
-            return f"cannot write the queue for the Hub: {error}"
+            return f"cannot begin to push to the Hub: {error}"
         self._reported = {each["digest"] for kind in ("pushed", "skipped") for each in facts[kind]}
-        found = self._start_uploader()
         if "error" in found:
             return found["error"]
         if "offline" in found:
             self._process = None
         place, waiting = f"{self._settings.repo}@{self._settings.branch}", f"; {pending} wait already" if pending else ""
         if "offline" in found:
-            text = (
-                "hub         works offline (%s): checkpoints for %s are queued%s; push them by `codeparrot hub push --run %s`"
-            )
+            text = "hub         works offline (%s): checkpoints for %s are queued%s; codeparrot hub push --run %s pushes them"
             logger.info(text, found["offline"], place, waiting, self._run)
         elif "unreachable" in found:
             text = "hub         works offline (%s): checkpoints for %s are queued, and pushed when it can be reached%s"
@@ -102,14 +100,14 @@ class Pushes:
         try:
             kept = {entry.step for entry in self._ledger.pending()}
             self._report()
+            if self._process is not None:
+                if self._process.poll() is not None:
+                    logger.warning("the process that pushes to the Hub has ended (log/hub.log says why); a new one is started")
+                    self._start_uploader()
+                self._tell()
         except (OSError, CodeparrotError) as error:
-            logger.warning("the queue for the Hub cannot be written (%s): no checkpoint is removed until it can", error)
+            logger.warning("the queue for the Hub cannot be worked on (%s): no checkpoint is removed until it can", error)
             return {entry.step for entry in entries(self._run / "checkpoints")}
-        if self._process is not None:
-            if self._process.poll() is not None:
-                logger.warning("the process that pushes to the Hub has ended (log/hub.log says why); a new one is started")
-                self._start_uploader()
-            self._tell(b"\n")
         return kept
 
     def finish(self, asked_to_stop: Callable[[], bool]) -> dict[str, Any]:
@@ -119,22 +117,28 @@ class Pushes:
         """
         if not self._on:
             return {}
+        try:
+            return {"hub": self._finish(asked_to_stop)}
+        except (OSError, CodeparrotError) as error:
+            logger.warning("what is left for the Hub cannot be told (%s): codeparrot hub status --run %s", error, self._run)
+            return {}
+
+    def _finish(self, asked_to_stop: Callable[[], bool]) -> dict[str, Any]:
         pending = self._ledger.pending()
         if pending and self._process is not None:
-            self._tell(b"\n")
+            self._tell()
             self._wait(asked_to_stop)
             pending = self._ledger.pending()
         checkpoint.prune(self._run / "checkpoints", *self._kept, kept={entry.step for entry in pending})
         self._report()
         facts = self._ledger.read()
         if pending:
-            left = (
-                f"{len(pending)} checkpoint{'s are' if len(pending) > 1 else ' is'} still to be pushed to {self._ledger.branch}"
-            )
+            count = "1 checkpoint is" if len(pending) == 1 else f"{len(pending)} checkpoints are"
             why = f" ({facts['state']}: {facts['error']})" if facts["error"] else ""
-            logger.warning("%s%s: codeparrot hub push --run %s", left, why, self._run)
+            text = "%s still to be pushed to %s%s: codeparrot hub push --run %s"
+            logger.warning(text, count, self._ledger.branch, why, self._run)
         place = {"repo": facts["repo"], "branch": facts["branch"]}
-        return {"hub": place | {"pushed": len(facts["pushed"]), "pending": len(pending), "skipped": len(facts["skipped"])}}
+        return place | {"pushed": len(facts["pushed"]), "pending": len(pending), "skipped": len(facts["skipped"])}
 
     def _wait(self, asked_to_stop: Callable[[], bool]) -> None:
         """Show what goes up until it is up, nothing has moved for `hub.finish_minutes`, or a stop is asked for."""
@@ -142,10 +146,8 @@ class Pushes:
         from codeparrot.hub.uploader import HOPELESS
 
         queue = self._ledger.pending()
-        moved, sent = time.monotonic(), None
-        with tqdm(
-            total=sum(entry.num_bytes for entry in queue), desc="pushing", unit="B", unit_scale=True, disable=None
-        ) as bar:
+        moved, sent, total = time.monotonic(), None, sum(entry.num_bytes for entry in queue)
+        with tqdm(total=total, desc="pushing", unit="B", unit_scale=True, disable=None) as bar:
             while queue and not asked_to_stop() and time.monotonic() - moved < 60 * self._settings.finish_minutes:
                 if self._process is None or self._process.poll() is not None:
                     logger.warning("the process that pushes to the Hub has ended: log/hub.log says why")
@@ -157,7 +159,7 @@ class Pushes:
                 if now != sent or left != queue:
                     moved, sent, queue = time.monotonic(), now, left
                 under_way = min(now.num_bytes, queue[0].num_bytes) if now and queue else 0
-                bar.n = (bar.total or 0) - sum(entry.num_bytes for entry in queue) + under_way
+                bar.n = total - sum(entry.num_bytes for entry in queue) + under_way
                 waits = f", waiting: {facts['error'][:60]}" if facts["error"] else ""
                 bar.set_postfix_str(f"{len(queue)} checkpoint{'s' if len(queue) > 1 else ''} left{waits}")
                 time.sleep(LOOK_SECONDS)
@@ -198,17 +200,15 @@ class Pushes:
         if not select.select([self._process.stdout], [], [], START_SECONDS)[0]:
             return {"unreachable": f"no answer in {START_SECONDS:.0f} s"}
         line = self._process.stdout.readline()
-        return (
-            json.loads(line)
-            if line
-            else {"error": f"the process that pushes to the Hub has ended: see {self._run}/log/hub.log"}
-        )
+        if not line:
+            return {"error": f"the process that pushes to the Hub has ended: see {self._run}/log/hub.log"}
+        return json.loads(line)
 
-    def _tell(self, news: bytes) -> None:
-        """Wake the uploader. One that has just ended is noticed at the next checkpoint."""
+    def _tell(self) -> None:
+        """Say that there is something new. An uploader that has just ended is noticed at the next checkpoint."""
         assert self._process is not None and self._process.stdin is not None
         try:
-            self._process.stdin.write(news)
+            self._process.stdin.write(b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             logger.info("the process that pushes to the Hub has ended")

@@ -75,7 +75,7 @@ class Uploader:
             return Turn(entry, state="idle", error=str(error))
         except push.Conflict as error:
             return self._failed(entry, "conflict", str(error), 0.0)
-        except client.FAILURES as error:
+        except (*client.FAILURES, CodeparrotError) as error:
             # Whatever it was: the branch is looked at again before the next try.
             self._history = None
             state = "denied" if client.denied(error) else "unreachable" if client.unreachable(error) else "failed"
