@@ -90,7 +90,11 @@ class Ledger:
         """Bring the queue in line with the checkpoints there are; return it, the oldest first."""
         with self._changing() as content:
             present = {entry.digest: entry for entry in entries(self.run / "checkpoints", content["settings"]["state"])}
-            settled = {each["digest"]: _entry(each) for kind in ("pushed", "skipped") for each in _of_branch(content, kind)}
+            settled = {each["digest"]: _entry(each) for each in _of_branch(content, "pushed")}
+            for entry in map(_entry, _of_branch(content, "skipped")):
+                # What was damaged or gone may be saved again.
+                if present.get(entry.digest, entry).time == entry.time:
+                    settled.setdefault(entry.digest, entry)
             queue = {each["digest"]: _entry(each) for each in content["pending"] if each["digest"] not in settled}
             for entry in [entry for digest, entry in queue.items() if digest not in present]:
                 self._skip(content, queue.pop(entry.digest), "it is no longer on the disk")
@@ -167,10 +171,10 @@ class Ledger:
         with (self.run / _LOCK).open("w", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             content = self.read() if self.path.exists() else {}
-            before = json.dumps(content)
+            before = json.dumps(content, indent=1)
             yield content
             after = json.dumps(content, indent=1)
-            if json.dumps(content) != before:
+            if after != before:
                 _replace(self.path, after)
 
 

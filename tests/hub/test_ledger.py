@@ -104,6 +104,15 @@ def test_what_is_gone_from_the_disk_is_named(run: Path) -> None:
     assert (skipped["step"], skipped["reason"]) == (8, "it is no longer on the disk")
 
 
+def test_what_was_skipped_and_is_saved_again_is_pending_again(run: Path) -> None:
+    save(run, 8)
+    ledger = ledger_of(run)
+    ledger.skip(ledger.pending()[0], "damaged")
+    assert pending(ledger) == []
+    save(run, 8)
+    assert pending(ledger) == [8]
+
+
 def test_another_branch_gets_everything_that_is_here(run: Path) -> None:
     save(run, 8, 16)
     ledger = ledger_of(run)
