@@ -47,12 +47,13 @@ def model_card(
         parameters: of the model.
         plot: whether there is a picture of the loss.
     """
-    config = manifest["config"]
+    config, step = manifest["config"], manifest["step"]
     evaluations = [row for row in metrics if any(name in METRICS or name.startswith("pass@") for name in row)]
     return "\n".join(
         [
             "---",
-            _front_matter(config, [*evaluations, *(report for step in sorted(reports) for report in reports[step])], target),
+            # Of these weights and no others: what was measured at an earlier step stands in the tables.
+            _front_matter(config, [*(row for row in evaluations if row["step"] == step), *reports.get(step, [])], target),
             "---",
             "",
             f"# {config['run']['name']}",
@@ -67,11 +68,11 @@ def model_card(
     )
 
 
-def latest(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """Return the newest finite value of each measure of an evaluation, by what it is of and its name.
+def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
+    """Return the finite measures of evaluations, by what they are of and their name.
 
     Args:
-        rows: lines of metrics.jsonl and reports of unit tests, the oldest first.
+        rows: lines of metrics.jsonl and reports of unit tests, of one step.
     """
     found = {}
     for row in rows:
@@ -97,7 +98,7 @@ def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], tar
             metric_type=name.replace("eval_loss", "loss"),
             metric_value=round(value, 6),
         )
-        for (measured_on, name), value in latest(evaluations).items()
+        for (measured_on, name), value in measured(evaluations).items()
     ]
     return ModelCardData(
         library_name="transformers",

@@ -27,7 +27,7 @@ from safetensors import safe_open
 
 from codeparrot import checkpoint, plot
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.card import PLOT, VALIDATION, latest, model_card
+from codeparrot.hub.card import PLOT, VALIDATION, measured, model_card
 from codeparrot.hub.client import Branch
 from codeparrot.hub.fetch import STATE
 from codeparrot.hub.ledger import Entry
@@ -170,5 +170,5 @@ def _parameters(model: Path) -> int:
 
 
 def _title(entry: Entry, metrics: list[dict[str, Any]]) -> str:
-    loss = latest(metrics).get((VALIDATION, "eval_loss"))
+    loss = measured([row for row in metrics if row["step"] == entry.step]).get((VALIDATION, "eval_loss"))
     return f"step {entry.step}: {entry.tokens:,} tokens" + ("" if loss is None else f", eval loss {loss:.4f}")

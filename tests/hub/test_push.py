@@ -137,6 +137,16 @@ def test_a_commit_is_the_run_as_of_its_step(here: HubServer, run: Path) -> None:
         assert not any(name.startswith("checkpoint/") for name in files)
 
 
+def test_a_commit_claims_no_measure_of_an_earlier_step(here: HubServer, run: Path) -> None:
+    log = run / "metrics.jsonl"
+    log.write_text("".join(line for line in log.open() if not ('"step": 24' in line and "eval_loss" in line)), encoding="utf-8")
+    push(run)
+    last = here.commits("me/model", run.name)[-1]
+    assert last.title == "step 24: 6,144 tokens"
+    card = here.files("me/model", last.oid)["README.md"].decode()
+    assert "model-index" not in card and "| 16 | 4,096 | 5.84 |" in card
+
+
 def test_with_the_state_a_branch_holds_all_of_the_checkpoint_and_nothing_of_earlier_ones(here: HubServer, run: Path) -> None:
     ledger = queue_of(run)
     settings = ledger.settings
