@@ -72,7 +72,7 @@ def load(name: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         # Besides OSError, ValueError and ImportError, a damaged tokenizer.json raises Exception itself.
-        raise CodeparrotError(f'no tokenizer can be loaded from "{name}" ({_first_line(error)})') from error
+        raise CodeparrotError(f'no tokenizer can be loaded from the folder "{folder}" ({_first_line(error)})') from error
     if len(tokenizer) <= 1:  # transformers makes an empty one where there is none
         raise CodeparrotError(f'"{name}" holds no tokenizer: name a folder with a tokenizer.json')
     return tokenizer

@@ -35,25 +35,25 @@ def model(name: str) -> Path:
     Raises:
         CodeparrotError: it is not there, or cannot be reached and was never fetched.
     """
-    return _snapshot(name, "model", MODEL_FILES)
+    return _snapshot(name, "model", "model", MODEL_FILES)
 
 
 def tokenizer(name: str) -> Path:
     """Return the folder of a tokenizer of the Hub; as `model`."""
-    return _snapshot(name, "model", TOKENIZER_FILES)
+    return _snapshot(name, "tokenizer", "model", TOKENIZER_FILES)
 
 
 def corpus(name: str) -> Path:
     """Return the folder of a data set of the Hub; as `model`."""
-    return _snapshot(name, "dataset", CORPUS_FILES)
+    return _snapshot(name, "data set", "dataset", CORPUS_FILES)
 
 
-def _snapshot(name: str, kind: str, patterns: tuple[str, ...]) -> Path:
+def _snapshot(name: str, what: str, kind: str, patterns: tuple[str, ...]) -> Path:
     repo, revision = split_hub_name(name)
     # The files of a branch's other folders are no part of its model.
     others = ["*/*"] if kind == "model" else []
     options: Any = {"repo_type": kind, "allow_patterns": list(patterns), "ignore_patterns": others}
-    with readable(f'cannot read the {kind} "{name}" of the Hub'):
+    with readable(f'cannot read the {what} "{name}" of the Hub'):
         api = connect()
         try:
             api.repo_info(repo, revision=revision, repo_type=kind)  # fails at once, where a download tries for long
