@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +21,9 @@ from codeparrot.location import corpus_here, find_model, local_folder, split_hub
 from codeparrot.tokenizer.sample import find_files
 from codeparrot.vocabulary import load_tokenizer
 from tests.hub.runs import make_run
+from tests.hub.test_push import COMMAND
 from tests.hub_server.fixture import HubServer
+from tests.launching import require
 
 
 @pytest.fixture
@@ -192,3 +195,26 @@ def test_a_branch_without_state_says_what_it_lacks(here: HubServer, tmp_path: Pa
     shutil.rmtree(run)
     with pytest.raises(CodeparrotError, match=r"holds a model and no state; it was pushed without hub\.state"):
         fetch.resumable("hub:me/model@stateless", tmp_path / "checkpoints")
+
+
+def test_a_model_of_the_hub_is_evaluated_by_unit_tests(here: HubServer, run: Path, tmp_path: Path) -> None:
+    require("bwrap", "generated programs run in it")
+    name = f"me/model@{run.name}"
+    command = [
+        *COMMAND,
+        "eval",
+        "humaneval",
+        "--checkpoint",
+        name,
+        "--problems",
+        "codeparrot",
+        "--limit",
+        "2",
+        "--samples",
+        "1",
+    ]
+    command += ["--k", "1", "--max_new_tokens", "8", "--output", str(tmp_path / "out"), "--json"]
+    done = subprocess.run(command, env=here.environment(), capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert (report["problems"], report["samples"], report["pass@1"]) == (2, 2, 0.0)
+    assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 2
