@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codeparrot.config import Config, check_world_size
+from codeparrot.checks import check_world_size
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 
 

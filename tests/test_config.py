@@ -5,7 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.config import Config, check, check_world_size, load, parse
+from codeparrot.checks import check, check_world_size
+from codeparrot.config import Config, load, parse
 from codeparrot.errors import CodeparrotError
 
 RECIPES = sorted(Path("configs").glob("*.yaml"))
