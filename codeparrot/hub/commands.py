@@ -12,7 +12,7 @@ from codeparrot.config import HubConfig, load
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub.client import Branch
 from codeparrot.hub.ledger import Ledger
-from codeparrot.hub.uploader import Turn, push_all
+from codeparrot.hub.uploader import Turn, push_all, renew_card
 from codeparrot.result import Result
 
 SHOWN = 10
@@ -35,6 +35,8 @@ def status(run: str) -> Result:
 
 def push(run: str, repo: str = "", branch: str = "", private: bool = True, patience_minutes: float = 10.0) -> Result:
     """Push what of a run is not on the Hub yet, and wait until it is. Ctrl-C loses nothing: the same command goes on.
+
+    Results of `codeparrot eval` that came behind the push of the newest checkpoint are added to its card.
 
     Args:
         run: Run folder.
@@ -59,12 +61,14 @@ def push(run: str, repo: str = "", branch: str = "", private: bool = True, patie
                     tqdm.write(f"{turn.state}: {turn.error}; again in {turn.wait_seconds:.0f} s", file=sys.stderr)
 
             last = push_all(ledger, 60 * patience_minutes, report)
+        card = None if ledger.pending() else renew_card(ledger)
     left, target = ledger.pending(), ledger.branch
     if left:
         remedy = f"codeparrot hub push --run {run} goes on with them"
         raise CodeparrotError(f"{len(left)} of {len(queue)} checkpoints are not on {target} ({last.error}); {remedy}")
-    facts = {"repo": target.repo, "branch": target.branch, "pushed": len(done), "commits": done, "pending": 0}
-    text = f"{len(done)} checkpoints pushed to {target}" if done else f"everything of {run} is on {target} already"
+    facts = {"repo": target.repo, "branch": target.branch, "pushed": len(done), "commits": done, "pending": 0, "card": card}
+    text = f"{len(done)} checkpoints pushed to {target}" if done else f"every checkpoint of {run} is on {target} already"
+    text += "; its card is renewed with what was measured since" if card else ""
     return Result(text, facts | {"seconds": time.monotonic() - start})
 
 

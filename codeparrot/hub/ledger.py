@@ -124,6 +124,12 @@ class Ledger:
             self._settle(content, entry)
             content |= {"state": "idle", "error": ""}
 
+    def newest_pushed(self) -> Entry | None:
+        """Return the checkpoint that the branch shows, if it is still on the disk."""
+        pushed = [_entry(each) for each in _of_branch(self.read(), "pushed")]
+        present = {entry.digest for entry in entries(self.run / "checkpoints")}
+        return pushed[-1] if pushed and pushed[-1].digest in present else None
+
     def skip(self, entry: Entry, why: str) -> None:
         """Take a checkpoint out of the queue without pushing it."""
         with self._changing() as content:

@@ -11,6 +11,7 @@ metrics.jsonl are left out, the card and the picture are made from what remains.
     checkpoint/   with hub.state: state/, stream.json, manifest.json
 """
 
+import hashlib
 import json
 import math
 import tempfile
@@ -34,6 +35,7 @@ from codeparrot.hub.ledger import Entry
 from codeparrot.tracking import read_lines
 
 MARK = "codeparrot-checkpoint:"
+CARD = "README.md"
 
 
 class Conflict(CodeparrotError):
@@ -114,6 +116,31 @@ def push(api: HfApi, run: Path, entry: Entry, target: Branch, state: bool, paren
         ).oid
 
 
+def renew_card(api: HfApi, run: Path, entry: Entry, target: Branch, parent: str) -> str | None:
+    """Commit the card of the branch's newest checkpoint alone, if it would be another one today; return the commit.
+
+    What is measured behind a push (`codeparrot eval humaneval`) comes onto the branch this way.
+    """
+    place = run / "checkpoints" / entry.name
+    with _as_of(run, checkpoint.read_manifest(place), target) as (beside, _):
+        card = beside[CARD]
+        there = api.get_paths_info(target.repo, [CARD], revision=target.branch)
+        if [getattr(each, "blob_id", None) for each in there] == [_blob_id(card.read_bytes())]:
+            return None
+        return api.create_commit(
+            target.repo,
+            [CommitOperationAdd(path_in_repo=CARD, path_or_fileobj=card)],
+            commit_message=f"step {entry.step}: card with what was measured since",
+            revision=target.branch,
+            parent_commit=parent,
+        ).oid
+
+
+def _blob_id(content: bytes) -> str:
+    """Return what git calls a file of this content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
 def _files(place: Path, manifest: dict[str, Any], state: bool) -> Iterator[tuple[str, Path]]:
     """Yield path on the branch and path here."""
     for name in manifest["files"]:
@@ -139,7 +166,7 @@ def _as_of(run: Path, manifest: dict[str, Any], target: Branch) -> Iterator[tupl
         folder.mkdir()
         log = run / "metrics.jsonl"
         metrics = [row for row in read_lines(log) if row["step"] <= manifest["step"]] if log.is_file() else []
-        names = ["config.yaml", "metrics.jsonl", "README.md"]
+        names = ["config.yaml", "metrics.jsonl", CARD]
         (folder / "config.yaml").write_text(yaml.safe_dump(manifest["config"], sort_keys=False), encoding="utf-8")
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics), encoding="utf-8")
         if any(math.isfinite(row.get("loss") or math.nan) for row in metrics):
@@ -147,7 +174,7 @@ def _as_of(run: Path, manifest: dict[str, Any], target: Branch) -> Iterator[tupl
             names.append(PLOT)
         parameters = _parameters(run / "checkpoints" / checkpoint.name_of(manifest["step"]) / "model")
         card = model_card(manifest, metrics, _reports(run, manifest["step"]), target, parameters, PLOT in names)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
         yield {name: folder / name for name in names}, metrics
 
 

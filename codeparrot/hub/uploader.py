@@ -159,6 +159,23 @@ def push_all(ledger: Ledger, patience_seconds: float, report: Callable[[Turn], o
             time.sleep(turn.wait_seconds)
 
 
+def renew_card(ledger: Ledger) -> str | None:
+    """Bring what was measured since onto the card of the newest checkpoint on the branch; return the commit, if it takes one.
+
+    Raises:
+        CodeparrotError: the Hub does not answer, or refuses.
+    """
+    newest, target = ledger.newest_pushed(), ledger.branch
+    if newest is None:
+        return None
+    api = client.connect(ledger.settings.timeout_seconds)
+    try:
+        head = push.history(api, target, ledger.digests()).head
+        return push.renew_card(api, ledger.run, newest, target, head)
+    except client.FAILURES as error:
+        raise CodeparrotError(f"the card on {target} is not renewed: {client.reason(error)}; try again later") from error
+
+
 def check(ledger: Ledger) -> dict[str, str]:
     """Ask the Hub for the token's owner, the repository and the branch; return what is wrong.
 

@@ -1,11 +1,15 @@
 """The model card says what the Hub can read and what a person has to know, and tells no path of this machine."""
 
 import json
+import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 from codeparrot.config import load
+from codeparrot.errors import CodeparrotError
+from codeparrot.hub.commands import push
 from codeparrot.hub.ledger import Ledger
 from codeparrot.hub.uploader import push_all
 from tests.hub.runs import make_run
@@ -61,3 +65,31 @@ def test_data_and_licences_are_told_and_paths_are_not(here: HubServer, tmp_path:
     assert front["datasets"] == ["me/corpus"]
     assert "- `my-corpus`: 3 documents, 99 bytes of text. Licences, with their documents: mit (2), bsd-3-clause (1)" in body
     assert "- `me/corpus@v1`" in body and str(tmp_path) not in body
+
+
+def test_what_is_measured_behind_the_push_comes_onto_the_card(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
+    run = make_run(tmp_path / "later", tokenizer_folder, (8, 16))
+    front, _ = card_of(here, run)
+    place = run / "eval" / "humaneval" / "step_00000016"
+    place.mkdir(parents=True)
+    (place / "report.json").write_text(report("humaneval", 0.125), encoding="utf-8")
+    before = here.commits("me/model", "later")
+    result = push(str(run))
+    assert result.data["pushed"] == 0 and "card is renewed" in result.text
+    after = here.commits("me/model", "later")
+    assert [commit.oid for commit in after] == [*(commit.oid for commit in before), result.data["card"]]
+    files = here.files("me/model", "later")
+    renewed = yaml.safe_load(files["README.md"].decode().split("---\n", 2)[1])
+    assert len(renewed["model-index"][0]["results"]) == len(front["model-index"][0]["results"]) + 1
+    assert files | {"README.md": b""} == here.files("me/model", before[-1].oid) | {"README.md": b""}, "nothing else changed"
+    assert push(str(run)).data["card"] is None, "the same card is not committed again"
+    shutil.rmtree(run / "checkpoints" / "step_00000016")
+    assert push(str(run)).data["card"] is None, "a checkpoint that is gone has no card to be made"
+
+
+def test_a_card_that_cannot_be_renewed_is_one_line(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
+    run = make_run(tmp_path / "unlucky", tokenizer_folder, (8,))
+    card_of(here, run)
+    here.faults.answer(503, path="/paths-info/", times=20)
+    with pytest.raises(CodeparrotError, match=r"the card on me/model@unlucky is not renewed: .*503"):
+        push(str(run))
