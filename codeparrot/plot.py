@@ -80,6 +80,12 @@ def draw(runs: Sequence[Path], output: Path) -> None:
     _draw(_distinct([read(folder) for folder in runs], runs), output)
 
 
+def prepare() -> None:
+    """Import what drawing needs: half a second of a processor, which a process beside training had better take at the start."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+
 def read(folder: Path) -> Run:
     """Read the curves of a run from its metrics.jsonl.
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from codeparrot import plot
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub import client, progress, push
 from codeparrot.hub.ledger import Entry, Ledger
@@ -229,6 +230,7 @@ def main(run: Path) -> int:
         print(json.dumps(found), flush=True)
         if "error" in found or "offline" in found:
             return 0
+        plot.prepare()
         with ledger.pushing(wait=True):
             work(ledger, trainer)
     except (CodeparrotError, OSError) as error:
