@@ -13,6 +13,9 @@ from codeparrot.errors import CodeparrotError
 if TYPE_CHECKING:
     from codeparrot.config import Config
 
+REPOSITORY = re.compile(r"[\w\-][\w.\-]*/[\w\-][\w.\-]*")
+"""owner/name, as the Hub spells it."""
+
 
 def check(config: "Config") -> None:
     """Check all that does not need the number of processes, a tokenizer or a model.
@@ -35,7 +38,7 @@ def check(config: "Config") -> None:
             f"nearest: train.global_batch_size {near}, or "
             f"stream.lanes {_nearest_divisor(train.global_batch_size, stream.lanes)}"
         )
-    if config.hub.repo and not re.fullmatch(r"[\w\-][\w.\-]*/[\w\-][\w.\-]*", config.hub.repo):
+    if config.hub.repo and not REPOSITORY.fullmatch(config.hub.repo):
         raise CodeparrotError(f'hub.repo "{config.hub.repo}" is no name of a repository; write owner/name')
     if schedule.warmup_steps > train.max_steps:
         raise CodeparrotError(

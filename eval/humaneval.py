@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import local_folder
 from codeparrot.result import Result
 
 
@@ -67,9 +68,10 @@ def humaneval(
     _check(samples, temperature, k, top_p, max_new_tokens, limit, batch_size, workers)
     if sum((checkpoint is not None, samples_file is not None, reference)) != 1:
         raise CodeparrotError("give one of --checkpoint, --samples_file and --reference: what is to be scored")
-    chosen = subset(load_problems(problems), limit)
     if share and checkpoint is None:
         raise CodeparrotError("--share is for generating: give --checkpoint")
+    _check_place(checkpoint, samples_file)
+    chosen = subset(load_problems(problems), limit)
     score = _Scoring(chosen, k, workers, unsafe)
     if reference:
         return score.of_references(Path(output).expanduser() if output else None)
@@ -121,6 +123,14 @@ class _Scoring:
         if failed:
             text += f"\nfailed: {', '.join(failed)}"
         return Result(text, report)
+
+
+def _check_place(checkpoint: str | None, samples_file: str | None) -> None:
+    """Raise CodeparrotError for what is not on this machine and can be nowhere else, before problems are fetched."""
+    if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
+        local_folder(checkpoint)
+    if samples_file is not None and not Path(samples_file).expanduser().is_file():
+        raise CodeparrotError(f"there is no file {samples_file}")
 
 
 def _check(

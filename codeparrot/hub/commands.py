@@ -8,11 +8,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from codeparrot.checks import REPOSITORY
 from codeparrot.config import HubConfig, load
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub.client import Branch
 from codeparrot.hub.ledger import Ledger
-from codeparrot.hub.uploader import Turn, push_all, renew_card
+from codeparrot.hub.uploader import HOPELESS, Turn, push_all, renew_card
 from codeparrot.result import Result
 
 SHOWN = 10
@@ -57,7 +58,7 @@ def push(run: str, repo: str = "", branch: str = "", private: bool = True, patie
                 if turn.commit and turn.entry:
                     bar.update(turn.entry.num_bytes)
                     done.append(turn.commit)
-                elif turn.error:
+                elif turn.error and turn.state not in HOPELESS:
                     tqdm.write(f"{turn.state}: {turn.error}; again in {turn.wait_seconds:.0f} s", file=sys.stderr)
 
             last = push_all(ledger, 60 * patience_minutes, report)
@@ -96,6 +97,8 @@ def _ledger(run: str, repo: str, branch: str, private: bool) -> Ledger:
     settings.repo, settings.branch = repo or settings.repo, branch or settings.branch
     if not settings.repo:
         raise CodeparrotError(f"nothing says where {run} goes: name a --repo (owner/name)")
+    if not REPOSITORY.fullmatch(settings.repo):
+        raise CodeparrotError(f'--repo "{settings.repo}" is no name of a repository; write owner/name')
     if not ledger.path.exists() or before != (settings.repo, settings.branch):
         ledger.open(settings)
     return ledger

