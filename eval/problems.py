@@ -146,6 +146,7 @@ def _from_line(line: str, where: str) -> Problem:
 
 def _from_hub(name: str, location: str) -> ProblemSet:
     import datasets
+    from datasets.exceptions import DatasetsError
 
     try:
         folder = corpus_here(f"hub:{location}")
@@ -154,7 +155,7 @@ def _from_hub(name: str, location: str) -> ProblemSet:
         raise CodeparrotError(f"{error}{offline}") from None
     try:
         rows: Any = datasets.load_dataset(folder, split="test")
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CodeparrotError(f"data set {location} of the Hub has no problems that can be read: {said}") from None
     problems = [from_row(row, f"{location}, row {number}") for number, row in enumerate(rows, 1)]
