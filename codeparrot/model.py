@@ -202,8 +202,6 @@ def build_model(config: PreTrainedConfig, *, gradient_checkpointing: bool, seed:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = _new_model(config)
-    if getattr(model, "loss_type", "") is None:
-        model.loss_type = "ForCausalLM"  # What transformers falls back to, with a warning at each start.
     if config._attn_implementation is None and model.config._attn_implementation == "eager":
         logger.warning("model.family %s has no SDPA attention in transformers: attention runs eagerly", config.model_type)
     if gradient_checkpointing:
@@ -232,6 +230,8 @@ class LanguageModel(nn.Module):
     def __init__(self, model: PreTrainedModel, own_loss: bool | None = None) -> None:
         super().__init__()
         self.model = model
+        if getattr(model, "loss_type", "") is None:
+            model.loss_type = "ForCausalLM"  # What transformers falls back to, with a warning at each start.
         self.own_loss = _needs_own_loss(model) if own_loss is None else own_loss
         if not self.own_loss:
             self._head.__class__ = LossHead
