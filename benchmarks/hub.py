@@ -20,7 +20,7 @@ from typing import NamedTuple
 from benchmarks.common import DATA, Ratio, corpus, report, tokenizer
 from tests.hub_server.fixture import HubServer, serve
 
-ROUNDS, STEPS, WARM_UP, SAVE_EVERY, BYTES_PER_SECOND = 3, 240, 20, 40, 1_000_000
+ROUNDS, STEPS, WARM_UP, SAVE_EVERY, BYTES_PER_SECOND = 4, 240, 20, 40, 1_000_000
 
 
 class Loop(NamedTuple):
