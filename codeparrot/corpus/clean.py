@@ -101,19 +101,9 @@ def _cleaned(table: pa.Table, stages: Sequence[Stage], samples: Samples, found: 
     if not stages:
         return table
     names = [table.column(name).to_pylist() for name in (REPO_NAME, PATH, CONTENT)]
-    contents: list[str | None] = []
-    for repo_name, path, text in zip(*names, strict=True):
-        content: str | None = text
-        for stage in stages:
-            cleaned = stage.clean(content)
-            found.setdefault(stage.name, Counter()).update(cleaned.counts)
-            if cleaned.content is None:
-                size = len(content.encode())
-                samples.add(Removed(stage.name, size, repo_name, path, content), 0, cleaned.detail)
-                content = None
-                break
-            content = cleaned.content
-        contents.append(content)
+    contents = [
+        _through(stages, repo_name, path, content, samples, found) for repo_name, path, content in zip(*names, strict=True)
+    ]
     changed: dict[str, Any] = {
         CONTENT: contents,
         SIZE: [None if each is None else len(each.encode()) for each in contents],
@@ -123,6 +113,19 @@ def _cleaned(table: pa.Table, stages: Sequence[Stage], samples: Samples, found: 
         field = DOCUMENTS.field(name)
         table = table.set_column(DOCUMENTS.get_field_index(name), field, pa.array(values, field.type))
     return table.filter(pa.array([each is not None for each in contents]))
+
+
+def _through(
+    stages: Sequence[Stage], repo_name: str, path: str, content: str, samples: Samples, found: dict[str, Counter[str]]
+) -> str | None:
+    for stage in stages:
+        cleaned = stage.clean(content)
+        found.setdefault(stage.name, Counter()).update(cleaned.counts)
+        if cleaned.content is None:
+            samples.add(Removed(stage.name, len(content.encode()), repo_name, path, content), 0, cleaned.detail)
+            return None
+        content = cleaned.content
+    return content
 
 
 def _by_bucket(table: pa.Table) -> list[pa.RecordBatch]:

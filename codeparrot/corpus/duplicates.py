@@ -96,7 +96,8 @@ def write_clusters(documents: Documents, members: Members, file: Path) -> None:
     with pq.ParquetWriter(unfinished, CLUSTERS, compression="zstd") as writer:
         for start in range(0, len(members.number), ROWS_TOGETHER):
             some = slice(start, start + ROWS_TOGETHER)
-            writer.write_table(_named(documents, Members(*(each[some] for each in members))))
+            part = Members(members.number[some], members.cluster[some], members.verdict[some])
+            writer.write_table(_named(documents, part))
     unfinished.replace(file)
 
 

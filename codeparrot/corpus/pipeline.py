@@ -15,7 +15,6 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -211,8 +210,8 @@ def _write_removed(documents: Documents, members: Members, cleaned: list[Path], 
     samples = REMOVED.empty_table()
     for file in files:
         table = read_table(file, REMOVED.names)
-        samples = pa.concat_tables([samples, table.filter(pc.is_valid(table.column("content")))])
+        samples = pa.concat_tables([samples, table.filter(table.column("content").is_valid())])
         samples = samples.filter(pa.array(sampled(samples, settings.keep_removed)))
-    order = pc.sort_indices(samples, [(name, "ascending") for name in (REASON, "position", "repo_name", "path", "size")])
-    pq.write_table(samples.take(order).drop_columns(["position", "ordinal"]), folder / SAMPLES_FILE, compression="zstd")
+    ordered = samples.sort_by([(name, "ascending") for name in (REASON, "position", "repo_name", "path", "size")])
+    pq.write_table(ordered.drop_columns(["position", "ordinal"]), folder / SAMPLES_FILE, compression="zstd")
     write_clusters(documents, members, folder / CLUSTERS_FILE)

@@ -7,6 +7,7 @@ A segment is a folder: `documents.arrow` (LZ4; columns are read one by one), `si
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -171,22 +172,21 @@ class Samples:
 
 def sampled(table: pa.Table, number: int) -> NDArray[np.bool_]:
     """Return which rows of a table of removed files are the `number` of their reason with the smallest hashes."""
-    by_hash = pc.sort_indices(table, [(name, "ascending") for name in (REASON, POSITION, REPO_NAME, PATH, SIZE)]).to_numpy()
-    reasons = (
-        np.asarray(table.column(REASON).dictionary_encode().combine_chunks().indices) if len(table) else np.empty(0, np.int64)
-    )
-    ordered = reasons[by_hash]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    rank = np.arange(len(ordered)) - np.repeat(starts, np.diff(np.append(starts, len(ordered))))
-    chosen = np.zeros(len(ordered), np.bool_)
-    chosen[by_hash[rank < number]] = True
+    chosen = np.zeros(len(table), np.bool_)
+    numbered = table.append_column("row", pa.array(np.arange(len(table))))
+    ordered = numbered.sort_by([(name, "ascending") for name in (REASON, POSITION, REPO_NAME, PATH, SIZE)])
+    taken = Counter[str]()
+    for reason, row in zip(ordered.column(REASON).to_pylist(), ordered.column("row").to_pylist(), strict=True):
+        chosen[row] = taken[reason] < number
+        taken[reason] += 1
     return chosen
 
 
 def without_texts(table: pa.Table, number: int) -> pa.Table:
     """Return a table of removed files in which only those that a sample of `number` may show have a text."""
-    texts = pc.if_else(pa.array(sampled(table, number)), table.column(CONTENT), pa.scalar(None, pa.string()))
-    return table.set_column(table.schema.get_field_index(CONTENT), REMOVED.field(CONTENT), texts)
+    shown = sampled(table, number).tolist()
+    texts = [text if each else None for text, each in zip(table.column(CONTENT).to_pylist(), shown, strict=True)]
+    return table.set_column(table.schema.get_field_index(CONTENT), REMOVED.field(CONTENT), pa.array(texts, pa.string()))
 
 
 class Segment:
@@ -235,7 +235,7 @@ class Segment:
     def cut(self, records: int, near: NearDuplicates) -> None:
         """Keep only what came of the first records."""
         documents, removed = list(self.batches()), self.removed()
-        kept = sum(pc.sum(pc.less(batch.column(ORDINAL), records)).as_py() or 0 for batch in documents)
+        kept = int((self.columns(ORDINAL).column(ORDINAL).to_numpy() < records).sum())
         beside = self.folder.with_name(f"{UNFINISHED}cut-{self.folder.name}")
         with new_folder(beside) as folder:
             whole = pa.Table.from_batches(documents, DOCUMENTS).slice(0, kept)

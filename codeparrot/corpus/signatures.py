@@ -19,7 +19,7 @@ NO_SHINGLES = 0xFFFFFFFF
 
 def signatures(shingles: Sequence[NDArray[np.uint64]], permutations: int) -> NDArray[np.uint32]:
     """Return one row of `permutations` values for the shingles of each text."""
-    from rensa import RMinHash
+    from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] (it comes from a compiled module)
 
     ends = np.cumsum([0, *map(len, shingles)], dtype=np.uint64)
     flat = np.concatenate(shingles) if shingles else np.empty(0, np.uint64)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS
@@ -97,7 +98,7 @@ def bucket_weights(cleaned: Iterable[Path], repositories: set[str]) -> list[int]
     names = pa.array(sorted(repositories), pa.large_string())
     for folder in cleaned:
         table = read_table(folder / "documents.arrow", [REPO_NAME, SIZE, POSITION])
-        table = table.filter(pa.compute.field(REPO_NAME).isin(names))
+        table = table.filter(pc.field(REPO_NAME).isin(names))
         buckets = (table.column(POSITION).to_numpy() >> BUCKET_SHIFT).astype(np.int64)
         np.add.at(weights, buckets, table.column(SIZE).to_numpy() + 1)
     return weights.tolist()
