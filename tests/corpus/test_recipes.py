@@ -51,9 +51,9 @@ def test_the_recipes_that_ship_are_known_by_name_and_build(rows: Path, tmp_path:
     [
         ("sed: 4", 'did you mean "seed"'),
         ("near_duplicates: {treshold: 1}", 'did you mean "near_duplicates.threshold"'),
-        ("filters: 3", "filters"),
+        ("near_duplicates: {ngram: many}", "ngram"),
         ("seed: first", "seed"),
-        ("seed: [", "recipe"),
+        ("seed: [", "parsing config"),
     ],
 )
 def test_a_wrong_recipe_is_one_line(
