@@ -17,8 +17,8 @@ MAX_CHARACTERS = 400_000
 SENTENCES = {
     "Apache-2.0": "licensed under the apache license version 2.0 the license you may not use this file except in compliance",
     "HPND": "permission to use copy modify and distribute this software and its documentation for any purpose and without fee"
-    " is hereby granted provided that the above copyright notice appear in all copies and that both that copyright notice and this"
-    " permission notice appear in supporting documentation",
+    " is hereby granted provided that the above copyright notice appear in all copies and that both that copyright notice and"
+    " this permission notice appear in supporting documentation",
     "MIT-0": "permission is hereby granted free of charge to any person obtaining a copy of this software and associated"
     " documentation files the software to deal in the software without restriction including without limitation the rights to"
     " use copy modify merge publish distribute sublicense and or sell copies of the software and to permit persons to whom the"
@@ -35,7 +35,7 @@ MORE_CLAUSES = {
     "BSD-3-Clause": "to endorse or promote products derived from this software without specific prior written permission",
     "BSD-4-Clause": "all advertising materials mentioning features or use of this software must display the following",
 }
-"""What makes another licence of BSD-2-Clause, where people worded the clause in their own way and the whole text does not fit."""
+"""What makes another licence of BSD-2-Clause, where the clause is worded in its own way and the whole text does not fit."""
 
 _COPYRIGHT = re.compile(r"^[^a-z\n]{0,20}(?:copyright|\(c\)|©)[^\n]*$", re.MULTILINE)
 _WORD = re.compile(r"[a-z0-9]+")
