@@ -34,6 +34,8 @@ class ColumnNames:
     """Column of the path inside the repository; without it, the number of the row."""
     license: str = "license"
     """Column of the licence, a text or a list of texts; without it, "unknown"."""
+    stars: str = "stars"
+    """Column of the repository's stars, a number; without it, nobody knows them."""
 
 
 class Record(NamedTuple):
@@ -43,6 +45,8 @@ class Record(NamedTuple):
     path: str
     license: str
     content: bytes | str
+    stars: int | None = None
+    """Of the repository, where the source knows them."""
 
 
 class Removed(NamedTuple):
@@ -83,6 +87,11 @@ class Candidate(NamedTuple):
 class Unit(Protocol):
     """What one worker reads at a time: files of about a few MB in all. It travels to the worker by pickle."""
 
+    @property
+    def key(self) -> str:
+        """Of one source, no other unit has it. It is the same whenever and wherever the same is read."""
+        ...
+
     def records(self) -> Iterator[Record | Removed]: ...
 
 
@@ -94,3 +103,5 @@ class Source(NamedTuple):
     units: Iterator[Unit]
     num_records: int | None
     """None where only reading it to the end would tell."""
+    listing: str
+    """Stands for all that the units depend on. Another listing: what is done of an earlier build is of no use."""

@@ -30,7 +30,8 @@ def judge(record: Record, rules: Rules) -> Candidate | Removed:
     document = Document(repo_name, path, size, content, license_name)
     whole = xxhash.xxh3_64("\0".join((repo_name, path, license_name, "")).encode())
     whole.update(text.encoded)
-    return Candidate(document, fingerprint(content), position(rules.seed, repo_name, path), whole.intdigest())
+    stars = -1 if record.stars is None else record.stars
+    return Candidate(document, fingerprint(content), position(rules.seed, repo_name, path), whole.intdigest(), stars)
 
 
 def _storable(name: str) -> str:

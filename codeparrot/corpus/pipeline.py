@@ -75,7 +75,7 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
 def _identity(settings: Settings, sources: list[Source]) -> dict[str, Any]:
     """Return what the first three phases depend on."""
     named = {name: value for name, value in asdict(settings).items() if name not in ("valid_fraction", "shard_bytes")}
-    return {**named, "listing": [source.facts for source in sources], "version": __version__}
+    return {**named, "listing": [source.listing for source in sources], "version": __version__}
 
 
 def _read(sources: list[Source], settings: Settings, executor: Executor, folder: Path) -> list[Segment]:

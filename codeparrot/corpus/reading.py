@@ -1,6 +1,5 @@
 """The first phase: a few units of a source to a segment of judged documents."""
 
-import pickle
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -36,7 +35,7 @@ def read_tasks(units: Iterable[Unit], folder: Path) -> Iterator[ReadTask]:
     """Yield the tasks that read all units, in order."""
     waiting, number = iter(units), 0
     while some := list(islice(waiting, UNITS)):
-        keys = xxhash.xxh3_64_hexdigest("\0".join(map(_key, some)).encode("utf-8", "surrogateescape"))
+        keys = xxhash.xxh3_64_hexdigest("\0".join(unit.key for unit in some))
         yield ReadTask(some, folder / f"{number:07d}-{keys}")
         number += 1
 
@@ -51,7 +50,3 @@ def read(task: ReadTask, reader: Reader) -> None:
             for record in unit.records():
                 writer.add(record if isinstance(record, Removed) else judge(record, reader.rules))
         writer.close()
-
-
-def _key(unit: Unit) -> str:
-    return xxhash.xxh3_128_hexdigest(pickle.dumps(unit))

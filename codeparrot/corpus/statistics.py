@@ -12,6 +12,7 @@ from codeparrot.corpus.bands import SIGNATURE_VERSION, bands_of
 from codeparrot.corpus.documents import Source
 from codeparrot.corpus.duplicates import Members
 from codeparrot.corpus.filters import rules
+from codeparrot.corpus.safety import REFUSALS
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.tally import DUPLICATE, NEAR_DUPLICATE, Count, Tally
 
@@ -45,7 +46,7 @@ def removals(settings: Settings) -> dict[str, str]:
     """Return all that can remove a file, in the order in which it is looked at, with what that means in words."""
     near = settings.near_duplicates
     return {
-        "unreadable": "cannot be opened",
+        **REFUSALS,
         "malformed": "a row that is no JSON object or whose text is not a text",
         "undecodable": "neither UTF-8 nor what its coding line says",
         **rules(settings.filters),

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from codeparrot.corpus.build import build
+from codeparrot.corpus.decode import decode
+from codeparrot.corpus.filters import Text, Thresholds, first_failing
 
 COMMAND = [sys.executable, "-c", "from codeparrot.cli import entry; entry()"]
 """The `codeparrot` command of this interpreter."""
@@ -20,7 +22,9 @@ STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 def modules(count: int) -> list[bytes]:
     """Return modules of the standard library that pass every filter, in a fixed order."""
     files = (file.read_bytes() for file in sorted(STANDARD_LIBRARY.glob("*.py")))
-    suitable = [text for text in files if 2000 < len(text) < 100_000 and b"utomatically" not in text]
+    suitable = [
+        text for text in files if 2000 < len(text) < 100_000 and first_failing(Text(decode(text) or ""), Thresholds()) is None
+    ]
     assert len(suitable) >= count
     return suitable[:count]
 

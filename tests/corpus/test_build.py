@@ -73,7 +73,7 @@ def test_every_file_is_counted_once_under_the_rule_that_removed_it(built: tuple[
         "near_duplicate": (0, 0),
     }
     duplicates = removed.pop("duplicate")
-    assert removed == expected
+    assert {name: each for name, each in removed.items() if each[0]} == {n: each for n, each in expected.items() if each[0]}
     assert duplicates[0] == 1  # the copy, or its original, whichever comes later
     assert statistics["read"] == {"files": len(files), "bytes": sum(file.stat().st_size for file in files)}
     assert statistics["documents"] + sum(each["files"] for each in statistics["removed"].values()) == len(files)
