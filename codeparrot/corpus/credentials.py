@@ -48,7 +48,7 @@ _MORE = {
     "github_fine_grained_token": (("github_pat_",), r"github_pat_[A-Za-z0-9_]{36,255}"),
     "google_api_key": (("aiza",), r"AIza[\w-]{35}(?![\w-])"),
     "google_oauth_secret": (("gocspx-",), r"GOCSPX-[\w-]{28}"),
-    "hugging_face_token": (("hf_",), r"(?<!\w)hf_[A-Za-z]{34}(?!\w)"),
+    "hugging_face_token": (("hf_",), r"(?<!\w)hf_[A-Za-z0-9]{34}(?!\w)"),
     "npm_token": (("npm_", "_authtoken="), r"(?<!\w)npm_[A-Za-z0-9]{36}(?!\w)|_authToken=\s*([A-Fa-f0-9-]{36})(?![\w-])"),
     "openai_project_key": (("sk-proj-",), r"sk-proj-[\w-]{40,200}"),
 }
@@ -81,7 +81,6 @@ _HASH = re.compile(
 )
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _SPECIAL = re.compile(r"[!@#$%^&*+=?~]")
-_MIN_GROUP = 6
 _MIN_STRING = 16
 _MIN_HEX = 32
 _MIN_ENTROPY = 3.5
@@ -182,15 +181,20 @@ def _of_provider(content: str, detector: _Detector, trigger: int, place: int, tr
 
 def _findings(content: str, detector: _Detector, matches: Iterable[re.Match[str]]) -> Iterator[Finding]:
     for match in matches:
-        # The secret is what is in a group, unless that is only the kind of key ("ghp").
-        groups = [match.span(group) for group in range(1, match.re.groups + 1)]
-        start, end = max(groups, key=lambda span: span[1] - span[0], default=(0, 0))
-        if end - start < _MIN_GROUP:
+        groups = [match.span(group) for group in range(1, match.re.groups + 1) if match[group]]
+        start, end = max(groups, key=lambda span: span[1] - span[0], default=match.span())
+        if start == match.start():
+            # The group is only the kind of key ("ghp").
             start, end = match.span()
         value = content[start:end].strip(" \t\r\"'=:")
         start += content[start:end].index(value)
-        if not _is_false_friend(value):
+        if not _is_false_friend(value) and not _is_inside(content, start) and not content.endswith(f"{value}:", 0, start):
             yield Finding(detector.kind, after_escape(content, start), start + len(value))
+
+
+def _is_inside(content: str, start: int) -> bool:
+    """Whether a place is inside a longer run of letters and digits, where four letters mean nothing; an escape is none."""
+    return content[start - 1 : start].isalnum() and content[start - 2 : start - 1] != "\\"
 
 
 def _named(content: str, name: str, start: int, end: int) -> Iterator[Finding]:

@@ -50,8 +50,10 @@ class Thresholds:
     def check(self) -> None:
         """Raise CodeparrotError when no file could satisfy them, or the tokenizer cannot be loaded."""
         for name, value in asdict(self).items():
+            if isinstance(value, str):
+                continue
             # Written so that "not a number" is refused too.
-            if not isinstance(value, str) and not value >= 0:
+            if not value >= 0:
                 raise CodeparrotError(f"filters.{name} is {value}; it cannot be negative")
             if name.endswith(("_fraction", "_chance")) and value > 1:
                 raise CodeparrotError(f"filters.{name} is {value}; it is a fraction, from 0 to 1")
