@@ -14,15 +14,12 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from codeparrot.corpus.benchmark_texts import Sample, description, read_benchmark
-from codeparrot.corpus.ngrams import Ngrams
-from codeparrot.corpus.program_tokens import tokens
 from codeparrot.errors import CodeparrotError
 
 How = Literal["docstring", "solution", "ngram"]
 
 _LEFT_OUT = b" \t\n\r\v\f\"'`#\\"
 _EXCERPT_CHARACTERS = 120
-_EXCERPT_TOKENS = 20
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,10 @@ class Index:
     """The problems of the benchmarks, ready to be looked for."""
 
     def __init__(self, samples: list[Sample], settings: Settings) -> None:
+        # Here, because the command line knows the settings before anything is read.
         from ahocorasick_rs import BytesAhoCorasick
+
+        from codeparrot.corpus.ngrams import Ngrams
 
         self.samples = samples
         self._whole: dict[bytes, list[tuple[int, How, str]]] = defaultdict(list)
@@ -96,9 +96,8 @@ class Index:
             for number, how, text in self._whole[self._patterns[pattern]]:
                 found.setdefault((number, how), " ".join(text.split())[:_EXCERPT_CHARACTERS])
         if self._ngrams:
-            document = tokens(content)
-            for number, place in self._ngrams.held(document):
-                found.setdefault((number, "ngram"), document.excerpt(place, _EXCERPT_TOKENS)[:_EXCERPT_CHARACTERS])
+            for number, excerpt in self._ngrams.held(content):
+                found.setdefault((number, "ngram"), excerpt[:_EXCERPT_CHARACTERS])
         return [
             Hit(self.samples[number].benchmark, self.samples[number].task_id, how, excerpt)
             for (number, how), excerpt in sorted(found.items())

@@ -38,10 +38,12 @@ class Ngrams:
             for each, share in ((as_they_are, rules.min_overlap), (renamed, rules.min_renamed_overlap))
         ]
 
-    def held(self, document: Tokens) -> Iterator[tuple[int, int]]:
-        """Yield the number of every program that a document holds, and at which of the document's tokens it begins."""
+    def held(self, content: str) -> Iterator[tuple[int, str]]:
+        """Yield the number of every program that a document holds, and the text where it begins in the document."""
+        document = tokens(content)
         for table, hashes in zip(self._tables, (as_they_are(document), renamed(document)), strict=True):
-            yield from table.held(ngrams(hashes, self._ngram))
+            for number, place in table.held(ngrams(hashes, self._ngram)):
+                yield number, document.excerpt(place, 2 * self._ngram)
 
 
 class Table:

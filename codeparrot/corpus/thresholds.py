@@ -28,7 +28,7 @@ class Thresholds:
     """Lines at the top that tell one by "unit tests", "test file" or "configuration file" (0: do not look)."""
     config_or_test_fraction: float = 0.05
     """What else tells one: the word "config", or the word "test", more often than in this fraction of its lines ..."""
-    config_or_test_floor: int = 5
+    config_or_test_floor: int = 3
     """... and more often than this, whatever its length."""
     no_keyword_chance: float = 0.7
     """Chance of removing a file without any of the words def, class, for, while, drawn from its text (0: keep them all)."""

@@ -84,7 +84,7 @@ def license_files() -> list[tuple[str, str, str]]:
     name_of_one = re.compile(r"dist-info/(licenses/)?LICEN[CS]E(\.txt|\.md|\.rst)?$")
     found = []
     for distribution in importlib.metadata.distributions():
-        declared = spdx(distribution.metadata.json.get("license_expression", ""))
+        declared = spdx(str(distribution.metadata.json.get("license_expression", "")))
         files = [str(file) for file in distribution.files or () if name_of_one.search(str(file))]
         if len(files) == 1 and declared != "unknown" and " " not in declared:
             text = Path(str(distribution.locate_file(files[0]))).read_text("utf-8")
