@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.corpus.documents import UNKNOWN_LICENSE, Source
-from codeparrot.corpus.files import SourceFile, Walk, batches, printable
+from codeparrot.corpus.files import SourceFile, Walk, open_files, printable
 from codeparrot.corpus.licenses import spdx
+from codeparrot.corpus.listing import state_of
 from codeparrot.errors import CodeparrotError
 
 SUFFIX = ".py"
@@ -53,7 +54,7 @@ def open_installed(seed: int, max_size: int) -> Source:
         "distributions": distributions,
         "without_record": [each.name for each in installed if each.record is None],
     }
-    return Source(facts, batches(files.values(), seed, max_size), len(files))
+    return open_files(facts, files.values(), seed, max_size)
 
 
 def _standard_library() -> Iterator[SourceFile]:
@@ -62,7 +63,8 @@ def _standard_library() -> Iterator[SourceFile]:
         raise CodeparrotError(f"the standard library {folder} is not a folder; give folders of source files instead of python")
     for path in Walk(folder, NOT_STANDARD_LIBRARY):
         if path.endswith(SUFFIX):
-            yield SourceFile(str(folder / path), STANDARD_LIBRARY, printable(path), STANDARD_LIBRARY_LICENSE)
+            file = str(folder / path)
+            yield SourceFile(file, STANDARD_LIBRARY, printable(path), STANDARD_LIBRARY_LICENSE, state_of(file))
 
 
 def _installed() -> list[Installed]:
@@ -84,7 +86,7 @@ def _files_of(distribution: Installed) -> Iterator[SourceFile]:
         if path.endswith(SUFFIX) and inside and not path.startswith(EDITABLE_FINDER):
             file = os.path.join(distribution.folder, path)  # noqa: PTH118
             if os.path.isfile(file):  # noqa: PTH113
-                yield SourceFile(file, distribution.name, printable(path), distribution.license)
+                yield SourceFile(file, distribution.name, printable(path), distribution.license, state_of(file))
 
 
 def license_of(metadata: Any) -> str:

@@ -16,6 +16,9 @@ from codeparrot.corpus.filters import Text, Thresholds, first_failing
 COMMAND = [sys.executable, "-c", "from codeparrot.cli import entry; entry()"]
 """The `codeparrot` command of this interpreter."""
 
+LENIENT = Thresholds(min_size=0, min_equals_signs=0, no_keyword_chance=0, config_or_test_chance=0)
+"""For texts that are no programs."""
+
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
 
@@ -51,5 +54,6 @@ def read(corpus: Path, split: str = "*") -> list[dict[str, Any]]:
 
 
 def digests(corpus: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a corpus."""
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(corpus.iterdir())}
+    """Return the SHA-256 of every file of a corpus, its folders included."""
+    files = sorted(file for file in corpus.rglob("*") if file.is_file())
+    return {str(file.relative_to(corpus)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
