@@ -90,8 +90,6 @@ class Index:
 
     def hits(self, content: str) -> list[Hit]:
         """Return every problem that a document holds, once for each way in which it was found."""
-        from codeparrot.corpus.program_tokens import tokens
-
         found: dict[tuple[int, How], str] = {}
         matches = self._search.find_matches_as_indexes(normalised(content), overlapping=True) if self._patterns else ()
         for pattern, _, _ in matches:

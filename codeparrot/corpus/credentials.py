@@ -45,6 +45,7 @@ _TRIGGERS = {
 # Keys that detect-secrets 1.5 does not know, or finds with what stands around them.
 _MORE = {
     "anthropic_key": (("sk-ant-",), r"sk-ant-[\w-]{30,200}"),
+    "bearer_token": (("bearer ",), r"[Bb]earer (?=[\w.=+/-]{0,64}[0-9])([\w.=+/-]{20,500})(?![\w.=+/-])"),
     "github_fine_grained_token": (("github_pat_",), r"github_pat_[A-Za-z0-9_]{36,255}"),
     "google_api_key": (("aiza",), r"AIza[\w-]{35}(?![\w-])"),
     "google_oauth_secret": (("gocspx-",), r"GOCSPX-[\w-]{28}"),

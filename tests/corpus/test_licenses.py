@@ -185,7 +185,9 @@ def test_the_rules_name_what_can_be_removed(tmp_path: Path) -> None:
         ("# SPDX-License-Identifier: MIT\n", "MIT"),
         ("#!/usr/bin/env python\n# Copyright\n# SPDX-License-Identifier: GPL-2.0-only OR MIT\n", "GPL-2.0-only OR MIT"),
         ("/* SPDX-License-Identifier: BSD-3-Clause */", "BSD-3-Clause"),
+        ('"""What this does.\n\nSPDX-License-Identifier: ISC\n"""\n', "ISC"),
         ("# licence: MIT\n", None),
+        ("LINE = re.compile('SPDX-License-Identifier: (.*)')\n", None),
         ("x = 1\n" * 1000 + "# SPDX-License-Identifier: MIT\n", None),
     ],
 )

@@ -41,6 +41,7 @@ SECRETS: dict[str, Callable[[random.Random], tuple[str, str]]] = {
         "connect('DefaultEndpointsProtocol=https;AccountName=me;{}')",
         "AccountKey=" + draw(dice, BASE64, 86) + "==",
     ),
+    "bearer_token": lambda dice: ("headers = {{'Authorization': 'Bearer {}'}}", draw(dice, WORD, 30) + "3f"),
     "github_token": lambda dice: ("headers = {{'Authorization': 'token {}'}}", "ghp_" + draw(dice, WORD, 36)),
     "github_fine_grained_token": lambda dice: (
         "github = Github('{}')",
@@ -121,6 +122,8 @@ FRIENDS = [
     "url = 'postgresql://user:password@host.org/db'",
     "url = 'https://{user}:{password}@host.org'",
     "url = 'http://user:pass@web.com'",
+    "header = 'Bearer of-what-you-have-been-given'",
+    "header = f'Bearer {token_number_1_of_the_user}'",
     "url = 'postgresql://postgres:postgres@localhost/db'",
     "font = 'QAAAAAAAwAaAKIAAKIAABCDEFGHIJKLMNAABQAHAM0AAQAAAAAABQ'",
     "url = 'ssh://git@host.org/repository'",
