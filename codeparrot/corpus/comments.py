@@ -19,6 +19,7 @@ _LEXEME = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _PREFIX = re.compile(r"(?<!\w)[rRuU]\Z")
+_AFTER_A_STATEMENT = frozenset(("", "\n", "\r", " ", "\t", "\f", "#", ";"))
 _REST_OF_LINE = re.compile(r"[ \t\f]*+(?:[#;\r\n]|\Z)")
 
 
@@ -34,6 +35,10 @@ def comments(content: str) -> Iterator[str]:
         if lexeme[0] == "#":
             before = gap.rstrip()[-1:] or before
             yield lexeme
+            continue
+        if content[end : end + 1] not in _AFTER_A_STATEMENT:
+            # Most strings: the rest need not be looked at.
+            before = lexeme[0]
             continue
         # The last character of code before the string; none when it begins the program.
         opener = _PREFIX.sub("", gap).rstrip()[-1:] or before

@@ -20,7 +20,6 @@ How = Literal["docstring", "solution", "ngram"]
 
 _LEFT_OUT = b" \t\n\r\v\f\"'`#\\"
 _EXCERPT_CHARACTERS = 120
-_EXCERPT_TOKENS = 20
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class Index:
     """The problems of the benchmarks, ready to be looked for."""
 
     def __init__(self, samples: list[Sample], settings: Settings) -> None:
+        # Here, because the command line knows the settings before anything is read.
         from ahocorasick_rs import BytesAhoCorasick
 
         from codeparrot.corpus.ngrams import Ngrams
@@ -90,17 +90,14 @@ class Index:
 
     def hits(self, content: str) -> list[Hit]:
         """Return every problem that a document holds, once for each way in which it was found."""
-        from codeparrot.corpus.program_tokens import tokens
-
         found: dict[tuple[int, How], str] = {}
         matches = self._search.find_matches_as_indexes(normalised(content), overlapping=True) if self._patterns else ()
         for pattern, _, _ in matches:
             for number, how, text in self._whole[self._patterns[pattern]]:
                 found.setdefault((number, how), " ".join(text.split())[:_EXCERPT_CHARACTERS])
         if self._ngrams:
-            document = tokens(content)
-            for number, place in self._ngrams.held(document):
-                found.setdefault((number, "ngram"), document.excerpt(place, _EXCERPT_TOKENS)[:_EXCERPT_CHARACTERS])
+            for number, excerpt in self._ngrams.held(content):
+                found.setdefault((number, "ngram"), excerpt[:_EXCERPT_CHARACTERS])
         return [
             Hit(self.samples[number].benchmark, self.samples[number].task_id, how, excerpt)
             for (number, how), excerpt in sorted(found.items())

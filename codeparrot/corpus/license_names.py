@@ -67,7 +67,6 @@ _LONGEST_REFERENCE = 80
 _LONGEST_EXPRESSION = 2000
 
 
-@lru_cache(maxsize=4096)
 def spdx(declared: str) -> str:
     """Return what a declaration says as an SPDX expression in one spelling: sorted, each licence once.
 
@@ -75,20 +74,26 @@ def spdx(declared: str) -> str:
     name but a licence's text is recognised by it (license_texts.py).
     """
     text = " ".join(declared.split())
+    if name := _short(text) if len(text) <= _LONGEST_EXPRESSION else None:
+        return name
+    from codeparrot.corpus.license_texts import detect
+
+    return detect(declared) or f"{REFERENCE}Other"
+
+
+@lru_cache(maxsize=4096)
+def _short(text: str) -> str | None:
+    """Return the spelling of a text that is no licence's own, None where it is too long for a name."""
     if text.lower() in _NOT_DECLARED:
         return UNKNOWN_LICENSE
     separated = _SEPARATOR.sub(" AND ", text)
-    attempts = (text, separated, _CHOICE.sub(" OR ", separated)) if len(text) <= _LONGEST_EXPRESSION else ()
-    for attempt in attempts:
+    for attempt in (text, separated, _CHOICE.sub(" OR ", separated)):
         if expression := parse(attempt):
             return str(expression)
     if len(text) > _LONGEST_NAME:
-        from codeparrot.corpus.license_texts import detect
-
-        return detect(declared) or f"{REFERENCE}Other"
-    return REFERENCE + (
-        re.sub(r"[^A-Za-z0-9.]+", "-", text.removeprefix(REFERENCE))[:_LONGEST_REFERENCE].strip("-.") or "Other"
-    )
+        return None
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", text.removeprefix(REFERENCE))[:_LONGEST_REFERENCE].strip("-.")
+    return f"{REFERENCE}{name or 'Other'}"
 
 
 class Expression(NamedTuple):

@@ -34,7 +34,11 @@ NOT_ALLOWED = "license"
 NOT_KNOWN = "license_unknown"
 
 _TOP_CHARACTERS = 4096
-_IDENTIFIER = re.compile(r"SPDX-License-Identifier:[ \t]*([A-Za-z0-9.+() \t-]{1,200})")
+_MARK = "SPDX-License-Identifier:"
+# On a line of its own, after the sign of a comment: programs that look for such lines hold the words too.
+_IDENTIFIER = re.compile(
+    rf"^[ \t]*(?:#+|//+|/?\*+|--+|;+|%+|<!--)?[ \t]*{_MARK}[ \t]*([A-Za-z0-9.+() \t-]{{1,200}})", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ def license_of_file(declared: str, content: str) -> str:
 
 def declared_inside(content: str) -> str | None:
     """Return the expression of the SPDX-License-Identifier in the first lines of a file, None where there is none."""
+    if content.find(_MARK, 0, _TOP_CHARACTERS) < 0:
+        return None
     match = _IDENTIFIER.search(content, 0, _TOP_CHARACTERS)
     return spdx(match[1]) if match else None
 

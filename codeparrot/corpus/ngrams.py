@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from codeparrot.corpus.program_tokens import HashSet, Tokens, scattered, tokens
+from codeparrot.corpus.program_tokens import HashSet, Tokens, tokens
 
 _PLACEHOLDER = np.uint64(0xD1B54A32D192ED03)
 _ORDER = np.uint64(0xBF58476D1CE4E5B9)
@@ -38,10 +38,12 @@ class Ngrams:
             for each, share in ((as_they_are, rules.min_overlap), (renamed, rules.min_renamed_overlap))
         ]
 
-    def held(self, document: Tokens) -> Iterator[tuple[int, int]]:
-        """Yield the number of every program that a document holds, and at which of the document's tokens it begins."""
+    def held(self, content: str) -> Iterator[tuple[int, str]]:
+        """Yield the number of every program that a document holds, and the text where it begins in the document."""
+        document = tokens(content)
         for table, hashes in zip(self._tables, (as_they_are(document), renamed(document)), strict=True):
-            yield from table.held(ngrams(hashes, self._ngram))
+            for number, place in table.held(ngrams(hashes, self._ngram)):
+                yield number, document.excerpt(place, 2 * self._ngram)
 
 
 class Table:
@@ -85,9 +87,9 @@ def ngrams(hashes: NDArray[np.uint64], ngram: int) -> NDArray[np.uint64]:
     count = len(hashes) - ngram + 1
     if count < 1:
         return hashes[:0]
-    mixed = scattered(hashes)
-    joined = mixed[:count].copy()
+    joined = hashes[:count].copy()
     for place in range(1, ngram):
         joined *= _ORDER
-        joined += mixed[place : place + count]
+        joined += hashes[place : place + count]
+    # The high bits, by which it is looked up, depend on all tokens: the low bits of the first ones were moved up.
     return joined

@@ -15,11 +15,22 @@ from numpy.typing import NDArray
 
 # Possessive quantifiers: what is taken is never given back. A string that does not end runs to the end of the text.
 _LEFT_OUT = re.compile(rb'#[^\n]*+|"""(?:[^"]++|"(?!""))*+(?:"""|\Z)|\'\'\'(?:[^\']++|\'(?!\'\'))*+(?:\'\'\'|\Z)')
-_WORD = np.array([byte >= 128 or chr(byte).isalnum() or byte == ord("_") for byte in range(256)])
-_NO_TOKEN = np.array([byte < 128 and (chr(byte).isspace() or chr(byte) in "()\\") for byte in range(256)])
+_SPACE, _WORD, _SIGN = range(3)
+_CLASSES = bytes(
+    _WORD
+    if byte >= 128 or chr(byte).isalnum() or byte == ord("_")
+    else _SPACE
+    if chr(byte).isspace() or chr(byte) in "()\\"
+    else _SIGN
+    for byte in range(256)
+)
 _QUOTES = bytes.maketrans(b"'", b'"')
 _DOT = ord(".")
-_MULTIPLIER = 0x9E3779B97F4A7C15
+_STEP = 8
+_LONGEST = 64
+"""Bytes of a token that its hash is of, beside its length: more would not tell one from another."""
+_MASKS = np.array([(1 << 8 * length) - 1 for length in range(_STEP + 1)], np.uint64)
+_ORDER = np.uint64(0xD1B54A32D192ED03)
 
 FIXED_NAMES = (
     *(word for word in keyword.kwlist if word.isascii()),
@@ -49,27 +60,43 @@ class Tokens(NamedTuple):
 
 def tokens(content: str) -> Tokens:
     """Return the tokens of a program; both kinds of quotes are one."""
-    program = _LEFT_OUT.sub(b" ", content.encode()).translate(_QUOTES)
-    codes = np.frombuffer(program, np.uint8)
-    word = _WORD[codes]
-    begins = word.copy()
-    begins[1:] &= ~word[:-1]
-    starts = np.flatnonzero(begins | ~(word | _NO_TOKEN[codes]))
-    powers, inverses = _powers(max(1024, 1 << len(codes).bit_length()))
-    # A polynomial of the bytes modulo 2**64, from the beginning of the program up to each byte. What a token adds to it,
-    # divided by the power that the token begins with, is a hash of the token: the powers of an odd number have inverses.
-    sums = np.zeros(len(codes) + 1, np.uint64)
-    np.multiply(codes, powers[: len(codes)], out=sums[1:], dtype=np.uint64)
-    np.cumsum(sums[1:], out=sums[1:])
-    ends = starts + 1
-    is_word = word[starts]
-    ends[is_word] = np.flatnonzero(word & ~np.append(word[1:], False)) + 1
-    hashes = (sums[ends] - sums[starts]) * inverses[starts]
-    first = codes[starts]
-    attribute = np.zeros(len(starts), bool)
-    attribute[1:] = (first[:-1] == _DOT) & (starts[1:] == starts[:-1] + 1)
-    digit = (first >= ord("0")) & (first <= ord("9"))
-    return Tokens(program, starts, hashes, is_word & ~digit & ~attribute & ~_fixed().holds(hashes))
+    program = b"".join((b" ", _LEFT_OUT.sub(b" ", content.encode()).translate(_QUOTES), b" " * (_STEP + 1)))
+    classes = np.frombuffer(program.translate(_CLASSES), np.uint8)
+    is_word = classes == _WORD
+    begins, ends = is_word[1:] & ~is_word[:-1], is_word[:-1] & ~is_word[1:]
+    starts = np.flatnonzero(begins | (classes[1:] == _SIGN)) + 1
+    words = is_word[starts]
+    lengths = np.ones(len(starts), np.int64)
+    lengths[words] = np.flatnonzero(ends) + 1 - starts[words]
+    hashes = _hashes(program, starts, lengths)
+    first = np.frombuffer(program, np.uint8)[starts]
+    attributes = np.zeros(len(starts), bool)
+    attributes[1:] = (first[:-1] == _DOT) & (starts[1:] == starts[:-1] + 1)
+    digits = (first >= ord("0")) & (first <= ord("9"))
+    return Tokens(program, starts, hashes, words & ~digits & ~attributes & ~_fixed().holds(hashes))
+
+
+def _hashes(program: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return a hash of every token, eight bytes at a time; the program has as many behind the last one."""
+    # Explicitly little-endian: the same on every machine.
+    words = np.ndarray(len(program) - _STEP + 1, "<u8", program, strides=(1,))
+    hashes = _mixed((words[starts] & _MASKS[np.minimum(lengths, _STEP)]) + lengths.astype(np.uint64))
+    left = np.flatnonzero(lengths > _STEP)
+    for done in range(_STEP, _LONGEST, _STEP):
+        more = words[starts[left] + done] & _MASKS[np.minimum(lengths[left] - done, _STEP)]
+        hashes[left] = _mixed(hashes[left] * _ORDER + more)
+        left = left[lengths[left] > done + _STEP]
+    return hashes
+
+
+def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64, which spreads every bit over all (Steele, Lea, Flood, OOPSLA 2014). Changes its argument."""
+    hashes ^= hashes >> np.uint64(30)
+    hashes *= np.uint64(0xBF58476D1CE4E5B9)
+    hashes ^= hashes >> np.uint64(27)
+    hashes *= np.uint64(0x94D049BB133111EB)
+    hashes ^= hashes >> np.uint64(31)
+    return hashes
 
 
 class HashSet:
@@ -95,28 +122,12 @@ class HashSet:
         return held
 
     def _slots(self, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
-        return (scattered(hashes) >> self._shift).astype(np.intp)
-
-
-def scattered(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the hashes with every bit spread over the high ones, of which tables are made."""
-    return (hashes ^ (hashes >> np.uint64(32))) * np.uint64(_MULTIPLIER)
-
-
-@lru_cache(maxsize=2)
-def _powers(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return the first powers of the multiplier modulo 2**64, and of its inverse."""
-    return _series(_MULTIPLIER, count), _series(pow(_MULTIPLIER, -1, 1 << 64), count)
-
-
-def _series(factor: int, count: int) -> NDArray[np.uint64]:
-    series = np.full(count, factor, np.uint64)
-    series[0] = 1
-    return np.cumprod(series)
+        return (hashes >> self._shift).astype(np.intp)
 
 
 @lru_cache(maxsize=1)
 def _fixed() -> HashSet:
-    powers, _ = _powers(1024)
-    names = [np.frombuffer(name.encode(), np.uint8) for name in FIXED_NAMES]
-    return HashSet(np.array([np.sum(name * powers[: len(name)], dtype=np.uint64) for name in names], np.uint64), 16)
+    program = " ".join(("", *FIXED_NAMES, " " * _STEP)).encode()
+    lengths = np.array([len(name) for name in FIXED_NAMES], np.int64)
+    starts = np.cumsum(lengths + 1) - lengths
+    return HashSet(_hashes(program, starts, lengths), 16)

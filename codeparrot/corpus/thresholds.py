@@ -28,7 +28,7 @@ class Thresholds:
     """Lines at the top that tell one by "unit tests", "test file" or "configuration file" (0: do not look)."""
     config_or_test_fraction: float = 0.05
     """What else tells one: the word "config", or the word "test", more often than in this fraction of its lines ..."""
-    config_or_test_floor: int = 5
+    config_or_test_floor: int = 3
     """... and more often than this, whatever its length."""
     no_keyword_chance: float = 0.7
     """Chance of removing a file without any of the words def, class, for, while, drawn from its text (0: keep them all)."""
@@ -50,8 +50,10 @@ class Thresholds:
     def check(self) -> None:
         """Raise CodeparrotError when no file could satisfy them, or the tokenizer cannot be loaded."""
         for name, value in asdict(self).items():
+            if isinstance(value, str):
+                continue
             # Written so that "not a number" is refused too.
-            if not isinstance(value, str) and not value >= 0:
+            if not value >= 0:
                 raise CodeparrotError(f"filters.{name} is {value}; it cannot be negative")
             if name.endswith(("_fraction", "_chance")) and value > 1:
                 raise CodeparrotError(f"filters.{name} is {value}; it is a fraction, from 0 to 1")

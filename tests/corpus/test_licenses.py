@@ -84,7 +84,7 @@ def license_files() -> list[tuple[str, str, str]]:
     name_of_one = re.compile(r"dist-info/(licenses/)?LICEN[CS]E(\.txt|\.md|\.rst)?$")
     found = []
     for distribution in importlib.metadata.distributions():
-        declared = spdx(distribution.metadata.get("License-Expression") or "")
+        declared = spdx(str(distribution.metadata.json.get("license_expression", "")))
         files = [str(file) for file in distribution.files or () if name_of_one.search(str(file))]
         if len(files) == 1 and declared != "unknown" and " " not in declared:
             text = Path(str(distribution.locate_file(files[0]))).read_text("utf-8")
@@ -185,7 +185,9 @@ def test_the_rules_name_what_can_be_removed(tmp_path: Path) -> None:
         ("# SPDX-License-Identifier: MIT\n", "MIT"),
         ("#!/usr/bin/env python\n# Copyright\n# SPDX-License-Identifier: GPL-2.0-only OR MIT\n", "GPL-2.0-only OR MIT"),
         ("/* SPDX-License-Identifier: BSD-3-Clause */", "BSD-3-Clause"),
+        ('"""What this does.\n\nSPDX-License-Identifier: ISC\n"""\n', "ISC"),
         ("# licence: MIT\n", None),
+        ("LINE = re.compile('SPDX-License-Identifier: (.*)')\n", None),
         ("x = 1\n" * 1000 + "# SPDX-License-Identifier: MIT\n", None),
     ],
 )
