@@ -1,6 +1,9 @@
-"""What a corpus holds: reads the statistics that the build wrote, and checks that every shard is there with all its rows."""
+"""What a corpus holds: reads the statistics that the build wrote, checks that every shard is there with all its rows, and
+shows what was removed. Text for a terminal here, the page in page.py, what is read beside the statistics in inspection.py.
+"""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +14,38 @@ from codeparrot.result import Result
 
 NAMES_SHOWN = 5
 LICENSES_SHOWN = 12
+NOT_RECORDED = "not recorded"
 
 
-def report(corpus: str) -> Result:
-    """Show what a corpus holds, where it comes from and what its filters removed, and check that it is complete.
+def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, clusters: int = 10) -> Result:
+    """Show what a corpus holds, where it comes from and what was removed from it, and check that it is complete.
 
     Args:
         corpus: Folder that `codeparrot corpus build` wrote, or owner/name[@revision] on the Hub.
+        tokenizer: Folder of a tokenizer, or a Hub name: count the tokens of the whole corpus with it.
+        html: File to write: one page with all of it, the pictures and the beginnings of removed files.
+        samples: Removed files to show for each reason.
+        clusters: Clusters of duplicates to show, the largest.
     """
+    if samples < 0 or clusters < 0:
+        raise CodeparrotError("--samples and --clusters are numbers of things to show; they cannot be negative")
     folder = Path(corpus_here(corpus)).expanduser()
     statistics = read_statistics(folder)
     check_shards(folder, statistics)
-    return Result("\n".join([*summary(corpus, statistics), *_licenses(statistics)]), {"corpus": corpus, **statistics})
+
+    from codeparrot.corpus.inspection import inspect
+    from codeparrot.corpus.pictures import stages_of
+
+    findings = inspect(folder, statistics, samples, clusters, tokenizer)
+    facts = {"corpus": corpus, **statistics, "waterfall": stages_of(statistics), **findings}
+    text = "\n".join([*_overview(corpus, statistics), *_sections(facts)])
+    if html:
+        from codeparrot.corpus.page import write_page
+
+        write_page(Path(html).expanduser(), folder, facts)
+        facts["html"] = html
+        text += f"\npage: {html}"
+    return Result(text, facts)
 
 
 def read_statistics(folder: Path) -> dict[str, Any]:
@@ -42,7 +65,8 @@ def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
     import pyarrow.parquet as pq
 
     expected = {shard["file"]: shard["documents"] for split in statistics["splits"].values() for shard in split["shards"]}
-    for extra in sorted(file.name for file in folder.glob("*.parquet") if file.name not in expected):
+    others = {str(name) for name in statistics.get("files", {}).values()}
+    for extra in sorted(file.name for file in folder.glob("*.parquet") if file.name not in expected.keys() | others):
         raise CodeparrotError(f"{folder / extra} does not belong to the corpus; remove it, or build the corpus again")
     for name, documents in expected.items():
         try:
@@ -55,29 +79,93 @@ def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
 
 
 def summary(corpus: str, statistics: dict[str, Any]) -> list[str]:
-    """Return the lines that a build and a report have in common."""
+    """Return the lines that a build prints: what the corpus holds and what was removed."""
     read, removed = statistics["read"], {name: each for name, each in statistics["removed"].items() if each["files"]}
-    lines = [f"{corpus}: {statistics['documents']:,} documents, {_size(statistics['bytes'])} of text"]
-    for split, facts in statistics["splits"].items():
-        names = facts.get("repository_names", [])
-        shown = f": {', '.join(names[:NAMES_SHOWN])}{', ...' if len(names) > NAMES_SHOWN else ''}" if names else ""
-        shards, repositories = _count(len(facts["shards"]), "shard"), _count(facts["repositories"], "repositor", "ies", "y")
-        lines.append(_row(split, facts["documents"], "documents", facts["bytes"], f"{shards}, {repositories}{shown}"))
+    lines = _overview(corpus, statistics)
     lines.append(
         f"removed of {_count(read['files'], 'file')}, {_size(read['bytes'])}, that were read:{'' if removed else ' none'}"
     )
     return lines + [_row(name, each["files"], "files", each["bytes"], each["rule"]) for name, each in removed.items()]
 
 
-def _licenses(statistics: dict[str, Any]) -> list[str]:
-    licenses = list(statistics["licenses"].items())
-    lines = [
-        "licences:",
-        *(_row("", each["documents"], "documents", each["bytes"], name) for name, each in licenses[:LICENSES_SHOWN]),
-    ]
-    if len(licenses) > LICENSES_SHOWN:
-        lines.append(f"  and {len(licenses) - LICENSES_SHOWN} more (README.md lists them)")
-    return [*lines, "sources:", *(f"  {source_line(source)}" for source in statistics["sources"])]
+def _overview(corpus: str, statistics: dict[str, Any]) -> list[str]:
+    lines = [f"{corpus}: {statistics['documents']:,} documents, {_size(statistics['bytes'])} of text"]
+    for split, facts in statistics["splits"].items():
+        names = facts.get("repository_names", [])
+        shown = f": {', '.join(names[:NAMES_SHOWN])}{', ...' if len(names) > NAMES_SHOWN else ''}" if names else ""
+        shards, repositories = _count(len(facts["shards"]), "shard"), _count(facts["repositories"], "repositor", "ies", "y")
+        lines.append(_row(split, facts["documents"], "documents", facts["bytes"], f"{shards}, {repositories}{shown}"))
+    return lines
+
+
+def _sections(facts: dict[str, Any]) -> Iterator[str]:
+    yield "left after each stage:"
+    for stage in facts["waterfall"]:
+        if stage["removed_files"] or stage["stage"] in ("read", "kept"):
+            gone = f"-{stage['removed_files']:,}: {stage['rule']}" if stage["removed_files"] else stage["rule"]
+            yield _row(stage["stage"], stage["files"], "files", stage["bytes"], gone)
+    for title, shares in (("languages", facts["languages"]), ("licences", facts["licenses"])):
+        yield f"{title}:"
+        for name, each in list(shares.items())[:LICENSES_SHOWN]:
+            share = each["bytes"] / max(1, facts["bytes"])
+            yield _row("", each["documents"], "documents", each["bytes"], f"{share:>6.1%}  {name}")
+        if len(shares) > LICENSES_SHOWN:
+            yield f"  and {len(shares) - LICENSES_SHOWN} more"
+    yield "sources:"
+    yield from (f"  {source_line(source)}" for source in facts["sources"])
+    yield from _clusters(facts["clusters"])
+    yield from _samples(facts["samples"])
+    yield from _contamination(facts.get("contamination"))
+    yield from _secrets(facts.get("secrets"))
+    yield from _tokens(facts["tokens"])
+
+
+def _clusters(clusters: list[dict[str, Any]] | None) -> Iterator[str]:
+    yield f"largest clusters of duplicates:{_none(clusters)}"
+    for cluster in clusters or ():
+        yield f"  {_count(cluster['files'], 'file')}, {_size(cluster['bytes'])}:"
+        for member in cluster["members"][:NAMES_SHOWN]:
+            mark = "kept" if member["kept"] else (member["kind"] or "removed")
+            yield f"    {mark:<10} {clean(member['repo_name'])} {clean(member['path'])}"
+        if cluster["files"] > NAMES_SHOWN:
+            yield f"    and {cluster['files'] - NAMES_SHOWN:,} more"
+
+
+def _samples(samples: dict[str, list[dict[str, Any]]] | None) -> Iterator[str]:
+    yield f"removed files, as an example (--html shows how they begin):{_none(samples)}"
+    for reason, files in (samples or {}).items():
+        yield f"  {reason}:"
+        for file in files:
+            detail = f"  {clean(file['detail'])}" if file["detail"] else ""
+            yield f"    {_size(file['size']):>9}  {clean(file['repo_name'])} {clean(file['path'])}{detail}"
+
+
+def _contamination(found: dict[str, Any] | None) -> Iterator[str]:
+    yield f"contamination with benchmarks:{_none(found)}"
+    for name, ways in (found or {}).get("benchmarks", {}).items():
+        yield f"  {name}: " + (", ".join(f"{how} {count:,}" for how, count in ways.items() if count) or "none")
+
+
+def _secrets(found: dict[str, Any] | None) -> Iterator[str]:
+    yield f"secrets and personal data:{_none(found)}"
+    if found:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.get("kinds", {}).items() if count)
+        yield f"  {found.get('mode', '')}, in {_count(found.get('files', 0), 'file')}: {kinds or 'none'}"
+
+
+def _tokens(found: dict[str, Any] | None) -> Iterator[str]:
+    if found:
+        splits = ", ".join(f"{split} {count:,}" for split, count in found["splits"].items())
+        yield f"tokens with {found['tokenizer']}: {found['total']:,} ({splits}), {found['bytes_per_token']:.2f} bytes a token"
+
+
+def _none(found: Any) -> str:
+    return f" {NOT_RECORDED}" if found is None else "" if found else " none"
+
+
+def clean(text: str) -> str:
+    """Return a text without what could make a terminal or a page show something else than it says."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
 def source_line(source: dict[str, Any]) -> str:
