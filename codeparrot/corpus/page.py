@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from codeparrot.corpus.pictures import DARK, LIGHT, pictures_of, render, size_in_words
+from codeparrot.corpus.pictures import DARK, LIGHT, WATERFALL, pictures_of, render, size_in_words
 from codeparrot.corpus.report import clean, source_line
 from codeparrot.errors import CodeparrotError
 
@@ -42,6 +42,7 @@ def page(folder: Path, facts: dict[str, Any]) -> str:
     pictures = [
         {"caption": each.caption, "light": _inline(render(each, LIGHT)), "dark": _inline(render(each, DARK))}
         for each in pictures_of(folder, facts)
+        if each.file != WATERFALL  # the table of the stages has bars of its own
     ]
     rest = {name: facts.get(name) for name in ("contamination", "secrets", "near_duplicates")}
     shown = {"name": folder.resolve().name, "pictures": pictures, "shares": SHARES_SHOWN, "hits": HITS_SHOWN}

@@ -19,6 +19,7 @@ SAMPLED_GROUPS = 64
 LONGEST_LINE = 160
 """Characters; the last bar of the picture holds all longer lines."""
 LINE_STEP = 5
+WATERFALL = "waterfall.png"
 
 
 class Palette(NamedTuple):
@@ -52,9 +53,7 @@ def pictures_of(folder: Path, statistics: dict[str, Any]) -> list[Picture]:
     sizes, lines = document_sizes(files), line_lengths(files)
     stages = stages_of(statistics)
     return [
-        Picture(
-            "waterfall.png", "Bytes of text that are left after each stage", lambda axes, look: _waterfall(axes, look, stages)
-        ),
+        Picture(WATERFALL, "Bytes of text that are left after each stage", lambda axes, look: _waterfall(axes, look, stages)),
         Picture("document_sizes.png", "Documents by their size", lambda axes, look: _sizes(axes, look, sizes)),
         Picture("line_lengths.png", "Lines by their length", lambda axes, look: _lines(axes, look, lines)),
     ]
@@ -132,12 +131,13 @@ def render(picture: Picture, palette: Palette) -> bytes:
 
 
 def _sizes(axes: "Axes", palette: Palette, bars: Bars) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     widths = [right - left for left, right in zip(bars.edges, bars.edges[1:], strict=False)]
     axes.bar(bars.edges[:-1], bars.counts, widths, align="edge", color=palette.bar, edgecolor=palette.paper, linewidth=0.8)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator([10.0**power for power in range(0, 13)]))
+    few_decades = bars.edges[-1] < 1000 * bars.edges[0]
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few_decades else (1,), numticks=12))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_in_words(value)))
     axes.set_xlim(bars.edges[0], bars.edges[-1])
@@ -157,6 +157,7 @@ def _counts(axes: "Axes", palette: Palette, label: str) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.set_ylabel(label, fontsize=8)
+    axes.set_ylim(0, 1.05 * max(1, *axes.dataLim.intervaly))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number_in_words(value)))
     axes.grid(axis="y", color=palette.grid, linewidth=0.8)

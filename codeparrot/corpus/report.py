@@ -38,7 +38,7 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
 
     findings = inspect(folder, statistics, samples, clusters, tokenizer)
     facts = {"corpus": corpus, **statistics, "waterfall": stages_of(statistics), **findings}
-    text = "\n".join([*_overview(corpus, statistics), *_sections(facts)])
+    text = clean("\n".join([*_overview(corpus, statistics), *_sections(facts)]))
     if html:
         from codeparrot.corpus.page import write_page
 
@@ -85,7 +85,8 @@ def summary(corpus: str, statistics: dict[str, Any]) -> list[str]:
     lines.append(
         f"removed of {_count(read['files'], 'file')}, {_size(read['bytes'])}, that were read:{'' if removed else ' none'}"
     )
-    return lines + [_row(name, each["files"], "files", each["bytes"], each["rule"]) for name, each in removed.items()]
+    lines += [_row(name, each["files"], "files", each["bytes"], each["rule"]) for name, each in removed.items()]
+    return list(map(clean, lines))
 
 
 def _overview(corpus: str, statistics: dict[str, Any]) -> list[str]:
@@ -126,7 +127,7 @@ def _clusters(clusters: list[dict[str, Any]] | None) -> Iterator[str]:
         yield f"  {_count(cluster['files'], 'file')}, {_size(cluster['bytes'])}:"
         for member in cluster["members"][:NAMES_SHOWN]:
             mark = "kept" if member["kept"] else (member["kind"] or "removed")
-            yield f"    {mark:<10} {clean(member['repo_name'])} {clean(member['path'])}"
+            yield f"    {mark:<10} {member['repo_name']} {member['path']}"
         if cluster["files"] > NAMES_SHOWN:
             yield f"    and {cluster['files'] - NAMES_SHOWN:,} more"
 
@@ -136,8 +137,8 @@ def _samples(samples: dict[str, list[dict[str, Any]]] | None) -> Iterator[str]:
     for reason, files in (samples or {}).items():
         yield f"  {reason}:"
         for file in files:
-            detail = f"  {clean(file['detail'])}" if file["detail"] else ""
-            yield f"    {_size(file['size']):>9}  {clean(file['repo_name'])} {clean(file['path'])}{detail}"
+            detail = f"  {file['detail']}" if file["detail"] else ""
+            yield f"    {_size(file['size']):>9}  {file['repo_name']} {file['path']}{detail}"
 
 
 def _contamination(found: dict[str, Any] | None) -> Iterator[str]:
@@ -176,7 +177,7 @@ def source_line(source: dict[str, Any]) -> str:
 
 
 def _row(name: str, number: int, things: str, size: int, remark: str) -> str:
-    return f"  {name:<13}{number:>11,} {things:<9} {_size(size):>9}  {remark}"
+    return f"  {name:<20}{number:>11,} {things:<9} {_size(size):>9}  {remark}"
 
 
 def _count(number: int, stem: str, plural: str = "s", singular: str = "") -> str:

@@ -81,7 +81,7 @@ def test_the_page_has_all_that_was_recorded(page: str) -> None:
     ):
         assert expected in text
     pictures = [attributes["src"] for tag, attributes in Page(page).tags if tag == "img"]
-    assert len(pictures) == 3
+    assert len(pictures) == 2
     for picture in pictures:
         assert base64.b64decode(str(picture).partition(",")[2]).startswith(b"\x89PNG")
 
