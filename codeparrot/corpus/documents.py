@@ -1,7 +1,7 @@
 """A document of a corpus: its columns, and the forms it takes between a source and a shard.
 
 A source yields a `Record` (not decoded, not judged) or says why there is none (`Removed`); a worker turns the record into
-a `Candidate` or another `Removed`; the candidates that are no duplicates are written as documents with the columns below.
+a `Candidate` or another `Removed`; the candidates that are kept are written as documents with the columns below.
 """
 
 from collections.abc import Iterator
@@ -54,6 +54,10 @@ class Removed(NamedTuple):
 
     reason: str
     size: int = 0
+    repo_name: str = ""
+    path: str = ""
+    content: str = ""
+    """Its text, of which a sample of the removed files shows the beginning."""
 
 
 class Document(NamedTuple):
@@ -68,11 +72,16 @@ class Document(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A document that passed every filter, and what places it: its fingerprint and its position in the order."""
+    """A document that passed every filter, what it is compared by, and its position in the order."""
 
     document: Document
     fingerprint: bytes
+    """The same for texts that differ in white space only."""
     position: int
+    whole: int
+    """Hash of everything in the document: among equals it decides which one is kept."""
+    stars: int = -1
+    """Of its repository; -1 where that is unknown."""
 
 
 class Unit(Protocol):

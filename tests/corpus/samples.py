@@ -51,5 +51,6 @@ def read(corpus: Path, split: str = "*") -> list[dict[str, Any]]:
 
 
 def digests(corpus: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a corpus."""
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(corpus.iterdir())}
+    """Return the SHA-256 of every file of a corpus, its folders included."""
+    files = sorted(file for file in corpus.rglob("*") if file.is_file())
+    return {str(file.relative_to(corpus)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

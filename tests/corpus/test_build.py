@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codeparrot.corpus import spool
+from codeparrot.corpus import clean, reading, segments
 from codeparrot.corpus.documents import COLUMNS, ColumnNames
 from codeparrot.corpus.filters import Text, Thresholds, first_failing
 from codeparrot.corpus.hashes import fingerprint, position
@@ -70,6 +70,7 @@ def test_every_file_is_counted_once_under_the_rule_that_removed_it(built: tuple[
         "alphanumeric": (1, sizes["art"]),
         "unreadable": (0, 0),
         "malformed": (0, 0),
+        "near_duplicate": (0, 0),
     }
     duplicates = removed.pop("duplicate")
     assert {name: each for name, each in removed.items() if each[0]} == {n: each for n, each in expected.items() if each[0]}
@@ -143,10 +144,13 @@ def test_where_and_in_what_order_files_were_written_changes_no_document(raw: Pat
     assert read(tmp_path / "one") == read(tmp_path / "two")
 
 
-def test_how_often_the_spool_is_flushed_changes_no_byte(
+def test_how_the_work_is_cut_into_tasks_changes_no_byte(
     built: tuple[Path, dict[str, Any]], raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "FLUSH_BYTES", 50_000)
+    monkeypatch.setattr(segments, "BATCH_BYTES", 50_000)
+    monkeypatch.setattr(clean, "TASK_BYTES", 50_000)
+    monkeypatch.setattr(reading, "UNITS", 1)
+    monkeypatch.setattr("codeparrot.corpus.files.BATCH_FILES", 5)
     make(raw, tmp_path / "corpus", shard_bytes=300_000)
     assert digests(tmp_path / "corpus") == digests(built[0])
 
