@@ -74,7 +74,14 @@ def _recorded(statistics: dict[str, Any]) -> dict[str, Any]:
         "removed": {
             name: {"files": removed, "bytes": gone, "rule": f"what {name} means"} for name, removed, gone in stages[-2::-1]
         },
-        "near_duplicates": {"bands": 25, "rows_per_band": 10, "clusters": 3, "clustered_files": 45},
+        "near_duplicates": {
+            "bands": 25,
+            "rows_per_band": 10,
+            "probability_at": {"0.7": 0.51, "0.9": 0.9999},
+            "clusters": 3,
+            "clustered_files": 45,
+        },
+        "settings": {**statistics["settings"], "near_duplicates": {"threshold": 0.7, "ngram": 5, "permutations": 256}},
         "contamination": {
             "files": 3,
             "benchmarks": {
