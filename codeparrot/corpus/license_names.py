@@ -63,6 +63,8 @@ _NOT_DECLARED = frozenset(
 _SEPARATOR = re.compile(r" *[,;&] *")
 _CHOICE = re.compile(r" */ *| *\| *")
 _LONGEST_NAME = 200
+_LONGEST_REFERENCE = 80
+_LONGEST_EXPRESSION = 2000
 
 
 @lru_cache(maxsize=4096)
@@ -75,15 +77,18 @@ def spdx(declared: str) -> str:
     text = " ".join(declared.split())
     if text.lower() in _NOT_DECLARED:
         return UNKNOWN_LICENSE
+    separated = _SEPARATOR.sub(" AND ", text)
+    attempts = (text, separated, _CHOICE.sub(" OR ", separated)) if len(text) <= _LONGEST_EXPRESSION else ()
+    for attempt in attempts:
+        if expression := parse(attempt):
+            return str(expression)
     if len(text) > _LONGEST_NAME:
         from codeparrot.corpus.license_texts import detect
 
         return detect(declared) or f"{REFERENCE}Other"
-    separated = _SEPARATOR.sub(" AND ", text)
-    for attempt in (text, separated, _CHOICE.sub(" OR ", separated)):
-        if expression := parse(attempt):
-            return str(expression)
-    return REFERENCE + (re.sub(r"[^A-Za-z0-9.]+", "-", text.removeprefix(REFERENCE)).strip("-.") or "Other")
+    return REFERENCE + (
+        re.sub(r"[^A-Za-z0-9.]+", "-", text.removeprefix(REFERENCE))[:_LONGEST_REFERENCE].strip("-.") or "Other"
+    )
 
 
 class Expression(NamedTuple):

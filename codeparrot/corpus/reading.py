@@ -5,11 +5,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import xxhash
-
 from codeparrot.corpus.bands import NearDuplicates
 from codeparrot.corpus.documents import Removed, Unit
 from codeparrot.corpus.judge import Rules, judge
+from codeparrot.corpus.listing import digest
 from codeparrot.corpus.segments import SegmentWriter
 from codeparrot.corpus.work import new_folder
 
@@ -35,7 +34,7 @@ def read_tasks(units: Iterable[Unit], folder: Path) -> Iterator[ReadTask]:
     """Yield the tasks that read all units, in order."""
     waiting, number = iter(units), 0
     while some := list(islice(waiting, UNITS)):
-        keys = xxhash.xxh3_64_hexdigest("\0".join(unit.key for unit in some))
+        keys = digest(*(unit.key for unit in some))[:16]
         yield ReadTask(some, folder / f"{number:07d}-{keys}")
         number += 1
 

@@ -51,6 +51,7 @@ PUBLISHED = LicenseSettings(unknown="remove")
         ("MIT AND Foo EULA 2", "LicenseRef-MIT-AND-Foo-EULA-2"),
         ("LicenseRef-Foo OR MIT", "LicenseRef-Foo OR MIT"),
         ("((((", "LicenseRef-Other"),
+        (" AND ".join(PERMISSIVE), " AND ".join(sorted(PERMISSIVE))),
         ("", "unknown"),
         (" UNKNOWN ", "unknown"),
         ("NOASSERTION", "unknown"),
