@@ -1,17 +1,24 @@
 """`codeparrot corpus build`: raw files to a clean corpus in Parquet. The phases of the work are in pipeline.py."""
 
 from pathlib import Path
+from typing import Literal
 
 from codeparrot.corpus.bands import NearDuplicates
+from codeparrot.corpus.cluster import Cluster, ClusterSettings
+from codeparrot.corpus.contamination import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters import Thresholds
+from codeparrot.corpus.licenses import LicenseSettings
 from codeparrot.corpus.settings import Settings
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
 
 COLUMNS = ColumnNames()
 FILTERS = Thresholds()
+LICENSES = LicenseSettings()
 NEAR_DUPLICATES = NearDuplicates()
+CONTAMINATION = ContaminationSettings()
+CLUSTER = ClusterSettings()
 
 
 def build(
@@ -26,8 +33,12 @@ def build(
     suffixes: tuple[str, ...] = (".py",),
     columns: ColumnNames = COLUMNS,
     filters: Thresholds = FILTERS,
+    licenses: LicenseSettings = LICENSES,
     near_duplicates: NearDuplicates = NEAR_DUPLICATES,
+    contamination: ContaminationSettings = CONTAMINATION,
     keep_removed: int = 20,
+    executor: Literal["local", "slurm", "ray"] = "local",
+    cluster: ClusterSettings = CLUSTER,
 ) -> Result:
     """Turn raw source files into a corpus: filtered, without duplicates, split by repository, in Parquet shards.
 
@@ -50,8 +61,13 @@ def build(
         suffixes: Endings of the file names that are read in folders.
         columns: Where tables keep what the corpus needs.
         filters: What a file must satisfy to enter the corpus.
+        licenses: Which licences a file may have, and whose files are left out.
         near_duplicates: When two documents are near duplicates, of which one is kept.
+        contamination: Which benchmarks the corpus must not hold.
         keep_removed: Files that are shown for every reason for which files were removed, in removed/samples.parquet.
+        executor: Where the work is done: on this machine by `workers` processes, or on a SLURM or Ray cluster (with the extra
+            codeparrot[cluster]); the output is then on a disk that all its nodes share.
+        cluster: What to ask of the cluster.
     """
     if not source:
         raise CodeparrotError("no source is given; --source python takes the sources installed with this interpreter")
@@ -66,7 +82,9 @@ def build(
         if value < least:
             raise CodeparrotError(f"{name} is {value}; it must be at least {least}")
     filters.check()
+    licenses.check()
     near_duplicates.check()
+    contamination.check()
 
     from codeparrot.corpus.pipeline import make
     from codeparrot.corpus.report import summary
@@ -81,9 +99,15 @@ def build(
         suffixes=suffixes,
         columns=columns,
         filters=filters,
+        licenses=licenses,
         near_duplicates=near_duplicates,
+        contamination=contamination,
         keep_removed=keep_removed,
     )
-    with Workers(workers or available_cores()) as executor:
-        statistics = make(settings, Path(output), executor, overwrite)
+    if executor == "local":
+        with Workers(workers or available_cores()) as pool:
+            statistics = make(settings, Path(output), pool, overwrite)
+    else:
+        cluster.check(executor)
+        statistics = make(settings, Path(output), Cluster(executor, cluster), overwrite)
     return Result("\n".join(summary(output, statistics)), {"output": output, **statistics})

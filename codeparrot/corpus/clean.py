@@ -9,6 +9,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -35,6 +36,8 @@ class Cleaned(NamedTuple):
     """Why it is removed."""
     counts: Mapping[str, int] = MappingProxyType({})
     """What was found in it, by kind."""
+    hits: tuple[dict[str, str], ...] = ()
+    """What of it the report shows, each with a text for every name."""
 
 
 class Stage(Protocol):
@@ -46,6 +49,21 @@ class Stage(Protocol):
         ...
 
     def clean(self, content: str) -> Cleaned: ...
+
+
+@dataclass
+class Found:
+    """What a stage found in the documents of a task."""
+
+    files: int = 0
+    """In which it found anything."""
+    counts: Counter[str] = field(default_factory=Counter)
+    hits: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, cleaned: Cleaned, repo_name: str, path: str) -> None:
+        self.files += bool(cleaned.counts or cleaned.hits)
+        self.counts.update(cleaned.counts)
+        self.hits += [{**hit, "repo_name": repo_name, "path": path} for hit in cleaned.hits]
 
 
 class CleanTask(NamedTuple):
@@ -83,7 +101,7 @@ def clean(task: CleanTask, cleaner: Cleaner) -> None:
     if task.output.exists():
         return
     with new_folder(task.output) as folder:
-        samples, found = Samples(cleaner.keep_removed, cleaner.seed), dict[str, Counter[str]]()
+        samples, found = Samples(cleaner.keep_removed, cleaner.seed), {stage.name: Found() for stage in cleaner.stages}
         start = sum(map(len, cleaner.segments[: task.first]))
         tables = [DOCUMENTS.empty_table()]
         for segment in cleaner.segments[task.first : task.last]:
@@ -94,10 +112,10 @@ def clean(task: CleanTask, cleaner: Cleaner) -> None:
                 start += len(batch)
         write_table(folder / "documents.arrow", _by_bucket(pa.concat_tables(tables)), DOCUMENTS)
         samples.write(folder / "removed.arrow")
-        (folder / "found.json").write_text(json.dumps(found), encoding="utf-8")
+        (folder / "found.json").write_text(json.dumps({name: asdict(each) for name, each in found.items()}), encoding="utf-8")
 
 
-def _cleaned(table: pa.Table, stages: Sequence[Stage], samples: Samples, found: dict[str, Counter[str]]) -> pa.Table:
+def _cleaned(table: pa.Table, stages: Sequence[Stage], samples: Samples, found: dict[str, Found]) -> pa.Table:
     if not stages:
         return table
     names = [table.column(name).to_pylist() for name in (REPO_NAME, PATH, CONTENT)]
@@ -116,11 +134,11 @@ def _cleaned(table: pa.Table, stages: Sequence[Stage], samples: Samples, found: 
 
 
 def _through(
-    stages: Sequence[Stage], repo_name: str, path: str, content: str, samples: Samples, found: dict[str, Counter[str]]
+    stages: Sequence[Stage], repo_name: str, path: str, content: str, samples: Samples, found: dict[str, Found]
 ) -> str | None:
     for stage in stages:
         cleaned = stage.clean(content)
-        found.setdefault(stage.name, Counter()).update(cleaned.counts)
+        found[stage.name].add(cleaned, repo_name, path)
         if cleaned.content is None:
             samples.add(Removed(stage.name, len(content.encode()), repo_name, path, content), 0, cleaned.detail)
             return None

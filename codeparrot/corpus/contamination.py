@@ -14,8 +14,6 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from codeparrot.corpus.benchmark_texts import Sample, description, read_benchmark
-from codeparrot.corpus.ngrams import Ngrams
-from codeparrot.corpus.program_tokens import tokens
 from codeparrot.errors import CodeparrotError
 
 How = Literal["docstring", "solution", "ngram"]
@@ -70,6 +68,8 @@ class Index:
     def __init__(self, samples: list[Sample], settings: Settings) -> None:
         from ahocorasick_rs import BytesAhoCorasick
 
+        from codeparrot.corpus.ngrams import Ngrams
+
         self.samples = samples
         self._whole: dict[bytes, list[tuple[int, How, str]]] = defaultdict(list)
         for number, sample in enumerate(samples):
@@ -90,6 +90,8 @@ class Index:
 
     def hits(self, content: str) -> list[Hit]:
         """Return every problem that a document holds, once for each way in which it was found."""
+        from codeparrot.corpus.program_tokens import tokens
+
         found: dict[tuple[int, How], str] = {}
         matches = self._search.find_matches_as_indexes(normalised(content), overlapping=True) if self._patterns else ()
         for pattern, _, _ in matches:

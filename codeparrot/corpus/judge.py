@@ -6,8 +6,10 @@ import xxhash
 
 from codeparrot.corpus.decode import decode
 from codeparrot.corpus.documents import Candidate, Document, Record, Removed
-from codeparrot.corpus.filters import Text, Thresholds, first_failing
-from codeparrot.corpus.hashes import fingerprint, position
+from codeparrot.corpus.filters import Thresholds, first_failing
+from codeparrot.corpus.hashes import position
+from codeparrot.corpus.licenses import LicenseSettings, license_of_file, removes
+from codeparrot.corpus.text import Text
 
 
 class Rules(NamedTuple):
@@ -15,11 +17,12 @@ class Rules(NamedTuple):
 
     seed: int
     filters: Thresholds
+    licenses: LicenseSettings
 
 
 def judge(record: Record, rules: Rules) -> Candidate | Removed:
     """Return the candidate that a record is, or what removed it."""
-    repo_name, path, license_name = (_storable(name) for name in (record.repo_name, record.path, record.license))
+    repo_name, path, declared = (_storable(name) for name in (record.repo_name, record.path, record.license))
     content = decode(record.content)
     if content is None:
         return Removed("undecodable", len(record.content), repo_name, path)
@@ -27,11 +30,14 @@ def judge(record: Record, rules: Rules) -> Candidate | Removed:
     size = len(text.encoded)
     if reason := first_failing(text, rules.filters):
         return Removed(reason, size, repo_name, path, content)
+    license_name = license_of_file(declared, content)
+    if reason := removes(license_name, repo_name, rules.licenses):
+        return Removed(reason, size, repo_name, path, content)
     document = Document(repo_name, path, size, content, license_name)
     whole = xxhash.xxh3_64("\0".join((repo_name, path, license_name, "")).encode())
     whole.update(text.encoded)
     stars = -1 if record.stars is None else record.stars
-    return Candidate(document, fingerprint(content), position(rules.seed, repo_name, path), whole.intdigest(), stars)
+    return Candidate(document, text.fingerprint, position(rules.seed, repo_name, path), whole.intdigest(), stars)
 
 
 def _storable(name: str) -> str:

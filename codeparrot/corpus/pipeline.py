@@ -21,11 +21,12 @@ from tqdm import tqdm
 
 from codeparrot import __version__
 from codeparrot.corpus.card import card
-from codeparrot.corpus.clean import Cleaner, Stage, clean, clean_tasks
+from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
+from codeparrot.corpus.cluster import Cluster
 from codeparrot.corpus.documents import SIZE, TRAIN, VALID, Source
 from codeparrot.corpus.duplicates import Members, band_parts, choose, write_clusters
 from codeparrot.corpus.judge import Rules
-from codeparrot.corpus.near_duplicates import Documents, find_pairs
+from codeparrot.corpus.near_duplicates import EXACT, Documents, find_pairs
 from codeparrot.corpus.output import STATISTICS, new_corpus
 from codeparrot.corpus.reading import Reader, read, read_tasks
 from codeparrot.corpus.segments import FINGERPRINT, ORDINAL, REASON, REMOVED, Segment, read_table, sampled
@@ -33,6 +34,7 @@ from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shards, plan, write_piece
 from codeparrot.corpus.sources import Reading, open_source, take_turns
 from codeparrot.corpus.split import valid_repositories
+from codeparrot.corpus.stages import stages_of
 from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of
 from codeparrot.corpus.tally import Tally, bucket_weights, tally_of
 from codeparrot.corpus.work import Work, write_json
@@ -86,7 +88,7 @@ def _read(sources: list[Source], settings: Settings, executor: Executor, folder:
     folder.mkdir(exist_ok=True)
     known = [source.num_records for source in sources if source.num_records is not None]
     total = sum(known) if len(known) == len(sources) and not settings.max_bytes else None
-    reader = Reader(Rules(settings.seed, settings.filters), settings.near_duplicates, settings.keep_removed)
+    reader = Reader(Rules(settings.seed, settings.filters, settings.licenses), settings.near_duplicates, settings.keep_removed)
     outputs: list[Path] = []
     segments: list[Segment] = []
     limit = Limit(settings.max_bytes)
@@ -137,10 +139,15 @@ class Limit:
 def _find_duplicates(
     documents: Documents, settings: Settings, executor: Executor, folder: Path
 ) -> tuple[NDArray[np.uint8], Members]:
-    tasks = band_parts(len(documents), folder, settings.near_duplicates)
-    function = partial(find_pairs, segments=documents.segments, settings=settings.near_duplicates)
-    _run(function, tasks, executor, "comparing", " bands")
-    verdicts, members = choose(documents, [task.output for task in tasks])
+    near = settings.near_duplicates
+    tasks = band_parts(len(documents), folder, near)
+    if isinstance(executor, Cluster):
+        tasks = [task for task in tasks if task.band == EXACT]
+    _run(partial(find_pairs, segments=documents.segments, settings=near), tasks, executor, "comparing", " bands")
+    pairs = [task.output for task in tasks]
+    if isinstance(executor, Cluster) and near.threshold:
+        pairs += executor.near_pairs(documents.segments, near, folder)
+    verdicts, members = choose(documents, pairs)
     verdicts.tofile(folder / "verdicts")
     return verdicts, members
 
@@ -153,8 +160,8 @@ def _clean(
         for segment, start in zip(documents.segments, documents.starts.tolist(), strict=False)
     ]
     tasks = clean_tasks(sizes, folder / "clean")
-    stages: list[Stage] = []
-    cleaner = Cleaner(documents.segments, folder / "duplicates" / "verdicts", stages, settings.seed, settings.keep_removed)
+    verdicts_file = folder / "duplicates" / "verdicts"
+    cleaner = Cleaner(documents.segments, verdicts_file, stages_of(settings), settings.seed, settings.keep_removed)
     _run(partial(clean, cleaner=cleaner), tasks, executor, "cleaning", " tasks")
     return [task.output for task in tasks]
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from codeparrot.corpus.bands import NearDuplicates
+from codeparrot.corpus.contamination import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters import Thresholds
+from codeparrot.corpus.licenses import LicenseSettings
 
 
 @dataclass(frozen=True)
@@ -19,5 +21,7 @@ class Settings:
     suffixes: tuple[str, ...]
     columns: ColumnNames
     filters: Thresholds
+    licenses: LicenseSettings
     near_duplicates: NearDuplicates
+    contamination: ContaminationSettings
     keep_removed: int

@@ -4,14 +4,15 @@
 """
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 from codeparrot import __version__
+from codeparrot.corpus import filters, licenses, stages
 from codeparrot.corpus.bands import SIGNATURE_VERSION, bands_of
 from codeparrot.corpus.documents import Source
 from codeparrot.corpus.duplicates import Members
-from codeparrot.corpus.filters import rules
 from codeparrot.corpus.safety import REFUSALS
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.tally import DUPLICATE, NEAR_DUPLICATE, Count, Tally
@@ -34,6 +35,7 @@ def statistics_of(
         "removed": removed_table(tally, settings),
         "waterfall": waterfall(tally, settings),
         "near_duplicates": near_duplicates(settings, members),
+        "contamination": contamination_of(tally),
         "files": {"removed": SAMPLES_FILE, "duplicates": CLUSTERS_FILE},
         "licenses": {name: {"documents": count.files, "bytes": count.bytes} for name, count in licenses},
         "sources": [_source(spec, source, tally) for spec, source in zip(settings.source, sources, strict=True)],
@@ -49,9 +51,11 @@ def removals(settings: Settings) -> dict[str, str]:
         **REFUSALS,
         "malformed": "a row that is no JSON object or whose text is not a text",
         "undecodable": "neither UTF-8 nor what its coding line says",
-        **rules(settings.filters),
+        **filters.rules(settings.filters),
+        **licenses.rules(settings.licenses),
         DUPLICATE: "the text of another document, apart from white space",
         NEAR_DUPLICATE: f"a similarity of {near.threshold:g} or more to another document, or to one that is similar to it",
+        **stages.rules(settings),
     }
 
 
@@ -103,6 +107,16 @@ def near_duplicates(settings: Settings, members: Members) -> dict[str, Any]:
         "probability_at": {f"{each:g}": round(bands.probability(each), 6) for each in (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)},
         **clusters,
     }
+
+
+def contamination_of(tally: Tally) -> dict[str, Any]:
+    """Return the problems of benchmarks that were found, and in how many files."""
+    found = tally.found[stages.CONTAMINATED]
+    hits = sorted(found.hits, key=lambda hit: tuple(hit[name] for name in ("benchmark", "task_id", "how", "repo_name", "path")))
+    benchmarks: dict[str, Counter[str]] = {}
+    for hit in hits:
+        benchmarks.setdefault(hit["benchmark"], Counter())[hit["how"]] += 1
+    return {"files": found.files, "benchmarks": benchmarks, "hits": hits}
 
 
 def _source(spec: str, source: Source, tally: Tally) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Cost: a few hundred bytes of memory a repository, and reading a few columns of e
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS
+from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS, Found
 from codeparrot.corpus.documents import LICENSE, REPO_NAME, SIZE
 from codeparrot.corpus.duplicates import EXACT_COPY, KEPT, NEAR_COPY
 from codeparrot.corpus.near_duplicates import Documents
@@ -45,8 +45,8 @@ class Tally:
     kept: Count = field(default_factory=Count)
     repositories: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
     licenses: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
-    found: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """What the stages of cleaning found, by kind."""
+    found: dict[str, Found] = field(default_factory=lambda: defaultdict(Found))
+    """What the stages of cleaning found."""
 
     def of(self, repositories: set[str]) -> Count:
         """Return the sum over some repositories."""
@@ -84,8 +84,10 @@ def tally_of(documents: Documents, verdicts: NDArray[np.uint8], cleaned: Iterabl
     for folder in cleaned:
         tally.add_removed(read_table(folder / "removed.arrow", [REASON, SIZE]))
         tally.add_kept(read_table(folder / "documents.arrow", [REPO_NAME, LICENSE, SIZE, CHARACTERS]))
-        for stage, counts in json.loads((folder / "found.json").read_text(encoding="utf-8")).items():
-            tally.found[stage].update(counts)
+        for stage, found in json.loads((folder / "found.json").read_text(encoding="utf-8")).items():
+            tally.found[stage].files += found["files"]
+            tally.found[stage].counts.update(found["counts"])
+            tally.found[stage].hits += found["hits"]
     return tally
 
 

@@ -16,6 +16,9 @@ from codeparrot.corpus.filters import Text, Thresholds, first_failing
 COMMAND = [sys.executable, "-c", "from codeparrot.cli import entry; entry()"]
 """The `codeparrot` command of this interpreter."""
 
+LENIENT = Thresholds(min_size=0, min_equals_signs=0, no_keyword_chance=0, config_or_test_chance=0)
+"""For texts that are no programs."""
+
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
 
