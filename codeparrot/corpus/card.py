@@ -13,7 +13,7 @@ import yaml
 
 from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, UNKNOWN_LICENSE, VALID
 from codeparrot.corpus.pictures import LIGHT, WATERFALL, pictures_of, render, size_in_words, stages_of
-from codeparrot.corpus.report import clean, source_line
+from codeparrot.corpus.report import clean, contamination_of, secrets_of, source_line
 
 HUB_LICENSES = frozenset(
     "afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsl-1.0 cc0-1.0 cc-by-4.0 cc-by-sa-4.0 "
@@ -212,9 +212,9 @@ NO_OPT_OUT = "No list of owners who opted out was given to the build."
 
 
 def _privacy(statistics: dict[str, Any]) -> list[str]:
-    found = statistics.get("secrets")
+    found = secrets_of(statistics)
     lines = ["## Personal data and secrets", ""]
-    if not found or found.get("mode") == "off":
+    if found is None:
         return [*lines, "They were neither looked for nor removed: the texts are as they were published.", ""]
     done = "replaced by placeholders" if found["mode"] == "redact" else "the files removed"
     lines += [
@@ -226,15 +226,15 @@ def _privacy(statistics: dict[str, Any]) -> list[str]:
 
 
 def _contamination(statistics: dict[str, Any]) -> list[str]:
-    found = statistics.get("contamination")
+    found = contamination_of(statistics)
     lines = ["## Decontamination", ""]
-    if not found or not found.get("benchmarks"):
+    if found is None:
         return [
             *lines,
             "The corpus was not compared with any benchmark: it may hold problems that a model is evaluated by.",
             "",
         ]
-    rows = [(name, how, count) for name, ways in found["benchmarks"].items() for how, count in ways.items()]
+    rows = [(name, how, count) for name, ways in found["benchmarks"].items() for how, count in (ways or {"": 0}).items()]
     lines += [f"Files that hold a problem of a benchmark or its solution were removed: {found['files']:,}.", ""]
     return [*lines, *table(("benchmark", "found by", "files"), rows), ""]
 

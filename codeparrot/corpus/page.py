@@ -44,9 +44,8 @@ def page(folder: Path, facts: dict[str, Any]) -> str:
         for each in pictures_of(folder, facts)
         if each.file != WATERFALL  # the table of the stages has bars of its own
     ]
-    rest = {name: facts.get(name) for name in ("contamination", "secrets", "near_duplicates")}
     shown = {"name": folder.resolve().name, "pictures": pictures, "shares": SHARES_SHOWN, "hits": HITS_SHOWN}
-    return environment.get_template("report.html").render({**facts, **rest, **shown})
+    return environment.get_template("report.html").render({**facts, **shown})
 
 
 def _inline(png: bytes) -> str:

@@ -15,6 +15,7 @@ from codeparrot.result import Result
 NAMES_SHOWN = 5
 LICENSES_SHOWN = 12
 NOT_RECORDED = "not recorded"
+NOT_DONE = "not looked for"
 
 
 def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, clusters: int = 10) -> Result:
@@ -38,6 +39,7 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
 
     findings = inspect(folder, statistics, samples, clusters, tokenizer)
     facts = {"corpus": corpus, **statistics, "waterfall": stages_of(statistics), **findings}
+    facts |= {"contamination": contamination_of(statistics), "secrets": secrets_of(statistics)}
     text = clean("\n".join([*_overview(corpus, statistics), *_sections(facts)]))
     if html:
         from codeparrot.corpus.page import write_page
@@ -116,8 +118,8 @@ def _sections(facts: dict[str, Any]) -> Iterator[str]:
     yield from (f"  {source_line(source)}" for source in facts["sources"])
     yield from _clusters(facts["clusters"])
     yield from _samples(facts["samples"])
-    yield from _contamination(facts.get("contamination"))
-    yield from _secrets(facts.get("secrets"))
+    yield from _contamination(facts["contamination"])
+    yield from _secrets(facts["secrets"])
     yield from _tokens(facts["tokens"])
 
 
@@ -142,16 +144,16 @@ def _samples(samples: dict[str, list[dict[str, Any]]] | None) -> Iterator[str]:
 
 
 def _contamination(found: dict[str, Any] | None) -> Iterator[str]:
-    yield f"contamination with benchmarks:{_none(found)}"
-    for name, ways in (found or {}).get("benchmarks", {}).items():
+    yield f"contamination with benchmarks:{'' if found else f' {NOT_DONE}'}"
+    for name, ways in found["benchmarks"].items() if found else ():
         yield f"  {name}: " + (", ".join(f"{how} {count:,}" for how, count in ways.items() if count) or "none")
 
 
 def _secrets(found: dict[str, Any] | None) -> Iterator[str]:
-    yield f"secrets and personal data:{_none(found)}"
+    yield f"secrets and personal data:{'' if found else f' {NOT_DONE}'}"
     if found:
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.get("kinds", {}).items() if count)
-        yield f"  {found.get('mode', '')}, in {_count(found.get('files', 0), 'file')}: {kinds or 'none'}"
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in found["kinds"].items() if count)
+        yield f"  {found['mode']}, in {_count(found['files'], 'file')}: {kinds or 'none'}"
 
 
 def _tokens(found: dict[str, Any] | None) -> Iterator[str]:
@@ -167,6 +169,20 @@ def _none(found: Any) -> str:
 def clean(text: str) -> str:
     """Return a text without what could make a terminal or a page show something else than it says."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+
+
+def contamination_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what was found of each benchmark that was looked for; None where none was, or where that is not recorded."""
+    found = statistics.get("contamination") or {}
+    asked = statistics["settings"].get("contamination", {}).get("benchmarks", ())
+    benchmarks = {name: found.get("benchmarks", {}).get(name, {}) for name in (*asked, *found.get("benchmarks", {}))}
+    return {"files": found.get("files", 0), "benchmarks": benchmarks, "hits": found.get("hits", [])} if benchmarks else None
+
+
+def secrets_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what was found of personal data and secrets; None where nobody looked, or where that is not recorded."""
+    found = {"mode": statistics["settings"].get("secrets", {}).get("mode", "off"), **(statistics.get("secrets") or {})}
+    return {"files": 0, "kinds": {}, **found} if found["mode"] != "off" else None
 
 
 def source_line(source: dict[str, Any]) -> str:

@@ -104,10 +104,10 @@ class _Gzip:
                 if not self._waiting:
                     return b""
                 self._decoder = zlib.decompressobj(wbits=GZIP_WINDOW)
-            elif not self._waiting and not (waiting := self._packed.read(CHUNK)):
-                raise EOFError("the stream is cut short")
             elif not self._waiting:
-                self._waiting = waiting
+                self._waiting = self._packed.read(CHUNK)
+                if not self._waiting:
+                    raise EOFError("the stream is cut short")
             output = self._decoder.decompress(self._waiting, size)
             self._waiting = self._decoder.unconsumed_tail
             if output:

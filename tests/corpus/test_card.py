@@ -61,12 +61,23 @@ def test_the_card_says_what_was_done_about_licences_people_and_benchmarks(statis
 def test_the_card_says_what_was_not_done(statistics: dict[str, Any]) -> None:
     for name in ("secrets", "contamination", "near_duplicates"):
         del statistics[name]
+        statistics["settings"].pop(name, None)
     statistics["settings"].pop("licenses", None)
     text = card(statistics, "corpus")
     assert "neither looked for nor removed" in section(text, "Personal data and secrets")
     assert "not compared with any benchmark" in section(text, "Decontamination")
     assert "neither removed for their licence nor by an opt-out list" in section(text, "Licences")
     assert "MinHash" not in text
+
+
+def test_a_benchmark_that_was_not_found_was_compared(statistics: dict[str, Any]) -> None:
+    statistics["settings"]["contamination"] = {"benchmarks": ["mbpp"]}
+    statistics["contamination"] = {"files": 0, "benchmarks": {}, "hits": []}
+    statistics["settings"]["secrets"] = {"mode": "redact"}
+    statistics["secrets"] = {"files": 0, "kinds": {}}
+    text = card(statistics, "corpus")
+    assert "| mbpp |  | 0 |" in section(text, "Decontamination")
+    assert "0 files held some" in section(text, "Personal data and secrets")
 
 
 def test_sources_are_named_with_their_revisions(statistics: dict[str, Any]) -> None:
