@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from codeparrot.corpus.documents import COLUMNS
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import corpus_here
@@ -62,7 +63,7 @@ def read_statistics(folder: Path) -> dict[str, Any]:
 
 
 def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
-    """Raise CodeparrotError when a shard is missing, damaged, too many, or has another number of rows than was written."""
+    """Raise CodeparrotError when a shard is missing, damaged or too many, or has other rows or columns than were written."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -72,12 +73,14 @@ def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
         raise CodeparrotError(f"{folder / extra} does not belong to the corpus; remove it, or build the corpus again")
     for name, documents in expected.items():
         try:
-            rows = pq.read_metadata(folder / name).num_rows
+            metadata = pq.read_metadata(folder / name)
         except (OSError, pa.ArrowException) as error:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             raise CodeparrotError(f"shard {folder / name} {reason}; build the corpus again") from error
-        if rows != documents:
-            raise CodeparrotError(f"shard {folder / name} has {rows:,} rows instead of {documents:,}; build the corpus again")
+        rows, missing = metadata.num_rows, [column for column in COLUMNS if column not in metadata.schema.names]
+        if rows != documents or missing:
+            fault = f"no column {', '.join(missing)}" if missing else f"{rows:,} rows instead of {documents:,}"
+            raise CodeparrotError(f"shard {folder / name} has {fault}; build the corpus again")
 
 
 def summary(corpus: str, statistics: dict[str, Any]) -> list[str]:
@@ -174,14 +177,14 @@ def clean(text: str) -> str:
 def contamination_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
     """Return what was found of each benchmark that was looked for; None where none was, or where that is not recorded."""
     found = statistics.get("contamination") or {}
-    asked = statistics["settings"].get("contamination", {}).get("benchmarks", ())
+    asked = statistics.get("settings", {}).get("contamination", {}).get("benchmarks", ())
     benchmarks = {name: found.get("benchmarks", {}).get(name, {}) for name in (*asked, *found.get("benchmarks", {}))}
     return {"files": found.get("files", 0), "benchmarks": benchmarks, "hits": found.get("hits", [])} if benchmarks else None
 
 
 def secrets_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
     """Return what was found of personal data and secrets; None where nobody looked, or where that is not recorded."""
-    found = {"mode": statistics["settings"].get("secrets", {}).get("mode", "off"), **(statistics.get("secrets") or {})}
+    found = {"mode": statistics.get("settings", {}).get("secrets", {}).get("mode", "off"), **(statistics.get("secrets") or {})}
     return {"files": 0, "kinds": {}, **found} if found["mode"] != "off" else None
 
 
