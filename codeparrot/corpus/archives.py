@@ -63,7 +63,7 @@ class ArchivePart(NamedTuple):
             if isinstance(each, Member):
                 yield Record(self.repo_name, printable(inside(Path(self.file), each.path)), license_name, each.content)
             else:
-                yield each
+                yield each._replace(repo_name=self.repo_name, path=printable(each.path))
 
 
 def open_archives(files: list[Path], suffixes: tuple[str, ...], seed: int, max_size: int) -> Source:

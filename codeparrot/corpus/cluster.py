@@ -58,7 +58,7 @@ class ClusterSettings:
     qos: str = ""
     """Quality of service of SLURM."""
     setup: str = ""
-    """Shell command that prepares a SLURM job, e.g. "module load gcc"; the interpreter of the build is on the path by itself."""
+    """Shell command that prepares a SLURM job, e.g. "module load gcc"; the build's interpreter is on the path by itself."""
     address: str = ""
     """Of the Ray cluster; without one, that which runs on this machine, or a new one on this machine alone."""
 
@@ -130,13 +130,9 @@ class Cluster:
         try:
             executor.run()
         except FileNotFoundError as error:
-            raise CodeparrotError(
-                f"there is no {error.filename} here; --executor slurm is for a node of the cluster"
-            ) from error
+            raise CodeparrotError(f"there is no {error.filename} here; --executor slurm works on a node of SLURM") from error
         except subprocess.CalledProcessError as error:
-            raise CodeparrotError(
-                f"sbatch refused the job (exit status {error.returncode}); see what it printed above"
-            ) from error
+            raise CodeparrotError(f"sbatch refused the job (exit status {error.returncode}, reason above)") from error
         _wait(executor, _is_running if self.kind == "slurm" else lambda _: False, folder)
 
     def _new_folder(self, work: Path) -> Path:
@@ -171,11 +167,14 @@ class Cluster:
             raise CodeparrotError("--executor ray needs Ray; pip install 'ray[default]'") from error
         from datatrove.executor import RayPipelineExecutor
 
+        from codeparrot.corpus.cluster_steps import Isolated
+
+        folder.mkdir(exist_ok=True)
         settings = self.settings
         if not ray.is_initialized():
             ray.init(address=settings.address or None, log_to_driver=False, include_dashboard=False, logging_level="error")
         return RayPipelineExecutor(
-            pipeline=[step],
+            pipeline=[Isolated(step, str(folder))],
             tasks=tasks,
             tasks_per_job=-(-tasks // settings.jobs),
             workers=settings.jobs,

@@ -7,6 +7,8 @@ looks at them as a build on one machine does. So the pairs connect the same docu
 
 import pickle
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.utils.hashing import HashConfig
 
 from codeparrot.corpus.bands import NearDuplicates, bands_of
+from codeparrot.corpus.cluster_task import STEP
 from codeparrot.corpus.near_duplicates import Documents, near_pairs
 from codeparrot.corpus.segments import Segment
 from codeparrot.corpus.signatures import NO_SHINGLES
@@ -45,6 +48,24 @@ class RunTask(PipelineStep):
             for number in (0, rank + 1)
         )
         function(task)
+
+
+class Isolated(PipelineStep):
+    """Runs the step of a folder in a new interpreter: Ray's workers fork, and the threads of Arrow do not survive that."""
+
+    type = "corpus"
+    name = "isolated step"
+
+    def __init__(self, step: PipelineStep, folder: str) -> None:
+        super().__init__()
+        self.folder = folder
+        (Path(folder) / STEP).write_bytes(pickle.dumps(step))
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        command = [sys.executable, "-m", "codeparrot.corpus.cluster_task", self.folder, str(rank), str(world_size)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
 
 
 class WriteBuckets(PipelineStep):

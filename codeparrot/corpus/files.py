@@ -56,13 +56,13 @@ class FileBatch(NamedTuple):
             try:
                 yield self._read(each)
             except OSError:
-                yield Removed(UNREADABLE)
+                yield Removed(UNREADABLE, 0, each.repo_name, each.path)
 
     def _read(self, each: SourceFile) -> Record | Removed:
         file = Path(each.file)
         size = file.stat().st_size
         if size > self.max_size:
-            return Removed(SIZE_FILTER, size)
+            return Removed(SIZE_FILTER, size, each.repo_name, each.path)
         return Record(each.repo_name, each.path, each.license, file.read_bytes())
 
 
@@ -100,13 +100,16 @@ def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: in
             license_files.setdefault(printable(repo_name), []).append(file)
     if not files:
         raise _nothing_found(folder, suffixes, walk)
-    licenses = {repo_name: license_of_files(filter(None, map(_read, found))) for repo_name, found in license_files.items()}
+    licenses = {
+        repo_name: license_of_files(filter(None, map(read_license, found))) for repo_name, found in license_files.items()
+    }
     files = [file._replace(license=licenses.get(file.repo_name, UNKNOWN_LICENSE)) for file in files]
     facts = {"kind": "folder", "files": len(files), "unreadable_folders": len(walk.unreadable)}
     return open_files(facts, files, seed, max_size)
 
 
-def _read(file: str) -> bytes | None:
+def read_license(file: str) -> bytes | None:
+    """Return the beginning of a licence file, None where it cannot be read."""
     try:
         with Path(file).open("rb") as stream:
             return stream.read(MAX_LICENSE_BYTES)

@@ -75,7 +75,7 @@ class BlobBatch(NamedTuple):
         contents = _contents(self.repository.folder, [blob.object for blob in self.blobs])
         for blob, content in zip(self.blobs, contents, strict=True):
             if content is None:
-                yield Removed(UNREADABLE, blob.size)
+                yield Removed(UNREADABLE, blob.size, self.repository.name, blob.path)
             else:
                 yield Record(self.repository.name, blob.path, self.license, content)
 
@@ -175,9 +175,9 @@ def _units(repositories: list[Repository], suffixes: tuple[str, ...], seed: int,
             if kind != "blob" or not blob.path.endswith(suffixes):
                 continue
             if not is_safe_path(blob.path):
-                refused.append(Removed(UNSAFE_PATH, blob.size))
+                refused.append(Removed(UNSAFE_PATH, blob.size, repository.name, blob.path))
             elif blob.size > max_size:
-                refused.append(Removed(SIZE_FILTER, blob.size))
+                refused.append(Removed(SIZE_FILTER, blob.size, repository.name, blob.path))
             else:
                 blobs.append(blob)
         texts = _contents(repository.folder, [blob.object for blob in licenses])
@@ -217,12 +217,12 @@ def _entries(repository: Repository, refused: list[Removed]) -> Iterator[tuple[s
                     kind = "blob" if mode.startswith("100") else "link"
                     yield kind, Blob(name, printable(os.fsdecode(path)), int(size))
                 elif mode.startswith("100"):  # the object is not there: a partial clone
-                    refused.append(Removed(UNREADABLE))
+                    refused.append(Removed(UNREADABLE, 0, repository.name, printable(os.fsdecode(path))))
         if count > MAX_ENTRIES:
             process.kill()
-            refused.append(Removed(BOMB))
+            refused.append(Removed(BOMB, 0, repository.name))
     if count <= MAX_ENTRIES and process.returncode:
-        refused.append(Removed(UNREADABLE))
+        refused.append(Removed(UNREADABLE, 0, repository.name))
 
 
 def _contents(folder: str, objects: list[str]) -> Iterator[bytes | None]:

@@ -73,11 +73,11 @@ def _tar_members(file: Path, wanted: Callable[[str], bool], max_size: int) -> It
                 continue
             path = member.name.removeprefix("./")
             if not member.isreg() or member.issparse() or not is_safe_path(path) or path in paths:
-                yield Removed(UNSAFE_PATH)
+                yield Removed(UNSAFE_PATH, path=path)
             elif not wanted(path):
                 continue
             elif member.size > max_size:
-                yield Removed(SIZE_FILTER, min(member.size, MAX_UNPACKED))
+                yield Removed(SIZE_FILTER, min(member.size, MAX_UNPACKED), path=path)
             else:
                 paths.add(path)
                 yield Member(number, path, _tar_content(stream, member))
@@ -108,15 +108,18 @@ def _zip_members(file: Path, wanted: Callable[[str], bool], max_size: int) -> It
                 continue
             kind = stat.S_IFMT(each.external_attr >> 16)
             if kind not in (0, stat.S_IFREG) or not is_safe_path(each.orig_filename) or each.filename in paths:
-                yield Removed(UNSAFE_PATH)
+                yield Removed(UNSAFE_PATH, path=each.filename)
             elif not wanted(each.filename):
                 continue
             elif each.file_size > max_size:
-                yield Removed(SIZE_FILTER, min(each.file_size, MAX_UNPACKED))
+                yield Removed(SIZE_FILTER, min(each.file_size, MAX_UNPACKED), path=each.filename)
             else:
                 paths.add(each.filename)
                 content = _zip_content(archive, each)
-                yield Removed(UNREADABLE, each.file_size) if content is None else Member(number, each.filename, content)
+                if content is None:
+                    yield Removed(UNREADABLE, each.file_size, path=each.filename)
+                else:
+                    yield Member(number, each.filename, content)
 
 
 class _Bounded(io.FileIO):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,28 +73,22 @@ def test_a_build_on_ray_has_the_same_bytes(tmp_path: Path) -> None:
     import ray  # pyright: ignore[reportMissingImports]
 
     source = write_rows(tmp_path / "rows.jsonl", documents(60, tokens=100))
-    make(source, tmp_path / "local" / "corpus")
+    # Few bands: each takes a worker of Ray's and an interpreter.
+    near, cluster = NearDuplicates(permutations=16), ClusterSettings(jobs=2, memory=1)
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
     try:
-        settings = ClusterSettings(jobs=2, memory=1)
-        make(
-            source,
-            tmp_path / "ray" / "corpus",
-            executor="ray",
-            cluster=settings,
-            near_duplicates=NearDuplicates(permutations=64),
-        )
-        make(source, tmp_path / "same" / "corpus", near_duplicates=NearDuplicates(permutations=64))
+        make(source, tmp_path / "ray" / "corpus", executor="ray", cluster=cluster, near_duplicates=near)
     finally:
         ray.shutdown()
-    assert digests(tmp_path / "ray" / "corpus") == digests(tmp_path / "same" / "corpus")
+    make(source, tmp_path / "local" / "corpus", near_duplicates=near)
+    assert digests(tmp_path / "ray" / "corpus") == digests(tmp_path / "local" / "corpus")
 
 
 @given(st.lists(st.integers(2, 5), max_size=6))
 def test_neighbours_become_the_groups_that_they_came_from(sizes: list[int]) -> None:
     members = np.random.default_rng(0).permutation(sum(sizes))
     groups = np.split(members, np.cumsum(sizes)[:-1]) if sizes else []
-    neighbours = np.array([pair for each in groups for pair in zip(each, each[1:], strict=False)], np.int64).reshape(-1, 2)
+    neighbours = np.array([pair for each in groups for pair in pairwise(each)], np.int64).reshape(-1, 2)
     numbers, places = chained(neighbours)
     assert [numbers[start:end].tolist() for start, end in places] == [each.tolist() for each in groups]
 
@@ -109,10 +104,6 @@ def test_settings_under_which_nothing_can_run_are_refused(settings: dict[str, An
 
 def test_without_slurm_the_error_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    rows, cluster = write_rows(tmp_path / "r.jsonl", documents(3)), ClusterSettings(partition="p")
     with pytest.raises(CodeparrotError, match="works on a node of SLURM"):
-        make(
-            write_rows(tmp_path / "r.jsonl", documents(3)),
-            tmp_path / "x",
-            executor="slurm",
-            cluster=ClusterSettings(partition="p"),
-        )
+        make(rows, tmp_path / "x", executor="slurm", cluster=cluster)

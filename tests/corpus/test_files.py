@@ -87,14 +87,14 @@ def test_another_seed_gives_another_order_of_the_same_files(tmp_path: Path) -> N
 def test_files_that_are_too_large_are_not_read(tmp_path: Path) -> None:
     root = write(tmp_path, "one/a.py")
     (root / "one/a.py").write_bytes(b"x" * (MAX_SIZE + 1))
-    assert records(root) == [Removed("size", MAX_SIZE + 1)]
+    assert records(root) == [Removed("size", MAX_SIZE + 1, "one", "a.py")]
 
 
 def test_files_that_vanish_are_counted(tmp_path: Path) -> None:
     root = write(tmp_path, "one/a.py")
     units = list(open_folder(root, (".py",), 0, MAX_SIZE).units)
     (root / "one/a.py").unlink()
-    assert [record for unit in units for record in unit.records()] == [Removed("unreadable")]
+    assert [record for unit in units for record in unit.records()] == [Removed("unreadable", 0, "one", "a.py")]
 
 
 def test_pipes_are_no_files(tmp_path: Path) -> None:

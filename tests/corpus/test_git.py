@@ -41,7 +41,9 @@ def commit(folder: Path, files: dict[str, str]) -> str:
 
 
 def outcomes(spec: str, seed: int = 0, max_size: int = 10**6) -> list[Record | Removed]:
-    return [each for unit in open_git(spec, (".py",), seed, max_size).units for each in unit.records()]
+    found = [each for unit in open_git(spec, (".py",), seed, max_size).units for each in unit.records()]
+    assert all(each.repo_name for each in found)
+    return [Removed(each.reason, each.size) if isinstance(each, Removed) else each for each in found]
 
 
 def names(spec: str) -> set[tuple[str, str]]:

@@ -80,8 +80,12 @@ def publish(hub: HubServer, dataset: Path, repo: str) -> str:
     return hub.api().upload_folder(repo_id=repo, folder_path=dataset, repo_type="dataset").oid
 
 
+KEEP_ALL = ["--near_duplicates.threshold", "0"]
+"""Rows that differ by a number are near duplicates."""
+
+
 def command(folder: Path, spec: str) -> list[str | Path]:
-    return [*COMMAND, "corpus", "build", "--source", spec, "--output", folder / "out", "--workers", "1"]
+    return [*COMMAND, "corpus", "build", "--source", spec, "--output", folder / "out", "--workers", "1", *KEEP_ALL]
 
 
 def build(environment: dict[str, str], folder: Path, spec: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.corpus.planted import documents, pairs, write_rows
 from tests.corpus.samples import COMMAND, digests, make
-from tests.slurm.cluster import _PATH, Cluster
+from tests.slurm.cluster import Cluster
 
 ON_SLURM = ["--executor", "slurm", "--cluster.partition", "main", "--cluster.jobs", "2", "--cluster.memory", "1"]
 
@@ -20,11 +20,8 @@ def test_the_corpus_is_that_of_one_machine(cluster: Cluster, tmp_path: Path) -> 
     source = write_rows(tmp_path / "rows.jsonl", planted)
     make(source, tmp_path / "one" / "corpus")
     command = [*COMMAND, "corpus", "build", "--source", source, "--output", tmp_path / "many" / "corpus", *ON_SLURM]
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{_PATH}",
-        "SLURM_CONF": str(cluster.folder / "slurm.conf"),
-    }
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
+    environment = {**os.environ, "PATH": path, "SLURM_CONF": str(cluster.folder / "slurm.conf")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr + "".join(file.read_text(errors="replace") for file in tmp_path.rglob("*.out"))
     assert digests(tmp_path / "many" / "corpus") == digests(tmp_path / "one" / "corpus")
