@@ -138,6 +138,7 @@ def test_nothing_that_a_repository_says_is_carried_out(tmp_path: Path) -> None:
     run(root, "config", "remote.origin.promisor", "true")
     run(root, "config", "extensions.partialClone", "origin")
     run(root, "config", "protocol.ext.allow", "always")
+    run(root, "config", "core.repositoryFormatVersion", "1")
     missing = run(root, "rev-parse", "HEAD:a.py")
     (root / ".git" / "objects" / missing[:2] / missing[2:]).unlink()
     assert outcomes(f"git:{root}") == [Removed("unreadable")]
