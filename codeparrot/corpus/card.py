@@ -4,7 +4,6 @@ Written for those who use the corpus and for those who answer for that. The YAML
 `datasets.load_dataset(folder)` read. Everything in it follows from the statistics of the build.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 import yaml
 
 from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, UNKNOWN_LICENSE, VALID
+from codeparrot.corpus.markdown import plain, table
 from codeparrot.corpus.pictures import LIGHT, WATERFALL, pictures_of, render, size_in_words, stages_of
-from codeparrot.corpus.report import clean, contamination_of, secrets_of, source_line
+from codeparrot.corpus.report import contamination_of, secrets_of, source_line
 
 HUB_LICENSES = frozenset(
     "afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsl-1.0 cc0-1.0 cc-by-4.0 cc-by-sa-4.0 "
@@ -43,7 +43,7 @@ def card(statistics: dict[str, Any], name: str, pictures: Iterable[str] = ()) ->
             yaml.safe_dump(_front_matter(statistics, name), sort_keys=False).strip(),
             "---",
             "",
-            f"# {_text(name)}",
+            f"# {plain(name)}",
             "",
             *_overview(statistics),
             *_removed(statistics, shown),
@@ -115,7 +115,7 @@ def _overview(statistics: dict[str, Any]) -> list[str]:
         shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
         lines += [
             "Split by repository, by a hash of its name: no repository is in both splits. Repositories for validation: "
-            f"{len(names)} ({_text(shown)}).",
+            f"{len(names)} ({plain(shown)}).",
             "",
         ]
     return [*lines, *table(("column", "what it holds"), COLUMN_TEXTS.items()), ""]
@@ -167,7 +167,7 @@ def _picture(shown: list[str], name: str, caption: str) -> list[str]:
 def _sources(statistics: dict[str, Any]) -> list[str]:
     lines = ["## Sources", ""]
     for source in statistics["sources"]:
-        lines.append(f"- {_text(source_line(source))}")
+        lines.append(f"- {plain(source_line(source))}")
         distributions = [
             (name, *facts.values()) for name, facts in source.get("distributions", {}).items() if facts["documents"]
         ]
@@ -200,7 +200,7 @@ def _licenses(statistics: dict[str, Any]) -> list[str]:
     if settings:
         allowed = ", ".join(settings["allow"])
         kept = "are kept" if settings.get("unknown") == "keep" else "are removed"
-        lines += [f"Allowed: {_text(allowed)}. Files whose licence nobody declares {kept}.", ""]
+        lines += [f"Allowed: {plain(allowed)}. Files whose licence nobody declares {kept}.", ""]
         opt_out = "Repositories on the list of owners who opted out were removed." if settings.get("opt_out") else NO_OPT_OUT
         lines += [opt_out, ""]
     else:
@@ -264,25 +264,3 @@ def _settings(statistics: dict[str, Any]) -> list[str]:
         "```",
         "",
     ]
-
-
-def table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
-    """Return a Markdown table; whole numbers are aligned to the right."""
-    rows = list(rows)
-    numeric = [bool(rows) and isinstance(rows[0][column], int) for column in range(len(header))]
-    rule = ["---:" if each else "---" for each in numeric]
-    return [_row(header), _row(rule), *(_row(_cell(value) for value in row) for row in rows)]
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else _text(str(value))
-
-
-def _text(text: str) -> str:
-    """Return a text in one line in which Markdown and HTML mean nothing."""
-    escaped = clean(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([|\[\]*])", r"\\\1", escaped)

@@ -8,7 +8,6 @@ whole, its files in a hash order too. Cost: two processes a repository to open i
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,48 +15,16 @@ from typing import NamedTuple
 from codeparrot.corpus.documents import Record, Removed, Source, Unit
 from codeparrot.corpus.files import BATCH_FILES, printable
 from codeparrot.corpus.filters import SIZE_FILTER
+from codeparrot.corpus.git_objects import Blob, Repository, contents_of, entries_of, run_git
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.license_files import MAX_LICENSE_BYTES, is_license_file, license_of_files
 from codeparrot.corpus.listing import digest, digest_of_all
-from codeparrot.corpus.safety import BOMB, UNREADABLE, UNSAFE_PATH, Refused, is_safe_path
+from codeparrot.corpus.safety import UNREADABLE, UNSAFE_PATH, Refused, is_safe_path
 from codeparrot.errors import CodeparrotError
 
 PREFIX = "git:"
 BATCH_BYTES = 8_000_000
-MAX_ENTRIES = 1_000_000
-"""A tree may hold itself many times over: a few objects that unfold to billions of files."""
 REMOTE_NAME = re.compile(r"[\w-][\w.~-]*(/[\w-][\w.~-]*)*")
-SECONDS = 600
-"""No command takes so long but one that waits for something, such as a pipe in the place of an object."""
-ENVIRONMENT = {
-    "LC_ALL": "C",
-    "HOME": os.devnull,
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_NO_LAZY_FETCH": "1",
-    "GIT_ALLOW_PROTOCOL": "none",  # for a git that does not know GIT_NO_LAZY_FETCH
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_OPTIONAL_LOCKS": "0",
-    # Somebody else's repository may be read: nothing in it is carried out.
-    "GIT_CONFIG_COUNT": "1",
-    "GIT_CONFIG_KEY_0": "safe.directory",
-    "GIT_CONFIG_VALUE_0": "*",
-}
-
-
-class Repository(NamedTuple):
-    folder: str
-    """What git calls the git directory."""
-    name: str
-    commit: str
-
-
-class Blob(NamedTuple):
-    object: str
-    path: str
-    size: int
 
 
 class BlobBatch(NamedTuple):
@@ -72,7 +39,7 @@ class BlobBatch(NamedTuple):
         return digest(*self.repository, self.license, *(each for blob in self.blobs for each in blob))
 
     def records(self) -> Iterator[Record | Removed]:
-        contents = _contents(self.repository.folder, [blob.object for blob in self.blobs])
+        contents = contents_of(self.repository.folder, [blob.object for blob in self.blobs])
         for blob, content in zip(self.blobs, contents, strict=True):
             if content is None:
                 yield Removed(UNREADABLE, blob.size, self.repository.name, blob.path)
@@ -144,10 +111,10 @@ def _is_bare(folder: Path) -> bool:
 
 
 def _open(folder: Path, revision: str) -> Repository | None:
-    found = _git(folder, "cat-file", "--batch-check", text=f"{revision}^{{commit}}\n").split()
+    found = run_git(folder, "cat-file", "--batch-check", text=f"{revision}^{{commit}}\n").split()
     if len(found) != 3:  # not "object commit size"
         return None
-    origin = _git(folder, "config", "--get", "remote.origin.url").decode("utf-8", "replace").strip()
+    origin = run_git(folder, "config", "--get", "remote.origin.url").decode("utf-8", "replace").strip()
     name = name_of_remote(origin) or printable((folder.parent if folder.name == ".git" else folder).resolve().name)
     return Repository(str(folder), name.removesuffix(".git") or "root", found[0].decode())
 
@@ -169,7 +136,7 @@ def _units(repositories: list[Repository], suffixes: tuple[str, ...], seed: int,
         refused: list[Removed] = []
         blobs: list[Blob] = []
         licenses: list[Blob] = []
-        for kind, blob in _entries(repository, refused):
+        for kind, blob in entries_of(repository, refused):
             if kind == "blob" and is_license_file(blob.path) and blob.size <= MAX_LICENSE_BYTES:
                 licenses.append(blob)
             if kind != "blob" or not blob.path.endswith(suffixes):
@@ -180,7 +147,7 @@ def _units(repositories: list[Repository], suffixes: tuple[str, ...], seed: int,
                 refused.append(Removed(SIZE_FILTER, blob.size, repository.name, blob.path))
             else:
                 blobs.append(blob)
-        texts = _contents(repository.folder, [blob.object for blob in licenses])
+        texts = contents_of(repository.folder, [blob.object for blob in licenses])
         license_name = license_of_files(text for text in texts if text is not None)
         if refused:
             yield Refused(digest(*repository, "refused"), tuple(refused))
@@ -198,74 +165,3 @@ def _batches(blobs: Iterable[Blob]) -> Iterator[tuple[Blob, ...]]:
         batch.append(blob)
     if batch:
         yield tuple(batch)
-
-
-def _entries(repository: Repository, refused: list[Removed]) -> Iterator[tuple[str, Blob]]:
-    """Yield the kind and the blob of every entry of the tree; what makes the listing end early is added to `refused`."""
-    command = ["git", "ls-tree", "-r", "-z", "-l", repository.commit]
-    environment = _environment(Path(repository.folder))
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        carried, count = b"", 0
-        while count <= MAX_ENTRIES and (chunk := process.stdout.read(1 << 16)):
-            *entries, carried = (carried + chunk).split(b"\0")
-            count += len(entries)
-            for entry in entries:
-                facts, _, path = entry.partition(b"\t")
-                mode, _, name, size = facts.decode("ascii", "replace").split()
-                if size.isdigit():
-                    kind = "blob" if mode.startswith("100") else "link"
-                    yield kind, Blob(name, printable(os.fsdecode(path)), int(size))
-                elif mode.startswith("100"):  # the object is not there: a partial clone
-                    refused.append(Removed(UNREADABLE, 0, repository.name, printable(os.fsdecode(path))))
-        if count > MAX_ENTRIES:
-            process.kill()
-            refused.append(Removed(BOMB, 0, repository.name))
-    if count <= MAX_ENTRIES and process.returncode:
-        refused.append(Removed(UNREADABLE, 0, repository.name))
-
-
-def _contents(folder: str, objects: list[str]) -> Iterator[bytes | None]:
-    """Yield the content of every object, None where it cannot be read."""
-    while objects:
-        output = memoryview(_git(Path(folder), "cat-file", "--batch", text="\n".join(objects) + "\n"))
-        start, num_read = 0, 0
-        while start < len(output):
-            header = bytes(output[start : start + 200]).partition(b"\n")[0]
-            start += len(header) + 1
-            size = header.split()[-1]
-            if not size.isdigit():  # "... missing"
-                yield None
-            elif start + int(size) < len(output):
-                yield bytes(output[start : start + int(size)])
-                start += int(size) + 1
-            else:
-                break
-            num_read += 1
-        if num_read < len(objects):  # git ends at a damaged object
-            yield None
-        objects = objects[num_read + 1 :]
-
-
-def _git(folder: Path, *arguments: str, text: str = "") -> bytes:
-    """Return what git prints, as far as it comes."""
-    try:
-        return subprocess.run(
-            ["git", *arguments],
-            env=_environment(folder),
-            input=text.encode("utf-8", "surrogateescape"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=SECONDS,
-            check=False,
-        ).stdout
-    except subprocess.TimeoutExpired as error:
-        return error.stdout or b""
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    # Nothing of this process's environment: GIT_OBJECT_DIRECTORY and others would lead elsewhere. So would a file `commondir`
-    # in the repository, which only a second working tree needs.
-    place = str(folder.resolve())
-    common = {} if folder.parent.name == "worktrees" else {"GIT_COMMON_DIR": place}
-    return {**ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath), "GIT_DIR": place, **common}

@@ -65,12 +65,13 @@ def open_hub(spec: str, columns: ColumnNames) -> Source:
     with _readable_errors(spec):
         revision = None if name.is_local else _commit(name)
         options = {"revision": revision, **({"data_dir": name.config} if name.names_folder else {"name": name.config})}
-        files = _parquet_files(name.path, options)
-        rows = {} if files else _rows(name.path, options)
-    split = _train_split(name, files or rows)
+        files = _files(name.path, options)
+        parquet = all(file.endswith(PARQUET) for each in files.values() for file in each)
+        rows = {} if files and parquet else _rows(name.path, options)
+    split = _train_split(name, rows or files)
     facts = {"kind": "hub", "name": name.path, "config": name.config, "revision": revision, "split": split}
     listing = digest(name.path, name.config, split, revision or _state_of_folder(Path(name.path)))
-    if files:
+    if not rows:
         return Source(facts, _groups(spec, name.repo_name, files[split], columns), None, listing)
     return Source(facts, _stream(spec, name.repo_name, rows[split], columns, listing), None, listing)
 
@@ -86,13 +87,12 @@ def _commit(name: Name) -> str | None:
     return HfApi().dataset_info(name.path, revision=name.revision).sha
 
 
-def _parquet_files(path: str, options: dict[str, Any]) -> dict[str, list[str]]:
-    """The files of each split, as paths or hf://..., where all are Parquet."""
+def _files(path: str, options: dict[str, Any]) -> dict[str, list[str]]:
+    """The files of each split, as paths or hf://...; `datasets` sees to it that they belong to the data set."""
     import datasets
 
     builder = datasets.load_dataset_builder(path, **options)
-    files = {str(split): list(map(str, names)) for split, names in (builder.config.data_files or {}).items()}
-    return files if all(name.endswith(PARQUET) for names in files.values() for name in names) else {}
+    return {str(split): list(map(str, names)) for split, names in (builder.config.data_files or {}).items()}
 
 
 def _rows(path: str, options: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from codeparrot.corpus.report import clean, source_line
 from codeparrot.errors import CodeparrotError
 
 SHARES_SHOWN = 25
-HITS_SHOWN = 100
+HITS_SHOWN = 1000
 
 
 def write_page(file: Path, folder: Path, facts: dict[str, Any]) -> None:

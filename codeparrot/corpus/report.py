@@ -15,6 +15,7 @@ from codeparrot.result import Result
 
 NAMES_SHOWN = 5
 LICENSES_SHOWN = 12
+HITS_SHOWN = 20
 NOT_RECORDED = "not recorded"
 NOT_DONE = "not looked for"
 
@@ -150,6 +151,11 @@ def _contamination(found: dict[str, Any] | None) -> Iterator[str]:
     yield f"contamination with benchmarks:{'' if found else f' {NOT_DONE}'}"
     for name, ways in found["benchmarks"].items() if found else ():
         yield f"  {name}: " + (", ".join(f"{how} {count:,}" for how, count in ways.items() if count) or "none")
+    hits = found["hits"] if found else []
+    for hit in hits[:HITS_SHOWN]:
+        yield f"    {hit['benchmark']} {hit['task_id']} ({hit['how']}): {hit['repo_name']} {hit['path']}"
+    if len(hits) > HITS_SHOWN:
+        yield f"    and {len(hits) - HITS_SHOWN:,} more (--json lists them)"
 
 
 def _secrets(found: dict[str, Any] | None) -> Iterator[str]:

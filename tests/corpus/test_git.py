@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codeparrot.corpus import git
+from codeparrot.corpus import git_objects
 from codeparrot.corpus.documents import Record, Removed
 from codeparrot.corpus.git import name_of_remote, open_git
 from codeparrot.errors import CodeparrotError
@@ -138,6 +138,7 @@ def test_nothing_that_a_repository_says_is_carried_out(tmp_path: Path) -> None:
     run(root, "config", "remote.origin.promisor", "true")
     run(root, "config", "extensions.partialClone", "origin")
     run(root, "config", "protocol.ext.allow", "always")
+    run(root, "config", "core.repositoryFormatVersion", "1")
     missing = run(root, "rev-parse", "HEAD:a.py")
     (root / ".git" / "objects" / missing[:2] / missing[2:]).unlink()
     assert outcomes(f"git:{root}") == [Removed("unreadable")]
@@ -176,7 +177,7 @@ def test_paths_that_lead_out_are_refused_and_counted(tmp_path: Path) -> None:
 
 def test_a_tree_that_unfolds_to_billions_of_files_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = repository(tmp_path / "bomb", {"a.py": "a\n"})
-    monkeypatch.setattr(git, "MAX_ENTRIES", 10_000)
+    monkeypatch.setattr(git_objects, "MAX_ENTRIES", 10_000)
     kind, name = "100644", run(root, "hash-object", "-w", "--stdin", text=b"x = 1\n")
     for _ in range(10):  # ten to the power of ten files in eleven objects
         raw = b"".join(b"%s %d.py\0" % (kind.encode(), number) + bytes.fromhex(name) for number in range(10))

@@ -179,3 +179,21 @@ def test_a_folder_of_a_data_set_may_be_named_as_the_stack_is(hub: HubServer, tmp
     command = [COMMAND[0], "-c", PROGRAM, "hub:me/languages:data/python"]
     found = json.loads(subprocess.check_output(command, env=hub.environment(tmp_path / "home"), text=True))
     assert list(found["texts"].values()) == [["python"]]
+
+
+@pytest.mark.parametrize("place", ["{here}/private.parquet", "hf://datasets/me/private/private.parquet"])
+def test_a_card_cannot_name_files_elsewhere(hub: HubServer, tmp_path: Path, place: str) -> None:
+    repo = f"me/hostile{len(place)}"
+    pq.write_table(pa.table({"content": ["mine"]}), tmp_path / "private.parquet")
+    if not hub.api().repo_exists("me/private", repo_type="dataset"):
+        hub.api().create_repo("me/private", repo_type="dataset")
+        hub.api().upload_folder(repo_id="me/private", folder_path=tmp_path, repo_type="dataset")
+    (tmp_path / "data").mkdir()
+    files = place.replace("{here}", str(tmp_path))
+    card = f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: '{files}'\n---\n"
+    (tmp_path / "data" / "README.md").write_text(card)
+    publish(hub, tmp_path / "data", repo)
+    result = build(hub.environment(tmp_path / "home"), tmp_path, f"hub:{repo}")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert "don't belong to" in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -138,6 +138,7 @@ def test_the_report_as_text_and_as_json(corpus: Path, capsys: pytest.CaptureFixt
         "email 12",
         "humaneval: docstring 2, solution 1",
         "mbpp: none",
+        "HumanEval/0 (docstring): me/it a.py",
     ):
         assert expected in text
 
