@@ -1,5 +1,6 @@
 """The argument parser of every command: jsonargparse, with errors as one line that names the nearest valid choice."""
 
+import dataclasses
 import importlib.resources
 import json
 import re
@@ -85,7 +86,11 @@ def join_lists(arguments: Sequence[str], function: Callable[..., Any], positiona
     So `--source a b`, `--source a --source b`, `--source=a --source+ b` and `--source '[a, b]'` are the same. With
     `positional`, the words that belong to no flag are the values of the first parameter, where that is a list.
     """
-    lists = {name: element for name, hint in get_type_hints(function).items() if (element := _element(hint))}
+    hints = get_type_hints(function)
+    for group, hint in list(hints.items()):
+        if dataclasses.is_dataclass(hint):
+            hints |= {f"{group}.{name}": nested for name, nested in get_type_hints(hint).items()}
+    lists = {name: element for name, hint in hints.items() if (element := _element(hint))}
     unflagged = next(iter(lists), None) if positional else None
     values: dict[str, list[Any] | None] = {}
     kept: list[str] = []

@@ -9,6 +9,7 @@ from codeparrot.corpus.contamination import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters import Thresholds
 from codeparrot.corpus.licenses import LicenseSettings
+from codeparrot.corpus.secrets import Settings as SecretSettings
 from codeparrot.corpus.settings import Settings
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
@@ -18,6 +19,7 @@ FILTERS = Thresholds()
 LICENSES = LicenseSettings()
 NEAR_DUPLICATES = NearDuplicates()
 CONTAMINATION = ContaminationSettings()
+SECRETS = SecretSettings()
 CLUSTER = ClusterSettings()
 
 
@@ -36,6 +38,7 @@ def build(
     licenses: LicenseSettings = LICENSES,
     near_duplicates: NearDuplicates = NEAR_DUPLICATES,
     contamination: ContaminationSettings = CONTAMINATION,
+    secrets: SecretSettings = SECRETS,
     keep_removed: int = 20,
     executor: Literal["local", "slurm", "ray"] = "local",
     cluster: ClusterSettings = CLUSTER,
@@ -46,9 +49,10 @@ def build(
     was interrupted goes on where it was when the same command is given again.
 
     Args:
-        source: One or several of: python (the standard library and the distributions installed beside this interpreter),
-            a folder, JSON lines or Parquet files (a glob in quotes), hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or
-            in a folder).
+        source: One or several of: python (the standard library and the distributions installed beside this interpreter), a
+            folder, git:FOLDER[@REVISION] (the tracked files of a repository or of all below a folder), archives:FOLDER or a
+            file or glob of tar archives, zip archives and wheels, JSON lines or Parquet files (a glob in quotes),
+            hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or in a folder).
         output: Folder to write; it appears when it is complete.
         max_bytes: Bytes of distinct text that passed the filters to stop at, for a sample (0: all); near duplicates are taken
             out of it afterwards. Files on disk, JSON lines files and Parquet row groups are taken in a hash order, Hub data
@@ -64,6 +68,7 @@ def build(
         licenses: Which licences a file may have, and whose files are left out.
         near_duplicates: When two documents are near duplicates, of which one is kept.
         contamination: Which benchmarks the corpus must not hold.
+        secrets: What to do with passwords, keys and personal data.
         keep_removed: Files that are shown for every reason for which files were removed, in removed/samples.parquet.
         executor: Where the work is done: on this machine by `workers` processes, or on a SLURM or Ray cluster (with the extra
             codeparrot[cluster]); the output is then on a disk that all its nodes share.
@@ -85,6 +90,7 @@ def build(
     licenses.check()
     near_duplicates.check()
     contamination.check()
+    secrets.check()
 
     from codeparrot.corpus.pipeline import make
     from codeparrot.corpus.report import summary
@@ -102,6 +108,7 @@ def build(
         licenses=licenses,
         near_duplicates=near_duplicates,
         contamination=contamination,
+        secrets=secrets,
         keep_removed=keep_removed,
     )
     if executor == "local":

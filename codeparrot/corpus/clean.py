@@ -9,7 +9,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -38,6 +38,8 @@ class Cleaned(NamedTuple):
     """What was found in it, by kind."""
     hits: tuple[dict[str, str], ...] = ()
     """What of it the report shows, each with a text for every name."""
+    shown: str = ""
+    """Of a document that is removed: the text that a sample may show."""
 
 
 class Stage(Protocol):
@@ -112,7 +114,7 @@ def clean(task: CleanTask, cleaner: Cleaner) -> None:
                 start += len(batch)
         write_table(folder / "documents.arrow", _by_bucket(pa.concat_tables(tables)), DOCUMENTS)
         samples.write(folder / "removed.arrow")
-        (folder / "found.json").write_text(json.dumps({name: asdict(each) for name, each in found.items()}), encoding="utf-8")
+        (folder / "found.json").write_text(json.dumps({name: vars(each) for name, each in found.items()}), encoding="utf-8")
 
 
 def _cleaned(table: pa.Table, stages: Sequence[Stage], samples: Samples, found: dict[str, Found]) -> pa.Table:
@@ -140,7 +142,7 @@ def _through(
         cleaned = stage.clean(content)
         found[stage.name].add(cleaned, repo_name, path)
         if cleaned.content is None:
-            samples.add(Removed(stage.name, len(content.encode()), repo_name, path, content), 0, cleaned.detail)
+            samples.add(Removed(stage.name, len(content.encode()), repo_name, path, cleaned.shown), 0, cleaned.detail)
             return None
         content = cleaned.content
     return content

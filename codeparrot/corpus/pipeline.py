@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from codeparrot import __version__
-from codeparrot.corpus.card import card
+from codeparrot.corpus.card import card, pictures
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
 from codeparrot.corpus.cluster import Cluster
 from codeparrot.corpus.documents import SIZE, TRAIN, VALID, Source
@@ -68,7 +68,7 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
         _write_removed(documents, members, cleaned, settings, building.folder)
         statistics = statistics_of(settings, sources, tally, splits, members)
         # A path on the command line may hold bytes that are no text: escaped in JSON, question marks in the card.
-        text = card(statistics, output.resolve().name)
+        text = card(statistics, output.resolve().name, pictures(building.folder, statistics))
         (building.folder / "README.md").write_text(text, encoding="utf-8", errors="replace")
         (building.folder / STATISTICS).write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")
     return statistics

@@ -7,6 +7,7 @@ from codeparrot.corpus.contamination import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters import Thresholds
 from codeparrot.corpus.licenses import LicenseSettings
+from codeparrot.corpus.secrets import Settings as SecretSettings
 
 
 @dataclass(frozen=True)
@@ -24,4 +25,5 @@ class Settings:
     licenses: LicenseSettings
     near_duplicates: NearDuplicates
     contamination: ContaminationSettings
+    secrets: SecretSettings
     keep_removed: int

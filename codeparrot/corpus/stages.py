@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
-from codeparrot.corpus import contamination
+from codeparrot.corpus import contamination, secrets
 from codeparrot.corpus.clean import Cleaned, Stage
 from codeparrot.corpus.settings import Settings
 
 CONTAMINATED = "contaminated"
+SECRETS = "secrets"
 
 
 class Decontamination(NamedTuple):
@@ -20,15 +21,31 @@ class Decontamination(NamedTuple):
         if not hits:
             return Cleaned(content)
         detail = ", ".join(f"{hit.benchmark} {hit.task_id} ({hit.how})" for hit in hits)
-        return Cleaned(None, detail, {}, tuple(hit._asdict() for hit in hits))
+        return Cleaned(None, detail, {}, tuple(hit._asdict() for hit in hits), content)
+
+
+class Secrets(NamedTuple):
+    """Replaces secrets and personal data by placeholders, or removes documents that hold any."""
+
+    settings: secrets.Settings
+    name: str = SECRETS
+
+    def clean(self, content: str) -> Cleaned:
+        redacted = secrets.redact(content, self.settings)
+        if self.settings.mode == "drop" and redacted.counts:
+            return Cleaned(None, ", ".join(redacted.counts), redacted.counts, (), redacted.content)
+        return Cleaned(redacted.content, "", redacted.counts)
 
 
 def stages_of(settings: Settings) -> list[Stage]:
     """Return the stages that are on."""
-    return [Decontamination(settings.contamination)] if settings.contamination.benchmarks else []
+    decontamination: list[Stage] = [Decontamination(settings.contamination)] if settings.contamination.benchmarks else []
+    return [*decontamination, *([Secrets(settings.secrets)] if settings.secrets.mode != "off" else [])]
 
 
 def rules(settings: Settings) -> dict[str, str]:
     """Return for every reason for which cleaning removes a document what that means, in words."""
     names = ", ".join(settings.contamination.benchmarks)
-    return {CONTAMINATED: f"a problem of {names} is in it"} if names else {}
+    contaminated = {CONTAMINATED: f"a problem of {names} is in it"} if names else {}
+    dropped = {SECRETS: f"{', '.join(settings.secrets.kinds)} in it"} if settings.secrets.mode == "drop" else {}
+    return {**contaminated, **dropped}

@@ -36,6 +36,7 @@ def statistics_of(
         "waterfall": waterfall(tally, settings),
         "near_duplicates": near_duplicates(settings, members),
         "contamination": contamination_of(tally),
+        "secrets": secrets_of(tally),
         "files": {"removed": SAMPLES_FILE, "duplicates": CLUSTERS_FILE},
         "licenses": {name: {"documents": count.files, "bytes": count.bytes} for name, count in licenses},
         "sources": [_source(spec, source, tally) for spec, source in zip(settings.source, sources, strict=True)],
@@ -117,6 +118,12 @@ def contamination_of(tally: Tally) -> dict[str, Any]:
     for hit in hits:
         benchmarks.setdefault(hit["benchmark"], Counter())[hit["how"]] += 1
     return {"files": found.files, "benchmarks": benchmarks, "hits": hits}
+
+
+def secrets_of(tally: Tally) -> dict[str, Any]:
+    """Return in how many files secrets were found, and how many of each kind."""
+    found = tally.found[stages.SECRETS]
+    return {"files": found.files, "kinds": dict(sorted(found.counts.items()))}
 
 
 def _source(spec: str, source: Source, tally: Tally) -> dict[str, Any]:

@@ -167,7 +167,13 @@ def test_a_program_of_the_same_form_with_other_attributes_is_no_copy() -> None:
     index = Index([Sample("own", "1", "", solution)], Settings())
     renamed_only = "for v in w:\n    x.append(v.first[0] + y.second(1, v))\n    z.third += x.pop()\n"
     assert [hit.how for hit in index.hits(renamed_only)] == ["ngram"]
-    assert index.hits("for v in w:\n    x.extend(v.fifth[0] + y.sixth(1, v))\n    z.last -= x.get()\n") == []
+    assert index.hits("for v in w:\n    x.extend(v.fifth[0] + y.sixth(1, v))\n    z.last += x.get()\n") == []
+
+
+def test_a_table_with_other_numbers_is_no_copy() -> None:
+    index = Index([Sample("own", "1", "", f"table = {[*range(100, 130)]}\n")], Settings())
+    assert index.hits(f"names = {[*range(100, 130)]}\n") != []
+    assert index.hits(f"table = {[*range(200, 230)]}\n") == []
 
 
 @given(st.text(alphabet="\"'#\\\n :ax(é1.", max_size=200))

@@ -132,6 +132,7 @@ def test_the_whole_text_of_a_licence_in_the_metadata_is_recognised() -> None:
         ("MIT", None),
         ("BSD", None),
         ("Apache-2.0 WITH LLVM-exception", None),
+        ("Apache-2.0+", None),
         ("GPL-3.0-only OR MIT", None),
         ("GPL-3.0-only AND MIT", "license"),
         ("(GPL-3.0-only OR MIT) AND BSD-3-Clause", None),

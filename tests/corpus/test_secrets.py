@@ -232,11 +232,11 @@ def test_an_escape_sequence_before_a_secret_stays_whole() -> None:
 
 
 def test_secrets_are_found_beside_letters_that_grow_in_lower_case() -> None:
-    secret = "ghp_" + draw(random.Random(0), WORD, 36)
-    assert redact(f"x = 'İİİİ'\ntoken = '{secret}'\n", REDACT) == (
-        "x = 'İİİİ'\ntoken = 'REDACTED_1'\n",
-        {"github_token": 1},
-    )
+    dice = random.Random(0)
+    key, password = "hf_" + draw(dice, WORD, 34), "pA5!" + draw(dice, WORD, 8)
+    content = "x = 'İİİİİİİİ'\nlogin('{}')\npassword = '{}'\n"
+    expected = content.format("REDACTED_1", "REDACTED_2"), {"hugging_face_token": 1, "password": 1}
+    assert redact(content.format(key, password), REDACT) == expected
 
 
 @settings(max_examples=300)
