@@ -134,7 +134,7 @@ def test_nothing_that_a_repository_says_is_carried_out(tmp_path: Path) -> None:
         (root / ".git" / "hooks" / hook).write_text(f"#!/bin/sh\n{touch}\n")
         (root / ".git" / "hooks" / hook).chmod(0o755)
     # The object of a.py is not there, as in a partial clone: it would be fetched by a command of the remote.
-    run(root, "config", "remote.origin.url", f"ext::sh -c '{touch}'")
+    run(root, "config", "remote.origin.url", f"ext::{touch}")
     run(root, "config", "remote.origin.promisor", "true")
     run(root, "config", "extensions.partialClone", "origin")
     run(root, "config", "protocol.ext.allow", "always")
