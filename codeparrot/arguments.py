@@ -1,15 +1,20 @@
 """The argument parser of every command: jsonargparse, with errors as one line that names the nearest valid choice."""
 
+import dataclasses
+import importlib.resources
 import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from codeparrot.errors import nearest
+
+RECIPE = "recipe"
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -26,9 +31,39 @@ class Parser(ArgumentParser):
     def _hint(self, text: str) -> str:
         unknown = re.search(r"unrecognized arguments: --([\w.\-]+)", text)
         in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
-        name = unknown[1] if unknown else f"{in_group[1]}.{in_group[2]}" if in_group else None
+        in_file = re.search(r"Option '([\w.]+)' is not accepted", text)
+        single = unknown or in_file
+        name = single[1] if single else f"{in_group[1]}.{in_group[2]}" if in_group else None
         known = [str(action.dest) for action in self._actions]
         return nearest(name, known) if name else ""
+
+
+def add_recipe(parser: Parser, folder: str) -> None:
+    """Let `--recipe` read settings from a YAML file."""
+    names = " or ".join(sorted(recipes(folder)))
+    parser.add_argument(f"--{RECIPE}", action="config", help=f"YAML file with the settings below, or {names}; flags win")
+
+
+def recipe_first(arguments: Sequence[str], folder: str) -> list[str]:
+    """Put `--recipe` before all other flags, so that they win, and write the name of a recipe that ships as its path."""
+    found, others, waiting = [], [], False
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        if waiting or (flag == f"--{RECIPE}" and equals):
+            name = word if waiting else value
+            found += [f"--{RECIPE}", str(recipes(folder).get(name, name))]
+            waiting = False
+        elif word == f"--{RECIPE}":
+            waiting = True
+        else:
+            others.append(word)
+    return [*found, *([f"--{RECIPE}"] if waiting else []), *others]
+
+
+def recipes(folder: str) -> dict[str, Path]:
+    """Return the recipes that ship with the package, by name."""
+    files = (Path(str(importlib.resources.files("codeparrot.configs"))) / folder).glob("*.yaml")
+    return {file.stem: file for file in files}
 
 
 def spell_out(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
@@ -51,7 +86,11 @@ def join_lists(arguments: Sequence[str], function: Callable[..., Any], positiona
     So `--source a b`, `--source a --source b`, `--source=a --source+ b` and `--source '[a, b]'` are the same. With
     `positional`, the words that belong to no flag are the values of the first parameter, where that is a list.
     """
-    lists = {name: element for name, hint in get_type_hints(function).items() if (element := _element(hint))}
+    hints = get_type_hints(function)
+    for group, hint in list(hints.items()):
+        if dataclasses.is_dataclass(hint):
+            hints |= {f"{group}.{name}": nested for name, nested in get_type_hints(hint).items()}
+    lists = {name: element for name, hint in hints.items() if (element := _element(hint))}
     unflagged = next(iter(lists), None) if positional else None
     values: dict[str, list[Any] | None] = {}
     kept: list[str] = []

@@ -31,12 +31,15 @@ class Command(NamedTuple):
     summary: str
     positional: bool = False
     """Whether arguments without a default are given by position instead of by name."""
+    recipes: str = ""
+    """Folder in the package `codeparrot.configs` of the recipes that `--recipe` names; without one there is no such option."""
 
 
 COMMANDS = {
     "quickstart": Command("codeparrot.quickstart:quickstart", "the whole chain on this machine's own Python sources"),
-    "corpus build": Command("codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet"),
+    "corpus build": Command("codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet", recipes="corpus"),
     "corpus report": Command("codeparrot.corpus.report:report", "what a corpus holds and what its filters removed"),
+    "corpus sql": Command("codeparrot.corpus.bigquery:sql", "the query that exports the GitHub dump on BigQuery"),
     "corpus tokenize": Command("codeparrot.corpus.windows:tokenize", "a corpus to fixed-length windows of tokens"),
     "corpus push": Command("codeparrot.hub.publish:push_corpus", "a corpus to the Hub, as a data set with its card"),
     "tokenizer train": Command("codeparrot.tokenizer.train:train", "a byte-level BPE for code from a corpus"),
@@ -160,10 +163,13 @@ def _load(target: str) -> Callable[..., Any]:
 
 
 def _command(name: str, arguments: list[str]) -> Callable[[], Any]:
-    from codeparrot.arguments import Parser, join_lists, spell_out
+    from codeparrot.arguments import RECIPE, Parser, add_recipe, join_lists, recipe_first, spell_out
 
     function, positional = _load(COMMANDS[name].target), COMMANDS[name].positional
     parser = Parser(prog=f"codeparrot {name}")
+    if folder := COMMANDS[name].recipes:
+        arguments = recipe_first(arguments, folder)
+        add_recipe(parser, folder)
     parser.add_function_arguments(function, as_positional=positional)
-    options = parser.instantiate(parser.parse_args(join_lists(spell_out(arguments, function), function, positional)))
-    return lambda: function(**vars(options))
+    options = vars(parser.instantiate(parser.parse_args(join_lists(spell_out(arguments, function), function, positional))))
+    return lambda: function(**{name: value for name, value in options.items() if name != RECIPE})

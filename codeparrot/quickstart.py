@@ -87,11 +87,12 @@ def _stage(number: int, name: str, what: str, action: Any, *arguments: Any) -> A
 
 
 def _build_corpus(corpus: Path, max_bytes: int) -> Result | None:
-    from codeparrot.corpus.build import build
+    from codeparrot.cli import prepare
 
     if (corpus / "statistics.json").is_file():
         return _reused(corpus)
-    return build(["python"], str(corpus), max_bytes=max_bytes, valid_fraction=0.03)
+    arguments = ["--recipe", "codeparrot", "--source", "python", "--output", str(corpus), "--max_bytes", str(max_bytes)]
+    return prepare(["corpus", "build", *arguments, "--valid_fraction", "0.03"])()
 
 
 def _train_tokenizer(corpus: Path, tokenizer: Path, config: Any) -> Result | None:

@@ -65,7 +65,7 @@ def test_every_command_has_help_without_importing_torch(name) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert f"usage: codeparrot {name}" in out
-    assert re.findall(r"^  (--[\w.]+)", out, re.MULTILINE)
+    assert re.findall(r"^  (?:-h, )?(--[\w.]+)", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

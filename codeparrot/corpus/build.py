@@ -1,14 +1,26 @@
-"""`codeparrot corpus build`: raw files to a clean corpus in Parquet. The work itself is in pipeline.py."""
+"""`codeparrot corpus build`: raw files to a clean corpus in Parquet. The phases of the work are in pipeline.py."""
 
 from pathlib import Path
+from typing import Literal
 
+from codeparrot.corpus.bands import NearDuplicates
+from codeparrot.corpus.cluster import Cluster, ClusterSettings
+from codeparrot.corpus.contamination import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters import Thresholds
+from codeparrot.corpus.licenses import LicenseSettings
+from codeparrot.corpus.secrets import Settings as SecretSettings
+from codeparrot.corpus.settings import Settings
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
 
 COLUMNS = ColumnNames()
 FILTERS = Thresholds()
+LICENSES = LicenseSettings()
+NEAR_DUPLICATES = NearDuplicates()
+CONTAMINATION = ContaminationSettings()
+SECRETS = SecretSettings()
+CLUSTER = ClusterSettings()
 
 
 def build(
@@ -16,25 +28,35 @@ def build(
     output: str,
     max_bytes: int = 0,
     valid_fraction: float = 0.01,
-    shard_bytes: int = 64_000_000,
+    shard_bytes: int = 100_000_000,
     seed: int = 0,
     workers: int = 0,
     overwrite: bool = False,
     suffixes: tuple[str, ...] = (".py",),
     columns: ColumnNames = COLUMNS,
     filters: Thresholds = FILTERS,
+    licenses: LicenseSettings = LICENSES,
+    near_duplicates: NearDuplicates = NEAR_DUPLICATES,
+    contamination: ContaminationSettings = CONTAMINATION,
+    secrets: SecretSettings = SECRETS,
+    keep_removed: int = 20,
+    executor: Literal["local", "slurm", "ray"] = "local",
+    cluster: ClusterSettings = CLUSTER,
 ) -> Result:
-    """Turn raw source files into a corpus: filtered, without exact duplicates, split by repository, in Parquet shards.
+    """Turn raw source files into a corpus: filtered, without duplicates, split by repository, in Parquet shards.
 
-    The corpus depends on the sources and on these settings only; the number of workers does not change a byte.
+    The corpus depends on the sources and on these settings only; the number of workers does not change a byte. A build that
+    was interrupted goes on where it was when the same command is given again.
 
     Args:
-        source: One or several of: python (the standard library and the distributions installed beside this interpreter),
-            a folder, JSON lines or Parquet files (a glob in quotes), hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or
-            in a folder).
+        source: One or several of: python (the standard library and the distributions installed beside this interpreter), a
+            folder, git:FOLDER[@REVISION] (the tracked files of a repository or of all below a folder), archives:FOLDER or a
+            file or glob of tar archives, zip archives and wheels, JSON lines or Parquet files (a glob in quotes),
+            hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or in a folder).
         output: Folder to write; it appears when it is complete.
-        max_bytes: Bytes of text to stop at, for a sample (0: all). Files on disk, JSON lines files and Parquet row groups
-            are taken in a hash order, Hub data sets from their beginning, several sources in turns.
+        max_bytes: Bytes of distinct text that passed the filters to stop at, for a sample (0: all); near duplicates are taken
+            out of it afterwards. Files on disk, JSON lines files and Parquet row groups are taken in a hash order, Hub data
+            sets from their beginning, several sources in turns.
         valid_fraction: Fraction of the repositories that is set aside for validation, at least one (0: no valid split).
         shard_bytes: Bytes of text in a shard, about.
         seed: Of the order of the documents, the sample and the split.
@@ -43,20 +65,56 @@ def build(
         suffixes: Endings of the file names that are read in folders.
         columns: Where tables keep what the corpus needs.
         filters: What a file must satisfy to enter the corpus.
+        licenses: Which licences a file may have, and whose files are left out.
+        near_duplicates: When two documents are near duplicates, of which one is kept.
+        contamination: Which benchmarks the corpus must not hold.
+        secrets: What to do with passwords, keys and personal data.
+        keep_removed: Files that are shown for every reason for which files were removed, in removed/samples.parquet.
+        executor: Where the work is done: on this machine by `workers` processes, or on a SLURM or Ray cluster (with the extra
+            codeparrot[cluster]); the output is then on a disk that all its nodes share.
+        cluster: What to ask of the cluster.
     """
     if not source:
         raise CodeparrotError("no source is given; --source python takes the sources installed with this interpreter")
     if not 0 <= valid_fraction < 1:
         raise CodeparrotError(f"valid_fraction is {valid_fraction}; it is a fraction of the repositories, from 0 to below 1")
-    for name, value, least in (("max_bytes", max_bytes, 0), ("shard_bytes", shard_bytes, 1), ("workers", workers, 0)):
+    for name, value, least in (
+        ("max_bytes", max_bytes, 0),
+        ("shard_bytes", shard_bytes, 1),
+        ("workers", workers, 0),
+        ("keep_removed", keep_removed, 0),
+    ):
         if value < least:
             raise CodeparrotError(f"{name} is {value}; it must be at least {least}")
     filters.check()
+    licenses.check()
+    near_duplicates.check()
+    contamination.check()
+    secrets.check()
 
-    from codeparrot.corpus.pipeline import Settings, make
+    from codeparrot.corpus.pipeline import make
     from codeparrot.corpus.report import summary
-    from codeparrot.corpus.workers import available_cores
+    from codeparrot.corpus.workers import Workers, available_cores
 
-    settings = Settings(source, max_bytes, valid_fraction, shard_bytes, seed, suffixes, columns, filters)
-    statistics = make(settings, Path(output), workers or available_cores(), overwrite)
+    settings = Settings(
+        source=source,
+        max_bytes=max_bytes,
+        valid_fraction=valid_fraction,
+        shard_bytes=shard_bytes,
+        seed=seed,
+        suffixes=suffixes,
+        columns=columns,
+        filters=filters,
+        licenses=licenses,
+        near_duplicates=near_duplicates,
+        contamination=contamination,
+        secrets=secrets,
+        keep_removed=keep_removed,
+    )
+    if executor == "local":
+        with Workers(workers or available_cores()) as pool:
+            statistics = make(settings, Path(output), pool, overwrite)
+    else:
+        cluster.check(executor)
+        statistics = make(settings, Path(output), Cluster(executor, cluster), overwrite)
     return Result("\n".join(summary(output, statistics)), {"output": output, **statistics})

@@ -1,7 +1,7 @@
 """A document of a corpus: its columns, and the forms it takes between a source and a shard.
 
 A source yields a `Record` (not decoded, not judged) or says why there is none (`Removed`); a worker turns the record into
-a `Candidate` or another `Removed`; the candidates that are no duplicates are written as documents with the columns below.
+a `Candidate` or another `Removed`; the candidates that are kept are written as documents with the columns below.
 """
 
 from collections.abc import Iterator
@@ -34,6 +34,8 @@ class ColumnNames:
     """Column of the path inside the repository; without it, the number of the row."""
     license: str = "license"
     """Column of the licence, a text or a list of texts; without it, "unknown"."""
+    stars: str = "stars"
+    """Column of the repository's stars, a number; without it, nobody knows them."""
 
 
 class Record(NamedTuple):
@@ -43,6 +45,8 @@ class Record(NamedTuple):
     path: str
     license: str
     content: bytes | str
+    stars: int | None = None
+    """Of the repository, where the source knows them."""
 
 
 class Removed(NamedTuple):
@@ -50,6 +54,10 @@ class Removed(NamedTuple):
 
     reason: str
     size: int = 0
+    repo_name: str = ""
+    path: str = ""
+    content: str = ""
+    """Its text, of which a sample of the removed files shows the beginning."""
 
 
 class Document(NamedTuple):
@@ -64,15 +72,25 @@ class Document(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A document that passed every filter, and what places it: its fingerprint and its position in the order."""
+    """A document that passed every filter, what it is compared by, and its position in the order."""
 
     document: Document
     fingerprint: bytes
+    """The same for texts that differ in white space only."""
     position: int
+    whole: int
+    """Hash of everything in the document: among equals it decides which one is kept."""
+    stars: int = -1
+    """Of its repository; -1 where that is unknown."""
 
 
 class Unit(Protocol):
     """What one worker reads at a time: files of about a few MB in all. It travels to the worker by pickle."""
+
+    @property
+    def key(self) -> str:
+        """Of one source, no other unit has it. It is the same whenever and wherever the same is read."""
+        ...
 
     def records(self) -> Iterator[Record | Removed]: ...
 
@@ -85,3 +103,5 @@ class Source(NamedTuple):
     units: Iterator[Unit]
     num_records: int | None
     """None where only reading it to the end would tell."""
+    listing: str
+    """Stands for all that the units depend on. Another listing: what is done of an earlier build is of no use."""

@@ -8,11 +8,15 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from codeparrot.corpus.documents import UNKNOWN_LICENSE, Record, Removed, Source
 from codeparrot.corpus.filters import SIZE_FILTER
 from codeparrot.corpus.hashes import position
+from codeparrot.corpus.license_files import MAX_LICENSE_BYTES, is_license_file, license_of_files
+from codeparrot.corpus.listing import State, digest, digest_of_all, state_of
+from codeparrot.corpus.members import TAR, ZIP
+from codeparrot.corpus.safety import UNREADABLE
 from codeparrot.errors import CodeparrotError
 
 BATCH_FILES = 64
@@ -29,6 +33,11 @@ class SourceFile(NamedTuple):
     path: str
     """Inside the repository, with slashes."""
     license: str
+    state: State
+
+    @property
+    def key(self) -> str:
+        return digest(self.file, self.repo_name, self.path, self.license, *self.state)
 
 
 class FileBatch(NamedTuple):
@@ -38,18 +47,22 @@ class FileBatch(NamedTuple):
     max_size: int
     """Files of more bytes are removed without being read."""
 
+    @property
+    def key(self) -> str:
+        return digest(*(file.key for file in self.files))
+
     def records(self) -> Iterator[Record | Removed]:
         for each in self.files:
             try:
                 yield self._read(each)
             except OSError:
-                yield Removed("unreadable")
+                yield Removed(UNREADABLE, 0, each.repo_name, each.path)
 
     def _read(self, each: SourceFile) -> Record | Removed:
         file = Path(each.file)
         size = file.stat().st_size
         if size > self.max_size:
-            return Removed(SIZE_FILTER, size)
+            return Removed(SIZE_FILTER, size, each.repo_name, each.path)
         return Record(each.repo_name, each.path, each.license, file.read_bytes())
 
 
@@ -60,24 +73,48 @@ def batches(files: Iterable[SourceFile], seed: int, max_size: int) -> Iterator[F
         yield FileBatch(tuple(ordered[start : start + BATCH_FILES]), max_size)
 
 
+def open_files(facts: dict[str, Any], files: Iterable[SourceFile], seed: int, max_size: int) -> Source:
+    """Return the source that consists of these files."""
+    known = list(files)
+    return Source(facts, batches(known, seed, max_size), len(known), digest_of_all(file.key for file in known))
+
+
 def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: int) -> Source:
     """Every file below the folder with one of the suffixes. Version control and virtual environments are left out.
 
-    Each folder at the first level is a repository; a folder that is a project itself is one repository as a whole.
+    Each folder at the first level is a repository; a folder that is a project itself is one repository as a whole. Its licence
+    is that of the licence files at its top.
     """
     name = folder.resolve().name or "root"
     is_repository = any((folder / mark).exists() for mark in PROJECT)
     walk = Walk(folder, VERSION_CONTROL)
-    files = []
+    files: list[SourceFile] = []
+    license_files: dict[str, list[str]] = {}
     for relative in walk:
+        first, slash, rest = relative.partition("/")
+        repo_name, path = (first, rest) if slash and not is_repository else (name, relative)
+        file = str(folder / relative)
         if relative.endswith(suffixes):
-            first, slash, rest = relative.partition("/")
-            repo_name, path = (first, rest) if slash and not is_repository else (name, relative)
-            files.append(SourceFile(str(folder / relative), printable(repo_name), printable(path), UNKNOWN_LICENSE))
+            files.append(SourceFile(file, printable(repo_name), printable(path), UNKNOWN_LICENSE, state_of(file)))
+        elif is_license_file(path):
+            license_files.setdefault(printable(repo_name), []).append(file)
     if not files:
         raise _nothing_found(folder, suffixes, walk)
+    licenses = {
+        repo_name: license_of_files(filter(None, map(read_license, found))) for repo_name, found in license_files.items()
+    }
+    files = [file._replace(license=licenses.get(file.repo_name, UNKNOWN_LICENSE)) for file in files]
     facts = {"kind": "folder", "files": len(files), "unreadable_folders": len(walk.unreadable)}
-    return Source(facts, batches(files, seed, max_size), len(files))
+    return open_files(facts, files, seed, max_size)
+
+
+def read_license(file: str) -> bytes | None:
+    """Return the beginning of a licence file, None where it cannot be read."""
+    try:
+        with Path(file).open("rb") as stream:
+            return stream.read(MAX_LICENSE_BYTES)
+    except OSError:
+        return None
 
 
 def printable(name: str) -> str:
@@ -88,8 +125,12 @@ def printable(name: str) -> str:
 def _nothing_found(folder: Path, suffixes: tuple[str, ...], walk: "Walk") -> CodeparrotError:
     if walk.unreadable == [""]:
         return CodeparrotError(f"source {folder} cannot be listed; check its permissions")
-    tables = sorted({path.suffix for path in folder.iterdir()} & {".parquet", ".jsonl", ".gz", ".zst"})
-    remedy = f'give its tables instead: "{folder}/*{tables[0]}"' if tables else "--suffixes names others"
+    names = sorted(path.name for path in folder.iterdir())
+    tables = [name for name in names if name.endswith((".parquet", ".jsonl", ".json.gz", ".jsonl.gz", ".jsonl.zst"))]
+    if any(name.endswith(TAR + ZIP) for name in names):
+        remedy = f'give its archives instead: "archives:{folder}"'
+    else:
+        remedy = f'give its tables instead: "{folder}/*{Path(tables[0]).suffix}"' if tables else "--suffixes names others"
     return CodeparrotError(f"source {folder} holds no {' or '.join(suffixes)} file; {remedy}")
 
 

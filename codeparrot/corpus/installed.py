@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.corpus.documents import UNKNOWN_LICENSE, Source
-from codeparrot.corpus.files import SourceFile, Walk, batches, printable
+from codeparrot.corpus.files import SourceFile, Walk, open_files, printable, read_license
+from codeparrot.corpus.license_files import is_license_file, license_of_files
+from codeparrot.corpus.licenses import spdx
+from codeparrot.corpus.listing import state_of
 from codeparrot.errors import CodeparrotError
 
 SUFFIX = ".py"
@@ -23,20 +26,8 @@ STANDARD_LIBRARY = "cpython"
 STANDARD_LIBRARY_LICENSE = "PSF-2.0"
 NOT_STANDARD_LIBRARY = frozenset({"site-packages", "dist-packages", "__pycache__"})
 EDITABLE_FINDER = "__editable__"
-
-SPELLINGS = {
-    "Apache-2.0": r"(the )?apache([ -]software)?([ -]license)?,?[ -]?(version )?2(\.0)?( license)?",
-    "Apache": r"apache( software license)?",
-    "BSD-2-Clause": r"bsd[ -]2[ -]clause( license)?|2-clause bsd( license)?",
-    "BSD-3-Clause": r"(new )?bsd[ -]3[ -]clause( license)?|3-clause bsd( license)?",
-    "BSD": r"bsd( license)?",
-    "ISC": r"isc( license)?( \(iscl\))?",
-    "MIT": r"(the )?mit( license)?",
-    "MPL-2.0": r"mozilla public license 2\.0 \(mpl 2\.0\)",
-    "PSF-2.0": r"python software foundation license",
-    "Unlicense": r"the unlicense( \(unlicense\))?",
-}
-"""How metadata writes a licence, so that a card has one line for it. A name without a version keeps having none."""
+UNCLEAR = frozenset({UNKNOWN_LICENSE, "Apache", "BSD", "GPL", "LGPL"})
+"""What metadata declares without saying which version is meant."""
 
 
 class Installed(NamedTuple):
@@ -66,7 +57,7 @@ def open_installed(seed: int, max_size: int) -> Source:
         "distributions": distributions,
         "without_record": [each.name for each in installed if each.record is None],
     }
-    return Source(facts, batches(files.values(), seed, max_size), len(files))
+    return open_files(facts, files.values(), seed, max_size)
 
 
 def _standard_library() -> Iterator[SourceFile]:
@@ -75,7 +66,8 @@ def _standard_library() -> Iterator[SourceFile]:
         raise CodeparrotError(f"the standard library {folder} is not a folder; give folders of source files instead of python")
     for path in Walk(folder, NOT_STANDARD_LIBRARY):
         if path.endswith(SUFFIX):
-            yield SourceFile(str(folder / path), STANDARD_LIBRARY, printable(path), STANDARD_LIBRARY_LICENSE)
+            file = str(folder / path)
+            yield SourceFile(file, STANDARD_LIBRARY, printable(path), STANDARD_LIBRARY_LICENSE, state_of(file))
 
 
 def _installed() -> list[Installed]:
@@ -87,17 +79,40 @@ def _installed() -> list[Installed]:
         if name:  # what is left of a broken installation has none
             folder, record = str(distribution.locate_file("")), distribution.read_text("RECORD")
             each = Installed(name, metadata.get("Version") or "unknown", license_of(metadata), folder, record)
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each)
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each._replace(license=_made_clear(each)))
     return [found[name] for name in sorted(found)]
 
 
 def _files_of(distribution: Installed) -> Iterator[SourceFile]:
-    for path, *_ in filter(None, csv.reader((distribution.record or "").splitlines())):
-        inside = not os.path.isabs(path) and ".." not in path.split("/")  # noqa: PTH117
-        if path.endswith(SUFFIX) and inside and not path.startswith(EDITABLE_FINDER):
+    for path, *_ in _record(distribution):
+        if path.endswith(SUFFIX) and _is_inside(path) and not path.startswith(EDITABLE_FINDER):
             file = os.path.join(distribution.folder, path)  # noqa: PTH118
             if os.path.isfile(file):  # noqa: PTH113
-                yield SourceFile(file, distribution.name, printable(path), distribution.license)
+                yield SourceFile(file, distribution.name, printable(path), distribution.license, state_of(file))
+
+
+def _record(distribution: Installed) -> Iterator[list[str]]:
+    return filter(None, csv.reader((distribution.record or "").splitlines()))
+
+
+def _is_inside(path: str) -> bool:
+    return not os.path.isabs(path) and ".." not in path.split("/")  # noqa: PTH117
+
+
+def _made_clear(distribution: Installed) -> str:
+    """Return the declared licence; where that is nothing, what the licence files are the text of; where it is a family, which
+    of the family that is (the licences of what is bundled, which the files hold too, are not the distribution's)."""
+    if distribution.license not in UNCLEAR:
+        return distribution.license
+    paths = [path for path, *_ in _record(distribution) if ".dist-info/" in path and is_license_file(path.rpartition("/")[2])]
+    texts = (read_license(os.path.join(distribution.folder, path)) for path in paths if _is_inside(path))  # noqa: PTH118
+    found = license_of_files(text for text in texts if text is not None)
+    if distribution.license == UNKNOWN_LICENSE:
+        return found
+    return (
+        " AND ".join(each for each in found.split(" AND ") if each.startswith(f"{distribution.license}-"))
+        or distribution.license
+    )
 
 
 def license_of(metadata: Any) -> str:
@@ -111,11 +126,7 @@ def license_of(metadata: Any) -> str:
     candidates = (
         metadata.get("License-Expression"),
         text if "\n" not in text and text.upper() != "UNKNOWN" and len(text) <= 80 else None,
-        " AND ".join(sorted(_spdx(each) for each in classifiers if each != "OSI Approved")),
+        " AND ".join(sorted(spdx(each) for each in classifiers if each != "OSI Approved")),
         title if "licen" in title.lower() and len(title) <= 40 else None,
     )
-    return _spdx(next((each.strip() for each in candidates if each), UNKNOWN_LICENSE))
-
-
-def _spdx(declared: str) -> str:
-    return next((name for name, how in SPELLINGS.items() if re.fullmatch(how, declared, re.IGNORECASE)), declared)
+    return spdx(next((each.strip() for each in candidates if each), UNKNOWN_LICENSE))

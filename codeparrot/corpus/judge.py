@@ -1,27 +1,43 @@
-"""What a worker does with a unit: read, decode, filter, fingerprint. A function of the unit and the settings alone."""
+"""What a worker does with a record: decode, filter, fingerprint. A function of the record and the settings alone."""
+
+from typing import NamedTuple
+
+import xxhash
 
 from codeparrot.corpus.decode import decode
-from codeparrot.corpus.documents import Candidate, Document, Record, Removed, Unit
-from codeparrot.corpus.filters import Text, Thresholds, first_failing
-from codeparrot.corpus.hashes import fingerprint, position
+from codeparrot.corpus.documents import Candidate, Document, Record, Removed
+from codeparrot.corpus.filters import Thresholds, first_failing
+from codeparrot.corpus.hashes import position
+from codeparrot.corpus.licenses import LicenseSettings, license_of_file, removes
+from codeparrot.corpus.text import Text
 
 
-def judge(unit: Unit, limits: Thresholds, seed: int) -> list[Candidate | Removed]:
-    """Return for every record of the unit, in order, the candidate or what removed it."""
-    return [each if isinstance(each, Removed) else _judge(each, limits, seed) for each in unit.records()]
+class Rules(NamedTuple):
+    """What a document must satisfy by itself, and the seed of its place."""
+
+    seed: int
+    filters: Thresholds
+    licenses: LicenseSettings
 
 
-def _judge(record: Record, limits: Thresholds, seed: int) -> Candidate | Removed:
+def judge(record: Record, rules: Rules) -> Candidate | Removed:
+    """Return the candidate that a record is, or what removed it."""
+    repo_name, path, declared = (_storable(name) for name in (record.repo_name, record.path, record.license))
     content = decode(record.content)
     if content is None:
-        return Removed("undecodable", len(record.content))
+        return Removed("undecodable", len(record.content), repo_name, path)
     text = Text(content)
     size = len(text.encoded)
-    if reason := first_failing(text, limits):
-        return Removed(reason, size)
-    repo_name, path, license_name = (_storable(name) for name in (record.repo_name, record.path, record.license))
+    if reason := first_failing(text, rules.filters):
+        return Removed(reason, size, repo_name, path, content)
+    license_name = license_of_file(declared, content)
+    if reason := removes(license_name, repo_name, rules.licenses):
+        return Removed(reason, size, repo_name, path, content)
     document = Document(repo_name, path, size, content, license_name)
-    return Candidate(document, fingerprint(content), position(seed, repo_name, path))
+    whole = xxhash.xxh3_64("\0".join((repo_name, path, license_name, "")).encode())
+    whole.update(text.encoded)
+    stars = -1 if record.stars is None else record.stars
+    return Candidate(document, text.fingerprint, position(rules.seed, repo_name, path), whole.intdigest(), stars)
 
 
 def _storable(name: str) -> str:

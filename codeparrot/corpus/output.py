@@ -1,8 +1,8 @@
 """A folder that appears complete or not at all.
 
-The work is done in a hidden sibling, flushed to the disk and renamed last. What an interrupted run leaves there, the next
-run removes; two runs at once are refused. An existing corpus is replaced only after the new one is complete, and nothing
-but a corpus (or an empty folder) is ever replaced.
+The work is done in a hidden sibling, and what it leads to is put together in another one, flushed to the disk and renamed
+last. What an interrupted build has done stays for the next one (work.py); two builds at once are refused. An existing corpus
+is replaced only after the new one is complete, and nothing but a corpus (or an empty folder) is ever replaced.
 """
 
 import fcntl
@@ -11,32 +11,66 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError
 
 STATISTICS = "statistics.json"
 """Written last; a folder that has it is a corpus."""
+PLACED = "placed"
+"""Beside the work of a build whose corpus is in its place, or about to be."""
+
+
+class Building(NamedTuple):
+    """The folders of a build."""
+
+    work: Path
+    """For its tasks; it stays where the build does not end well, unless no task is done."""
+    folder: Path
+    """Empty, and the corpus in the end."""
 
 
 @contextmanager
-def new_corpus(output: Path, overwrite: bool) -> Iterator[Path]:
-    """Yield the empty folder to write into; leaving the block without an error puts it in the place of `output`."""
+def new_corpus(output: Path, overwrite: bool) -> Iterator[Building]:
+    """Yield the folders to write into; leaving the block without an error puts the corpus in the place of `output`."""
     final = Path(os.path.realpath(output.expanduser()))
     if not final.name:
         raise CodeparrotError(f"{output} cannot be a corpus; give --output a folder in it")
-    partial, replaced = final.with_name(f".{final.name}.partial"), final.with_name(f".{final.name}.replaced")
-    with _errors_of(output):
+    partial = final.with_name(f".{final.name}.partial")
+    building = Building(partial / "work", partial / "corpus")
+    with _errors_of(output, partial):
         partial.mkdir(parents=True, exist_ok=True)
         with _locked(partial, output):
             try:
-                _tidy(partial, final, replaced)
+                _tidy(partial, final)
                 _check_place(output, final, overwrite)
-                yield partial
-                _flush(partial)
-                _put(partial, final, replaced)
+                building.folder.mkdir()
+                yield building
+                _flush(building.folder)
+                (partial / PLACED).touch()
+                _put(building.folder, final)
+                _discard(partial)
             except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
+                shutil.rmtree(building.folder, ignore_errors=True)
+                if not _has_tasks(building.work):
+                    _discard(partial)
                 raise
+
+
+def _has_tasks(work: Path) -> bool:
+    read = work / "read"
+    return read.is_dir() and any(not entry.name.startswith(".") for entry in read.iterdir())
+
+
+def _discard(partial: Path) -> None:
+    # Renamed first: what is left of a folder that is half removed is no work.
+    shutil.rmtree(_done(partial), ignore_errors=True)
+    partial.rename(_done(partial))
+    shutil.rmtree(_done(partial), ignore_errors=True)
+
+
+def _done(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.done")
 
 
 def _check_place(output: Path, final: Path, overwrite: bool) -> None:
@@ -64,35 +98,46 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _tidy(partial: Path, final: Path, replaced: Path) -> None:
-    """Remove what a killed run left, and put back what it had moved away."""
-    for entry in partial.iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+def _tidy(partial: Path, final: Path) -> None:
+    """Remove what a killed build left of a corpus, and put back the one that it had moved away."""
+    replaced = _replaced(final)
+    if (partial / PLACED).exists() and not (partial / "corpus").exists():
+        shutil.rmtree(partial / "work", ignore_errors=True)
+    (partial / PLACED).unlink(missing_ok=True)
+    shutil.rmtree(partial / "corpus", ignore_errors=True)
+    shutil.rmtree(_done(partial), ignore_errors=True)
     if replaced.exists() and not final.exists():
         replaced.rename(final)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def _replaced(final: Path) -> Path:
+    return final.with_name(f".{final.name}.replaced")
+
+
 def _flush(folder: Path) -> None:
-    for path in [*folder.iterdir(), folder]:
+    for path in [*folder.rglob("*"), folder]:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
 
 
-def _put(partial: Path, final: Path, replaced: Path) -> None:
+def _put(folder: Path, final: Path) -> None:
+    replaced = _replaced(final)
     if final.exists() and any(final.iterdir()):
         final.rename(replaced)
-    partial.rename(final)
+    folder.rename(final)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
 @contextmanager
-def _errors_of(output: Path) -> Iterator[None]:
+def _errors_of(output: Path, partial: Path) -> Iterator[None]:
     # Sources report their own errors, so what arrives here is about the output: a full disk, a read-only folder, ...
     try:
         yield
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
-        remedy = "nothing was left there; free space or choose another --output"
+        remedy = "free space or choose another --output"
+        if partial.exists():
+            remedy = f"free space and run the same command again: what is done is kept in {partial}"
         raise CodeparrotError(f"cannot write {output}: {reason} ({remedy})") from error

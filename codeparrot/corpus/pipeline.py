@@ -1,117 +1,199 @@
-"""The build: sources -> workers -> duplicates out -> spool -> split -> shards, statistics and card.
+"""The build, in four phases of tasks that read files and write files: read, duplicates, clean, write.
 
 The result is a function of the settings and the files that are read, byte for byte: it does not depend on the number of
-workers, on how folders are listed or on the time of day. Memory: about 100 bytes a document, the spool's buffer, and what
-the workers hold (a few MB each while reading, a shard each while writing); the text itself is never held as a whole.
+workers, on the order of the sources (unless `max_bytes` takes their beginning), on the time of day, or on how often the build
+was killed and started again. Memory: the main process holds about 10 bytes a document and 100 a duplicate, a worker about
+200 MB; the text itself is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 kB a document.
 """
 
 import json
-import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from codeparrot import __version__
-from codeparrot.corpus.card import card
-from codeparrot.corpus.documents import TRAIN, VALID, Candidate, ColumnNames, Removed, Source
-from codeparrot.corpus.filters import Thresholds
-from codeparrot.corpus.judge import judge
+from codeparrot.corpus.card import card, pictures
+from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
+from codeparrot.corpus.cluster import Cluster, HasOutput
+from codeparrot.corpus.documents import SIZE, TRAIN, VALID, Source
+from codeparrot.corpus.duplicates import Members, band_parts, choose, write_clusters
+from codeparrot.corpus.judge import Rules
+from codeparrot.corpus.near_duplicates import EXACT, Documents, find_pairs
 from codeparrot.corpus.output import STATISTICS, new_corpus
-from codeparrot.corpus.shards import Shard, number_shards, plan, write_piece
+from codeparrot.corpus.reading import Reader, read, read_tasks
+from codeparrot.corpus.removed import ORDINAL, REASON, REMOVED, read_table, sampled
+from codeparrot.corpus.segments import FINGERPRINT, Segment
+from codeparrot.corpus.settings import Settings
+from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shards, plan, write_piece
 from codeparrot.corpus.sources import Reading, open_source, take_turns
 from codeparrot.corpus.split import valid_repositories
-from codeparrot.corpus.spool import Spool
-from codeparrot.corpus.tally import DUPLICATE, Duplicates, Tally, removed_table
-from codeparrot.corpus.workers import Workers
+from codeparrot.corpus.stages import stages_of
+from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of
+from codeparrot.corpus.tally import Tally, bucket_weights, tally_of
+from codeparrot.corpus.work import Work, write_json
 from codeparrot.errors import CodeparrotError
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that the corpus depends on; written into its statistics."""
-
-    source: list[str]
-    max_bytes: int
-    valid_fraction: float
-    shard_bytes: int
-    seed: int
-    suffixes: tuple[str, ...]
-    columns: ColumnNames
-    filters: Thresholds
+Task = TypeVar("Task", bound=HasOutput)
 
 
-def make(settings: Settings, output: Path, workers: int, overwrite: bool) -> dict[str, Any]:
+class Executor(Protocol):
+    """Where the tasks run."""
+
+    def map(self, function: Callable[[Task], None], work: Iterable[Task]) -> Iterator[None]:
+        """Run the function on every task; yield once a task, in their order, when it and all before it are done."""
+        ...
+
+
+def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) -> dict[str, Any]:
     """Write the corpus to `output` and return its statistics."""
-    with new_corpus(output, overwrite) as folder, Workers(workers) as pool:
+    with new_corpus(output, overwrite) as building:
         reading = Reading(settings.seed, settings.filters.max_size, settings.suffixes, settings.columns)
         sources = [open_source(spec, reading) for spec in settings.source]
-        spool = Spool(folder / "spool")
-        tally = _gather(sources, settings, pool, spool)
+        work = Work(building.work, _identity(settings, sources))
+        segments = _read(sources, settings, executor, work.folder / "read")
+        documents = Documents(segments)
+        verdicts, members = _find_duplicates(documents, settings, executor, work.folder / "duplicates")
+        cleaned = _clean(documents, verdicts, settings, executor, work.folder)
+        tally = tally_of(documents, verdicts, cleaned)
         if not tally.kept.files:
             raise _nothing_kept(tally)
-        splits = _write(spool, tally, settings, pool)
-        shutil.rmtree(spool.folder)
-        statistics = _statistics(settings, sources, tally, splits)
+        splits = _write(cleaned, tally, settings, executor, work.folder, building.folder)
+        _write_removed(documents, members, cleaned, settings, building.folder)
+        statistics = statistics_of(settings, sources, tally, splits, members)
         # A path on the command line may hold bytes that are no text: escaped in JSON, question marks in the card.
-        text = card(statistics, output.resolve().name)
-        (folder / "README.md").write_text(text, encoding="utf-8", errors="replace")
-        (folder / STATISTICS).write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")
+        text = card(statistics, output.resolve().name, pictures(building.folder, statistics))
+        (building.folder / "README.md").write_text(text, encoding="utf-8", errors="replace")
+        (building.folder / STATISTICS).write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")
     return statistics
 
 
-def _gather(sources: list[Source], settings: Settings, pool: Workers, spool: Spool) -> Tally:
-    """Read, filter and spool until the sources end or `max_bytes` are reached."""
-    tally, duplicates = Tally(), Duplicates()
+def _identity(settings: Settings, sources: list[Source]) -> dict[str, Any]:
+    """Return what the first three phases depend on."""
+    named = {name: value for name, value in asdict(settings).items() if name not in ("valid_fraction", "shard_bytes")}
+    return {**named, "listing": [source.listing for source in sources], "version": __version__}
+
+
+def _read(sources: list[Source], settings: Settings, executor: Executor, folder: Path) -> list[Segment]:
+    """Read and judge until the sources end or `max_bytes` are reached."""
+    complete = folder / "complete.json"
+    if complete.exists():
+        return [Segment(folder / name) for name in json.loads(complete.read_text(encoding="utf-8"))]
+    folder.mkdir(exist_ok=True)
     known = [source.num_records for source in sources if source.num_records is not None]
     total = sum(known) if len(known) == len(sources) and not settings.max_bytes else None
-    units = take_turns(source.units for source in sources)
-    judged = pool.map(partial(judge, limits=settings.filters, seed=settings.seed), units)
+    reader = Reader(Rules(settings.seed, settings.filters, settings.licenses), settings.near_duplicates, settings.keep_removed)
+    outputs: list[Path] = []
+    segments: list[Segment] = []
+    limit = Limit(settings.max_bytes)
+
+    def tasks() -> Iterator[Any]:
+        for task in read_tasks(take_turns(source.units for source in sources), folder):
+            outputs.append(task.output)
+            yield task
+
+    done = executor.map(partial(read, reader=reader), tasks())
     with tqdm(total=total, desc="reading", unit=" files", disable=None) as progress:
-        for outcomes in judged:
-            for outcome in outcomes:
-                _count(outcome, tally, duplicates, spool)
-                if settings.max_bytes and tally.kept.bytes >= settings.max_bytes:
-                    judged.close()
-                    break
-            progress.update(tally.read.files - progress.n)
-    spool.flush()
-    return tally
+        for number, _ in enumerate(done):
+            segments.append(Segment(outputs[number]))
+            last = limit.reached_in(segments[-1])
+            if last is not None:
+                segments[-1].cut(last + 1, settings.near_duplicates)
+            progress.update(segments[-1].counts["records"])
+            if last is not None:
+                break
+    if close := getattr(done, "close", None):
+        close()
+    write_json(complete, [segment.folder.name for segment in segments])
+    return segments
 
 
-def _count(outcome: Candidate | Removed, tally: Tally, duplicates: Duplicates, spool: Spool) -> None:
-    if isinstance(outcome, Removed):
-        tally.remove(outcome.reason, outcome.size)
-    elif not duplicates.is_new(outcome):
-        tally.remove(DUPLICATE, outcome.document.size)
-    else:
-        tally.keep(outcome.document)
-        spool.add(outcome)
+class Limit:
+    """Counts the bytes of distinct texts in the order of the units."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._left = max_bytes
+        self._active = max_bytes > 0
+        self._seen: set[bytes] = set()
+
+    def reached_in(self, segment: Segment) -> int | None:
+        """Return the number of the record in the segment with which the limit is reached."""
+        if not self._active:
+            return None
+        columns = segment.columns(FINGERPRINT, SIZE, ORDINAL).to_pydict()
+        for fingerprint, size, ordinal in zip(columns[FINGERPRINT], columns[SIZE], columns[ORDINAL], strict=True):
+            if fingerprint not in self._seen:
+                self._seen.add(fingerprint)
+                self._left -= size
+                if self._left <= 0:
+                    return ordinal
+        return None
+
+
+def _find_duplicates(
+    documents: Documents, settings: Settings, executor: Executor, folder: Path
+) -> tuple[NDArray[np.uint8], Members]:
+    near = settings.near_duplicates
+    tasks = band_parts(len(documents), folder, near)
+    if isinstance(executor, Cluster):
+        tasks = [task for task in tasks if task.band == EXACT]
+    _run(partial(find_pairs, segments=documents.segments, settings=near), tasks, executor, "comparing", " bands")
+    pairs = [task.output for task in tasks]
+    if isinstance(executor, Cluster) and near.threshold:
+        pairs += executor.near_pairs(documents.segments, near, folder)
+    verdicts, members = choose(documents, pairs)
+    verdicts.tofile(folder / "verdicts")
+    return verdicts, members
+
+
+def _clean(
+    documents: Documents, verdicts: NDArray[np.uint8], settings: Settings, executor: Executor, folder: Path
+) -> list[Path]:
+    sizes = [
+        int(segment.columns(SIZE).column(SIZE).to_numpy()[verdicts[start : start + len(segment)] == 0].sum())
+        for segment, start in zip(documents.segments, documents.starts.tolist(), strict=False)
+    ]
+    tasks = clean_tasks(sizes, folder / "clean")
+    verdicts_file = folder / "duplicates" / "verdicts"
+    cleaner = Cleaner(documents.segments, verdicts_file, stages_of(settings), settings.seed, settings.keep_removed)
+    _run(partial(clean, cleaner=cleaner), tasks, executor, "cleaning", " tasks")
+    return [task.output for task in tasks]
+
+
+def _run(function: Callable[[Task], None], tasks: list[Task], executor: Executor, name: str, unit: str) -> None:
+    with tqdm(total=len(tasks), desc=name, unit=unit, disable=None) as progress:
+        for _ in executor.map(function, tasks):
+            progress.update()
 
 
 def _nothing_kept(tally: Tally) -> CodeparrotError:
-    removed = ", ".join(f"{reason} {count.files:,}" for reason, count in tally.removed.items())
+    removed = ", ".join(f"{reason} {count.files:,}" for reason, count in tally.removed.items() if count.files)
     why = f"; what removed them: {removed} (--filters.* and --columns.text may help)" if removed else ""
     return CodeparrotError(f"no document is left of {tally.read.files:,} that were read{why}")
 
 
-def _write(spool: Spool, tally: Tally, settings: Settings, pool: Workers) -> dict[str, dict[str, Any]]:
+def _write(
+    cleaned: list[Path], tally: Tally, settings: Settings, executor: Executor, work: Path, folder: Path
+) -> dict[str, dict[str, Any]]:
     """Write the shards and return what each split holds."""
     valid = valid_repositories(tally.repositories, settings.seed, settings.valid_fraction)
     splits = {TRAIN: set(tally.repositories) - valid, VALID: valid}
-    described = {}
-    with tqdm(total=tally.kept.files, desc="writing", unit=" documents", disable=None) as progress:
-        for split, repositories in splits.items():
-            if not repositories:
-                continue
-            write = partial(write_piece, split=split, spool=spool.folder, valid=frozenset(valid))
-            shards: list[Shard] = []
-            for written in pool.map(write, enumerate(plan(spool.bucket_weights(repositories), settings.shard_bytes))):
-                shards += written
-                progress.update(sum(shard.documents for shard in written))
-            described[split] = _describe(tally, repositories, number_shards(spool.folder.parent, split, shards))
+    place = work / f"write-{settings.valid_fraction!r}-{settings.shard_bytes}"
+    tasks = {
+        split: piece_tasks(plan(bucket_weights(cleaned, repositories), settings.shard_bytes), split, place)
+        for split, repositories in splits.items()
+        if repositories
+    }
+    function = partial(write_piece, writer=PieceWriter(cleaned, frozenset(valid)))
+    _run(function, [task for each in tasks.values() for task in each], executor, "writing", " pieces")
+    described = {split: _describe(tally, splits[split], place_shards(folder, split, each)) for split, each in tasks.items()}
     if valid:
         described[VALID]["repository_names"] = sorted(valid)
     return described
@@ -128,28 +210,16 @@ def _describe(tally: Tally, repositories: set[str], shards: list[Shard]) -> dict
     }
 
 
-def _statistics(settings: Settings, sources: list[Source], tally: Tally, splits: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    licenses = sorted(tally.licenses.items(), key=lambda item: (-item[1].bytes, item[0]))
-    return {
-        "documents": tally.kept.files,
-        "bytes": tally.kept.bytes,
-        "characters": tally.kept.characters,
-        "repositories": len(tally.repositories),
-        "splits": splits,
-        "read": {"files": tally.read.files, "bytes": tally.read.bytes},
-        "removed": removed_table(tally, settings.filters),
-        "licenses": {name: {"documents": count.files, "bytes": count.bytes} for name, count in licenses},
-        "sources": [_source(spec, source, tally) for spec, source in zip(settings.source, sources, strict=True)],
-        "settings": json.loads(json.dumps(asdict(settings))),
-        "codeparrot_version": __version__,
-    }
-
-
-def _source(spec: str, source: Source, tally: Tally) -> dict[str, Any]:
-    facts = {"source": spec, **source.facts}
-    if "distributions" in facts:
-        facts["distributions"] = {
-            name: {**each, "documents": tally.repositories[name].files if name in tally.repositories else 0}
-            for name, each in facts["distributions"].items()
-        }
-    return facts
+def _write_removed(documents: Documents, members: Members, cleaned: list[Path], settings: Settings, folder: Path) -> None:
+    """Write samples of what was removed, and the clusters of duplicates."""
+    (folder / SAMPLES_FILE).parent.mkdir()
+    files = [segment.folder / "removed.arrow" for segment in documents.segments]
+    files += [path / "removed.arrow" for path in cleaned]
+    samples = REMOVED.empty_table()
+    for file in files:
+        table = read_table(file, REMOVED.names)
+        samples = pa.concat_tables([samples, table.filter(table.column("content").is_valid())])
+        samples = samples.filter(pa.array(sampled(samples, settings.keep_removed)))
+    ordered = samples.sort_by([(name, "ascending") for name in (REASON, "position", "repo_name", "path", "size")])
+    pq.write_table(ordered.drop_columns(["position", "ordinal"]), folder / SAMPLES_FILE, compression="zstd")
+    write_clusters(documents, members, folder / CLUSTERS_FILE)

@@ -1,20 +1,25 @@
-"""From the spool to Parquet shards: zstd, small row groups, documents in the order of their positions.
+"""The fourth phase: cleaned documents to Parquet shards: zstd, small row groups, in the order of their positions.
 
 A reader that wants documents at random reads row groups, so they are small: at most ROW_GROUP_DOCUMENTS documents or
 ROW_GROUP_BYTES of text, whichever comes first, and at least one document. Which documents lie in which shard follows from
 the documents and `shard_bytes`. Memory: the text of one bucket or of a few shards, whichever is more, a worker.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from codeparrot.corpus.clean import read_bucket
 from codeparrot.corpus.documents import COLUMNS, LICENSE, PATH, REPO_NAME, SIZE, VALID
-from codeparrot.corpus.spool import read_bucket
+from codeparrot.corpus.removed import POSITION
+from codeparrot.corpus.segments import WHOLE
+from codeparrot.corpus.work import new_folder
 
 ROW_GROUP_DOCUMENTS = 256
 ROW_GROUP_BYTES = 2_000_000
@@ -60,31 +65,65 @@ def plan(weights: list[int], shard_bytes: int) -> list[Piece]:
     return pieces
 
 
-def write_piece(numbered: tuple[int, Piece], split: str, spool: Path, valid: frozenset[str]) -> list[Shard]:
-    """Sort the documents of one split in the piece's buckets and write them; a shard that would be empty is left out."""
-    number, piece = numbered
-    table = pa.concat_tables([read_bucket(spool, bucket, valid, split == VALID) for bucket in piece.buckets])
-    sizes = table.column(SIZE).to_numpy()
-    ends = np.cumsum(sizes)
-    shards = []
-    shard_of = (ends - sizes) * piece.num_shards // max(1, sizes.sum())
-    for index in range(piece.num_shards):
-        start, stop = np.searchsorted(shard_of, [index, index + 1]).tolist()
-        if start < stop:
-            file = f"{split}-piece-{number:05d}-{index:05d}.parquet"
-            _write_shard(spool.parent / file, table.slice(start, stop - start), sizes[start:stop].tolist())
-            shards.append(Shard(file, stop - start, int(sizes[start:stop].sum())))
-    return shards
+class PieceTask(NamedTuple):
+    piece: Piece
+    split: str
+    output: Path
 
 
-def number_shards(folder: Path, split: str, shards: list[Shard]) -> list[Shard]:
-    """Give the shards of a split, now that their number is known, their final names."""
-    numbered = []
-    for index, shard in enumerate(shards):
-        file = f"{split}-{index:05d}-of-{len(shards):05d}.parquet"
-        (folder / shard.file).rename(folder / file)
-        numbered.append(shard._replace(file=file))
-    return numbered
+class PieceWriter(NamedTuple):
+    """What every task needs."""
+
+    cleaned: list[Path]
+    """Outputs of the third phase."""
+    valid: frozenset[str]
+    """Repositories for validation."""
+
+
+def piece_tasks(pieces: list[Piece], split: str, folder: Path) -> list[PieceTask]:
+    return [PieceTask(piece, split, folder / f"{split}-{number:05d}") for number, piece in enumerate(pieces)]
+
+
+def write_piece(task: PieceTask, writer: PieceWriter) -> None:
+    """Sort the documents of one split in the piece's buckets and write them, unless they are there."""
+    if task.output.exists():
+        return
+    with new_folder(task.output) as folder:
+        table = pa.concat_tables([_sorted_bucket(bucket, task.split, writer) for bucket in task.piece.buckets])
+        sizes = table.column(SIZE).to_numpy()
+        ends = np.cumsum(sizes)
+        shards = []
+        shard_of = (ends - sizes) * task.piece.num_shards // max(1, sizes.sum())
+        for index in range(task.piece.num_shards):
+            start, stop = np.searchsorted(shard_of, [index, index + 1]).tolist()
+            if start < stop:  # a shard that would be empty is left out
+                file = f"{index:05d}.parquet"
+                _write_shard(folder / file, table.slice(start, stop - start), sizes[start:stop].tolist())
+                shards.append(Shard(file, stop - start, int(sizes[start:stop].sum())))
+        (folder / "shards.json").write_text(json.dumps(shards), encoding="utf-8")
+
+
+def _sorted_bucket(bucket: int, split: str, writer: PieceWriter) -> pa.Table:
+    is_valid = pc.field(REPO_NAME).isin(pa.array(sorted(writer.valid), pa.large_string()))
+    is_wanted = is_valid if split == VALID else ~is_valid
+    table = pa.Table.from_batches([read_bucket(folder, bucket).filter(is_wanted) for folder in writer.cleaned])
+    # Two documents may have one name, and so one position.
+    return table.take(np.lexsort((table.column(WHOLE).to_numpy(), table.column(POSITION).to_numpy())))
+
+
+def place_shards(folder: Path, split: str, tasks: list[PieceTask]) -> list[Shard]:
+    """Put the shards of a split, now that their number is known, into `folder` under their final names.
+
+    They are linked: the tasks keep theirs.
+    """
+    written = [(task.output, Shard(*each)) for task in tasks for each in json.loads((task.output / "shards.json").read_text())]
+    placed = []
+    for index, (source, shard) in enumerate(written):
+        file = f"{split}-{index:05d}-of-{len(written):05d}.parquet"
+        (folder / file).unlink(missing_ok=True)
+        (folder / file).hardlink_to(source / shard.file)
+        placed.append(shard._replace(file=file))
+    return placed
 
 
 def _write_shard(file: Path, table: pa.Table, sizes: list[int]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from codeparrot.corpus import archives, git
 from codeparrot.corpus.documents import ColumnNames, Source, Unit
 from codeparrot.corpus.files import open_folder
 from codeparrot.corpus.hub import PREFIX, open_hub
@@ -13,7 +14,10 @@ from codeparrot.corpus.tables import JSON_LINES, PARQUET, is_table, open_tables
 from codeparrot.errors import CodeparrotError, nearest
 
 PYTHON = "python"
-KINDS = f"python, a folder, a {', '.join(JSON_LINES + PARQUET)} file or a glob of them, or {PREFIX}NAME"
+KINDS = (
+    f"python, a folder, a table ({', '.join(JSON_LINES + PARQUET)}) or an archive ({', '.join(archives.SUFFIXES)}) or a "
+    f"glob of them, {git.PREFIX}FOLDER, {archives.PREFIX}FOLDER, or {PREFIX}NAME"
+)
 
 
 class Reading(NamedTuple):
@@ -32,10 +36,15 @@ def open_source(spec: str, reading: Reading) -> Source:
         return open_installed(reading.seed, reading.max_size)
     if spec.startswith(PREFIX):
         return open_hub(spec, reading.columns)
+    if spec.startswith(git.PREFIX):
+        return git.open_git(spec, reading.suffixes, reading.seed, reading.max_size)
     path = Path(spec).expanduser()
     if path.is_dir():
         return open_folder(path, reading.suffixes, reading.seed, reading.max_size)
-    return open_tables(_files(spec, path), reading.columns, reading.seed)
+    files = archives.find_archives(spec) if spec.startswith(archives.PREFIX) else _files(spec, path)
+    if all(map(archives.is_archive, files)):
+        return archives.open_archives(files, reading.suffixes, reading.seed, reading.max_size)
+    return open_tables(files, reading.columns, reading.seed)
 
 
 def _files(spec: str, path: Path) -> list[Path]:
@@ -43,8 +52,9 @@ def _files(spec: str, path: Path) -> list[Path]:
     if not files:
         hint = nearest(spec, [PYTHON]) or f"; a source is {KINDS}"
         raise CodeparrotError(f'source "{spec}" does not exist{hint}')
+    all_archives = all(map(archives.is_archive, files))
     for file in files:
-        if not file.is_file() or not is_table(file):
+        if not file.is_file() or not (all_archives or is_table(file)):
             raise CodeparrotError(f"source {file} cannot be read; a source is {KINDS}")
     return files
 

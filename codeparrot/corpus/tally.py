@@ -1,13 +1,29 @@
-"""Counts of what was read, kept and removed. Cost: a few hundred bytes of memory a repository."""
+"""Counts of what was read, removed and kept, taken from what the phases have written.
 
+Cost: a few hundred bytes of memory a repository, and reading a few columns of every document.
+"""
+
+import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from codeparrot.corpus.documents import Candidate, Document
-from codeparrot.corpus.filters import Thresholds, rules
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS, Found
+from codeparrot.corpus.documents import LICENSE, REPO_NAME, SIZE
+from codeparrot.corpus.duplicates import EXACT_COPY, KEPT, NEAR_COPY
+from codeparrot.corpus.near_duplicates import Documents
+from codeparrot.corpus.removed import POSITION, REASON, read_table
+from codeparrot.corpus.segments import CHARACTERS
 
 DUPLICATE = "duplicate"
+NEAR_DUPLICATE = "near_duplicate"
 
 
 @dataclass(slots=True)
@@ -26,19 +42,12 @@ class Count:
 @dataclass(slots=True)
 class Tally:
     read: Count = field(default_factory=Count)
-    kept: Count = field(default_factory=Count)
     removed: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
+    kept: Count = field(default_factory=Count)
     repositories: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
     licenses: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
-
-    def remove(self, reason: str, size: int) -> None:
-        self.read.add(1, size)
-        self.removed[reason].add(1, size)
-
-    def keep(self, document: Document) -> None:
-        self.read.add(1, document.size)
-        for count in (self.kept, self.repositories[document.repo_name], self.licenses[document.license]):
-            count.add(1, document.size, len(document.content))
+    found: dict[str, Found] = field(default_factory=lambda: defaultdict(Found))
+    """What the stages of cleaning found."""
 
     def of(self, repositories: set[str]) -> Count:
         """Return the sum over some repositories."""
@@ -48,33 +57,57 @@ class Tally:
             total.add(count.files, count.bytes, count.characters)
         return total
 
+    def add_removed(self, table: pa.Table) -> None:
+        """Count the rows of a table of removed files."""
+        for row in _sums(table, REASON, SIZE):
+            self.removed[row[REASON]].add(row["rows"], row[SIZE])
 
-class Duplicates:
-    """Remembers 16 bytes of every document (about 90 in memory): the first one with a fingerprint is no duplicate."""
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def is_new(self, candidate: Candidate) -> bool:
-        known = len(self._seen)
-        self._seen.add(candidate.fingerprint)
-        return len(self._seen) > known
-
-
-def removals(limits: Thresholds) -> dict[str, str]:
-    """Return all that can remove a file, in the order in which it is looked at, with what that means in words."""
-    return {
-        "unreadable": "cannot be opened",
-        "malformed": "a row that is no JSON object or whose text is not a text",
-        "undecodable": "neither UTF-8 nor what its coding line says",
-        **rules(limits),
-        DUPLICATE: "the text of another document, apart from white space",
-    }
+    def add_kept(self, table: pa.Table) -> None:
+        """Count the rows of a table of documents."""
+        for name, counts in ((REPO_NAME, self.repositories), (LICENSE, self.licenses)):
+            for row in _sums(table, name, SIZE, CHARACTERS):
+                counts[row[name]].add(row["rows"], row[SIZE], row[CHARACTERS])
+                if name == REPO_NAME:
+                    self.kept.add(row["rows"], row[SIZE], row[CHARACTERS])
 
 
-def removed_table(tally: Tally, limits: Thresholds) -> dict[str, dict[str, Any]]:
-    table = {}
-    for reason, rule in removals(limits).items():
-        count = tally.removed.get(reason, Count())
-        table[reason] = {"files": count.files, "bytes": count.bytes, "rule": rule}
-    return table
+def tally_of(documents: Documents, verdicts: NDArray[np.uint8], cleaned: Iterable[Path]) -> Tally:
+    """Return the counts over all phases."""
+    tally = Tally()
+    for segment, start in zip(documents.segments, documents.starts.tolist(), strict=False):
+        tally.add_removed(segment.removed())
+        sizes, verdict = segment.columns(SIZE).column(SIZE).to_numpy(), verdicts[start : start + len(segment)]
+        for reason, kind in ((DUPLICATE, EXACT_COPY), (NEAR_DUPLICATE, NEAR_COPY)):
+            tally.removed[reason].add(int((verdict == kind).sum()), int(sizes[verdict == kind].sum()))
+        tally.read.add(int((verdict == KEPT).sum()), int(sizes[verdict == KEPT].sum()))
+    for count in tally.removed.values():
+        tally.read.add(count.files, count.bytes)
+    for folder in cleaned:
+        tally.add_removed(read_table(folder / "removed.arrow", [REASON, SIZE]))
+        tally.add_kept(read_table(folder / "documents.arrow", [REPO_NAME, LICENSE, SIZE, CHARACTERS]))
+        for stage, found in json.loads((folder / "found.json").read_text(encoding="utf-8")).items():
+            tally.found[stage].files += found["files"]
+            tally.found[stage].counts.update(found["counts"])
+            tally.found[stage].hits += found["hits"]
+    return tally
+
+
+def bucket_weights(cleaned: Iterable[Path], repositories: set[str]) -> list[int]:
+    """Return for every bucket the bytes of the repositories' documents, and one more for each document.
+
+    So only a bucket that holds none of them weighs nothing.
+    """
+    weights = np.zeros(BUCKETS, np.int64)
+    names = pa.array(sorted(repositories), pa.large_string())
+    for folder in cleaned:
+        table = read_table(folder / "documents.arrow", [REPO_NAME, SIZE, POSITION])
+        table = table.filter(pc.field(REPO_NAME).isin(names))
+        buckets = (table.column(POSITION).to_numpy() >> BUCKET_SHIFT).astype(np.int64)
+        np.add.at(weights, buckets, table.column(SIZE).to_numpy() + 1)
+    return weights.tolist()
+
+
+def _sums(table: pa.Table, name: str, *values: str) -> list[dict[str, Any]]:
+    grouped = table.group_by(name).aggregate([(value, "sum") for value in values] + [([], "count_all")])
+    renamed = {f"{value}_sum": value for value in values} | {"count_all": "rows"}
+    return grouped.rename_columns([renamed.get(column, column) for column in grouped.column_names]).to_pylist()

@@ -33,7 +33,9 @@ def push_tokenizer(tokenizer: str, repo: str, branch: str = "main", private: boo
 
 
 def push_corpus(corpus: str, repo: str, branch: str = "main", private: bool = True) -> Result:
-    """Push a corpus to the Hub: shards, splits and card. It is loaded by owner/name[@branch] wherever a corpus is named.
+    """Push a corpus to the Hub: shards, splits and card with its pictures; no samples of removed files.
+
+    It is loaded by owner/name[@branch] wherever a corpus is named.
 
     Args:
         corpus: Folder that codeparrot corpus build wrote; its shards are checked first.
@@ -43,7 +45,7 @@ def push_corpus(corpus: str, repo: str, branch: str = "main", private: bool = Tr
     """
     folder = Path(corpus).expanduser()
     check_shards(folder, read_statistics(folder))
-    return _push(folder, repo, branch, private, "dataset", ("*.parquet", STATISTICS, "README.md"), "Corpus", {})
+    return _push(folder, repo, branch, private, "dataset", ("*.parquet", "*.png", STATISTICS, "README.md"), "Corpus", {})
 
 
 def _push(

@@ -10,9 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from codeparrot.corpus.build import build
+from codeparrot.corpus.decode import decode
+from codeparrot.corpus.filters import Text, Thresholds, first_failing
 
 COMMAND = [sys.executable, "-c", "from codeparrot.cli import entry; entry()"]
 """The `codeparrot` command of this interpreter."""
+
+LENIENT = Thresholds(min_size=0, min_equals_signs=0, no_keyword_chance=0, config_or_test_chance=0)
+"""For texts that are no programs."""
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -20,7 +25,9 @@ STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 def modules(count: int) -> list[bytes]:
     """Return modules of the standard library that pass every filter, in a fixed order."""
     files = (file.read_bytes() for file in sorted(STANDARD_LIBRARY.glob("*.py")))
-    suitable = [text for text in files if 2000 < len(text) < 100_000 and b"utomatically" not in text]
+    suitable = [
+        text for text in files if 2000 < len(text) < 100_000 and first_failing(Text(decode(text) or ""), Thresholds()) is None
+    ]
     assert len(suitable) >= count
     return suitable[:count]
 
@@ -47,5 +54,6 @@ def read(corpus: Path, split: str = "*") -> list[dict[str, Any]]:
 
 
 def digests(corpus: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a corpus."""
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(corpus.iterdir())}
+    """Return the SHA-256 of every file of a corpus, its folders included."""
+    files = sorted(file for file in corpus.rglob("*") if file.is_file())
+    return {str(file.relative_to(corpus)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

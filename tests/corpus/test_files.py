@@ -6,6 +6,7 @@ import pytest
 from codeparrot.corpus.documents import Record, Removed
 from codeparrot.corpus.files import FileBatch, open_folder
 from codeparrot.errors import CodeparrotError
+from tests.corpus.license_texts import BSD_LICENSE, MIT_LICENSE
 
 MAX_SIZE = 10_000
 
@@ -87,14 +88,14 @@ def test_another_seed_gives_another_order_of_the_same_files(tmp_path: Path) -> N
 def test_files_that_are_too_large_are_not_read(tmp_path: Path) -> None:
     root = write(tmp_path, "one/a.py")
     (root / "one/a.py").write_bytes(b"x" * (MAX_SIZE + 1))
-    assert records(root) == [Removed("size", MAX_SIZE + 1)]
+    assert records(root) == [Removed("size", MAX_SIZE + 1, "one", "a.py")]
 
 
 def test_files_that_vanish_are_counted(tmp_path: Path) -> None:
     root = write(tmp_path, "one/a.py")
     units = list(open_folder(root, (".py",), 0, MAX_SIZE).units)
     (root / "one/a.py").unlink()
-    assert [record for unit in units for record in unit.records()] == [Removed("unreadable")]
+    assert [record for unit in units for record in unit.records()] == [Removed("unreadable", 0, "one", "a.py")]
 
 
 def test_pipes_are_no_files(tmp_path: Path) -> None:
@@ -121,3 +122,19 @@ def test_a_folder_without_sources_is_an_error_that_says_what_it_holds(tmp_path: 
     (tmp_path / "data.parquet").touch()
     with pytest.raises(CodeparrotError, match=r"\*\.parquet"):
         records(tmp_path)
+
+
+def test_a_repository_has_the_licence_of_the_licence_files_at_its_top(tmp_path: Path) -> None:
+    root = write(tmp_path / "all", "one/a.py", "two/a.py", "three/a.py", "top.py")
+    (root / "one" / "LICENSE").write_text(MIT_LICENSE)
+    (root / "one" / "LICENSE.BSD").write_text(BSD_LICENSE)
+    (root / "two" / "vendor").mkdir()
+    (root / "two" / "vendor" / "LICENSE").write_text(MIT_LICENSE)
+    (root / "three" / "COPYING").write_bytes(b"\xff nobody knows this licence")
+    licenses = {record.repo_name: record.license for record in records(root) if isinstance(record, Record)}
+    assert licenses == {"one": "BSD-2-Clause AND MIT", "two": "unknown", "three": "unknown", "all": "unknown"}
+    assert {record.license for record in records(root / "two" / "vendor", ("LICENSE",)) if isinstance(record, Record)} == {
+        "unknown"
+    }
+    (root / "one" / "pyproject.toml").touch()
+    assert {record.license for record in records(root / "one") if isinstance(record, Record)} == {"BSD-2-Clause AND MIT"}

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.filters import FILTERS, GENERATED_MARKERS, Text, Thresholds, alphanumeric, first_failing, rules
+from codeparrot.corpus.filters import FILTERS, GENERATED_MARKERS, Text, Thresholds, first_failing, is_spared, rules
 from codeparrot.errors import CodeparrotError
 
 PASSES = {each.name: each.passes for each in FILTERS}
@@ -47,7 +49,7 @@ def test_a_quarter_of_the_characters_must_be_alphanumeric(others: int, kept: boo
 @given(st.text())
 def test_alphanumeric_characters_are_those_of_str_isalnum(content: str) -> None:
     if content.isascii() or not any("\ud800" <= character <= "\udfff" for character in content):
-        assert alphanumeric(Text(content)) == sum(character.isalnum() for character in content)
+        assert Text(content).alphanumeric == sum(character.isalnum() for character in content)
 
 
 def test_the_first_failing_filter_is_named() -> None:
@@ -56,11 +58,87 @@ def test_the_first_failing_filter_is_named() -> None:
     assert first_failing(Text("-" * 2000), DEFAULT) == "longest_line"
     assert first_failing(Text(("-" * 101 + "\n") * 20), DEFAULT) == "mean_line"
     assert first_failing(Text("-------\n" * 200), DEFAULT) == "alphanumeric"
-    assert first_failing(Text("x = 1\n" * 200), DEFAULT) is None
+    assert first_failing(Text("def f():\n    g()\n" * 200), DEFAULT) == "few_assignments"
+    assert first_failing(Text("for x in y: z = 1\n" * 200), DEFAULT) is None
 
 
 def test_an_empty_text_breaks_no_filter() -> None:
-    assert first_failing(Text(""), Thresholds(min_size=0)) is None
+    every = Thresholds(min_size=0, min_equals_signs=0, no_keyword_chance=0, max_comment_fraction=1, check_syntax=True)
+    assert first_failing(Text(""), every) is None
+
+
+@pytest.mark.parametrize(("signs", "kept"), [(4, False), (5, True)])
+def test_a_file_needs_more_than_four_equals_signs(signs: int, kept: bool) -> None:
+    assert passes("few_assignments", "a = 1\n" * signs + "b\n" * 50) is kept
+
+
+@pytest.mark.parametrize("word", ["def", "class", "for", "while"])
+def test_one_keyword_is_enough(word: str) -> None:
+    always = Thresholds(no_keyword_chance=1)
+    assert passes("no_keyword", f"a = 1\n{word} x\n", always)
+    assert not passes("no_keyword", f"a = 1\nun{word} {word}s _{word}\n", always)
+
+
+@pytest.mark.parametrize("name", ["no_keyword", "config_or_test"])
+def test_seven_in_ten_of_what_a_filter_with_a_chance_finds_are_removed(name: str) -> None:
+    found = [f"# unit tests of {number}\n" for number in range(2000)]
+    removed = {content for content in found if not passes(name, content)}
+    # Five standard deviations of a binomial distribution.
+    assert abs(len(removed) - 1400) < 5 * (2000 * 0.7 * 0.3) ** 0.5
+    assert removed == {content for content in reversed(found) if not passes(name, content)}
+    assert not any(passes(name, content, Thresholds(no_keyword_chance=1, config_or_test_chance=1)) for content in found)
+
+
+def test_a_chance_is_drawn_from_the_text_and_the_filter_alone() -> None:
+    texts = [Text(f"{number}") for number in range(12)]
+    # Known answers: they hold in every process, on every machine, in every year.
+    assert "".join(str(int(is_spared(text, "no_keyword", 0.7))) for text in texts) == "001000000010"
+    assert "".join(str(int(is_spared(text, "config_or_test", 0.7))) for text in texts) == "110010100111"
+    assert [is_spared(Text("a b"), str(name), 0.5) for name in range(99)] == [
+        is_spared(Text("a\n b"), str(name), 0.5) for name in range(99)
+    ]
+
+
+@pytest.mark.parametrize(("others", "kept"), [(3, True), (2, False)])
+def test_a_quarter_may_be_beyond_ascii(others: int, kept: bool) -> None:
+    assert passes("non_ascii", "漢" + "-" * others, Thresholds(max_non_ascii_fraction=0.25)) is kept
+
+
+@pytest.mark.parametrize(("code", "kept"), [(998, False), (99 * 2, True), (2, False)])
+def test_comments_have_a_least_and_a_greatest_share(code: int, kept: bool) -> None:
+    limits = Thresholds(min_comment_fraction=0.01, max_comment_fraction=0.5)
+    assert passes("comments", "x" * (code - 1) + "\n##", limits) is (kept or code == 2)
+    assert passes("comments", "x" * (code - 1) + "\n###", limits) is kept
+
+
+def test_the_syntax_check_keeps_python_3_only() -> None:
+    assert passes("syntax", "def f(x: int) -> int:\n    return x\n")
+    assert not passes("syntax", "print 'two'\n")
+
+
+@pytest.mark.parametrize(("least", "kept"), [(1.0, True), (1.0001, False)])
+def test_characters_are_compared_with_the_tokens_of_the_tokenizer(tokenizer_folder: Path, least: float, kept: bool) -> None:
+    # The tokenizer of the tests has a token a byte for what it has not seen.
+    limits = Thresholds(tokenizer=str(tokenizer_folder), min_characters_per_token=least)
+    assert passes("characters_per_token", "\x00\x01\x02\x03" * 100, limits) is kept
+
+
+ALL_OFF = Thresholds(
+    min_size=0,
+    generated_marker_lines=0,
+    max_line_length=0,
+    max_mean_line_length=0,
+    min_alphanumeric_fraction=0,
+    config_or_test_chance=0,
+    no_keyword_chance=0,
+    min_equals_signs=0,
+)
+
+
+@pytest.mark.parametrize("content", ["", "# unit tests, autogenerated", "-" * 5000, "漢"])
+def test_a_filter_without_a_threshold_is_off_and_has_no_rule(content: str) -> None:
+    assert first_failing(Text(content), ALL_OFF) is None
+    assert list(rules(ALL_OFF)) == ["size"]
 
 
 def test_thresholds_are_what_the_filters_use() -> None:
@@ -76,8 +154,21 @@ def test_rules_name_the_thresholds_in_use() -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [Thresholds(min_size=-1), Thresholds(min_size=10, max_size=9), Thresholds(min_alphanumeric_fraction=1.5)]
+    "limits",
+    [
+        Thresholds(min_size=-1),
+        Thresholds(min_size=10, max_size=9),
+        Thresholds(min_alphanumeric_fraction=1.5),
+        Thresholds(no_keyword_chance=1.1),
+        Thresholds(max_mean_line_length=float("nan")),
+        Thresholds(min_comment_fraction=0.5, max_comment_fraction=0.4),
+    ],
 )
 def test_impossible_thresholds_are_refused(limits: Thresholds) -> None:
     with pytest.raises(CodeparrotError, match="filters"):
         limits.check()
+
+
+def test_a_tokenizer_that_is_not_there_is_told_before_the_work_begins() -> None:
+    with pytest.raises(CodeparrotError, match="no/such/tokenizer"):
+        Thresholds(tokenizer="./no/such/tokenizer").check()

@@ -1,6 +1,8 @@
+import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,8 +80,12 @@ def publish(hub: HubServer, dataset: Path, repo: str) -> str:
     return hub.api().upload_folder(repo_id=repo, folder_path=dataset, repo_type="dataset").oid
 
 
+KEEP_ALL = ["--near_duplicates.threshold", "0"]
+"""Rows that differ by a number are near duplicates."""
+
+
 def command(folder: Path, spec: str) -> list[str | Path]:
-    return [*COMMAND, "corpus", "build", "--source", spec, "--output", folder / "out", "--workers", "1"]
+    return [*COMMAND, "corpus", "build", "--source", spec, "--output", folder / "out", "--workers", "1", *KEEP_ALL]
 
 
 def build(environment: dict[str, str], folder: Path, spec: str) -> subprocess.CompletedProcess[str]:
@@ -120,3 +126,74 @@ def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     result = build({**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"}, tmp_path, "hub:me/corpus")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert "check the name, your access to it and the network" in result.stderr
+
+
+PROGRAM = """
+import json, sys
+from codeparrot.corpus.documents import ColumnNames
+from codeparrot.corpus.hub import open_hub
+source = open_hub(sys.argv[1], ColumnNames())
+units = {unit.key: unit for unit in source.units}
+wanted = sys.argv[2:] or list(units)
+texts = {key: [record.content for record in units[key].records()] for key in wanted}
+print(json.dumps({"listing": source.listing, "keys": list(units), "texts": texts}))
+"""
+
+
+def test_a_build_that_goes_on_fetches_the_row_groups_that_it_lacks(hub: HubServer, tmp_path: Path) -> None:
+    texts = [os.urandom(20_000).hex() for _ in range(24)]
+    (tmp_path / "data").mkdir()
+    for file in range(2):
+        rows = pa.table({"content": texts[file * 12 : file * 12 + 12]})
+        pq.write_table(rows, tmp_path / "data" / f"train-{file}.parquet", row_group_size=3, compression="none")
+    publish(hub, tmp_path / "data", "me/groups")
+
+    def fetch(*keys: str) -> tuple[dict[str, Any], int]:
+        command = [COMMAND[0], "-c", PROGRAM, "hub:me/groups", *keys]
+        hub.forget_requests()
+        output = subprocess.check_output(command, env=hub.environment(tmp_path / "home"), text=True)
+        ranges = [request["range"] for request in hub.requests if request.get("range")]
+        return json.loads(output), sum(map(length, ranges))
+
+    everything, num_bytes = fetch()
+    assert len(everything["keys"]) == len(set(everything["keys"])) == 8
+    assert [text for key in everything["keys"] for text in everything["texts"][key]] == texts
+    one, few_bytes = fetch(everything["keys"][6])
+    assert (one["listing"], one["keys"]) == (everything["listing"], everything["keys"])
+    assert one["texts"] == {everything["keys"][6]: texts[18:21]}
+    assert few_bytes < num_bytes / 2
+
+
+def length(byte_range: str) -> int:
+    first, last = byte_range.removeprefix("bytes=").split("-")
+    return int(last) - int(first) + 1
+
+
+def test_a_folder_of_a_data_set_may_be_named_as_the_stack_is(hub: HubServer, tmp_path: Path) -> None:
+    assert parse("hub:bigcode/the-stack:data/python@v1.2") == Name("bigcode/the-stack", "data/python", "v1.2")
+    for language in ("python", "java"):
+        (tmp_path / "data" / language).mkdir(parents=True)
+        pq.write_table(pa.table({"content": [language]}), tmp_path / "data" / language / "train-0.parquet")
+    hub.api().create_repo("me/languages", repo_type="dataset")
+    hub.api().upload_folder(repo_id="me/languages", folder_path=tmp_path, repo_type="dataset", allow_patterns=["data/**"])
+    command = [COMMAND[0], "-c", PROGRAM, "hub:me/languages:data/python"]
+    found = json.loads(subprocess.check_output(command, env=hub.environment(tmp_path / "home"), text=True))
+    assert list(found["texts"].values()) == [["python"]]
+
+
+@pytest.mark.parametrize("place", ["{here}/private.parquet", "hf://datasets/me/private/private.parquet"])
+def test_a_card_cannot_name_files_elsewhere(hub: HubServer, tmp_path: Path, place: str) -> None:
+    repo = f"me/hostile{len(place)}"
+    pq.write_table(pa.table({"content": ["mine"]}), tmp_path / "private.parquet")
+    if not hub.api().repo_exists("me/private", repo_type="dataset"):
+        hub.api().create_repo("me/private", repo_type="dataset")
+        hub.api().upload_folder(repo_id="me/private", folder_path=tmp_path, repo_type="dataset")
+    (tmp_path / "data").mkdir()
+    files = place.replace("{here}", str(tmp_path))
+    card = f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: '{files}'\n---\n"
+    (tmp_path / "data" / "README.md").write_text(card)
+    publish(hub, tmp_path / "data", repo)
+    result = build(hub.environment(tmp_path / "home"), tmp_path, f"hub:{repo}")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert "don't belong to" in result.stderr
+    assert not (tmp_path / "out").exists()

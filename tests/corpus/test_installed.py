@@ -9,6 +9,7 @@ import pytest
 from codeparrot.corpus.documents import Source
 from codeparrot.corpus.files import FileBatch, SourceFile
 from codeparrot.corpus.installed import license_of, open_installed
+from tests.corpus.license_texts import BSD_LICENSE, MIT_LICENSE
 
 
 def files_of(source: Source) -> list[SourceFile]:
@@ -139,3 +140,21 @@ def test_the_licence_comes_from_the_clearest_field(fields: list[tuple[str, str]]
     for name, value in fields:
         metadata[name] = value
     assert license_of(metadata) == expected
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ("License: BSD", "BSD-2-Clause"),
+        ("", "BSD-2-Clause AND MIT"),
+        ("License: Apache", "Apache"),
+        ("License-Expression: Apache-2.0", "Apache-2.0"),
+    ],
+)
+def test_a_licence_file_says_what_the_metadata_leaves_open(site: Path, declared: str, expected: str) -> None:
+    record = "pkg.py,,\npkg-1.0.dist-info/licenses/LICENSE,,\npkg-1.0.dist-info/licenses/LICENSE.BSD,,\n"
+    install(site, "pkg", record, "pkg.py", metadata=declared)
+    (site / "pkg-1.0.dist-info" / "licenses").mkdir()
+    (site / "pkg-1.0.dist-info" / "licenses" / "LICENSE").write_text(MIT_LICENSE)
+    (site / "pkg-1.0.dist-info" / "licenses" / "LICENSE.BSD").write_text(BSD_LICENSE)
+    assert open_installed(0, 10**6).facts["distributions"]["pkg"]["license"] == expected

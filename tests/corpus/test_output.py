@@ -23,9 +23,9 @@ def start(output: Path, source: str = "python") -> subprocess.Popen[str]:
 
 
 def wait_until_it_works(process: subprocess.Popen[str], output: Path) -> None:
-    while process.poll() is None and not (output.parent / f".{output.name}.partial" / "spool").exists():
+    done = output.parent / f".{output.name}.partial" / "work" / "read"
+    while process.poll() is None and not any(done.glob("0*")):
         time.sleep(0.01)
-    time.sleep(0.5)
     assert process.poll() is None
 
 
@@ -69,12 +69,18 @@ def test_a_build_that_is_killed_leaves_the_old_corpus(tmp_path: Path, raw: Path)
     assert digests(output) == before
 
 
-def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_what_is_done_and_no_corpus(tmp_path: Path) -> None:
     process = start(tmp_path / "corpus")
     wait_until_it_works(process, tmp_path / "corpus")
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate()
     assert (process.returncode, errors) == (130, "codeparrot: interrupted\n")
+    assert [path.name for path in tmp_path.iterdir()] == [".corpus.partial"]
+
+
+def test_a_build_that_fails_before_anything_is_done_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CodeparrotError, match="does not exist"):
+        make(tmp_path / "nothing", tmp_path / "corpus")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,8 +133,8 @@ def test_an_empty_folder_or_a_link_to_one_is_filled(tmp_path: Path, raw: Path) -
 
 
 def test_two_builds_at_once_are_refused(tmp_path: Path, raw: Path) -> None:
-    with new_corpus(tmp_path / "corpus", overwrite=False) as folder:
-        (folder / "statistics.json").write_text("{}")
+    with new_corpus(tmp_path / "corpus", overwrite=False) as building:
+        (building.folder / "statistics.json").write_text("{}")
         with pytest.raises(CodeparrotError, match="another build"):
             make(raw, tmp_path / "corpus")
     assert (tmp_path / "corpus" / "statistics.json").read_text() == "{}"
@@ -147,14 +153,18 @@ def test_a_run_killed_between_its_two_renames_loses_nothing(tmp_path: Path, raw:
 
 @pytest.mark.parametrize("limit", [20_000, 300_000])
 def test_a_full_disk_is_one_line(tmp_path: Path, raw: Path, limit: int) -> None:
-    # A limit on the size of files fails the same calls as a full disk: first in the spool, then in a worker's shard.
+    # A limit on the size of files fails the same calls as a full disk: first in a segment, then in a shard.
     program = f"from resource import *; setrlimit(RLIMIT_FSIZE, ({limit}, {limit})); {COMMAND[2]}"
     command = [*COMMAND[:2], program, "corpus", "build", "--source", raw, "--output", tmp_path / "corpus", "--workers", "2"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("codeparrot: error: cannot write ") and "File too large" in result.stderr
     assert result.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "corpus").exists()
+    make(raw, tmp_path / "corpus")
+    make(raw, tmp_path / "again" / "corpus")
+    assert digests(tmp_path / "corpus") == digests(tmp_path / "again" / "corpus")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "corpus"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, raw: Path) -> None:

@@ -48,6 +48,13 @@ def test_a_shard_with_other_rows_is_found(corpus: Path) -> None:
         report(str(corpus))
 
 
+def test_a_shard_without_a_column_is_found(corpus: Path) -> None:
+    shard = next(corpus.glob("valid-*"))
+    pq.write_table(pq.read_table(shard).drop_columns(["license"]), shard)
+    with pytest.raises(CodeparrotError, match=r"valid-00000.* has no column license"):
+        report(str(corpus))
+
+
 def test_a_shard_too_many_is_found(corpus: Path) -> None:
     shutil.copy(corpus / "valid-00000-of-00001.parquet", corpus / "train-00009-of-00010.parquet")
     with pytest.raises(CodeparrotError, match=r"train-00009-of-00010.* does not belong"):

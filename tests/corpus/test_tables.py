@@ -118,3 +118,14 @@ def test_a_damaged_row_group_is_an_error_that_names_it(tmp_path: Path) -> None:
     content[4:400] = bytes(396)
     with pytest.raises(CodeparrotError, match=r"row group 0 of .*a\.parquet"):
         records(write(file, bytes(content)))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(3, 3), (12.0, 12), (0, 0), (None, None), (-1, None), (True, None), ("7", None), (float("nan"), None), (1e300, None)],
+)
+def test_stars_are_a_number_or_unknown(tmp_path: Path, value: Any, expected: int | None) -> None:
+    row = {"content": "x", "max_stars_count": value}
+    (found,) = records(write(tmp_path / "a.jsonl", json.dumps(row).encode()), columns=ColumnNames(stars="max_stars_count"))
+    assert isinstance(found, Record)
+    assert found.stars == expected

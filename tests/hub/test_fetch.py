@@ -45,7 +45,8 @@ def small_corpus(tmp_path: Path) -> Path:
     splits = {}
     for split in ("train", "valid"):
         name = f"{split}-00000-of-00001.parquet"
-        parquet.write_table(pa.table({"content": [f"print('{split}')\n"], "path": ["a.py"]}), folder / name)
+        row = {"repo_name": "me/a", "path": "a.py", "size": 15, "content": f"print('{split}')\n", "license": "mit"}
+        parquet.write_table(pa.Table.from_pylist([row]), folder / name)
         shard = {"file": name, "documents": 1}
         splits[split] = {"documents": 1, "bytes": 15, "characters": 15, "repositories": 1, "shards": [shard]}
         splits[split]["repository_names"] = ["me/a"]
@@ -53,6 +54,9 @@ def small_corpus(tmp_path: Path) -> Path:
     facts = {"documents": 2, "bytes": 30, "read": {"files": 2, "bytes": 30}, "splits": splits, **empty}
     (folder / "statistics.json").write_text(json.dumps(facts), encoding="utf-8")
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# corpus\n", encoding="utf-8")
+    (folder / "waterfall.png").write_bytes(b"picture")
+    (folder / "removed").mkdir()
+    (folder / "removed" / "samples.parquet").write_bytes(b"not for everybody")
     return folder
 
 
@@ -119,7 +123,7 @@ def test_a_tokenizer_is_pushed_and_loaded_by_name(here: HubServer, tokenizer_fol
 def test_a_corpus_is_pushed_with_its_card_and_splits_and_read_by_name(here: HubServer, small_corpus: Path) -> None:
     push_corpus(str(small_corpus), "me/corpus")
     files = here.files("me/corpus", kind="datasets")
-    assert {path.name for path in small_corpus.iterdir()} == set(files) - {".gitattributes"}
+    assert {path.name for path in small_corpus.iterdir() if path.is_file()} == set(files) - {".gitattributes"}
     assert report("me/corpus@main").data["documents"] == 2
     (valid,) = find_files(corpus_here("me/corpus"), "valid")
     assert parquet.read_table(valid)["content"].to_pylist() == ["print('valid')\n"]

@@ -191,7 +191,7 @@ class HubServer:
     @property
     def requests(self) -> list[dict[str, Any]]:
         """In the order of their arrival: method, path, query, status (None: not answered yet, or never), fault, user,
-        received_bytes (of the body), started (seconds since 1970)."""
+        received_bytes (of the body), started (seconds since 1970), range (what part of a file was asked for)."""
         return self.ask("requests")
 
     def forget_requests(self) -> None:

@@ -148,7 +148,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rule = server.faults.meet(self.command, path)
         kind = self.rule.kind if self.rule else None
         self.entry = {"method": self.command, "path": path, "query": query, "status": None, "fault": kind, "user": None}
-        self.entry |= {"received_bytes": 0, "started": time.time()}
+        self.entry |= {"received_bytes": 0, "started": time.time(), "range": self.headers.get("Range")}
         server.requests.append(self.entry)
         body = self._body()
         if kind == "stall":

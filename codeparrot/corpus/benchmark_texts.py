@@ -1,0 +1,93 @@
+"""What a model must not have read: the documentation and the solutions of the benchmarks that it will be measured by."""
+
+import ast
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codeparrot.errors import CodeparrotError
+
+DOCUMENTATION_KEYS = ("docstring", "text", "prompt")
+SOLUTION_KEYS = ("canonical_solution", "solution", "code")
+
+
+class Sample(NamedTuple):
+    """A problem of a benchmark, as far as it could be found in a corpus; what it lacks is empty."""
+
+    benchmark: str
+    task_id: str
+    documentation: str
+    solution: str
+
+
+def read_benchmark(name: str) -> list[Sample]:
+    """Return the problems of a benchmark.
+
+    Args:
+        name: a set that `codeparrot eval` knows by name (humaneval, mbpp, codeparrot, hub:NAME), or the path of a JSONL file
+            (also .gz) with a documentation (docstring, text or prompt) or a solution (canonical_solution, solution or code) a
+            line.
+
+    Raises:
+        CodeparrotError: it cannot be reached or read, or a line has neither.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return list(_of_file(path))
+    # Here, because a corpus is built without benchmarks too.
+    from codeparrot.eval.problems import load_problems
+
+    return [
+        Sample(name, problem.task_id, _documentation(problem.prompt), problem.canonical_solution)
+        for problem in load_problems(name)
+    ]
+
+
+def _of_file(path: Path) -> Iterator[Sample]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _of_row(json.loads(line), path.name, number)
+    except (OSError, EOFError, ValueError, RecursionError) as error:
+        raise CodeparrotError(f"contamination.benchmarks: {path} is no JSONL file: {error}") from None
+
+
+def _of_row(row: Any, benchmark: str, number: int) -> Sample:
+    row = row if isinstance(row, dict) else {}
+    documentation, solution = (_first_text(row, keys) for keys in (DOCUMENTATION_KEYS, SOLUTION_KEYS))
+    if not documentation and not solution:
+        keys = ", ".join((*DOCUMENTATION_KEYS, *SOLUTION_KEYS))
+        raise CodeparrotError(f"contamination.benchmarks: line {number} of {benchmark} has a text under none of {keys}")
+    task_id = row.get("task_id", number)
+    return Sample(benchmark, str(task_id), _documentation(documentation), solution)
+
+
+def _first_text(row: dict[str, Any], keys: tuple[str, ...]) -> str:
+    return next((row[key] for key in keys if isinstance(row.get(key), str) and row[key].strip()), "")
+
+
+def _documentation(prompt: str) -> str:
+    """Return the last documentation string of a prompt (that of the function to complete), or what is no program as it is."""
+    for program in (prompt, f"{prompt.rstrip()}\n    pass\n"):
+        try:
+            nodes = list(ast.walk(ast.parse(program)))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        documented = [
+            node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module)
+        ]
+        found = [(node, ast.get_docstring(node, clean=False)) for node in documented]
+        strings = [text for node, text in sorted(found, key=lambda each: getattr(each[0], "lineno", 0)) if text]
+        return strings[-1] if strings else ""
+    return prompt
+
+
+def description(documentation: str) -> str:
+    """Return what stands before the examples."""
+    lines = documentation.strip().splitlines()
+    markers = (">>>", "assert ", "example", "for example")
+    examples = (index for index, line in enumerate(lines) if line.strip().lower().startswith(markers))
+    return "\n".join(lines[: next(examples, len(lines))])

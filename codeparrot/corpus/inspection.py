@@ -1,0 +1,150 @@
+"""What `codeparrot corpus report` finds in a corpus beside its statistics: read from its shards and from what the build kept
+of the files that it removed. What a corpus of an older version does not record is None.
+
+Memory: the clusters' column of names of clusters, and one row group of a shard.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from codeparrot.corpus.documents import CONTENT, PATH, SIZE
+from codeparrot.errors import CodeparrotError
+
+MEMBERS_SHOWN = 20
+HIDDEN = "secret"
+"""A reason that begins so: a sample of it would show what was removed so that nobody sees it."""
+
+
+def inspect(folder: Path, statistics: dict[str, Any], samples: int, clusters: int, tokenizer: str) -> dict[str, Any]:
+    """Return the findings as JSON.
+
+    Args:
+        folder: of the corpus.
+        statistics: of the corpus.
+        samples: files to show for each reason for which files were removed.
+        clusters: clusters of duplicates to show, the largest.
+        tokenizer: folder or Hub name; empty: do not count tokens.
+    """
+    return {
+        "languages": languages(folder, statistics),
+        "clusters": _optional(statistics, folder, "duplicates", lambda file: largest_clusters(file, clusters)),
+        "samples": _optional(statistics, folder, "removed", lambda file: removed_samples(file, samples)),
+        "tokens": tokens(folder, statistics, tokenizer) if tokenizer else None,
+    }
+
+
+def _optional(statistics: dict[str, Any], folder: Path, name: str, read: Any) -> Any:
+    import pyarrow as pa
+
+    file = statistics.get("files", {}).get(name)
+    # What was pushed to the Hub has no samples of removed files.
+    if not file or not (folder / file).is_file():
+        return None
+    try:
+        return read(folder / file)
+    except (OSError, pa.ArrowException) as error:
+        raise CodeparrotError(f"{folder / file} cannot be read ({_line(error)}); build the corpus again") from error
+
+
+def languages(folder: Path, statistics: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Return documents and bytes for each ending of the files' names, the most bytes first."""
+    import pyarrow.parquet as pq
+
+    documents, sizes = Counter[str](), Counter[str]()
+    for file in _shards(folder, statistics):
+        for batch in pq.ParquetFile(file).iter_batches(columns=[PATH, SIZE]):
+            for path, size in zip(batch.column(PATH).to_pylist(), batch.column(SIZE).to_pylist(), strict=True):
+                suffix = PurePosixPath(path).suffix.lower() or "none"
+                documents[suffix] += 1
+                sizes[suffix] += size
+    ordered = sorted(sizes, key=lambda suffix: (-sizes[suffix], suffix))
+    return {suffix: {"documents": documents[suffix], "bytes": sizes[suffix]} for suffix in ordered}
+
+
+def largest_clusters(file: Path, number: int) -> list[dict[str, Any]]:
+    """Return the clusters with the most members, each with the member that was kept and the first ones of the others."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    counted: Any = pq.read_table(file, columns=["cluster"]).group_by("cluster").aggregate([([], "count_all")])
+    largest = counted.sort_by([("count_all", "descending"), ("cluster", "ascending")]).slice(0, number)
+    names, counts = largest.column("cluster").to_pylist(), largest.column("count_all").to_pylist()
+    wanted = pa.array(names, counted.schema.field("cluster").type)
+    rows: dict[Any, list[dict[str, Any]]] = {name: [] for name in names}
+    sizes = Counter[Any]()
+    for batch in pq.ParquetFile(file).iter_batches():
+        chosen = batch.filter(pc.field("cluster").isin(wanted))
+        for row in chosen.to_pylist():
+            sizes[row["cluster"]] += row["size"]
+            if row["kept"] or sum(not each["kept"] for each in rows[row["cluster"]]) < MEMBERS_SHOWN - 1:
+                rows[row["cluster"]].append({name: row.get(name) for name in ("repo_name", "path", "size", "kept", "kind")})
+    return [
+        {
+            "cluster": str(name),
+            "files": count,
+            "bytes": sizes[name],
+            "members": sorted(rows[name], key=lambda row: (not row["kept"], row["repo_name"], row["path"])),
+        }
+        for name, count in zip(names, counts, strict=True)
+    ]
+
+
+def removed_samples(file: Path, number: int) -> dict[str, list[dict[str, Any]]]:
+    """Return for each reason the first files of its sample. The build chose them by a hash, so they are as good as random."""
+    import pyarrow.parquet as pq
+
+    samples: dict[str, list[dict[str, Any]]] = {}
+    for batch in pq.ParquetFile(file).iter_batches(batch_size=64):
+        for row in batch.to_pylist():
+            shown = samples.setdefault(row["reason"], [])
+            if len(shown) < number:
+                content = "" if row["reason"].startswith(HIDDEN) else row.get("content") or ""
+                facts = {name: row.get(name) for name in ("repo_name", "path", "size", "detail")}
+                shown.append({**facts, "content": content})
+    return samples
+
+
+def tokens(folder: Path, statistics: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return how many tokens the corpus has with a tokenizer, the ends of documents included.
+
+    Raises:
+        CodeparrotError: the tokenizer cannot be loaded.
+    """
+    import pyarrow.parquet as pq
+    from tqdm import tqdm
+
+    from codeparrot.stream import make_encoder
+    from codeparrot.vocabulary import load_tokenizer
+
+    tokenizer = load_tokenizer(name)
+    encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
+    splits = {}
+    with tqdm(total=statistics["documents"], desc="counting tokens", unit=" documents", disable=None) as progress:
+        for split, facts in statistics["splits"].items():
+            count = 0
+            for file in (folder / shard["file"] for shard in facts["shards"]):
+                for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=[CONTENT]):
+                    count += len(encoder.encode(batch.column(CONTENT).to_pylist())[0]) + batch.num_rows
+                    progress.update(batch.num_rows)
+            splits[split] = count
+    total = sum(splits.values())
+    return {
+        "tokenizer": name,
+        "vocab_size": len(tokenizer),
+        "total": total,
+        "splits": splits,
+        "bytes_per_token": statistics["bytes"] / max(1, total),
+    }
+
+
+def _shards(folder: Path, statistics: dict[str, Any]) -> Iterator[Path]:
+    for split in statistics["splits"].values():
+        for shard in split["shards"]:
+            yield folder / shard["file"]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

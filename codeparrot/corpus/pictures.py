@@ -1,0 +1,195 @@
+"""Pictures of a corpus: how large its documents are, how long its lines, and what each stage left.
+
+Sizes are those of all documents. Line lengths are those of at most SAMPLED_GROUPS row groups, evenly spread over the shards;
+so the cost does not grow with the corpus, apart from one column of whole numbers. The same corpus gives the same bytes.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from codeparrot.corpus.documents import CONTENT, SIZE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INCHES, DOTS_PER_INCH = (7.0, 3.2), 150
+SAMPLED_GROUPS = 64
+LONGEST_LINE = 160
+"""Characters; the last bar of the picture holds all longer lines."""
+LINE_STEP = 5
+WATERFALL = "waterfall.png"
+
+
+class Palette(NamedTuple):
+    paper: str
+    ink: str
+    faint: str
+    grid: str
+    bar: str
+
+
+LIGHT = Palette("#ffffff", "#1f2937", "#6b7280", "#e5e7eb", "#2563eb")
+DARK = Palette("#161b22", "#e6edf3", "#9aa4b0", "#30363d", "#6ea8fe")
+
+
+class Bars(NamedTuple):
+    """A histogram: `counts[i]` values lie from `edges[i]` to below `edges[i + 1]`."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class Picture(NamedTuple):
+    file: str
+    caption: str
+    draw: "Callable[[Axes, Palette], None]"
+
+
+def pictures_of(folder: Path, statistics: dict[str, Any]) -> list[Picture]:
+    """Return the pictures of a corpus whose shards are in `folder`."""
+    files = [folder / shard["file"] for split in statistics["splits"].values() for shard in split["shards"]]
+    sizes, lines = document_sizes(files), line_lengths(files)
+    stages = stages_of(statistics)
+    return [
+        Picture(WATERFALL, "Bytes of text that are left after each stage", lambda axes, look: _waterfall(axes, look, stages)),
+        Picture("document_sizes.png", "Documents by their size", lambda axes, look: _sizes(axes, look, sizes)),
+        Picture("line_lengths.png", "Lines by their length", lambda axes, look: _lines(axes, look, lines)),
+    ]
+
+
+def stages_of(statistics: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the waterfall: for each stage its name, files and bytes after it, those that it removed, and its rule in words."""
+    if "waterfall" in statistics:
+        return statistics["waterfall"]
+    files, size = statistics["read"]["files"], statistics["read"]["bytes"]
+    stages = [{"stage": "read", "files": files, "bytes": size, "removed_files": 0, "removed_bytes": 0, "rule": "the sources"}]
+    for name, facts in statistics["removed"].items():
+        files, size = files - facts["files"], size - facts["bytes"]
+        removed = {"removed_files": facts["files"], "removed_bytes": facts["bytes"]}
+        stages.append({"stage": name, "files": files, "bytes": size, **removed, "rule": facts["rule"]})
+    return stages
+
+
+def document_sizes(files: list[Path]) -> Bars:
+    """Return how many documents have how many bytes, with two bars for every doubling."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    edges = 2.0 ** np.arange(0, 41, 0.5)
+    counts = np.zeros(len(edges) - 1, np.int64)
+    for file in files:
+        sizes = pq.read_table(file, columns=[SIZE]).column(SIZE).to_numpy()
+        counts += np.histogram(np.maximum(sizes, 1), edges)[0]
+    used = np.flatnonzero(counts)
+    first, last = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
+    return Bars(edges[first : last + 2].tolist(), counts[first : last + 1].tolist())
+
+
+def line_lengths(files: list[Path]) -> Bars:
+    """Return how many lines have how many characters, in a sample of the row groups; the last bar is of all longer lines."""
+    import numpy as np
+
+    edges = np.arange(0, LONGEST_LINE + 2 * LINE_STEP, LINE_STEP)
+    counts = np.zeros(len(edges) - 1, np.int64)
+    for texts in _sampled_texts(files):
+        lengths = np.array([len(line) for text in texts for line in text.splitlines()], np.int64)
+        counts += np.histogram(np.minimum(lengths, LONGEST_LINE), edges)[0]
+    return Bars(edges.astype(float).tolist(), counts.tolist())
+
+
+def _sampled_texts(files: list[Path]) -> Iterator[list[str]]:
+    import pyarrow.parquet as pq
+
+    groups = [(file, group) for file in files for group in range(pq.read_metadata(file).num_row_groups)]
+    for number in range(min(SAMPLED_GROUPS, len(groups))):
+        file, group = groups[number * len(groups) // min(SAMPLED_GROUPS, len(groups))]
+        with pq.ParquetFile(file) as table:
+            yield table.read_row_group(group, columns=[CONTENT]).column(CONTENT).to_pylist()
+
+
+def render(picture: Picture, palette: Palette) -> bytes:
+    """Return a picture as PNG."""
+    # Figure itself, not pyplot: no window system and no global state.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=INCHES, layout="constrained", facecolor=palette.paper)
+    axes = figure.subplots()
+    axes.set_facecolor(palette.paper)
+    axes.set_title(picture.caption, color=palette.ink, fontsize=10, loc="left")
+    axes.tick_params(colors=palette.faint, labelsize=8, length=0)
+    axes.xaxis.label.set_color(palette.faint)
+    axes.yaxis.label.set_color(palette.faint)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_axisbelow(True)
+    picture.draw(axes, palette)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor=palette.paper, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _sizes(axes: "Axes", palette: Palette, bars: Bars) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    widths = [right - left for left, right in zip(bars.edges, bars.edges[1:], strict=False)]
+    axes.bar(bars.edges[:-1], bars.counts, widths, align="edge", color=palette.bar, edgecolor=palette.paper, linewidth=0.8)
+    axes.set_xscale("log")
+    few_decades = bars.edges[-1] < 1000 * bars.edges[0]
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few_decades else (1,), numticks=12))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_in_words(value)))
+    axes.set_xlim(bars.edges[0], bars.edges[-1])
+    _counts(axes, palette, "documents")
+
+
+def _lines(axes: "Axes", palette: Palette, bars: Bars) -> None:
+    axes.bar(bars.edges[:-1], bars.counts, LINE_STEP, align="edge", color=palette.bar, edgecolor=palette.paper, linewidth=0.8)
+    ticks = list(range(0, LONGEST_LINE + 1, 20))
+    axes.set_xticks(ticks, [*map(str, ticks[:-1]), f"{LONGEST_LINE} and more"])
+    axes.set_xlim(0, LONGEST_LINE + LINE_STEP)
+    axes.set_xlabel("characters", fontsize=8)
+    _counts(axes, palette, "lines")
+
+
+def _counts(axes: "Axes", palette: Palette, label: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_ylabel(label, fontsize=8)
+    axes.set_ylim(0, 1.05 * max(1, *axes.dataLim.intervaly))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number_in_words(value)))
+    axes.grid(axis="y", color=palette.grid, linewidth=0.8)
+
+
+def _waterfall(axes: "Axes", palette: Palette, stages: list[dict[str, Any]]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    shown = [stage for stage in stages if stage["removed_files"] or stage["stage"] in ("read", "kept")]
+    names = [stage["stage"].replace("_", " ") for stage in shown]
+    places = range(len(shown), 0, -1)
+    left = [stage["bytes"] for stage in shown]
+    axes.barh(places, left, color=palette.bar, height=0.7)
+    gone = [max(0, stage["removed_bytes"]) for stage in shown]
+    axes.barh(places, gone, left=left, color=palette.grid, height=0.7)
+    axes.set_yticks(list(places), names, fontsize=max(4, min(8, 110 // max(1, len(shown)))))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_in_words(value)))
+    axes.grid(axis="x", color=palette.grid, linewidth=0.8)
+
+
+def size_in_words(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def number_in_words(number: float) -> str:
+    for unit in ("", "k", "M"):
+        if abs(number) < 1000:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}G"

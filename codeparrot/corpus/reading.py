@@ -1,0 +1,51 @@
+"""The first phase: a few units of a source to a segment of judged documents."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from codeparrot.corpus.bands import NearDuplicates
+from codeparrot.corpus.documents import Removed, Unit
+from codeparrot.corpus.judge import Rules, judge
+from codeparrot.corpus.listing import digest
+from codeparrot.corpus.segments import SegmentWriter
+from codeparrot.corpus.work import new_folder
+
+UNITS = 4
+"""In a task."""
+
+
+class ReadTask(NamedTuple):
+    units: list[Unit]
+    output: Path
+    """The segment. Its name holds a hash of the units' keys, so that other units have another segment."""
+
+
+class Reader(NamedTuple):
+    """How every task judges."""
+
+    rules: Rules
+    near: NearDuplicates
+    keep_removed: int
+
+
+def read_tasks(units: Iterable[Unit], folder: Path) -> Iterator[ReadTask]:
+    """Yield the tasks that read all units, in order."""
+    waiting, number = iter(units), 0
+    while some := list(islice(waiting, UNITS)):
+        keys = digest(*(unit.key for unit in some))[:16]
+        yield ReadTask(some, folder / f"{number:07d}-{keys}")
+        number += 1
+
+
+def read(task: ReadTask, reader: Reader) -> None:
+    """Write the segment of a task, unless it is there."""
+    if task.output.exists():
+        return
+    with new_folder(task.output) as folder:
+        writer = SegmentWriter(folder, reader.near, reader.rules.seed, reader.keep_removed)
+        for unit in task.units:
+            for record in unit.records():
+                writer.add(record if isinstance(record, Removed) else judge(record, reader.rules))
+        writer.close()

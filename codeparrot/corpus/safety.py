@@ -1,0 +1,35 @@
+"""Sources that were made to do harm: what is refused, under which name it is counted, and whether a path stays inside."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from codeparrot.corpus.documents import Removed
+
+UNREADABLE = "unreadable"
+UNSAFE_PATH = "unsafe_path"
+BOMB = "bomb"
+REFUSALS = {
+    UNREADABLE: "cannot be read: no permission, damaged, encrypted, cut short, or not on this disk",
+    UNSAFE_PATH: "in an archive or a repository: a link, a device, a second file of one name, or a path that leads out of it",
+    BOMB: "the rest of an archive or a repository that unfolds to far more than it weighs, or has too many members",
+}
+"""What sources themselves remove, in words."""
+MAX_PATH = 4096
+
+
+class Refused(NamedTuple):
+    """A unit without a file: what was refused before anything was read."""
+
+    key: str
+    removed: tuple[Removed, ...]
+
+    def records(self) -> Iterator[Removed]:
+        yield from self.removed
+
+
+def is_safe_path(path: str) -> bool:
+    """Whether a path, with slashes or backslashes, names something inside the folder that it is relative to."""
+    parts = re.split(r"[/\\]", path)
+    is_absolute = not parts[0] or re.fullmatch(r"[A-Za-z]:.*", parts[0]) is not None
+    return 0 < len(path) <= MAX_PATH and not is_absolute and ".." not in parts and "\0" not in path

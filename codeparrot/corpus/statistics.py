@@ -1,0 +1,136 @@
+"""`statistics.json`: what a corpus holds, where it comes from, and what was removed at which stage.
+
+`removed` has a line for every reason; `waterfall` the same in the order of the stages, with what was left after each.
+"""
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from codeparrot import __version__
+from codeparrot.corpus import filters, licenses, stages
+from codeparrot.corpus.bands import SIGNATURE_VERSION, bands_of
+from codeparrot.corpus.documents import Source
+from codeparrot.corpus.duplicates import Members
+from codeparrot.corpus.safety import REFUSALS
+from codeparrot.corpus.settings import Settings
+from codeparrot.corpus.tally import DUPLICATE, NEAR_DUPLICATE, Count, Tally
+
+SAMPLES_FILE = "removed/samples.parquet"
+CLUSTERS_FILE = "removed/duplicates.parquet"
+
+
+def statistics_of(
+    settings: Settings, sources: list[Source], tally: Tally, splits: dict[str, dict[str, Any]], members: Members
+) -> dict[str, Any]:
+    licenses = sorted(tally.licenses.items(), key=lambda item: (-item[1].bytes, item[0]))
+    return {
+        "documents": tally.kept.files,
+        "bytes": tally.kept.bytes,
+        "characters": tally.kept.characters,
+        "repositories": len(tally.repositories),
+        "splits": splits,
+        "read": {"files": tally.read.files, "bytes": tally.read.bytes},
+        "removed": removed_table(tally, settings),
+        "waterfall": waterfall(tally, settings),
+        "near_duplicates": near_duplicates(settings, members),
+        "contamination": contamination_of(tally),
+        "secrets": secrets_of(tally),
+        "files": {"removed": SAMPLES_FILE, "duplicates": CLUSTERS_FILE},
+        "licenses": {name: {"documents": count.files, "bytes": count.bytes} for name, count in licenses},
+        "sources": [_source(spec, source, tally) for spec, source in zip(settings.source, sources, strict=True)],
+        "settings": json.loads(json.dumps(asdict(settings))),
+        "codeparrot_version": __version__,
+    }
+
+
+def removals(settings: Settings) -> dict[str, str]:
+    """Return all that can remove a file, in the order in which it is looked at, with what that means in words."""
+    near = settings.near_duplicates
+    return {
+        **REFUSALS,
+        "malformed": "a row that is no JSON object or whose text is not a text",
+        "undecodable": "neither UTF-8 nor what its coding line says",
+        **filters.rules(settings.filters),
+        **licenses.rules(settings.licenses),
+        DUPLICATE: "the text of another document, apart from white space",
+        NEAR_DUPLICATE: f"a similarity of {near.threshold:g} or more to another document, or to one that is similar to it",
+        **stages.rules(settings),
+    }
+
+
+def removed_table(tally: Tally, settings: Settings) -> dict[str, dict[str, Any]]:
+    table = {}
+    for reason, rule in removals(settings).items():
+        count = tally.removed.get(reason, Count())
+        table[reason] = {"files": count.files, "bytes": count.bytes, "rule": rule}
+    return table
+
+
+def waterfall(tally: Tally, settings: Settings) -> list[dict[str, Any]]:
+    """Return the stages in their order: files and bytes after each, and what it removed.
+
+    The last one, `kept`, differs from the one before by what cleaning changed inside documents.
+    """
+    left = Count(tally.read.files, tally.read.bytes)
+    lines = [_stage("read", "every file of the sources", left, Count())]
+    for reason, facts in removed_table(tally, settings).items():
+        removed = Count(facts["files"], facts["bytes"])
+        left.add(-removed.files, -removed.bytes)
+        lines.append(_stage(reason, facts["rule"], left, removed))
+    changed = Count(left.files - tally.kept.files, left.bytes - tally.kept.bytes)
+    return [*lines, _stage("kept", "the corpus", tally.kept, changed)]
+
+
+def _stage(name: str, rule: str, left: Count, removed: Count) -> dict[str, Any]:
+    return {
+        "stage": name,
+        "files": left.files,
+        "bytes": left.bytes,
+        "removed_files": removed.files,
+        "removed_bytes": removed.bytes,
+        "rule": rule,
+    }
+
+
+def near_duplicates(settings: Settings, members: Members) -> dict[str, Any]:
+    """Return how near duplicates were found, and how many clusters there are."""
+    near = settings.near_duplicates
+    clusters = {"clusters": len(set(members.cluster.tolist())), "clustered_files": len(members.number)}
+    if not near.threshold:
+        return clusters
+    bands = bands_of(near)
+    return {
+        "signature": SIGNATURE_VERSION,
+        "bands": bands.number,
+        "rows_per_band": bands.rows,
+        "probability_at": {f"{each:g}": round(bands.probability(each), 6) for each in (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)},
+        **clusters,
+    }
+
+
+def contamination_of(tally: Tally) -> dict[str, Any]:
+    """Return the problems of benchmarks that were found, and in how many files."""
+    found = tally.found[stages.CONTAMINATED]
+    hits = sorted(found.hits, key=lambda hit: tuple(hit[name] for name in ("benchmark", "task_id", "how", "repo_name", "path")))
+    benchmarks: dict[str, Counter[str]] = {}
+    for hit in hits:
+        benchmarks.setdefault(hit["benchmark"], Counter())[hit["how"]] += 1
+    return {"files": found.files, "benchmarks": benchmarks, "hits": hits}
+
+
+def secrets_of(tally: Tally) -> dict[str, Any]:
+    """Return in how many files secrets were found, and how many of each kind."""
+    found = tally.found[stages.SECRETS]
+    return {"files": found.files, "kinds": dict(sorted(found.counts.items()))}
+
+
+def _source(spec: str, source: Source, tally: Tally) -> dict[str, Any]:
+    facts = {"source": spec, **source.facts}
+    if "distributions" in facts:
+        facts["distributions"] = {
+            name: {**each, "documents": tally.repositories[name].files if name in tally.repositories else 0}
+            for name, each in facts["distributions"].items()
+        }
+    return facts

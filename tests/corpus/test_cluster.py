@@ -1,0 +1,109 @@
+"""The tasks of a build on other executors: the same documents are kept, byte for byte."""
+
+import importlib.util
+import random
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datatrove.executor import LocalPipelineExecutor
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codeparrot.corpus.bands import NearDuplicates
+from codeparrot.corpus.cluster import Cluster, ClusterSettings
+from codeparrot.corpus.cluster_steps import chained
+from codeparrot.corpus.duplicates import KEPT, band_parts, choose
+from codeparrot.corpus.near_duplicates import EXACT, Documents, find_pairs
+from codeparrot.errors import CodeparrotError
+from tests.corpus.planted import code, documents, pairs, words, write_rows
+from tests.corpus.samples import digests, make
+from tests.corpus.test_near_duplicates import Planted, candidate, segments_of
+
+
+class OneMachine(Cluster):
+    """datatrove's steps on its local executor."""
+
+    def __init__(self) -> None:
+        super().__init__("slurm", ClusterSettings(partition="none", jobs=4))
+
+    def _run_step(self, step: Any, tasks: int, folder: Path) -> None:
+        LocalPipelineExecutor(pipeline=[step], tasks=tasks, workers=1, logging_dir=str(folder / "logs")).run()
+
+
+@pytest.mark.slow
+def test_of_20_000_documents_the_same_are_kept(tmp_path: Path) -> None:
+    generator, planted = random.Random(0), []
+    while len(planted) < 20_000:
+        # Families whose members differ more and more from the first: similarities from 1 down to about 0.4.
+        tokens = words(generator, 60)
+        for _ in range(generator.randrange(1, 8)):
+            planted.append(Planted(f"org/r{len(planted) % 500}", f"m{len(planted)}.py", code(tokens)))
+            tokens[-generator.randrange(1, 12) :] = words(generator, generator.randrange(1, 12))
+    planted = planted[:20_000]
+    settings = NearDuplicates()
+    segments = segments_of(tmp_path, [candidate(each) for each in planted], [3000, 1, 7000], settings)
+    found = Documents(segments)
+    tasks = band_parts(len(found), tmp_path / "duplicates", settings)
+    for task in tasks:
+        find_pairs(task, segments, settings)
+    exact = [task.output for task in tasks if task.band == EXACT]
+    expected, clusters = choose(found, [task.output for task in tasks])
+    verdicts, same_clusters = choose(found, exact + OneMachine().near_pairs(segments, settings, tmp_path / "buckets" / "pairs"))
+    assert 5_000 < (expected == KEPT).sum() < 15_000
+    assert np.array_equal(verdicts, expected)
+    assert np.array_equal(clusters.number, same_clusters.number)
+
+
+def test_a_build_by_steps_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_rows(
+        tmp_path / "rows.jsonl", [*documents(60, tokens=100), *(each for pair in pairs(0.8, 20) for each in pair)]
+    )
+    make(source, tmp_path / "local" / "corpus")
+    monkeypatch.setattr("codeparrot.corpus.build.Cluster", lambda *_: OneMachine())
+    make(source, tmp_path / "steps" / "corpus", executor="slurm", cluster=ClusterSettings(partition="x"))
+    assert digests(tmp_path / "steps" / "corpus") == digests(tmp_path / "local" / "corpus")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install 'ray[default]')")
+def test_a_build_on_ray_has_the_same_bytes(tmp_path: Path) -> None:
+    import ray  # pyright: ignore[reportMissingImports]
+
+    source = write_rows(tmp_path / "rows.jsonl", documents(60, tokens=100))
+    # Few bands: each takes a worker of Ray's and an interpreter.
+    near, cluster = NearDuplicates(permutations=16), ClusterSettings(jobs=2, memory=1)
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    try:
+        make(source, tmp_path / "ray" / "corpus", executor="ray", cluster=cluster, near_duplicates=near)
+    finally:
+        ray.shutdown()
+    make(source, tmp_path / "local" / "corpus", near_duplicates=near)
+    assert digests(tmp_path / "ray" / "corpus") == digests(tmp_path / "local" / "corpus")
+
+
+@given(st.lists(st.integers(2, 5), max_size=6))
+def test_neighbours_become_the_groups_that_they_came_from(sizes: list[int]) -> None:
+    members = np.random.default_rng(0).permutation(sum(sizes))
+    groups = np.split(members, np.cumsum(sizes)[:-1]) if sizes else []
+    neighbours = np.array([pair for each in groups for pair in pairwise(each)], np.int64).reshape(-1, 2)
+    numbers, places = chained(neighbours)
+    assert [numbers[start:end].tolist() for start, end in places] == [each.tolist() for each in groups]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({}, "--cluster.partition"), ({"partition": "x", "jobs": 0}, "jobs"), ({"partition": "x", "cpus": 0}, "cpus")],
+)
+def test_settings_under_which_nothing_can_run_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(CodeparrotError, match=message):
+        ClusterSettings(**settings).check("slurm")
+
+
+def test_without_slurm_the_error_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    rows, cluster = write_rows(tmp_path / "r.jsonl", documents(3)), ClusterSettings(partition="p")
+    with pytest.raises(CodeparrotError, match="works on a node of SLURM"):
+        make(rows, tmp_path / "x", executor="slurm", cluster=cluster)

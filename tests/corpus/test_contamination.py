@@ -1,0 +1,274 @@
+"""Planted copies of HumanEval's problems, as they are and disguised, among documents that hold none."""
+
+import ast
+import builtins
+import gzip
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codeparrot.corpus.benchmark_texts import Sample, description, read_benchmark
+from codeparrot.corpus.contamination import Index, Settings, normalised
+from codeparrot.corpus.program_tokens import tokens
+from codeparrot.errors import CodeparrotError
+from codeparrot.eval.problems import Problem, load_problems
+from tests.corpus.samples import STANDARD_LIBRARY
+
+HUMANEVAL = Settings(benchmarks=("humaneval",))
+SURROUNDINGS = "import os\n\n\ndef other(path):\n    return os.path.join(path, 'name')\n\n\n{}\n\nprint(other('.'))\n"
+
+
+@pytest.fixture(scope="module")
+def index() -> Index:
+    return Index.load(HUMANEVAL)
+
+
+@pytest.fixture(scope="module")
+def problems() -> list[Problem]:
+    return list(load_problems("humaneval"))
+
+
+def plain(problem: Problem) -> str:
+    return problem.prompt + problem.canonical_solution
+
+
+def without_documentation(program: str) -> str:
+    tree = ast.parse(program)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None and len(node.body) > 1:
+            node.body = node.body[1:]
+    return ast.unparse(tree)
+
+
+class Renamer(ast.NodeTransformer):
+    """Gives every name that the program itself binds another one."""
+
+    def __init__(self, tree: ast.AST) -> None:
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        self.names = {name: f"renamed_{number}" for number, name in enumerate(sorted(names)) if not hasattr(builtins, name)}
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        node.id = self.names.get(node.id, node.id)
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.arg = self.names.get(node.arg, node.arg)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.name = self.names.get(node.name, node.name)
+        self.generic_visit(node)
+        return node
+
+
+def renamed(problem: Problem) -> str:
+    tree = ast.parse(without_documentation(plain(problem)))
+    return ast.unparse(Renamer(tree).visit(tree))
+
+
+def commented(problem: Problem) -> str:
+    lines = without_documentation(plain(problem)).splitlines()
+    return "\n".join(f"{line}  # step {number}" for number, line in enumerate(lines))
+
+
+def respaced(problem: Problem) -> str:
+    return plain(problem).replace("    ", "\t").replace("\n", "\n\n").replace(", ", " ,  ").upper()
+
+
+def as_comment(problem: Problem) -> str:
+    return "\n".join(f"#   {line}" for line in problem.prompt.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("disguise", "recall"),
+    [
+        (plain, 1.0),
+        (respaced, 1.0),
+        (as_comment, 0.99),
+        # What is left of a short problem without its documentation is everybody's: `return a + b`.
+        (lambda problem: without_documentation(plain(problem)), 0.88),
+        (commented, 0.88),
+        (renamed, 0.85),
+    ],
+    ids=["plain", "white space", "as comments", "no documentation", "comments added", "renamed"],
+)
+def test_disguised_copies_are_found(
+    index: Index, problems: list[Problem], disguise: Callable[[Problem], str], recall: float
+) -> None:
+    documents = [SURROUNDINGS.format(disguise(problem)) for problem in problems]
+    found = [{hit.task_id for hit in index.hits(document)} for document in documents]
+    assert sum(problem.task_id in each for problem, each in zip(problems, found, strict=True)) >= recall * len(problems)
+
+
+@pytest.mark.parametrize("disguise", [commented, renamed], ids=["comments added", "renamed"])
+def test_of_long_solutions_nearly_every_disguised_copy_is_found(
+    index: Index, problems: list[Problem], disguise: Callable[[Problem], str]
+) -> None:
+    long = [problem for problem in problems if len(tokens(problem.canonical_solution).starts) >= 30]
+    assert len(long) > 80
+    found = [problem.task_id in {hit.task_id for hit in index.hits(disguise(problem))} for problem in long]
+    assert sum(found) >= 0.98 * len(long)
+
+
+def test_hardly_a_file_of_the_standard_library_is_taken_for_a_copy(index: Index) -> None:
+    files = [file.read_text(encoding="utf-8") for file in sorted(STANDARD_LIBRARY.glob("*.py"))]
+    hits = {number: found for number, text in enumerate(files) if (found := index.hits(text))}
+    assert len(files) > 150
+    assert len(hits) <= 0.01 * len(files), hits
+
+
+def test_a_hit_says_what_was_found_and_how(index: Index, problems: list[Problem]) -> None:
+    first = problems[0]
+    hits = {hit.how: hit for hit in index.hits(SURROUNDINGS.format(plain(first)))}
+    assert set(hits) == {"docstring", "solution", "ngram"}
+    assert {(hit.benchmark, hit.task_id) for hit in hits.values()} == {("humaneval", first.task_id)}
+    assert hits["docstring"].excerpt.startswith("Check if in given list of numbers, are any two numbers closer")
+    assert hits["solution"].excerpt.startswith("for idx, elem in enumerate(numbers):")
+    assert hits["ngram"].excerpt.startswith("for idx, elem in enumerate(numbers):")
+    assert all("\n" not in hit.excerpt and len(hit.excerpt) <= 120 for hit in hits.values())
+
+
+def test_what_is_short_is_everybodys() -> None:
+    index = Index([Sample("own", "1", "Add numbers.", "    return a + b\n")], Settings())
+    assert index.hits('def add(a, b):\n    "Add numbers."\n    return a + b\n') == []
+
+
+@pytest.mark.parametrize(("characters", "found"), [(39, False), (40, True)])
+def test_a_text_is_looked_for_when_it_has_forty_characters(characters: int, found: bool) -> None:
+    text = "".join(chr(ord("a") + number % 26) for number in range(characters))
+    index = Index([Sample("own", "1", text, "")], Settings())
+    assert bool(index.hits(f"x = 1\n#  {text[:20].upper()}\n#  {text[20:]}\n")) is found
+
+
+@pytest.mark.parametrize(("names", "found"), [(14, True), (13, False)])
+def test_a_solution_is_compared_when_it_has_five_ngrams(names: int, found: bool) -> None:
+    solution = " ".join(str(number) for number in range(1000, 1000 + names))
+    index = Index([Sample("own", "1", "", solution)], Settings(min_characters=1000))
+    assert bool(index.hits(f"before = 1\n{solution}\nafter = 2\n")) is found
+
+
+@pytest.mark.parametrize(("kept", "found"), [(30, True), (29, False)])
+def test_half_of_the_ngrams_must_be_there(kept: int, found: bool) -> None:
+    # 50 tokens have 41 n-grams; of the first 30 and 29 there are 21 and 20. Numbers cannot be renamed.
+    solution = [str(number) for number in range(1000, 1050)]
+    index = Index([Sample("own", "1", "", " ".join(solution))], Settings(min_characters=1000))
+    assert bool(index.hits(" ".join(solution[:kept]))) is found
+
+
+def test_a_program_of_the_same_form_with_other_attributes_is_no_copy() -> None:
+    solution = "for a in b:\n    c.append(a.first[0] + d.second(1, a))\n    e.third += c.pop()\n"
+    index = Index([Sample("own", "1", "", solution)], Settings())
+    renamed_only = "for v in w:\n    x.append(v.first[0] + y.second(1, v))\n    z.third += x.pop()\n"
+    assert [hit.how for hit in index.hits(renamed_only)] == ["ngram"]
+    assert index.hits("for v in w:\n    x.extend(v.fifth[0] + y.sixth(1, v))\n    z.last += x.get()\n") == []
+
+
+def test_a_table_with_other_numbers_is_no_copy() -> None:
+    index = Index([Sample("own", "1", "", f"table = {[*range(100, 130)]}\n")], Settings())
+    assert index.hits(f"names = {[*range(100, 130)]}\n") != []
+    assert index.hits(f"table = {[*range(200, 230)]}\n") == []
+
+
+@given(st.text(alphabet="\"'#\\\n :ax(é1.", max_size=200))
+def test_any_document_has_an_answer(content: str) -> None:
+    assert Index.load(HUMANEVAL).hits(content) == []
+
+
+@pytest.mark.parametrize("piece", ['"""', "'''", "#", "\\", "a", "1", "("])
+def test_hostile_documents_take_time_in_proportion_to_their_length(index: Index, piece: str) -> None:
+    start = time.process_time()
+    index.hits(piece * (2**20 // len(piece)))
+    assert time.process_time() - start < 5
+
+
+def write_rows(file: Path, rows: list[object]) -> Path:
+    text = "\n".join(json.dumps(row) for row in rows).encode()
+    file.write_bytes(gzip.compress(text) if file.suffix == ".gz" else text)
+    return file
+
+
+CODE = (
+    "def first_repeated_char(str1):\r\n  for index,c in enumerate(str1):\r\n"
+    "    if str1[:index+1].count(c) > 1:\r\n      return c"
+)
+MBPP = {
+    "task_id": 602,
+    "text": "Write a python function to find the first repeated character in a given string.",
+    "code": CODE,
+    "test_list": ['assert first_repeated_char("abcabc") == "a"'],
+}
+
+
+@pytest.mark.parametrize("name", ["own.jsonl", "own.jsonl.gz"])
+def test_a_file_of_the_user_is_a_benchmark(tmp_path: Path, name: str) -> None:
+    own = {"prompt": "def f(x):\n    '''A documentation that is nowhere else at all, ever.'''\n"}
+    file = write_rows(tmp_path / name, [MBPP, own])
+    index = Index.load(Settings(benchmarks=(str(file),)))
+    hits = index.hits('"""Write a Python function to find\n   the first repeated character in a given string."""\n')
+    assert [(hit.benchmark, hit.task_id, hit.how) for hit in hits] == [(name, "602", "docstring")]
+    assert {hit.how for hit in index.hits(CODE.replace("str1", "text"))} == {"ngram"}
+    assert [hit.task_id for hit in index.hits("# a documentation that is\n# nowhere else at all, ever.\n")] == ["2"]
+
+
+def test_our_own_problems_are_a_benchmark() -> None:
+    samples = read_benchmark("codeparrot")
+    assert len(samples) > 10
+    assert all(sample.documentation and sample.solution for sample in samples)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ('{"other": 1}\n', "line 1 of own.jsonl"),
+        ("no json\n", "no JSONL file"),
+        ("[" * 100_000, "no JSONL file"),
+        ('{"code": "\xff"}', "no JSONL file"),
+    ],
+)
+def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path, content: str, named: str) -> None:
+    (tmp_path / "own.jsonl").write_text(content, encoding="latin-1")
+    with pytest.raises(CodeparrotError, match=named):
+        Settings(benchmarks=(str(tmp_path / "own.jsonl"),)).check()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(min_characters=0),
+        Settings(ngram=-1),
+        Settings(min_ngrams=0),
+        Settings(min_overlap=0),
+        Settings(min_overlap=1.5),
+    ],
+)
+def test_impossible_settings_are_refused(settings: Settings) -> None:
+    with pytest.raises(CodeparrotError, match="contamination"):
+        settings.check()
+
+
+def test_without_a_benchmark_nothing_is_found() -> None:
+    assert Index.load(Settings()).hits("def f():\n    return 1\n" * 100) == []
+
+
+@pytest.mark.parametrize(
+    ("documentation", "expected"),
+    [
+        ("Does this.\n>>> f(1)\n2", "Does this."),
+        ("Does this.\nand that\nassert f(1) == 2", "Does this.\nand that"),
+        ("Does this.\n\nExamples:\n f(1)", "Does this.\n"),
+        ("Does this.", "Does this."),
+    ],
+)
+def test_a_description_ends_before_the_examples(documentation: str, expected: str) -> None:
+    assert description(documentation) == expected
+
+
+def test_normalised_texts_have_no_case_white_space_quotes_or_comment_signs() -> None:
+    assert normalised("# A\t'b'\n#\"É\" \\\n") == "abé".encode()

@@ -1,0 +1,133 @@
+"""A build that was killed goes on where it was, and ends with the same bytes."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codeparrot.corpus import clean, duplicates, pipeline, reading, shards
+from tests.corpus.planted import Planted, documents, pairs, write_rows
+from tests.corpus.samples import COMMAND, digests, make
+
+PHASES = [
+    (pipeline, "read"),
+    (pipeline, "find_pairs"),
+    (pipeline, "choose"),
+    (pipeline, "clean"),
+    (pipeline, "write_piece"),
+    (pipeline, "place_shards"),
+    (pipeline, "write_clusters"),
+]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it, and what it leaves on the disk stays."""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("source")
+    planted = [*documents(120, tokens=200), *(each for pair in pairs(0.9, 30) for each in pair)]
+    for number in range(6):
+        write_rows(folder / f"rows{number}.jsonl", planted[number::6])
+    return f"{folder}/*.jsonl"
+
+
+@pytest.fixture(scope="module")
+def expected(source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    output = tmp_path_factory.mktemp("expected") / "corpus"
+    make(source, output, shard_bytes=100_000)
+    return digests(output)
+
+
+@pytest.mark.parametrize("place", PHASES, ids=[name for _, name in PHASES])
+@pytest.mark.parametrize("calls", [0, 2])
+def test_killed_in_any_phase_it_goes_on(
+    source: str, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], calls: int
+) -> None:
+    module, name = place
+    function, done = getattr(module, name), []
+
+    def fails(*arguments: Any, **options: Any) -> Any:
+        if len(done) == calls:
+            raise Killed
+        done.append(name)
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(reading, "UNITS", 1)
+    monkeypatch.setattr(module, name, fails)
+    try:
+        make(source, tmp_path / "corpus", shard_bytes=100_000)
+    except Killed:
+        assert not (tmp_path / "corpus").exists()
+    monkeypatch.setattr(module, name, function)
+    if not (tmp_path / "corpus").exists():
+        make(source, tmp_path / "corpus", shard_bytes=100_000)
+    assert digests(tmp_path / "corpus") == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+def test_what_is_done_is_not_done_again(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "statistics_of", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        make(source, tmp_path / "corpus")
+    monkeypatch.undo()
+    for module in (reading, duplicates, clean, shards):
+        if hasattr(module, "new_folder"):
+            monkeypatch.setattr(module, "new_folder", lambda _: pytest.fail("a task was done again"))
+    make(source, tmp_path / "corpus")
+
+
+def test_other_settings_begin_anew_and_say_so(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pipeline, "statistics_of", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        make(source, tmp_path / "corpus")
+    monkeypatch.undo()
+    make(source, tmp_path / "corpus", seed=3)
+    assert capsys.readouterr().err == "codeparrot: what an interrupted build left is not used: other seed\n"
+    make(source, tmp_path / "other" / "corpus", seed=3)
+    assert digests(tmp_path / "corpus") == digests(tmp_path / "other" / "corpus")
+
+
+def test_the_order_of_the_sources_changes_no_document(tmp_path: Path) -> None:
+    planted = [*documents(40, tokens=200), *(each for pair in pairs(0.9, 30) for each in pair)]
+    planted += [Planted("org/copies", each.path, each.content) for each in planted[::5]]
+    for name, rows in (("one", planted), ("other", planted[::-1])):
+        (tmp_path / name).mkdir()
+        random.Random(name).shuffle(rows := list(rows))
+        write_rows(tmp_path / name / "first.jsonl", rows[:50])
+        write_rows(tmp_path / name / "second.jsonl", rows[50:])
+    built = []
+    for name in ("one", "other"):
+        order = ["first", "second"] if name == "one" else ["second", "first"]
+        make([tmp_path / name / f"{each}.jsonl" for each in order], tmp_path / f"{name}-out")
+        built.append({file: digest for file, digest in digests(tmp_path / f"{name}-out").items() if file.endswith(".parquet")})
+    assert built[0] == built[1] and len(built[0]) == 4
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(source: str, expected: dict[str, str], tmp_path: Path) -> None:
+    command = [*COMMAND, "corpus", "build", "--source", source, "--output", str(tmp_path / "corpus"), "--workers", "2"]
+    generator = random.Random(0)
+    for _ in range(6):
+        process = subprocess.Popen(
+            [*command, "--shard_bytes", "100000"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        deadline = time.monotonic() + generator.uniform(0.8, 3.5)
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if (tmp_path / "corpus").exists():
+            break
+    if not (tmp_path / "corpus").exists():
+        subprocess.run([*command, "--shard_bytes", "100000"], check=True, capture_output=True)
+    assert digests(tmp_path / "corpus") == expected
