@@ -5,6 +5,7 @@ machine, so the corpus is the same, byte for byte. The folder beside the output 
 that was interrupted goes on when the same command is given again.
 """
 
+import logging
 import pickle
 import shutil
 import subprocess
@@ -172,7 +173,9 @@ class Cluster:
         folder.mkdir(exist_ok=True)
         settings = self.settings
         if not ray.is_initialized():
-            ray.init(address=settings.address or None, log_to_driver=False, include_dashboard=False, logging_level="error")
+            ray.init(
+                address=settings.address or None, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR
+            )
         return RayPipelineExecutor(
             pipeline=[Isolated(step, str(folder))],
             tasks=tasks,

@@ -22,14 +22,15 @@ from tqdm import tqdm
 from codeparrot import __version__
 from codeparrot.corpus.card import card, pictures
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
-from codeparrot.corpus.cluster import Cluster
+from codeparrot.corpus.cluster import Cluster, HasOutput
 from codeparrot.corpus.documents import SIZE, TRAIN, VALID, Source
 from codeparrot.corpus.duplicates import Members, band_parts, choose, write_clusters
 from codeparrot.corpus.judge import Rules
 from codeparrot.corpus.near_duplicates import EXACT, Documents, find_pairs
 from codeparrot.corpus.output import STATISTICS, new_corpus
 from codeparrot.corpus.reading import Reader, read, read_tasks
-from codeparrot.corpus.segments import FINGERPRINT, ORDINAL, REASON, REMOVED, Segment, read_table, sampled
+from codeparrot.corpus.removed import ORDINAL, REASON, REMOVED, read_table, sampled
+from codeparrot.corpus.segments import FINGERPRINT, Segment
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shards, plan, write_piece
 from codeparrot.corpus.sources import Reading, open_source, take_turns
@@ -40,7 +41,7 @@ from codeparrot.corpus.tally import Tally, bucket_weights, tally_of
 from codeparrot.corpus.work import Work, write_json
 from codeparrot.errors import CodeparrotError
 
-Task = TypeVar("Task")
+Task = TypeVar("Task", bound=HasOutput)
 
 
 class Executor(Protocol):

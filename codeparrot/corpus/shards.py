@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from codeparrot.corpus.clean import read_bucket
 from codeparrot.corpus.documents import COLUMNS, LICENSE, PATH, REPO_NAME, SIZE, VALID
-from codeparrot.corpus.segments import POSITION, WHOLE
+from codeparrot.corpus.removed import POSITION
+from codeparrot.corpus.segments import WHOLE
 from codeparrot.corpus.work import new_folder
 
 ROW_GROUP_DOCUMENTS = 256

@@ -19,7 +19,8 @@ from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS, Found
 from codeparrot.corpus.documents import LICENSE, REPO_NAME, SIZE
 from codeparrot.corpus.duplicates import EXACT_COPY, KEPT, NEAR_COPY
 from codeparrot.corpus.near_duplicates import Documents
-from codeparrot.corpus.segments import CHARACTERS, POSITION, REASON, read_table
+from codeparrot.corpus.removed import POSITION, REASON, read_table
+from codeparrot.corpus.segments import CHARACTERS
 
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"

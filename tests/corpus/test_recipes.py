@@ -39,9 +39,10 @@ def test_flags_win_over_the_recipe_and_the_recipe_over_the_defaults(rows: Path, 
 
 @pytest.mark.parametrize("name", ["codeparrot", "stack"])
 def test_the_recipes_that_ship_are_known_by_name_and_build(rows: Path, tmp_path: Path, name: str) -> None:
-    # The rows name no licence.
-    assert build(rows, tmp_path / "name", "--recipe", name, "--licenses.unknown", "keep") == 0
-    assert build(rows, tmp_path / "path", f"--recipe=configs/corpus/{name}.yaml", "--licenses.unknown=keep") == 0
+    # The rows name no licence and have no comments.
+    flags = ["--licenses.unknown", "keep", "--filters.min_comment_fraction", "0"]
+    assert build(rows, tmp_path / "name", "--recipe", name, *flags) == 0
+    assert build(rows, tmp_path / "path", f"--recipe=configs/corpus/{name}.yaml", *flags) == 0
     assert settings(tmp_path / "name") == settings(tmp_path / "path")
     recipe = yaml.safe_load(recipes("corpus")[name].read_text())
     assert settings(tmp_path / "name")["near_duplicates"] == recipe["near_duplicates"]
