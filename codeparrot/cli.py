@@ -38,8 +38,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "quickstart": Command("codeparrot.quickstart:quickstart", "the whole chain on this machine's own Python sources"),
     "corpus build": Command("codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet", recipes="corpus"),
-    "corpus report": Command("codeparrot.corpus.report:report", "what a corpus holds and what its filters removed"),
-    "corpus sql": Command("codeparrot.corpus.bigquery:sql", "the query that exports the GitHub dump on BigQuery"),
+    "corpus report": Command("codeparrot.corpus.report.command:report", "what a corpus holds and what its filters removed"),
+    "corpus sql": Command("codeparrot.corpus.sources.bigquery:sql", "the query that exports the GitHub dump on BigQuery"),
     "corpus tokenize": Command("codeparrot.corpus.windows:tokenize", "a corpus to fixed-length windows of tokens"),
     "corpus push": Command("codeparrot.hub.publish:push_corpus", "a corpus to the Hub, as a data set with its card"),
     "tokenizer train": Command("codeparrot.tokenizer.train:train", "a byte-level BPE for code from a corpus"),

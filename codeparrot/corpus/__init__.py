@@ -1,7 +1,7 @@
 """Raw files to a clean, deduplicated, documented corpus.
 
 Read in this order: documents.py (the forms of a document), build.py (the command), pipeline.py (the four phases and their
-tasks); then what they call: sources.py and what it opens (installed, files, tables, hub), reading.py with judge.py, filters.py
-and segments.py, duplicates.py with near_duplicates.py, signatures.py and shingles.py, clean.py, shards.py, split.py,
-statistics.py, card.py, report.py.
+tasks, work.py); then the phases: sources/ and reading.py with judge.py, which asks filters/ and licenses/, and segments.py,
+where what was read lies; duplicates/; clean.py with stages.py, which asks contamination/ and secrets/; shards.py, split.py,
+statistics.py. report/ is what people read of it, cluster/ runs the same tasks on SLURM and Ray.
 """

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from codeparrot.corpus.bands import NearDuplicates
-from codeparrot.corpus.cluster import Cluster, ClusterSettings
-from codeparrot.corpus.contamination import Settings as ContaminationSettings
+from codeparrot.corpus.cluster.executor import Cluster, ClusterSettings
+from codeparrot.corpus.contamination.index import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
-from codeparrot.corpus.filters import Thresholds
-from codeparrot.corpus.licenses import LicenseSettings
-from codeparrot.corpus.secrets import Settings as SecretSettings
+from codeparrot.corpus.duplicates.bands import NearDuplicates
+from codeparrot.corpus.filters.rules import Thresholds
+from codeparrot.corpus.licenses.rules import LicenseSettings
+from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
 from codeparrot.corpus.settings import Settings
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
@@ -93,7 +93,7 @@ def build(
     secrets.check()
 
     from codeparrot.corpus.pipeline import make
-    from codeparrot.corpus.report import summary
+    from codeparrot.corpus.report.command import summary
     from codeparrot.corpus.workers import Workers, available_cores
 
     settings = Settings(

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from codeparrot.corpus.documents import CONTENT, PATH, REPO_NAME, SIZE, Removed
-from codeparrot.corpus.duplicates import KEPT
+from codeparrot.corpus.duplicates.choice import KEPT
 from codeparrot.corpus.removed import POSITION, Samples, write_table
 from codeparrot.corpus.segments import CHARACTERS, DOCUMENTS, Segment
 from codeparrot.corpus.work import new_folder

@@ -20,20 +20,20 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from codeparrot import __version__
-from codeparrot.corpus.card import card, pictures
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
-from codeparrot.corpus.cluster import Cluster, HasOutput
+from codeparrot.corpus.cluster.executor import Cluster, HasOutput
 from codeparrot.corpus.documents import SIZE, TRAIN, VALID, Source
-from codeparrot.corpus.duplicates import Members, band_parts, choose, write_clusters
+from codeparrot.corpus.duplicates.choice import Members, band_parts, choose, write_clusters
+from codeparrot.corpus.duplicates.pairs import EXACT, Documents, find_pairs
 from codeparrot.corpus.judge import Rules
-from codeparrot.corpus.near_duplicates import EXACT, Documents, find_pairs
 from codeparrot.corpus.output import STATISTICS, new_corpus
 from codeparrot.corpus.reading import Reader, read, read_tasks
 from codeparrot.corpus.removed import ORDINAL, REASON, REMOVED, read_table, sampled
+from codeparrot.corpus.report.card import card, pictures
 from codeparrot.corpus.segments import FINGERPRINT, Segment
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shards, plan, write_piece
-from codeparrot.corpus.sources import Reading, open_source, take_turns
+from codeparrot.corpus.sources.opening import Reading, open_source, take_turns
 from codeparrot.corpus.split import valid_repositories
 from codeparrot.corpus.stages import stages_of
 from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of

@@ -5,11 +5,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from codeparrot.corpus.bands import NearDuplicates
 from codeparrot.corpus.documents import Removed, Unit
+from codeparrot.corpus.duplicates.bands import NearDuplicates
 from codeparrot.corpus.judge import Rules, judge
-from codeparrot.corpus.listing import digest
 from codeparrot.corpus.segments import SegmentWriter
+from codeparrot.corpus.sources.listing import digest
 from codeparrot.corpus.work import new_folder
 
 UNITS = 4

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from codeparrot.corpus.bands import NearDuplicates, bands_of
 from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, Candidate, Removed
+from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
+from codeparrot.corpus.duplicates.shingles import shingles
+from codeparrot.corpus.duplicates.signatures import band_keys, signatures
 from codeparrot.corpus.removed import LZ4, ORDINAL, POSITION, REMOVED, Samples, read_table, write_table
-from codeparrot.corpus.shingles import shingles
-from codeparrot.corpus.signatures import band_keys, signatures
 from codeparrot.corpus.work import UNFINISHED, new_folder
 
 STARS = "stars"

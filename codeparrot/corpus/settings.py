@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from codeparrot.corpus.bands import NearDuplicates
-from codeparrot.corpus.contamination import Settings as ContaminationSettings
+from codeparrot.corpus.contamination.index import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
-from codeparrot.corpus.filters import Thresholds
-from codeparrot.corpus.licenses import LicenseSettings
-from codeparrot.corpus.secrets import Settings as SecretSettings
+from codeparrot.corpus.duplicates.bands import NearDuplicates
+from codeparrot.corpus.filters.rules import Thresholds
+from codeparrot.corpus.licenses.rules import LicenseSettings
+from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
 
 
 @dataclass(frozen=True)

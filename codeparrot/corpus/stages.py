@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from codeparrot.corpus import contamination, secrets
 from codeparrot.corpus.clean import Cleaned, Stage
+from codeparrot.corpus.contamination import index as contamination
+from codeparrot.corpus.secrets import redaction as secrets
 from codeparrot.corpus.settings import Settings
 
 CONTAMINATED = "contaminated"

@@ -9,12 +9,14 @@ from dataclasses import asdict
 from typing import Any
 
 from codeparrot import __version__
-from codeparrot.corpus import filters, licenses, stages
-from codeparrot.corpus.bands import SIGNATURE_VERSION, bands_of
+from codeparrot.corpus import stages
 from codeparrot.corpus.documents import Source
-from codeparrot.corpus.duplicates import Members
-from codeparrot.corpus.safety import REFUSALS
+from codeparrot.corpus.duplicates.bands import SIGNATURE_VERSION, bands_of
+from codeparrot.corpus.duplicates.choice import Members
+from codeparrot.corpus.filters import rules as filters
+from codeparrot.corpus.licenses import rules as licenses
 from codeparrot.corpus.settings import Settings
+from codeparrot.corpus.sources.safety import REFUSALS
 from codeparrot.corpus.tally import DUPLICATE, NEAR_DUPLICATE, Count, Tally
 
 SAMPLES_FILE = "removed/samples.parquet"

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS, Found
 from codeparrot.corpus.documents import LICENSE, REPO_NAME, SIZE
-from codeparrot.corpus.duplicates import EXACT_COPY, KEPT, NEAR_COPY
-from codeparrot.corpus.near_duplicates import Documents
+from codeparrot.corpus.duplicates.choice import EXACT_COPY, KEPT, NEAR_COPY
+from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, REASON, read_table
 from codeparrot.corpus.segments import CHARACTERS
 

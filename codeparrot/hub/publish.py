@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.corpus.output import STATISTICS
-from codeparrot.corpus.report import check_shards, read_statistics
+from codeparrot.corpus.report.command import check_shards, read_statistics
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub import client
 from codeparrot.hub.fetch import TOKENIZER_FILES

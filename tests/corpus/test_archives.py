@@ -16,9 +16,9 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codeparrot.corpus import archives, members, unpacking
-from codeparrot.corpus.archives import find_archives, open_archives, repository_of
 from codeparrot.corpus.documents import Record, Removed
+from codeparrot.corpus.sources import archives, members, unpacking
+from codeparrot.corpus.sources.archives import find_archives, open_archives, repository_of
 from codeparrot.errors import CodeparrotError
 from tests.corpus.license_texts import MIT_LICENSE
 from tests.corpus.samples import make, modules, read

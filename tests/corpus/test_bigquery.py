@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from codeparrot.cli import main
-from codeparrot.corpus.bigquery import sql
-from codeparrot.corpus.secrets import Settings as SecretSettings
+from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
+from codeparrot.corpus.sources.bigquery import sql
 from tests.corpus.samples import make, modules, read
 
 

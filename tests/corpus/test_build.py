@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from codeparrot.corpus import clean, reading, segments
 from codeparrot.corpus.documents import COLUMNS, ColumnNames
-from codeparrot.corpus.filters import Text, Thresholds, first_failing
+from codeparrot.corpus.filters.rules import Text, Thresholds, first_failing
 from codeparrot.corpus.hashes import fingerprint, position
-from codeparrot.corpus.secrets import Settings as SecretSettings
-from codeparrot.corpus.secrets import redact
+from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
+from codeparrot.corpus.secrets.redaction import redact
 from codeparrot.errors import CodeparrotError
 from tests.corpus.samples import COMMAND, LENIENT, digests, make, modules, read, write_repositories
 
@@ -155,7 +155,7 @@ def test_how_the_work_is_cut_into_tasks_changes_no_byte(
     monkeypatch.setattr(segments, "BATCH_BYTES", 50_000)
     monkeypatch.setattr(clean, "TASK_BYTES", 50_000)
     monkeypatch.setattr(reading, "UNITS", 1)
-    monkeypatch.setattr("codeparrot.corpus.files.BATCH_FILES", 5)
+    monkeypatch.setattr("codeparrot.corpus.sources.files.BATCH_FILES", 5)
     make(raw, tmp_path / "corpus", shard_bytes=300_000)
     assert digests(tmp_path / "corpus") == digests(built[0])
 

@@ -7,9 +7,9 @@ import datasets
 import pytest
 import yaml
 
-from codeparrot.corpus.card import card, pictures
 from codeparrot.corpus.documents import COLUMNS
-from codeparrot.corpus.pictures import document_sizes, line_lengths, number_in_words, size_in_words, stages_of
+from codeparrot.corpus.report.card import card, pictures
+from codeparrot.corpus.report.pictures import document_sizes, line_lengths, number_in_words, size_in_words, stages_of
 from tests.corpus.recorded import HOSTILE, write_recorded
 from tests.corpus.samples import read
 

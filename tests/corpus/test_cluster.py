@@ -1,6 +1,5 @@
 """The tasks of a build on other executors: the same documents are kept, byte for byte."""
 
-import importlib.util
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -12,11 +11,11 @@ from datatrove.executor import LocalPipelineExecutor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.bands import NearDuplicates
-from codeparrot.corpus.cluster import Cluster, ClusterSettings
-from codeparrot.corpus.cluster_steps import chained
-from codeparrot.corpus.duplicates import KEPT, band_parts, choose
-from codeparrot.corpus.near_duplicates import EXACT, Documents, find_pairs
+from codeparrot.corpus.cluster.executor import Cluster, ClusterSettings
+from codeparrot.corpus.cluster.steps import chained
+from codeparrot.corpus.duplicates.bands import NearDuplicates
+from codeparrot.corpus.duplicates.choice import KEPT, band_parts, choose
+from codeparrot.corpus.duplicates.pairs import EXACT, Documents, find_pairs
 from codeparrot.errors import CodeparrotError
 from tests.corpus.planted import code, documents, pairs, words, write_rows
 from tests.corpus.samples import digests, make
@@ -67,10 +66,8 @@ def test_a_build_by_steps_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest
     assert digests(tmp_path / "steps" / "corpus") == digests(tmp_path / "local" / "corpus")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install 'ray[default]')")
 def test_a_build_on_ray_has_the_same_bytes(tmp_path: Path) -> None:
-    import ray  # pyright: ignore[reportMissingImports]
+    import ray
 
     source = write_rows(tmp_path / "rows.jsonl", documents(60, tokens=100))
     # Few bands: each takes a worker of Ray's and an interpreter.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.comments import comment_fraction, comments
+from codeparrot.corpus.filters.comments import comment_fraction, comments
 from tests.corpus.samples import STANDARD_LIBRARY
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from codeparrot.corpus.config_tests import KEYWORDS, count_word, is_config_or_test
-from codeparrot.corpus.text import Text
+from codeparrot.corpus.filters.config_tests import KEYWORDS, count_word, is_config_or_test
+from codeparrot.corpus.filters.text import Text
 
 
 def is_one(content: str, num_lines: int = 5, fraction: float = 0.05, floor: int = 3) -> bool:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.benchmark_texts import Sample, description, read_benchmark
-from codeparrot.corpus.contamination import Index, Settings, normalised
-from codeparrot.corpus.program_tokens import tokens
+from codeparrot.corpus.contamination.benchmark_texts import Sample, description, read_benchmark
+from codeparrot.corpus.contamination.index import Index, Settings, normalised
+from codeparrot.corpus.contamination.program_tokens import tokens
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems import Problem, load_problems
 from tests.corpus.samples import STANDARD_LIBRARY

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from codeparrot.cli import prepare
-from codeparrot.corpus.presets import PRESETS
+from codeparrot.corpus.sources.presets import PRESETS
 from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE
 
 TEXT = (Path(__file__).parents[2] / "docs" / "corpus.md").read_text(encoding="utf-8")

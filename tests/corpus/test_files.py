@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from codeparrot.corpus.documents import Record, Removed
-from codeparrot.corpus.files import FileBatch, open_folder
+from codeparrot.corpus.sources.files import FileBatch, open_folder
 from codeparrot.errors import CodeparrotError
 from tests.corpus.license_texts import BSD_LICENSE, MIT_LICENSE
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.filters import FILTERS, GENERATED_MARKERS, Text, Thresholds, first_failing, is_spared, rules
+from codeparrot.corpus.filters.rules import FILTERS, GENERATED_MARKERS, Text, Thresholds, first_failing, is_spared, rules
 from codeparrot.errors import CodeparrotError
 
 PASSES = {each.name: each.passes for each in FILTERS}

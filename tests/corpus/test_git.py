@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from codeparrot.corpus import git_objects
 from codeparrot.corpus.documents import Record, Removed
-from codeparrot.corpus.git import name_of_remote, open_git
+from codeparrot.corpus.sources import git_objects
+from codeparrot.corpus.sources.git import name_of_remote, open_git
 from codeparrot.errors import CodeparrotError
 from tests.corpus.license_texts import MIT_LICENSE
 from tests.corpus.samples import make, modules, read

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from codeparrot.corpus.documents import ColumnNames, Record, Removed
-from codeparrot.corpus.hub import Name, open_hub, parse
-from codeparrot.corpus.report import read_statistics
+from codeparrot.corpus.report.command import read_statistics
+from codeparrot.corpus.sources.hub import Name, open_hub, parse
 from codeparrot.errors import CodeparrotError
 from tests.corpus.samples import COMMAND, modules, read
 from tests.hub_server.fixture import HubServer
@@ -131,7 +131,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
 PROGRAM = """
 import json, sys
 from codeparrot.corpus.documents import ColumnNames
-from codeparrot.corpus.hub import open_hub
+from codeparrot.corpus.sources.hub import open_hub
 source = open_hub(sys.argv[1], ColumnNames())
 units = {unit.key: unit for unit in source.units}
 wanted = sys.argv[2:] or list(units)

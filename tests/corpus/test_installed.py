@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from codeparrot.corpus.documents import Source
-from codeparrot.corpus.files import FileBatch, SourceFile
-from codeparrot.corpus.installed import license_of, open_installed
+from codeparrot.corpus.sources.files import FileBatch, SourceFile
+from codeparrot.corpus.sources.installed import license_of, open_installed
 from tests.corpus.license_texts import BSD_LICENSE, MIT_LICENSE
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.license_names import FAMILIES, REFERENCE, SPELLINGS, parse
-from codeparrot.corpus.licenses import (
+from codeparrot.corpus.licenses.names import FAMILIES, REFERENCE, SPELLINGS, parse
+from codeparrot.corpus.licenses.rules import (
     PERMISSIVE,
     LicenseSettings,
     declared_inside,

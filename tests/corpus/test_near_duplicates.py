@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.bands import NearDuplicates, bands_of
 from codeparrot.corpus.documents import Candidate, Document
-from codeparrot.corpus.duplicates import KEPT, band_parts, choose
+from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
+from codeparrot.corpus.duplicates.choice import KEPT, band_parts, choose
+from codeparrot.corpus.duplicates.pairs import Documents, find_pairs, same_neighbours
+from codeparrot.corpus.duplicates.shingles import shingles
+from codeparrot.corpus.duplicates.signatures import NO_SHINGLES, band_keys, signatures
 from codeparrot.corpus.hashes import fingerprint, position
-from codeparrot.corpus.near_duplicates import Documents, find_pairs, same_neighbours
 from codeparrot.corpus.segments import Segment, SegmentWriter
-from codeparrot.corpus.shingles import shingles
-from codeparrot.corpus.signatures import NO_SHINGLES, band_keys, signatures
 from codeparrot.errors import CodeparrotError
 from tests.corpus.planted import Planted, documents, pairs, similar
 
@@ -102,7 +102,7 @@ def test_neither_order_nor_segments_matter(tmp_path: Path) -> None:
 def test_a_band_in_parts_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = [candidate(each) for pair in pairs(0.8, 40) for each in pair]
     expected = kept(tmp_path / "whole", planted)
-    monkeypatch.setattr("codeparrot.corpus.duplicates.PART_DOCUMENTS", 7)
+    monkeypatch.setattr("codeparrot.corpus.duplicates.choice.PART_DOCUMENTS", 7)
     assert len(band_parts(80, tmp_path, SETTINGS)) == 12 * (1 + bands_of(SETTINGS).number)
     assert kept(tmp_path / "parts", planted) == expected
 
@@ -161,9 +161,9 @@ def test_estimates_are_without_bias_and_as_sharp_as_theory_says() -> None:
 
 
 PROGRAM = """
-from codeparrot.corpus.shingles import shingles
-from codeparrot.corpus.bands import NearDuplicates, bands_of
-from codeparrot.corpus.signatures import band_keys, signatures
+from codeparrot.corpus.duplicates.shingles import shingles
+from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
+from codeparrot.corpus.duplicates.signatures import band_keys, signatures
 rows = signatures([shingles(b"def f(x): return x + 1", 5), shingles(b"", 5)], 256)
 print(rows[0, :3].tolist(), int(rows.sum()), int(band_keys(rows, bands_of(NearDuplicates())).sum()))
 """

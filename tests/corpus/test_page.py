@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from codeparrot.cli import main
-from codeparrot.corpus.report import report
+from codeparrot.corpus.report.command import report
 from codeparrot.errors import CodeparrotError
 from tests.corpus.recorded import write_recorded
 from tests.corpus.samples import make, write_repositories

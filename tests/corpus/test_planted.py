@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from codeparrot.corpus.secrets import Settings as SecretSettings
-from codeparrot.corpus.thresholds import Thresholds
+from codeparrot.corpus.filters.thresholds import Thresholds
+from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
 from tests.corpus.planted import Planted, documents, pairs, write_rows
 from tests.corpus.samples import digests, make, read
 
@@ -103,7 +103,7 @@ def test_every_cluster_has_one_member_that_is_kept(built: tuple[Path, dict[str, 
 def test_a_sample_is_the_same_for_every_number_of_workers_and_after_a_kill(
     planted: list[Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codeparrot.corpus.tables.BLOCK_BYTES", 50_000)
+    monkeypatch.setattr("codeparrot.corpus.sources.tables.BLOCK_BYTES", 50_000)
     source = write_rows(tmp_path / "rows.jsonl", planted)
     make(source, tmp_path / "one" / "corpus", max_bytes=700_000)
     make(source, tmp_path / "two" / "corpus", max_bytes=700_000, workers=2)

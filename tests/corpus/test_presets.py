@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from codeparrot.corpus.documents import ColumnNames, Record
-from codeparrot.corpus.presets import PRESETS, columns_of
-from codeparrot.corpus.sources import Reading, open_source
+from codeparrot.corpus.sources.opening import Reading, open_source
+from codeparrot.corpus.sources.presets import PRESETS, columns_of
 from codeparrot.errors import CodeparrotError
 
 STACK: dict[str, Any] = {

@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from codeparrot.corpus.report import report
+from codeparrot.corpus.report.command import report
 from codeparrot.errors import CodeparrotError
 from tests.corpus.samples import make, write_repositories
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from codeparrot.corpus import clean, duplicates, pipeline, reading, shards
+from codeparrot.corpus import clean, pipeline, reading, shards
+from codeparrot.corpus.duplicates import choice as duplicates
 from tests.corpus.planted import Planted, documents, pairs, write_rows
 from tests.corpus.samples import COMMAND, digests, make
 

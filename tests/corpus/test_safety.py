@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeparrot.corpus.documents import Removed
-from codeparrot.corpus.license_files import is_license_file
-from codeparrot.corpus.safety import BOMB, REFUSALS, Refused, is_safe_path
+from codeparrot.corpus.sources.license_files import is_license_file
+from codeparrot.corpus.sources.safety import BOMB, REFUSALS, Refused, is_safe_path
 
 PIECES = st.sampled_from(["..", ".", "", "a", "b.py", "/", "\\", "C:", "~", "a b", "\0", "...", "..a"])
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codeparrot.corpus.addresses import NAME_SERVERS
-from codeparrot.corpus.secrets import Settings, redact
-from codeparrot.corpus.syntax import is_python
+from codeparrot.corpus.filters.syntax import is_python
+from codeparrot.corpus.secrets.addresses import NAME_SERVERS
+from codeparrot.corpus.secrets.redaction import Settings, redact
 from codeparrot.errors import CodeparrotError
 from tests.corpus.samples import STANDARD_LIBRARY
 

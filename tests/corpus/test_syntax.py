@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from codeparrot.corpus.syntax import is_python
+from codeparrot.corpus.filters.syntax import is_python
 
 
 @pytest.mark.parametrize("content", ["", "x = 1\n", "async def f():\n    await g()\n", "match x:\n    case 1: pass\n"])

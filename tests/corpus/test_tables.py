@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from codeparrot.corpus import tables
 from codeparrot.corpus.documents import ColumnNames, Record, Removed
-from codeparrot.corpus.tables import open_tables
+from codeparrot.corpus.sources import tables
+from codeparrot.corpus.sources.tables import open_tables
 from codeparrot.errors import CodeparrotError
 
 ROWS: list[dict[str, Any]] = [

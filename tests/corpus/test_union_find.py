@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.union_find import UnionFind
+from codeparrot.corpus.duplicates.union_find import UnionFind
 
 COUNT = 30
 PAIRS = st.lists(st.tuples(st.integers(0, COUNT - 1), st.integers(0, COUNT - 1)), max_size=60)

@@ -11,7 +11,7 @@ import pytest
 
 from codeparrot import checkpoint
 from codeparrot.config import load
-from codeparrot.corpus.report import report
+from codeparrot.corpus.report.command import report
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub import fetch
 from codeparrot.hub.ledger import Ledger

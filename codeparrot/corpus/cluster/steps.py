@@ -1,0 +1,147 @@
+"""Steps of datatrove that a cluster's nodes run. This file needs the extra `codeparrot[cluster]`.
+
+Near duplicates go through datatrove's bucketed stages: `WriteBuckets` writes our signatures where `MinhashDedupBuckets` looks
+for its own, which merges them and writes the neighbours that agree in a bucket; `VerifyBucket` makes groups of these again and
+looks at them as a build on one machine does. So the pairs connect the same documents.
+"""
+
+import pickle
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datatrove.executor import SlurmPipelineExecutor
+from datatrove.pipeline.base import PipelineStep
+from datatrove.pipeline.dedup import MinhashDedupBuckets
+from datatrove.pipeline.dedup.minhash import MinhashConfig
+from datatrove.utils.hashing import HashConfig
+
+from codeparrot.corpus.cluster.task import STEP
+from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
+from codeparrot.corpus.duplicates.pairs import Documents, near_pairs
+from codeparrot.corpus.duplicates.signatures import NO_SHINGLES
+from codeparrot.corpus.segments import Segment
+
+
+class Slurm(SlurmPipelineExecutor):
+    def launch_merge_stats(self) -> None:
+        """No job for datatrove's statistics: they are not used, and it would wait for ever when a task fails."""
+
+
+class RunTask(PipelineStep):
+    """Rank r runs the function of a folder on its task r."""
+
+    type = "corpus"
+    name = "task"
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        # Written by the build itself, beside its other files.
+        function, task = (
+            pickle.loads((Path(self.folder) / f"{number:06d}.pickle").read_bytes())  # noqa: S301
+            for number in (0, rank + 1)
+        )
+        function(task)
+
+
+class Isolated(PipelineStep):
+    """Runs the step of a folder in a new interpreter: Ray's workers fork, and the threads of Arrow do not survive that."""
+
+    type = "corpus"
+    name = "isolated step"
+
+    def __init__(self, step: PipelineStep, folder: str) -> None:
+        super().__init__()
+        self.folder = folder
+        (Path(folder) / STEP).write_bytes(pickle.dumps(step))
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        command = [sys.executable, "-m", "codeparrot.corpus.cluster.task", self.folder, str(rank), str(world_size)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+
+
+class WriteBuckets(PipelineStep):
+    """Rank r writes the bands of every world_size-th segment as datatrove's signatures, sorted."""
+
+    type = "corpus"
+    name = "bands"
+
+    def __init__(self, segments: list[Segment], settings: NearDuplicates, folder: str) -> None:
+        super().__init__()
+        self.segments, self.settings, self.folder = segments, settings, folder
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        bands, permutations = bands_of(self.settings), self.settings.permutations
+        starts = Documents(self.segments).starts
+        chosen = range(rank, len(self.segments), world_size)
+        rows = [self.segments[index].signatures(np.arange(len(self.segments[index])), permutations) for index in chosen]
+        signatures = np.concatenate([np.empty((0, permutations), np.uint32), *rows])
+        numbers = np.concatenate([np.empty(0, np.int64), *(np.arange(starts[index], starts[index + 1]) for index in chosen)])
+        some = ~np.all(signatures == NO_SHINGLES, axis=1)
+        records = np.empty((some.sum(), bands.rows + 1), "<u4")
+        for band in range(bands.number):
+            records[:, :-1] = signatures[some, band * bands.rows : (band + 1) * bands.rows]
+            records[:, -1] = numbers[some]
+            place = Path(self.folder) / f"bucket_{band:03d}"
+            place.mkdir(parents=True, exist_ok=True)
+            order = np.lexsort(records.T[::-1])
+            records[order].tofile(place / f"{rank:05d}.minhash.sig")
+
+
+def merge_buckets(signatures: Path, output: Path, settings: NearDuplicates) -> MinhashDedupBuckets:
+    """Return datatrove's own step, with our bands; it runs one rank a band."""
+    bands = bands_of(settings)
+    config = MinhashConfig(
+        n_grams=settings.ngram,
+        num_buckets=bands.number,
+        hashes_per_bucket=bands.rows,
+        hash_config=HashConfig(precision=32),
+    )
+    return MinhashDedupBuckets(str(signatures), str(output), config=config, lines_to_buffer=1000)
+
+
+class VerifyBucket(PipelineStep):
+    """Rank r compares the whole signatures of what agrees in bucket r."""
+
+    type = "corpus"
+    name = "verified pairs"
+
+    def __init__(self, segments: list[Segment], settings: NearDuplicates, merged: str, outputs: list[str]) -> None:
+        super().__init__()
+        self.segments, self.settings, self.merged, self.outputs = segments, settings, merged, outputs
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        written = (Path(self.merged) / f"{rank:05d}_00.dups").read_bytes()
+        pairs = np.frombuffer(written, "<u4").reshape(-1, struct.calcsize("<4I") // 4)[:, [1, 3]].astype(np.int64)
+        numbers, groups = chained(pairs)
+        found = near_pairs(Documents(self.segments), numbers, groups, self.settings)
+        unfinished = Path(self.outputs[rank] + ".unfinished")
+        with unfinished.open("wb") as file:
+            np.save(file, found)
+        unfinished.replace(self.outputs[rank])
+
+
+def chained(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the members of all groups, and where each begins and ends, of pairs of neighbours.
+
+    A group of n is written as n - 1 pairs, each of which begins with the member that the one before ended with.
+    """
+    if not len(pairs):
+        return np.empty(0, np.int64), np.empty((0, 2), np.int64)
+    begins = np.concatenate([[True], pairs[1:, 0] != pairs[:-1, 1]])
+    firsts = np.flatnonzero(begins)
+    lengths = np.diff(np.append(firsts, len(pairs))) + 1
+    ends = np.cumsum(lengths)
+    numbers = np.empty(ends[-1], np.int64)
+    is_first = np.zeros(len(numbers), np.bool_)
+    is_first[ends - lengths] = True
+    numbers[is_first], numbers[~is_first] = pairs[begins, 0], pairs[:, 1]
+    return numbers, np.stack([ends - lengths, ends], axis=1)

@@ -1,0 +1,1 @@
+"""Problems of benchmarks in a document (index.py)."""

@@ -1,0 +1,116 @@
+"""Of documents that are duplicates of each other, directly or through others, one is kept.
+
+Which one: of the repository with most stars where they are known, then the longest, then that with the smallest hash of all
+its columns. So the order of reading does not matter, nor how many workers there are. Memory: 10 bytes a document and about
+100 bytes a duplicate.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from codeparrot.corpus.documents import PATH, REPO_NAME, SIZE
+from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
+from codeparrot.corpus.duplicates.pairs import EXACT, PART_DOCUMENTS, BandPart, Documents, fingerprints
+from codeparrot.corpus.duplicates.union_find import UnionFind
+from codeparrot.corpus.segments import STARS, WHOLE
+from codeparrot.corpus.work import UNFINISHED
+
+KEPT, EXACT_COPY, NEAR_COPY = 0, 1, 2
+KINDS = ("kept", "exact", "near")
+CLUSTER = "cluster"
+ROWS_TOGETHER = 500_000
+
+CLUSTERS = pa.schema(
+    {
+        CLUSTER: pa.string(),
+        REPO_NAME: pa.string(),
+        PATH: pa.string(),
+        SIZE: pa.int64(),
+        "kept": pa.bool_(),
+        "kind": pa.string(),
+    }
+)
+"""One row for each member of a cluster of two and more. `kind`: kept, exact (the text of a better member, apart from white
+space) or near. `cluster` is the hash of the member that is kept."""
+
+
+def band_parts(documents: int, folder: Path, settings: NearDuplicates) -> list[BandPart]:
+    """Return the tasks that find all pairs."""
+    parts = max(1, -(-documents // PART_DOCUMENTS))
+    bands = [EXACT, *range(bands_of(settings).number if settings.threshold else 0)]
+    names = {band: "exact" if band == EXACT else f"band-{band:04d}" for band in bands}
+    return [BandPart(band, part, parts, folder / f"{names[band]}-{part:04d}.npy") for band in bands for part in range(parts)]
+
+
+class Members(NamedTuple):
+    """The documents of all clusters of two and more, cluster by cluster, the one that is kept first."""
+
+    number: NDArray[np.int64]
+    cluster: NDArray[np.uint64]
+    verdict: NDArray[np.uint8]
+
+
+def choose(documents: Documents, pairs: list[Path]) -> tuple[NDArray[np.uint8], Members]:
+    """Return for every document KEPT, EXACT_COPY or NEAR_COPY, and the clusters."""
+    sets = UnionFind(len(documents))
+    for file in pairs:
+        sets.join(np.load(file))
+    roots = sets.roots()
+    numbers = np.flatnonzero(np.bincount(roots, minlength=1)[roots] > 1)
+    members = _ranked(documents, numbers, roots[numbers])
+    verdicts = np.zeros(len(documents), np.uint8)
+    verdicts[members.number] = members.verdict
+    return verdicts, members
+
+
+def _ranked(documents: Documents, numbers: NDArray[np.int64], roots: NDArray[np.integer]) -> Members:
+    rule, halves = np.empty((len(numbers), 3), np.uint64), np.empty((len(numbers), 2), np.uint64)
+    for places, segment, rows in documents.located(numbers):
+        columns = segment.columns(STARS, SIZE, WHOLE)
+        # Unsigned and turned round: the smallest comes first.
+        for index, (name, descends) in enumerate(((STARS, True), (SIZE, True), (WHOLE, False))):
+            values = columns.column(name).to_numpy()[rows]
+            rule[places, index] = np.uint64(1 << 62) - (values + 1).astype(np.uint64) if descends else values
+        halves[places] = fingerprints(segment)[rows]
+    # By cluster, in it by text, and among equal texts the best first: all others of that text are copies.
+    by_text = np.lexsort((numbers, rule[:, 2], rule[:, 1], rule[:, 0], halves[:, 1], halves[:, 0], roots))
+    same_text = np.all(halves[by_text][1:] == halves[by_text][:-1], axis=1) & (np.diff(roots[by_text]) == 0)
+    verdict = np.full(len(numbers), NEAR_COPY, np.uint8)
+    verdict[by_text[1:][same_text]] = EXACT_COPY
+    best = np.lexsort((numbers, rule[:, 2], rule[:, 1], rule[:, 0], roots))
+    first = np.diff(roots[best], prepend=-1) != 0
+    verdict[best[first]] = KEPT
+    cluster = rule[best[first], 2][np.cumsum(first) - 1]
+    order = np.lexsort((np.arange(len(best)), cluster))
+    return Members(numbers[best[order]], cluster[order], verdict[best[order]])
+
+
+def write_clusters(documents: Documents, members: Members, file: Path) -> None:
+    """Write the table of the clusters."""
+    unfinished = file.with_name(UNFINISHED + file.name)
+    with pq.ParquetWriter(unfinished, CLUSTERS, compression="zstd") as writer:
+        for start in range(0, len(members.number), ROWS_TOGETHER):
+            some = slice(start, start + ROWS_TOGETHER)
+            part = Members(members.number[some], members.cluster[some], members.verdict[some])
+            writer.write_table(_named(documents, part))
+    unfinished.replace(file)
+
+
+def _named(documents: Documents, members: Members) -> pa.Table:
+    places, tables = [np.empty(0, np.int64)], []
+    for found, segment, rows in documents.located(members.number):
+        places.append(found)
+        tables.append(segment.columns(REPO_NAME, PATH, SIZE).take(rows))
+    names = pa.concat_tables(tables).take(np.argsort(np.concatenate(places)))
+    columns: dict[str, Any] = {
+        CLUSTER: [f"{each:016x}" for each in members.cluster.tolist()],
+        **{name: names.column(name) for name in (REPO_NAME, PATH, SIZE)},
+        "kept": members.verdict == KEPT,
+        "kind": [KINDS[each] for each in members.verdict.tolist()],
+    }
+    return pa.table(columns).cast(CLUSTERS)

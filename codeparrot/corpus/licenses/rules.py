@@ -1,0 +1,140 @@
+"""The stage that keeps what may be used: an allow-list of licences, and a list of repositories whose owners opted out.
+
+The licence of a file is that of its repository, as its source declares it or as a licence file says it (license_files.py), and
+what the file itself says in a line "SPDX-License-Identifier: ...". Licences are SPDX expressions: of MIT OR GPL-3.0-only the
+user may choose the first, of MIT AND GPL-3.0-only both hold. This is a filter by what is declared, not legal advice.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from codeparrot.corpus.documents import UNKNOWN_LICENSE
+from codeparrot.corpus.licenses.names import parse, spdx
+from codeparrot.corpus.licenses.texts import detect
+from codeparrot.errors import CodeparrotError, nearest
+
+__all__ = ["PERMISSIVE", "LicenseSettings", "declared_inside", "detect", "license_of_file", "removes", "rules", "spdx"]
+
+PERMISSIVE = (
+    *("0BSD", "AFL-3.0", "Apache", "Apache-1.1", "Apache-2.0", "Artistic-2.0", "BlueOak-1.0.0", "BSD", "BSD-1-Clause"),
+    *("BSD-2-Clause", "BSD-2-Clause-Patent", "BSD-3-Clause", "BSD-3-Clause-Clear", "BSD-3-Clause-LBNL", "BSL-1.0"),
+    *("CC0-1.0", "CNRI-Python", "curl", "ECL-2.0", "HPND", "ICU", "ISC", "JSON", "LicenseRef-Public-Domain", "MIT", "MIT-0"),
+    *("MIT-CMU", "MIT-Modern-Variant", "MulanPSL-2.0", "NCSA", "OFL-1.1", "PostgreSQL", "PSF-2.0", "Python-2.0"),
+    *("Python-2.0.1", "Unicode-3.0", "Unicode-DFS-2016", "Unlicense", "UPL-1.0", "W3C", "WTFPL", "X11", "Xnet"),
+    *("Zlib", "ZPL", "ZPL-2.0", "ZPL-2.1"),
+)
+"""What "permissive" stands for: licences that ask for attribution at most; of families without a version, all are such."""
+
+ANY = "any"
+OPTED_OUT = "opt_out"
+NOT_ALLOWED = "license"
+NOT_KNOWN = "license_unknown"
+
+_TOP_CHARACTERS = 4096
+_MARK = "SPDX-License-Identifier:"
+# On a line of its own, after the sign of a comment: programs that look for such lines hold the words too.
+_IDENTIFIER = re.compile(
+    rf"^[ \t]*(?:#+|//+|/?\*+|--+|;+|%+|<!--)?[ \t]*{_MARK}[ \t]*([A-Za-z0-9.+() \t-]{{1,200}})", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class LicenseSettings:
+    """Which licences a file may have."""
+
+    allow: tuple[str, ...] = ("permissive",)
+    """SPDX identifiers; "permissive" stands for about fifty that ask for attribution at most, "any" for every licence that is
+    declared, known or not."""
+    unknown: Literal["keep", "remove"] = "keep"
+    """What to do with files whose licence nobody declares: keep suits your own folders, remove what will be published."""
+    opt_out: str = ""
+    """File with the name of a repository a line, in any case, `#` before remarks: nothing of them enters the corpus."""
+
+    def check(self) -> None:
+        """Raise CodeparrotError when a licence has no such name or the file cannot be read."""
+        _allowed(self.allow)
+        _opted_out(self.opt_out)
+
+
+def license_of_file(declared: str, content: str) -> str:
+    """Return the licence of a file of a repository with this licence, as an SPDX expression.
+
+    What the file says itself holds where the repository says nothing, or leaves it as a choice. Else both hold: a file cannot
+    widen what its repository grants, and it can narrow it.
+    """
+    repository, own = spdx(declared), declared_inside(content)
+    if own is None or own == repository:
+        return repository
+    choices = parse(repository)
+    if repository == UNKNOWN_LICENSE or (choices and choices.operator == "OR" and own in map(str, choices.parts)):
+        return own
+    return spdx(f"({repository}) AND ({own})")
+
+
+def declared_inside(content: str) -> str | None:
+    """Return the expression of the SPDX-License-Identifier in the first lines of a file, None where there is none."""
+    if content.find(_MARK, 0, _TOP_CHARACTERS) < 0:
+        return None
+    match = _IDENTIFIER.search(content, 0, _TOP_CHARACTERS)
+    return spdx(match[1]) if match else None
+
+
+def removes(license_name: str, repo_name: str, settings: LicenseSettings) -> str | None:
+    """Return why a file with this licence, of this repository, is not kept; None when it is."""
+    if settings.opt_out and repo_name.lower() in _opted_out(settings.opt_out):
+        return OPTED_OUT
+    return _forbids(license_name, settings.allow, settings.unknown)
+
+
+def rules(settings: LicenseSettings) -> dict[str, str]:
+    """Return for every reason that these settings have for removing a file what it means, in words."""
+    allowed = {NOT_ALLOWED: f"a licence that is not allowed ({', '.join(settings.allow)})"} if ANY not in settings.allow else {}
+    unknown = {NOT_KNOWN: "no licence is declared"} if settings.unknown == "remove" else {}
+    opt_out = {OPTED_OUT: "the owner of the repository opted out"} if settings.opt_out else {}
+    return {**allowed, **unknown, **opt_out}
+
+
+@lru_cache(maxsize=4096)
+def _forbids(license_name: str, allow: tuple[str, ...], unknown: str) -> str | None:
+    name = spdx(license_name)
+    if name == UNKNOWN_LICENSE:
+        return NOT_KNOWN if unknown == "remove" else None
+    allowed = _allowed(allow)
+    expression = parse(name)
+    satisfied = ANY in allowed or (expression and expression.holds(lambda each: _base(each) in allowed or each in allowed))
+    return None if satisfied else NOT_ALLOWED
+
+
+def _base(name: str) -> str:
+    # An exception grants more than the licence, "+" a choice of later ones.
+    return name.partition(" WITH ")[0].removesuffix("+")
+
+
+@lru_cache
+def _allowed(allow: tuple[str, ...]) -> frozenset[str]:
+    names: set[str] = set()
+    for each in allow:
+        if each == "permissive":
+            names.update(PERMISSIVE)
+        elif each == ANY:
+            names.add(ANY)
+        elif (expression := parse(each)) and not expression.operator:
+            names.add(expression.name)
+        else:
+            hint = nearest(each, ["permissive", ANY, *PERMISSIVE]) or '; give SPDX identifiers, "permissive" or "any"'
+            raise CodeparrotError(f'licenses.allow: "{each}" is no licence{hint}')
+    return frozenset(names)
+
+
+@lru_cache
+def _opted_out(file: str) -> frozenset[str]:
+    if not file:
+        return frozenset()
+    try:
+        lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CodeparrotError(f"licenses.opt_out: cannot read {file}: {error}") from error
+    return frozenset(name.lower() for line in lines if (name := line.partition("#")[0].strip()))

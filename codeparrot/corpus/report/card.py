@@ -1,0 +1,266 @@
+"""The data set card of a corpus: what it holds, where it comes from, what was removed and why, and how to load and rebuild it.
+
+Written for those who use the corpus and for those who answer for that. The YAML at the top is what the Hub and
+`datasets.load_dataset(folder)` read. Everything in it follows from the statistics of the build.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, UNKNOWN_LICENSE, VALID
+from codeparrot.corpus.report.command import contamination_of, secrets_of, source_line
+from codeparrot.corpus.report.markdown import plain, table
+from codeparrot.corpus.report.pictures import LIGHT, WATERFALL, pictures_of, render, size_in_words, stages_of
+
+HUB_LICENSES = frozenset(
+    "afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsl-1.0 cc0-1.0 cc-by-4.0 cc-by-sa-4.0 "
+    "ecl-2.0 epl-2.0 eupl-1.1 gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 mit mpl-2.0 ms-pl ncsa osl-3.0 "
+    "postgresql unlicense wtfpl zlib".split()
+)
+"""Those of the identifiers that the Hub accepts in a card which source code uses; anything else is "other" there."""
+
+SIZE_CATEGORIES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+NAMES_SHOWN = 20
+REPOSITORIES_SHOWN = 50
+COLUMN_TEXTS = {
+    REPO_NAME: "repository or distribution that the file is from",
+    PATH: "path of the file in it",
+    SIZE: f"bytes of `{CONTENT}` as UTF-8",
+    CONTENT: "text of the file",
+    LICENSE: f"licence as an SPDX expression, or `{UNKNOWN_LICENSE}`",
+}
+
+
+def card(statistics: dict[str, Any], name: str, pictures: Iterable[str] = ()) -> str:
+    """Return the text of README.md; `pictures` are files beside it."""
+    shown = list(pictures)
+    return "\n".join(
+        [
+            "---",
+            yaml.safe_dump(_front_matter(statistics, name), sort_keys=False).strip(),
+            "---",
+            "",
+            f"# {plain(name)}",
+            "",
+            *_overview(statistics),
+            *_removed(statistics, shown),
+            *_sources(statistics),
+            *_licenses(statistics),
+            *_privacy(statistics),
+            *_contamination(statistics),
+            *_limits(),
+            *_settings(statistics),
+        ]
+    )
+
+
+def pictures(folder: Path, statistics: dict[str, Any]) -> list[str]:
+    """Draw the pictures of the corpus whose shards are in `folder` into it, and return the names of their files."""
+    drawn = pictures_of(folder, statistics)
+    for picture in drawn:
+        (folder / picture.file).write_bytes(render(picture, LIGHT))
+    return [picture.file for picture in drawn]
+
+
+def _front_matter(statistics: dict[str, Any], name: str) -> dict[str, Any]:
+    present = [split for split in SPLITS if split in statistics["splits"]]
+    return {
+        "pretty_name": name,
+        "license": sorted({_hub_license(each) for each in statistics["licenses"]}),
+        "task_categories": ["text-generation"],
+        "tags": ["code"],
+        "size_categories": [_size_category(statistics["documents"])],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": f"{split}-*.parquet"} for split in present],
+            }
+        ],
+    }
+
+
+def _hub_license(license_name: str) -> str:
+    identifier = license_name.lower().removesuffix("-only").removesuffix("-or-later")
+    return identifier if identifier in HUB_LICENSES else "other"
+
+
+def _size_category(documents: int) -> str:
+    return next((name for limit, name in SIZE_CATEGORIES if documents < limit), "n>10M")
+
+
+def _overview(statistics: dict[str, Any]) -> list[str]:
+    total, repositories = size_in_words(statistics["bytes"]), statistics["repositories"]
+    documents = f"{statistics['documents']:,} source files with {total} of text from {repositories:,} repositories"
+    rows = [
+        (split, facts["documents"], facts["repositories"], facts["bytes"], facts["characters"], len(facts["shards"]))
+        for split, facts in statistics["splits"].items()
+    ]
+    lines = [
+        f"{documents}, for training and evaluating language models of code.",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        "",
+        'corpus = load_dataset("PATH_OR_NAME")  # this folder, or its name on the Hub',
+        "```",
+        "",
+        *table(("split", "documents", "repositories", "bytes of text", "characters", "shards"), rows),
+        "",
+    ]
+    if VALID in statistics["splits"]:
+        names = statistics["splits"][VALID]["repository_names"]
+        shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
+        lines += [
+            "Split by repository, by a hash of its name: no repository is in both splits. Repositories for validation: "
+            f"{len(names)} ({plain(shown)}).",
+            "",
+        ]
+    return [*lines, *table(("column", "what it holds"), COLUMN_TEXTS.items()), ""]
+
+
+def _removed(statistics: dict[str, Any], shown: list[str]) -> list[str]:
+    read, stages = statistics["read"], stages_of(statistics)
+    rows = [
+        (each["stage"], each["removed_files"], each["removed_bytes"], each["files"], each["bytes"], each["rule"])
+        for each in stages
+    ]
+    lines = [
+        "## From the sources to the corpus",
+        "",
+        f"{read['files']:,} files with {read['bytes']:,} bytes were read. The stages follow one another in this order; a file",
+        "is counted under the first one that removed it.",
+        "",
+        *table(("stage", "files removed", "bytes removed", "files left", "bytes left", "what it removes"), rows),
+        "",
+        *_picture(shown, WATERFALL, "Bytes that are left after each stage"),
+    ]
+    lines += _near_duplicates(statistics)
+    for name, caption in (("document_sizes.png", "Documents by their size"), ("line_lengths.png", "Lines by their length")):
+        lines += _picture(shown, name, caption)
+    return lines
+
+
+def _near_duplicates(statistics: dict[str, Any]) -> list[str]:
+    near = statistics.get("near_duplicates", {})
+    if "bands" not in near:
+        return []
+    settings = statistics["settings"]["near_duplicates"]
+    chances = ", ".join(f"{chance:.1%} at {similarity}" for similarity, chance in near["probability_at"].items())
+    return [
+        f"Near duplicates are found by MinHash over runs of {settings['ngram']} tokens: {settings['permutations']}",
+        f"permutations in {near['bands']} bands of {near['rows_per_band']} rows, at a similarity of {settings['threshold']:g}.",
+        f"Two documents are compared with a probability that grows with their similarity: {chances}.",
+        f"Those that are connected form a cluster: {near['clusters']:,} clusters of {near['clustered_files']:,} files in all,",
+        "exact duplicates included. One file of each is kept: of the repository with the most stars where they are known, then",
+        "the longest, then by a hash.",
+        "",
+    ]
+
+
+def _picture(shown: list[str], name: str, caption: str) -> list[str]:
+    return [f"![{caption}]({name})", ""] if name in shown else []
+
+
+def _sources(statistics: dict[str, Any]) -> list[str]:
+    lines = ["## Sources", ""]
+    for source in statistics["sources"]:
+        lines.append(f"- {plain(source_line(source))}")
+        distributions = [
+            (name, *facts.values()) for name, facts in source.get("distributions", {}).items() if facts["documents"]
+        ]
+        repositories = [(each["name"], each["commit"]) for each in source.get("repositories", ())]
+        if distributions:
+            lines += ["", *table(("distribution", "version", "licence", "documents"), distributions), ""]
+        if repositories:
+            lines += ["", *table(("repository", "commit"), repositories[:REPOSITORIES_SHOWN]), ""]
+        if len(repositories) > REPOSITORIES_SHOWN:
+            lines += [f"and {len(repositories) - REPOSITORIES_SHOWN:,} more, which statistics.json lists.", ""]
+    return [*lines, ""]
+
+
+def _licenses(statistics: dict[str, Any]) -> list[str]:
+    total, settings = max(1, statistics["bytes"]), statistics["settings"].get("licenses")
+    rows = [
+        (name, facts["documents"], facts["bytes"], f"{facts['bytes'] / total:.1%}")
+        for name, facts in statistics["licenses"].items()
+    ]
+    lines = [
+        "## Licences",
+        "",
+        "The licence of a file is the one that its source declares: the metadata of a distribution, the column of a table, or",
+        "the licence files at the top of a repository or an archive, compared with the texts of known licences. Where a file",
+        "says one itself (`SPDX-License-Identifier`), both hold. It is written as an SPDX expression in the column `license`;",
+        f"`{UNKNOWN_LICENSE}` is what nobody declares. This is what is declared, not legal advice: whoever uses a document",
+        "keeps to its licence, attribution included, for which `repo_name` and `path` say where it is from.",
+        "",
+    ]
+    if settings:
+        allowed = ", ".join(settings["allow"])
+        kept = "are kept" if settings.get("unknown") == "keep" else "are removed"
+        lines += [f"Allowed: {plain(allowed)}. Files whose licence nobody declares {kept}.", ""]
+        opt_out = "Repositories on the list of owners who opted out were removed." if settings.get("opt_out") else NO_OPT_OUT
+        lines += [opt_out, ""]
+    else:
+        lines += ["Files were neither removed for their licence nor by an opt-out list.", ""]
+    return [*lines, *table(("licence", "documents", "bytes", "share"), rows), ""]
+
+
+NO_OPT_OUT = "No list of owners who opted out was given to the build."
+
+
+def _privacy(statistics: dict[str, Any]) -> list[str]:
+    found = secrets_of(statistics)
+    lines = ["## Personal data and secrets", ""]
+    if found is None:
+        return [*lines, "They were neither looked for nor removed: the texts are as they were published.", ""]
+    done = "replaced by placeholders" if found["mode"] == "redact" else "the files removed"
+    lines += [
+        "E-mail addresses, IP addresses, keys and passwords were looked for by patterns and by how random a text is, and "
+        f"{done}; {found['files']:,} files held some. Patterns miss some, and names of people stay in the texts.",
+        "",
+    ]
+    return [*lines, *table(("kind", "found"), found["kinds"].items()), ""]
+
+
+def _contamination(statistics: dict[str, Any]) -> list[str]:
+    found = contamination_of(statistics)
+    lines = ["## Decontamination", ""]
+    if found is None:
+        return [
+            *lines,
+            "The corpus was not compared with any benchmark: it may hold problems that a model is evaluated by.",
+            "",
+        ]
+    rows = [(name, how, count) for name, ways in found["benchmarks"].items() for how, count in (ways or {"": 0}).items()]
+    lines += [f"Files that hold a problem of a benchmark or its solution were removed: {found['files']:,}.", ""]
+    return [*lines, *table(("benchmark", "found by", "files"), rows), ""]
+
+
+def _limits() -> list[str]:
+    return [
+        "## Limits",
+        "",
+        "The code was not run and not reviewed: it holds mistakes, weaknesses, and the opinions and biases of those who wrote",
+        "it. The filters look at form, so they lose some good files and keep some bad ones; `codeparrot corpus report` shows",
+        "examples of what each removed.",
+        "",
+    ]
+
+
+def _settings(statistics: dict[str, Any]) -> list[str]:
+    settings = yaml.safe_dump(statistics["settings"], sort_keys=False).strip()
+    version = statistics["codeparrot_version"]
+    return [
+        "## To build it again",
+        "",
+        f"Built by codeparrot {version}. The same sources and settings give the same files, byte for byte. Saved as",
+        "`recipe.yaml`, these settings are used by `codeparrot corpus build --recipe recipe.yaml --output corpus`.",
+        "",
+        "```yaml",
+        settings,
+        "```",
+        "",
+    ]

@@ -1,0 +1,217 @@
+"""What a corpus holds: reads the statistics that the build wrote, checks that every shard is there with all its rows, and
+shows what was removed. Text for a terminal here, the page in page.py, what is read beside the statistics in inspection.py.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from codeparrot.corpus.documents import COLUMNS
+from codeparrot.corpus.output import STATISTICS
+from codeparrot.errors import CodeparrotError
+from codeparrot.location import corpus_here
+from codeparrot.result import Result
+
+NAMES_SHOWN = 5
+LICENSES_SHOWN = 12
+HITS_SHOWN = 20
+NOT_RECORDED = "not recorded"
+NOT_DONE = "not looked for"
+
+
+def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, clusters: int = 10) -> Result:
+    """Show what a corpus holds, where it comes from and what was removed from it, and check that it is complete.
+
+    Args:
+        corpus: Folder that `codeparrot corpus build` wrote, or owner/name[@revision] on the Hub.
+        tokenizer: Folder of a tokenizer, or a Hub name: count the tokens of the whole corpus with it.
+        html: File to write: one page with all of it, the pictures and the beginnings of removed files.
+        samples: Removed files to show for each reason.
+        clusters: Clusters of duplicates to show, the largest.
+    """
+    if samples < 0 or clusters < 0:
+        raise CodeparrotError("--samples and --clusters are numbers of things to show; they cannot be negative")
+    folder = Path(corpus_here(corpus)).expanduser()
+    statistics = read_statistics(folder)
+    check_shards(folder, statistics)
+
+    from codeparrot.corpus.report.inspection import inspect
+    from codeparrot.corpus.report.pictures import stages_of
+
+    findings = inspect(folder, statistics, samples, clusters, tokenizer)
+    facts = {"corpus": corpus, **statistics, "waterfall": stages_of(statistics), **findings}
+    facts |= {"contamination": contamination_of(statistics), "secrets": secrets_of(statistics)}
+    text = clean("\n".join([*_overview(corpus, statistics), *_sections(facts)]))
+    if html:
+        from codeparrot.corpus.report.page import write_page
+
+        write_page(Path(html).expanduser(), folder, facts)
+        facts["html"] = html
+        text += f"\npage: {html}"
+    return Result(text, facts)
+
+
+def read_statistics(folder: Path) -> dict[str, Any]:
+    """Return the statistics of a corpus, or raise CodeparrotError when the folder is none."""
+    try:
+        return json.loads((folder / STATISTICS).read_text(encoding="utf-8"))
+    except OSError as error:
+        remedy = "codeparrot corpus build --output writes one"
+        raise CodeparrotError(f"{folder} is no corpus: {STATISTICS} cannot be read ({error.strerror}); {remedy}") from error
+    except ValueError as error:
+        raise CodeparrotError(f"{folder / STATISTICS} is damaged ({error}); build the corpus again") from error
+
+
+def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
+    """Raise CodeparrotError when a shard is missing, damaged or too many, or has other rows or columns than were written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    expected = {shard["file"]: shard["documents"] for split in statistics["splits"].values() for shard in split["shards"]}
+    others = {str(name) for name in statistics.get("files", {}).values()}
+    for extra in sorted(file.name for file in folder.glob("*.parquet") if file.name not in expected.keys() | others):
+        raise CodeparrotError(f"{folder / extra} does not belong to the corpus; remove it, or build the corpus again")
+    for name, documents in expected.items():
+        try:
+            metadata = pq.read_metadata(folder / name)
+        except (OSError, pa.ArrowException) as error:
+            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+            raise CodeparrotError(f"shard {folder / name} {reason}; build the corpus again") from error
+        rows, missing = metadata.num_rows, [column for column in COLUMNS if column not in metadata.schema.names]
+        if rows != documents or missing:
+            fault = f"no column {', '.join(missing)}" if missing else f"{rows:,} rows instead of {documents:,}"
+            raise CodeparrotError(f"shard {folder / name} has {fault}; build the corpus again")
+
+
+def summary(corpus: str, statistics: dict[str, Any]) -> list[str]:
+    """Return the lines that a build prints: what the corpus holds and what was removed."""
+    read, removed = statistics["read"], {name: each for name, each in statistics["removed"].items() if each["files"]}
+    lines = _overview(corpus, statistics)
+    lines.append(
+        f"removed of {_count(read['files'], 'file')}, {_size(read['bytes'])}, that were read:{'' if removed else ' none'}"
+    )
+    lines += [_row(name, each["files"], "files", each["bytes"], each["rule"]) for name, each in removed.items()]
+    return list(map(clean, lines))
+
+
+def _overview(corpus: str, statistics: dict[str, Any]) -> list[str]:
+    lines = [f"{corpus}: {statistics['documents']:,} documents, {_size(statistics['bytes'])} of text"]
+    for split, facts in statistics["splits"].items():
+        names = facts.get("repository_names", [])
+        shown = f": {', '.join(names[:NAMES_SHOWN])}{', ...' if len(names) > NAMES_SHOWN else ''}" if names else ""
+        shards, repositories = _count(len(facts["shards"]), "shard"), _count(facts["repositories"], "repositor", "ies", "y")
+        lines.append(_row(split, facts["documents"], "documents", facts["bytes"], f"{shards}, {repositories}{shown}"))
+    return lines
+
+
+def _sections(facts: dict[str, Any]) -> Iterator[str]:
+    yield "left after each stage:"
+    for stage in facts["waterfall"]:
+        if stage["removed_files"] or stage["stage"] in ("read", "kept"):
+            gone = f"-{stage['removed_files']:,}: {stage['rule']}" if stage["removed_files"] else stage["rule"]
+            yield _row(stage["stage"], stage["files"], "files", stage["bytes"], gone)
+    for title, shares in (("languages", facts["languages"]), ("licences", facts["licenses"])):
+        yield f"{title}:"
+        for name, each in list(shares.items())[:LICENSES_SHOWN]:
+            share = each["bytes"] / max(1, facts["bytes"])
+            yield _row("", each["documents"], "documents", each["bytes"], f"{share:>6.1%}  {name}")
+        if len(shares) > LICENSES_SHOWN:
+            yield f"  and {len(shares) - LICENSES_SHOWN} more"
+    yield "sources:"
+    yield from (f"  {source_line(source)}" for source in facts["sources"])
+    yield from _clusters(facts["clusters"])
+    yield from _samples(facts["samples"])
+    yield from _contamination(facts["contamination"])
+    yield from _secrets(facts["secrets"])
+    yield from _tokens(facts["tokens"])
+
+
+def _clusters(clusters: list[dict[str, Any]] | None) -> Iterator[str]:
+    yield f"largest clusters of duplicates:{_none(clusters)}"
+    for cluster in clusters or ():
+        yield f"  {_count(cluster['files'], 'file')}, {_size(cluster['bytes'])}:"
+        for member in cluster["members"][:NAMES_SHOWN]:
+            mark = "kept" if member["kept"] else (member["kind"] or "removed")
+            yield f"    {mark:<10} {member['repo_name']} {member['path']}"
+        if cluster["files"] > NAMES_SHOWN:
+            yield f"    and {cluster['files'] - NAMES_SHOWN:,} more"
+
+
+def _samples(samples: dict[str, list[dict[str, Any]]] | None) -> Iterator[str]:
+    yield f"removed files, as an example (--html shows how they begin):{_none(samples)}"
+    for reason, files in (samples or {}).items():
+        yield f"  {reason}:"
+        for file in files:
+            detail = f"  {file['detail']}" if file["detail"] else ""
+            yield f"    {_size(file['size']):>9}  {file['repo_name']} {file['path']}{detail}"
+
+
+def _contamination(found: dict[str, Any] | None) -> Iterator[str]:
+    yield f"contamination with benchmarks:{'' if found else f' {NOT_DONE}'}"
+    for name, ways in found["benchmarks"].items() if found else ():
+        yield f"  {name}: " + (", ".join(f"{how} {count:,}" for how, count in ways.items() if count) or "none")
+    hits = found["hits"] if found else []
+    for hit in hits[:HITS_SHOWN]:
+        yield f"    {hit['benchmark']} {hit['task_id']} ({hit['how']}): {hit['repo_name']} {hit['path']}"
+    if len(hits) > HITS_SHOWN:
+        yield f"    and {len(hits) - HITS_SHOWN:,} more (--json lists them)"
+
+
+def _secrets(found: dict[str, Any] | None) -> Iterator[str]:
+    yield f"secrets and personal data:{'' if found else f' {NOT_DONE}'}"
+    if found:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in found["kinds"].items() if count)
+        yield f"  {found['mode']}, in {_count(found['files'], 'file')}: {kinds or 'none'}"
+
+
+def _tokens(found: dict[str, Any] | None) -> Iterator[str]:
+    if found:
+        splits = ", ".join(f"{split} {count:,}" for split, count in found["splits"].items())
+        yield f"tokens with {found['tokenizer']}: {found['total']:,} ({splits}), {found['bytes_per_token']:.2f} bytes a token"
+
+
+def _none(found: Any) -> str:
+    return f" {NOT_RECORDED}" if found is None else "" if found else " none"
+
+
+def clean(text: str) -> str:
+    """Return a text without what could make a terminal or a page show something else than it says."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+
+
+def contamination_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what was found of each benchmark that was looked for; None where none was, or where that is not recorded."""
+    found = statistics.get("contamination") or {}
+    asked = statistics.get("settings", {}).get("contamination", {}).get("benchmarks", ())
+    benchmarks = {name: found.get("benchmarks", {}).get(name, {}) for name in (*asked, *found.get("benchmarks", {}))}
+    return {"files": found.get("files", 0), "benchmarks": benchmarks, "hits": found.get("hits", [])} if benchmarks else None
+
+
+def secrets_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what was found of personal data and secrets; None where nobody looked, or where that is not recorded."""
+    found = {"mode": statistics.get("settings", {}).get("secrets", {}).get("mode", "off"), **(statistics.get("secrets") or {})}
+    return {"files": 0, "kinds": {}, **found} if found["mode"] != "off" else None
+
+
+def source_line(source: dict[str, Any]) -> str:
+    """Return a source and its facts in one line; of long facts, how many there are."""
+    facts = {name: value if isinstance(value, int | str) else len(value) for name, value in source.items() if value}
+    spec = facts.pop("source")
+    return f"{spec} ({', '.join(f'{name}: {value}' for name, value in facts.items())})"
+
+
+def _row(name: str, number: int, things: str, size: int, remark: str) -> str:
+    return f"  {name:<20}{number:>11,} {things:<9} {_size(size):>9}  {remark}"
+
+
+def _count(number: int, stem: str, plural: str = "s", singular: str = "") -> str:
+    return f"{number:,} {stem}{singular if number == 1 else plural}"
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.{0 if unit == 'bytes' else 1}f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"

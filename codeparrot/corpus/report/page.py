@@ -1,0 +1,52 @@
+"""The report as one page that needs nothing beside it: pictures inlined, no script, readable on a phone and in the dark.
+
+What it shows of files was written by anybody: all of it is escaped, and the page's policy lets nothing run or load.
+"""
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+from codeparrot.corpus.report.command import clean, source_line
+from codeparrot.corpus.report.pictures import DARK, LIGHT, WATERFALL, pictures_of, render, size_in_words
+from codeparrot.errors import CodeparrotError
+
+SHARES_SHOWN = 25
+HITS_SHOWN = 1000
+
+
+def write_page(file: Path, folder: Path, facts: dict[str, Any]) -> None:
+    """Write the page of the corpus in `folder`; it appears when it is complete."""
+    text = page(folder, facts)
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        os.replace(partial, file)  # noqa: PTH105
+    except OSError as error:
+        raise CodeparrotError(f'--html "{file}" cannot be written ({error.strerror}): name another') from error
+
+
+def page(folder: Path, facts: dict[str, Any]) -> str:
+    """Return the HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("codeparrot.corpus.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(size=size_in_words, number=lambda value: f"{value:,}", clean=clean, source=source_line)
+    pictures = [
+        {"caption": each.caption, "light": _inline(render(each, LIGHT)), "dark": _inline(render(each, DARK))}
+        for each in pictures_of(folder, facts)
+        if each.file != WATERFALL  # the table of the stages has bars of its own
+    ]
+    shown = {"name": folder.resolve().name, "pictures": pictures, "shares": SHARES_SHOWN, "hits": HITS_SHOWN}
+    return environment.get_template("report.html").render({**facts, **shown})
+
+
+def _inline(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

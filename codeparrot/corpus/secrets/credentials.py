@@ -1,0 +1,167 @@
+"""Keys and passwords in a program: what detect-secrets knows of providers' keys, and secrets that names give away.
+
+Its patterns are used, and its heuristics for what only looks like a secret, but not its scanner, which reads line by line with
+settings of its own for the whole process and may ask the providers. One pass finds the few places where a pattern can begin;
+only there are they tried. Cost: about 100 us for a file of 20 kB.
+
+False friends are kept: templates (`{key}`), examples and dummies by what they say, sequences, UUIDs, hashes (`sha256 = "..."`),
+names with dots and paths, and what is all words: "mysql_native_password".
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from codeparrot.corpus.secrets.addresses import Finding, after_escape
+from codeparrot.corpus.secrets.key_patterns import PASSWORD_NAMES, Detector, prepared
+
+PRIVATE_KEY = "private_key"
+PASSWORD = "password"  # noqa: S105
+SECRET_STRING = "secret_string"  # noqa: S105
+
+_BEFORE, _AFTER = 256, 2048
+"""Characters around a trigger in which a pattern is tried, in its line."""
+
+# After a name: the rest of it, an assignment, a comparison, a key of a dictionary or an argument, and a string.
+_STRING_AFTER = re.compile(
+    r"""[\w-]{0,40}["']?[\])]{0,2}[ \t]{0,20}(?::[^=\n"']{1,40}=|[!=]=|:=|=>|[=:,(])[ \t]{0,20}\(?[rRbBuU]{0,2}"""
+    r"""(["'])(?P<value>[^"'\\\n]{8,200})\1"""
+)
+_PLACEHOLDER = re.compile(
+    r"example|dummy|sample|change[-_ ]?(?:me|it|this)|placeholder|redacted|insert|your|password|passwd|passphrase|secret|token"
+    r"|default|xxxx|\*\*\*|\.\.\.|test|fake|mock|foobar|hunter2|none|null|true|false|undefined",
+    re.IGNORECASE,
+)
+_TEMPLATE = re.compile(r"[{}<>\s]|%[(sd]|^\$")
+_PLACE = re.compile(r"://|^[./~\\@]")
+# Words in small letters, in capitals or with a capital, with or without a sign between them. Possessive: no way back.
+_WORDS = r"(?:[A-Z]?[a-z]{2,}+|[A-Z]{2,}+)++"
+_ALL_WORDS = re.compile(rf"{_WORDS}(?:[_\-./:]++{_WORDS})*+[_\-.]?[0-9]{{0,3}}|[\w-]++(?:\.[\w-]++)++")
+_HASH = re.compile(
+    r"sha[-_]?(?:1|2|3|256|384|512)|md5|checksum|digest|fingerprint|hash|commit|revision|etag|uuid|guid", re.IGNORECASE
+)
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_SPECIAL = re.compile(r"[!@#$%^&*+=?~]")
+_MIN_STRING = 16
+_MIN_HEX = 32
+_MIN_ENTROPY = 3.5
+_MIN_HEX_ENTROPY = 3.0
+"""Bits a character, as detect-secrets counts them; its limit where it is no hex, 4.5, is above what 20 characters have."""
+_MIN_PASSWORD_ENTROPY = 2.5
+
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_LENGTH = 20_000
+_RUN = re.compile(r"[A-Za-z0-9+/=]{16,}")
+_MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])")
+_GAP = 60
+"""Characters between two lines of a key, at most: quotes, escapes, white space, a plus sign."""
+
+
+def credentials(content: str) -> Iterator[Finding]:
+    """Yield the keys and passwords of a program; of a private key, each line."""
+    lowered = content.lower()
+    if len(lowered) != len(content):
+        # A few letters have two in small letters: places would not be the same.
+        lowered = content.translate(_ASCII_LOWER)
+    search = prepared()
+    matches = search.triggers.find_matches_as_indexes(lowered, overlapping=True)
+    yield from _private_keys(content)
+    tried: set[tuple[int, int]] = set()
+    for trigger, start, _ in matches:
+        if detector := search.detectors[trigger]:
+            yield from _of_provider(content, detector, trigger, start, tried)
+    for trigger, start, end in matches:
+        if not search.detectors[trigger]:
+            yield from _named(content, search.names[trigger], start, end)
+
+
+_ASCII_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def _of_provider(content: str, detector: Detector, trigger: int, place: int, tried: set[tuple[int, int]]) -> Iterator[Finding]:
+    if detector.begins_there:
+        matches = (pattern.match(content, place) for pattern in detector.patterns)
+        yield from _findings(content, detector, filter(None, matches))
+        return
+    line = content.rfind("\n", 0, place) + 1
+    # Once a line, or once a stretch of a long line.
+    stretch = (trigger, max(line, place - place % _AFTER))
+    if stretch in tried:
+        return
+    tried.add(stretch)
+    end = content.find("\n", place, place + 2 * _AFTER)
+    end = end if end >= 0 else place + 2 * _AFTER
+    for pattern in detector.patterns:
+        yield from _findings(content, detector, pattern.finditer(content, max(line, place - _BEFORE), end))
+
+
+def _findings(content: str, detector: Detector, matches: Iterable[re.Match[str]]) -> Iterator[Finding]:
+    for match in matches:
+        groups = [match.span(group) for group in range(1, match.re.groups + 1) if match[group]]
+        start, end = max(groups, key=lambda span: span[1] - span[0], default=match.span())
+        if start == match.start():
+            # The group is only the kind of key ("ghp").
+            start, end = match.span()
+        value = content[start:end].strip(" \t\r\"'=:")
+        start += content[start:end].index(value)
+        if not _is_false_friend(value) and not _is_inside(content, start) and not content.endswith(f"{value}:", 0, start):
+            yield Finding(detector.kind, after_escape(content, start), start + len(value))
+
+
+def _is_inside(content: str, start: int) -> bool:
+    """Whether a place is inside a longer run of letters and digits, where four letters mean nothing; an escape is none."""
+    return content[start - 1 : start].isalnum() and content[start - 2 : start - 1] != "\\"
+
+
+def _named(content: str, name: str, start: int, end: int) -> Iterator[Finding]:
+    match = _STRING_AFTER.match(content, end)
+    if match and _is_secret(match["value"], name in PASSWORD_NAMES, content[max(0, start - 40) : match.start("value")]):
+        kind = PASSWORD if name in PASSWORD_NAMES else SECRET_STRING
+        yield Finding(kind, match.start("value"), match.end("value"))
+
+
+def _is_secret(value: str, is_password: bool, before: str) -> bool:
+    if _is_false_friend(value) or _ALL_WORDS.fullmatch(value) or _PLACE.search(value) or _HASH.search(before):
+        return False
+    has_digit, has_letter = any(map(str.isdigit, value)), any(map(str.isalpha, value))
+    base64, hexadecimal = _entropies()
+    if _HEX.fullmatch(value):
+        return len(value) >= _MIN_HEX and hexadecimal.calculate_shannon_entropy(value) >= _MIN_HEX_ENTROPY
+    entropy = base64.calculate_shannon_entropy(value)
+    if len(value) >= _MIN_STRING and has_digit and has_letter and entropy >= _MIN_ENTROPY:
+        return True
+    return is_password and has_letter and (has_digit or bool(_SPECIAL.search(value))) and entropy >= _MIN_PASSWORD_ENTROPY
+
+
+def _is_false_friend(value: str) -> bool:
+    from detect_secrets.filters import heuristic
+
+    return bool(
+        len(value) < 6
+        or _PLACEHOLDER.search(value)
+        or _TEMPLATE.search(value)
+        or len(set(value)) < 5
+        or heuristic.is_potential_uuid(value)
+        or heuristic.is_sequential_string(value)
+        or heuristic.is_templated_secret(value)
+        or heuristic.is_not_alphanumeric_string(value)
+    )
+
+
+@cache
+def _entropies() -> tuple[Any, Any]:
+    from detect_secrets.plugins.high_entropy_strings import Base64HighEntropyString, HexHighEntropyString
+
+    return Base64HighEntropyString(), HexHighEntropyString()
+
+
+def _private_keys(content: str) -> Iterator[Finding]:
+    for begins in _KEY_BEGINS.finditer(content):
+        end = content.find("-----END", begins.end(), begins.end() + _KEY_LENGTH)
+        last = begins.end()
+        for run in _RUN.finditer(content, begins.end(), end if end >= 0 else begins.end() + _KEY_LENGTH):
+            if run.start() - last > _GAP or (last == begins.end() and not _MIXED.match(run[0])):
+                break
+            last = run.end()
+            yield Finding(PRIVATE_KEY, after_escape(content, run.start()), run.end(), begins.start())

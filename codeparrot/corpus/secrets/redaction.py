@@ -1,0 +1,94 @@
+"""The stage that takes out keys and passwords (credentials.py), e-mail and IP addresses (addresses.py).
+
+Each is replaced by a placeholder, the same for the same secret throughout a file and another one for another, which is never
+taken for a secret again. Placeholders are letters, digits and underscores, or addresses that are reserved for examples, so a
+program that parsed still parses.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import count
+from typing import Literal, NamedTuple, get_args
+
+from codeparrot.corpus.secrets.addresses import EMAIL, IPV4, IPV6, Finding, emails, ip_addresses
+from codeparrot.corpus.secrets.credentials import credentials
+from codeparrot.errors import CodeparrotError
+
+Kind = Literal["credentials", "emails", "ip_addresses"]
+
+_FIND = {"credentials": credentials, "emails": emails, "ip_addresses": ip_addresses}
+_ADDRESSES = (EMAIL, IPV4, IPV6)
+_OTHERS = "other"
+_EXAMPLE_NETWORKS = ("192.0.2.", "198.51.100.", "203.0.113.")
+"""Reserved for documentation (RFC 5737)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to do with secrets and personal data."""
+
+    mode: Literal["redact", "drop", "off"] = "redact"
+    """redact: replace them by placeholders; drop: remove every file that holds one; off: do not look."""
+    kinds: tuple[Kind, ...] = ("credentials", "emails", "ip_addresses")
+    """What to look for."""
+
+    def check(self) -> None:
+        """Raise CodeparrotError when there is no such mode or kind."""
+        for name, values, known in (("mode", (self.mode,), ("redact", "drop", "off")), ("kinds", self.kinds, get_args(Kind))):
+            for value in values:
+                if value not in known:
+                    raise CodeparrotError(f'secrets.{name}: there is no "{value}"; it can be {", ".join(known)}')
+
+
+class Redacted(NamedTuple):
+    content: str
+    counts: dict[str, int]
+    """Places by kind of secret, in alphabetical order; a private key of many lines is one."""
+
+
+def redact(content: str, settings: Settings) -> Redacted:
+    """Return the text with placeholders, and what was found. A caller that drops files drops those with counts."""
+    if settings.mode == "off":
+        return Redacted(content, {})
+    findings = _without_overlaps([finding for kind in sorted(settings.kinds) for finding in _FIND[kind](content)])
+    if not findings:
+        return Redacted(content, {})
+    placeholders: dict[tuple[str, str], str] = {}
+    numbers = {family: count(1) for family in (*_ADDRESSES, _OTHERS)}
+    pieces, end = [], 0
+    for finding in findings:
+        value = content[finding.start : finding.end] if finding.block is None else f"block {finding.block}"
+        secret = (finding.kind, value.lower() if finding.kind == EMAIL else value)
+        if secret not in placeholders:
+            family = finding.kind if finding.kind in _ADDRESSES else _OTHERS
+            placeholders[secret] = _placeholder(family, next(numbers[family]))
+        pieces += [content[end : finding.start], placeholders[secret]]
+        end = finding.end
+    places = {(finding.kind, finding.start if finding.block is None else finding.block) for finding in findings}
+    return Redacted("".join([*pieces, content[end:]]), dict(sorted(Counter(kind for kind, _ in places).items())))
+
+
+def _without_overlaps(findings: list[Finding]) -> list[Finding]:
+    """Return the findings in order of place; those that overlap become one, of the kind that was looked for first."""
+    joined: list[tuple[int, Finding]] = []
+    for order, finding in sorted(enumerate(findings), key=lambda each: (each[1].start, each[0])):
+        if not joined or finding.start >= joined[-1][1].end:
+            joined.append((order, finding))
+            continue
+        before, other = joined[-1]
+        first = finding if order < before else other
+        joined[-1] = min(order, before), first._replace(start=other.start, end=max(other.end, finding.end))
+    return [finding for _, finding in joined if finding.start < finding.end]
+
+
+def _placeholder(kind: str, number: int) -> str:
+    if kind == EMAIL:
+        return f"email{number}@example.com"
+    if kind == IPV6:
+        return f"2001:db8::{number:x}"
+    if kind == IPV4:
+        network, host = divmod(number - 1, 254)
+        # Beyond the reserved ones, which hold 762, a network that is nobody's either (RFC 1918).
+        return f"{_EXAMPLE_NETWORKS[network]}{host + 1}" if network < 3 else f"10.{network >> 8}.{network & 255}.{host + 1}"
+    # No kind in it: "REDACTED_PASSWORD_1" would itself give away a secret to the right of it.
+    return f"REDACTED_{number}"

@@ -1,0 +1,183 @@
+"""Files on a disk: which ones a folder holds, and reading them in batches.
+
+The order of the batches is a hash order, so it does not depend on how the operating system lists a folder, and the first
+batches are a fair sample of all. Every real folder is entered once, so links that form a loop end.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codeparrot.corpus.documents import UNKNOWN_LICENSE, Record, Removed, Source
+from codeparrot.corpus.filters.rules import SIZE_FILTER
+from codeparrot.corpus.hashes import position
+from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, is_license_file, license_of_files
+from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
+from codeparrot.corpus.sources.members import TAR, ZIP
+from codeparrot.corpus.sources.safety import UNREADABLE
+from codeparrot.errors import CodeparrotError
+
+BATCH_FILES = 64
+VERSION_CONTROL = frozenset({".git", ".hg", ".svn", "__pycache__"})
+PROJECT = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")
+"""What lies at the top of a project."""
+VIRTUAL_ENVIRONMENT = "pyvenv.cfg"
+
+
+class SourceFile(NamedTuple):
+    file: str
+    """Where it lies."""
+    repo_name: str
+    path: str
+    """Inside the repository, with slashes."""
+    license: str
+    state: State
+
+    @property
+    def key(self) -> str:
+        return digest(self.file, self.repo_name, self.path, self.license, *self.state)
+
+
+class FileBatch(NamedTuple):
+    """A unit of work: files that one worker reads."""
+
+    files: tuple[SourceFile, ...]
+    max_size: int
+    """Files of more bytes are removed without being read."""
+
+    @property
+    def key(self) -> str:
+        return digest(*(file.key for file in self.files))
+
+    def records(self) -> Iterator[Record | Removed]:
+        for each in self.files:
+            try:
+                yield self._read(each)
+            except OSError:
+                yield Removed(UNREADABLE, 0, each.repo_name, each.path)
+
+    def _read(self, each: SourceFile) -> Record | Removed:
+        file = Path(each.file)
+        size = file.stat().st_size
+        if size > self.max_size:
+            return Removed(SIZE_FILTER, size, each.repo_name, each.path)
+        return Record(each.repo_name, each.path, each.license, file.read_bytes())
+
+
+def batches(files: Iterable[SourceFile], seed: int, max_size: int) -> Iterator[FileBatch]:
+    """Yield all files in the hash order of their repositories and paths."""
+    ordered = sorted(files, key=lambda each: (position(seed, each.repo_name, each.path), each.file))
+    for start in range(0, len(ordered), BATCH_FILES):
+        yield FileBatch(tuple(ordered[start : start + BATCH_FILES]), max_size)
+
+
+def open_files(facts: dict[str, Any], files: Iterable[SourceFile], seed: int, max_size: int) -> Source:
+    """Return the source that consists of these files."""
+    known = list(files)
+    return Source(facts, batches(known, seed, max_size), len(known), digest_of_all(file.key for file in known))
+
+
+def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: int) -> Source:
+    """Every file below the folder with one of the suffixes. Version control and virtual environments are left out.
+
+    Each folder at the first level is a repository; a folder that is a project itself is one repository as a whole. Its licence
+    is that of the licence files at its top.
+    """
+    name = folder.resolve().name or "root"
+    is_repository = any((folder / mark).exists() for mark in PROJECT)
+    walk = Walk(folder, VERSION_CONTROL)
+    files: list[SourceFile] = []
+    license_files: dict[str, list[str]] = {}
+    for relative in walk:
+        first, slash, rest = relative.partition("/")
+        repo_name, path = (first, rest) if slash and not is_repository else (name, relative)
+        file = str(folder / relative)
+        if relative.endswith(suffixes):
+            files.append(SourceFile(file, printable(repo_name), printable(path), UNKNOWN_LICENSE, state_of(file)))
+        elif is_license_file(path):
+            license_files.setdefault(printable(repo_name), []).append(file)
+    if not files:
+        raise _nothing_found(folder, suffixes, walk)
+    licenses = {
+        repo_name: license_of_files(filter(None, map(read_license, found))) for repo_name, found in license_files.items()
+    }
+    files = [file._replace(license=licenses.get(file.repo_name, UNKNOWN_LICENSE)) for file in files]
+    facts = {"kind": "folder", "files": len(files), "unreadable_folders": len(walk.unreadable)}
+    return open_files(facts, files, seed, max_size)
+
+
+def read_license(file: str) -> bytes | None:
+    """Return the beginning of a licence file, None where it cannot be read."""
+    try:
+        with Path(file).open("rb") as stream:
+            return stream.read(MAX_LICENSE_BYTES)
+    except OSError:
+        return None
+
+
+def printable(name: str) -> str:
+    """Return a file name as text: bytes in it that are not UTF-8 become question marks."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _nothing_found(folder: Path, suffixes: tuple[str, ...], walk: "Walk") -> CodeparrotError:
+    if walk.unreadable == [""]:
+        return CodeparrotError(f"source {folder} cannot be listed; check its permissions")
+    names = sorted(path.name for path in folder.iterdir())
+    tables = [name for name in names if name.endswith((".parquet", ".jsonl", ".json.gz", ".jsonl.gz", ".jsonl.zst"))]
+    if any(name.endswith(TAR + ZIP) for name in names):
+        remedy = f'give its archives instead: "archives:{folder}"'
+    else:
+        remedy = f'give its tables instead: "{folder}/*{Path(tables[0]).suffix}"' if tables else "--suffixes names others"
+    return CodeparrotError(f"source {folder} holds no {' or '.join(suffixes)} file; {remedy}")
+
+
+class Walk:
+    """Iterates over the regular files below a folder, as paths relative to it.
+
+    Folders that are links are entered after all that are not, so a file that can be reached both ways has its real path.
+    """
+
+    def __init__(self, root: Path, skipped: frozenset[str]) -> None:
+        self.root = root
+        self.skipped = skipped
+        self.unreadable: list[str] = []
+        """Folders that could not be listed."""
+
+    def __iter__(self) -> Iterator[str]:
+        entered: set[tuple[int, int]] = set()
+        real, linked = deque([""]), deque[str]()
+        while real or linked:
+            relative = real.pop() if real else linked.popleft()
+            for entry in self._list(relative, entered):
+                path = f"{relative}/{entry.name}" if relative else entry.name
+                kind = _kind(entry)
+                if kind == "folder":
+                    (linked if entry.is_symlink() else real).append(path)
+                elif kind == "file":
+                    yield path
+
+    def _list(self, relative: str, entered: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+        folder = self.root / relative
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                return []
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError:
+            self.unreadable.append(relative)
+            return []
+        if relative and any(entry.name == VIRTUAL_ENVIRONMENT for entry in entries):
+            return []
+        return [entry for entry in entries if entry.name not in self.skipped]
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+    except OSError:
+        return "other"  # a link to itself

@@ -1,0 +1,43 @@
+"""The licence of a repository whose source declares none: what the licence files at its top are the text of."""
+
+import re
+from collections.abc import Iterable
+
+from codeparrot.corpus.documents import UNKNOWN_LICENSE
+
+LICENSE_FILE = re.compile(r"([\w-]+[-_.])?((un)?licen[cs]es?|copying|copyright)([-_.][\w.-]*)?", re.IGNORECASE)
+NO_LICENSE_FILE = (
+    ".py",
+    ".pyi",
+    ".js",
+    ".ts",
+    ".c",
+    ".h",
+    ".go",
+    ".rs",
+    ".sh",
+    ".json",
+    ".toml",
+    ".yml",
+    ".yaml",
+    ".png",
+    ".svg",
+)
+MAX_LICENSE_BYTES = 200_000
+"""No licence is longer: the GPL has 35,000."""
+
+
+def is_license_file(name: str) -> bool:
+    """Whether a file of this name (without its folders) is one that holds a licence."""
+    return LICENSE_FILE.fullmatch(name) is not None and not name.lower().endswith(NO_LICENSE_FILE)
+
+
+def license_of_files(contents: Iterable[bytes]) -> str:
+    """Return the licence whose text these files hold, joined by AND where they are several, or "unknown".
+
+    Where a repository lets its user choose between several, that is stricter than what it grants.
+    """
+    from codeparrot.corpus.licenses.rules import detect
+
+    found = (detect(content[:MAX_LICENSE_BYTES].decode("utf-8", "replace")) for content in contents)
+    return " AND ".join(sorted({name for name in found if name})) or UNKNOWN_LICENSE

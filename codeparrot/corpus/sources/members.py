@@ -1,0 +1,144 @@
+"""The members of an archive, one after the other, without a file being written. What is refused comes as `Removed`.
+
+Tar archives (plain, gz, bz2, xz, zst) are read forwards; zip archives and wheels through their directory. Archives inside
+archives are not opened. Memory: the member at hand, and about 600 bytes a member for a zip archive's directory.
+"""
+
+import io
+import re
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from codeparrot.corpus.documents import Removed
+from codeparrot.corpus.filters.rules import SIZE_FILTER
+from codeparrot.corpus.sources.safety import BOMB, UNREADABLE, UNSAFE_PATH, is_safe_path
+from codeparrot.corpus.sources.unpacking import DAMAGES, FREE, MAX_UNPACKED, RATIO, Bomb, Forward
+
+TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+ZIP = (".zip", ".whl")
+MAX_MEMBERS = 1_000_000
+MAX_HEADER_BYTES = 16_384
+"""What precedes a tar member: a long name, extended attributes."""
+MANY_DIGITS = re.compile(rb"\d{200}")
+"""In a tar header: `tarfile` of Python before 3.11.10 and 3.12.6 takes time quadratic in them (CVE-2024-6232)."""
+MAX_DIRECTORY_BYTES = 64_000_000
+"""Of a zip archive: more than half a million members."""
+READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Other methods of a zip archive cannot be unpacked in bounded memory by `zipfile`, and source archives do not use them."""
+ENCRYPTED = 1
+
+
+class Member(NamedTuple):
+    number: int
+    path: str
+    content: bytes
+
+
+def members(file: Path, wanted: Callable[[str], bool], max_size: int) -> Iterator[Member | Removed]:
+    """Yield the files whose path is wanted and what is refused, as far as the archive can be read.
+
+    An archive that is damaged or turns out to be a bomb ends there, with one more `Removed` for its rest.
+    """
+    read = _zip_members if file.name.endswith(ZIP) else _tar_members
+    try:
+        yield from read(file, wanted, max_size)
+    except Bomb:
+        yield Removed(BOMB)
+    except (*DAMAGES, tarfile.TarError, zipfile.BadZipFile, ValueError, RecursionError, NotImplementedError):
+        yield Removed(UNREADABLE)
+
+
+class _TarStream(Forward):
+    def read(self, size: int = -1, /) -> bytes:
+        content = super().read(size)
+        if self.max_read == MAX_HEADER_BYTES and size > tarfile.BLOCKSIZE and MANY_DIGITS.search(content):
+            raise Bomb
+        return content
+
+
+def _tar_members(file: Path, wanted: Callable[[str], bool], max_size: int) -> Iterator[Member | Removed]:
+    paths: set[str] = set()
+    with _TarStream(file, MAX_HEADER_BYTES) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[arg-type]
+        number = 0
+        while (member := archive.next()) is not None:
+            archive.members = []  # type: ignore[attr-defined]  (which otherwise grows with every member)
+            number += 1
+            if number > MAX_MEMBERS:
+                raise Bomb
+            if member.isdir():
+                continue
+            path = member.name.removeprefix("./")
+            if not member.isreg() or member.issparse() or not is_safe_path(path) or path in paths:
+                yield Removed(UNSAFE_PATH, path=path)
+            elif not wanted(path):
+                continue
+            elif member.size > max_size:
+                yield Removed(SIZE_FILTER, min(member.size, MAX_UNPACKED), path=path)
+            else:
+                paths.add(path)
+                yield Member(number, path, _tar_content(stream, member))
+        if any(stream.last_read) or not stream.last_read:  # an archive ends with blocks of zeros
+            yield Removed(UNREADABLE)
+
+
+def _tar_content(stream: Forward, member: tarfile.TarInfo) -> bytes:
+    stream.max_read = max(MAX_HEADER_BYTES + 1, member.size)
+    stream.seek(member.offset_data)
+    content = stream.read(member.size)
+    stream.max_read = MAX_HEADER_BYTES
+    if len(content) < member.size:
+        raise EOFError
+    return content
+
+
+def _zip_members(file: Path, wanted: Callable[[str], bool], max_size: int) -> Iterator[Member | Removed]:
+    with _Bounded(file) as stream, zipfile.ZipFile(stream) as archive:
+        listed = archive.infolist()
+        chosen = [each for each in listed if not each.is_dir() and wanted(each.filename) and each.file_size <= max_size]
+        unpacked = sum(each.file_size for each in chosen)
+        if len(listed) > MAX_MEMBERS or unpacked > min(MAX_UNPACKED, FREE + RATIO * file.stat().st_size):
+            raise Bomb
+        paths: set[str] = set()
+        for number, each in enumerate(listed, 1):
+            if each.is_dir():
+                continue
+            kind = stat.S_IFMT(each.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG) or not is_safe_path(each.orig_filename) or each.filename in paths:
+                yield Removed(UNSAFE_PATH, path=each.filename)
+            elif not wanted(each.filename):
+                continue
+            elif each.file_size > max_size:
+                yield Removed(SIZE_FILTER, min(each.file_size, MAX_UNPACKED), path=each.filename)
+            else:
+                paths.add(each.filename)
+                content = _zip_content(archive, each)
+                if content is None:
+                    yield Removed(UNREADABLE, each.file_size, path=each.filename)
+                else:
+                    yield Member(number, each.filename, content)
+
+
+class _Bounded(io.FileIO):
+    """A file as `zipfile` reads it; its directory, which is read at once, cannot be arbitrarily large."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise Bomb
+        return super().read(-1 if size is None else size)
+
+
+def _zip_content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | None:
+    """Return the content, or None where it is encrypted, damaged, or not as long as the directory says."""
+    if member.flag_bits & ENCRYPTED or member.compress_type not in READABLE:
+        return None
+    try:
+        with archive.open(member) as stream:
+            content = stream.read(member.file_size)  # never more, whatever the data holds
+            stream.read(1)  # compares the checksum
+    except (*DAMAGES, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError):
+        return None
+    return content if len(content) == member.file_size else None

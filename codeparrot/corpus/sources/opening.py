@@ -1,0 +1,71 @@
+"""What `--source` may name, and reading several sources in turns."""
+
+import glob
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from codeparrot.corpus.documents import ColumnNames, Source, Unit
+from codeparrot.corpus.sources import archives, git
+from codeparrot.corpus.sources.files import open_folder
+from codeparrot.corpus.sources.hub import PREFIX, open_hub
+from codeparrot.corpus.sources.installed import open_installed
+from codeparrot.corpus.sources.tables import JSON_LINES, PARQUET, is_table, open_tables
+from codeparrot.errors import CodeparrotError, nearest
+
+PYTHON = "python"
+KINDS = (
+    f"python, a folder, a table ({', '.join(JSON_LINES + PARQUET)}) or an archive ({', '.join(archives.SUFFIXES)}) or a "
+    f"glob of them, {git.PREFIX}FOLDER, {archives.PREFIX}FOLDER, or {PREFIX}NAME"
+)
+
+
+class Reading(NamedTuple):
+    """How sources are read."""
+
+    seed: int
+    max_size: int
+    """Bytes; larger files are not read."""
+    suffixes: tuple[str, ...]
+    columns: ColumnNames
+
+
+def open_source(spec: str, reading: Reading) -> Source:
+    """Open what a `--source` names, or raise CodeparrotError when it names nothing that can be read."""
+    if spec == PYTHON:
+        return open_installed(reading.seed, reading.max_size)
+    if spec.startswith(PREFIX):
+        return open_hub(spec, reading.columns)
+    if spec.startswith(git.PREFIX):
+        return git.open_git(spec, reading.suffixes, reading.seed, reading.max_size)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return open_folder(path, reading.suffixes, reading.seed, reading.max_size)
+    files = archives.find_archives(spec) if spec.startswith(archives.PREFIX) else _files(spec, path)
+    if all(map(archives.is_archive, files)):
+        return archives.open_archives(files, reading.suffixes, reading.seed, reading.max_size)
+    return open_tables(files, reading.columns, reading.seed)
+
+
+def _files(spec: str, path: Path) -> list[Path]:
+    files = [path] if path.exists() else [Path(each) for each in glob.glob(str(path), recursive=True)]
+    if not files:
+        hint = nearest(spec, [PYTHON]) or f"; a source is {KINDS}"
+        raise CodeparrotError(f'source "{spec}" does not exist{hint}')
+    all_archives = all(map(archives.is_archive, files))
+    for file in files:
+        if not file.is_file() or not (all_archives or is_table(file)):
+            raise CodeparrotError(f"source {file} cannot be read; a source is {KINDS}")
+    return files
+
+
+def take_turns(sources: Iterable[Iterator[Unit]]) -> Iterator[Unit]:
+    """Yield a unit of each in turn until all are exhausted, so that the first units are a sample of every source."""
+    waiting = list(sources)
+    while waiting:
+        for source in list(waiting):
+            unit = next(source, None)
+            if unit is None:
+                waiting.remove(source)
+            else:
+                yield unit
