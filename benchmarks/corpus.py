@@ -44,10 +44,10 @@ from codeparrot.corpus.duplicates.union_find import UnionFind
 from codeparrot.corpus.judge import Rules, judge
 from codeparrot.corpus.segments import Segment, SegmentWriter
 from codeparrot.corpus.settings import Settings
-from codeparrot.corpus.sources.opening import Reading, open_source
+from codeparrot.corpus.sources.opening import Reading, open_source, take_turns
 from codeparrot.corpus.workers import Workers
 
-FILES, NEAR_FILES, WORKERS, ROUNDS = 20_000, 3000, 2, 2
+FILES, NEAR_FILES, WORKERS, ROUNDS = 20_000, 6000, 2, 2
 NEAR = NearDuplicates()
 SIMILAR = 0.85
 RECALL = "recall of them"
@@ -97,16 +97,17 @@ def filtering(filters: Any) -> tuple[int, float]:
 
 
 def candidates(count: int) -> list[Candidate]:
-    """Return documents that pass the filters, a sample in the hash order of their names."""
-    found: list[Candidate] = []
-    rules = Rules(0, FILTERS, LICENSES)
-    for folder in folders():
-        for unit in open_source(folder, Reading(0, FILTERS.max_size, (".py",), COLUMNS)).units:
-            records = [record for record in unit.records() if isinstance(record, Record)]
-            found += [each for each in (judge(record, rules) for record in records) if isinstance(each, Candidate)]
-            if len(found) > count:
-                break
-    return sorted(found, key=lambda each: each.whole)[:count]
+    """Return documents that pass the filters, no two of the same text: a sample of every folder, in hash order."""
+    found: dict[bytes, Candidate] = {}
+    rules, reading = Rules(0, FILTERS, LICENSES), Reading(0, FILTERS.max_size, (".py",), COLUMNS)
+    for unit in take_turns(open_source(folder, reading).units for folder in folders()):
+        for record in unit.records():
+            judged = judge(record, rules) if isinstance(record, Record) else None
+            if isinstance(judged, Candidate):
+                found.setdefault(judged.fingerprint, judged)
+        if len(found) >= count:
+            break
+    return sorted(found.values(), key=lambda each: each.whole)[:count]
 
 
 def ours(documents: list[Candidate], place: Path) -> tuple[NDArray[np.bool_], list[Path]]:
