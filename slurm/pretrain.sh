@@ -59,7 +59,8 @@ run=$(
     "${container[@]}" python - "$NUM_PROCESSES" --config "$@" <<'PYTHON'
 import sys
 
-from codeparrot.config import check_world_size, parse
+from codeparrot.checks import check_world_size
+from codeparrot.config import parse
 from codeparrot.errors import CodeparrotError
 
 try:
