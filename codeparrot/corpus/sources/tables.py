@@ -76,7 +76,7 @@ class RowGroup(NamedTuple):
         try:
             with open_parquet(self.file) as table:
                 present = [name for name in asdict(self.columns).values() if name in table.schema_arrow.names]
-                rows = table.read_row_group(self.number, columns=present)
+                rows = table.read_row_group(self.number, columns=present, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise CodeparrotError(f"cannot read row group {self.number} of {self.file}: {_line(error)}") from error
         number = self.first_row
@@ -97,8 +97,9 @@ def open_parquet(file: str) -> Iterator[Any]:
         return
     from huggingface_hub import HfFileSystem
 
-    # The requests of pyarrow are what is needed, and joined: a cache would fetch more.
-    with HfFileSystem().open(file, cache_type="none") as stream, pq.ParquetFile(stream, pre_buffer=True) as table:
+    # Without a cache, which would fetch more: a request is a column of a row group. Not buffered ahead: Arrow's threads would
+    # call Python for it, and one that does so while the interpreter ends aborts the process.
+    with HfFileSystem().open(file, cache_type="none") as stream, pq.ParquetFile(stream, pre_buffer=False) as table:
         yield table
 
 
