@@ -150,7 +150,7 @@ def _near_duplicates(statistics: dict[str, Any]) -> list[str]:
     settings = statistics["settings"]["near_duplicates"]
     chances = ", ".join(f"{chance:.1%} at {similarity}" for similarity, chance in near["probability_at"].items())
     return [
-        f"Near duplicates are found by MinHash over runs of {settings['ngram']} tokens: {settings['permutations']}",
+        f"Near duplicates are found by MinHash over {_shingle(settings['ngram'])}: {settings['permutations']}",
         f"permutations in {near['bands']} bands of {near['rows_per_band']} rows, at a similarity of {settings['threshold']:g}.",
         f"Two documents are compared with a probability that grows with their similarity: {chances}.",
         f"Those that are connected form a cluster: {near['clusters']:,} clusters of {near['clustered_files']:,} files in all,",
@@ -158,6 +158,10 @@ def _near_duplicates(statistics: dict[str, Any]) -> list[str]:
         "the longest, then by a hash.",
         "",
     ]
+
+
+def _shingle(ngram: int) -> str:
+    return "single tokens" if ngram == 1 else f"runs of {ngram} tokens"
 
 
 def _picture(shown: list[str], name: str, caption: str) -> list[str]:
