@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from codeparrot.corpus.documents import CONTENT, PATH, REPO_NAME, SIZE, Removed
 from codeparrot.corpus.duplicates.choice import KEPT
+from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, Samples, write_table
 from codeparrot.corpus.segments import CHARACTERS, DOCUMENTS, Segment
 from codeparrot.corpus.work import new_folder
@@ -70,17 +71,15 @@ class Found:
 
 
 class CleanTask(NamedTuple):
-    first: int
-    """Number of the first segment."""
-    last: int
-    """Number after the last one."""
+    segments: list[Segment]
+    start: int
+    """Number of their first candidate."""
     output: Path
 
 
 class Cleaner(NamedTuple):
     """What every task needs."""
 
-    segments: list[Segment]
     verdicts: Path
     """File with a byte for every candidate."""
     stages: Sequence[Stage]
@@ -88,13 +87,14 @@ class Cleaner(NamedTuple):
     keep_removed: int
 
 
-def clean_tasks(sizes: Sequence[int], folder: Path) -> list[CleanTask]:
+def clean_tasks(documents: Documents, sizes: Sequence[int], folder: Path) -> list[CleanTask]:
     """Return the tasks for segments of these bytes of text: neighbours, until they have TASK_BYTES."""
     tasks, first, filled = [], 0, 0
     for index, size in enumerate(sizes):
         filled += size
         if filled >= TASK_BYTES or index == len(sizes) - 1:
-            tasks.append(CleanTask(first, index + 1, folder / f"{first:07d}-{index + 1:07d}"))
+            segments, start = documents.segments[first : index + 1], int(documents.starts[first])
+            tasks.append(CleanTask(segments, start, folder / f"{first:07d}-{index + 1:07d}"))
             first, filled = index + 1, 0
     return tasks
 
@@ -105,9 +105,9 @@ def clean(task: CleanTask, cleaner: Cleaner) -> None:
         return
     with new_folder(task.output) as folder:
         samples, found = Samples(cleaner.keep_removed, cleaner.seed), {stage.name: Found() for stage in cleaner.stages}
-        start = sum(map(len, cleaner.segments[: task.first]))
+        start = task.start
         tables = [DOCUMENTS.empty_table()]
-        for segment in cleaner.segments[task.first : task.last]:
+        for segment in task.segments:
             for batch in segment.batches():
                 verdicts = np.fromfile(cleaner.verdicts, np.uint8, len(batch), offset=start)
                 kept = pa.Table.from_batches([batch]).filter(pa.array(verdicts == KEPT))

@@ -160,9 +160,9 @@ def _clean(
         int(segment.columns(SIZE).column(SIZE).to_numpy()[verdicts[start : start + len(segment)] == 0].sum())
         for segment, start in zip(documents.segments, documents.starts.tolist(), strict=False)
     ]
-    tasks = clean_tasks(sizes, folder / "clean")
+    tasks = clean_tasks(documents, sizes, folder / "clean")
     verdicts_file = folder / "duplicates" / "verdicts"
-    cleaner = Cleaner(documents.segments, verdicts_file, stages_of(settings), settings.seed, settings.keep_removed)
+    cleaner = Cleaner(verdicts_file, stages_of(settings), settings.seed, settings.keep_removed)
     _run(partial(clean, cleaner=cleaner), tasks, executor, "cleaning", " tasks")
     return [task.output for task in tasks]
 

@@ -50,6 +50,7 @@ def statistics_of(
 def removals(settings: Settings) -> dict[str, str]:
     """Return all that can remove a file, in the order in which it is looked at, with what that means in words."""
     near = settings.near_duplicates
+    near_rule = f"a similarity of {near.threshold:g} or more to another document, or to one that is similar to it"
     return {
         **REFUSALS,
         "malformed": "a row that is no JSON object or whose text is not a text",
@@ -57,7 +58,7 @@ def removals(settings: Settings) -> dict[str, str]:
         **filters.rules(settings.filters),
         **licenses.rules(settings.licenses),
         DUPLICATE: "the text of another document, apart from white space",
-        NEAR_DUPLICATE: f"a similarity of {near.threshold:g} or more to another document, or to one that is similar to it",
+        **({NEAR_DUPLICATE: near_rule} if near.threshold else {}),
         **stages.rules(settings),
     }
 

@@ -11,7 +11,6 @@ metrics.jsonl are left out, the card and the picture are made from what remains.
     checkpoint/   with hub.state: state/, stream.json, manifest.json
 """
 
-import hashlib
 import json
 import math
 import tempfile
@@ -24,6 +23,7 @@ from typing import Any
 import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils.sha import git_hash
 from safetensors import safe_open
 
 from codeparrot import checkpoint, plot
@@ -125,7 +125,7 @@ def renew_card(api: HfApi, run: Path, entry: Entry, target: Branch, parent: str)
     with _as_of(run, checkpoint.read_manifest(place), target) as (beside, _):
         card = beside[CARD]
         there = api.get_paths_info(target.repo, [CARD], revision=target.branch)
-        if [getattr(each, "blob_id", None) for each in there] == [_blob_id(card.read_bytes())]:
+        if [getattr(each, "blob_id", None) for each in there] == [git_hash(card.read_bytes())]:
             return None
         return api.create_commit(
             target.repo,
@@ -134,11 +134,6 @@ def renew_card(api: HfApi, run: Path, entry: Entry, target: Branch, parent: str)
             revision=target.branch,
             parent_commit=parent,
         ).oid
-
-
-def _blob_id(content: bytes) -> str:
-    """Return what git calls a file of this content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _files(place: Path, manifest: dict[str, Any], state: bool) -> Iterator[tuple[str, Path]]:

@@ -148,6 +148,13 @@ def test_of_two_members_of_one_name_the_first_is_read(tmp_path: Path) -> None:
     assert reasons(tmp_path / "x.zip") == ["unsafe_path"]
 
 
+def test_a_member_of_a_zip_without_a_name_is_refused(tmp_path: Path) -> None:
+    # zipfile ends a name at its first zero byte, and asks an empty one for its last character.
+    packed = zip_bytes([("x.py", b"x = 1\n"), ("y.py", b"y = 1\n")]).replace(b"x.py", b"\0.py")
+    file = write(tmp_path / "a.zip", packed)
+    assert reasons(file) == ["unsafe_path"] and contents(file) == {"y.py": b"y = 1\n"}
+
+
 def test_large_files_are_not_unpacked(tmp_path: Path) -> None:
     files = [("a.py", b"x" * (MAX_SIZE + 1)), ("b.py", b"x" * MAX_SIZE)]
     for file in (write(tmp_path / "x.tar", tar_bytes(files)), write(tmp_path / "x.zip", zip_bytes(files))):

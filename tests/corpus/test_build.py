@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from codeparrot.corpus import clean, reading, segments
 from codeparrot.corpus.documents import COLUMNS, ColumnNames
+from codeparrot.corpus.duplicates.bands import NearDuplicates
 from codeparrot.corpus.filters.rules import Text, Thresholds, first_failing
 from codeparrot.corpus.hashes import fingerprint, position
 from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
@@ -83,6 +84,13 @@ def test_every_file_is_counted_once_under_the_rule_that_removed_it(built: tuple[
     redacted = statistics["waterfall"][-1]["removed_bytes"]  # what placeholders are shorter than secrets
     bytes_removed = sum(each["bytes"] for each in statistics["removed"].values())
     assert statistics["bytes"] + redacted + bytes_removed == statistics["read"]["bytes"]
+
+
+def test_what_is_off_is_no_stage(raw: Path, tmp_path: Path) -> None:
+    near, off = NearDuplicates(threshold=0), SecretSettings(mode="off")
+    statistics = make(raw, tmp_path / "corpus", near_duplicates=near, secrets=off)
+    stages = [line["stage"] for line in statistics["waterfall"]]
+    assert "duplicate" in stages and not {"near_duplicate", "contaminated", "secrets"} & {*stages, *statistics["removed"]}
 
 
 def test_statistics_are_those_of_the_documents(built: tuple[Path, dict[str, Any]]) -> None:

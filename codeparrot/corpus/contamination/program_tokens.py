@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from codeparrot.corpus.mixing import MASKS, ORDER, STEP, eight_bytes, mixed
+
 # Possessive quantifiers: what is taken is never given back. A string that does not end runs to the end of the text.
 _LEFT_OUT = re.compile(rb'#[^\n]*+|"""(?:[^"]++|"(?!""))*+(?:"""|\Z)|\'\'\'(?:[^\']++|\'(?!\'\'))*+(?:\'\'\'|\Z)')
 _SPACE, _WORD, _SIGN = range(3)
@@ -26,11 +28,8 @@ _CLASSES = bytes(
 )
 _QUOTES = bytes.maketrans(b"'", b'"')
 _DOT = ord(".")
-_STEP = 8
 _LONGEST = 64
 """Bytes of a token that its hash is of, beside its length: more would not tell one from another."""
-_MASKS = np.array([(1 << 8 * length) - 1 for length in range(_STEP + 1)], np.uint64)
-_ORDER = np.uint64(0xD1B54A32D192ED03)
 
 FIXED_NAMES = (
     *(word for word in keyword.kwlist if word.isascii()),
@@ -60,7 +59,7 @@ class Tokens(NamedTuple):
 
 def tokens(content: str) -> Tokens:
     """Return the tokens of a program; both kinds of quotes are one."""
-    program = b"".join((b" ", _LEFT_OUT.sub(b" ", content.encode()).translate(_QUOTES), b" " * (_STEP + 1)))
+    program = b"".join((b" ", _LEFT_OUT.sub(b" ", content.encode()).translate(_QUOTES), b" " * (STEP + 1)))
     classes = np.frombuffer(program.translate(_CLASSES), np.uint8)
     is_word = classes == _WORD
     begins, ends = is_word[1:] & ~is_word[:-1], is_word[:-1] & ~is_word[1:]
@@ -78,24 +77,13 @@ def tokens(content: str) -> Tokens:
 
 def _hashes(program: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Return a hash of every token, eight bytes at a time; the program has as many behind the last one."""
-    # Explicitly little-endian: the same on every machine.
-    words = np.ndarray(len(program) - _STEP + 1, "<u8", program, strides=(1,))
-    hashes = _mixed((words[starts] & _MASKS[np.minimum(lengths, _STEP)]) + lengths.astype(np.uint64))
-    left = np.flatnonzero(lengths > _STEP)
-    for done in range(_STEP, _LONGEST, _STEP):
-        more = words[starts[left] + done] & _MASKS[np.minimum(lengths[left] - done, _STEP)]
-        hashes[left] = _mixed(hashes[left] * _ORDER + more)
-        left = left[lengths[left] > done + _STEP]
-    return hashes
-
-
-def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64, which spreads every bit over all (Steele, Lea, Flood, OOPSLA 2014). Changes its argument."""
-    hashes ^= hashes >> np.uint64(30)
-    hashes *= np.uint64(0xBF58476D1CE4E5B9)
-    hashes ^= hashes >> np.uint64(27)
-    hashes *= np.uint64(0x94D049BB133111EB)
-    hashes ^= hashes >> np.uint64(31)
+    pieces = eight_bytes(program)
+    hashes = mixed((pieces[starts] & MASKS[np.minimum(lengths, STEP)]) + lengths.astype(np.uint64))
+    left = np.flatnonzero(lengths > STEP)
+    for done in range(STEP, _LONGEST, STEP):
+        more = pieces[starts[left] + done] & MASKS[np.minimum(lengths[left] - done, STEP)]
+        hashes[left] = mixed(hashes[left] * ORDER + more)
+        left = left[lengths[left] > done + STEP]
     return hashes
 
 
@@ -127,7 +115,7 @@ class HashSet:
 
 @lru_cache(maxsize=1)
 def _fixed() -> HashSet:
-    program = " ".join(("", *FIXED_NAMES, " " * _STEP)).encode()
+    program = " ".join(("", *FIXED_NAMES, " " * STEP)).encode()
     lengths = np.array([len(name) for name in FIXED_NAMES], np.int64)
     starts = np.cumsum(lengths + 1) - lengths
     return HashSet(_hashes(program, starts, lengths), 16)

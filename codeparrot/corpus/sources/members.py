@@ -30,6 +30,10 @@ MAX_DIRECTORY_BYTES = 64_000_000
 READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Other methods of a zip archive cannot be unpacked in bounded memory by `zipfile`, and source archives do not use them."""
 ENCRYPTED = 1
+NO_TAR = (tarfile.TarError, ValueError, RecursionError)
+"""What `tarfile` raises at a damaged archive; the last two at numbers that are none and at header upon header."""
+NO_ZIP = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError)
+"""What `zipfile` raises at a damaged archive; the last two at names and at versions and flags that are none."""
 
 
 class Member(NamedTuple):
@@ -48,7 +52,7 @@ def members(file: Path, wanted: Callable[[str], bool], max_size: int) -> Iterato
         yield from read(file, wanted, max_size)
     except Bomb:
         yield Removed(BOMB)
-    except (*DAMAGES, tarfile.TarError, zipfile.BadZipFile, ValueError, RecursionError, NotImplementedError):
+    except (*DAMAGES, *NO_TAR, *NO_ZIP):
         yield Removed(UNREADABLE)
 
 
@@ -98,13 +102,13 @@ def _tar_content(stream: Forward, member: tarfile.TarInfo) -> bytes:
 def _zip_members(file: Path, wanted: Callable[[str], bool], max_size: int) -> Iterator[Member | Removed]:
     with _Bounded(file) as stream, zipfile.ZipFile(stream) as archive:
         listed = archive.infolist()
-        chosen = [each for each in listed if not each.is_dir() and wanted(each.filename) and each.file_size <= max_size]
+        chosen = [each for each in listed if not _is_folder(each) and wanted(each.filename) and each.file_size <= max_size]
         unpacked = sum(each.file_size for each in chosen)
         if len(listed) > MAX_MEMBERS or unpacked > min(MAX_UNPACKED, FREE + RATIO * file.stat().st_size):
             raise Bomb
         paths: set[str] = set()
         for number, each in enumerate(listed, 1):
-            if each.is_dir():
+            if _is_folder(each):
                 continue
             kind = stat.S_IFMT(each.external_attr >> 16)
             if kind not in (0, stat.S_IFREG) or not is_safe_path(each.orig_filename) or each.filename in paths:
@@ -120,6 +124,11 @@ def _zip_members(file: Path, wanted: Callable[[str], bool], max_size: int) -> It
                     yield Removed(UNREADABLE, each.file_size, path=each.filename)
                 else:
                     yield Member(number, each.filename, content)
+
+
+def _is_folder(member: zipfile.ZipInfo) -> bool:
+    # Not is_dir(): in Python 3.11 it asks an empty name for its last character.
+    return member.filename.endswith("/")
 
 
 class _Bounded(io.FileIO):
@@ -139,6 +148,6 @@ def _zip_content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | N
         with archive.open(member) as stream:
             content = stream.read(member.file_size)  # never more, whatever the data holds
             stream.read(1)  # compares the checksum
-    except (*DAMAGES, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError):
+    except (*DAMAGES, *NO_ZIP):
         return None
     return content if len(content) == member.file_size else None
