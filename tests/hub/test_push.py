@@ -309,3 +309,16 @@ def test_no_token_is_in_any_file_or_output_whatever_fails(here: HubServer, run: 
     assert here.token.startswith("hf_") and len(files) > 10
     for text in [*map(str.encode, outputs), *files, *here.files("me/model", run.name).values()]:
         assert here.token.encode() not in text
+
+
+def test_what_drawing_needs_is_imported_before_there_is_anything_to_push(
+    here: HubServer, tmp_path: Path, tokenizer_folder
+) -> None:
+    run = make_run(tmp_path / "early", tokenizer_folder)
+    queue_of(run)
+    code = (
+        "import sys; from pathlib import Path; from codeparrot.hub import uploader\n"
+        f"assert uploader.main(Path({str(run)!r})) == 0 and 'matplotlib.backends.backend_agg' in sys.modules"
+    )
+    # Beside training it would take half a second of a processor from the steps.
+    subprocess.run([sys.executable, "-c", code], env=here.environment(), stdin=subprocess.DEVNULL, check=True)
