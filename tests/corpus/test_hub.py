@@ -166,7 +166,7 @@ def test_a_build_that_goes_on_fetches_the_row_groups_that_it_lacks(hub: HubServe
     assert (one["listing"], one["keys"]) == (everything["listing"], everything["keys"])
     assert one["texts"] == {everything["keys"][6]: texts[18:21]}
     assert few_bytes < num_bytes / 2
-    # The footers of both files and of that of the row group again, a little beside the texts, and nothing ahead of what is read.
+    # Both footers, one of them twice, a little beside the texts, and nothing ahead of what is read.
     assert few_bytes < 3 * FOOTER + 1.1 * sum(map(len, texts[18:21]))
 
 
