@@ -1,17 +1,24 @@
 """The tasks of a build on other executors: the same documents are kept, byte for byte."""
 
+import os
 import random
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
 from datatrove.executor import LocalPipelineExecutor
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codeparrot.corpus.cluster.executor import Cluster, ClusterSettings
+from codeparrot.corpus.cluster.on_ray import say_when_no_node_fits
 from codeparrot.corpus.cluster.steps import chained
 from codeparrot.corpus.duplicates.bands import NearDuplicates
 from codeparrot.corpus.duplicates.choice import KEPT, band_parts, choose
@@ -20,6 +27,8 @@ from codeparrot.errors import CodeparrotError
 from tests.corpus.planted import code, documents, pairs, words, write_rows
 from tests.corpus.samples import digests, make
 from tests.corpus.test_near_duplicates import Planted, candidate, segments_of
+
+FEW_BANDS = NearDuplicates(permutations=16)
 
 
 class OneMachine(Cluster):
@@ -66,19 +75,77 @@ def test_a_build_by_steps_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest
     assert digests(tmp_path / "steps" / "corpus") == digests(tmp_path / "local" / "corpus")
 
 
-def test_a_build_on_ray_has_the_same_bytes(tmp_path: Path) -> None:
-    import ray
+@pytest.fixture(scope="module")
+def on_ray() -> Iterator[Callable[..., Any]]:
+    """Builds on a Ray cluster of this machine."""
+    # Ray's workers would wait for all other tests.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    yield partial(make, executor="ray", near_duplicates=FEW_BANDS)
+    ray.shutdown()
 
+
+def test_a_build_on_ray_has_the_same_bytes(tmp_path: Path, on_ray: Callable[..., Any]) -> None:
     source = write_rows(tmp_path / "rows.jsonl", documents(60, tokens=100))
-    # Few bands: each takes a worker of Ray's and an interpreter.
-    near, cluster = NearDuplicates(permutations=16), ClusterSettings(jobs=2, memory=1)
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
-    try:
-        make(source, tmp_path / "ray" / "corpus", executor="ray", cluster=cluster, near_duplicates=near)
-    finally:
-        ray.shutdown()
-    make(source, tmp_path / "local" / "corpus", near_duplicates=near)
+    on_ray(source, tmp_path / "ray" / "corpus", cluster=ClusterSettings(jobs=2, memory=1))
+    make(source, tmp_path / "local" / "corpus", near_duplicates=FEW_BANDS)
     assert digests(tmp_path / "ray" / "corpus") == digests(tmp_path / "local" / "corpus")
+
+
+@dataclass(frozen=True)
+class Chore:
+    """What a task can do: hold, raise, or lose its process once or each time."""
+
+    output: Path
+    behaviour: str = "holds"
+
+
+def work(chore: Chore) -> None:
+    once = chore.output.with_suffix(".died")
+    if chore.behaviour == "dies" or (chore.behaviour == "dies once" and not once.exists()):
+        once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if chore.behaviour == "raises":
+        raise ValueError("a file is not as it should be")
+    chore.output.touch()
+
+
+def run(behaviours: list[str], folder: Path) -> None:
+    """Run chores on Ray; those that can be done are."""
+    (folder / "phase").mkdir()
+    chores = [Chore(folder / "phase" / str(number), each) for number, each in enumerate(behaviours)]
+    try:
+        list(Cluster("ray", ClusterSettings(jobs=2, memory=1)).map(work, chores))
+    finally:
+        assert [each.output.exists() for each in chores] == [each in ("holds", "dies once") for each in behaviours]
+
+
+@pytest.mark.usefixtures("on_ray")
+def test_a_task_whose_process_died_is_done_again(tmp_path: Path) -> None:
+    run(["holds", "dies once", "holds"], tmp_path)
+
+
+@pytest.mark.usefixtures("on_ray")
+def test_a_failed_task_is_named_and_the_others_are_done(tmp_path: Path) -> None:
+    with pytest.raises(CodeparrotError, match=r"1 of 4 tasks failed on the cluster; see (\S+)") as caught:
+        run(["holds", "raises", "holds", "holds"], tmp_path)
+    logs = Path(str(caught.value).rpartition(" ")[2])
+    assert "a file is not as it should be" in (logs / "task_00001.log").read_text()
+
+
+@pytest.mark.usefixtures("on_ray")
+def test_a_task_that_always_dies_ends_the_build(tmp_path: Path) -> None:
+    with pytest.raises(CodeparrotError, match=r"3 attempts: .*status -9"):
+        run(["dies", "holds"], tmp_path)
+
+
+@pytest.mark.usefixtures("on_ray")
+def test_a_cluster_without_a_node_that_fits_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    say_when_no_node_fits(cpus=2, memory=1)
+    assert not capsys.readouterr().err
+    say_when_no_node_fits(cpus=1, memory=10_000)
+    assert "no node of the Ray cluster has 1 cores and 10,000 GB" in capsys.readouterr().err
 
 
 @given(st.lists(st.integers(2, 5), max_size=6))

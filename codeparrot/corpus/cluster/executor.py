@@ -5,7 +5,6 @@ machine, so the corpus is the same, byte for byte. The folder beside the output 
 that was interrupted goes on when the same command is given again.
 """
 
-import logging
 import pickle
 import shutil
 import subprocess
@@ -61,7 +60,7 @@ class ClusterSettings:
     setup: str = ""
     """Shell command that prepares a SLURM job, e.g. "module load gcc"; the build's interpreter is on the path by itself."""
     address: str = ""
-    """Of the Ray cluster; without one, that which runs on this machine, or a new one on this machine alone."""
+    """Of the Ray cluster; without one, that of this node. None is started: Ray listens on all interfaces."""
 
     def check(self, kind: Kind) -> None:
         """Raise CodeparrotError when nothing can run so."""
@@ -163,24 +162,17 @@ class Cluster:
 
     def _ray(self, step: Any, tasks: int, folder: Path) -> Any:
         try:
-            import ray
-        except ImportError as error:
+            from codeparrot.corpus.cluster.on_ray import Ray, connect
+        except ModuleNotFoundError as error:
+            if error.name != "ray":
+                raise
             raise CodeparrotError("--executor ray needs Ray; pip install 'codeparrot[ray]'") from error
-        from datatrove.executor import RayPipelineExecutor
-
-        from codeparrot.corpus.cluster.steps import Isolated
-
-        folder.mkdir(exist_ok=True)
         settings = self.settings
-        if not ray.is_initialized():
-            ray.init(
-                address=settings.address or None, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR
-            )
-        return RayPipelineExecutor(
-            pipeline=[Isolated(step, str(folder))],
+        connect(settings.address)
+        return Ray(
+            pipeline=[step],
             tasks=tasks,
             tasks_per_job=-(-tasks // settings.jobs),
-            workers=settings.jobs,
             cpus_per_task=settings.cpus,
             mem_per_cpu_gb=settings.memory,
             logging_dir=str(folder / "logs"),
@@ -192,7 +184,7 @@ def _wait(executor: Any, is_running: Callable[[str], bool], folder: Path) -> Non
     while missing := executor.get_incomplete_ranks(skip_completed=True):
         if not is_running(getattr(executor, "job_id", "")):
             patience -= POLL_SECONDS
-            if patience <= 0 or executor.__class__.__name__.startswith("Ray"):
+            if patience <= 0:
                 raise CodeparrotError(f"{len(missing)} of {executor.tasks} tasks failed on the cluster; see {folder / 'logs'}")
         time.sleep(POLL_SECONDS)
 

@@ -7,8 +7,6 @@ looks at them as a build on one machine does. So the pairs connect the same docu
 
 import pickle
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from datatrove.pipeline.dedup import MinhashDedupBuckets
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.utils.hashing import HashConfig
 
-from codeparrot.corpus.cluster.task import STEP
 from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
 from codeparrot.corpus.duplicates.pairs import Documents, near_pairs
 from codeparrot.corpus.duplicates.signatures import NO_SHINGLES
@@ -48,24 +45,6 @@ class RunTask(PipelineStep):
             for number in (0, rank + 1)
         )
         function(task)
-
-
-class Isolated(PipelineStep):
-    """Runs the step of a folder in a new interpreter: Ray's workers fork, and the threads of Arrow do not survive that."""
-
-    type = "corpus"
-    name = "isolated step"
-
-    def __init__(self, step: PipelineStep, folder: str) -> None:
-        super().__init__()
-        self.folder = folder
-        (Path(folder) / STEP).write_bytes(pickle.dumps(step))
-
-    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        command = [sys.executable, "-m", "codeparrot.corpus.cluster.task", self.folder, str(rank), str(world_size)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(done.stderr)
 
 
 class WriteBuckets(PipelineStep):

@@ -1,17 +1,43 @@
-"""`python -m codeparrot.corpus.cluster.task FOLDER RANK WORLD_SIZE`: run the step in FOLDER in an interpreter of its own."""
+"""`python -m codeparrot.corpus.cluster.task EXECUTOR RANK...`: run ranks of a pickled executor, one after the other.
+
+Ray's workers hold many threads, and a fork of such a process can hang
+(https://github.com/ray-project/ray/issues/28328); so a task of Ray starts this interpreter instead.
+"""
 
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
-STEP = "step.pickle"
+FAILED = 3
+"""Exit status when a rank has raised an exception; its log says which."""
 
 
-def main(folder: str, rank: str, world_size: str) -> None:
+def run_ranks(executor: str, ranks: list[int]) -> bool:
+    """Run the ranks in a new interpreter and return whether all are done.
+
+    Raises:
+        RuntimeError: the interpreter died or could not start.
+    """
+    command = [sys.executable, "-m", "codeparrot.corpus.cluster.task", executor, *map(str, ranks)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, FAILED):
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise RuntimeError(f"an interpreter ended with status {done.returncode}: {last}")
+    return not done.returncode
+
+
+def main(file: str, ranks: list[str]) -> int:
     # Written by the build itself, beside its other files.
-    step = pickle.loads((Path(folder) / STEP).read_bytes())  # noqa: S301
-    step.run(None, int(rank), int(world_size))
+    executor = pickle.loads(Path(file).read_bytes())  # noqa: S301
+    status = 0
+    for rank in map(int, ranks):
+        try:
+            executor.run_rank(rank)
+        except Exception:  # noqa: BLE001 - datatrove has written it to the rank's log; the other ranks are not lost
+            status = FAILED
+    return status
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
