@@ -1,20 +1,21 @@
 """`codeparrot inspect`: the global batch of a step, and the documents that it is made of.
 
 Guarantees: the windows of a step are exactly those that the step trained on (or will train on), on one process without a GPU;
-where the data, the tokenizer or the beginning of the stream are not those of the run any more, that is an error.
-Cost: encoding what lies between the newest checkpoint before the step and the step. Nothing in the run directory is changed.
+where the data or the tokenizer are not those of the run any more, that is an error.
+Cost: encoding what lies between the newest checkpoint before the step, or the origin of the stream, and the step.
+Nothing in the run directory is changed.
 """
 
 import json
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeparrot import checkpoint
-from codeparrot.config import Config, StreamConfig, as_list, load
+from codeparrot.config import Config, as_list, load
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder
+from codeparrot.origin import ORIGIN, read_origin
 from codeparrot.result import Result
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
         if all(Path(name).exists() for name in as_list(config.stream.train)):
             raise
         raise CodeparrotError(f"{error}; relative paths are taken from the current folder") from error
-    begin = _enter(dataset, step, folder, config, saves)
+    begin = _enter(dataset, step, folder, saves)
     size = config.train.global_batch_size
     _skip(dataset, (step - 1 - begin) * size)
     windows = dataset.traced(dataset.states, size)
@@ -107,104 +108,23 @@ def _tokenizer(config: Config, saves: list[Saved]) -> Any:
     return tokenizer
 
 
-def _enter(dataset: "ConstantLengthDataset", step: int, folder: Path, config: Config, saves: list[Saved]) -> int:
+def _enter(dataset: "ConstantLengthDataset", step: int, folder: Path, saves: list[Saved]) -> int:
     """Put the stream at the newest known place before `step`; return the number of steps that lie behind it.
 
     Raises:
-        CodeparrotError: the data are not those of the run any more, or the place cannot be known.
+        CodeparrotError: the data are not those of the run any more, or `step` is of another run.
     """
-    start = dataset.state_dict()
-    own = [saved for saved in saves if _same_order(saved, config)]
-    source = _source(step, folder, config, own)
-    latest = max(own, key=lambda saved: saved.manifest["time"], default=None)
-    if latest and (source is None or latest.manifest["config"]["stream"]["train"] == config.stream.train):
-        # Whichever place is gone on from: the data must be those that the run was trained on last.
-        _load(dataset, latest)
-    for saved in own:
-        if saved.step < step and (source is None or saved.step > source.step) and _loads(dataset, saved):
-            return saved.step
-    if source is not None:
-        if not _loads(dataset, source):
-            # Another phase of training on other data: its stream began at its beginning.
-            dataset.load_state_dict(start)
-        return source.step
-    if own and _num_windows(own[-1]) * config.stream.lanes != own[-1].step * config.train.global_batch_size:
-        raise CodeparrotError(
-            f"{folder} was begun from another run's checkpoint, which is not known any more; "
-            f"of its steps those behind {own[-1].place.name} can be inspected"
-        )
-    dataset.load_state_dict(start)
-    return 0
-
-
-def _source(step: int, folder: Path, config: Config, own: list[Saved]) -> Saved | None:
-    """Return the checkpoint that was named for the run to go on from, if there was one.
-
-    Raises:
-        CodeparrotError: there was one, and it is gone or behind `step`.
-    """
-    named = [config.resume, *(saved.manifest["config"]["resume"] for saved in own)]
-    path = next((Path(name) for name in named if name not in ("auto", "never")), None)
-    if path is None or path.resolve() == folder.resolve():
-        return None
-    if (path / "checkpoints").is_dir():
-        # The run that was named may have gone on since: what was taken lies before the first step of this one.
-        first = _first_step(folder)
-        saves = [saved for saved in map(_read, checkpoint.steps(path / "checkpoints")) if saved]
-        source = next((saved for saved in saves if first is None or saved.step < first), None)
-    else:
-        source = _read(path)
-    if source is None and any(saved.step < step for saved in own):
-        return None
-    if source is None:
-        raise CodeparrotError(
-            f"{folder} was begun from {path}, which is gone: put it back, or inspect a step behind a checkpoint of {folder}"
-        )
-    if source.step < step:
-        return source
-    if path.resolve().parent == (folder / "checkpoints").resolve() and _same_order(source, config):
-        return None  # the run went back to a checkpoint of its own, in the same order
-    raise CodeparrotError(f"{folder} begins at step {source.step + 1}: inspect the run that {source.place} is of")
-
-
-def _first_step(folder: Path) -> int | None:
-    """Return the first step in metrics.jsonl: the run was begun from an earlier one."""
+    origin = read_origin(folder)
+    if step <= origin["step"]:
+        raise CodeparrotError(f"{folder} begins at step {origin['step'] + 1}: inspect the run that {origin['from']} is of")
+    # Checkpoints of another origin lie there when the run went back to one of its own with another order.
+    own = next((saved for saved in saves if saved.step < step and saved.manifest.get("origin") == origin), None)
+    place, begin, state = (own.place, own.step, own.state) if own else (folder / ORIGIN, origin["step"], origin["stream"])
     try:
-        with (folder / "metrics.jsonl").open(encoding="utf-8") as file:
-            return json.loads(file.readline())["step"]
-    except (OSError, ValueError):
-        return None
-
-
-def _same_order(saved: Saved, config: Config) -> bool:
-    """Whether a checkpoint is of the stream that `config` describes, wherever its files lie."""
-    free = {"train": None, "valid": None, "encoder": None, "prefetch_batches": None}
-    theirs = saved.manifest["config"]
-    return (
-        {**asdict(StreamConfig()), **theirs["stream"], **free} == {**asdict(config.stream), **free}
-        and theirs["run"]["seed"] == config.run.seed
-        and theirs["train"]["global_batch_size"] == config.train.global_batch_size
-    )
-
-
-def _load(dataset: "ConstantLengthDataset", saved: Saved) -> None:
-    try:
-        dataset.load_state_dict(saved.state)
+        dataset.load_state_dict(state)
     except CodeparrotError as error:
-        raise CodeparrotError(f"{saved.place}: {error}") from error
-
-
-def _loads(dataset: "ConstantLengthDataset", saved: Saved) -> bool:
-    try:
-        dataset.load_state_dict(saved.state)
-    except CodeparrotError:
-        return False
-    return True
-
-
-def _num_windows(saved: Saved) -> int:
-    """Windows a lane that were consumed: the same in all lanes behind a step."""
-    return next(iter(saved.state["lanes"].values()))[0]
+        raise CodeparrotError(f"{place}: {error}") from error
+    return begin
 
 
 def _skip(dataset: "ConstantLengthDataset", num_windows: int) -> None:

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
+from codeparrot.origin import ORIGIN
 from codeparrot.preemption import StopRequest
 from codeparrot.tracking import log_file, set_up_logging
 from codeparrot.watchdog import Watchdog
@@ -50,6 +51,11 @@ class RunDirectory:
             raise
         finished = self.step == self._config.train.max_steps
         self._write("finished" if finished else "stopped", "" if finished else stop.reason)
+
+    def write_origin(self, origin: dict[str, Any]) -> None:
+        """Write down where the order of the stream began."""
+        if self._main:
+            _replace(self.path / ORIGIN, json.dumps(origin))
 
     def _write(self, state: str, reason: str = "") -> None:
         """Only the main process writes. A full disk is reported, no more."""

@@ -92,17 +92,20 @@ def deal(sizes: dict[str, int], world_size: int) -> dict[str, int]:
 class Saver:
     """Writes the run's checkpoints; made on all processes."""
 
-    def __init__(self, training: Training, begin: Progress, published: Callable[[], set[int]] = set) -> None:
+    def __init__(
+        self, training: Training, begin: Progress, origin: dict[str, Any], published: Callable[[], set[int]] = set
+    ) -> None:
         """Begin behind the step that training goes on from.
 
         Args:
+            origin: of the stream, for the manifests.
             published: called on the main process behind each checkpoint; returns the steps of those that must stay.
         """
         self.saved_step = begin.step
         """Step of the newest complete checkpoint; 0: none."""
         self.longest_seconds = 0.0
         """The longest time from the beginning of a save to its end."""
-        self._training, self._published = training, published
+        self._training, self._origin, self._published = training, origin, published
         self._last_time = time.monotonic()
         self._copy = HostCopy()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -169,6 +172,7 @@ class Saver:
             "world_size": training.accelerator.num_processes,
             "tokenizer_sha256": tokenizer_digest(training.tokenizer),
             "config": asdict(training.config),
+            "origin": self._origin,
         }
         self._unfinished = _Unfinished(progress, partial, facts, start)
         if gathered[0][1]:

@@ -23,8 +23,9 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.health import Health
 from codeparrot.location import HUB
+from codeparrot.origin import same_order
 from codeparrot.sharding import MOMENTS, WEIGHT, ShardedState
-from codeparrot.stream import ConstantLengthDataset
+from codeparrot.stream import ConstantLengthDataset, merge_states
 from codeparrot.vocabulary import tokenizer_digest
 from codeparrot.watchdog import Watchdog
 from codeparrot.world import Agreement
@@ -71,20 +72,31 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-def resume(training: Training) -> Progress:
+def resume(training: Training) -> tuple[Progress, dict[str, Any]]:
     """Go on from the checkpoint that the configuration asks for; all processes take the same one.
+
+    Returns:
+        Where the run is, and the origin of its stream (origin.py).
 
     Raises:
         CodeparrotError: there is none where one was named, or it is of a run with other settings.
     """
     place = _choose(training)
     if place is None:
-        return Progress()
+        return Progress(), _new_origin(training, 0, None)
     manifest = checkpoint.read_manifest(place)
-    _load_stream(training, place)
+    progress = Progress(manifest["step"], manifest["tokens"])
+    goes_on = _load_stream(training, place) and same_order(manifest["config"], training.config)
+    origin = manifest.get("origin") if goes_on else None
+    origin = origin or _new_origin(training, progress.step, str(place))
     load_weights(training, place / "model")
     _load_state(training, place / "state")
-    return Progress(manifest["step"], manifest["tokens"])
+    return progress, origin
+
+
+def _new_origin(training: Training, step: int, place: str | None) -> dict[str, Any]:
+    states = training.agreement.gather(training.stream.state_dict())
+    return {"step": step, "stream": merge_states(states), "from": place}
 
 
 def _choose(training: Training) -> Path | None:
@@ -175,7 +187,8 @@ def _objection(training: Training, place: Path | None) -> str | None:
     )
 
 
-def _load_stream(training: Training, place: Path) -> None:
+def _load_stream(training: Training, place: Path) -> bool:
+    """Return whether the stream goes on where the checkpoint's was."""
     try:
         training.stream.load_state_dict(json.loads((place / "stream.json").read_text(encoding="utf-8")))
     except CodeparrotError as error:
@@ -183,6 +196,8 @@ def _load_stream(training: Training, place: Path) -> None:
             raise
         # Another phase of training on other data, asked for by naming the checkpoint.
         logger.warning("%s: the stream starts at its beginning", error)
+        return False
+    return True
 
 
 def load_weights(training: Training, folder: Path) -> None:

@@ -92,9 +92,11 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
             sharded=sharded_state(accelerator, model, language_model, adamw),
             health=Health(config.train, accelerator, adamw, zero),
         )
-        begin = progress = state.resume(training)
+        begin, origin = state.resume(training)
+        progress = begin
+        directory.write_origin(origin)
         pushes.start(training.agreement)
-        checkpoints, health = Saver(training, begin, pushes.published), training.health
+        checkpoints, health = Saver(training, begin, origin, pushes.published), training.health
         monitor = Monitor(training, settings, begin)
         evaluation, unit_tests = Evaluation(training, encoder, monitor, stop), UnitTests(training, monitor, stop)
         if accelerator.is_main_process:

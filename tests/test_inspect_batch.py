@@ -67,16 +67,6 @@ def rewrite(folder: Path, **changes: dict[str, Any] | str) -> Config:
     return load(path)
 
 
-def save(folder: Path, step: int, dataset: ConstantLengthDataset, like: Path, config: Config) -> None:
-    """Write a checkpoint of the stream alone, in all else like another one."""
-    place = folder / "checkpoints" / f"step_{step:08d}"
-    shutil.copytree(like / "model", place / "model")
-    (place / "stream.json").write_text(json.dumps(dataset.state_dict()), encoding="utf-8")
-    manifest = json.loads((like / "manifest.json").read_text(encoding="utf-8"))
-    changes = {"step": step, "config": yaml.safe_load(config.to_yaml())}
-    (place / "manifest.json").write_text(json.dumps({**manifest, **changes}), encoding="utf-8")
-
-
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6, 7, 40])
 def test_a_step_before_at_or_behind_a_checkpoint_is_what_two_processes_see(trained, tokenizer_json, step) -> None:
     config = load(trained / "config.yaml")
@@ -143,83 +133,86 @@ def test_a_tokenizer_that_is_gone_or_another_is_taken_from_a_checkpoint(tiny, tr
         inspect(str(tiny), 3)
 
 
-def branch(trained: Path, folder: Path, resume: Path, **changes: Any) -> Config:
-    """Lay out a run that was begun from a named checkpoint."""
-    folder.mkdir()
-    shutil.copy(trained / "config.yaml", folder)
-    return rewrite(folder, resume=str(resume), **changes)
+def go_on(trained: Path, *arguments: str) -> None:
+    """Train once more with the configuration file of the run."""
+    run(trained.parent.parent / "c.yaml", *arguments)
 
 
-def test_a_run_that_was_begun_from_a_named_checkpoint_goes_on_from_its_stream(trained, tmp_path) -> None:
-    branch(trained, tmp_path / "branch", trained / "checkpoints" / "step_00000002", optim={"lr": 0.1})
-    assert input_ids(tmp_path / "branch", 4) == input_ids(trained, 4)
-    with pytest.raises(CodeparrotError, match="begins at step 3: inspect the run"):
-        inspect(str(tmp_path / "branch"), 2)
+def walked(config: Config, tokenizer_json: str, checkpoint: Path, steps: int) -> np.ndarray:
+    """Walk from a checkpoint's place, in the order of `config`, to the batch of a step behind it."""
+    dataset = ConstantLengthDataset(config.stream, make_encoder(tokenizer_json, 0), seed=config.run.seed)
+    dataset.load_state_dict(json.loads((checkpoint / "stream.json").read_text(encoding="utf-8")))
+    return np.array(list(islice(dataset, (steps - 1) * BATCH, steps * BATCH)))
 
 
-def test_a_run_on_other_data_begins_at_their_start_behind_the_named_checkpoint(
-    trained, tmp_path, corpus, tokenizer_json
-) -> None:
-    data = {"train": str(next(corpus.glob("train-00000*")))}
-    config = branch(trained, tmp_path / "branch", trained / "checkpoints" / "step_00000004", stream=data)
-    np.testing.assert_array_equal(input_ids(tmp_path / "branch", 7), expected(config, tokenizer_json, 3))
+def test_a_branch_in_the_same_order_is_the_same_stream_from_its_beginning(trained, tmp_path) -> None:
+    branch = tmp_path / "branch"
+    named = str(trained / "checkpoints" / "step_00000002")
+    go_on(trained, "--run.dir", str(tmp_path), "--run.name", "branch", "--resume", named, "--optim.lr", "0.1")
+    for step in (1, 4, 6):
+        assert input_ids(branch, step) == input_ids(trained, step)
 
 
-def test_a_run_that_was_begun_from_a_run_takes_what_was_its_newest_checkpoint_then(trained, tmp_path, tokenizer_json) -> None:
-    data = {"block_documents": 5}
-    folder = tmp_path / "branch"
-    branch(trained, folder, trained, stream=data)
-    (folder / "metrics.jsonl").write_text('{"step": 5, "loss": 1.0}\n', encoding="utf-8")
-    named = branch(trained, tmp_path / "named", trained / "checkpoints" / "step_00000004", stream=data)
-    assert named.stream.block_documents == 5
-    assert input_ids(folder, 6) == input_ids(tmp_path / "named", 6)
+def test_a_branch_in_another_order_begins_where_it_was_begun(trained, tmp_path, tokenizer_json) -> None:
+    """The first two starts are the branch's; its source is gone by the third, and the checkpoint that was nearest to it."""
+    branch, source = tmp_path / "branch", shutil.copytree(trained, tmp_path / "source")
+    named = source / "checkpoints" / "step_00000002"
+    go_on_as = ["--run.dir", str(tmp_path), "--run.name", "branch", "--run.seed", "5", "--checkpoint.every_steps", "1"]
+    go_on(trained, *go_on_as, "--resume", str(named))
+    config = load(branch / "config.yaml")
+    expected = {step: walked(config, tokenizer_json, named, step - 2) for step in (3, 4, 8)}
+    shutil.rmtree(source)
+    shutil.rmtree(branch / "checkpoints" / "step_00000006")
+    go_on(trained, *go_on_as, "--checkpoint.keep_last", "1")
+    assert [path.name for path in (branch / "checkpoints").iterdir()] == ["step_00000006"]
+    for step, windows in expected.items():
+        np.testing.assert_array_equal(input_ids(branch, step), windows)
+    with pytest.raises(CodeparrotError, match=rf"begins at step 3: inspect the run that {named} is of"):
+        inspect(str(branch), 2)
 
 
-def test_a_run_goes_on_being_known_when_it_was_continued_and_its_source_is_gone(trained, tmp_path, tokenizer_json) -> None:
-    folder, source = tmp_path / "branch", trained / "checkpoints" / "step_00000002"
-    begun = branch(trained, folder, source, run={"seed": 5})
-    at_4 = input_ids(folder, 4)
-    dataset = ConstantLengthDataset(begun.stream, make_encoder(tokenizer_json, 0), seed=5)
-    dataset.load_state_dict(json.loads((source / "stream.json").read_text(encoding="utf-8")))
-    list(islice(dataset, 2 * BATCH))
-    save(folder, 4, dataset, source, begun)
-    at_5 = np.array(list(islice(dataset, BATCH)))
-    rewrite(folder, resume="auto")
-    assert input_ids(folder, 4) == at_4
-    begun = rewrite(folder, resume=str(tmp_path / "gone"))
-    shutil.rmtree(folder / "checkpoints")
-    dataset.load_state_dict(json.loads((source / "stream.json").read_text(encoding="utf-8")))
-    list(islice(dataset, 2 * BATCH))
-    save(folder, 4, dataset, source, begun)
-    np.testing.assert_array_equal(input_ids(folder, 5), at_5)
-    with pytest.raises(CodeparrotError, match=r"begun from .*gone, which is gone"):
-        inspect(str(folder), 4)
+def test_a_branch_on_other_data_begins_at_their_start(trained, tmp_path, corpus, tokenizer_json) -> None:
+    named = trained / "checkpoints" / "step_00000004"
+    data = str(next(corpus.glob("train-00000*")))
+    go_on(trained, "--run.dir", str(tmp_path), "--run.name", "branch", "--resume", str(named), "--stream.train", data)
+    config = load(tmp_path / "branch" / "config.yaml")
+    np.testing.assert_array_equal(input_ids(tmp_path / "branch", 6), expected(config, tokenizer_json, 2))
 
 
-def test_a_run_whose_stream_did_not_begin_with_it_is_not_guessed_at(trained, tmp_path, tokenizer_json) -> None:
-    folder, source = tmp_path / "branch", trained / "checkpoints" / "step_00000002"
-    config = branch(trained, folder, Path("auto"))
-    dataset = ConstantLengthDataset(config.stream, make_encoder(tokenizer_json, 0))
-    list(islice(dataset, BATCH))
-    save(folder, 4, dataset, source, config)
-    inspect(str(folder), 5)
-    with pytest.raises(CodeparrotError, match="those behind step_00000004 can be inspected"):
-        inspect(str(folder), 4)
+def test_checkpoints_of_a_run_that_went_back_and_on_in_another_order_are_not_gone_on_from(tiny, tokenizer_json) -> None:
+    """The newer ones of before stay there: step 4 was done twice, and the second time is the run's."""
+    named = tiny / "checkpoints" / "step_00000002"
+    again = ["--run.dir", str(tiny.parent), "--stream.block_documents", "5", "--resume", str(named)]
+    write = ["--checkpoint.every_steps", "0", "--checkpoint.keep_last", "10", "--train.max_steps", "3"]
+    config_file = tiny.parent / "c.yaml"
+    shutil.copy(tiny / "config.yaml", config_file)
+    run(config_file, *again, *write)
+    config = load(tiny / "config.yaml")
+    assert {path.name for path in (tiny / "checkpoints").iterdir()} > {"step_00000003", "step_00000006"}
+    for step in (5, 7):
+        np.testing.assert_array_equal(input_ids(tiny, step), walked(config, tokenizer_json, named, step - 2))
 
 
-@pytest.mark.parametrize("change", [{"stream": {"block_documents": 5}}, {"run": {"seed": 5}}])
-def test_checkpoints_in_another_order_are_not_gone_on_from(tiny, trained, tokenizer_json, change) -> None:
-    """A run that went back to a checkpoint of its own with another order leaves newer ones of before behind."""
-    before = load(tiny / "config.yaml")
-    dataset = ConstantLengthDataset(before.stream, make_encoder(tokenizer_json, 0), seed=before.run.seed)
-    list(islice(dataset, 4000))  # far on, where other documents come
-    place = tiny / "checkpoints" / "step_00000004"
-    shutil.rmtree(place)
-    save(tiny, 4, dataset, tiny / "checkpoints" / "step_00000002", before)
-    rewrite(tiny, resume=str(tiny / "checkpoints" / "step_00000002"), **change)
-    shown = input_ids(tiny, 5)
-    shutil.rmtree(place)
-    assert input_ids(tiny, 5) == shown
+def test_a_run_whose_origin_is_not_known_is_not_guessed_at(tiny) -> None:
+    (tiny / "origin.json").unlink()
+    with pytest.raises(CodeparrotError, match=r"origin\.json cannot be read .*: where the data of .* begin is not known"):
+        inspect(str(tiny), 3)
+
+
+def test_a_checkpoint_without_an_origin_becomes_one(tiny, trained) -> None:
+    """As earlier versions wrote them."""
+    config_file = tiny.parent / "c.yaml"
+    shutil.copy(tiny / "config.yaml", config_file)
+    for path in (tiny / "checkpoints").glob("*/manifest.json"):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        del manifest["origin"]
+        path.write_text(json.dumps(manifest), encoding="utf-8")
+    (tiny / "origin.json").unlink()
+    shutil.rmtree(tiny / "checkpoints" / "step_00000006")
+    run(config_file, "--run.dir", str(tiny.parent))
+    assert input_ids(tiny, 6) == input_ids(trained, 6)
+    with pytest.raises(CodeparrotError, match="begins at step 5"):
+        inspect(str(tiny), 4)
 
 
 def test_data_that_changed_since_are_an_error(tiny, corpus, tmp_path) -> None:

@@ -1,0 +1,45 @@
+"""Where the order of a run's windows began: what `codeparrot inspect` walks from.
+
+Behind its origin the stream is one, however often the run was interrupted: the same data, order and global batches. A run that
+goes on from a named checkpoint with another order, or on other data, has a new origin. `origin.json` in the run directory is
+that of the last start; a checkpoint's manifest carries its own, so that it goes wherever the checkpoint goes.
+
+    {"step": 0, "stream": {... a state of the stream ...}, "from": null, or the checkpoint that was gone on from}
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from codeparrot.config import Config, StreamConfig
+from codeparrot.errors import CodeparrotError
+
+ORIGIN = "origin.json"
+
+_FREE = ("train", "valid", "encoder", "prefetch_batches")
+"""Settings of the stream that change no order (the data themselves are compared by the stream)."""
+
+
+def same_order(saved: dict[str, Any], config: Config) -> bool:
+    """Whether a manifest's configuration deals the same data out as `config` does."""
+    free = dict.fromkeys(_FREE)
+    return (
+        {**asdict(StreamConfig()), **saved["stream"], **free} == {**asdict(config.stream), **free}
+        and saved["run"]["seed"] == config.run.seed
+        and saved["train"]["global_batch_size"] == config.train.global_batch_size
+    )
+
+
+def read_origin(run: Path) -> dict[str, Any]:
+    """Return the origin of a run directory.
+
+    Raises:
+        CodeparrotError: it has none.
+    """
+    try:
+        return json.loads((run / ORIGIN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CodeparrotError(
+            f"{run / ORIGIN} cannot be read ({error}): where the data of {run} begin is not known; train it on, which writes it"
+        ) from error
