@@ -4,6 +4,8 @@ Each stage is the command that a real run uses, with `configs/nano.yaml`; what i
 """
 
 import ast
+import os
+import shutil
 import sys
 import time
 from importlib.resources import files
@@ -207,6 +209,8 @@ def _solved(facts: dict[str, Any]) -> str:
 
 def _summary(config: Any, facts: dict[str, Any]) -> str:
     run = config.run_directory
+    # `make quickstart` runs it from an environment that the user's shell has not activated.
+    program = "codeparrot" if shutil.which("codeparrot") else os.path.relpath(Path(sys.executable).with_name("codeparrot"))
     shown = "\n\n".join("    " + text.replace("\n", "\n    ") for text in facts["completions"])
     return f"""
 {shown}
@@ -221,7 +225,7 @@ run          {run}/            config.yaml, metrics.jsonl, log/, checkpoints/
 picture      {run}/plots/loss.png
 data         {Path(config.tokenizer.path).parent}/       corpus/ (README.md is its card), tokenizer/
 
-next         codeparrot complete --checkpoint {run} --prompt "def fibonacci(n):"
-             codeparrot train --config {run}/config.yaml --run.name longer --train.max_steps 3000
-             codeparrot plot {run} {run.parent}/longer
-             codeparrot train --help"""
+next         {program} complete --checkpoint {run} --prompt "def fibonacci(n):"
+             {program} train --config {run}/config.yaml --run.name longer --train.max_steps 3000
+             {program} plot {run} {run.parent}/longer
+             {program} train --help"""

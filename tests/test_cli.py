@@ -1,6 +1,7 @@
 """The command line as a user meets it: start-up, help, mistakes, and the commands that the README shows."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -137,7 +138,9 @@ def test_quickstart_runs_the_chain_and_a_second_time_reuses_it(tmp_path) -> None
     assert (tmp_path / "runs" / "nano" / "plots" / "loss.png").stat().st_size > 10_000
     corpus = tmp_path / "data" / "nano" / "corpus" / "statistics.json"
     before = corpus.stat().st_mtime_ns
-    again = codeparrot(*arguments)
+    again = codeparrot(*arguments, env={**os.environ, "PATH": "/usr/bin:/bin"})  # an environment that is not activated
     assert again.returncode == 0, again.stderr[-2000:]
+    offered = again.stdout.rpartition("next ")[2].split()[0]
+    assert subprocess.run([offered, "--version"], capture_output=True, check=True).stdout
     assert "is there and is used again" in again.stderr and corpus.stat().st_mtime_ns == before
     assert "of the sampled functions parse as Python" in again.stdout
