@@ -81,7 +81,8 @@ _NOT_NEGATIVE = (
     "checkpoint.every_minutes checkpoint.keep_every_steps train.outlier_sigmas checkpoint.time_limit_margin_seconds "
     "hub.every hub.finish_minutes"
 ).split()
-_FRACTIONS = "optim.beta1 optim.beta2 schedule.final_fraction schedule.decay_fraction".split()
+_FRACTIONS = "schedule.final_fraction schedule.decay_fraction".split()
+_BETAS = "optim.beta1 optim.beta2".split()
 _POSITIVE = "optim.lr optim.eps train.startup_minutes train.timeout_minutes hub.timeout_seconds hub.retry_seconds".split()
 
 
@@ -90,6 +91,7 @@ def _check_ranges(config: "Config") -> None:
         (_AT_LEAST_ONE, lambda value: value >= 1, "at least 1"),
         (_NOT_NEGATIVE, lambda value: value >= 0, "0 or more"),
         (_FRACTIONS, lambda value: 0 <= value <= 1, "from 0 to 1"),
+        (_BETAS, lambda value: 0 <= value < 1, "0 or more and below 1"),
         (_POSITIVE, lambda value: value > 0, "above 0"),
     ]
     for names, holds, words in rules:

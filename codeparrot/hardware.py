@@ -7,15 +7,17 @@ import time
 from typing import Any
 
 PEAK_FLOPS = {
-    # Dense bf16/fp16 tensor-core peaks from NVIDIA's and AMD's data sheets, without sparsity. Longer names first.
-    "H100 PCIe": 756e12,
+    # Dense bf16/fp16 tensor-core peaks from NVIDIA's and AMD's data sheets, without sparsity.
     "H100": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
     "H200": 989e12,
     "B200": 2250e12,
     "A100": 312e12,
     "A10G": 70e12,
-    "L40S": 362e12,
     "L4": 121e12,
+    "L40": 181e12,
+    "L40S": 362e12,
     "V100": 125e12,
     "MI300X": 1307e12,
     "MI250X": 191.5e12,
@@ -27,11 +29,17 @@ def peak_flops(device: Any, precision: str) -> tuple[float, str]:
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    if precision != "fp32":
-        for key, value in PEAK_FLOPS.items():
-            if key in name:
-                return value, f"{name}, data sheet"
+    known = data_sheet_flops(name) if precision != "fp32" else None
+    if known is not None:
+        return known, f"{name}, data sheet"
     return _measured_flops(device, precision), f"{name}, a {precision} matrix product timed at the start"
+
+
+def data_sheet_flops(name: str) -> float | None:
+    """Return the half-precision peak of a device by the name that its driver gives; None: its data sheet is not here."""
+    # The longest: "NVIDIA L40S" also contains L40 and L4.
+    key = max((key for key in PEAK_FLOPS if key in name), key=len, default=None)
+    return PEAK_FLOPS[key] if key else None
 
 
 def _measured_flops(device: Any, precision: str) -> float:

@@ -49,7 +49,7 @@ class RunDirectory:
         except BaseException as error:
             self._write("failed", " ".join(str(error).split()) or type(error).__name__)
             raise
-        finished = self.step == self._config.train.max_steps
+        finished = self.step >= self._config.train.max_steps
         self._write("finished" if finished else "stopped", "" if finished else stop.reason)
 
     def write_origin(self, origin: dict[str, Any]) -> None:

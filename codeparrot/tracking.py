@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ ONLY_IN_FILE = {"terminal": "never"}
 
 class MetricsLog:
     """Appends JSON lines to a file. A resumed run continues the file from its step on, so there is one line a step.
+
+    A run that begins at step 0 does step 0 again too: it begins with an empty file.
 
     What was written of a line that did not fit the disk is cut off again before the next.
     """
@@ -62,7 +65,7 @@ class MetricsLog:
 
     def _drop_after(self, step: int) -> None:
         """Remove lines of steps that are done again, and a line that was cut."""
-        kept = [line for line in read_lines(self._path) if line["step"] <= step]
+        kept = [line for line in read_lines(self._path) if line["step"] <= step] if step else []
         whole = "".join(json.dumps(line) + "\n" for line in kept)
         fresh = self._path.with_suffix(".new")
         fresh.write_text(whole, encoding="utf-8")
@@ -76,36 +79,72 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class Trackers:
-    """TensorBoard and W&B through Accelerate."""
+    """TensorBoard and W&B through Accelerate's classes for them, on the main process; one that fails is left out.
+
+    Each is held here and not by the Accelerator, which lets the failure of one end the others, and whose `end_training` takes
+    down the process group that the end of the run still needs.
+    """
 
     def __init__(self, accelerator: Any, config: Config, settings: dict[str, Any]) -> None:
-        self._accelerator = accelerator
-        self._on = bool(config.tracking.trackers)
-        if "wandb" in config.tracking.trackers and not _wandb_key():
-            os.environ.setdefault("WANDB_MODE", "offline")
-            logger.info("W&B has no key here: it works offline; `wandb sync` sends the run later")
-        folder = str(config.run_directory)
-        self._guard(
-            lambda: accelerator.init_trackers(
-                config.tracking.project, settings, {"wandb": {"name": config.run.name, "dir": folder, "resume": "allow"}}
-            )
-        )
+        self._trackers: dict[str, Any] = {}
+        if not accelerator.is_main_process:
+            return
+        values = _flattened(settings)
+        for name in dict.fromkeys(config.tracking.trackers):
+            if not _installed(name):
+                remedy = "pip install -e '.[wandb]'" if name == "wandb" else "pip install -e ."
+                logger.warning("%s is not installed, the run goes on without it; install it with: %s", name, remedy)
+                continue
+            if name == "wandb" and not _wandb_key():
+                os.environ.setdefault("WANDB_MODE", "offline")
+                logger.info("W&B has no key here: it works offline; `wandb sync` sends the run later")
+            self._trackers[name] = _tracker(name, config)
+            self._guard(name, lambda tracker: (tracker.start(), tracker.store_init_configuration(values)))
 
     def log(self, values: dict[str, Any], step: int) -> None:
-        self._guard(lambda: self._accelerator.log(values, step=step))
+        for name in list(self._trackers):
+            self._guard(name, lambda tracker: tracker.log(values, step=step))
 
     def close(self) -> None:
-        self._guard(self._accelerator.end_training)
+        for name in list(self._trackers):
+            self._guard(name, lambda tracker: tracker.finish())
 
-    def _guard(self, action: Callable[[], object]) -> None:
+    def _guard(self, name: str, action: Callable[[Any], object]) -> None:
         """A tracker is somebody else's program talking to somebody else's server: whatever it raises, training goes on."""
-        if not self._on:
-            return
         try:
-            action()
+            action(self._trackers[name])
         except Exception as error:  # noqa: BLE001 - see the docstring; it is reported
-            self._on = False
-            logger.warning("trackers are off from here on: %s: %s", type(error).__name__, error)
+            del self._trackers[name]
+            logger.warning("%s is off from here on: %s: %s", name, type(error).__name__, error)
+
+
+def _tracker(name: str, config: Config) -> Any:
+    """Return a tracker of Accelerate that is not started."""
+    from accelerate.tracking import TensorBoardTracker, WandBTracker
+
+    project, folder = config.tracking.project, str(config.run_directory)
+    if name == "wandb":
+        return WandBTracker(project, name=config.run.name, dir=folder, resume="allow")
+    return TensorBoardTracker(project, folder)
+
+
+def _installed(package: str) -> bool:
+    """Whether a package is there. An import would not tell: a folder ./wandb of earlier runs is an (empty) package too."""
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _flattened(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | str]:
+    """Return settings as trackers take them: dotted names, and text for what is neither a number nor text."""
+    flat: dict[str, int | float | str] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, int | float | str) else str(value)
+    return flat
 
 
 class Bar:

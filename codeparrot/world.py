@@ -51,7 +51,6 @@ def start_processes(config: Config) -> Any:
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.micro_batches(world_size)),
-        log_with=list(config.tracking.trackers) or None,
         project_dir=str(config.run_directory),
         step_scheduler_with_optimizer=False,
         **of_the_cpu,

@@ -1,14 +1,25 @@
-"""What must not stop training: a full disk, a tracker that fails."""
+"""What a run leaves to read, and that nothing of it stops training: a full disk, a tracker that fails."""
 
 import json
 import logging
 import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import pytest
+import yaml
+from accelerate import Accelerator, PartialState
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from codeparrot.config import Config, TrackingConfig
+from codeparrot.config import Config, RunConfig, TrackingConfig
+from codeparrot.preemption import StopRequest
+from codeparrot.run_directory import RunDirectory
 from codeparrot.tracking import MetricsLog, Trackers, read_lines
+from codeparrot.watchdog import Watchdog
 
 
 def steps(path: Path) -> list[int]:
@@ -25,6 +36,14 @@ def test_a_resumed_run_has_one_line_a_step_and_drops_a_line_that_was_cut(tmp_pat
     assert steps(path) == [1, 2, 3, 4, 5]
     resumed.append({"step": 6})
     assert steps(path) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_begins_again_at_the_start_has_one_line_for_step_0(tmp_path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for _ in range(2):
+        log = MetricsLog(path, 0)
+        log.append({"step": 0})
+    assert steps(path) == [0]
 
 
 def test_lines_that_do_not_fit_the_disk_are_written_later_whole(tmp_path, monkeypatch, caplog) -> None:
@@ -61,41 +80,122 @@ def test_a_full_device_is_reported_and_survived() -> None:
     assert [json.loads(line) for line in log._pending] == [{"step": 1}]
 
 
-def test_a_tracker_that_fails_is_left_out_and_training_goes_on(caplog) -> None:
-    class Broken:
-        calls = 0
-
-        def init_trackers(self, *_: object) -> None:
-            self.calls += 1
-
-        def log(self, *_: object, **__: object) -> None:
-            self.calls += 1
-            raise ConnectionError("no route")
-
-        def end_training(self) -> None:
-            self.calls += 1
-
-    broken = Broken()
+def tracked(folder: Path, *trackers: Literal["tensorboard", "wandb"]) -> Trackers:
+    """Trackers on a real Accelerator, with a configuration as nested as any."""
+    config = Config(run=RunConfig(name="run", dir=str(folder)), tracking=TrackingConfig(trackers=list(trackers)))
+    config.evaluate.prompts = ["def f(", "class A"]
     logging.getLogger("codeparrot").propagate = True
-    trackers = Trackers(broken, Config(tracking=TrackingConfig(trackers=["tensorboard"])), {})
+    return Trackers(Accelerator(cpu=True), config, asdict(config))
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    """What TensorBoard reads of a run."""
+    events = EventAccumulator(str(folder / "run" / "codeparrot"))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars("loss")] if "loss" in events.Tags()["scalars"] else []
+
+
+def install_wandb(folder: Path, monkeypatch, source: str) -> None:
+    """Put a W&B of our own where Python looks for packages."""
+    (folder / "wandb-1.0.dist-info").mkdir(parents=True)
+    (folder / "wandb-1.0.dist-info" / "METADATA").write_text("Name: wandb\nVersion: 1.0\n", encoding="utf-8")
+    (folder / "wandb.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_key_of_wandb(monkeypatch, tmp_path) -> Iterator[None]:
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "")  # so that it is put back
+    monkeypatch.delenv("WANDB_MODE")
+    yield
+    sys.modules.pop("wandb", None)
+
+
+def test_tensorboard_gets_every_metric_and_the_configuration(tmp_path, caplog) -> None:
     with caplog.at_level(logging.WARNING, logger="codeparrot"):
-        trackers.log({"loss": 1.0}, 1)
+        trackers = tracked(tmp_path, "tensorboard")
+        trackers.log({"loss": 2.0}, 1)
         trackers.log({"loss": 1.0}, 2)
         trackers.close()
-    assert broken.calls == 2
-    assert caplog.text.count("trackers are off from here on: ConnectionError: no route") == 1
+    assert losses(tmp_path) == [(1, 2.0), (2, 1.0)]
+    assert not caplog.records
+    (told,) = tmp_path.rglob("hparams.yml")
+    settings = yaml.safe_load(told.read_text(encoding="utf-8"))
+    assert settings["optim.lr"] == Config().optim.lr
+    assert settings["model.family"] == "gpt2"
+    assert settings["evaluate.prompts"] == "['def f(', 'class A']"
 
 
-def test_without_a_key_wandb_is_offline(monkeypatch, tmp_path) -> None:
-    class Silent:
-        def init_trackers(self, *_: object) -> None:
-            pass
+BROKEN_AT = {
+    "its start": "def init(**_): raise ConnectionError('no route')",
+    "a step": """
+class config:
+    update = lambda *_, **__: None
+class Run:
+    def log(self, *_, **__): raise ConnectionError("no route")
+init = lambda **_: Run()
+""",
+}
 
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    Trackers(Silent(), Config(tracking=TrackingConfig(trackers=["wandb"])), {})
-    assert os.environ.pop("WANDB_MODE") == "offline"
+
+@pytest.mark.parametrize("source", BROKEN_AT.values(), ids=BROKEN_AT)
+@pytest.mark.parametrize("order", [("wandb", "tensorboard"), ("tensorboard", "wandb")])
+def test_a_tracker_that_fails_is_reported_once_and_the_other_goes_on(tmp_path, monkeypatch, caplog, order, source) -> None:
+    install_wandb(tmp_path / "packages", monkeypatch, source)
+    with caplog.at_level(logging.WARNING, logger="codeparrot"):
+        trackers = tracked(tmp_path, *order)
+        trackers.log({"loss": 2.0}, 1)
+        trackers.log({"loss": 1.0}, 2)
+        trackers.close()
+    assert [record.getMessage() for record in caplog.records] == ["wandb is off from here on: ConnectionError: no route"]
+    assert losses(tmp_path) == [(1, 2.0), (2, 1.0)]
+
+
+def test_a_tracker_that_is_not_installed_is_reported_with_the_remedy(tmp_path, monkeypatch, caplog) -> None:
+    version = metadata.version
+
+    def version_of_others(name: str) -> str:
+        if name == "wandb":
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", version_of_others)
+    with caplog.at_level(logging.INFO, logger="codeparrot"):
+        trackers = tracked(tmp_path, "wandb", "tensorboard")
+        trackers.log({"loss": 2.0}, 1)
+        trackers.close()
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line == "wandb is not installed, the run goes on without it; install it with: pip install -e '.[wandb]'"
+    assert losses(tmp_path) == [(1, 2.0)]
+
+
+def test_without_a_key_wandb_is_offline(tmp_path, monkeypatch, caplog) -> None:
+    install_wandb(tmp_path / "packages", monkeypatch, BROKEN_AT["a step"])
+    with caplog.at_level(logging.INFO, logger="codeparrot"):
+        tracked(tmp_path, "wandb")
+    assert os.environ["WANDB_MODE"] == "offline"
+    assert [record.getMessage() for record in caplog.records] == [
+        "W&B has no key here: it works offline; `wandb sync` sends the run later"
+    ]
+
+
+def test_trackers_leave_the_processes_together(tmp_path, monkeypatch) -> None:
+    """Processes agree on how the run ended after trackers are closed."""
+    monkeypatch.setattr(PartialState, "destroy_process_group", lambda *_: pytest.fail("the process group is gone"))
+    tracked(tmp_path, "tensorboard").close()
+
+
+@pytest.mark.parametrize(("begin", "state"), [(2, "stopped"), (3, "finished"), (5, "finished")])
+def test_a_run_at_or_beyond_its_last_step_is_finished(tmp_path, begin, state) -> None:
+    config = Config(run=RunConfig(name="run", dir=str(tmp_path)))
+    config.train.max_steps = 3
+    config.run_directory.mkdir()
+    with RunDirectory(config, main=True).status(StopRequest(), begin, Watchdog(Accelerator(cpu=True), 60, 60)):
+        pass
+    assert json.loads((config.run_directory / "status.json").read_text(encoding="utf-8"))["state"] == state
 
 
 @pytest.mark.parametrize("text", ["", '{"step": 1}', '{"step": 1}\n{"st'])
