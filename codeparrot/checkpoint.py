@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -26,6 +27,7 @@ from codeparrot.errors import CodeparrotError
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 2
 _PARTIAL = ".partial_"
+_NAME = re.compile(r"step_\d+")
 
 logger = logging.getLogger("codeparrot")
 
@@ -118,8 +120,19 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
 
 
 def steps(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, the newest first, complete or not."""
-    return sorted(folder.glob("step_*"), reverse=True) if folder.is_dir() else []
+    """Return the checkpoints in `folder`, complete or not, the newest first.
+
+    By the time of writing: a run that went back writes lower steps behind higher ones. Where no time can be read comes first.
+    """
+    places = [place for place in folder.glob("step_*") if _NAME.fullmatch(place.name)] if folder.is_dir() else []
+    return sorted(places, key=lambda place: (_time(place), place.name), reverse=True)
+
+
+def _time(place: Path) -> float:
+    try:
+        return float(json.loads((place / MANIFEST).read_text(encoding="utf-8"))["time"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return float("inf")
 
 
 def newest_complete(
@@ -149,10 +162,14 @@ def prune(folder: Path, keep_last: int, keep_every_steps: int, kept: Collection[
     those of the steps in `kept`."""
     for partial in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(partial, ignore_errors=True)
-    for checkpoint in steps(folder)[keep_last:]:
-        step = int(checkpoint.name.removeprefix("step_"))
+    # What has a name and no manifest is left of an interrupted removal; a cut manifest takes no other's place.
+    known = {place: _time(place) for place in steps(folder)}
+    dated = [place for place, written in known.items() if written < float("inf")]
+    left_over = [place for place in known if not (place / MANIFEST).exists()]
+    for place in [*dated[keep_last:], *left_over]:
+        step = int(place.name.removeprefix("step_"))
         if step not in kept and (not keep_every_steps or step % keep_every_steps):
-            remove(checkpoint)
+            remove(place)
 
 
 def remove(checkpoint: Path) -> None:

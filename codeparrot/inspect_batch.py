@@ -118,7 +118,8 @@ def _enter(dataset: "ConstantLengthDataset", step: int, folder: Path, saves: lis
     if step <= origin["step"]:
         raise CodeparrotError(f"{folder} begins at step {origin['step'] + 1}: inspect the run that {origin['from']} is of")
     # Checkpoints of another origin lie there when the run went back to one of its own with another order.
-    own = next((saved for saved in saves if saved.step < step and saved.manifest.get("origin") == origin), None)
+    before = [saved for saved in saves if saved.step < step and saved.manifest.get("origin") == origin]
+    own = max(before, key=lambda saved: saved.step, default=None)
     place, begin, state = (own.place, own.step, own.state) if own else (folder / ORIGIN, origin["step"], origin["stream"])
     try:
         dataset.load_state_dict(state)

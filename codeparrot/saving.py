@@ -218,7 +218,11 @@ class Saver:
         assert self._unfinished is not None
         kept = self._training.config.checkpoint
         checkpoint.publish(self._unfinished.partial, self._unfinished.facts, files)
-        checkpoint.prune(self._training.checkpoints, kept.keep_last, kept.keep_every_steps, self._published())
+        # The checkpoint is there, whatever becomes of the older ones.
+        folder, published = self._training.checkpoints, self._published()
+        error = _attempt(lambda: checkpoint.prune(folder, kept.keep_last, kept.keep_every_steps, published))
+        if error:
+            logger.warning("older checkpoints could not be removed: %s", error)
         return {}
 
     def _complete(self) -> None:

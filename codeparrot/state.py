@@ -110,7 +110,10 @@ def _choose(training: Training) -> Path | None:
         _fetch(training, wanted)
         wanted = "auto"
     named = wanted not in ("auto", "never")
-    if named and not (Path(wanted) / "checkpoints").is_dir():
+    own = _newest(training, training.checkpoints) if named else None
+    if own is not None and training.agreement.from_main(_is_same_command(training.config, own)):
+        place, error = own, None
+    elif named and not (Path(wanted) / "checkpoints").is_dir():
         place = Path(wanted)
         votes = training.agreement.gather(checkpoint.fault(place))
         error = next((f"cannot resume from {wanted}: {why}; {_NAME_ONE}" for why in votes if why), None)
@@ -123,6 +126,12 @@ def _choose(training: Training) -> Path | None:
     if error is not None:
         raise CodeparrotError(error)
     return place
+
+
+def _is_same_command(config: Config, place: Path) -> bool:
+    """Whether a run that was begun from a named checkpoint is to go on: its own checkpoint was written under this command."""
+    saved = checkpoint.read_manifest(place)["config"]
+    return saved["resume"] == config.resume and not checkpoint.changes_that_matter(saved, asdict(config))
 
 
 def _fetch(training: Training, name: str) -> None:

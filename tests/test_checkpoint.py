@@ -110,6 +110,34 @@ def test_prune_keeps_the_newest_and_every_mth(tmp_path) -> None:
     assert [int(path.name[5:]) for path in checkpoint.steps(tmp_path)] == [90, 80, 60, 30]
 
 
+def test_what_was_written_last_is_the_newest_whatever_its_step(tmp_path) -> None:
+    """A run that went back to step 10 leaves higher steps behind."""
+    for step in (10, 20, 30, 12, 14):
+        write(tmp_path, step)
+    assert checkpoint.newest_complete(tmp_path) == tmp_path / "step_00000014"
+    checkpoint.prune(tmp_path, keep_last=2, keep_every_steps=0)
+    assert [int(path.name[5:]) for path in checkpoint.steps(tmp_path)] == [14, 12]
+
+
+def test_a_damaged_checkpoint_takes_no_place_of_a_newer_one(tmp_path) -> None:
+    write(tmp_path, 16)
+    (write(tmp_path, 24) / "model" / "model.safetensors").write_bytes(b"cut")
+    cut = write(tmp_path, 25)
+    (cut / "manifest.json").write_text("{", encoding="utf-8")
+    write(tmp_path, 20)
+    checkpoint.prune(tmp_path, keep_last=1, keep_every_steps=0)
+    assert {path.name for path in tmp_path.iterdir()} == {"step_00000020", cut.name}
+    assert checkpoint.newest_complete(tmp_path) == tmp_path / "step_00000020"
+
+
+def test_what_is_left_of_a_removal_goes_and_what_a_user_put_there_stays(tmp_path) -> None:
+    (write(tmp_path, 10) / "manifest.json").unlink()
+    shutil.copytree(write(tmp_path, 20), tmp_path / "step_00000020.best")
+    write(tmp_path, 30)
+    checkpoint.prune(tmp_path, keep_last=1, keep_every_steps=0)
+    assert {path.name for path in tmp_path.iterdir()} == {"step_00000020.best", "step_00000030"}
+
+
 def test_an_interrupted_removal_leaves_nothing_that_looks_complete(tmp_path, monkeypatch) -> None:
     place = write(tmp_path, 10)
 

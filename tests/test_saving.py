@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot import saving
+from codeparrot import checkpoint, saving
 from codeparrot.saving import HostCopy, deal
 from codeparrot.sharding import MOMENTS, WEIGHT, sharded_state
 
@@ -24,6 +24,23 @@ def test_all_moments_are_dealt_and_no_process_writes_much_more_than_its_part(siz
     fair = 3 * sum(sizes) / world_size
     assert max(loads) <= max(fair + 2 * max(sizes), sum(sizes) + 2 * max(sizes))
     assert deal(dict(reversed(named.items())), world_size) == owners
+
+
+def test_an_older_checkpoint_that_cannot_be_removed_is_no_failed_save(tmp_path, monkeypatch, caplog) -> None:
+    partial = checkpoint.partial_of(tmp_path, 8)
+    checkpoint.begin(partial)
+    saver = object.__new__(saving.Saver)
+    config = SimpleNamespace(checkpoint=SimpleNamespace(keep_last=1, keep_every_steps=0))
+    saver._training = SimpleNamespace(config=config, checkpoints=tmp_path)
+    saver._published, saver._unfinished = set, SimpleNamespace(partial=partial, facts={"step": 8})
+
+    def busy(*_: object) -> None:
+        raise OSError(39, "Directory not empty")
+
+    monkeypatch.setattr(checkpoint, "prune", busy)
+    assert saving._persist(lambda: saver._publish({})) == ({}, None)
+    assert checkpoint.newest_complete(tmp_path) == tmp_path / "step_00000008"
+    assert "older checkpoints could not be removed: [Errno 39] Directory not empty" in caplog.text
 
 
 def test_what_cannot_be_written_is_tried_again_and_then_reported(monkeypatch) -> None:

@@ -106,6 +106,19 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(
         assert ours == pytest.approx(theirs, rel=1e-5)
 
 
+def test_the_same_command_goes_on_where_a_named_checkpoint_was_only_the_beginning(
+    tmp_path, corpus, tokenizer_folder, reference
+) -> None:
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    command = ["--resume", str(reference / "checkpoints" / "step_00000008")]
+    process = start(config, *command)
+    stop_behind_step(process, tmp_path / "runs" / "tiny" / "metrics.jsonl", 12, signal.SIGINT)
+    _, err = run(config, *command)
+    assert "resumed at step 8" not in err and "resumed at step" in err
+    _, err = run(config, "--resume", command[1], "--optim.lr", "1e-3")
+    assert "resumed at step 8" in err
+
+
 def test_checkpoints_that_do_not_fit_the_disk_cost_no_step_and_no_older_checkpoint(
     tmp_path, corpus, tokenizer_folder, reference
 ) -> None:
