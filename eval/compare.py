@@ -1,5 +1,6 @@
 """`codeparrot eval compare`: whether two evaluations of the same problems differ, and by how much."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
 
     if len(evaluations) != 2:
         raise CodeparrotError(f"{len(evaluations)} evaluations were named: name the folders of two")
+    if not k or min(k) < 1:
+        raise CodeparrotError(f"--k {k} is out of range: at least 1")
     rows = [read_results(Path(name).expanduser()) for name in evaluations]
     tasks = [sorted({row["task_id"] for row in each}) for each in rows]
     if tasks[0] != tasks[1]:
@@ -28,6 +31,7 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
         raise CodeparrotError(
             f"the evaluations are of different problems ({different} are in one alone): compare the same ones"
         )
+    notes = _differences([_report(Path(name).expanduser()) for name in evaluations])
     tables = [counts(each, tasks[0]) for each in rows]
     common = [temperature for temperature in tables[0] if temperature in tables[1]]
     if not common:
@@ -49,8 +53,38 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
                         "p_value": result.p_value,
                     }
                 )
-    lines = [f"{len(tasks[0])} problems; first: {evaluations[0]}, second: {evaluations[1]}", *map(_line, found)]
+    lines = [f"{len(tasks[0])} problems; first: {evaluations[0]}, second: {evaluations[1]}", *map(_line, found), *notes]
     return Result("\n".join(lines), {"evaluations": evaluations, "problems": len(tasks[0]), "comparisons": found})
+
+
+def _report(place: Path) -> dict[str, Any]:
+    """Return the report beside results, or nothing where there is none."""
+    from codeparrot.eval.scoring import REPORT, RESULTS
+
+    folder = place.parent if place.name == RESULTS else place
+    try:
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def _differences(reports: list[dict[str, Any]]) -> list[str]:
+    """Return what makes the evaluations differ beside the models.
+
+    Raises:
+        CodeparrotError: their problems have the same names and are not the same, as HumanEval's and HumanEval+'s.
+    """
+    first, second = (report.get("problem_set") or {} for report in reports)
+    if first and second and first.get("sha256") != second.get("sha256"):
+        names = " and ".join(f"{each.get('name')} ({each.get('source')})" for each in (first, second))
+        raise CodeparrotError(f"the evaluations are of different problems with the same names: {names}")
+    settings = [report.get("settings") or {} for report in reports]
+    return [
+        f"they were sampled differently: {name} {settings[0][name]} and {settings[1][name]}"
+        for name in ("strip_prompt", "chat")
+        if all(name in each for each in settings) and settings[0][name] != settings[1][name]
+    ]
 
 
 def _line(found: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ OpenAI, or inputs whose expected outputs are what the reference solution returns
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
@@ -18,18 +18,71 @@ def normalized(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the row with OpenAI's keys.
 
     Raises:
-        CodeparrotError: its solution or assertions do not say which function is tested.
+        CodeparrotError: a key is missing or of another type, the tested function can not be told, or nothing is tested.
     """
-    row = dict(row)
-    if "task_id" in row and isinstance(row["task_id"], int):
+    try:
+        return _normalized(dict(row), where)
+    except KeyError as error:
+        raise CodeparrotError(f"{where}: the key {error} is missing") from None
+    except (TypeError, AttributeError) as error:
+        raise CodeparrotError(f"{where}: a value is of another type than its format has: {error}") from None
+
+
+def _normalized(row: dict[str, Any], where: str) -> dict[str, Any]:
+    if isinstance(row.get("task_id"), int):
         row["task_id"] = f"Mbpp/{row['task_id']}"
     if "code" in row and "test_list" in row:
         return _mbpp(row, where)
     if "test" not in row and "base_input" in row:
         return _evalplus(row, where)
-    if isinstance(row.get("test"), str) and "def check(" not in row["test"] and "canonical_solution" in row:
-        row["test"] += CHECKED_BY_NAME
+    if isinstance(row.get("test"), str) and "entry_point" in row:
+        row["test"] = _with_check(row["test"], row["entry_point"], where)
     return row
+
+
+def _with_check(test: str, entry_point: str, where: str) -> str:
+    """Return a test that defines `check`; one whose statements check by themselves gets a `check` that does nothing.
+
+    Raises:
+        CodeparrotError: it would pass every program: its assertions are in functions that nobody calls, or there are none.
+    """
+    try:
+        tree = ast.parse(test)
+    except (SyntaxError, ValueError) as error:
+        raise CodeparrotError(f"{where}: the test is no Python: {error}") from None
+    executed = list(_executed(tree))
+    if "check" in {name for node in executed for name in _bound(node)}:
+        return test
+    checking = {entry_point}
+    for node in executed:
+        if isinstance(node, ast.FunctionDef) and any(_checks(inner, checking) for inner in ast.walk(node)):
+            checking.add(node.name)
+    if not any(_checks(node, checking) for node in executed):
+        raise CodeparrotError(f"{where}: the test checks nothing when it is executed")
+    return test + CHECKED_BY_NAME
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is executed when a module is: all but the bodies of its functions and classes."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            yield from _executed(child)
+
+
+def _bound(node: ast.AST) -> list[str]:
+    """Return the names that a node gives a value."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name for alias in node.names]
+    return [node.id] if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else []
+
+
+def _checks(node: ast.AST, functions: set[str]) -> bool:
+    """Return whether a node asserts something or calls one of the functions."""
+    called = node.func if isinstance(node, ast.Call) else None
+    return isinstance(node, ast.Assert) or (isinstance(called, ast.Name) and called.id in functions)
 
 
 def _mbpp(row: dict[str, Any], where: str) -> dict[str, Any]:
@@ -39,13 +92,16 @@ def _mbpp(row: dict[str, Any], where: str) -> dict[str, Any]:
     description = row.get("text") or row.get("prompt", "")
     lines = "\n".join([description.strip(), *assertions])
     setup = row.get("test_setup_code") or "\n".join(row.get("test_imports") or ())
+    if not assertions:
+        raise CodeparrotError(f"{where}: the test checks nothing when it is executed")
+    name = _tested_function(row["code"], "\n".join(assertions), where)
     return {
         "task_id": row["task_id"],
         # The prompt of the InCoder and BigCode evaluations: description and assertions as a docstring.
         "prompt": f'"""\n{lines}\n"""\n',
-        "entry_point": _tested_function(row["code"], "\n".join(assertions), where),
+        "entry_point": name,
         # evalplus's data set carries a longer test beside the three assertions.
-        "test": (row.get("test") or "\n".join([setup, *assertions])) + CHECKED_BY_NAME,
+        "test": _with_check(row.get("test") or "\n".join([setup, *assertions]), name, where),
         "canonical_solution": row["code"].replace("\r\n", "\n"),
         "stop": STOP_PROGRAM,
     }

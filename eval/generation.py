@@ -15,6 +15,7 @@ Cost: one forward pass of the prompt for all samples of a problem; then one a to
 prompts come first, so that neighbours are about as long and a lack of memory shows at once.
 """
 
+import ast
 import inspect
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -122,7 +123,12 @@ def check_model(model: Any, length: int) -> None:
     others = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if others:
         raise CodeparrotError(f"models of the type {kind} can not be sampled here: not all their layers are attention")
+    for name, words in (("attn_logit_softcapping", "soft-capped scores"), ("alibi", "ALiBi")):
+        if getattr(config, name, None):
+            raise CodeparrotError(f"models of the type {kind} can not be sampled here: their attention has {words}")
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    if "local" in (getattr(config, "attention_layers", None) or ()):  # GPT-Neo
+        window = config.window_size
     if window is not None and window < length:
         raise CodeparrotError(
             f"the model attends to {window} tokens and prompt and completion are {length} long: lower --max_new_tokens"
@@ -151,7 +157,8 @@ class _Prompt:
             before = _conversation(tokenizer, problem.prompt)
             ids, num_new = encode_prompt(model, tokenizer, "", sampling.max_new_tokens, before)
             # The answer is a whole function, and defines anew what the prompt began.
-            return _Prompt(ids, num_new, Decoder(tokenizer, ids), CHAT_STOP, "\n\n")
+            lead = "\n\n" if _compiles(problem.prompt) else "\n    pass\n\n"
+            return _Prompt(ids, num_new, Decoder(tokenizer, ids), CHAT_STOP, lead)
         text = problem.prompt.rstrip() if sampling.strip_prompt else problem.prompt
         ids, num_new = encode_prompt(model, tokenizer, text, sampling.max_new_tokens)
         return _Prompt(ids, num_new, Decoder(tokenizer, ids), problem.stop)
@@ -293,6 +300,15 @@ def _conversation(tokenizer: Any, prompt: str) -> list[int]:
     asked = [{"role": "user", "content": REQUEST.format(prompt=prompt.rstrip())}]
     ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
     return [*ids, *tokenizer("```python\n", add_special_tokens=False)["input_ids"]]
+
+
+def _compiles(source: str) -> bool:
+    """Return whether a source is whole: a signature without a docstring is not."""
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

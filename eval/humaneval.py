@@ -70,7 +70,9 @@ def humaneval(
         raise CodeparrotError("give one of --checkpoint, --samples_file and --reference: what is to be scored")
     if share and checkpoint is None:
         raise CodeparrotError("--share is for generating: give --checkpoint")
-    _check_place(checkpoint, samples_file)
+    _check_place(checkpoint, samples_file, output)
+    # A temperature that is named twice would count its samples twice.
+    temperature = list(dict.fromkeys(temperature))
     chosen = subset(load_problems(problems), limit)
     score = _Scoring(chosen, k, workers, unsafe)
     if reference:
@@ -125,8 +127,13 @@ class _Scoring:
         return Result(text, report)
 
 
-def _check_place(checkpoint: str | None, samples_file: str | None) -> None:
+def _check_place(checkpoint: str | None, samples_file: str | None, output: str | None) -> None:
     """Raise CodeparrotError for what is not on this machine and can be nowhere else, before problems are fetched."""
+    if output is not None:
+        path = Path(output).expanduser()
+        there = next((place for place in (path, *path.parents) if place.exists()), None)
+        if there is not None and not there.is_dir():
+            raise CodeparrotError(f"--output {output}: {there} is a file and no folder")
     if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
         local_folder(checkpoint)
     if samples_file is not None and not Path(samples_file).expanduser().is_file():

@@ -122,6 +122,7 @@ def _installed() -> Path | None:
 
 def _read(name: str, path: Path) -> ProblemSet:
     import gzip
+    import zlib
 
     problems = []
     try:
@@ -129,7 +130,7 @@ def _read(name: str, path: Path) -> ProblemSet:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     problems.append(_from_line(line, f"{path}, line {number}"))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise CodeparrotError(f"{path}: can not be read: {error}") from None
     return _set(name, problems, str(path))
 

@@ -61,14 +61,23 @@ def part(folder: Path, name: str) -> Path:
 
 
 def read_all(folder: Path) -> dict[Key, dict[str, Any]]:
-    """Return the samples of all processes, finished and interrupted ones."""
+    """Return the samples of all processes, finished and interrupted ones.
+
+    Raises:
+        CodeparrotError: a file has lines that were not written here.
+    """
     found: dict[Key, dict[str, Any]] = {}
     for path in [folder / SAMPLES, *sorted(folder.glob("samples-*.jsonl"))]:
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                if line.endswith("\n"):
-                    row = json.loads(line)
-                    found[Key(row["task_id"], row["temperature"], row["sample"])] = row
+            try:
+                for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+                    if line.endswith("\n"):
+                        row = json.loads(line)
+                        found[Key(row["task_id"], row["temperature"], row["sample"])] = row
+            except (KeyError, TypeError, ValueError):
+                raise CodeparrotError(
+                    f"{path} has lines that no evaluation wrote: name another --output, or score it with --samples_file"
+                ) from None
     return found
 
 
@@ -149,6 +158,7 @@ def read_foreign(path: Path, problems: Sequence[Problem]) -> list[dict[str, Any]
 
 def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     import gzip
+    import zlib
 
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
@@ -158,5 +168,5 @@ def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     if not isinstance(row, dict):
                         raise CodeparrotError(f"{path}, line {number}: not a JSON object")
                     yield f"{path}, line {number}", row
-    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError, zlib.error) as error:
         raise CodeparrotError(f"{path}: can not be read: {error}") from None

@@ -2,8 +2,8 @@
 
 What a process in it has: a processor, memory and processes up to the limits, a scratch folder in memory, the running Python's
 standard library, and one descriptor. What it has not: a network, another file that it could write, /proc, /sys, a terminal,
-programs to start, capabilities, a way to new namespaces, and any process outside to see. As root everything runs as nobody
-(uid 65534): limits do not bind root, not even inside a sandbox. A start costs about 0.1 s, a program about 2 ms.
+the programs of /bin and /usr/bin, capabilities, a way to new namespaces, and any process outside to see. As root everything
+runs as nobody (uid 65534): limits do not bind root, not even inside a sandbox. A start costs about 0.1 s, a program about 2 ms.
 """
 
 import functools
@@ -159,7 +159,7 @@ def _python_paths() -> list[str]:
 
 
 def _system() -> list[str]:
-    """Return the options that bring the system's libraries; its programs stay outside."""
+    """Return the options that bring the system's libraries; the programs of /bin and /usr/bin stay outside."""
     words = []
     for path in map(Path, ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache")):
         if path.is_symlink():

@@ -55,7 +55,7 @@ def write(
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the report, and write it and the results into `folder`, if there is one."""
-    ended = dict(Counter(row["ended"] for row in results if "ended" in row))
+    ended = dict(Counter(row["ended"] for row in results if isinstance(row.get("ended"), str)))
     described = {"name": problems.name, "source": problems.source, "sha256": problems.sha256}
     tasks = [problem.task_id for problem in problems]
     report = reports.make(results, tasks, ks, {"problem_set": described, **({"ended": ended} if ended else {}), **facts})
@@ -73,13 +73,24 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     """Return the results that an evaluation has left in a folder.
 
     Raises:
-        CodeparrotError: there are none.
+        CodeparrotError: there are none, or a line is not one.
     """
     path = folder / RESULTS if folder.is_dir() else folder
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise CodeparrotError(f"{folder} is no finished evaluation: {path.name} can not be read ({error})") from error
+    for number, row in enumerate(rows, 1):
+        if not _is_result(row):
+            raise CodeparrotError(f"{path}, line {number}: not a result, which has task_id, temperature and passed")
+    return rows
+
+
+def _is_result(row: Any) -> bool:
+    if not isinstance(row, dict) or not {"task_id", "temperature", "passed"} <= row.keys():
+        return False
+    right = isinstance(row["task_id"], str) and isinstance(row["passed"], bool)
+    return right and isinstance(row["temperature"], int | float | None)
 
 
 def subset(problems: ProblemSet, limit: int) -> ProblemSet:

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     AutoTokenizer,
+    FalconConfig,
+    Gemma2Config,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
@@ -210,6 +214,48 @@ def test_a_model_that_remembers_otherwise_is_refused(tokenizer) -> None:
     model = MambaForCausalLM(MambaConfig(vocab_size=512, hidden_size=16, num_hidden_layers=1, state_size=4))
     with pytest.raises(CodeparrotError, match="mamba"):
         list(generate(model, tokenizer, [Job(problem("x"), 0.0, 0)], Sampling()))
+
+
+SHAPE: Any = {"vocab_size": 512, "hidden_size": 32, "num_attention_heads": 2, **END}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            GPTNeoConfig(**SHAPE, num_layers=2, attention_types=[[["global", "local"], 1]], window_size=64),
+            "attends to 64 tokens",
+        ),
+        (FalconConfig(**SHAPE, num_hidden_layers=1, alibi=True), "falcon can not be sampled here"),
+        (
+            Gemma2Config(**SHAPE, num_hidden_layers=1, intermediate_size=32, num_key_value_heads=1, head_dim=16),
+            "gemma2 can not be sampled here",
+        ),
+    ],
+    ids=["gpt_neo", "falcon", "gemma2"],
+)
+def test_attention_of_another_kind_is_refused(config: Any, message: str, tokenizer) -> None:
+    model = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(CodeparrotError, match=message):
+        list(generate(model, tokenizer, [Job(problem("x"), 0.0, 0)], Sampling(max_new_tokens=80)))
+
+
+def test_local_attention_that_reaches_everything_is_attention(tokenizer) -> None:
+    config = GPTNeoConfig(**SHAPE, num_layers=2, attention_types=[[["global", "local"], 1]], window_size=64)
+    assert completed(
+        AutoModelForCausalLM.from_config(config), tokenizer, [Job(problem("x"), 0.0, 0)], Sampling(max_new_tokens=8)
+    )
+
+
+@pytest.mark.parametrize("prompt", ["def f(x):\n", 'def f(x):\n    """Double."""\n', "import math\n\n\ndef f(x):"])
+def test_an_answer_in_a_conversation_follows_what_is_whole(prompt: str, gpt2, tokenizer_folder) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    (found,) = generate(gpt2, tokenizer, [Job(problem(prompt), 0.0, 0)], Sampling(max_new_tokens=1, chat=True))
+    lead = found.text[: found.text.rindex("\n\n") + 2]
+    names: dict[str, Any] = {}
+    exec(f"{prompt}{lead}def f(x):\n    return 2 * x\n", names)
+    assert names["f"](2) == 4 and ("pass" in lead) == ("Double" not in prompt)
 
 
 # --- one token

@@ -1,5 +1,6 @@
 """The command from a checkpoint to its report; samples that survive a kill, several processes and a job array."""
 
+import gzip
 import json
 import os
 import signal
@@ -16,9 +17,11 @@ from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.compare import compare
 from codeparrot.eval.evaluate import default_folder
+from codeparrot.eval.humaneval import humaneval
 from codeparrot.eval.parallel import Share
 from codeparrot.eval.problems import load_problems
-from codeparrot.eval.samples import Appender, Key, hold_settings, put_together, read_all
+from codeparrot.eval.samples import Appender, Key, hold_settings, put_together, read_all, read_foreign
+from codeparrot.eval.scoring import write
 from tests.launching import ROOT, SCRIPTS, require
 
 PROBLEMS = ["--problems", "codeparrot"]
@@ -153,6 +156,8 @@ def test_samples_that_are_none_are_refused_in_one_line(tmp_path, text, message, 
         (["--reference", "--temperature", "-1"], "--temperature"),
         (["--checkpoint", "/nowhere/x"], "/nowhere/x"),
         (["--checkpoint", "/nowhere/x.gguf"], "/nowhere/x.gguf"),
+        (["--reference", "--output", __file__], "is a file and no folder"),
+        (["--reference", "--output", f"{__file__}/x"], "is a file and no folder"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, capsys) -> None:
@@ -221,7 +226,77 @@ def test_ctrl_c_keeps_what_was_sampled_and_says_how_to_go_on(run, tmp_path, refe
     assert not (tmp_path / "results.jsonl").exists()
 
 
+def test_a_temperature_that_is_named_twice_is_one(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[float]] = []
+    monkeypatch.setattr("codeparrot.eval.evaluate.Evaluation.run", lambda self, *_: seen.append(self.temperatures))
+    humaneval(str(run), problems="codeparrot", temperature=[0.8, 0.2, 0.8])
+    assert seen == [[0.8, 0.2]]
+
+
+# --- comparing
+
+
+def result_folder(folder: Path, sha256: str = "a", **settings: Any) -> str:
+    folder.mkdir()
+    row = {"task_id": "a", "temperature": 0.2, "passed": True}
+    (folder / "results.jsonl").write_text(json.dumps(row) + "\n")
+    report = {"problem_set": {"name": folder.name, "source": "here", "sha256": sha256}, "settings": settings}
+    (folder / "report.json").write_text(json.dumps(report))
+    return str(folder)
+
+
+def test_evaluations_of_other_tests_are_not_compared(tmp_path: Path) -> None:
+    first, second = result_folder(tmp_path / "first"), result_folder(tmp_path / "second", "b")
+    with pytest.raises(CodeparrotError, match=r"different problems with the same names: first \(here\) and second"):
+        compare([first, second], k=[1])
+    with pytest.raises(CodeparrotError, match="different problems with the same names"):
+        compare([first, f"{second}/results.jsonl"], k=[1])
+    (tmp_path / "second" / "report.json").unlink()
+    assert "1 problems" in compare([first, second], k=[1]).text
+
+
+def test_a_comparison_names_what_differs_beside_the_models(tmp_path: Path) -> None:
+    first = result_folder(tmp_path / "first", chat=True, strip_prompt=False)
+    second = result_folder(tmp_path / "second", chat=False, strip_prompt=False)
+    text = compare([first, second], k=[1]).text
+    assert "chat True and False" in text and "strip_prompt" not in text
+
+
+def test_what_can_not_be_compared_is_one_line(tmp_path: Path) -> None:
+    first = result_folder(tmp_path / "first")
+    with pytest.raises(CodeparrotError, match="at least 1"):
+        compare([first, first], k=[0])
+    for row in ({"task_id": "a", "completion": "x"}, [], {"task_id": "a", "temperature": "x", "passed": True}):
+        (tmp_path / "samples.jsonl").write_text(json.dumps(row) + "\n")
+        with pytest.raises(CodeparrotError, match="line 1: not a result"):
+            compare([first, str(tmp_path / "samples.jsonl")])
+
+
 # --- files
+
+
+def test_samples_of_others_in_the_output_folder_are_told_from_own(tmp_path: Path) -> None:
+    for line in ('{"task_id": "a", "completion": ""}', "[]", "x"):
+        (tmp_path / "samples.jsonl").write_text(line + "\n")
+        with pytest.raises(CodeparrotError, match="--samples_file"):
+            read_all(tmp_path)
+
+
+def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress(bytes(range(256)) * 9))
+    data[10:40] = b"\xff" * 30
+    (tmp_path / "x.jsonl.gz").write_bytes(data)
+    with pytest.raises(CodeparrotError, match="can not be read"):
+        load_problems(str(tmp_path / "x.jsonl.gz"))
+    with pytest.raises(CodeparrotError, match="can not be read"):
+        read_foreign(tmp_path / "x.jsonl.gz", [])
+
+
+def test_what_ended_a_foreign_sample_is_counted_where_it_is_a_word() -> None:
+    problems = load_problems("codeparrot")
+    result = {"temperature": None, "outcome": "failed", "passed": False, "weak": False}
+    found = [{**result, "task_id": each.task_id, "ended": ["x"]} for each in problems]
+    assert "ended" not in write(None, problems, found, [1], {})
 
 
 def test_lines_are_appended_whole_and_a_cut_one_is_replaced(tmp_path) -> None:

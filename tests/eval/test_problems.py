@@ -87,6 +87,52 @@ def test_reference_solutions_of_each_format_pass_and_wrong_ones_fail(row: dict[s
 
 
 @pytest.mark.parametrize(
+    "test",
+    [
+        "def check (candidate):\n    assert candidate(2) == 4\n",
+        "try:\n    def other(f):\n        assert f(2) == 4\nfinally:\n    check = other\n",
+        "for x in range(3):\n    assert double(x) == 2 * x\n",
+        "def test_double():\n    assert double(2) == 4\n\ntest_double()\n",
+    ],
+)
+def test_a_test_keeps_its_own_check_or_is_executed(test: str, executor: Executor) -> None:
+    problem = from_row({**ROW, "test": test}, "here")
+    verdicts = dict(executor.judge([(problem, problem.canonical_solution), (problem, "    return x\n")]))
+    assert [verdicts[index].passed for index in (0, 1)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {**ROW, "test": ""},
+        {**ROW, "test": "def test_double():\n    assert double(2) == 4\n"},
+        {**ROW, "test": "class T:\n    def test(self):\n        assert double(2) == 4\n"},
+        {**MBPP, "test_list": []},
+        {**MBPP, "test": "def test_double():\n    assert double(2) == 4\n"},
+    ],
+    ids=["empty", "pytest", "unittest", "mbpp", "mbpp+"],
+)
+def test_a_test_that_every_program_would_pass_is_refused(row: dict[str, Any]) -> None:
+    with pytest.raises(CodeparrotError, match="here: the test checks nothing when it is executed"):
+        from_row(row, "here")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({key: value for key, value in MBPP.items() if key != "task_id"}, "here: the key 'task_id' is missing"),
+        ({**MBPP, "test_list": [1]}, "here: a value is of another type"),
+        ({**MBPP, "code": None}, "here: "),
+        ({**EVALPLUS, "base_input": 3}, "here: a value is of another type"),
+        ({**ROW, "test": "def check(:"}, "here: the test is no Python"),
+    ],
+)
+def test_a_row_of_another_shape_is_named(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(CodeparrotError, match=message):
+        from_row(row, "here")
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{", "line 2: not JSON"),
