@@ -5,8 +5,10 @@ import builtins
 import gzip
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from codeparrot.corpus.contamination.benchmark_texts import Sample, description, read_benchmark
 from codeparrot.corpus.contamination.index import Index, Settings, normalised
 from codeparrot.corpus.contamination.program_tokens import tokens
+from codeparrot.corpus.report.command import contamination_of
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems import Problem, load_problems
 from tests.corpus.samples import STANDARD_LIBRARY
@@ -212,9 +215,54 @@ def test_a_file_of_the_user_is_a_benchmark(tmp_path: Path, name: str) -> None:
     file = write_rows(tmp_path / name, [MBPP, own])
     index = Index.load(Settings(benchmarks=(str(file),)))
     hits = index.hits('"""Write a Python function to find\n   the first repeated character in a given string."""\n')
-    assert [(hit.benchmark, hit.task_id, hit.how) for hit in hits] == [(name, "602", "docstring")]
+    assert [(hit.benchmark, hit.task_id, hit.how) for hit in hits] == [(str(file), "602", "docstring")]
     assert {hit.how for hit in index.hits(CODE.replace("str1", "text"))} == {"ngram"}
     assert [hit.task_id for hit in index.hits("# a documentation that is\n# nowhere else at all, ever.\n")] == ["2"]
+
+
+def test_hits_are_counted_under_the_name_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("one/own.jsonl", "other/own.jsonl")
+    for name, row in zip(names, (MBPP, {"prompt": "What is asked for in the other one of the two files."}), strict=True):
+        (tmp_path / name).parent.mkdir()
+        write_rows(tmp_path / name, [row])
+    monkeypatch.chdir(tmp_path)
+    hits = Index.load(Settings(benchmarks=names)).hits(f"{CODE}\n# What is asked for in the other one of the two files.\n")
+    assert {hit.benchmark for hit in hits} == {*names}
+    found = {"files": 1, "benchmarks": dict(Counter(hit.benchmark for hit in hits)), "hits": []}
+    report = contamination_of({"settings": {"contamination": {"benchmarks": names}}, "contamination": found})
+    assert report and [*report["benchmarks"]] == [*names]
+
+
+COMMENT = "# Given a list of numbers, their weights and a limit,\n#\n# return the sum of those below it.\n"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        COMMENT,
+        f"{COMMENT}def weighted(values, weights, limit):\n",
+        "def weighted(values, weights, limit):\n" + indent(COMMENT, "    "),
+        f"# Imports\nimport math\n\n{COMMENT}def weighted(values, weights, limit):\n    # your code:\n",
+        f"{COMMENT}# Example:\n# >>> weighted([1], [2], 3)\n# 2\ndef weighted(values, weights, limit):\n",
+    ],
+)
+def test_a_description_in_comments_is_found_as_one_in_a_docstring(tmp_path: Path, prompt: str) -> None:
+    index = Index.load(Settings(benchmarks=(str(write_rows(tmp_path / "own.jsonl", [{"prompt": prompt}])),)))
+    for document in (prompt, f'"""{COMMENT.replace("#", "")}"""\n'):
+        assert [hit.how for hit in index.hits(f"import os\n{document}    return 1\n")] == ["docstring"]
+
+
+@pytest.mark.parametrize(
+    "line", ["Q = \"'''\"", 'Q = \'"""\'', "Q = '\\'\"\"\"'", "Q = '#'; R = \"'''\"", 'Q = ""; R = "\\""', "don't"]
+)
+def test_a_quote_in_a_short_string_hides_nothing(index: Index, problems: list[Problem], line: str) -> None:
+    copy = renamed(max(problems, key=lambda problem: len(problem.canonical_solution)))
+    assert {hit.how for hit in index.hits(f"{line}\n{copy}\n")} == {"ngram"}
+
+
+def test_comments_and_triple_quoted_strings_have_no_tokens_and_short_strings_have() -> None:
+    left_out = "# a 'b\n'''c \\''' \"d\"'''\n\"\"\"e ' #\"\"\"\n"
+    assert tokens(f"{left_out}f = 'g # h' # i\n").program.split() == b'f = "g # h"'.split()
 
 
 def test_our_own_problems_are_a_benchmark() -> None:
@@ -226,7 +274,7 @@ def test_our_own_problems_are_a_benchmark() -> None:
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        ('{"other": 1}\n', "line 1 of own.jsonl"),
+        ('{"other": 1}\n', r"line 1 of \S*own\.jsonl"),
         ("no json\n", "no JSONL file"),
         ("[" * 100_000, "no JSONL file"),
         ('{"code": "\xff"}', "no JSONL file"),

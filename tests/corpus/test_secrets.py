@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from codeparrot.corpus.filters.syntax import is_python
 from codeparrot.corpus.secrets.addresses import NAME_SERVERS
+from codeparrot.corpus.secrets.credentials import credentials
 from codeparrot.corpus.secrets.redaction import Settings, redact
 from codeparrot.errors import CodeparrotError
 from tests.corpus.samples import STANDARD_LIBRARY
@@ -118,6 +119,9 @@ FRIENDS = [
     "secret_sha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'",
     "token_digest = 'd41d8cd98f00b204e9800998ecf8427e'",
     "revision = '1f3870be274f6c49b3e31a0c6728957f1f3870be'",
+    "password.sha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'",
+    "commit.access_key = '1f3870be274f6c49b3e31a0c6728957f1f3870be'",
+    "if data.startswith('-----BEGIN PRIVATE KEY-----'): authenticatewithcertificates(data)",
     "AKIAIOSFODNN7EXAMPLE = 1",
     "url = 'postgresql://user:password@host.org/db'",
     "url = 'https://{user}:{password}@host.org'",
@@ -130,6 +134,13 @@ FRIENDS = [
     "clone = 'git@github.com:owner/name.git'",
     "x = a@b.transpose()",
     "icon = 'icon@2x.png'",
+    "return H@self.cov + J.T@self.res",
+    "y = X@model.weights",
+    "y = X@self.net",
+    "y = X@cls.info",
+    "y = X@weights.mT",
+    "y = X@model.weights.T",
+    "to = 'root@box.localdomain, me@mail.test'",
     "to = 'someone@example.com, other@mail.example.org'",
     "to = '%s@host.org' % name",
     "to = f'{name}@host.org'",
@@ -213,16 +224,73 @@ def test_thousands_of_addresses_have_as_many_placeholders() -> None:
     assert redact(redacted.content, REDACT).counts == {}
 
 
+def spellings(key: str) -> tuple[str, str, str]:
+    """Return programs with a key in a long string, in a string a line, and in one line."""
+    in_pieces = "KEY = (" + "\n".join(f"    '{line}\\n'" for line in key.splitlines()) + ")\n"
+    return f'KEY = """\n{key}\n"""\n', in_pieces, "KEY = " + repr(key) + "\n"
+
+
 def test_every_line_of_a_private_key_goes_and_it_counts_once() -> None:
     for kind in ("RSA ", "EC ", "OPENSSH ", "", "ENCRYPTED "):
         key = private_key(random.Random(kind), kind)
-        in_pieces = "KEY = (" + "\n".join(f"    '{line}\\n'" for line in key.splitlines()) + ")\n"
-        for content in (f'KEY = """\n{key}\n"""\n', in_pieces, "KEY = " + repr(key) + "\n"):
+        for content in spellings(key):
             redacted, counts = redact(content, REDACT)
             assert counts == {"private_key": 1}
             assert not any(line in redacted for line in key.splitlines()[1:-1])
             assert is_python(redacted)
             assert redacted.count("REDACTED_1") == 13
+
+
+def test_every_line_of_an_encrypted_private_key_goes_and_its_headers_stay() -> None:
+    begin, *lines = private_key(random.Random(0)).splitlines()
+    headers = ["Proc-Type: 4,ENCRYPTED", "DEK-Info: AES-128-CBC,0A1B2C3D4E5F60718293A4B5C6D7E8F9", ""]
+    for content in spellings("\n".join([begin, *headers, *lines])):
+        redacted, counts = redact(content, REDACT)
+        assert counts == {"private_key": 1}
+        assert not any(line in redacted for line in lines[:-1])
+        assert all(header in redacted for header in headers)
+        assert is_python(redacted)
+
+
+def test_a_private_key_whose_first_line_has_no_small_letter_goes() -> None:
+    begin, *lines = private_key(random.Random(0)).splitlines()
+    lines[0] = lines[0].upper()
+    for content in spellings("\n".join([begin, *lines])):
+        redacted, counts = redact(content, REDACT)
+        assert counts == {"private_key": 1}
+        assert not any(line in redacted for line in lines[:-1])
+
+
+def test_a_private_key_without_an_end_stops_at_the_next_block() -> None:
+    line = draw(random.Random(0), BASE64, 60) + "aB1z"
+    content = "x = '''-----BEGIN PRIVATE" + f" KEY-----\n-----BEGIN CERTIFICATE-----\n{line}\n'''\n"
+    assert redact(content, REDACT) == (content, {})
+
+
+def test_no_line_of_a_private_key_is_looked_at_twice() -> None:
+    begins = 500
+    content = ("-----BEGIN PRIVATE" + " KEY-----\naB1aB1aB1aB1aB1a\n") * begins
+    assert len([*credentials(content)]) == begins
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("import hashlib\n", "password = "),
+        ('connect(host="h", autocommit=True, ', "password="),
+        ("session.commit()\n", "API_TOKEN = "),
+        ("# see commit 1234\n", "API_TOKEN = "),
+        ("digest = None; ", "self.api_key = "),
+    ],
+)
+def test_what_stands_before_the_name_of_a_secret_makes_it_no_hash(before: str, name: str) -> None:
+    content = before + name + '"q8Zk29vQ8xTqLm41PdRw"\n'
+    assert redact(content, REDACT).content == before + name + '"REDACTED_1"\n'
+
+
+@pytest.mark.parametrize("host", ["host.co.uk", "mail.host.dev", "HOST.COM", "host.Org", "host.museum", "self-made.io"])
+def test_addresses_are_at_the_top_levels_that_people_have_mail_at(host: str) -> None:
+    assert redact(f"to = 'jo@{host}'\n", REDACT).content == "to = 'email1@example.com'\n"
 
 
 def test_an_escape_sequence_before_a_secret_stays_whole() -> None:

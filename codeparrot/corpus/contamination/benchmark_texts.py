@@ -4,6 +4,7 @@ import ast
 import gzip
 import json
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ def read_benchmark(name: str) -> list[Sample]:
     """
     path = Path(name).expanduser()
     if path.is_file():
-        return list(_of_file(path))
+        return list(_of_file(path, name))
     # Here, because a corpus is built without benchmarks too.
     from codeparrot.eval.problems import load_problems
 
@@ -45,12 +46,12 @@ def read_benchmark(name: str) -> list[Sample]:
     ]
 
 
-def _of_file(path: Path) -> Iterator[Sample]:
+def _of_file(path: Path, name: str) -> Iterator[Sample]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _of_row(json.loads(line), path.name, number)
+                    yield _of_row(json.loads(line), name, number)
     except (OSError, EOFError, ValueError, RecursionError) as error:
         raise CodeparrotError(f"contamination.benchmarks: {path} is no JSONL file: {error}") from None
 
@@ -70,7 +71,10 @@ def _first_text(row: dict[str, Any], keys: tuple[str, ...]) -> str:
 
 
 def _documentation(prompt: str) -> str:
-    """Return the last documentation string of a prompt (that of the function to complete), or what is no program as it is."""
+    """Return the last documentation string of a prompt (that of the function to complete), or what is no program as it is.
+
+    Of a program without one, the longest comment is its documentation.
+    """
     for program in (prompt, f"{prompt.rstrip()}\n    pass\n"):
         try:
             nodes = list(ast.walk(ast.parse(program)))
@@ -81,8 +85,16 @@ def _documentation(prompt: str) -> str:
         ]
         found = [(node, ast.get_docstring(node, clean=False)) for node in documented]
         strings = [text for node, text in sorted(found, key=lambda each: getattr(each[0], "lineno", 0)) if text]
-        return strings[-1] if strings else ""
+        return strings[-1] if strings else _comment(prompt)
     return prompt
+
+
+def _comment(prompt: str) -> str:
+    """Return the longest run of lines that are comments, without their signs."""
+    lines = (line.strip() for line in prompt.splitlines() if line.strip())
+    runs = groupby(lines, key=lambda line: line.startswith("#"))
+    texts = ("\n".join(line.lstrip("#").strip() for line in run) for is_comment, run in runs if is_comment)
+    return max(texts, key=len, default="")
 
 
 def description(documentation: str) -> str:

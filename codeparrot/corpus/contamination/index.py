@@ -55,6 +55,7 @@ class Hit(NamedTuple):
     """A problem that a document holds."""
 
     benchmark: str
+    """Its name in the settings."""
     task_id: str
     how: How
     excerpt: str

@@ -15,8 +15,20 @@ from numpy.typing import NDArray
 
 from codeparrot.corpus.mixing import MASKS, ORDER, STEP, eight_bytes, mixed
 
-# Possessive quantifiers: what is taken is never given back. A string that does not end runs to the end of the text.
-_LEFT_OUT = re.compile(rb'#[^\n]*+|"""(?:[^"]++|"(?!""))*+(?:"""|\Z)|\'\'\'(?:[^\']++|\'(?!\'\'))*+(?:\'\'\'|\Z)')
+# What is kept (code, and strings of one line, in which other quotes and comment signs mean nothing), before what is left out.
+# Possessive quantifiers: what is taken is never given back. A string without an end runs to that of its line, or of the text.
+_KEPT = re.compile(
+    rb"""
+    ( (?: [^\#"']++ | "(?!"") (?: [^"\\\n]++ | \\(?:.|\Z) )*+ "? | '(?!'') (?: [^'\\\n]++ | \\(?:.|\Z) )*+ '? )*+ )
+    (?:
+        \#[^\n]*+
+        | \"\"\" (?: [^"\\]++ | \\(?:.|\Z) | "(?!"") )*+ (?: \"\"\" | \Z )
+        | ''' (?: [^'\\]++ | \\(?:.|\Z) | '(?!'') )*+ (?: ''' | \Z )
+        | \Z
+    )
+    """,
+    re.DOTALL | re.VERBOSE,
+)
 _SPACE, _WORD, _SIGN = range(3)
 _CLASSES = bytes(
     _WORD
@@ -59,7 +71,7 @@ class Tokens(NamedTuple):
 
 def tokens(content: str) -> Tokens:
     """Return the tokens of a program; both kinds of quotes are one."""
-    program = b"".join((b" ", _LEFT_OUT.sub(b" ", content.encode()).translate(_QUOTES), b" " * (STEP + 1)))
+    program = b"".join((b" ", b" ".join(_KEPT.findall(content.encode())).translate(_QUOTES), b" " * (STEP + 1)))
     classes = np.frombuffer(program.translate(_CLASSES), np.uint8)
     is_word = classes == _WORD
     begins, ends = is_word[1:] & ~is_word[:-1], is_word[:-1] & ~is_word[1:]

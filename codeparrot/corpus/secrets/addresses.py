@@ -15,10 +15,30 @@ IPV4 = "ipv4"
 IPV6 = "ipv6"
 
 KEPT_DOMAINS = ("example.com", "example.net", "example.org", "example.edu")
-KEPT_TOP_LEVELS = frozenset("example test invalid localhost local internal localdomain lan".split())
-"""Reserved for examples and local networks (RFC 2606, RFC 6762), and names that are used so."""
-NOT_TOP_LEVELS = frozenset("css gif html jpeg jpg js json md pdf png py rst svg txt webp whl xml yaml yml".split())
-"""Endings of file names, as in icon@2x.png."""
+_GENERIC = (
+    "academy aero agency app art asia berlin best bio biz blog build business care cat chat church city cloud club codes"
+    " coffee com community company consulting coop design dev digital edu education email energy engineer engineering"
+    " expert family finance foundation fun games global gmbh gov group guru info ink institute int international jobs land"
+    " law legal life live llc london ltd management marketing media mil mobi money museum name net network news ninja nyc"
+    " one online org paris partners photo photography press pro productions rocks school science services shop site social"
+    " software solutions space store studio swiss systems team tech technology tel today tools training travel ventures vip"
+    " website wiki work works world wtf xyz zone"
+)
+# ISO 3166-1 with ac, eu, su and uk; without py, md and rs, which are endings of files.
+_COUNTRIES = (
+    "ac ad ae af ag al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bm bn bo br bs bt bw by bz ca cc cd cf cg"
+    " ch ci ck cl cm cn co cr cu cv cw cx cy cz de dj dk dm do dz ec ee eg er es et eu fi fj fk fm fo fr ga gd ge gf gg gh"
+    " gi gl gm gn gp gq gr gs gt gu gw gy hk hm hn hr ht hu id ie il im in io iq ir is it je jm jo jp ke kg kh ki km kn kp"
+    " kr kw ky kz la lb lc li lk lr ls lt lu lv ly ma mc me mg mh mk ml mm mn mo mp mq mr ms mt mu mv mw mx my mz na nc ne"
+    " nf ng ni nl no np nr nu nz om pa pe pf pg ph pk pl pm pn pr ps pt pw qa re ro ru rw sa sb sc sd se sg si sk sl sm sn"
+    " so sr ss st su sv sx sy sz tc td tf tg th tj tk tl tm tn to tr tt tw tz ua ug uk us uy uz va vc ve vg vi vn vu wf ws"
+    " ye yt za zm zw"
+)
+TOP_LEVELS = frozenset((*_GENERIC.split(), *_COUNTRIES.split()))
+"""Those that people have mail at. What ends with another word is a product of matrices (`x@model.weights`), the name of a file
+(icon@2x.png), or an address of an example or a local network (RFC 2606, RFC 6762)."""
+OBJECTS = frozenset(("self", "cls"))
+"""No host: x@self.net is a product as well."""
 KEPT_USERS = frozenset("git noreply no-reply donotreply hg svn".split())
 NAME_SERVERS = frozenset(
     ipaddress.ip_address(address)
@@ -34,7 +54,8 @@ NAME_SERVERS = frozenset(
 # Each begins with what is rare, so that the search is fast, and looks a bounded distance to both sides.
 _AT = re.compile(r"@(?=[A-Za-z0-9])")
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+\-]{0,63}\Z")
-_DOMAIN = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w(\[-])")
+# Of two cases is an attribute, as in x@weights.mT.
+_DOMAIN = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.){1,8}(?:[A-Za-z]?[a-z]{1,23}|[A-Z]{2,24})(?![\w(\[-])")
 _LONGEST_USER = 64
 _TEMPLATE_SIGNS = ("%", "{", "}", "$")
 _URL_BEFORE = re.compile(r"://[^\s/@]{0,64}\Z")
@@ -78,9 +99,9 @@ def _is_template(content: str, start: int) -> bool:
 def _is_kept(user: str, domain: str) -> bool:
     if _SHORT_NUMBER.match(domain):
         return True
-    top_level = domain.rpartition(".")[2]
-    example = domain.endswith(KEPT_DOMAINS) and domain.split(".")[-2] == "example"
-    return example or user in KEPT_USERS or top_level in KEPT_TOP_LEVELS or top_level in NOT_TOP_LEVELS
+    labels = domain.split(".")
+    example = domain.endswith(KEPT_DOMAINS) and labels[-2] == "example"
+    return example or user in KEPT_USERS or labels[-1] not in TOP_LEVELS or labels[0] in OBJECTS
 
 
 def ip_addresses(content: str) -> Iterator[Finding]:

@@ -41,6 +41,8 @@ _ALL_WORDS = re.compile(rf"{_WORDS}(?:[_\-./:]++{_WORDS})*+[_\-.]?[0-9]{{0,3}}|[
 _HASH = re.compile(
     r"sha[-_]?(?:1|2|3|256|384|512)|md5|checksum|digest|fingerprint|hash|commit|revision|etag|uuid|guid", re.IGNORECASE
 )
+_NAME = re.compile(r"[\w.-]++\Z")
+_NAME_LENGTH = 40
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _SPECIAL = re.compile(r"[!@#$%^&*+=?~]")
 _MIN_STRING = 16
@@ -52,7 +54,8 @@ _MIN_PASSWORD_ENTROPY = 2.5
 
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_LENGTH = 20_000
-_RUN = re.compile(r"[A-Za-z0-9+/=]{16,}")
+# A header ("DEK-Info: AES-128-CBC,0A1B...", to the end of its line or string), or some of a key.
+_KEY_PIECE = re.compile(r"""(?P<header>[A-Za-z][A-Za-z-]{1,30}+:[ ][^\n"'\\]*+)|[A-Za-z0-9+/=]{16,}+""")
 _MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])")
 _GAP = 60
 """Characters between two lines of a key, at most: quotes, escapes, white space, a plus sign."""
@@ -116,13 +119,19 @@ def _is_inside(content: str, start: int) -> bool:
 
 def _named(content: str, name: str, start: int, end: int) -> Iterator[Finding]:
     match = _STRING_AFTER.match(content, end)
-    if match and _is_secret(match["value"], name in PASSWORD_NAMES, content[max(0, start - 40) : match.start("value")]):
+    if match and _is_secret(match["value"], name in PASSWORD_NAMES, _whole_name(content, start, match.start("value"))):
         kind = PASSWORD if name in PASSWORD_NAMES else SECRET_STRING
         yield Finding(kind, match.start("value"), match.end("value"))
 
 
-def _is_secret(value: str, is_password: bool, before: str) -> bool:
-    if _is_false_friend(value) or _ALL_WORDS.fullmatch(value) or _PLACE.search(value) or _HASH.search(before):
+def _whole_name(content: str, start: int, end: int) -> str:
+    """Return a text from the beginning of the name in which `start` lies (`user.sha256_` of `user.sha256_token`) to `end`."""
+    before = _NAME.search(content, max(0, start - _NAME_LENGTH), start)
+    return content[before.start() if before else start : end]
+
+
+def _is_secret(value: str, is_password: bool, name: str) -> bool:
+    if _is_false_friend(value) or _ALL_WORDS.fullmatch(value) or _PLACE.search(value) or _HASH.search(name):
         return False
     has_digit, has_letter = any(map(str.isdigit, value)), any(map(str.isalpha, value))
     base64, hexadecimal = _entropies()
@@ -158,10 +167,19 @@ def _entropies() -> tuple[Any, Any]:
 
 def _private_keys(content: str) -> Iterator[Finding]:
     for begins in _KEY_BEGINS.finditer(content):
-        end = content.find("-----END", begins.end(), begins.end() + _KEY_LENGTH)
-        last = begins.end()
-        for run in _RUN.finditer(content, begins.end(), end if end >= 0 else begins.end() + _KEY_LENGTH):
-            if run.start() - last > _GAP or (last == begins.end() and not _MIXED.match(run[0])):
-                break
-            last = run.end()
-            yield Finding(PRIVATE_KEY, after_escape(content, run.start()), run.end(), begins.start())
+        runs = [*_key_runs(content, begins.end())]
+        # Names of functions are runs too; a key has small letters, capitals and digits.
+        if any(_MIXED.match(content, start, end) for start, end in runs):
+            for start, end in runs:
+                yield Finding(PRIVATE_KEY, after_escape(content, start), end, begins.start())
+
+
+def _key_runs(content: str, start: int) -> Iterator[tuple[int, int]]:
+    """Yield from where to where the lines of a key go; it ends at the next dashes, so that no block is read twice."""
+    end = content.find("-----", start, start + _KEY_LENGTH)
+    for piece in _KEY_PIECE.finditer(content, start, end if end >= 0 else start + _KEY_LENGTH):
+        if piece.start() - start > _GAP:
+            return
+        start = piece.end()
+        if not piece["header"]:
+            yield piece.span()
