@@ -6,6 +6,7 @@ was killed and started again. Memory: the main process holds about 10 bytes a do
 200 MB; the text itself is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 kB a document.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from codeparrot import __version__
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
 from codeparrot.corpus.cluster.executor import Cluster, HasOutput
+from codeparrot.corpus.contamination.benchmark_texts import read_benchmark
 from codeparrot.corpus.documents import SIZE, TRAIN, VALID, Source
 from codeparrot.corpus.duplicates.choice import Members, band_parts, choose, write_clusters
 from codeparrot.corpus.duplicates.pairs import EXACT, Documents, find_pairs
@@ -33,6 +35,7 @@ from codeparrot.corpus.report.card import card, pictures
 from codeparrot.corpus.segments import FINGERPRINT, Segment
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shards, plan, write_piece
+from codeparrot.corpus.sources.listing import digest
 from codeparrot.corpus.sources.opening import Reading, open_source, take_turns
 from codeparrot.corpus.split import valid_repositories
 from codeparrot.corpus.stages import stages_of
@@ -76,9 +79,25 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
 
 
 def _identity(settings: Settings, sources: list[Source]) -> dict[str, Any]:
-    """Return what the first three phases depend on."""
+    """Return what the first three phases depend on: the settings, what is in the files that they name, and the sources."""
     named = {name: value for name, value in asdict(settings).items() if name not in ("valid_fraction", "shard_bytes")}
-    return {**named, "listing": [source.listing for source in sources], "version": __version__}
+    return {**named, "files": _files(settings), "listing": [source.listing for source in sources], "version": __version__}
+
+
+def _files(settings: Settings) -> dict[str, str]:
+    """Return what stands for the content of the files that the settings name."""
+    opt_out, tokenizer = settings.licenses.opt_out, settings.filters.tokenizer
+    names = {}
+    if opt_out:
+        names["licenses.opt_out"] = hashlib.sha256(Path(opt_out).expanduser().read_bytes()).hexdigest()
+    if settings.contamination.benchmarks:
+        problems = [each for name in settings.contamination.benchmarks for each in read_benchmark(name)]
+        names["contamination.benchmarks"] = digest(*problems)
+    if tokenizer and settings.filters.min_characters_per_token:
+        from codeparrot.vocabulary import load_tokenizer, tokenizer_digest
+
+        names["filters.tokenizer"] = tokenizer_digest(load_tokenizer(tokenizer))
+    return names
 
 
 def _read(sources: list[Source], settings: Settings, executor: Executor, folder: Path) -> list[Segment]:

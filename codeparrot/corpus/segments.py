@@ -139,6 +139,8 @@ class Segment:
     def signatures(self, rows: NDArray[np.int64], permutations: int) -> NDArray[np.uint32]:
         """Return the signatures of some rows."""
         found = np.empty((len(rows), permutations), np.uint32)
+        if not len(rows):
+            return found  # without candidates there is no file
         descriptor = os.open(self.folder / "signatures", os.O_RDONLY)
         try:
             for index, row in enumerate(rows.tolist()):

@@ -93,7 +93,8 @@ def write_piece(task: PieceTask, writer: PieceWriter) -> None:
         sizes = table.column(SIZE).to_numpy()
         ends = np.cumsum(sizes)
         shards = []
-        shard_of = (ends - sizes) * task.piece.num_shards // max(1, sizes.sum())
+        # The last, for an empty document that begins where all others have ended.
+        shard_of = np.minimum((ends - sizes) * task.piece.num_shards // max(1, sizes.sum()), task.piece.num_shards - 1)
         for index in range(task.piece.num_shards):
             start, stop = np.searchsorted(shard_of, [index, index + 1]).tolist()
             if start < stop:  # a shard that would be empty is left out

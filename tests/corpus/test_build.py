@@ -284,3 +284,14 @@ def test_when_nothing_is_left_the_error_says_what_removed_it(tmp_path: Path) -> 
     with pytest.raises(CodeparrotError, match=r"no document is left of 1 .*size 1"):
         make(tmp_path / "raw", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_empty_file_is_a_document_wherever_it_falls(tmp_path: Path, seed: int) -> None:
+    folder = tmp_path / "raw" / "a"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_bytes(b"")
+    (folder / "m.py").write_bytes(modules(1)[0])
+    statistics = make(tmp_path / "raw", tmp_path / "corpus", filters=LENIENT, valid_fraction=0, seed=seed)
+    assert len(read(tmp_path / "corpus")) == 2
+    assert [each["documents"] for each in statistics["splits"].values()] == [2]

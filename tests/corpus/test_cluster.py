@@ -75,6 +75,17 @@ def test_a_build_by_steps_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest
     assert digests(tmp_path / "steps" / "corpus") == digests(tmp_path / "local" / "corpus")
 
 
+def test_units_of_which_nothing_is_kept_are_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of four repositories in a row with nothing but small files."""
+    for number in range(4):
+        write_rows(tmp_path / f"small{number}.jsonl", [Planted("org/small", "a.py", "x = 1\n")])
+    sources = [*(tmp_path / f"small{number}.jsonl" for number in range(4)), write_rows(tmp_path / "rows.jsonl", documents(20))]
+    make(sources, tmp_path / "local" / "corpus")
+    monkeypatch.setattr("codeparrot.corpus.build.Cluster", lambda *_: OneMachine())
+    make(sources, tmp_path / "steps" / "corpus", executor="slurm", cluster=ClusterSettings(partition="x"))
+    assert digests(tmp_path / "steps" / "corpus") == digests(tmp_path / "local" / "corpus")
+
+
 @pytest.fixture(scope="module")
 def on_ray() -> Iterator[Callable[..., Any]]:
     """Builds on a Ray cluster of this machine."""

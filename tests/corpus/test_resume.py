@@ -1,5 +1,6 @@
 """A build that was killed goes on where it was, and ends with the same bytes."""
 
+import json
 import os
 import random
 import signal
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 
 from codeparrot.corpus import clean, pipeline, reading, shards
+from codeparrot.corpus.contamination.index import Settings as Contamination
 from codeparrot.corpus.duplicates import choice as duplicates
+from codeparrot.corpus.licenses.rules import LicenseSettings
 from tests.corpus.planted import Planted, documents, pairs, write_rows
-from tests.corpus.samples import COMMAND, digests, make
+from tests.corpus.samples import COMMAND, digests, make, modules, read
 
 PHASES = [
     (pipeline, "read"),
@@ -95,6 +98,36 @@ def test_other_settings_begin_anew_and_say_so(
     assert capsys.readouterr().err == "codeparrot: what an interrupted build left is not used: other seed\n"
     make(source, tmp_path / "other" / "corpus", seed=3)
     assert digests(tmp_path / "corpus") == digests(tmp_path / "other" / "corpus")
+
+
+@pytest.mark.parametrize(
+    ("flag", "before", "after", "removed"),
+    [
+        ("licenses.opt_out", "", "org/r3\n", "opt_out"),
+        ("contamination.benchmarks", '{"solution": "nothing_of_it(1, 2, 3)"}\n', '{"solution": "CONTENT"}\n', "contaminated"),
+    ],
+)
+def test_other_content_of_a_named_file_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, before: str, after: str, removed: str
+) -> None:
+    """An owner who opts out between two starts is heard."""
+    wanted, listed = Planted("org/r3", "wanted.py", modules(1)[0].decode()), tmp_path / "listed.jsonl"
+    source = write_rows(tmp_path / "rows.jsonl", [*documents(40, tokens=100), wanted])
+    listed.write_text(before, encoding="utf-8")
+    group = flag.partition(".")[0]
+    settings = LicenseSettings(opt_out=str(listed)) if group == "licenses" else Contamination(benchmarks=(str(listed),))
+    monkeypatch.setattr(pipeline, "statistics_of", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        make(source, tmp_path / "corpus", **{group: settings})
+    solution = json.dumps(wanted.content)[1:-1]
+    listed.write_text(after.replace("CONTENT", solution), encoding="utf-8")
+    # A new process: what a file held is read once in each.
+    command = [*COMMAND, "corpus", "build", "--source", str(source), "--output", str(tmp_path / "corpus"), f"--{flag}"]
+    done = subprocess.run([*command, str(listed)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "what an interrupted build left is not used: other files" in done.stderr
+    assert removed in done.stdout
+    assert wanted.content not in {each["content"] for each in read(tmp_path / "corpus")}
 
 
 def test_the_order_of_the_sources_changes_no_document(tmp_path: Path) -> None:
