@@ -68,7 +68,7 @@ def recipes(folder: str) -> dict[str, Path]:
 
 def spell_out(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
     """Write `--a-flag` as `--a_flag`, and a flag that is true or false and has no value as true."""
-    switches = {name for name, hint in get_type_hints(function).items() if hint is bool}
+    switches = {name for name, hint in get_type_hints(function).items() if bool in (hint, *get_args(hint))}
     spelled = []
     for index, word in enumerate(arguments):
         name, equals, value = word.partition("=")

@@ -1,7 +1,12 @@
 """Bytes of a source file to text, as Python itself reads them: a byte order mark, a coding line (PEP 263), else UTF-8."""
 
 import io
+import string
 import tokenize
+from functools import lru_cache
+
+_PROBE = string.printable.replace("\\", "") + "\\u0041 +AGE- .xn--maana-pta."
+"""What idna, punycode, UTF-7 and the codecs of escapes would change."""
 
 
 def decode(content: bytes | str) -> str | None:
@@ -11,7 +16,7 @@ def decode(content: bytes | str) -> str | None:
     """
     try:
         text = _decode_bytes(content) if isinstance(content, bytes) else content
-        # A lone surrogate (from JSON, or from a codec such as unicode_escape) is no character: no file could hold it.
+        # A lone surrogate, as JSON may hold, is no character: no file could hold it.
         text.encode()
     except (SyntaxError, LookupError, UnicodeError):
         return None
@@ -20,4 +25,16 @@ def decode(content: bytes | str) -> str | None:
 
 def _decode_bytes(content: bytes) -> str:
     encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    if encoding not in ("utf-8", "utf-8-sig") and not _keeps_ascii(encoding):
+        raise LookupError(encoding)
     return content.decode(encoding)
+
+
+@lru_cache(maxsize=256)
+def _keeps_ascii(encoding: str) -> bool:
+    # Python reads some files whose codec does not, but what they say is not what is written in them; and the decoders of
+    # punycode and idna take time quadratic in the length.
+    try:
+        return _PROBE.encode().decode(encoding) == _PROBE
+    except (LookupError, UnicodeError):
+        return False

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from tqdm import tqdm
 from codeparrot.checks import REPOSITORY
 from codeparrot.config import HubConfig, load
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.client import Branch
 from codeparrot.hub.ledger import Ledger
 from codeparrot.hub.uploader import HOPELESS, Turn, push_all, renew_card
 from codeparrot.result import Result
@@ -34,7 +34,7 @@ def status(run: str) -> Result:
     return Result("\n".join(_lines(run, facts, working)), facts | {"uploader": working, "pending_bytes": _bytes(pending)})
 
 
-def push(run: str, repo: str = "", branch: str = "", private: bool = True, patience_minutes: float = 10.0) -> Result:
+def push(run: str, repo: str = "", branch: str = "", private: bool | None = None, patience_minutes: float = 10.0) -> Result:
     """Push what of a run is not on the Hub yet, and wait until it is. Ctrl-C loses nothing: the same command goes on.
 
     Results of `codeparrot eval` that came behind the push of the newest checkpoint are added to its card.
@@ -43,13 +43,16 @@ def push(run: str, repo: str = "", branch: str = "", private: bool = True, patie
         run: Run folder.
         repo: owner/name; default: where the run was pushed to before, or its hub.repo.
         branch: Branch; default: the same, or the run's name.
-        private: Whether a repository that is created is private.
+        private: Whether a repository that is created is private; default: as the run's hub.private, which is true where its
+            configuration does not say otherwise.
         patience_minutes: Give up when nothing has come through for so long; what is left stays queued.
     """
-    ledger = _ledger(run, repo, branch, private)
+    ledger = Ledger(_folder(run))
     with ledger.pushing() as free:
         if not free:
             raise CodeparrotError(f"{run} is being pushed already, by the run or another command: see codeparrot hub status")
+        # Not before: whoever holds the right to push goes by what is written there.
+        ledger.open(_settings(ledger, repo, branch, private))
         queue, start = ledger.pending(), time.monotonic()
         with tqdm(total=_bytes(queue), desc="pushing", unit="B", unit_scale=True, disable=None) as bar:
             done: list[str] = []
@@ -80,28 +83,30 @@ def _folder(run: str) -> Path:
     return folder
 
 
-def _ledger(run: str, repo: str, branch: str, private: bool) -> Ledger:
-    """Open the ledger of a run; a run that has none gets one for `repo`.
+def _settings(ledger: Ledger, repo: str, branch: str, private: bool | None) -> HubConfig:
+    """Return where to and how a run is to be pushed: as before, or as configured, but for what is given.
 
     Raises:
-        CodeparrotError: there is no such run, or nothing says where it is to be pushed.
+        CodeparrotError: nothing says where, or the name is none.
     """
-    folder = _folder(run)
-    ledger = Ledger(folder)
-    if ledger.path.exists():
-        settings = ledger.settings
-    else:
-        config = load(folder / "config.yaml")
-        settings = HubConfig(**{**vars(config.hub), "branch": config.hub.branch or config.run.name, "private": private})
-    before = Branch(settings.repo, settings.branch)
-    settings.repo, settings.branch = repo or settings.repo, branch or settings.branch
+    run, opened = ledger.run, ledger.path.exists()
+    before = ledger.settings if opened else _configured(run)
+    settings = replace(before, repo=repo or before.repo, branch=branch or before.branch)
     if not settings.repo:
         raise CodeparrotError(f"nothing says where {run} goes: name a --repo (owner/name)")
     if not REPOSITORY.fullmatch(settings.repo):
         raise CodeparrotError(f'--repo "{settings.repo}" is no name of a repository; write owner/name')
-    if not ledger.path.exists() or before != (settings.repo, settings.branch):
-        ledger.open(settings)
-    return ledger
+    if private is not None:
+        settings.private = private
+    elif opened and settings.repo != before.repo:
+        # A --private false was said of the repository before, not of this one.
+        settings.private = _configured(run).private
+    return settings
+
+
+def _configured(run: Path) -> HubConfig:
+    config = load(run / "config.yaml")
+    return replace(config.hub, branch=config.hub.branch or config.run.name)
 
 
 def _lines(run: str, facts: dict[str, Any], working: bool) -> list[str]:

@@ -116,12 +116,12 @@ class Ledger:
             queue = queue[-1:]
         return queue[0] if queue else None
 
-    def pushed(self, entry: Entry, commit: str) -> None:
-        """Write down that a checkpoint is on the branch."""
+    def pushed(self, entry: Entry, commit: str, target: Branch) -> None:
+        """Write down that a checkpoint is on a branch: where it is, even if the run has begun to go elsewhere meanwhile."""
         with self._changing() as content:
-            facts = {"repo": content["repo"], "branch": content["branch"], "commit": commit, "pushed_at": time.time()}
-            content["pushed"].append(entry._asdict() | facts)
-            self._settle(content, entry)
+            content["pushed"].append(entry._asdict() | target._asdict() | {"commit": commit, "pushed_at": time.time()})
+            if target == (content["repo"], content["branch"]):
+                self._settle(content, entry)
             content |= {"state": "idle", "error": ""}
 
     def newest_pushed(self) -> Entry | None:

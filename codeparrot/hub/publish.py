@@ -1,9 +1,11 @@
 """`codeparrot tokenizer push` and `codeparrot corpus push`: a folder becomes a repository that loads by its name.
 
 One commit holds all of it. What was uploaded before an error or a Ctrl-C is not uploaded again by the next try; a folder that
-is there already makes no commit.
+is there already makes no commit. What is on the branch already and is neither written by such a push nor a card is nobody's to
+delete here: the push is refused.
 """
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,12 @@ from codeparrot.hub import client
 from codeparrot.hub.fetch import TOKENIZER_FILES
 from codeparrot.location import is_hub_name
 from codeparrot.result import Result
+
+_BESIDE = ("README.md", ".gitattributes")
+"""What any branch may hold."""
+_OF_A_MODEL = ("config.json", "generation_config.json", "*.index.json")
+"""JSON that no tokenizer consists of."""
+_NAMED = 3
 
 
 def push_tokenizer(tokenizer: str, repo: str, branch: str = "main", private: bool = True) -> Result:
@@ -51,7 +59,11 @@ def push_corpus(corpus: str, repo: str, branch: str = "main", private: bool = Tr
 def _push(
     folder: Path, repo: str, branch: str, private: bool, kind: str, patterns: tuple[str, ...], title: str, texts: dict[str, str]
 ) -> Result:
-    """Upload the files of a folder, and `texts` beside them; whatever else is on the branch goes."""
+    """Upload the files of a folder, and `texts` beside them; what an earlier push left on the branch besides goes.
+
+    Raises:
+        CodeparrotError: the branch holds files that no such push wrote, or the Hub does not answer, or refuses.
+    """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     if not is_hub_name(repo) or "/" not in repo:
@@ -66,6 +78,11 @@ def _push(
         head = api.list_repo_commits(repo, repo_type=kind, revision=branch)[0].commit_id
         names = {path.name for path in files} | set(texts)
         present = api.list_repo_files(repo, repo_type=kind, revision=branch)
+        foreign = [name for name in present if name not in names and _is_foreign(name, patterns)]
+        if foreign:
+            more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+            held = f"{', '.join(foreign[:_NAMED])}{more}, which this command did not put there"
+            raise CodeparrotError(f"{repo}@{branch} holds {held} and would have to delete; name another --repo or --branch")
         stale = [name for name in present if name not in names and name != ".gitattributes"]
         commit = api.create_commit(
             repo,
@@ -90,6 +107,12 @@ def _push(
     }
     done = "pushed to" if commit != head else "is already on"
     return Result(f"{folder} {done} {repo}@{branch}: {len(names)} files, {num_bytes:,} bytes, commit {commit[:12]}", facts)
+
+
+def _is_foreign(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a file on the branch is none that a push of these patterns writes. Such a push writes no folders."""
+    ours = "/" not in name and any(fnmatchcase(name, pattern) for pattern in patterns)
+    return name not in _BESIDE and (not ours or any(fnmatchcase(name, pattern) for pattern in _OF_A_MODEL))
 
 
 def _tokenizer_card(folder: Path, repo: str, branch: str) -> str:

@@ -59,7 +59,14 @@ class Uploader:
         self._failures = 0
 
     def turn(self) -> Turn:
-        """Push the next checkpoint, once. What fails of the Hub or the network is written down and returned, not raised."""
+        """Push the next checkpoint, once. What fails of the Hub or the network is written down and returned, not raised.
+
+        Raises:
+            CodeparrotError: the run goes elsewhere now: its queue is no longer this one's.
+        """
+        now = self._ledger.branch
+        if now != self._target:
+            raise CodeparrotError(f"{self._ledger.run} goes to {now} now: nothing more of it is pushed to {self._target}")
         entry = self._ledger.next()
         if entry is None:
             self._ledger.note("idle")
@@ -93,7 +100,7 @@ class Uploader:
             head, state = self._history.head, self._settings.state
             commit = push.push(self._api, self._ledger.run, entry, self._target, state, head)
             self._history.head = self._history.commits[entry.digest] = commit
-        self._ledger.pushed(entry, commit)
+        self._ledger.pushed(entry, commit, self._target)
         self._failures = 0
         return Turn(entry, commit)
 

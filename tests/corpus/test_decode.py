@@ -1,4 +1,5 @@
 import codecs
+import time
 
 import pytest
 from hypothesis import given
@@ -40,3 +41,17 @@ def test_a_coding_line_is_honoured() -> None:
 )
 def test_what_is_in_no_declared_encoding_is_undecodable(content: bytes | str) -> None:
     assert decode(content) is None
+
+
+@pytest.mark.parametrize("encoding", ["punycode", "idna", "utf-7", "unicode_escape", "raw_unicode_escape", "cp037"])
+def test_a_codec_that_is_no_encoding_of_source_files_is_refused_at_once(encoding: str) -> None:
+    content = b"# coding: " + encoding.encode() + b"\n" + b"abc-9a" * 50_000
+    start = time.perf_counter()
+    assert decode(content) is None
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "shift_jis", "euc-jp", "gb18030", "iso-2022-jp", "koi8-r", "utf-8-sig", "big5"])
+def test_every_encoding_in_which_ascii_is_itself_is_honoured(encoding: str) -> None:
+    text = f"# coding: {encoding}\nname = 'a\\n~{{}}'\n"
+    assert decode(text.encode(encoding)) == text

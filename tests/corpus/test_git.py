@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from codeparrot.corpus.documents import Record, Removed
-from codeparrot.corpus.sources import git_objects
+from codeparrot.corpus.sources import git, git_objects
 from codeparrot.corpus.sources.git import name_of_remote, open_git
+from codeparrot.corpus.sources.license_files import MAX_LICENSE_FILES
 from codeparrot.errors import CodeparrotError
 from tests.corpus.license_texts import MIT_LICENSE
 from tests.corpus.samples import make, modules, read
@@ -257,3 +258,13 @@ def test_a_corpus_is_built_from_repositories(tmp_path: Path) -> None:
         repository(tmp_path / "all" / f"repo{number}", files)
     make(f"git:{tmp_path / 'all'}", tmp_path / "out")
     assert len(read(tmp_path / "out")) == 20
+
+
+def test_of_many_licence_files_those_with_the_shortest_names_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    contents_of = git.contents_of
+    monkeypatch.setattr(git, "contents_of", lambda folder, objects: asked.append(len(objects)) or contents_of(folder, objects))
+    files = {"a.py": "a\n", "UNLICENSE": MIT_LICENSE, **{f"COPYING-{number}": "x" * 99 for number in range(300)}}
+    root = repository(tmp_path / "project", files)
+    assert [each.license for each in outcomes(f"git:{root}") if isinstance(each, Record)] == ["MIT"]
+    assert max(asked) == MAX_LICENSE_FILES

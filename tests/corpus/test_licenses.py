@@ -17,6 +17,7 @@ from codeparrot.corpus.licenses.rules import (
     rules,
     spdx,
 )
+from codeparrot.corpus.sources.license_files import license_of_files
 from codeparrot.errors import CodeparrotError
 
 PUBLISHED = LicenseSettings(unknown="remove")
@@ -219,3 +220,44 @@ def test_a_file_narrows_what_its_repository_grants_and_never_widens_it(repositor
 def test_impossible_settings_are_refused_with_the_remedy(settings: LicenseSettings, named: str) -> None:
     with pytest.raises(CodeparrotError, match=named):
         settings.check()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("# SPDX-License-Identifier: MIT\n# SPDX-License-Identifier: GPL-2.0-only\n", "GPL-2.0-only AND MIT"),
+        ("# SPDX-License-Identifier: MIT OR ISC\n#\n# SPDX-License-Identifier: Zlib\n", "(ISC OR MIT) AND Zlib"),
+        ("# SPDX-License-Identifier: MIT\n# SPDX-License-Identifier: MIT\n", "MIT"),
+        ("# SPDX-License-Identifier: NOASSERTION\n# SPDX-License-Identifier: MIT\n", "MIT"),
+        ("# SPDX-License-Identifier: NOASSERTION\n", "unknown"),
+        ("# SPDX-License-Identifier: MIT\n# SPDX-License-Identifier: Our EULA\n", "LicenseRef-Our-EULA AND MIT"),
+        ("# SPDX-License-Identifier: MIT\n" + "x = 1\n" * 1000 + "# SPDX-License-Identifier: GPL-2.0-only\n", "MIT"),
+    ],
+)
+def test_all_that_a_file_says_in_its_first_lines_holds_at_once(content: str, expected: str) -> None:
+    assert declared_inside(content) == expected
+
+
+@pytest.mark.parametrize("quotes", ['"""', "'''", 'r"""'])
+def test_a_docstring_may_begin_with_the_licence(quotes: str) -> None:
+    assert declared_inside(f"{quotes}SPDX-License-Identifier: GPL-3.0-only{quotes[-3:]}\nx = 1\n") == "GPL-3.0-only"
+
+
+COMMONS = '"Commons Clause" License Condition v1.0\n\nThe Software is provided to you by the Licensor under the License ...\n\n'
+NONCOMMERCIAL = "Creative Commons Attribution-NonCommercial 4.0 International Public License\n\nBy exercising the rights ...\n"
+
+
+@pytest.mark.parametrize(
+    ("restriction", "expected"),
+    [(COMMONS, "LicenseRef-Commons-Clause"), (NONCOMMERCIAL, "LicenseRef-CC-NonCommercial")],
+)
+def test_a_licence_file_that_restricts_is_never_permissive(restriction: str, expected: str) -> None:
+    from identify.vendor.licenses import LICENSES
+
+    apache = dict(LICENSES)["Apache-2.0"]
+    inside = license_of_files([(restriction + apache).encode()])
+    beside = license_of_files([apache.encode(), restriction.encode()])
+    assert inside == beside == f"Apache-2.0 AND {expected}"
+    assert removes(inside, "name", LicenseSettings()) == "license"
+    assert license_of_files([restriction.encode()]) == expected
+    assert license_of_files([apache.encode(), b"All rights reserved."]) == "Apache-2.0"

@@ -92,3 +92,24 @@ def test_a_data_set_without_texts_is_refused(tmp_path: Path, kind: str) -> None:
 def test_the_stack_v2_is_refused_before_anything_is_asked_of_the_hub() -> None:
     with pytest.raises(CodeparrotError, match="Software Heritage"):
         open_source("hub:bigcode/the-stack-v2-dedup:Python", Reading(0, 10**6, (".py",), ColumnNames()))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "hub"])
+@pytest.mark.parametrize("missing", ["max_stars_count", "max_stars_repo_path"])
+def test_the_stars_and_the_path_do_not_choose_the_columns(tmp_path: Path, kind: str, missing: str) -> None:
+    (found,) = read(tmp_path, {name: value for name, value in STACK.items() if name != missing}, kind)
+    assert (found.repo_name, found.license) == ("me/it", "MIT, Apache-2.0")
+    assert (found.stars, found.path) == ((None, "src/a.py") if missing == "max_stars_count" else (12, found.path))
+
+
+def test_a_row_of_json_keeps_its_licence_whatever_the_rows_before_it_left_out(tmp_path: Path) -> None:
+    rows = [STACK, {**STACK, "max_stars_repo_licenses": ["GPL-3.0"]}, STACK]
+    del rows[1]["max_stars_count"]
+    (tmp_path / "stack.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reading = Reading(0, 10**6, (".py",), ColumnNames())
+    found = [each for unit in open_source(str(tmp_path / "stack.jsonl"), reading).units for each in unit.records()]
+    assert [(each.repo_name, each.license, each.stars) for each in found if isinstance(each, Record)] == [
+        ("me/it", "MIT, Apache-2.0", 12),
+        ("me/it", "GPL-3.0", None),
+        ("me/it", "MIT, Apache-2.0", 12),
+    ]

@@ -1,5 +1,6 @@
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,61 @@ def test_stars_are_a_number_or_unknown(tmp_path: Path, value: Any, expected: int
     (found,) = records(write(tmp_path / "a.jsonl", json.dumps(row).encode()), columns=ColumnNames(stars="max_stars_count"))
     assert isinstance(found, Record)
     assert found.stars == expected
+
+
+def test_a_line_without_the_text_is_counted_and_only_the_first_row_is_an_error(tmp_path: Path) -> None:
+    found = records(write(tmp_path / "a.jsonl", b'\n{"content": "a"}\n{"blob_id": "b"}\n{"path": "c"}\n{"content": "d"}\n'))
+    assert found == [
+        Record("a", "2", "unknown", "a"),
+        Removed("malformed"),
+        Removed("malformed"),
+        Record("a", "5", "unknown", "d"),
+    ]
+    with pytest.raises(CodeparrotError, match="no column"):
+        records(write(tmp_path / "a.jsonl", b'\nnonsense\n{"path": "c"}\n{"content": "a"}\n'))
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 50])
+def test_a_line_that_is_too_long_is_counted_and_those_behind_it_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    monkeypatch.setattr(tables, "MAX_LINE_BYTES", 50)
+    monkeypatch.setattr(tables, "BLOCK_BYTES", block_bytes)
+    allowed, longer = (b'{"content": "%s"}' % (b"x" * (size - 15)) for size in (50, 51))
+    last = b'{"content": "z"}'
+    for lines in ([allowed, longer, b"", last], [longer, longer, last], [last, longer], [b"", longer, b""]):
+        file = write(tmp_path / "a.jsonl", b"\n".join(lines))
+        expected = [
+            Removed("malformed", 51) if line == longer else Record("a", str(number), "unknown", line[13:-2].decode())
+            for number, line in enumerate(lines, 1)
+            if line
+        ]
+        units = list(open_tables([file], ColumnNames(), 0).units)
+        assert [each for unit in units for each in unit.records()] == expected
+        assert len({unit.key for unit in units}) == len(units)
+
+
+def test_a_long_line_does_not_take_its_length_in_memory(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl.gz"
+    with gzip.open(file, "wb", compresslevel=1) as stream:
+        for _ in range(200):
+            stream.write(b"x" * 1_000_000)
+        stream.write(b'\n{"content": "a"}\n')
+    tracemalloc.start()
+    found = records(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == [Removed("malformed", 200_000_000), Record("a", "2", "unknown", "a")]
+    assert peak < 1.3 * tables.MAX_LINE_BYTES
+
+
+@pytest.mark.parametrize("name", ["content", "path"])
+def test_a_row_of_parquet_that_is_no_utf8_is_counted_and_the_others_are_kept(tmp_path: Path, name: str) -> None:
+    texts = [f"# coding: latin-1\n# é {number}\n" for number in range(400)]
+    columns = {"content": pa.array(texts), "path": pa.array([f"{number}.py" for number in range(400)])}
+    broken = [each.encode() if number != 300 else b"\xff\xfe" for number, each in enumerate(columns[name].to_pylist())]
+    columns[name] = pa.array(broken, pa.binary()).view(pa.string())
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    found = records(tmp_path / "a.parquet")
+    assert found.pop(300) == Removed("undecodable", 2 if name == "content" else len(texts[300].encode()))
+    assert found == [Record("a", f"{number}.py", "unknown", texts[number]) for number in range(400) if number != 300]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from codeparrot.config import load
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub.commands import push, status
+from codeparrot.hub.ledger import Ledger
 from tests.hub.runs import make_run
 from tests.hub.test_push import COMMAND, assert_all_there
 from tests.hub_server.fixture import HubServer
@@ -26,6 +28,39 @@ def test_a_run_that_was_trained_without_the_hub_is_pushed_afterwards(here: HubSe
     assert result.data["pushed"] == 2 and result.data["branch"] == "afterwards"
     assert_all_there(here, run, (8, 16))
     assert "is on me/model@afterwards already" in push(str(run)).text
+
+
+@pytest.mark.parametrize("opened", [True, False], ids=["hub.json", "no-hub.json"])
+@pytest.mark.parametrize(("own", "given"), [(False, True), (True, False), (False, None), (True, None)])
+def test_a_repository_is_private_as_the_option_says_or_else_as_the_run(
+    here: HubServer, tmp_path: Path, tokenizer_folder, opened: bool, own: bool, given: bool | None
+) -> None:
+    run = make_run(tmp_path / "run", tokenizer_folder, (8,), private=own)
+    if opened:
+        Ledger(run).open(load(run / "config.yaml").hub)
+    repo = f"me/other-{opened}-{own}-{given}"
+    push(str(run), repo=repo, private=given)
+    assert here.api().repo_info(repo).private is (own if given is None else given)
+
+
+def test_one_public_repository_makes_no_other_one_public(here: HubServer, tmp_path: Path, tokenizer_folder) -> None:
+    run = make_run(tmp_path / "run", tokenizer_folder, (8,))
+    push(str(run), repo="me/shown", private=False)
+    push(str(run), repo="me/hidden")
+    assert (here.api().repo_info("me/shown").private, here.api().repo_info("me/hidden").private) == (False, True)
+
+
+@pytest.mark.parametrize("opened", [True, False], ids=["hub.json", "no-hub.json"])
+def test_a_push_that_is_refused_leaves_the_run_where_it_goes(tmp_path: Path, tokenizer_folder, opened: bool) -> None:
+    run = make_run(tmp_path / "busy", tokenizer_folder, (8,))
+    ledger = Ledger(run)
+    if opened:
+        ledger.open(load(run / "config.yaml").hub)
+    before = ledger.path.read_bytes() if opened else None
+    with ledger.pushing() as free, pytest.raises(CodeparrotError, match="is being pushed already"):
+        assert free
+        push(str(run), repo="me/other", branch="another")
+    assert (ledger.path.read_bytes() if ledger.path.exists() else None) == before
 
 
 def test_status_says_what_is_there_what_waits_and_what_was_left_out(here: HubServer, tmp_path: Path, tokenizer_folder) -> None:

@@ -143,6 +143,41 @@ def test_a_push_that_breaks_off_is_finished_by_the_next(here: HubServer, small_c
     assert push_corpus(str(small_corpus), "me/later").data["changed"]
 
 
+def test_a_push_takes_its_own_earlier_files_from_the_branch(
+    here: HubServer, small_corpus: Path, tokenizer_folder: Path
+) -> None:
+    api = here.api()
+    for kind, stale in (("dataset", "train-00001-of-00002.parquet"), ("model", "merges.txt")):
+        api.create_repo("me/again", repo_type=kind)
+        for name in (stale, "README.md"):
+            api.upload_file(repo_id="me/again", repo_type=kind, path_or_fileobj=b"old", path_in_repo=name)
+    push_corpus(str(small_corpus), "me/again")
+    push_tokenizer(str(tokenizer_folder), "me/again")
+    assert "train-00001-of-00002.parquet" not in here.files("me/again", kind="datasets")
+    assert "merges.txt" not in here.files("me/again")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "plots/loss.json", "LICENSE"])
+def test_a_tokenizer_takes_nothing_else_from_a_branch(here: HubServer, tokenizer_folder: Path, name: str) -> None:
+    repo = f"me/foreign-{name.replace('/', '-')}"
+    here.api().create_repo(repo)
+    here.api().upload_file(repo_id=repo, path_or_fileobj=b"weights", path_in_repo=name)
+    with pytest.raises(CodeparrotError, match=rf"{repo}@main holds .*{name}.*; name another --repo or --branch") as error:
+        push_tokenizer(str(tokenizer_folder), repo)
+    assert "\n" not in str(error.value)
+    assert here.files(repo)[name] == b"weights" and "tokenizer.json" not in here.files(repo)
+
+
+def test_a_corpus_takes_nothing_else_from_a_branch(here: HubServer, small_corpus: Path) -> None:
+    here.api().create_repo("me/foreign", repo_type="dataset")
+    for index in range(5):
+        name = f"data/part-{index}.parquet"
+        here.api().upload_file(repo_id="me/foreign", repo_type="dataset", path_or_fileobj=b"rows", path_in_repo=name)
+    with pytest.raises(CodeparrotError, match=r"data/part-0\.parquet, .* and 2 more"):
+        push_corpus(str(small_corpus), "me/foreign")
+    assert len([name for name in here.files("me/foreign", kind="datasets") if name.startswith("data/")]) == 5
+
+
 def test_a_run_goes_on_from_what_was_pushed_with_its_state(here: HubServer, run: Path, tmp_path: Path) -> None:
     place = fetch.resumable(f"hub:me/model@{run.name}", tmp_path / "new" / "checkpoints")
     assert place.name == "step_00000016" and checkpoint.fault(place) is None

@@ -8,6 +8,7 @@ import pytest
 from codeparrot import checkpoint
 from codeparrot.config import load
 from codeparrot.errors import CodeparrotError
+from codeparrot.hub.client import Branch
 from codeparrot.hub.ledger import Ledger
 from tests.hub.runs import add_checkpoint, make_run
 
@@ -42,7 +43,7 @@ def test_what_was_saved_is_pending_although_nobody_queued_it(run: Path) -> None:
 def test_what_was_pushed_is_not_pending_again(run: Path) -> None:
     save(run, 4, 8)
     ledger = ledger_of(run)
-    ledger.pushed(ledger.pending()[0], "0" * 40)
+    ledger.pushed(ledger.pending()[0], "0" * 40, ledger.branch)
     assert pending(ledger) == pending(Ledger(run)) == [8]
 
 
@@ -78,7 +79,7 @@ def test_pruning_spares_what_is_not_pushed_yet_and_nothing_else(run: Path) -> No
 def test_the_same_step_saved_again_is_pushed_again_only_if_it_differs(run: Path) -> None:
     save(run, 8)
     ledger = ledger_of(run)
-    ledger.pushed(ledger.pending()[0], "0" * 40)
+    ledger.pushed(ledger.pending()[0], "0" * 40, ledger.branch)
     save(run, 8)
     assert pending(ledger) == []
     save(run, 8, seed=77)
@@ -89,7 +90,7 @@ def test_a_run_that_goes_back_and_takes_another_way_is_pushed_in_the_order_of_ti
     save(run, 8, 16)
     ledger = ledger_of(run)
     for entry in ledger.pending():
-        ledger.pushed(entry, "0" * 40)
+        ledger.pushed(entry, "0" * 40, ledger.branch)
     save(run, 12, 16, seed=77)
     assert pending(ledger) == [12, 16]
 
@@ -117,9 +118,19 @@ def test_another_branch_gets_everything_that_is_here(run: Path) -> None:
     save(run, 8, 16)
     ledger = ledger_of(run)
     for entry in ledger.pending():
-        ledger.pushed(entry, "0" * 40)
+        ledger.pushed(entry, "0" * 40, ledger.branch)
     assert pending(ledger_of(run, branch="another")) == [8, 16]
     assert pending(ledger_of(run)) == []
+
+
+def test_what_was_pushed_to_another_branch_is_known_as_there_and_still_pending_here(run: Path) -> None:
+    save(run, 8, 16)
+    ledger = ledger_of(run)
+    ledger.pushed(ledger.pending()[0], "0" * 40, Branch("me/other", "another"))
+    assert pending(ledger) == [8, 16]
+    (pushed,) = ledger.read()["pushed"]
+    assert (pushed["repo"], pushed["branch"]) == ("me/other", "another")
+    assert pending(ledger_of(run, repo="me/other", branch="another")) == [16]
 
 
 def test_a_damaged_hub_json_is_an_error_that_says_what_to_do(run: Path) -> None:

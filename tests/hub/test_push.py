@@ -14,6 +14,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from codeparrot.config import load
+from codeparrot.errors import CodeparrotError
 from codeparrot.hub.ledger import Ledger
 from codeparrot.hub.uploader import Turn, push_all
 from tests.hub.runs import add_checkpoint, make_run
@@ -122,6 +123,21 @@ def test_waits_double_up_to_a_limit(here: HubServer, run: Path) -> None:
     waits = [uploader.turn().wait_seconds for _ in range(20)]
     assert waits[0] < 0.1 < 1 < waits[7]
     assert max(waits) <= 1.25 * LONGEST_WAIT_SECONDS and min(waits[14:]) >= 0.75 * LONGEST_WAIT_SECONDS
+
+
+def test_an_uploader_ends_when_its_run_goes_elsewhere(here: HubServer, run: Path) -> None:
+    from codeparrot.hub.uploader import Uploader
+
+    ledger = queue_of(run)
+    uploader = Uploader(ledger)
+    assert uploader.turn().commit
+    settings = ledger.settings
+    settings.branch += "-elsewhere"
+    ledger.open(settings)
+    with pytest.raises(CodeparrotError, match=rf"goes to me/model@{settings.branch} now"):
+        uploader.turn()
+    assert titles(here, run.name) == ["step 8"]
+    assert [entry.step for entry in ledger.pending()][-2:] == [16, 24], "what it did not push waits for the next one"
 
 
 def test_a_commit_is_the_run_as_of_its_step(here: HubServer, run: Path) -> None:

@@ -6,6 +6,7 @@ user may choose the first, of MIT AND GPL-3.0-only both hold. This is a filter b
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,17 @@ from codeparrot.corpus.licenses.names import parse, spdx
 from codeparrot.corpus.licenses.texts import detect
 from codeparrot.errors import CodeparrotError, nearest
 
-__all__ = ["PERMISSIVE", "LicenseSettings", "declared_inside", "detect", "license_of_file", "removes", "rules", "spdx"]
+__all__ = [
+    "PERMISSIVE",
+    "LicenseSettings",
+    "all_of",
+    "declared_inside",
+    "detect",
+    "license_of_file",
+    "removes",
+    "rules",
+    "spdx",
+]
 
 PERMISSIVE = (
     *("0BSD", "AFL-3.0", "Apache", "Apache-1.1", "Apache-2.0", "Artistic-2.0", "BlueOak-1.0.0", "BSD", "BSD-1-Clause"),
@@ -35,9 +46,12 @@ NOT_KNOWN = "license_unknown"
 
 _TOP_CHARACTERS = 4096
 _MARK = "SPDX-License-Identifier:"
-# On a line of its own, after the sign of a comment: programs that look for such lines hold the words too.
+# On a line of its own, after the sign of a comment or the quotes of a docstring: programs that look for such lines hold the
+# words too.
 _IDENTIFIER = re.compile(
-    rf"^[ \t]*(?:#+|//+|/?\*+|--+|;+|%+|<!--)?[ \t]*{_MARK}[ \t]*([A-Za-z0-9.+() \t-]{{1,200}})", re.MULTILINE
+    rf"^[ \t]*(?:#+|//+|/?\*+|--+|;+|%+|<!--|[rRuU]?(?:\"{{3}}|'{{3}}))?[ \t]*{_MARK}"
+    r"[ \t]*([A-Za-z0-9.+() \t-]{1,200})",
+    re.MULTILINE,
 )
 
 
@@ -74,12 +88,23 @@ def license_of_file(declared: str, content: str) -> str:
     return spdx(f"({repository}) AND ({own})")
 
 
+def all_of(names: Iterable[str]) -> str:
+    """Return the expression of which all these expressions are a part, "unknown" where there are none."""
+    known = sorted(set(names) - {UNKNOWN_LICENSE})
+    if len(known) <= 1:
+        return known[0] if known else UNKNOWN_LICENSE
+    return spdx(" AND ".join(f"({name})" for name in known))
+
+
 def declared_inside(content: str) -> str | None:
-    """Return the expression of the SPDX-License-Identifier in the first lines of a file, None where there is none."""
+    """Return the expression of the SPDX-License-Identifier in the first lines of a file, None where there is none.
+
+    Of several all hold, as REUSE has it.
+    """
     if content.find(_MARK, 0, _TOP_CHARACTERS) < 0:
         return None
-    match = _IDENTIFIER.search(content, 0, _TOP_CHARACTERS)
-    return spdx(match[1]) if match else None
+    found = {spdx(match[1]) for match in _IDENTIFIER.finditer(content, 0, _TOP_CHARACTERS)}
+    return all_of(found) if found else None
 
 
 def removes(license_name: str, repo_name: str, settings: LicenseSettings) -> str | None:

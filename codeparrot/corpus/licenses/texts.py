@@ -37,6 +37,16 @@ MORE_CLAUSES = {
 }
 """What makes another licence of BSD-2-Clause, where the clause is worded in its own way and the whole text does not fit."""
 
+RESTRICTIONS = {
+    "LicenseRef-CC-NonCommercial": (
+        ("creative commons", "noncommercial"),
+        ("creative commons", "non commercial"),
+        ("cc by nc",),
+    ),
+    "LicenseRef-Commons-Clause": (("commons clause",),),
+}
+"""What takes back a part of what is granted beside it, and the words, all of one group, that a text about it has."""
+
 _COPYRIGHT = re.compile(r"^[^a-z\n]{0,20}(?:copyright|\(c\)|©)[^\n]*$", re.MULTILINE)
 _WORD = re.compile(r"[a-z0-9]+")
 
@@ -57,6 +67,9 @@ def detect(text: str) -> str | None:
     joined = f" {' '.join(words)} "
     found = {name for name in found if NAMED.get(name, "") in joined}
     found |= {name for name, sentence in SENTENCES.items() if f" {sentence} " in joined}
+    found |= {
+        name for name, groups in RESTRICTIONS.items() if any(all(f" {each} " in joined for each in group) for group in groups)
+    }
     if "BSD-2-Clause" in found and (more := [name for name, clause in MORE_CLAUSES.items() if f" {clause} " in joined]):
         found = found - {"BSD-2-Clause", "BSD-3-Clause"} | {more[-1]}
     return " AND ".join(sorted(found)) or None

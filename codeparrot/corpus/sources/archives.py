@@ -1,7 +1,8 @@
 """Source archives: sdists, wheels, zip and tar archives of projects, read without being unpacked to a disk.
 
 An archive is a repository, called after the distribution it holds (PEP 503, without its version), else after its file. Its
-licence is what its metadata declares (PKG-INFO, METADATA), else that of the licence files at its top.
+licence is what its own metadata declares (PKG-INFO, METADATA), else that of its own licence files: those at its top, in a wheel
+also those in the folder .dist-info that is called as it is. What is bundled further down says nothing of the whole.
 
 A unit is an archive, or of a large one every n-th file, for which the archive is read n times; so no worker holds more than the
 source files of about PART_BYTES of archive. Every unit reads its archive once more for the licence.
@@ -23,9 +24,10 @@ from packaging.utils import (
 
 from codeparrot.corpus.documents import UNKNOWN_LICENSE, Record, Removed, Source
 from codeparrot.corpus.hashes import position
+from codeparrot.corpus.licenses.rules import all_of
 from codeparrot.corpus.sources.files import VERSION_CONTROL, Walk, printable
 from codeparrot.corpus.sources.installed import license_of
-from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, is_license_file, license_of_files
+from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, MAX_LICENSE_FILES, is_license_file, license_of_files
 from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.members import TAR, ZIP, Member, members
 from codeparrot.errors import CodeparrotError
@@ -33,6 +35,7 @@ from codeparrot.errors import CodeparrotError
 PREFIX = "archives:"
 SUFFIXES = TAR + ZIP
 METADATA = ("PKG-INFO", "METADATA")
+DIST_INFO = ".dist-info"
 PART_BYTES = 32_000_000
 
 
@@ -122,22 +125,67 @@ def inside(file: Path, path: str) -> str:
 
 def license_of_archive(file: Path) -> str:
     """Return what the metadata in an archive declares, else the licence of its licence files, else "unknown"."""
-    texts: list[bytes] = []
-    for each in members(file, lambda path: _tells_license(file, path), MAX_LICENSE_BYTES):
+    own = _Own(file)
+    declared: list[tuple[str, str]] = []
+    texts: list[tuple[str, bytes]] = []
+    for each in members(file, own.may_tell, MAX_LICENSE_BYTES):
         if not isinstance(each, Member):
             continue
-        if each.path.rpartition("/")[2] not in METADATA:
-            texts.append(each.content)
+        top, name = own.place(each.path)
+        if name not in METADATA:
+            if sum(map(own.holds, (top for top, _ in texts))) < MAX_LICENSE_FILES:
+                texts = [each for each in texts if own.holds(each[0])] + [(top, each.content)]
             continue
         metadata = email.parser.Parser().parsestr(each.content.decode("utf-8", "replace"), headersonly=True)
-        declared = license_of(metadata)
-        if declared != UNKNOWN_LICENSE:
-            return declared
-    return license_of_files(texts)
+        license_name = license_of(metadata)
+        if license_name == UNKNOWN_LICENSE:
+            continue
+        if own.is_sure(top):
+            return license_name
+        declared.append((top, license_name))
+    names = [name for top, name in declared if own.holds(top)]
+    return all_of(names) if names else license_of_files([text for top, text in texts if own.holds(top)])
 
 
-def _tells_license(file: Path, path: str) -> bool:
-    folder, _, name = inside(file, path).rpartition("/")
-    at_top = not folder or (inside(file, path) == path and "/" not in folder)
-    in_wheel = folder.endswith((".dist-info", ".dist-info/licenses"))
-    return (at_top or in_wheel) and (name in METADATA or is_license_file(name))
+class _Own:
+    """Which folders at the first level of an archive speak for the whole, as far as its members are known.
+
+    The one that is called as the archive is, where there is one. Else in a wheel every .dist-info, in another archive the
+    folder that all is in. What lies in no folder speaks for the whole too; a wheel has no metadata there.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.is_wheel = file.name.endswith(".whl")
+        self.name = repository_of(file.name) if self.is_wheel else canonicalize_name(_without_suffix(file.name))
+        self.tops: set[str] = set()
+        self.named: set[str] = set()
+
+    def may_tell(self, path: str) -> bool:
+        """Whether a member may be one that tells the licence. Every member has to be asked about."""
+        top, name = self.place(path)
+        if top not in self.tops and (not self.is_wheel or top.endswith(DIST_INFO)):
+            self.tops.add(top)
+            if self._is_named(top):
+                self.named.add(top)
+        if "/" in name or not self.holds(top):
+            return False
+        return is_license_file(name) or (name in METADATA and (not self.is_wheel or path == f"{top}/{name}"))
+
+    def place(self, path: str) -> tuple[str, str]:
+        """Return the folder at the first level, "" for none, and the rest of a member's path."""
+        top, slash, rest = path.partition("/")
+        if not slash:
+            return "", path
+        return top, rest.removeprefix("licenses/") if self.is_wheel else rest
+
+    def is_sure(self, top: str) -> bool:
+        """Whether no other member can change that the folder speaks for the whole."""
+        return not top or top in self.named
+
+    def holds(self, top: str) -> bool:
+        if self.is_sure(top):
+            return True
+        return not self.named and top in self.tops and (self.is_wheel or len(self.tops) == 1)
+
+    def _is_named(self, top: str) -> bool:
+        return canonicalize_name(top.removesuffix(DIST_INFO).rpartition("-")[0] if self.is_wheel else top) == self.name

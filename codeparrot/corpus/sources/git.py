@@ -17,7 +17,7 @@ from codeparrot.corpus.filters.rules import SIZE_FILTER
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.sources.files import BATCH_FILES, printable
 from codeparrot.corpus.sources.git_objects import Blob, Repository, contents_of, entries_of, run_git
-from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, is_license_file, license_of_files
+from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, MAX_LICENSE_FILES, is_license_file, license_of_files
 from codeparrot.corpus.sources.listing import digest, digest_of_all
 from codeparrot.corpus.sources.safety import UNREADABLE, UNSAFE_PATH, Refused, is_safe_path
 from codeparrot.errors import CodeparrotError
@@ -147,6 +147,8 @@ def _units(repositories: list[Repository], suffixes: tuple[str, ...], seed: int,
                 refused.append(Removed(SIZE_FILTER, blob.size, repository.name, blob.path))
             else:
                 blobs.append(blob)
+        # Of more, those whose names have least added to them.
+        licenses = sorted(licenses, key=lambda blob: (len(blob.path), blob.path))[:MAX_LICENSE_FILES]
         texts = contents_of(repository.folder, [blob.object for blob in licenses])
         license_name = license_of_files(text for text in texts if text is not None)
         if refused:

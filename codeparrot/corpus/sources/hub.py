@@ -144,10 +144,11 @@ def _stream(spec: str, repo_name: str, dataset: Any, columns: ColumnNames, listi
             require_columns(dataset.column_names, columns, spec)
             dataset = dataset.select_columns([each for each in dataset.column_names if each in wanted])
         for batch in dataset.iter(batch_size=ROWS):
-            columns = columns_of(tuple(batch), columns)
-            require_columns(list(batch), columns, spec)
+            present = columns_of(tuple(batch), columns)
+            if not first_row:
+                require_columns(list(batch), present, spec)
             rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-            yield Rows(listing, repo_name, first_row, rows, columns)
+            yield Rows(listing, repo_name, first_row, rows, present)
             first_row += len(rows)
 
 

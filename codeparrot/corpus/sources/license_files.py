@@ -25,6 +25,8 @@ NO_LICENSE_FILE = (
 )
 MAX_LICENSE_BYTES = 200_000
 """No licence is longer: the GPL has 35,000."""
+MAX_LICENSE_FILES = 20
+"""That are held at a time: of a repository or an archive no more are read."""
 
 
 def is_license_file(name: str) -> bool:

@@ -21,7 +21,10 @@ PRESETS = (
     # codeparrot/github-code
     ColumnNames(text="code"),
 )
-"""A table has the first of these whose columns it has; a column that was asked for by another name is kept."""
+"""A table has the first of these whose columns CHOSEN_BY it has; a column that was asked for by another name is kept."""
+
+CHOSEN_BY = ("text", "repo_name", "license")
+"""A row of JSON lines may lack the others: many tools leave out what is null."""
 
 DEFAULT = ColumnNames()
 
@@ -31,8 +34,9 @@ def columns_of(present: tuple[str, ...], asked: ColumnNames) -> ColumnNames:
     """Return where a table with the columns `present` keeps what the corpus needs."""
     for preset in PRESETS:
         changes = {role: name for role, name in asdict(preset).items() if name != getattr(DEFAULT, role)}
-        if changes.keys() and set(changes.values()) <= set(present):
-            return replace(asked, **{role: name for role, name in changes.items() if _is_free(role, asked, present)})
+        if all(changes[role] in present for role in CHOSEN_BY if role in changes):
+            free = {role: name for role, name in changes.items() if name in present and _is_free(role, asked, present)}
+            return replace(asked, **free)
     return asked
 
 

@@ -2,7 +2,8 @@
 
 JSON lines are cut into blocks here and parsed by the workers; a Parquet row group is read by one worker as a whole, which
 bounds the memory. Files and row groups come in a hash order of their names. A row whose text is missing or broken is
-counted; a table that lacks the column of the text is an error that names the columns it has.
+counted, and so is a line of more than MAX_LINE_BYTES; a table that lacks the column of the text (of JSON lines: the first row)
+is an error that names the columns it has.
 """
 
 import json
@@ -16,11 +17,14 @@ from codeparrot.corpus.documents import UNKNOWN_LICENSE, ColumnNames, Record, Re
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.presets import columns_of
+from codeparrot.corpus.sources.safety import Refused
 from codeparrot.errors import CodeparrotError, nearest
 
 JSON_LINES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 PARQUET = (".parquet",)
 BLOCK_BYTES = 4_000_000
+MAX_LINE_BYTES = 64_000_000
+"""Of JSON lines; no less than BLOCK_BYTES. A longer one is held nowhere: a small packed file may be one of any length."""
 ROWS = 256
 """That are Python objects at a time."""
 ON_HUB = "hf://"
@@ -81,9 +85,23 @@ class RowGroup(NamedTuple):
             raise CodeparrotError(f"cannot read row group {self.number} of {self.file}: {_line(error)}") from error
         number = self.first_row
         for batch in rows.to_batches(ROWS):
-            for row in batch.to_pylist():
-                yield record(row, self.columns, self.repo_name, number)
+            for row in _rows(batch, self.columns.text):
+                yield row if isinstance(row, Removed) else record(row, self.columns, self.repo_name, number)
                 number += 1
+
+
+def _rows(batch: Any, text: str) -> list[dict[str, Any] | Removed]:
+    """Return the rows of an Arrow batch; one with a string that is no UTF-8, which Arrow does not see to, as `Removed`."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        if len(batch) == 1:
+            return [Removed("undecodable", _num_bytes(batch.column(text)[0]))]
+    return [row for index in range(len(batch)) for row in _rows(batch.slice(index, 1), text)]
+
+
+def _num_bytes(value: Any) -> int:
+    return len(value.as_buffer()) if hasattr(value, "as_buffer") and value.is_valid else 0
 
 
 @contextmanager
@@ -134,6 +152,7 @@ class Block(NamedTuple):
         return digest(self.file, *self.state, "line", self.first_line)
 
     def records(self) -> Iterator[Record | Removed]:
+        is_first = self.first_line == 1
         for number, line in enumerate(self.lines.split(b"\n"), self.first_line):
             if not line.strip():
                 continue
@@ -145,35 +164,54 @@ class Block(NamedTuple):
                 yield Removed("malformed", len(line))
                 continue
             columns = columns_of(tuple(row), self.columns)
-            require_columns(list(row), columns, f"line {number} of {self.file}")
+            if is_first:
+                require_columns(list(row), columns, f"line {number} of {self.file}")
+                is_first = False
             yield record(row, columns, _stem(self.file), number)
 
 
 def _blocks(file: Path, state: State, columns: ColumnNames) -> Iterator[Block]:
     import pyarrow as pa
 
-    first_line, carried = 1, b""
+    first_line = 1
+    carried: list[bytes] = []  # of the line that has begun, of which `length` bytes were read
+    length = 0
     try:
         with pa.input_stream(str(file), compression="detect") as stream:
             while chunk := stream.read(BLOCK_BYTES):
-                if first_line == 1 and not carried and chunk.lstrip().startswith(b"["):
+                if first_line == 1 and not length and chunk.lstrip().startswith(b"["):
                     raise CodeparrotError(f"{file} is one JSON array, not JSON lines; `jq -c '.[]'` converts it")
-                whole, newline, rest = chunk.rpartition(b"\n")
-                if not newline:
-                    carried += rest
+                end = chunk.find(b"\n")
+                length += len(chunk) if end < 0 else end
+                if length > MAX_LINE_BYTES:
+                    carried.clear()
+                elif end < 0:
+                    carried.append(chunk)
+                if end < 0:
                     continue
-                yield Block(str(file), state, first_line, carried + whole, columns)
-                first_line += chunk.count(b"\n")
-                carried = rest
+                if length > MAX_LINE_BYTES:
+                    yield _too_long(file, state, first_line, length)
+                    first_line, chunk = first_line + 1, chunk[end + 1 :]
+                whole, newline, rest = chunk.rpartition(b"\n")
+                if newline:
+                    yield Block(str(file), state, first_line, b"".join((*carried, whole)), columns)
+                    first_line += chunk.count(b"\n")
+                carried, length = [rest], len(rest)
     except (OSError, pa.ArrowException) as error:
         raise CodeparrotError(f"cannot read {file}: {_line(error)}") from error
-    if carried:
-        yield Block(str(file), state, first_line, carried, columns)
+    if length > MAX_LINE_BYTES:
+        yield _too_long(file, state, first_line, length)
+    elif length:
+        yield Block(str(file), state, first_line, b"".join(carried), columns)
+
+
+def _too_long(file: Path, state: State, line: int, length: int) -> Refused:
+    return Refused(digest(str(file), *state, "long line", line), (Removed("malformed", length),))
 
 
 def record(row: Mapping[str, Any], columns: ColumnNames, repo_name: str, number: int) -> Record | Removed:
     """Return one row; where it does not say them, the repository is `repo_name`, the path its number in the table."""
-    text = row[columns.text]
+    text = row.get(columns.text)
     if not isinstance(text, str | bytes):
         return Removed("malformed")
     licenses = row.get(columns.license)
