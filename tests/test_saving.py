@@ -1,6 +1,7 @@
 """What is written beside the training: whose share it is, that failures are tried again, that the state comes back."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def test_all_moments_are_dealt_and_no_process_writes_much_more_than_its_part(siz
 def test_an_older_checkpoint_that_cannot_be_removed_is_no_failed_save(tmp_path, monkeypatch, caplog) -> None:
     partial = checkpoint.partial_of(tmp_path, 8)
     checkpoint.begin(partial)
-    saver = object.__new__(saving.Saver)
+    saver: Any = object.__new__(saving.Saver)
     config = SimpleNamespace(checkpoint=SimpleNamespace(keep_last=1, keep_every_steps=0))
     saver._training = SimpleNamespace(config=config, checkpoints=tmp_path)
     saver._published, saver._unfinished = set, SimpleNamespace(partial=partial, facts={"step": 8})

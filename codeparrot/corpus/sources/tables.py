@@ -170,7 +170,7 @@ class Block(NamedTuple):
             yield record(row, columns, _stem(self.file), number)
 
 
-def _blocks(file: Path, state: State, columns: ColumnNames) -> Iterator[Block]:
+def _blocks(file: Path, state: State, columns: ColumnNames) -> Iterator[Unit]:
     import pyarrow as pa
 
     first_line = 1
