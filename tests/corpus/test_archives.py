@@ -8,6 +8,7 @@ import tarfile
 import time
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -460,3 +461,19 @@ def test_of_an_archive_a_bounded_number_of_licence_files_is_read(
     files = [*crowd, *((f"LICENSE-{number}", b"x") for number in range(300)), X]
     assert len(contents(write(tmp_path / f"main{suffix}", zip_bytes(files) if suffix == ".zip" else tar_bytes(files)))) == 1
     assert given == [MAX_LICENSE_FILES]
+
+
+@pytest.mark.parametrize("place", [2**62, 2**63 - 1, 2**63, 2**64 - 1])
+def test_a_member_that_lies_beyond_every_file_is_unreadable(tmp_path: Path, place: int) -> None:
+    """As the 64-bit fields of a zip archive's directory can say."""
+    content, name = b"x = 1\n", b"a.py"
+    sizes = (zlib.crc32(content), len(content), len(content), len(name))
+    local = struct.pack("<4s5H3L2H", b"PK\3\4", 45, 0, 0, 0, 33, *sizes, 0) + name + content
+    extra = struct.pack("<2HQ", 1, 8, place)
+    directory = (
+        struct.pack("<4s6H3L5H2L", b"PK\1\2", 45, 45, 0, 0, 0, 33, *sizes, len(extra), 0, 0, 0, 0, 2**32 - 1) + name + extra
+    )
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(directory), len(local), 0)
+    (tmp_path / "p-1.0.zip").write_bytes(local + directory + end)
+    found = list(members.members(tmp_path / "p-1.0.zip", lambda _: True, 1000))
+    assert found == [Removed("unreadable", len(content), path="a.py")]
