@@ -201,7 +201,8 @@ def _load_stream(training: Training, place: Path) -> bool:
     try:
         training.stream.load_state_dict(json.loads((place / "stream.json").read_text(encoding="utf-8")))
     except CodeparrotError as error:
-        if training.config.resume == "auto" or training.config.resume.startswith(HUB):
+        resume = training.config.resume
+        if resume == "auto" or resume.startswith(HUB) or _is_same_command(training.config, place):
             raise
         # Another phase of training on other data, asked for by naming the checkpoint.
         logger.warning("%s: the stream starts at its beginning", error)

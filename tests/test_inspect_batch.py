@@ -177,6 +177,11 @@ def test_a_branch_on_other_data_begins_at_their_start(trained, tmp_path, corpus,
     go_on(trained, "--run.dir", str(tmp_path), "--run.name", "branch", "--resume", str(named), "--stream.train", data)
     config = load(tmp_path / "branch" / "config.yaml")
     np.testing.assert_array_equal(input_ids(tmp_path / "branch", 6), expected(config, tokenizer_json, 2))
+    # The same command goes on with the branch: data that are others by then are no new phase.
+    other = ["--stream.train", str(next(corpus.glob("train-00001*")))]
+    again = ["--run.dir", str(tmp_path), "--run.name", "branch", "--resume", str(named)]
+    _, err = run(trained.parent.parent / "c.yaml", *again, *other, status=1)
+    assert "holds other files than those the run began with" in err
 
 
 def test_checkpoints_of_a_run_that_went_back_and_on_in_another_order_are_not_gone_on_from(tiny, tokenizer_json) -> None:
