@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 from codeparrot.config import Config, load
 from codeparrot.errors import CodeparrotError
 from codeparrot.inspect_batch import inspect
+from codeparrot.origin import same_order
 from codeparrot.stream import ConstantLengthDataset, make_encoder
 from tests.launching import run, write_config
 
@@ -169,6 +171,27 @@ def test_a_branch_in_another_order_begins_where_it_was_begun(trained, tmp_path, 
         np.testing.assert_array_equal(input_ids(branch, step), windows)
     with pytest.raises(CodeparrotError, match=rf"begins at step 3: inspect the run that {named} is of"):
         inspect(str(branch), 2)
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "same"),
+    [
+        ("run", "seed", 5, False),
+        ("train", "global_batch_size", 16, False),
+        ("stream", "block_documents", 5, False),
+        ("stream", "seq_length", 16, False),
+        ("stream", "train", "elsewhere", True),
+        ("stream", "prefetch_batches", 9, True),
+        ("train", "micro_batch_size", 4, True),
+        ("optim", "lr", 0.1, True),
+    ],
+)
+def test_what_changes_the_order_of_the_batches(trained, section, name, value, same) -> None:
+    config = load(trained / "config.yaml")
+    saved = asdict(config)
+    assert same_order(saved, config)
+    saved[section][name] = value
+    assert same_order(saved, config) == same
 
 
 def test_a_branch_on_other_data_begins_at_their_start(trained, tmp_path, corpus, tokenizer_json) -> None:
