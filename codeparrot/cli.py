@@ -7,13 +7,14 @@ Exit status: 0 success, 1 an error (one line on stderr), 2 wrong arguments, 75 s
 (run the same command again to go on), 130 interrupted.
 """
 
+import atexit
 import contextlib
 import importlib
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from codeparrot import __version__
 from codeparrot.errors import CodeparrotError, nearest
@@ -80,9 +81,33 @@ def usage() -> str:
     )
 
 
-def entry() -> None:
-    """Console script."""
-    sys.exit(main(sys.argv[1:]))
+def entry(arguments: Sequence[str] | None = None) -> None:
+    """Run one command, by default that of the command line, and end the process with its exit status."""
+    status = 1
+    if "WORLD_SIZE" in os.environ:
+        # One of several processes. Called first, it is the last of the exit handlers.
+        atexit.register(lambda: _leave(status))
+    try:
+        status = main(sys.argv[1:] if arguments is None else arguments)
+    except SystemExit as ending:
+        status = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    sys.exit(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process without taking the interpreter down.
+
+    The threads of gloo still let go of the tensors of the last collective, some time after it has returned. One that does so
+    while the interpreter is taken down aborts the process ("terminate called without an active exception"), and the launcher
+    then calls a run failed that is finished: https://github.com/pytorch/pytorch/issues/190489.
+    """
+    import logging
+
+    logging.shutdown()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with contextlib.suppress(OSError, ValueError):  # the reader went away, or it is closed
+            stream.flush()
+    os._exit(status)
 
 
 def main(argv: Sequence[str]) -> int:

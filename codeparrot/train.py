@@ -213,6 +213,6 @@ def _due(step: int, every: int) -> bool:
 
 
 if __name__ == "__main__":
-    from codeparrot.cli import main
+    from codeparrot.cli import entry
 
-    sys.exit(main(["train", *sys.argv[1:]]))
+    entry(["train", *sys.argv[1:]])

@@ -6,6 +6,7 @@ every 8, some ten seconds, most of them the start.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -120,10 +121,17 @@ class Trials:
         return self.folder / f"{name}.out"
 
     def _raise(self, name: str, launch: Launch, what: str) -> None:
-        lines = self._output(name).read_text(encoding="utf-8", errors="replace").splitlines()
-        errors = [line for line in lines if "error: " in line] or [line for line in lines if "Error" in line] or lines[-1:]
-        said = errors[0].strip()[:300] if errors else "nothing"
+        said = reason(self._output(name).read_text(encoding="utf-8", errors="replace"))
         raise CodeparrotError(f"{launch.name} x {launch.processes} {what}; it said: {said} (all of it: {self._output(name)})")
+
+
+def reason(output: str) -> str:
+    """Return the line of a failed run's output that says most: its own error, an exception, the launcher's on a signal."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    for pattern in (r"error: .", r"^[\w.]*(Error|Exception|Interrupt): .", r"failed \(exitcode"):
+        if found := [line for line in lines if re.search(pattern, line)]:
+            return found[0][:300]
+    return lines[-1][:300] if lines else "nothing"
 
 
 def make_data(folder: Path) -> None:

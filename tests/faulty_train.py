@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from codeparrot.cli import main
+from codeparrot.cli import entry
 from codeparrot.model import LanguageModel
 
 
@@ -34,4 +34,4 @@ if __name__ == "__main__":
     rank, steps, kind = os.environ["FAULT"].split(":")
     micro_batches = 4 // int(os.environ.get("WORLD_SIZE", "1"))
     install(int(rank), [int(step) for step in steps.split(",")], kind, micro_batches)
-    sys.exit(main(["train", *sys.argv[1:]]))
+    entry(["train", *sys.argv[1:]])

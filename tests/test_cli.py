@@ -103,6 +103,47 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     assert "Traceback" not in subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stderr
 
 
+BUSY = """
+import atexit, threading, torch
+from codeparrot import cli
+from codeparrot.result import Result
+
+def command(text: str) -> Result:
+    def turn() -> None:
+        tensor = torch.zeros(1)
+        while True:
+            tensor + tensor
+
+    for _ in range(4):
+        threading.Thread(target=turn, daemon=True).start()
+    atexit.register(print, "the handlers ran")
+    return Result(text, {"stopped": text == "stopped", "passed": text != "wrong", "failed": []})
+
+cli.COMMANDS["busy"] = cli.Command("__main__:command", "")
+cli.entry()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--text", "done"], 0), (["--text", "stopped"], 75), (["--text", "wrong"], 1), ([], 2), (["--help"], 0), (["--text"], 2)],
+)
+def test_threads_that_are_at_work_do_not_change_how_a_process_of_several_ends(arguments, status) -> None:
+    """As gloo's are behind the last collective: taken down beside them, the interpreter aborts."""
+    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-c", BUSY, "busy", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == status, ended.stderr
+    if status != 2 and arguments != ["--help"]:
+        assert ended.stdout == f"{arguments[1]}\nthe handlers ran\n"
+
+
 def test_the_documents_show_commands() -> None:
     commands = documented_commands()
     shown = {name for name in cli.COMMANDS if any(command.startswith(f"codeparrot {name}") for command in commands)}

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from codeparrot import cli, verify
+from codeparrot import cli, trials, verify
 from codeparrot.trials import Trials
 from tests.launching import SCRIPTS
 
@@ -46,6 +46,30 @@ def test_what_cannot_run_here_is_said_and_does_not_fail(monkeypatch) -> None:
     assert "one GPU is here" in verification._missing("ddp")
     facts = verify.facts([verify.Check("a", "b", None)], 1, 1)
     assert facts["passed"]
+
+
+OF_LAUNCHER = """\
+    raise ChildFailedError(
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+[0]: exitcode  : -6 (pid: 3271)
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("codeparrot: process 1: error: the disk is full\n" + OF_LAUNCHER, "codeparrot: process 1: error: the disk is full"),
+        ("step 1\nValueError: no number\n" + OF_LAUNCHER, "ValueError: no number"),
+        (
+            "a line\nE1124 api.py:1002] failed (exitcode: -6) local_rank: 1\n" + OF_LAUNCHER,
+            "E1124 api.py:1002] failed (exitcode: -6)",
+        ),
+        ("step 1\nstep 2\n\n", "step 2"),
+        ("", "nothing"),
+    ],
+)
+def test_of_a_failed_run_the_line_is_shown_that_says_why(output, expected) -> None:
+    assert trials.reason(output).startswith(expected)
 
 
 @pytest.mark.parametrize(
