@@ -71,6 +71,9 @@ class Ledger:
     def open(self, settings: HubConfig) -> None:
         """Write down where to and how the run is pushed from now on."""
         with self._changing() as content:
+            if (settings.repo, settings.branch) != (content.get("repo"), content.get("branch")):
+                # What waited for another branch says nothing of what this one lacks: the queue is derived anew.
+                content["pending"] = []
             content |= {"version": VERSION, "repo": settings.repo, "branch": settings.branch}
             content["settings"] = {key: value for key, value in vars(settings).items() if key not in ("repo", "branch")}
             for key, empty in (("state", "idle"), ("error", ""), ("pushed", []), ("pending", []), ("skipped", [])):
