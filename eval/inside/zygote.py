@@ -126,7 +126,11 @@ def _wait(control: socket.socket, pid: int, cpu_seconds: float) -> tuple[int, st
             os.kill(pid, signal.SIGKILL)
             break
     os.close(handle)
-    return os.waitpid(pid, 0)[1], why
+    status = os.waitpid(pid, 0)[1]
+    if why == "stopped" and os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
+        # A process that ends closes its channel before its end can be waited for: the others may see that first.
+        why = ""
+    return status, why
 
 
 def _left(isolated: bool, pid: int, unchanged: int) -> str:

@@ -1,6 +1,10 @@
 """Verdicts: that they are those of the field's executor, and what each outcome says."""
 
 import json
+import os
+import select
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +16,7 @@ import pytest
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval import sandbox
 from codeparrot.eval.execution import Executor, Limits, Outcome, Verdict
+from codeparrot.eval.inside import zygote
 from codeparrot.eval.problems import Problem, load_problems
 from tests.eval.mutants import LOOPS, RECORD, mutants
 
@@ -162,6 +167,31 @@ def verdicts(executor: Executor) -> dict[str, Verdict]:
     return dict(
         zip(SAMPLES, judged(executor, *((each, completion) for each, completion, _, _ in SAMPLES.values())), strict=True)
     )
+
+
+@pytest.mark.parametrize(("ends", "expected"), [(signal.SIGSEGV, (-signal.SIGSEGV, "")), (None, (-signal.SIGKILL, "stopped"))])
+def test_a_process_that_ended_by_itself_was_not_stopped(ends, expected, monkeypatch) -> None:
+    """Its channel closes before its end can be waited for, so the harness may ask for its end first."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    process = subprocess.Popen(["sleep", "60"])
+    with ours, theirs:
+        if ends is not None:
+            process.send_signal(ends)
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        ours.send(b"stop")
+
+        class Poll:
+            """Sees the harness's word alone."""
+
+            def register(self, *_: object) -> None: ...
+
+            def poll(self, _: object) -> list[tuple[int, int]]:
+                return [(theirs.fileno(), select.POLLIN)]
+
+        monkeypatch.setattr(zygote.select, "poll", Poll)
+        status, why = zygote._wait(theirs, process.pid, 100.0)
+    process.returncode = os.waitstatus_to_exitcode(status)  # it has been waited for
+    assert (process.returncode, why) == expected
 
 
 @pytest.mark.parametrize("name", SAMPLES)
