@@ -32,8 +32,9 @@ READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 1
 NO_TAR = (tarfile.TarError, ValueError, RecursionError)
 """What `tarfile` raises at a damaged archive; the last two at numbers that are none and at header upon header."""
-NO_ZIP = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OverflowError)  # the last: a place beyond 2^63
-"""What `zipfile` raises at a damaged archive; the last two at names and at versions and flags that are none."""
+NO_ZIP = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OverflowError)
+"""What `zipfile` raises at a damaged archive; the last three at names, at versions and flags that are none, and at a member's
+place beyond 2^63."""
 
 
 class Member(NamedTuple):
