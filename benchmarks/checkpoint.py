@@ -37,9 +37,9 @@ def settings(background: bool) -> Any:
 
 def measure(background: bool) -> dict[str, Any]:
     """Train and return the stalls of the saves and the seconds of the steps."""
-    from codeparrot.saving import Saver
-    from codeparrot.tracking import read_lines
     from codeparrot.train import train
+    from codeparrot.training.saver import Saver
+    from codeparrot.training.tracking import read_lines
 
     stalls: list[float] = []
     original = Saver.save

@@ -36,12 +36,12 @@ from benchmarks.common import Ratio, report, tokenizer
 from codeparrot.corpus import pipeline
 from codeparrot.corpus.build import COLUMNS, CONTAMINATION, FILTERS, LICENSES, SECRETS
 from codeparrot.corpus.documents import Candidate, Record
-from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
 from codeparrot.corpus.duplicates.choice import KEPT, band_parts, choose
 from codeparrot.corpus.duplicates.pairs import Documents, find_pairs
-from codeparrot.corpus.duplicates.shingles import TOKEN, shingles
 from codeparrot.corpus.duplicates.union_find import UnionFind
 from codeparrot.corpus.judge import Rules, judge
+from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
+from codeparrot.corpus.minhash.shingles import TOKEN, shingles
 from codeparrot.corpus.segments import Segment, SegmentWriter
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.sources.opening import Reading, open_source, take_turns

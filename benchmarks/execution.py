@@ -23,8 +23,8 @@ PR_SET_CHILD_SUBREAPER = 36
 def ours(num_workers: int) -> dict[str, float]:
     import psutil
 
-    from codeparrot.eval.execution import Executor, Limits
-    from codeparrot.eval.problems import load_problems
+    from codeparrot.eval.problems.sets import load_problems
+    from codeparrot.eval.sandbox.executor import Executor, Limits
 
     # Whatever loses its parent becomes a child of this process and is counted.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

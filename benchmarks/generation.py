@@ -47,10 +47,10 @@ def model() -> Path:
 
 
 def ours() -> tuple[float, dict[str, Any]]:
-    from codeparrot.complete import load
-    from codeparrot.eval.generation import Job, Sampling, generate
-    from codeparrot.eval.problems import load_problems
-    from codeparrot.hardware import keep_freed_memory
+    from codeparrot.eval.problems.sets import load_problems
+    from codeparrot.generation.complete import load
+    from codeparrot.generation.engine import Job, Sampling, generate
+    from codeparrot.model.hardware import keep_freed_memory
 
     keep_freed_memory()
     loaded, words = load(str(model()), "cpu")
@@ -72,9 +72,9 @@ def pipeline(batch_size: int, every: int = 1) -> tuple[float, dict[str, Any]]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers import pipeline as make
 
-    from codeparrot.decoding import cut
-    from codeparrot.eval.problems import load_problems
-    from codeparrot.hardware import keep_freed_memory
+    from codeparrot.eval.problems.sets import load_problems
+    from codeparrot.generation.decoding import cut
+    from codeparrot.model.hardware import keep_freed_memory
 
     keep_freed_memory()
     logging.disable(logging.WARNING)

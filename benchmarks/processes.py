@@ -18,7 +18,7 @@ ROUNDS, MICRO_BATCH = 3, 4
 
 def ours() -> float:
     """Tokens a second of the loop, by its own figures over the windows behind the warm-up."""
-    from codeparrot.tracking import read_lines
+    from codeparrot.training.tracking import read_lines
 
     name = f"processes_{time.time_ns()}"
     path = DATA / "processes.json"
@@ -50,9 +50,9 @@ def bare_process() -> None:
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 
-    from codeparrot.hardware import keep_freed_memory
-    from codeparrot.model import build_model, model_config
-    from codeparrot.optim import build_optimizer
+    from codeparrot.model.families import build_model, model_config
+    from codeparrot.model.hardware import keep_freed_memory
+    from codeparrot.optim.adamw import build_optimizer
 
     dist.init_process_group("gloo")
     keep_freed_memory()

@@ -46,8 +46,8 @@ def settings() -> Any:
 
 def ours() -> float:
     """The loop as a user runs it: its own figures, over the windows behind the warm-up."""
-    from codeparrot.tracking import read_lines
     from codeparrot.train import train
+    from codeparrot.training.tracking import read_lines
 
     config = settings()
     train(config)
@@ -60,9 +60,9 @@ def bare() -> float:
     """Forward, backward, clip and update, and nothing else."""
     import torch
 
-    from codeparrot.hardware import keep_freed_memory
-    from codeparrot.model import build_model, model_config
-    from codeparrot.optim import build_optimizer
+    from codeparrot.model.families import build_model, model_config
+    from codeparrot.model.hardware import keep_freed_memory
+    from codeparrot.optim.adamw import build_optimizer
 
     keep_freed_memory()
     model = build_model(model_config(MODEL), gradient_checkpointing=False, seed=0)

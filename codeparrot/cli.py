@@ -41,25 +41,27 @@ COMMANDS = {
     "corpus build": Command("codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet", recipes="corpus"),
     "corpus report": Command("codeparrot.corpus.report.command:report", "what a corpus holds and what its filters removed"),
     "corpus sql": Command("codeparrot.corpus.sources.bigquery:sql", "the query that exports the GitHub dump on BigQuery"),
-    "corpus tokenize": Command("codeparrot.corpus.windows:tokenize", "a corpus to fixed-length windows of tokens"),
-    "corpus push": Command("codeparrot.hub.publish:push_corpus", "a corpus to the Hub, as a data set with its card"),
+    "corpus tokenize": Command("codeparrot.corpus.tokenize:tokenize", "a corpus to fixed-length windows of tokens"),
+    "corpus push": Command("codeparrot.publishing.folders:push_corpus", "a corpus to the Hub, as a data set with its card"),
     "tokenizer train": Command("codeparrot.tokenizer.train:train", "a byte-level BPE for code from a corpus"),
     "tokenizer report": Command("codeparrot.tokenizer.report:report", "how well tokenizers fit a corpus"),
-    "tokenizer push": Command("codeparrot.hub.publish:push_tokenizer", "a tokenizer to the Hub"),
+    "tokenizer push": Command("codeparrot.publishing.folders:push_tokenizer", "a tokenizer to the Hub"),
     "train": Command("codeparrot.train:train", "pretrain a model; the same as accelerate launch codeparrot/train.py"),
     "eval humaneval": Command(
-        "codeparrot.eval.humaneval:humaneval", "pass@k by unit tests: generate, run in a sandbox, report"
+        "codeparrot.eval.tasks.humaneval:humaneval", "pass@k by unit tests: generate, run in a sandbox, report"
     ),
     "eval compare": Command(
         "codeparrot.eval.compare:compare", "whether two evaluations differ, problem by problem", positional=True
     ),
-    "eval perplexity": Command("codeparrot.eval.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"),
+    "eval perplexity": Command(
+        "codeparrot.eval.tasks.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"
+    ),
     "inspect": Command("codeparrot.inspect_batch:inspect", "the batch of a step of a run, with the documents behind it"),
-    "hub status": Command("codeparrot.hub.commands:status", "what of a run is on the Hub, and what waits"),
-    "hub push": Command("codeparrot.hub.commands:push", "push what of a run is not on the Hub yet"),
-    "hub promote": Command("codeparrot.hub.promote:promote", "make a run's branch what main holds"),
-    "complete": Command("codeparrot.complete:complete", "complete code with a checkpoint"),
-    "verify": Command("codeparrot.verify:verify", "the invariants of training, checked on this machine"),
+    "hub status": Command("codeparrot.publishing.commands:status", "what of a run is on the Hub, and what waits"),
+    "hub push": Command("codeparrot.publishing.commands:push", "push what of a run is not on the Hub yet"),
+    "hub promote": Command("codeparrot.publishing.promote:promote", "make a run's branch what main holds"),
+    "complete": Command("codeparrot.generation.complete:complete", "complete code with a checkpoint"),
+    "verify": Command("codeparrot.verify.command:verify", "the invariants of training, checked on this machine"),
     "plot": Command("codeparrot.plot:plot", "loss curves of one or several runs", positional=True),
 }
 

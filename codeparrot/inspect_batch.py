@@ -11,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from codeparrot import checkpoint
 from codeparrot.config import Config, as_list, load
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder
-from codeparrot.origin import ORIGIN, read_origin
 from codeparrot.result import Result
+from codeparrot.run import checkpoint
+from codeparrot.run.origin import ORIGIN, read_origin
 
 if TYPE_CHECKING:
     from codeparrot.stream import ConstantLengthDataset
@@ -90,7 +90,7 @@ def _tokenizer(config: Config, saves: list[Saved]) -> Any:
     Raises:
         CodeparrotError: neither can be loaded, or it is another one than the checkpoint's.
     """
-    from codeparrot.vocabulary import load_tokenizer, tokenizer_digest
+    from codeparrot.loading import load_tokenizer, tokenizer_digest
 
     expected = saves[0].manifest["tokenizer_sha256"] if saves else None
     try:

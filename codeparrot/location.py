@@ -8,8 +8,8 @@ import glob
 import re
 from pathlib import Path
 
-from codeparrot.checkpoint import MANIFEST, steps
 from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.run.checkpoint import MANIFEST, steps
 
 HUB = "hub:"
 """Says that what follows is on the Hub; it may be left out where no folder here could be meant."""

@@ -117,7 +117,7 @@ def _reused(path: Path) -> None:
 
 def _measure(config: Any) -> dict[str, Any]:
     """Return the perplexities of the first and the last evaluation."""
-    from codeparrot.tracking import read_lines
+    from codeparrot.training.tracking import read_lines
 
     scores = [line for line in read_lines(config.run_directory / "metrics.jsonl") if "perplexity" in line]
     if not scores:
@@ -131,7 +131,7 @@ def _measure(config: Any) -> dict[str, Any]:
 
 
 def _complete(run: Path) -> list[str]:
-    from codeparrot.complete import load
+    from codeparrot.generation.complete import load
     from codeparrot.location import find_model
 
     model, tokenizer = load(find_model(str(run)))
@@ -139,7 +139,7 @@ def _complete(run: Path) -> list[str]:
 
 
 def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int) -> str:
-    from codeparrot.complete import BLOCK_END, generate_completions
+    from codeparrot.generation.complete import BLOCK_END, generate_completions
 
     options = {"temperature": 0.5, "max_new_tokens": 48, "seed": seed, "stop": BLOCK_END}
     return generate_completions(model, tokenizer, prompt, **options)[0]
@@ -149,7 +149,7 @@ def _sample_functions(run: Path, corpus: Path) -> list[str]:
     """Complete signatures of the validation set, each as often as it takes."""
     from tqdm import tqdm
 
-    from codeparrot.complete import load
+    from codeparrot.generation.complete import load
     from codeparrot.location import find_model
 
     model, tokenizer = load(find_model(str(run)))
@@ -163,7 +163,7 @@ def _sample_functions(run: Path, corpus: Path) -> list[str]:
 
 def _run_unit_tests(run: Path) -> dict[str, Any]:
     """Return pass@1 and pass@10 of the project's own problems, or why there is none: a sandbox needs bubblewrap."""
-    from codeparrot.eval.humaneval import humaneval
+    from codeparrot.eval.tasks.humaneval import humaneval
 
     try:
         result = humaneval(str(run), problems="codeparrot", samples=10, max_new_tokens=48)

@@ -8,12 +8,12 @@ step (metrics, evaluation, checkpoint, stop) follows at its end. All processes r
 import sys
 from typing import Any
 
-from codeparrot.checkpoint import Progress
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.pushes import Pushes
-from codeparrot.preemption import StopRequest, TimeLimit
+from codeparrot.publishing.beside_training import Pushes
 from codeparrot.result import Result
+from codeparrot.run.checkpoint import Progress
+from codeparrot.training.preemption import StopRequest, TimeLimit
 
 
 def train(config: Config) -> Result:
@@ -24,8 +24,8 @@ def train(config: Config) -> Result:
             died; too many steps in a row were skipped.
     """
     with StopRequest() as stop:
-        from codeparrot.watchdog import Watchdog
-        from codeparrot.world import start_processes
+        from codeparrot.training.processes import start_processes
+        from codeparrot.training.watchdog import Watchdog
 
         accelerator = start_processes(config)
         startup_seconds, timeout_seconds = 60 * config.train.startup_minutes, 60 * config.train.timeout_minutes
@@ -40,19 +40,20 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from codeparrot import hardware, state
-    from codeparrot.evaluation import Evaluation
-    from codeparrot.health import Health
-    from codeparrot.model import build_model, model_config, without_weights
-    from codeparrot.monitor import Monitor
-    from codeparrot.optim import build_optimizer, learning_rate, set_learning_rate
-    from codeparrot.run_directory import run_directory
-    from codeparrot.saving import Saver
-    from codeparrot.sharding import sharded_state
+    from codeparrot.loading import fit_vocabulary, load_tokenizer
+    from codeparrot.model import hardware
+    from codeparrot.model.families import build_model, model_config, without_weights
+    from codeparrot.optim.adamw import build_optimizer, learning_rate, set_learning_rate
     from codeparrot.stream import ConstantLengthDataset, make_encoder
-    from codeparrot.unit_tests import UnitTests
-    from codeparrot.vocabulary import fit_vocabulary, load_tokenizer
-    from codeparrot.world import Agreement, strategy_of
+    from codeparrot.training import resume as state
+    from codeparrot.training.health import Health
+    from codeparrot.training.monitor import Monitor
+    from codeparrot.training.pass_at_k import UnitTests
+    from codeparrot.training.processes import Agreement, strategy_of
+    from codeparrot.training.run_directory import run_directory
+    from codeparrot.training.saver import Saver
+    from codeparrot.training.sharding import sharded_state
+    from codeparrot.training.validation import Evaluation
 
     disable_progress_bar()  # of transformers: the run has its own
     device, world_size, rank = accelerator.device, accelerator.num_processes, accelerator.process_index

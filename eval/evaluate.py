@@ -8,7 +8,7 @@ from typing import Any
 
 from codeparrot.eval import parallel
 from codeparrot.eval import samples as store
-from codeparrot.eval.problems import ProblemSet
+from codeparrot.eval.problems.sets import ProblemSet
 from codeparrot.result import Result
 
 
@@ -33,7 +33,7 @@ class Evaluation:
             CodeparrotError: the checkpoint can not be used, or the folder has samples of another.
         """
         from codeparrot.location import find_model
-        from codeparrot.preemption import StopRequest
+        from codeparrot.training.preemption import StopRequest
 
         place = find_model(self.checkpoint)
         folder = Path(self.output).expanduser() if self.output else default_folder(place, self.problems.name)
@@ -63,9 +63,9 @@ class Evaluation:
     ) -> None:
         import torch
 
-        from codeparrot.complete import load
-        from codeparrot.eval.generation import Sampling
-        from codeparrot.hardware import keep_freed_memory
+        from codeparrot.generation.complete import load
+        from codeparrot.generation.engine import Sampling
+        from codeparrot.model.hardware import keep_freed_memory
 
         there = store.read_all(folder)
         if all(key in there for key in keys) and processes.count == 1 and Path(place).exists():

@@ -13,7 +13,7 @@ from typing import Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval import samples as store
-from codeparrot.eval.problems import Problem
+from codeparrot.eval.problems.sets import Problem
 
 END_MARGIN_SECONDS = 60.0
 """Inside a SLURM job the generation ends so long before the job does."""
@@ -40,7 +40,7 @@ def start(device: str) -> tuple[Processes, str]:
     Raises:
         CodeparrotError: the launcher was asked for several and started one.
     """
-    from codeparrot.world import world_size_asked
+    from codeparrot.training.processes import world_size_asked
 
     count = world_size_asked()
     if count == 1:
@@ -117,7 +117,7 @@ def generate_missing(
     """
     from tqdm import tqdm
 
-    from codeparrot.eval.generation import Job, generate
+    from codeparrot.generation.engine import Job, generate
 
     by_name = {problem.task_id: problem for problem in problems}
     # Whole problems, so that a prompt is read once; long and short ones in every share.
@@ -165,7 +165,7 @@ def missing_words(keys: Sequence[store.Key], done: Mapping[store.Key, Any]) -> s
 
 def time_is_up() -> Callable[[], bool]:
     """Return what says that the SLURM job of this process, if it is one, is nearly over."""
-    from codeparrot.preemption import TimeLimit
+    from codeparrot.training.preemption import TimeLimit
 
     limit, asked = TimeLimit(), [0.0, False]
 

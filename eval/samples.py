@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems import Problem
+from codeparrot.eval.problems.sets import Problem
 
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval import report as reports
-from codeparrot.eval.execution import Executor
-from codeparrot.eval.problems import Problem, ProblemSet
+from codeparrot.eval.problems.sets import Problem, ProblemSet
 from codeparrot.eval.samples import write_lines, write_text
+from codeparrot.eval.sandbox.executor import Executor
 
 RESULTS, REPORT, PAGE, PICTURE = "results.jsonl", "report.json", "report.md", "pass_at_k.png"
 

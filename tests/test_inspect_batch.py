@@ -15,7 +15,7 @@ import yaml
 from codeparrot.config import Config, load
 from codeparrot.errors import CodeparrotError
 from codeparrot.inspect_batch import inspect
-from codeparrot.origin import same_order
+from codeparrot.run.origin import same_order
 from codeparrot.stream import ConstantLengthDataset, make_encoder
 from tests.launching import run, write_config
 

@@ -60,7 +60,7 @@ def test_a_gpu_without_bf16_is_told_what_to_use(monkeypatch) -> None:
 
     from codeparrot.config import Config
     from codeparrot.errors import CodeparrotError
-    from codeparrot.world import start_processes
+    from codeparrot.training.processes import start_processes
 
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

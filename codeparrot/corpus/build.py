@@ -6,9 +6,9 @@ from typing import Literal
 from codeparrot.corpus.cluster.executor import Cluster, ClusterSettings
 from codeparrot.corpus.contamination.index import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
-from codeparrot.corpus.duplicates.bands import NearDuplicates
 from codeparrot.corpus.filters.rules import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
+from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
 from codeparrot.corpus.settings import Settings
 from codeparrot.errors import CodeparrotError

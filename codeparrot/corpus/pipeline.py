@@ -94,7 +94,7 @@ def _files(settings: Settings) -> dict[str, str]:
         problems = [each for name in settings.contamination.benchmarks for each in read_benchmark(name)]
         names["contamination.benchmarks"] = digest(*problems)
     if tokenizer and settings.filters.min_characters_per_token:
-        from codeparrot.vocabulary import load_tokenizer, tokenizer_digest
+        from codeparrot.loading import load_tokenizer, tokenizer_digest
 
         names["filters.tokenizer"] = tokenizer_digest(load_tokenizer(tokenizer))
     return names

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codeparrot.corpus.documents import Removed, Unit
-from codeparrot.corpus.duplicates.bands import NearDuplicates
 from codeparrot.corpus.judge import Rules, judge
+from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.segments import SegmentWriter
 from codeparrot.corpus.sources.listing import digest
 from codeparrot.corpus.work import new_folder

@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, Candidate, Removed
-from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
-from codeparrot.corpus.duplicates.shingles import shingles
-from codeparrot.corpus.duplicates.signatures import band_keys, signatures
+from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
+from codeparrot.corpus.minhash.shingles import shingles
+from codeparrot.corpus.minhash.signatures import band_keys, signatures
 from codeparrot.corpus.removed import LZ4, ORDINAL, POSITION, REMOVED, Samples, read_table, write_table
 from codeparrot.corpus.work import UNFINISHED, new_folder
 

@@ -11,10 +11,10 @@ from typing import Any
 from codeparrot import __version__
 from codeparrot.corpus import stages
 from codeparrot.corpus.documents import Source
-from codeparrot.corpus.duplicates.bands import SIGNATURE_VERSION, bands_of
 from codeparrot.corpus.duplicates.choice import Members
 from codeparrot.corpus.filters import rules as filters
 from codeparrot.corpus.licenses import rules as licenses
+from codeparrot.corpus.minhash.bands import SIGNATURE_VERSION, bands_of
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.sources.safety import REFUSALS
 from codeparrot.corpus.tally import DUPLICATE, NEAR_DUPLICATE, Count, Tally

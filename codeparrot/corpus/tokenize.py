@@ -35,9 +35,9 @@ def tokenize(
         file_windows: windows a file.
         overwrite: replace a folder that is there already.
     """
+    from codeparrot.loading import load_tokenizer
     from codeparrot.stream import make_encoder
     from codeparrot.stream.tokenized import MANIFEST
-    from codeparrot.vocabulary import load_tokenizer
 
     if seq_length < 2 or file_windows < 1:
         raise CodeparrotError("--seq_length must be at least 2 and --file_windows at least 1")

@@ -111,7 +111,7 @@ def generate_completions(
     """
     from transformers import GenerationConfig
 
-    from codeparrot.decoding import generate
+    from codeparrot.generation.decoding import generate
 
     greedy = temperature == 0
     config = GenerationConfig(

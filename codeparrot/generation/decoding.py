@@ -29,7 +29,7 @@ def generate(
     show: Callable[[str], None] | None,
     broken_off: Callable[[], bool] | None = None,
 ) -> list[str]:
-    """Return `config.num_return_sequences` completions; see codeparrot.complete.generate_completions."""
+    """Return `config.num_return_sequences` completions; see codeparrot.generation.complete.generate_completions."""
     prompt_ids, config.max_new_tokens = encode_prompt(model, tokenizer, prompt, config.max_new_tokens or 0)
     text = Decoder(tokenizer, prompt_ids)
     inputs = torch.tensor([prompt_ids], device=model.device)

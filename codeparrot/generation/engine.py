@@ -25,12 +25,12 @@ from typing import Any, NamedTuple
 import torch
 from transformers.cache_utils import DynamicLayer
 
-from codeparrot.decoding import Decoder, context_length, cut, encode_prompt, evaluating
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.attention import rowwise
-from codeparrot.eval.problems import Problem
-from codeparrot.eval.sampling import draw, stream
-from codeparrot.eval.slots import Slots
+from codeparrot.eval.problems.sets import Problem
+from codeparrot.generation.attention import rowwise
+from codeparrot.generation.decoding import Decoder, context_length, cut, encode_prompt, evaluating
+from codeparrot.generation.sampling import draw, stream
+from codeparrot.generation.slots import Slots
 
 ROWS = 16
 """Matrix products of a multiple of so many rows order the sums of each row alike; those of 1 to 9 rows do not."""

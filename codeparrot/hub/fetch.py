@@ -14,10 +14,10 @@ from typing import Any
 
 from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
-from codeparrot import checkpoint
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub.client import FAILURES, connect, readable, unreachable
 from codeparrot.location import split_hub_name
+from codeparrot.run import checkpoint
 
 TOKENIZER_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")

@@ -18,9 +18,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from codeparrot import checkpoint
 from codeparrot.config import Config, HubConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.run import checkpoint
 
 logger = logging.getLogger("codeparrot")
 
@@ -62,7 +62,7 @@ class Pushes:
 
     def _begin(self) -> str | None:
         """Return why the run must not begin, or None."""
-        from codeparrot.hub.ledger import Ledger
+        from codeparrot.publishing.ledger import Ledger
 
         self._ledger = Ledger(self._run)
         try:
@@ -95,7 +95,7 @@ class Pushes:
         """
         if not self._on:
             return set()
-        from codeparrot.hub.ledger import entries
+        from codeparrot.publishing.ledger import entries
 
         try:
             kept = {entry.step for entry in self._ledger.pending()}
@@ -142,8 +142,8 @@ class Pushes:
 
     def _wait(self, asked_to_stop: Callable[[], bool]) -> None:
         """Show what goes up until it is up, nothing has moved for `hub.finish_minutes`, or a stop is asked for."""
-        from codeparrot.hub import progress
-        from codeparrot.hub.uploader import HOPELESS
+        from codeparrot.publishing import progress
+        from codeparrot.publishing.uploader import HOPELESS
 
         queue = self._ledger.pending()
         moved, sent, total = time.monotonic(), None, sum(entry.num_bytes for entry in queue)
@@ -189,7 +189,7 @@ class Pushes:
         # In a session of its own: a Ctrl-C on the terminal is the trainer's to answer.
         with (self._run / "log" / "hub.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "codeparrot.hub.uploader", str(self._run.resolve())],
+                [sys.executable, "-m", "codeparrot.publishing.uploader", str(self._run.resolve())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -15,9 +15,9 @@ from huggingface_hub import EvalResult, ModelCardData
 from codeparrot import __version__
 from codeparrot.config import as_list
 from codeparrot.corpus.output import STATISTICS
-from codeparrot.corpus.report.markdown import table
 from codeparrot.hub.client import Branch
 from codeparrot.location import is_hub_name, split_hub_name
+from codeparrot.markdown import table
 
 EVALUATIONS_SHOWN = 12
 LICENSES_SHOWN = 10

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from codeparrot.checks import REPOSITORY
 from codeparrot.config import HubConfig, load
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.ledger import Ledger
-from codeparrot.hub.uploader import HOPELESS, Turn, push_all, renew_card
+from codeparrot.publishing.ledger import Ledger
+from codeparrot.publishing.uploader import HOPELESS, Turn, push_all, renew_card
 from codeparrot.result import Result
 
 SHOWN = 10

@@ -26,13 +26,14 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from huggingface_hub.utils.sha import git_hash
 from safetensors import safe_open
 
-from codeparrot import checkpoint, plot
+from codeparrot import plot
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.card import PLOT, VALIDATION, measured, model_card
 from codeparrot.hub.client import Branch
 from codeparrot.hub.fetch import STATE
-from codeparrot.hub.ledger import Entry
-from codeparrot.tracking import read_lines
+from codeparrot.publishing.card import PLOT, VALIDATION, measured, model_card
+from codeparrot.publishing.ledger import Entry
+from codeparrot.run import checkpoint
+from codeparrot.training.tracking import read_lines
 
 MARK = "codeparrot-checkpoint:"
 CARD = "README.md"

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from codeparrot import checkpoint
 from codeparrot.config import HubConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub.client import Branch
+from codeparrot.run import checkpoint
 
 LEDGER = "hub.json"
 VERSION = 1

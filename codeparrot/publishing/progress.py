@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from codeparrot.hub.ledger import Entry
+from codeparrot.publishing.ledger import Entry
 
 _FILE = ".hub.progress"
 _EVERY_SECONDS = 0.5

@@ -14,7 +14,7 @@ from huggingface_hub.hf_api import RepoFile
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub import client
 from codeparrot.hub.client import Branch
-from codeparrot.hub.ledger import Ledger
+from codeparrot.publishing.ledger import Ledger
 from codeparrot.result import Result
 
 MAIN = "main"

@@ -1,5 +1,6 @@
-"""Pushes what is pending in `hub.json` until nothing is, in a process beside the training (`python -m codeparrot.hub.uploader
-RUN`).
+"""Pushes what is pending in `hub.json` until nothing is, in a process beside the training.
+
+`python -m codeparrot.publishing.uploader RUN` starts it.
 
 It may be killed at any moment: what it was doing is done again, and nothing is doubled (push.py). What fails is tried again,
 with waits that double, or as long as the Hub asks for. Its standard input tells it of the trainer: a line is a new
@@ -20,8 +21,10 @@ from typing import IO, NamedTuple
 
 from codeparrot import plot
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub import client, progress, push
-from codeparrot.hub.ledger import Entry, Ledger
+from codeparrot.hub import client
+from codeparrot.publishing import commit as push
+from codeparrot.publishing import progress
+from codeparrot.publishing.ledger import Entry, Ledger
 
 LOG = "log/hub.log"
 LONGEST_WAIT_SECONDS = 300.0

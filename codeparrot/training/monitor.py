@@ -13,17 +13,18 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from codeparrot import hardware, plot
-from codeparrot.checkpoint import Progress
+from codeparrot import plot
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.perplexity import Score
-from codeparrot.health import StepRecord
-from codeparrot.model import flops_per_token, num_parameters
-from codeparrot.run_directory import write_config
-from codeparrot.state import Training
+from codeparrot.eval.tasks.perplexity import Score
+from codeparrot.model import hardware
+from codeparrot.model.families import flops_per_token, num_parameters
+from codeparrot.run.checkpoint import Progress
 from codeparrot.stream.estimate import epoch_tokens
-from codeparrot.tracking import SHOWN_BY_BAR, Bar, MetricsLog, Trackers
-from codeparrot.world import strategy_name
+from codeparrot.training.health import StepRecord
+from codeparrot.training.processes import strategy_name
+from codeparrot.training.resume import Training
+from codeparrot.training.run_directory import write_config
+from codeparrot.training.tracking import SHOWN_BY_BAR, Bar, MetricsLog, Trackers
 
 logger = logging.getLogger("codeparrot")
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from torch.distributed.fsdp import FSDPModule
 
-from codeparrot.checkpoint import Progress
 from codeparrot.errors import CodeparrotError
-from codeparrot.monitor import Monitor
-from codeparrot.preemption import StopRequest
-from codeparrot.state import Training
+from codeparrot.run.checkpoint import Progress
+from codeparrot.training.monitor import Monitor
+from codeparrot.training.preemption import StopRequest
+from codeparrot.training.resume import Training
 
 logger = logging.getLogger("codeparrot")
 
@@ -41,7 +41,7 @@ class UnitTests:
             self._load()
 
     def _load(self) -> None:
-        from codeparrot.eval.problems import load_problems
+        from codeparrot.eval.problems.sets import load_problems
         from codeparrot.eval.scoring import subset
 
         trouble = ""
@@ -105,7 +105,7 @@ class UnitTests:
         self.report()
 
     def _jobs(self) -> list[Any]:
-        from codeparrot.eval.generation import Job
+        from codeparrot.generation.engine import Job
 
         return [
             Job(problem, TEMPERATURE, sample)
@@ -115,7 +115,7 @@ class UnitTests:
 
     def _complete(self, progress: Progress) -> tuple[dict[Any, str], str]:
         """Return this process's completions by problem and sample, and what went wrong."""
-        from codeparrot.eval.generation import Sampling, generate
+        from codeparrot.generation.engine import Sampling, generate
 
         training, jobs = self._training, self._jobs()
         together = training.sharded.sharded
@@ -141,7 +141,7 @@ class UnitTests:
     def _judge(self, progress: Progress, rows: dict[Any, str]) -> None:
         """Run the programs; in the background."""
         from codeparrot.eval import report as reports
-        from codeparrot.eval.execution import Executor
+        from codeparrot.eval.sandbox.executor import Executor
         from codeparrot.eval.scoring import judge
 
         samples = [

@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from codeparrot import checkpoint
-from codeparrot.checkpoint import Progress
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.health import Health
+from codeparrot.loading import tokenizer_digest
 from codeparrot.location import HUB
-from codeparrot.origin import same_order
-from codeparrot.sharding import MOMENTS, WEIGHT, ShardedState
+from codeparrot.run import checkpoint
+from codeparrot.run.checkpoint import Progress
+from codeparrot.run.origin import same_order
 from codeparrot.stream import ConstantLengthDataset, merge_states
-from codeparrot.vocabulary import tokenizer_digest
-from codeparrot.watchdog import Watchdog
-from codeparrot.world import Agreement
+from codeparrot.training.health import Health
+from codeparrot.training.processes import Agreement
+from codeparrot.training.sharding import MOMENTS, WEIGHT, ShardedState
+from codeparrot.training.watchdog import Watchdog
 
 logger = logging.getLogger("codeparrot")
 

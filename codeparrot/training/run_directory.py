@@ -15,10 +15,10 @@ from typing import IO, Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.origin import ORIGIN
-from codeparrot.preemption import StopRequest
-from codeparrot.tracking import log_file, set_up_logging
-from codeparrot.watchdog import Watchdog
+from codeparrot.run.origin import ORIGIN
+from codeparrot.training.preemption import StopRequest
+from codeparrot.training.tracking import log_file, set_up_logging
+from codeparrot.training.watchdog import Watchdog
 
 STATUS = "status.json"
 

@@ -23,12 +23,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from codeparrot import checkpoint
-from codeparrot.checkpoint import Progress
-from codeparrot.sharding import MOMENTS, WEIGHT, ShardedState
-from codeparrot.state import TRAINING, Training, moments_name
+from codeparrot.loading import tokenizer_digest
+from codeparrot.run import checkpoint
+from codeparrot.run.checkpoint import Progress
 from codeparrot.stream import merge_states
-from codeparrot.vocabulary import tokenizer_digest
+from codeparrot.training.resume import TRAINING, Training, moments_name
+from codeparrot.training.sharding import MOMENTS, WEIGHT, ShardedState
 
 logger = logging.getLogger("codeparrot")
 

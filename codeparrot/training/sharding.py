@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from codeparrot.world import strategy_of
+from codeparrot.training.processes import strategy_of
 
 WEIGHT = "weight"
 MOMENTS = ("exp_avg", "exp_avg_sq")

@@ -9,14 +9,14 @@ from typing import Any
 from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
-from codeparrot.checkpoint import Progress
-from codeparrot.complete import generate_completions
-from codeparrot.eval.perplexity import Score, bytes_per_token, evaluate
-from codeparrot.monitor import Monitor
-from codeparrot.preemption import StopRequest
-from codeparrot.state import Training
+from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
+from codeparrot.generation.complete import generate_completions
+from codeparrot.run.checkpoint import Progress
 from codeparrot.stream import Encoder, load_validation_set
-from codeparrot.tracking import ONLY_IN_FILE
+from codeparrot.training.monitor import Monitor
+from codeparrot.training.preemption import StopRequest
+from codeparrot.training.resume import Training
+from codeparrot.training.tracking import ONLY_IN_FILE
 
 logger = logging.getLogger("codeparrot")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.tracking import ONLY_IN_FILE
+from codeparrot.training.tracking import ONLY_IN_FILE
 
 logger = logging.getLogger("codeparrot")
 

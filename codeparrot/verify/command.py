@@ -17,7 +17,7 @@ from typing import Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
-from codeparrot.trials import SAVE_EVERY, STEPS, Launch, Trials
+from codeparrot.verify.trials import SAVE_EVERY, STEPS, Launch, Trials
 
 LOSS_TOLERANCE = 1e-5
 """Relative. The sums of the gradient are taken in another order: the last bits of float32 differ."""

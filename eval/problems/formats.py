@@ -86,7 +86,7 @@ def _checks(node: ast.AST, functions: set[str]) -> bool:
 
 
 def _mbpp(row: dict[str, Any], where: str) -> dict[str, Any]:
-    from codeparrot.eval.problems import STOP_PROGRAM
+    from codeparrot.eval.problems.sets import STOP_PROGRAM
 
     assertions = [text.strip() for text in row["test_list"]]
     description = row.get("text") or row.get("prompt", "")

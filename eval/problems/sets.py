@@ -20,7 +20,7 @@ from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.location import corpus_here
 
 if TYPE_CHECKING:
-    from codeparrot.eval.execution import Executor
+    from codeparrot.eval.sandbox.executor import Executor
 
 STOP = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
 """Where a completion of a function ends, as in the CodeParrot and Codex evaluations."""
@@ -182,7 +182,7 @@ def from_row(row: Mapping[str, Any], where: str) -> Problem:
     Raises:
         CodeparrotError: a key is missing or of another type; `where` is named.
     """
-    from codeparrot.eval.formats import normalized
+    from codeparrot.eval.problems.formats import normalized
 
     row = normalized(row, where)
     for key in ("task_id", "prompt", "entry_point", "test"):

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.inside.codec import decode, encode
-from codeparrot.eval.seccomp import filter_program
+from codeparrot.eval.sandbox.inside.codec import decode, encode
+from codeparrot.eval.sandbox.seccomp import filter_program
 
 NOBODY = 65534
 PACKET_BYTES = 65536

@@ -24,11 +24,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Self
 
-from codeparrot.eval.problems import Problem
-from codeparrot.eval.sandbox import Limits
-from codeparrot.eval.scheduling import Job, Queue
-from codeparrot.eval.verdict import Doubt, Outcome, Run, Speed, Verdict
-from codeparrot.eval.worker import Worker
+from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.sandbox.bubblewrap import Limits
+from codeparrot.eval.sandbox.scheduling import Job, Queue
+from codeparrot.eval.sandbox.verdict import Doubt, Outcome, Run, Speed, Verdict
+from codeparrot.eval.sandbox.worker import Worker
 
 __all__ = ["Executor", "Limits", "Outcome", "Verdict"]
 

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from codeparrot.eval.problems import Problem
-from codeparrot.eval.verdict import Verdict
+from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.sandbox.verdict import Verdict
 
 MAX_PARKED = 256
 """Jobs taken from the caller that wait for a reference solution."""

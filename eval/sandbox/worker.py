@@ -11,10 +11,10 @@ import time
 from contextlib import suppress
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.inside.codec import Malformed, decode
-from codeparrot.eval.problems import Problem
-from codeparrot.eval.sandbox import PACKET_BYTES, Limits, Sandbox, numpy_folders
-from codeparrot.eval.verdict import Outcome, Report, Run, Speed
+from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.sandbox.bubblewrap import PACKET_BYTES, Limits, Sandbox, numpy_folders
+from codeparrot.eval.sandbox.inside.codec import Malformed, decode
+from codeparrot.eval.sandbox.verdict import Outcome, Report, Run, Speed
 
 NEEDS = "it needs user namespaces: sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0"
 STOP_SECONDS = 10.0

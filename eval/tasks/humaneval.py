@@ -62,7 +62,7 @@ def humaneval(
         unsafe: Run the programs without a sandbox, where there can be none. They can do whatever you can.
     """
     from codeparrot.eval.parallel import Share
-    from codeparrot.eval.problems import load_problems
+    from codeparrot.eval.problems.sets import load_problems
     from codeparrot.eval.scoring import subset
 
     _check(samples, temperature, k, top_p, max_new_tokens, limit, batch_size, workers)
@@ -113,7 +113,7 @@ class _Scoring:
         """Run the samples and report."""
         from codeparrot.eval import report as reports
         from codeparrot.eval import scoring
-        from codeparrot.eval.execution import Executor
+        from codeparrot.eval.sandbox.executor import Executor
 
         with Executor(num_workers=self._workers or None, unsafe=self._unsafe) as executor:
             results = scoring.judge(executor, self._problems, rows, check)

@@ -125,11 +125,11 @@ def perplexity(
     import torch
     from tqdm import tqdm
 
-    from codeparrot.complete import load
     from codeparrot.config import StreamConfig
     from codeparrot.eval.sliding import SlidingWindows
+    from codeparrot.generation.complete import load
     from codeparrot.location import find_model
-    from codeparrot.model import LanguageModel
+    from codeparrot.model.families import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
 
     place = find_model(checkpoint)

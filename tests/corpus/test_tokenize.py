@@ -7,7 +7,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from codeparrot.config import StreamConfig
-from codeparrot.corpus.windows import tokenize
+from codeparrot.corpus.tokenize import tokenize
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream import ConstantLengthDataset, load_validation_set, make_encoder
 

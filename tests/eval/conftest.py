@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.execution import Executor, Limits
+from codeparrot.eval.sandbox.executor import Executor, Limits
 
 
 @pytest.fixture(scope="session")

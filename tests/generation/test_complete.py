@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from codeparrot import complete as complete_module
 from codeparrot.cli import main
-from codeparrot.complete import BLOCK_END, complete, generate_completions, load
-from codeparrot.decoding import Decoder, StopAtText, cut, settled
 from codeparrot.errors import CodeparrotError
+from codeparrot.generation import complete as complete_module
+from codeparrot.generation.complete import BLOCK_END, complete, generate_completions, load
+from codeparrot.generation.decoding import Decoder, StopAtText, cut, settled
 from codeparrot.location import find_model
 
 CONTEXT = 160

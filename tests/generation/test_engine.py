@@ -19,11 +19,11 @@ from transformers import (
     MambaForCausalLM,
 )
 
-from codeparrot.decoding import Decoder, cut
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.generation import Completion, Job, Sampling, generate
-from codeparrot.eval.problems import Problem
-from codeparrot.eval.sampling import draw, stream
+from codeparrot.eval.problems.sets import Problem
+from codeparrot.generation.decoding import Decoder, cut
+from codeparrot.generation.engine import Completion, Job, Sampling, generate
+from codeparrot.generation.sampling import draw, stream
 from tests.conftest import python_sources
 
 END: Any = {"bos_token_id": 0, "eos_token_id": 0}
@@ -100,7 +100,7 @@ def test_the_logits_of_a_sequence_have_the_same_bits_whatever_is_beside_it(gpt2,
             seen.setdefault(repr(numbers.getstate()).encode(), set()).add(hash(row.numpy().tobytes()))
         return tokens
 
-    monkeypatch.setattr("codeparrot.eval.generation.draw", look)
+    monkeypatch.setattr("codeparrot.generation.engine.draw", look)
     jobs = jobs_of(problems, 2, (0.7,))
     threads = torch.get_num_threads()
     try:

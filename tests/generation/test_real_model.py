@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from codeparrot.cli import main
-from codeparrot.eval.problems import load_problems
+from codeparrot.eval.problems.sets import load_problems
 from tests.launching import require
 
 SOLVED = {"HumanEval/23", "HumanEval/28", "HumanEval/42", "HumanEval/53"}

@@ -6,8 +6,8 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from codeparrot.config import HubConfig
 from codeparrot.hub import client
-from codeparrot.hub.ledger import Ledger
-from codeparrot.hub.uploader import check
+from codeparrot.publishing.ledger import Ledger
+from codeparrot.publishing.uploader import check
 from tests.hub_server.fixture import HubServer
 
 

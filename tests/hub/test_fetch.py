@@ -9,21 +9,21 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from codeparrot import checkpoint
 from codeparrot.config import load
 from codeparrot.corpus.report.command import report
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub import fetch
-from codeparrot.hub.ledger import Ledger
-from codeparrot.hub.publish import push_corpus, push_tokenizer
-from codeparrot.hub.uploader import push_all
+from codeparrot.loading import load_tokenizer
 from codeparrot.location import corpus_here, find_model, local_folder, split_hub_name
+from codeparrot.publishing.folders import push_corpus, push_tokenizer
+from codeparrot.publishing.ledger import Ledger
+from codeparrot.publishing.uploader import push_all
+from codeparrot.run import checkpoint
 from codeparrot.tokenizer.sample import find_files
-from codeparrot.vocabulary import load_tokenizer
-from tests.hub.runs import make_run
-from tests.hub.test_push import COMMAND
 from tests.hub_server.fixture import HubServer
 from tests.launching import require
+from tests.publishing.runs import make_run
+from tests.publishing.test_commit import COMMAND
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import pytest
 
-from codeparrot.hardware import data_sheet_flops
+from codeparrot.model.hardware import data_sheet_flops
 
 
 @pytest.mark.parametrize(

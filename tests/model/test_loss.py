@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from codeparrot.loss import IGNORED, LossHead, _chunk_rows, cross_entropy_sum, next_token_labels, num_predicted
+from codeparrot.model.loss import IGNORED, LossHead, _chunk_rows, cross_entropy_sum, next_token_labels, num_predicted
 
 PRODUCTS = (torch.ops.aten.mm.out, torch.ops.aten.addmm_.default)
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from codeparrot import checkpoint
-from codeparrot.checkpoint import Progress
 from codeparrot.config import Config, HubConfig
-from codeparrot.run_directory import write_config
+from codeparrot.run import checkpoint
+from codeparrot.run.checkpoint import Progress
+from codeparrot.training.run_directory import write_config
 
 TOKENS_PER_STEP = 256
 SIZES: Any = {"vocab_size": 512, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}

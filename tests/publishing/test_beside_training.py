@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.hub.test_push import COMMAND, assert_all_there
 from tests.hub_server.fixture import HubServer
 from tests.launching import curve, kill_tree, run, start, weights, write_config
+from tests.publishing.test_commit import COMMAND, assert_all_there
 
 LOGITS = """
 import sys, torch

@@ -9,11 +9,11 @@ import yaml
 
 from codeparrot.config import load
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.commands import push
-from codeparrot.hub.ledger import Ledger
-from codeparrot.hub.uploader import push_all
-from tests.hub.runs import make_run
+from codeparrot.publishing.commands import push
+from codeparrot.publishing.ledger import Ledger
+from codeparrot.publishing.uploader import push_all
 from tests.hub_server.fixture import HubServer
+from tests.publishing.runs import make_run
 
 SPLIT = {"documents": 3, "bytes": 99, "licenses": {"mit": {"documents": 2}, "bsd-3-clause": {"documents": 1}}}
 

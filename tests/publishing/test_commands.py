@@ -8,11 +8,11 @@ import pytest
 
 from codeparrot.config import load
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.commands import push, status
-from codeparrot.hub.ledger import Ledger
-from tests.hub.runs import make_run
-from tests.hub.test_push import COMMAND, assert_all_there
+from codeparrot.publishing.commands import push, status
+from codeparrot.publishing.ledger import Ledger
 from tests.hub_server.fixture import HubServer
+from tests.publishing.runs import make_run
+from tests.publishing.test_commit import COMMAND, assert_all_there
 
 
 def test_a_run_that_was_trained_without_the_hub_is_pushed_afterwards(here: HubServer, tmp_path: Path, tokenizer_folder) -> None:

@@ -15,10 +15,10 @@ from huggingface_hub import HfApi
 
 from codeparrot.config import load
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.ledger import Ledger
-from codeparrot.hub.uploader import Turn, push_all
-from tests.hub.runs import add_checkpoint, make_run
+from codeparrot.publishing.ledger import Ledger
+from codeparrot.publishing.uploader import Turn, push_all
 from tests.hub_server.fixture import HubServer
+from tests.publishing.runs import add_checkpoint, make_run
 
 COMMAND = [sys.executable, "-c", "from codeparrot.cli import entry; entry()"]
 STEPS = (8, 16, 24)
@@ -117,7 +117,7 @@ def test_the_hub_says_how_long_to_wait_and_is_obeyed(here: HubServer, run: Path)
 
 def test_waits_double_up_to_a_limit(here: HubServer, run: Path) -> None:
     here.faults.refuse()
-    from codeparrot.hub.uploader import LONGEST_WAIT_SECONDS, Uploader
+    from codeparrot.publishing.uploader import LONGEST_WAIT_SECONDS, Uploader
 
     uploader = Uploader(queue_of(run))
     waits = [uploader.turn().wait_seconds for _ in range(20)]
@@ -126,7 +126,7 @@ def test_waits_double_up_to_a_limit(here: HubServer, run: Path) -> None:
 
 
 def test_an_uploader_ends_when_its_run_goes_elsewhere(here: HubServer, run: Path) -> None:
-    from codeparrot.hub.uploader import Uploader
+    from codeparrot.publishing.uploader import Uploader
 
     ledger = queue_of(run)
     uploader = Uploader(ledger)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from codeparrot import checkpoint
 from codeparrot.config import load
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub.client import Branch
-from codeparrot.hub.ledger import Ledger
-from tests.hub.runs import add_checkpoint, make_run
+from codeparrot.publishing.ledger import Ledger
+from codeparrot.run import checkpoint
+from tests.publishing.runs import add_checkpoint, make_run
 
 
 @pytest.fixture

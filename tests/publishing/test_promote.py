@@ -6,11 +6,11 @@ import pytest
 
 from codeparrot.config import load
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.ledger import Ledger
-from codeparrot.hub.promote import promote
-from codeparrot.hub.uploader import push_all
-from tests.hub.runs import make_run
+from codeparrot.publishing.ledger import Ledger
+from codeparrot.publishing.promote import promote
+from codeparrot.publishing.uploader import push_all
 from tests.hub_server.fixture import HubServer
+from tests.publishing.runs import make_run
 
 
 @pytest.fixture

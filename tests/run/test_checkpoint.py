@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codeparrot import checkpoint
 from codeparrot.config import Config, OptimConfig
+from codeparrot.run import checkpoint
 
 
 def write(folder: Path, step: int) -> Path:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from codeparrot.config import StreamConfig
-from codeparrot.corpus.windows import tokenize
+from codeparrot.corpus.tokenize import tokenize
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream import ConstantLengthDataset, lane, make_encoder
 from codeparrot.stream.lane import Cursor, Order, windows

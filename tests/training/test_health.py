@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from codeparrot.config import TrainConfig
-from codeparrot.health import Health
+from codeparrot.training.health import Health
 from tests.launching import ROOT, curve, run, train_command, write_config
 
 SCRIPT = str(ROOT / "tests" / "faulty_train.py")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from codeparrot.preemption import SAME_REQUEST_SECONDS, StopRequest, TimeLimit
+from codeparrot.training.preemption import SAME_REQUEST_SECONDS, StopRequest, TimeLimit
 from tests.launching import curve, run, start, stop_behind_step, workers, write_config
 
 
@@ -33,7 +33,7 @@ def test_signals_are_what_they_were_afterwards() -> None:
 
 def test_the_second_ctrl_c_ends_the_process_at_once() -> None:
     code = (
-        "import time; from codeparrot.preemption import StopRequest\n"
+        "import time; from codeparrot.training.preemption import StopRequest\n"
         "with StopRequest():\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60); time.sleep(60)\n"
@@ -59,7 +59,7 @@ def test_a_time_limit_that_was_moved_is_asked_for_again(monkeypatch) -> None:
     ends = iter([time.time() + 10, time.time() + 10_000])
     limit = TimeLimit(lambda: next(ends))
     assert limit.reached(50)
-    monkeypatch.setattr("codeparrot.preemption.ASK_AGAIN_SECONDS", -1.0)
+    monkeypatch.setattr("codeparrot.training.preemption.ASK_AGAIN_SECONDS", -1.0)
     assert not limit.reached(50)
 
 
@@ -130,7 +130,7 @@ def test_an_evaluation_is_broken_off(tmp_path, corpus, tokenizer_folder, num_pro
 def test_a_sample_is_broken_off(tmp_path, corpus, tokenizer_folder) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config
 
-    from codeparrot.complete import generate_completions
+    from codeparrot.generation.complete import generate_completions
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=512, n_positions=64, n_embd=16, n_layer=1, n_head=1))

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot import checkpoint, saving
-from codeparrot.saving import HostCopy, deal
-from codeparrot.sharding import MOMENTS, WEIGHT, sharded_state
+from codeparrot.run import checkpoint
+from codeparrot.training import saver as saving
+from codeparrot.training.saver import HostCopy, deal
+from codeparrot.training.sharding import MOMENTS, WEIGHT, sharded_state
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=60), st.integers(1, 16))

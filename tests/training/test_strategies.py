@@ -157,7 +157,7 @@ def test_a_deepspeed_file_that_contradicts_the_recipe_is_refused(changes, messag
 
     from codeparrot.config import Config
     from codeparrot.errors import CodeparrotError
-    from codeparrot.world import set_up_deepspeed
+    from codeparrot.training.processes import set_up_deepspeed
     from tests.launching import ROOT
 
     config = Config()

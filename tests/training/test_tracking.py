@@ -16,10 +16,10 @@ from accelerate import Accelerator, PartialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from codeparrot.config import Config, RunConfig, TrackingConfig
-from codeparrot.preemption import StopRequest
-from codeparrot.run_directory import RunDirectory
-from codeparrot.tracking import MetricsLog, Trackers, read_lines
-from codeparrot.watchdog import Watchdog
+from codeparrot.training.preemption import StopRequest
+from codeparrot.training.run_directory import RunDirectory
+from codeparrot.training.tracking import MetricsLog, Trackers, read_lines
+from codeparrot.training.watchdog import Watchdog
 
 
 def steps(path: Path) -> list[int]:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from codeparrot.watchdog import Peer, Watchdog, suspects
+from codeparrot.training.watchdog import Peer, Watchdog, suspects
 from tests.launching import start, workers, write_config
 
 ALONE = SimpleNamespace(process_index=0, num_processes=1)
@@ -41,7 +41,7 @@ def test_without_the_store_the_first_machine_is_the_one_that_is_gone(monkeypatch
         def check(self, keys):
             raise RuntimeError("connection reset by peer")
 
-    monkeypatch.setattr("codeparrot.watchdog._store", Gone)
+    monkeypatch.setattr("codeparrot.training.watchdog._store", Gone)
     watchdog = Watchdog(SimpleNamespace(process_index=rank, num_processes=3), 1.0, 1.0)
     assert [peer.host for peer in watchdog.missing()] == named
     assert ("process 0 (the first machine" in watchdog._suspects()) == bool(named)

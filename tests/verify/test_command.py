@@ -5,8 +5,10 @@ import subprocess
 
 import pytest
 
-from codeparrot import cli, trials, verify
-from codeparrot.trials import Trials
+from codeparrot import cli
+from codeparrot.verify import command as verify
+from codeparrot.verify import trials
+from codeparrot.verify.trials import Trials
 from tests.launching import SCRIPTS
 
 

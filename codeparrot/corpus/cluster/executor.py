@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
+from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
 from codeparrot.errors import CodeparrotError
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from datatrove.pipeline.dedup import MinhashDedupBuckets
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.utils.hashing import HashConfig
 
-from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
 from codeparrot.corpus.duplicates.pairs import Documents, near_pairs
-from codeparrot.corpus.duplicates.signatures import NO_SHINGLES
+from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
+from codeparrot.corpus.minhash.signatures import NO_SHINGLES
 from codeparrot.corpus.segments import Segment
 
 

@@ -38,7 +38,7 @@ def read_benchmark(name: str) -> list[Sample]:
     if path.is_file():
         return list(_of_file(path, name))
     # Here, because a corpus is built without benchmarks too.
-    from codeparrot.eval.problems import load_problems
+    from codeparrot.eval.problems.sets import load_problems
 
     return [
         Sample(name, problem.task_id, _documentation(problem.prompt), problem.canonical_solution)

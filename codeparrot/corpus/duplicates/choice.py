@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from codeparrot.corpus.documents import PATH, REPO_NAME, SIZE
-from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
 from codeparrot.corpus.duplicates.pairs import EXACT, PART_DOCUMENTS, BandPart, Documents, fingerprints
 from codeparrot.corpus.duplicates.union_find import UnionFind
+from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
 from codeparrot.corpus.segments import STARS, WHOLE
 from codeparrot.corpus.work import UNFINISHED
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from codeparrot.corpus.duplicates.bands import NearDuplicates
+from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.segments import FINGERPRINT, Segment
 from codeparrot.corpus.work import UNFINISHED
 

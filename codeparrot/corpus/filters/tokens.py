@@ -12,8 +12,8 @@ def encoder(tokenizer: str) -> Any:
         CodeparrotError: it cannot be loaded.
     """
     # Here, because a corpus is built without a tokenizer more often than with one, and these take seconds to import.
+    from codeparrot.loading import load_tokenizer
     from codeparrot.stream import make_encoder
-    from codeparrot.vocabulary import load_tokenizer
 
     loaded = load_tokenizer(tokenizer)
     return make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from codeparrot.corpus.duplicates.bands import Bands
+from codeparrot.corpus.minhash.bands import Bands
 
 SEED = 42
 NO_SHINGLES = 0xFFFFFFFF

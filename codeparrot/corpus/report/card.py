@@ -12,8 +12,8 @@ import yaml
 
 from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, UNKNOWN_LICENSE, VALID
 from codeparrot.corpus.report.command import contamination_of, secrets_of, source_line
-from codeparrot.corpus.report.markdown import plain, table
 from codeparrot.corpus.report.pictures import LIGHT, WATERFALL, pictures_of, render, size_in_words, stages_of
+from codeparrot.markdown import plain, table
 
 HUB_LICENSES = frozenset(
     "afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsl-1.0 cc0-1.0 cc-by-4.0 cc-by-sa-4.0 "

@@ -116,8 +116,8 @@ def tokens(folder: Path, statistics: dict[str, Any], name: str) -> dict[str, Any
     import pyarrow.parquet as pq
     from tqdm import tqdm
 
+    from codeparrot.loading import load_tokenizer
     from codeparrot.stream import make_encoder
-    from codeparrot.vocabulary import load_tokenizer
 
     tokenizer = load_tokenizer(name)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from codeparrot.corpus.cluster.executor import Cluster, ClusterSettings
 from codeparrot.corpus.cluster.on_ray import say_when_no_node_fits
 from codeparrot.corpus.cluster.steps import chained
-from codeparrot.corpus.duplicates.bands import NearDuplicates
 from codeparrot.corpus.duplicates.choice import KEPT, band_parts, choose
 from codeparrot.corpus.duplicates.pairs import EXACT, Documents, find_pairs
+from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.errors import CodeparrotError
+from tests.corpus.duplicates.test_near_duplicates import Planted, candidate, segments_of
 from tests.corpus.planted import code, documents, pairs, words, write_rows
 from tests.corpus.samples import digests, make
-from tests.corpus.test_near_duplicates import Planted, candidate, segments_of
 
 FEW_BANDS = NearDuplicates(permutations=16)
 

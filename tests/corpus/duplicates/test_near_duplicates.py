@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeparrot.corpus.documents import Candidate, Document
-from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
 from codeparrot.corpus.duplicates.choice import KEPT, band_parts, choose
 from codeparrot.corpus.duplicates.pairs import Documents, find_pairs, same_neighbours
-from codeparrot.corpus.duplicates.shingles import shingles
-from codeparrot.corpus.duplicates.signatures import NO_SHINGLES, band_keys, signatures
 from codeparrot.corpus.hashes import fingerprint, position
+from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
+from codeparrot.corpus.minhash.shingles import shingles
+from codeparrot.corpus.minhash.signatures import NO_SHINGLES, band_keys, signatures
 from codeparrot.corpus.segments import Segment, SegmentWriter
 from codeparrot.errors import CodeparrotError
 from tests.corpus.planted import Planted, documents, pairs, similar

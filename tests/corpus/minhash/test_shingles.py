@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codeparrot.corpus.duplicates.shingles import TOKEN, shingles, token_hashes
+from codeparrot.corpus.minhash.shingles import TOKEN, shingles, token_hashes
 from tests.corpus.samples import modules
 
 WORDS = st.lists(st.sampled_from(["a", "b", "ab", "_x9", "é", "変数"]), max_size=30)

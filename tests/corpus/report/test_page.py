@@ -144,7 +144,7 @@ def test_the_report_as_text_and_as_json(corpus: Path, capsys: pytest.CaptureFixt
 
 
 def test_tokens_are_those_of_the_documents_and_their_ends(corpus: Path, tokenizer_folder: Path) -> None:
-    from codeparrot.vocabulary import load_tokenizer
+    from codeparrot.loading import load_tokenizer
     from tests.corpus.samples import read
 
     tokenizer = load_tokenizer(str(tokenizer_folder))

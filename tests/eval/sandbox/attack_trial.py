@@ -13,9 +13,9 @@ import socket
 import sys
 from pathlib import Path
 
-from codeparrot.eval.execution import Executor, Limits
-from codeparrot.eval.problems import Problem
-from codeparrot.eval.sandbox import NOBODY
+from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.sandbox.bubblewrap import NOBODY
+from codeparrot.eval.sandbox.executor import Executor, Limits
 
 PR_SET_CHILD_SUBREAPER = 36
 LIMITS = Limits(cpu_seconds=0.3, wall_seconds=1.0, memory_bytes=1 << 29)

@@ -1,6 +1,6 @@
 """HumanEval's reference solutions with one thing changed, the same in every run.
 
-python -m tests.eval.mutants        records openai/human-eval's verdicts on them in mutants.json
+python -m tests.eval.sandbox.mutants        records openai/human-eval's verdicts on them in mutants.json
 """
 
 import ast
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from codeparrot.eval.problems import Problem, load_problems
+from codeparrot.eval.problems.sets import Problem, load_problems
 
 RECORD = Path(__file__).with_name("mutants.json")
 PER_PROBLEM = 9

@@ -13,7 +13,7 @@ import pytest
 
 import codeparrot
 import codeparrot.eval
-from codeparrot.eval.execution import Executor
+from codeparrot.eval.sandbox.executor import Executor
 
 ORDINARY_USER = 12345
 TRIAL = Path(__file__).with_name("attack_trial.py")
@@ -81,8 +81,8 @@ def test_no_attack_passes_or_reaches_the_next_program_or_leaves_anything(
 def test_nothing_is_left_of_a_harness_that_is_killed(executor: Executor) -> None:
     script = (
         "import sys\n"
-        "from codeparrot.eval.execution import Executor, Limits\n"
-        "from codeparrot.eval.problems import Problem\n"
+        "from codeparrot.eval.sandbox.executor import Executor, Limits\n"
+        "from codeparrot.eval.problems.sets import Problem\n"
         "problem = Problem('p', 'def f():\\n', 'f', 'def check(candidate):\\n    candidate()\\n')\n"
         "with Executor(Limits(cpu_seconds=300, wall_seconds=300), 2) as executor:\n"
         "    print('ready', flush=True)\n"

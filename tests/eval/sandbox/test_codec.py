@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from codeparrot.eval.inside.codec import MAX_DEPTH, Malformed, NotPlain, decode, encode
+from codeparrot.eval.sandbox.inside.codec import MAX_DEPTH, Malformed, NotPlain, decode, encode
 
 ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers() | st.text() | st.binary()
 KEYS = st.recursive(

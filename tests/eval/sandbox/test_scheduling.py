@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from codeparrot.eval.problems import Problem
-from codeparrot.eval.scheduling import REFERENCE, Job, Queue
-from codeparrot.eval.verdict import Outcome, Verdict
+from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.sandbox.scheduling import REFERENCE, Job, Queue
+from codeparrot.eval.sandbox.verdict import Outcome, Verdict
 
 PLAIN = Problem("plain", "", "f", "")
 REFERENCED = Problem("referenced", "", "f", "", "reference")

@@ -17,11 +17,11 @@ from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.compare import compare
 from codeparrot.eval.evaluate import default_folder
-from codeparrot.eval.humaneval import humaneval
 from codeparrot.eval.parallel import Share
-from codeparrot.eval.problems import load_problems
+from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.samples import Appender, Key, hold_settings, put_together, read_all, read_foreign
 from codeparrot.eval.scoring import write
+from codeparrot.eval.tasks.humaneval import humaneval
 from tests.launching import ROOT, SCRIPTS, require
 
 PROBLEMS = ["--problems", "codeparrot"]
@@ -359,6 +359,6 @@ def test_a_wrong_path_is_told_before_problems_are_fetched(
 ) -> None:
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("codeparrot.eval.problems.load_problems", lambda name: pytest.fail("fetched"))
+    monkeypatch.setattr("codeparrot.eval.problems.sets.load_problems", lambda name: pytest.fail("fetched"))
     assert main(["eval", "humaneval", *arguments]) == 1
     assert said in capsys.readouterr().err

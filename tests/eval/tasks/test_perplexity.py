@@ -10,11 +10,11 @@ from torch.nn.functional import cross_entropy
 
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.perplexity import bytes_per_token, evaluate, perplexity
 from codeparrot.eval.sliding import SlidingWindows
-from codeparrot.model import build_model, model_config
+from codeparrot.eval.tasks.perplexity import bytes_per_token, evaluate, perplexity
+from codeparrot.loading import load_tokenizer
+from codeparrot.model.families import build_model, model_config
 from codeparrot.stream import load_validation_set, make_encoder
-from codeparrot.vocabulary import load_tokenizer
 from tests.conftest import python_sources
 
 SIZES = {"family": "gpt2", "vocab_size": 512, "n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2}

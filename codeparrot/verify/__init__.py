@@ -1,0 +1,1 @@
+"""`codeparrot verify`: the invariants of training, checked on this machine."""
