@@ -17,7 +17,7 @@ STEPS, EVERY = 20, 4
 
 
 def settings(background: bool) -> Any:
-    from codeparrot.config import parse
+    from codeparrot.arguments import parse_config
 
     arguments = [
         "--config",
@@ -32,14 +32,14 @@ def settings(background: bool) -> Any:
     arguments += ["--stream.seq_length", "256", "--train.precision", "fp32", "--train.log_every_steps", "1"]
     arguments += ["--train.max_steps", str(STEPS), "--schedule.warmup_steps", "1", "--evaluate.every_steps", "0"]
     arguments += ["--checkpoint.every_steps", str(EVERY), "--checkpoint.keep_last", "1", "--checkpoint.every_minutes", "0"]
-    return parse([*arguments, "--checkpoint.background", str(background).lower()])
+    return parse_config([*arguments, "--checkpoint.background", str(background).lower()])
 
 
 def measure(background: bool) -> dict[str, Any]:
     """Train and return the stalls of the saves and the seconds of the steps."""
+    from codeparrot.run.metrics import read_lines
     from codeparrot.train import train
     from codeparrot.training.saver import Saver
-    from codeparrot.training.tracking import read_lines
 
     stalls: list[float] = []
     original = Saver.save

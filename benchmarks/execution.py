@@ -25,13 +25,14 @@ def ours(num_workers: int) -> dict[str, float]:
 
     from codeparrot.eval.problems.sets import load_problems
     from codeparrot.eval.sandbox.executor import Executor, Limits
+    from codeparrot.eval.scoring import self_check
 
     # Whatever loses its parent becomes a child of this process and is counted.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     problems = load_problems("humaneval")
     jobs = [(problem, problem.canonical_solution) for problem in problems for _ in range(COPIES)]
     with Executor(Limits(), num_workers) as executor:
-        problems.self_check(executor)
+        self_check(executor, problems)
         seconds, passed = timed(lambda: sum(verdict.passed and not verdict.weak for _, verdict in executor.judge(jobs)))
     return {
         "programs_per_second": len(jobs) / seconds,

@@ -31,7 +31,7 @@ class Fault(NamedTuple):
 
 
 def last_step(run: Path) -> int:
-    from codeparrot.training.tracking import read_lines
+    from codeparrot.run.metrics import read_lines
 
     path = run / "metrics.jsonl"
     lines = read_lines(path) if path.exists() else []

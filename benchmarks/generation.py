@@ -27,7 +27,7 @@ def model() -> Path:
     """Train the model once."""
     import yaml
 
-    from codeparrot.location import find_model
+    from codeparrot.loading import find_model
 
     if not (RUN / "checkpoints").exists():
         path = DATA / "generation.yaml"
@@ -48,12 +48,12 @@ def model() -> Path:
 
 def ours() -> tuple[float, dict[str, Any]]:
     from codeparrot.eval.problems.sets import load_problems
-    from codeparrot.generation.complete import load
     from codeparrot.generation.engine import Job, Sampling, generate
+    from codeparrot.loading import load_model
     from codeparrot.model.hardware import keep_freed_memory
 
     keep_freed_memory()
-    loaded, words = load(str(model()), "cpu")
+    loaded, words = load_model(str(model()), "cpu")
     jobs = [Job(problem, TEMPERATURE, sample) for problem in load_problems("humaneval") for sample in range(SAMPLES)]
     sampling = Sampling(top_p=TOP_P, max_new_tokens=MAX_NEW_TOKENS)
     list(generate(loaded, words, jobs[:8], Sampling(top_p=TOP_P, max_new_tokens=4)))

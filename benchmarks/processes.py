@@ -18,7 +18,7 @@ ROUNDS, MICRO_BATCH = 3, 4
 
 def ours() -> float:
     """Tokens a second of the loop, by its own figures over the windows behind the warm-up."""
-    from codeparrot.training.tracking import read_lines
+    from codeparrot.run.metrics import read_lines
 
     name = f"processes_{time.time_ns()}"
     path = DATA / "processes.json"

@@ -24,7 +24,7 @@ MODEL |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 def settings() -> Any:
     import yaml
 
-    from codeparrot.config import parse
+    from codeparrot.arguments import parse_config
 
     path = DATA / "train_step.yaml"
     sections = {
@@ -41,13 +41,13 @@ def settings() -> Any:
         "checkpoint": {"every_steps": 0},
     }
     path.write_text(yaml.safe_dump(sections))
-    return parse(["--config", str(path)])
+    return parse_config(["--config", str(path)])
 
 
 def ours() -> float:
     """The loop as a user runs it: its own figures, over the windows behind the warm-up."""
+    from codeparrot.run.metrics import read_lines
     from codeparrot.train import train
-    from codeparrot.training.tracking import read_lines
 
     config = settings()
     train(config)

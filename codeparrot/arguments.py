@@ -7,12 +7,15 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from codeparrot.errors import nearest
+
+if TYPE_CHECKING:
+    from codeparrot.config import Config
 
 RECIPE = "recipe"
 
@@ -125,3 +128,26 @@ def _values(word: str, element: Any) -> list[Any]:
     if word.startswith("[") and word.endswith("]"):
         return yaml.safe_load(word)
     return [yaml.safe_load(word) if element in (int, float, bool) else word]
+
+
+def parse_config(arguments: Sequence[str]) -> "Config":
+    """Read `--config FILE` and dotted overrides. Wrong ones end the process with status 2 and one line.
+
+    Raises:
+        CodeparrotError: the settings are understood but cannot work together.
+    """
+    from codeparrot.checks import check
+    from codeparrot.config import Config
+
+    parser = Parser(prog="codeparrot train")
+    parser.add_argument("--config", action="config", help="YAML file with the settings below; later ones win")
+    parser.add_class_arguments(Config)
+    options = parser.instantiate(parser.parse_args(list(arguments)))
+    config = Config(**{name: getattr(options, name) for name in Config.__dataclass_fields__})
+    check(config)
+    return config
+
+
+def load_config(path: Path) -> "Config":
+    """Read a resolved configuration, as `config.yaml` of a run directory."""
+    return parse_config(["--config", str(path)])

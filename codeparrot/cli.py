@@ -152,9 +152,9 @@ def prepare(arguments: list[str]) -> Callable[[], Any]:
         return lambda: print(f"codeparrot {__version__}")
     name, rest = _split(arguments)
     if name == "train":
-        from codeparrot.config import parse
+        from codeparrot.arguments import parse_config
 
-        config = parse(rest)
+        config = parse_config(rest)
         return lambda: _load(COMMANDS[name].target)(config)
     return _command(name, rest)
 

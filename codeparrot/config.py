@@ -7,13 +7,9 @@ fails here (checks.py), in one line that names the key and the nearest value tha
 Every count of steps in the project is in optimizer steps; every batch size is in windows.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-from codeparrot.arguments import Parser
-from codeparrot.checks import check
 
 
 @dataclass
@@ -239,23 +235,3 @@ class Config:
 def as_list(value: list[str] | str) -> list[str]:
     """One name or several, as several."""
     return [value] if isinstance(value, str) else list(value)
-
-
-def parse(arguments: Sequence[str]) -> Config:
-    """Read `--config FILE` and dotted overrides. Wrong ones end the process with status 2 and one line.
-
-    Raises:
-        CodeparrotError: the settings are understood but cannot work together.
-    """
-    parser = Parser(prog="codeparrot train")
-    parser.add_argument("--config", action="config", help="YAML file with the settings below; later ones win")
-    parser.add_class_arguments(Config)
-    options = parser.instantiate(parser.parse_args(list(arguments)))
-    config = Config(**{name: getattr(options, name) for name in Config.__dataclass_fields__})
-    check(config)
-    return config
-
-
-def load(path: Path) -> Config:
-    """Read a resolved configuration, as `config.yaml` of a run directory."""
-    return parse(["--config", str(path)])

@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from codeparrot.config import Config, as_list, load
+from codeparrot.arguments import load_config
+from codeparrot.config import Config, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder
 from codeparrot.result import Result
@@ -71,7 +72,7 @@ def _open_run(name: str) -> tuple[Path, Config]:
     folder = local_folder(name)
     if folder is None or not (folder / "config.yaml").is_file():
         raise CodeparrotError(f'"{name}" is no run: there is no {Path(name) / "config.yaml"}; name a run folder, as runs/nano')
-    return folder, load(folder / "config.yaml")
+    return folder, load_config(folder / "config.yaml")
 
 
 def _read(place: Path) -> Saved | None:

@@ -1,11 +1,89 @@
-"""The tokenizer of a run, and that the model fits it."""
+"""From a name to what it means: a tokenizer, a model, a corpus.
 
+A name is a folder here, a run, a checkpoint, a GGUF file or a repository on the Hub. Weights are read from safetensors (or a
+GGUF file) only, and no code from the Hub is run. A checkpoint that was cut while it was written is never taken for a model.
+"""
+
+import contextlib
+import glob
 import hashlib
-from typing import Any
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import local_folder
+from codeparrot.location import GGUF, is_hub_name, local_folder
+from codeparrot.run.checkpoint import MANIFEST, steps
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+def find_model(name: str) -> str:
+    """Return the folder with config.json that `name` means, or the GGUF file; what is on the Hub is downloaded.
+
+    Args:
+        name: A run (its newest complete checkpoint is meant), a checkpoint, a folder with a model, a GGUF file, or on the Hub
+            `owner/name[@revision]`.
+
+    Raises:
+        CodeparrotError: the folder is none of these, or holds no complete checkpoint; the Hub does not have it.
+    """
+    if name.endswith(GGUF) and Path(name).expanduser().is_file():
+        return str(Path(name).expanduser())
+    folder = local_folder(name)
+    if folder is None:
+        from codeparrot.hub import fetch
+
+        return str(fetch.model(name))
+    if (folder / "config.json").is_file():
+        return str(folder)
+    if (folder / "checkpoints").is_dir():
+        folder = _newest_checkpoint(folder)
+    if not (folder / "model" / "config.json").is_file():
+        raise CodeparrotError(f'"{name}" is no run, checkpoint or model: it has neither checkpoints/, model/ nor config.json')
+    if not (folder / MANIFEST).is_file():
+        raise CodeparrotError(f'the checkpoint "{folder}" is incomplete (no {MANIFEST}): name its run to use the newest one')
+    return str(folder / "model")
+
+
+def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = None) -> tuple["PreTrainedModel", Any]:
+    """Load a model in evaluation mode and its tokenizer from a folder, a GGUF file or the Hub.
+
+    Args:
+        model: what `find_model` returns.
+        device: where to; auto takes the first accelerator there is.
+        dtype: of the weights; None: float32 on a CPU, where others are slower or give up bits for nothing, else as stored.
+
+    Raises:
+        CodeparrotError: one of them is missing, damaged, or needs code that is not part of transformers.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = _device(device)
+    is_gguf = model.endswith(GGUF)
+    folder, file = (str(Path(model).parent), {"gguf_file": Path(model).name}) if is_gguf else (model, {})
+    chosen = dtype or (torch.float32 if place.type == "cpu" else "auto")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **file)
+        with _progress_on_terminals():
+            options: Any = {"dtype": chosen, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
+            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options, **file)
+    except Exception as error:
+        # Besides OSError, ValueError and RuntimeError, damaged files raise exceptions of safetensors and Exception itself.
+        reason = str(error).strip().split("\n", 1)[0]
+        raise CodeparrotError(f'no model can be loaded from "{model}" ({reason}): name another checkpoint') from error
+    network, missing = loaded[0], loaded[1]["missing_keys"]
+    if missing:
+        raise CodeparrotError(f'the model "{model}" lacks {min(missing)} (of {len(missing)} weights): name another checkpoint')
+    if not 1 < len(tokenizer) <= network.config.get_text_config().vocab_size:
+        # transformers makes an empty tokenizer where there is none.
+        raise CodeparrotError(f'the tokenizer in "{model}" is missing or not that of its model: copy the right one there')
+    return network.to(place).eval(), tokenizer
 
 
 def load_tokenizer(name: str) -> Any:
@@ -61,3 +139,54 @@ def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
         if getattr(settings, name, None) is None:
             setattr(settings, name, getattr(tokenizer, name))
     return settings
+
+
+def corpus_here(name: str) -> str:
+    """Return a corpus that can be opened here: `name` itself, or the folder that a data set of the Hub was downloaded to.
+
+    Raises:
+        CodeparrotError: the Hub does not have it.
+    """
+    on_disk = Path(name).expanduser().exists() or glob.has_magic(name)
+    if on_disk or not is_hub_name(name) or local_folder(name) is not None:
+        return name
+    from codeparrot.hub import fetch
+
+    return str(fetch.corpus(name))
+
+
+def _newest_checkpoint(run: Path) -> Path:
+    for checkpoint in steps(run / "checkpoints"):
+        if (checkpoint / MANIFEST).is_file():
+            return checkpoint
+    raise CodeparrotError(f'the run "{run}" has no complete checkpoint yet: train on until it writes one')
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, here in available.items() if here))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CodeparrotError(f'--device "{name}" is no device: auto, {", ".join(available)} or cuda:1') from error
+    if not available.get(device.type) or (device.index or 0) >= max(1, torch.cuda.device_count()):
+        here = ", ".join(kind for kind, here in available.items() if here)
+        raise CodeparrotError(f'--device "{name}" is not on this machine, which has {here}')
+    return device
+
+
+@contextlib.contextmanager
+def _progress_on_terminals() -> Iterator[None]:
+    from transformers.utils import logging
+
+    silenced = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    if silenced:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if silenced:
+            logging.enable_progress_bar()

@@ -4,12 +4,10 @@ Guarantees: a mistyped path is told at once, with the nearest one that exists, a
 that was cut while it was written is never taken for a model.
 """
 
-import glob
 import re
 from pathlib import Path
 
 from codeparrot.errors import CodeparrotError, nearest
-from codeparrot.run.checkpoint import MANIFEST, steps
 
 HUB = "hub:"
 """Says that what follows is on the Hub; it may be left out where no folder here could be meant."""
@@ -53,52 +51,3 @@ def local_folder(name: str) -> Path | None:
         return None
     siblings = [str(sibling) for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
     raise CodeparrotError(f'there is no folder "{name}"{nearest(str(path), siblings)}')
-
-
-def find_model(name: str) -> str:
-    """Return the folder with config.json that `name` means, or the GGUF file; what is on the Hub is downloaded.
-
-    Args:
-        name: A run (its newest complete checkpoint is meant), a checkpoint, a folder with a model, a GGUF file, or on the Hub
-            `owner/name[@revision]`.
-
-    Raises:
-        CodeparrotError: the folder is none of these, or holds no complete checkpoint; the Hub does not have it.
-    """
-    if name.endswith(GGUF) and Path(name).expanduser().is_file():
-        return str(Path(name).expanduser())
-    folder = local_folder(name)
-    if folder is None:
-        from codeparrot.hub import fetch
-
-        return str(fetch.model(name))
-    if (folder / "config.json").is_file():
-        return str(folder)
-    if (folder / "checkpoints").is_dir():
-        folder = _newest_checkpoint(folder)
-    if not (folder / "model" / "config.json").is_file():
-        raise CodeparrotError(f'"{name}" is no run, checkpoint or model: it has neither checkpoints/, model/ nor config.json')
-    if not (folder / MANIFEST).is_file():
-        raise CodeparrotError(f'the checkpoint "{folder}" is incomplete (no {MANIFEST}): name its run to use the newest one')
-    return str(folder / "model")
-
-
-def corpus_here(name: str) -> str:
-    """Return a corpus that can be opened here: `name` itself, or the folder that a data set of the Hub was downloaded to.
-
-    Raises:
-        CodeparrotError: the Hub does not have it.
-    """
-    on_disk = Path(name).expanduser().exists() or glob.has_magic(name)
-    if on_disk or not is_hub_name(name) or local_folder(name) is not None:
-        return name
-    from codeparrot.hub import fetch
-
-    return str(fetch.corpus(name))
-
-
-def _newest_checkpoint(run: Path) -> Path:
-    for checkpoint in steps(run / "checkpoints"):
-        if (checkpoint / MANIFEST).is_file():
-            return checkpoint
-    raise CodeparrotError(f'the run "{run}" has no complete checkpoint yet: train on until it writes one')

@@ -69,13 +69,13 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
 
 
 def _config(root: Path, corpus: Path, tokenizer: Path, max_steps: int) -> Any:
-    from codeparrot.config import parse
+    from codeparrot.arguments import parse_config
 
     arguments = ["--config", str(files("codeparrot.configs") / "nano.yaml"), "--run.dir", str(root / "runs")]
     arguments += ["--tokenizer.path", str(tokenizer), "--stream.train", str(corpus), "--stream.valid", str(corpus)]
     if max_steps:
         arguments += ["--train.max_steps", str(max_steps), "--schedule.warmup_steps", str(max(1, max_steps // 20))]
-    return parse(arguments)
+    return parse_config(arguments)
 
 
 def _stage(number: int, name: str, what: str, action: Any, *arguments: Any) -> Any:
@@ -117,7 +117,7 @@ def _reused(path: Path) -> None:
 
 def _measure(config: Any) -> dict[str, Any]:
     """Return the perplexities of the first and the last evaluation."""
-    from codeparrot.training.tracking import read_lines
+    from codeparrot.run.metrics import read_lines
 
     scores = [line for line in read_lines(config.run_directory / "metrics.jsonl") if "perplexity" in line]
     if not scores:
@@ -131,10 +131,9 @@ def _measure(config: Any) -> dict[str, Any]:
 
 
 def _complete(run: Path) -> list[str]:
-    from codeparrot.generation.complete import load
-    from codeparrot.location import find_model
+    from codeparrot.loading import find_model, load_model
 
-    model, tokenizer = load(find_model(str(run)))
+    model, tokenizer = load_model(find_model(str(run)))
     return [prompt + _complete_once(model, tokenizer, prompt, seed=0) for prompt in SHOWN_PROMPTS]
 
 
@@ -149,10 +148,9 @@ def _sample_functions(run: Path, corpus: Path) -> list[str]:
     """Complete signatures of the validation set, each as often as it takes."""
     from tqdm import tqdm
 
-    from codeparrot.generation.complete import load
-    from codeparrot.location import find_model
+    from codeparrot.loading import find_model, load_model
 
-    model, tokenizer = load(find_model(str(run)))
+    model, tokenizer = load_model(find_model(str(run)))
     signatures = _signatures(corpus)
     functions = []
     for number in tqdm(range(_SAMPLES), desc="functions", disable=None):

@@ -12,7 +12,7 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.publishing.beside_training import Pushes
 from codeparrot.result import Result
-from codeparrot.run.checkpoint import Progress
+from codeparrot.run.progress import Progress
 from codeparrot.training.preemption import StopRequest, TimeLimit
 
 
@@ -43,11 +43,13 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
     from codeparrot.loading import fit_vocabulary, load_tokenizer
     from codeparrot.model import hardware
     from codeparrot.model.families import build_model, model_config, without_weights
-    from codeparrot.optim.adamw import build_optimizer, learning_rate, set_learning_rate
+    from codeparrot.optim.adamw import build_optimizer, set_learning_rate
+    from codeparrot.optim.schedule import learning_rate
     from codeparrot.stream import ConstantLengthDataset, make_encoder
     from codeparrot.training import resume as state
     from codeparrot.training.health import Health
     from codeparrot.training.monitor import Monitor
+    from codeparrot.training.parts import Training, seed_step
     from codeparrot.training.pass_at_k import UnitTests
     from codeparrot.training.processes import Agreement, strategy_of
     from codeparrot.training.run_directory import run_directory
@@ -81,7 +83,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
         zero = model.optimizer if strategy_of(accelerator) == "deepspeed" else None
 
         # Go on from the newest complete checkpoint, if there is one.
-        training = state.Training(
+        training = Training(
             config=config,
             accelerator=accelerator,
             agreement=Agreement(accelerator),
@@ -125,7 +127,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
             while progress.step < config.train.max_steps and not stopped:
                 # One step: one global batch.
                 set_learning_rate(optimizer, lr_of(progress.step))
-                state.seed_step(config.run.seed, progress.step, rank)
+                seed_step(config.run.seed, progress.step, rank)
                 before = stream.states
                 loss, grad_norm = torch.zeros((), device=device), torch.zeros((), device=device)
                 for _ in range(micro_batches):

@@ -32,7 +32,7 @@ class Evaluation:
         Raises:
             CodeparrotError: the checkpoint can not be used, or the folder has samples of another.
         """
-        from codeparrot.location import find_model
+        from codeparrot.loading import find_model
         from codeparrot.training.preemption import StopRequest
 
         place = find_model(self.checkpoint)
@@ -63,8 +63,8 @@ class Evaluation:
     ) -> None:
         import torch
 
-        from codeparrot.generation.complete import load
         from codeparrot.generation.engine import Sampling
+        from codeparrot.loading import load_model
         from codeparrot.model.hardware import keep_freed_memory
 
         there = store.read_all(folder)
@@ -73,7 +73,7 @@ class Evaluation:
             store.hold_settings(folder, self._settings(place, None))
             return
         dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-        model, tokenizer = load(place, device, dtypes.get(self.precision))
+        model, tokenizer = load_model(place, device, dtypes.get(self.precision))
         if model.device.type == "cpu":
             keep_freed_memory()
         if processes.main:

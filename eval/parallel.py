@@ -13,7 +13,7 @@ from typing import Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval import samples as store
-from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.problems.problem import Problem
 
 END_MARGIN_SECONDS = 60.0
 """Inside a SLURM job the generation ends so long before the job does."""
@@ -40,7 +40,7 @@ def start(device: str) -> tuple[Processes, str]:
     Raises:
         CodeparrotError: the launcher was asked for several and started one.
     """
-    from codeparrot.training.processes import world_size_asked
+    from codeparrot.launcher import world_size_asked
 
     count = world_size_asked()
     if count == 1:
@@ -136,10 +136,8 @@ def generate_missing(
     name = f"{share.number}-of-{share.of}-{processes.rank}-of-{processes.count}"
     path = folder / store.SAMPLES if alone else store.part(folder, name)
     shown = None if processes.main else True
-    with (
-        store.Appender(path) as file,
-        tqdm(total=len(jobs), desc="samples", unit="sample", disable=shown, smoothing=0.1) as bar,
-    ):
+    file = store.Appender(path)
+    with tqdm(total=len(jobs), desc="samples", unit="sample", disable=shown, smoothing=0.1) as bar:
         for completion in generate(model, tokenizer, jobs, sampling, batch_size, stopped):
             file.append(line_of(completion))
             bar.update()

@@ -55,7 +55,7 @@ def draw_over_tokens(run: Path, path: Path) -> bool:
 
 def _over_tokens(run: Path) -> dict[str, dict[int, float]]:
     """Return for each measured thing its values by the number of tokens."""
-    from codeparrot.training.tracking import read_lines
+    from codeparrot.run.metrics import read_lines
 
     curves: dict[str, dict[int, float]] = {}
     for file in run.glob("eval/*/step_*/report.json"):

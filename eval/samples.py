@@ -12,13 +12,13 @@ passes over the keys that it does not know.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from codeparrot import files
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.problems.problem import Problem
 
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
 
@@ -30,29 +30,16 @@ class Key(NamedTuple):
 
 
 class Appender:
-    """Adds lines to a file. A line that a killed process left unfinished is cut off first."""
+    """Adds lines to a file, each whole or not at all. What a killed process left of a line is cut off first."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab+", buffering=0)
-        self._file.seek(0)
-        whole = self._file.read()
-        self._file.truncate(whole.rfind(b"\n") + 1)
+        if path.exists():
+            files.cut_unfinished_line(path)
 
     def append(self, line: Mapping[str, Any]) -> None:
-        text = json.dumps(line).encode() + b"\n"
-        written = self._file.write(text)
-        if written != len(text):
-            raise OSError(f"{self._file.name}: the disk is full")
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> "Appender":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        files.append(self._path, json.dumps(line).encode() + b"\n")
 
 
 def part(folder: Path, name: str) -> Path:
@@ -95,15 +82,7 @@ def put_together(folder: Path, problems: Sequence[Problem], samples: Mapping[Key
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSON-lines file whole or not at all."""
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -116,7 +95,7 @@ def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     if not path.is_file():
         if read_all(folder):
             raise CodeparrotError(f"{folder} has samples and no {SETTINGS} that says what made them: name another --output")
-        write_text(path, json.dumps(settings, indent=1))
+        files.write_json(path, settings, indent=1)
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     names = sorted(before.keys() | settings.keys())

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval import report as reports
-from codeparrot.eval.problems.sets import Problem, ProblemSet
-from codeparrot.eval.samples import write_lines, write_text
+from codeparrot.eval.problems.problem import Problem
+from codeparrot.eval.problems.sets import ProblemSet
+from codeparrot.eval.samples import write_lines
 from codeparrot.eval.sandbox.executor import Executor
 
 RESULTS, REPORT, PAGE, PICTURE = "results.jsonl", "report.json", "report.md", "pass_at_k.png"
@@ -35,7 +37,7 @@ def judge(
     from tqdm import tqdm
 
     if check:
-        problems.self_check(executor)
+        self_check(executor, problems)
     by_name = {problem.task_id: problem for problem in problems}
     results: list[dict[str, Any]] = [{} for _ in samples]
     jobs = ((by_name[sample["task_id"]], sample["completion"]) for sample in samples)
@@ -45,6 +47,24 @@ def judge(
             results[index] = {**samples[index], **outcome, "weak": verdict.weak}
             bar.update()
     return results
+
+
+def self_check(executor: Executor, problems: ProblemSet) -> None:
+    """Run every reference solution.
+
+    Raises:
+        CodeparrotError: one does not pass its own test.
+    """
+    solved = [problem for problem in problems if problem.canonical_solution]
+    jobs = ((problem, problem.canonical_solution) for problem in solved)
+    failing = {solved[index].task_id: verdict for index, verdict in executor.judge(jobs) if not verdict.passed}
+    if failing:
+        name, verdict = min(failing.items())
+        more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
+        raise CodeparrotError(
+            f"{problems.name} ({problems.source}): the reference solution of {name} does not pass its test"
+            f" ({verdict.outcome}: {verdict.detail}){more}: correct the problem or leave it out"
+        )
 
 
 def write(
@@ -63,8 +83,8 @@ def write(
         from codeparrot.eval.plots import draw_curves
 
         write_lines(folder / RESULTS, results)
-        write_text(folder / REPORT, json.dumps(report, indent=1))
-        write_text(folder / PAGE, reports.markdown(report))
+        files.write_json(folder / REPORT, report, indent=1)
+        files.write_text(folder / PAGE, reports.markdown(report))
         draw_curves(report, folder / PICTURE)
     return report
 

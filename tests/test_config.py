@@ -5,8 +5,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codeparrot.arguments import load_config, parse_config
 from codeparrot.checks import check, check_world_size
-from codeparrot.config import Config, load, parse
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 
 RECIPES = sorted(Path("configs").glob("*.yaml"))
@@ -19,22 +20,26 @@ def test_there_are_recipes() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_valid_on_one_process_and_on_several(recipe) -> None:
-    config = load(recipe)
+    config = load_config(recipe)
     for world_size in (1, 2) if recipe.stem == "nano" else (1, 2, 4, 8, 16):
         check_world_size(config, world_size)
 
 
 def test_overrides_win_over_the_file_and_merge_into_the_model() -> None:
-    config = parse(["--config", "configs/nano.yaml", "--optim.lr", "3e-4", "--model.n_layer", "2", "--stream.train", "a"])
+    config = parse_config(
+        ["--config", "configs/nano.yaml", "--optim.lr", "3e-4", "--model.n_layer", "2", "--stream.train", "a"]
+    )
     assert config.optim.lr == 3e-4
     assert (config.model["n_layer"], config.model["family"]) == (2, "gpt2")
     assert config.stream.train == "a"
 
 
 def test_a_resolved_configuration_read_again_is_itself(tmp_path) -> None:
-    config = parse(["--config", "configs/nano.yaml", "--evaluate.prompts", '["é\\n", "b"]', "--stream.train", '["a", "b"]'])
+    config = parse_config(
+        ["--config", "configs/nano.yaml", "--evaluate.prompts", '["é\\n", "b"]', "--stream.train", '["a", "b"]']
+    )
     (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-    assert load(tmp_path / "config.yaml") == config
+    assert load_config(tmp_path / "config.yaml") == config
 
 
 @pytest.mark.parametrize(
@@ -48,7 +53,7 @@ def test_a_resolved_configuration_read_again_is_itself(tmp_path) -> None:
 )
 def test_wrong_arguments_end_with_status_2_and_one_line(arguments, message, capsys) -> None:
     with pytest.raises(SystemExit) as exit_info:
-        parse([*LEAST, *arguments])
+        parse_config([*LEAST, *arguments])
     assert exit_info.value.code == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and error.startswith("codeparrot train: error: ")
@@ -57,7 +62,7 @@ def test_wrong_arguments_end_with_status_2_and_one_line(arguments, message, caps
 def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) -> None:
     (tmp_path / "a.yaml").write_text("optim: {lrr: 3}\n", encoding="utf-8")
     with pytest.raises(SystemExit):
-        parse([*LEAST, "--config", str(tmp_path / "a.yaml")])
+        parse_config([*LEAST, "--config", str(tmp_path / "a.yaml")])
     error = capsys.readouterr().err
     assert "lrr" in error and 'did you mean "optim.lr"?' in error
 
@@ -85,11 +90,11 @@ def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) ->
 )
 def test_impossible_combinations_name_the_key_and_the_nearest_value(arguments, message) -> None:
     with pytest.raises(CodeparrotError, match=message):
-        parse([*LEAST, *arguments])
+        parse_config([*LEAST, *arguments])
 
 
 def test_a_world_size_that_does_not_fit_names_those_that_do() -> None:
-    config = parse([*LEAST, "--stream.lanes", "8", "--train.global_batch_size", "16", "--train.micro_batch_size", "4"])
+    config = parse_config([*LEAST, "--stream.lanes", "8", "--train.global_batch_size", "16", "--train.micro_batch_size", "4"])
     with pytest.raises(CodeparrotError, match=r"3 processes do not divide stream\.lanes 8; start one of 1, 2, 4, 8 processes"):
         check_world_size(config, 3)
     with pytest.raises(CodeparrotError, match=r"micro_batch_size 4 does not divide the 2 windows .* nearest: 2"):
@@ -122,7 +127,7 @@ def test_what_an_error_proposes_is_accepted(lanes, batch, micro, world_size) -> 
 
 
 def test_recipes_hold_the_published_hyperparameters() -> None:
-    small, xl = load(Path("configs/small.yaml")), load(Path("configs/xl.yaml"))
+    small, xl = load_config(Path("configs/small.yaml")), load_config(Path("configs/xl.yaml"))
     assert (small.optim.lr, small.schedule.warmup_steps, small.train.global_batch_size, small.train.max_steps) == (
         *(5e-4, 2000, 192, 150_000),
     )
@@ -136,7 +141,7 @@ def test_recipes_hold_the_published_hyperparameters() -> None:
 
 def test_every_field_has_a_docstring_in_help(capsys) -> None:
     with pytest.raises(SystemExit):
-        parse(["--help"])
+        parse_config(["--help"])
     text = " ".join(capsys.readouterr().out.split())
     for section, value in yaml.safe_load(Config().to_yaml()).items():
         for name in value if isinstance(value, dict) and section != "model" else []:

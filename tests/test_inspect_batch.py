@@ -12,7 +12,8 @@ import pyarrow.parquet as parquet
 import pytest
 import yaml
 
-from codeparrot.config import Config, load
+from codeparrot.arguments import load_config
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.inspect_batch import inspect
 from codeparrot.run.origin import same_order
@@ -66,12 +67,12 @@ def rewrite(folder: Path, **changes: dict[str, Any] | str) -> Config:
     for section, values in changes.items():
         data[section] = {**data[section], **values} if isinstance(values, dict) else values
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
-    return load(path)
+    return load_config(path)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6, 7, 40])
 def test_a_step_before_at_or_behind_a_checkpoint_is_what_two_processes_see(trained, tokenizer_json, step) -> None:
-    config = load(trained / "config.yaml")
+    config = load_config(trained / "config.yaml")
     np.testing.assert_array_equal(input_ids(trained, step), expected(config, tokenizer_json, step))
 
 
@@ -161,7 +162,7 @@ def test_a_branch_in_another_order_begins_where_it_was_begun(trained, tmp_path, 
     named = source / "checkpoints" / "step_00000002"
     go_on_as = ["--run.dir", str(tmp_path), "--run.name", "branch", "--run.seed", "5", "--checkpoint.every_steps", "1"]
     go_on(trained, *go_on_as, "--resume", str(named))
-    config = load(branch / "config.yaml")
+    config = load_config(branch / "config.yaml")
     expected = {step: walked(config, tokenizer_json, named, step - 2) for step in (3, 4, 8)}
     shutil.rmtree(source)
     shutil.rmtree(branch / "checkpoints" / "step_00000006")
@@ -187,7 +188,7 @@ def test_a_branch_in_another_order_begins_where_it_was_begun(trained, tmp_path, 
     ],
 )
 def test_what_changes_the_order_of_the_batches(trained, section, name, value, same) -> None:
-    config = load(trained / "config.yaml")
+    config = load_config(trained / "config.yaml")
     saved = asdict(config)
     assert same_order(saved, config)
     saved[section][name] = value
@@ -198,7 +199,7 @@ def test_a_branch_on_other_data_begins_at_their_start(trained, tmp_path, corpus,
     named = trained / "checkpoints" / "step_00000004"
     data = str(next(corpus.glob("train-00000*")))
     go_on(trained, "--run.dir", str(tmp_path), "--run.name", "branch", "--resume", str(named), "--stream.train", data)
-    config = load(tmp_path / "branch" / "config.yaml")
+    config = load_config(tmp_path / "branch" / "config.yaml")
     np.testing.assert_array_equal(input_ids(tmp_path / "branch", 6), expected(config, tokenizer_json, 2))
     # The same command goes on with the branch: data that are others by then are no new phase.
     other = ["--stream.train", str(next(corpus.glob("train-00001*")))]
@@ -215,7 +216,7 @@ def test_checkpoints_of_a_run_that_went_back_and_on_in_another_order_are_not_gon
     config_file = tiny.parent / "c.yaml"
     shutil.copy(tiny / "config.yaml", config_file)
     run(config_file, *again, *write)
-    config = load(tiny / "config.yaml")
+    config = load_config(tiny / "config.yaml")
     assert {path.name for path in (tiny / "checkpoints").iterdir()} > {"step_00000003", "step_00000006"}
     for step in (5, 7):
         np.testing.assert_array_equal(input_ids(tiny, step), walked(config, tokenizer_json, named, step - 2))

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import corpus_here, local_folder
+from codeparrot.loading import corpus_here
+from codeparrot.location import local_folder
 from codeparrot.result import Result
 from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure
 from codeparrot.tokenizer.sample import find_files, is_split, sample

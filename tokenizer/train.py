@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import corpus_here
+from codeparrot.loading import corpus_here
 from codeparrot.result import Result
 from codeparrot.tokenizer.sample import Sample, find_files, is_split, sample
 

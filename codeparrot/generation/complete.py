@@ -4,19 +4,17 @@ Guarantees: the same checkpoint, prompt, settings and seed give the same complet
 terminal is what is returned otherwise. Weights are read from safetensors only and no code from the Hub is run.
 """
 
-import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import GGUF, find_model
+from codeparrot.loading import find_model, load_model
 from codeparrot.result import Result
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
 BLOCK_END = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
@@ -53,7 +51,7 @@ def complete(
     _check(num_completions, temperature, top_p, max_new_tokens)
     text = _read_prompt(prompt, file)
     folder = find_model(checkpoint)
-    model, tokenizer = load(folder, device)
+    model, tokenizer = load_model(folder, device)
     streaming = num_completions == 1 and sys.stdout.isatty()
     try:
         completions = generate_completions(
@@ -127,72 +125,6 @@ def generate_completions(
     )
     completions = generate(model, tokenizer, prompt, config, seed, stop, show, broken_off)
     return completions * num_completions if greedy else completions
-
-
-def load(model: str, device: str = "auto", dtype: "torch.dtype | None" = None) -> tuple["PreTrainedModel", Any]:
-    """Load a model in evaluation mode and its tokenizer from a folder, a GGUF file or the Hub.
-
-    Args:
-        model: what find_model returns.
-        device: where to; auto takes the first accelerator there is.
-        dtype: of the weights; None: float32 on a CPU, where others are slower or give up bits for nothing, else as stored.
-
-    Raises:
-        CodeparrotError: one of them is missing, damaged, or needs code that is not part of transformers.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    place = _device(device)
-    is_gguf = model.endswith(GGUF)
-    folder, file = (str(Path(model).parent), {"gguf_file": Path(model).name}) if is_gguf else (model, {})
-    chosen = dtype or (torch.float32 if place.type == "cpu" else "auto")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **file)
-        with _progress_on_terminals():
-            options: Any = {"dtype": chosen, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
-            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options, **file)
-    except Exception as error:
-        # Besides OSError, ValueError and RuntimeError, damaged files raise exceptions of safetensors and Exception itself.
-        reason = str(error).strip().split("\n", 1)[0]
-        raise CodeparrotError(f'no model can be loaded from "{model}" ({reason}): name another checkpoint') from error
-    network, missing = loaded[0], loaded[1]["missing_keys"]
-    if missing:
-        raise CodeparrotError(f'the model "{model}" lacks {min(missing)} (of {len(missing)} weights): name another checkpoint')
-    if not 1 < len(tokenizer) <= network.config.get_text_config().vocab_size:
-        # transformers makes an empty tokenizer where there is none.
-        raise CodeparrotError(f'the tokenizer in "{model}" is missing or not that of its model: copy the right one there')
-    return network.to(place).eval(), tokenizer
-
-
-@contextlib.contextmanager
-def _progress_on_terminals() -> Iterator[None]:
-    from transformers.utils import logging
-
-    silenced = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
-    if silenced:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if silenced:
-            logging.enable_progress_bar()
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, here in available.items() if here))
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise CodeparrotError(f'--device "{name}" is no device: auto, {", ".join(available)} or cuda:1') from error
-    if not available.get(device.type) or (device.index or 0) >= max(1, torch.cuda.device_count()):
-        here = ", ".join(kind for kind, here in available.items() if here)
-        raise CodeparrotError(f'--device "{name}" is not on this machine, which has {here}')
-    return device
 
 
 def _check(num_completions: int, temperature: float, top_p: float, max_new_tokens: int) -> None:

@@ -26,7 +26,7 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.problems.problem import Problem
 from codeparrot.generation.attention import rowwise
 from codeparrot.generation.decoding import Decoder, context_length, cut, encode_prompt, evaluating
 from codeparrot.generation.sampling import draw, stream

@@ -9,8 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from codeparrot.arguments import load_config
 from codeparrot.checks import REPOSITORY
-from codeparrot.config import HubConfig, load
+from codeparrot.config import HubConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.publishing.uploader import HOPELESS, Turn, push_all, renew_card
@@ -105,7 +106,7 @@ def _settings(ledger: Ledger, repo: str, branch: str, private: bool | None) -> H
 
 
 def _configured(run: Path) -> HubConfig:
-    config = load(run / "config.yaml")
+    config = load_config(run / "config.yaml")
     return replace(config.hub, branch=config.hub.branch or config.run.name)
 
 

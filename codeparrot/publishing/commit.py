@@ -33,7 +33,7 @@ from codeparrot.hub.fetch import STATE
 from codeparrot.publishing.card import PLOT, VALIDATION, measured, model_card
 from codeparrot.publishing.ledger import Entry
 from codeparrot.run import checkpoint
-from codeparrot.training.tracking import read_lines
+from codeparrot.run.metrics import read_lines
 
 MARK = "codeparrot-checkpoint:"
 CARD = "README.md"

@@ -10,13 +10,13 @@ The trainer and the uploader both write the file, one at a time and whole (a loc
 import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from codeparrot import files
 from codeparrot.config import HubConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub.client import Branch
@@ -184,7 +184,7 @@ class Ledger:
             yield content
             after = json.dumps(content, indent=1)
             if after != before:
-                _replace(self.path, after)
+                files.write_text(self.path, after)
 
 
 def entries(checkpoints: Path, state: bool = False) -> list[Entry]:
@@ -232,12 +232,3 @@ def _is_newer(entry: Entry, decided: list[Entry]) -> bool:
 def _is_final(place: Path) -> bool:
     manifest = checkpoint.read_manifest(place)
     return manifest["step"] == manifest["config"]["train"]["max_steps"]
-
-
-def _replace(path: Path, text: str) -> None:
-    fresh = path.with_suffix(".new")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

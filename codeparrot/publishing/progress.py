@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from codeparrot import files
 from codeparrot.publishing.ledger import Entry
 
 _FILE = ".hub.progress"
@@ -35,10 +36,8 @@ class Writer:
         now = time.monotonic()
         if now - self._written >= _EVERY_SECONDS:
             self._written = now
-            fresh = self._path.with_suffix(".new")
             with contextlib.suppress(OSError):
-                fresh.write_text(json.dumps(Sent(self._step, self._bytes)), encoding="utf-8")
-                fresh.replace(self._path)
+                files.write_text(self._path, json.dumps(Sent(self._step, self._bytes)), durable=False)
 
     def end(self) -> None:
         with contextlib.suppress(OSError):

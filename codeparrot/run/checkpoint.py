@@ -14,14 +14,14 @@ that was cut at any byte is not chosen.
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from codeparrot import files
 from codeparrot.errors import CodeparrotError
 
 MANIFEST = "manifest.json"
@@ -30,14 +30,6 @@ _PARTIAL = ".partial_"
 _NAME = re.compile(r"step_\d+")
 
 logger = logging.getLogger("codeparrot")
-
-
-class Progress(NamedTuple):
-    """Where a run is."""
-
-    step: int = 0
-    tokens: int = 0
-    """Tokens seen, all processes together."""
 
 
 def name_of(step: int) -> str:
@@ -60,25 +52,25 @@ def describe(partial: Path, names: list[str]) -> dict[str, Any]:
     return {name: _describe(partial / name) for name in names}
 
 
-def publish(partial: Path, facts: dict[str, Any], files: dict[str, Any]) -> Path:
+def publish(partial: Path, facts: dict[str, Any], described: dict[str, Any]) -> Path:
     """Give what was written its manifest and its name; return the checkpoint.
 
     Args:
-        partial: folder that holds all of `files`, flushed.
+        partial: folder that holds all of `described`, flushed.
         facts: go into the manifest.
-        files: from `describe`, of all processes.
+        described: files, from `describe`, of all processes.
     """
-    manifest = {"version": MANIFEST_VERSION, **facts, "time": time.time(), "files": dict(sorted(files.items()))}
+    manifest = {"version": MANIFEST_VERSION, **facts, "time": time.time(), "files": dict(sorted(described.items()))}
     # No newline at the end: a manifest that lost its last byte is not JSON.
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for path in (partial / MANIFEST, *(path for path in partial.rglob("*") if path.is_dir()), partial):
-        _flush(path)
+        files.flush(path)
     place = partial.with_name(partial.name.removeprefix(_PARTIAL))
     if place.exists():
         # The same step was saved before and found damaged at the start, or saved twice by one run: the newer one counts.
         remove(place)
     partial.rename(place)
-    _flush(place.parent)
+    files.flush(place.parent)
     return place
 
 
@@ -206,18 +198,10 @@ def changes_that_matter(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    _flush(path)
+    files.flush(path)
     return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -18,13 +18,14 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import Score
 from codeparrot.model import hardware
 from codeparrot.model.families import flops_per_token, num_parameters
-from codeparrot.run.checkpoint import Progress
+from codeparrot.run.metrics import MetricsLog
+from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
 from codeparrot.training.health import StepRecord
+from codeparrot.training.parts import Training
 from codeparrot.training.processes import strategy_name
-from codeparrot.training.resume import Training
 from codeparrot.training.run_directory import write_config
-from codeparrot.training.tracking import SHOWN_BY_BAR, Bar, MetricsLog, Trackers
+from codeparrot.training.tracking import SHOWN_BY_BAR, Bar, Trackers
 
 logger = logging.getLogger("codeparrot")
 

@@ -14,10 +14,10 @@ from typing import Any
 from torch.distributed.fsdp import FSDPModule
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.run.checkpoint import Progress
+from codeparrot.run.progress import Progress
 from codeparrot.training.monitor import Monitor
+from codeparrot.training.parts import Training
 from codeparrot.training.preemption import StopRequest
-from codeparrot.training.resume import Training
 
 logger = logging.getLogger("codeparrot")
 

@@ -3,29 +3,13 @@
 import os
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from codeparrot.checks import check_world_size
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-
-
-def world_size_asked() -> int:
-    """Return the number of processes that the launcher meant to start.
-
-    Raises:
-        CodeparrotError: the launcher was asked for several and started one: each would train alone, or one for all.
-    """
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    asked = _asked_of_launcher()
-    if started == 1 and asked > 1:
-        raise CodeparrotError(
-            f"accelerate launch was asked for {asked} processes and started one (--cpu does that); use "
-            f"`accelerate launch --config_file launch/ddp.yaml --num_processes {asked} codeparrot/train.py ...`"
-        )
-    return started
+from codeparrot.launcher import world_size_asked
 
 
 def start_processes(config: Config) -> Any:
@@ -189,19 +173,3 @@ class Agreement:
     def from_main(self, item: Any) -> Any:
         """Return the item of the main process. All processes must call this."""
         return self.gather(item)[0]
-
-
-def _asked_of_launcher() -> int:
-    """Return `--num_processes` of the `accelerate launch` that is our parent, or 1."""
-    import psutil
-
-    try:
-        words = psutil.Process().parent()
-        command: Sequence[str] = words.cmdline() if words else []
-    except psutil.Error:
-        return 1
-    words_of = [part for word in command for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    if not any("accelerate" in word for word in words_of[:3]) or "--num_processes" not in words_of:
-        return 1
-    value = words_of[words_of.index("--num_processes") + 1 :][:1]
-    return int(value[0]) if value and value[0].isdigit() else 1

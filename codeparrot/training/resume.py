@@ -5,12 +5,11 @@ optimizer's moments are whole tensors, the stream's state is a position a lane. 
 of dropout, is drawn anew at each step from (seed, step, process).
 """
 
-import hashlib
 import json
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,54 +21,19 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.loading import tokenizer_digest
 from codeparrot.location import HUB
 from codeparrot.run import checkpoint
-from codeparrot.run.checkpoint import Progress
 from codeparrot.run.origin import same_order
-from codeparrot.stream import ConstantLengthDataset, merge_states
-from codeparrot.training.health import Health
-from codeparrot.training.processes import Agreement
-from codeparrot.training.sharding import MOMENTS, WEIGHT, ShardedState
-from codeparrot.training.watchdog import Watchdog
+from codeparrot.run.progress import Progress
+from codeparrot.stream import merge_states
+from codeparrot.training.parts import Training
+from codeparrot.training.sharding import MOMENTS, WEIGHT
 
 logger = logging.getLogger("codeparrot")
 
 TRAINING = "training.json"
 
 
-@dataclass(frozen=True)
-class Training:
-    """The parts of a run that change as it goes on, and those that everything behind a step needs."""
-
-    config: Config
-    accelerator: Any
-    agreement: Agreement
-    watchdog: Watchdog
-    model: Any
-    """The LanguageModel, as Accelerate has wrapped it."""
-    skeleton: Any
-    """The transformers model without weights: how a checkpoint is written and read, whatever the strategy."""
-    tokenizer: Any
-    stream: ConstantLengthDataset
-    sharded: ShardedState
-    health: Health
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.config.run_directory / "checkpoints"
-
-    @property
-    def language_model(self) -> Any:
-        """The transformers model inside all wrappers."""
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False).model
-
-
 def moments_name(rank: int) -> str:
     return f"moments-{rank:05d}.safetensors"
-
-
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Draw the masks of dropout of a step from these numbers alone: a checkpoint needs no random state."""
-    digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
-    torch.manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 def resume(training: Training) -> tuple[Progress, dict[str, Any]]:

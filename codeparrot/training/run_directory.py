@@ -5,7 +5,6 @@
 """
 
 import fcntl
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -13,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
+from codeparrot.run.metrics import log_file
 from codeparrot.run.origin import ORIGIN
 from codeparrot.training.preemption import StopRequest
-from codeparrot.training.tracking import log_file, set_up_logging
+from codeparrot.training.tracking import set_up_logging
 from codeparrot.training.watchdog import Watchdog
 
 STATUS = "status.json"
@@ -55,7 +56,7 @@ class RunDirectory:
     def write_origin(self, origin: dict[str, Any]) -> None:
         """Write down where the order of the stream began."""
         if self._main:
-            _replace(self.path / ORIGIN, json.dumps(origin))
+            files.write_json(self.path / ORIGIN, origin)
 
     def _write(self, state: str, reason: str = "") -> None:
         """Only the main process writes. A full disk is reported, no more."""
@@ -64,7 +65,7 @@ class RunDirectory:
         status = {"state": state, "step": self.step, "max_steps": self._config.train.max_steps}
         status |= {"reason": reason, "time": time.time()}
         try:
-            _replace(self.path / STATUS, json.dumps(status))
+            files.write_json(self.path / STATUS, status)
         except OSError as error:
             logger.warning("cannot write %s: %s", self.path / STATUS, error)
 
@@ -92,13 +93,7 @@ def run_directory(config: Config, accelerator: Any) -> Iterator[RunDirectory]:
 
 def write_config(config: Config) -> None:
     """Write the resolved configuration: enough to repeat the run."""
-    _replace(config.run_directory / "config.yaml", config.to_yaml())
-
-
-def _replace(path: Path, text: str) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    files.write_text(config.run_directory / "config.yaml", config.to_yaml())
 
 
 def _lock(folder: Path) -> IO[str]:

@@ -25,9 +25,10 @@ from torch import Tensor
 
 from codeparrot.loading import tokenizer_digest
 from codeparrot.run import checkpoint
-from codeparrot.run.checkpoint import Progress
+from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
-from codeparrot.training.resume import TRAINING, Training, moments_name
+from codeparrot.training.parts import Training
+from codeparrot.training.resume import TRAINING, moments_name
 from codeparrot.training.sharding import MOMENTS, WEIGHT, ShardedState
 
 logger = logging.getLogger("codeparrot")

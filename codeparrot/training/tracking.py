@@ -4,8 +4,6 @@ Nothing here can stop training. A line that cannot be written (a full disk) is k
 reported once and left out.
 """
 
-import errno
-import json
 import logging
 import os
 import sys
@@ -17,65 +15,13 @@ from typing import Any
 from tqdm import tqdm
 
 from codeparrot.config import Config
+from codeparrot.run.metrics import log_file
 
 logger = logging.getLogger("codeparrot")
 SHOWN_BY_BAR = {"terminal": "without a bar"}
 """`extra` of log records that the progress bar shows where there is one."""
 ONLY_IN_FILE = {"terminal": "never"}
 """`extra` of log records for the log file alone."""
-
-
-class MetricsLog:
-    """Appends JSON lines to a file. A resumed run continues the file from its step on, so there is one line a step.
-
-    A run that begins at step 0 does step 0 again too: it begins with an empty file.
-
-    What was written of a line that did not fit the disk is cut off again before the next.
-    """
-
-    def __init__(self, path: Path, resumed_step: int) -> None:
-        self._path = path
-        self._pending: list[bytes] = []
-        self._warned = False
-        if path.exists():
-            self._drop_after(resumed_step)
-
-    def append(self, values: dict[str, Any]) -> None:
-        self._pending.append(json.dumps(values).encode() + b"\n")
-        try:
-            self._write(b"".join(self._pending))
-        except OSError as error:
-            if not self._warned:
-                logger.warning(
-                    "cannot write %s (%s): its lines are kept and written when it is possible again", self._path, error
-                )
-            self._warned = True
-            return
-        self._pending, self._warned = [], False
-
-    def _write(self, lines: bytes) -> None:
-        with self._path.open("ab", buffering=0) as file:
-            end = file.seek(0, os.SEEK_END)
-            try:
-                if file.write(lines) != len(lines):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError:
-                file.truncate(end)
-                raise
-
-    def _drop_after(self, step: int) -> None:
-        """Remove lines of steps that are done again, and a line that was cut."""
-        kept = [line for line in read_lines(self._path) if line["step"] <= step] if step else []
-        whole = "".join(json.dumps(line) + "\n" for line in kept)
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(whole, encoding="utf-8")
-        fresh.replace(self._path)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON-lines file; a last line that was cut is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 class Trackers:
@@ -160,11 +106,6 @@ class Bar:
 
     def close(self) -> None:
         self._bar.close()
-
-
-def log_file(folder: Path, rank: int) -> Path:
-    """Return the log of a process of the run in `folder`."""
-    return folder / "log" / f"rank_{rank:05d}.log"
 
 
 def set_up_logging(folder: Path, rank: int) -> None:

@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.complete import generate_completions
-from codeparrot.run.checkpoint import Progress
+from codeparrot.run.progress import Progress
 from codeparrot.stream import Encoder, load_validation_set
 from codeparrot.training.monitor import Monitor
+from codeparrot.training.parts import Training
 from codeparrot.training.preemption import StopRequest
-from codeparrot.training.resume import Training
 from codeparrot.training.tracking import ONLY_IN_FILE
 
 logger = logging.getLogger("codeparrot")

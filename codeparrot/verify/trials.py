@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.training.tracking import read_lines
+from codeparrot.run.metrics import read_lines
 
 STEPS, SAVE_EVERY, KILL_AT = 24, 8, 13
 VOCABULARY = 512

@@ -1,4 +1,4 @@
-"""Rows of other benchmarks in OpenAI's format (problems.py).
+"""Rows of other benchmarks in OpenAI's format (sets.py).
 
 MBPP: a description, assertions that call the function by name, and a whole program as the solution. evalplus: either `test`, as
 OpenAI, or inputs whose expected outputs are what the reference solution returns.
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.eval.problems.problem import STOP_PROGRAM
 
 # Assertions at the top level of a test call the function by its name; executing the test is then the check.
 CHECKED_BY_NAME = "\n\ndef check(candidate):\n    pass\n"
@@ -86,8 +87,6 @@ def _checks(node: ast.AST, functions: set[str]) -> bool:
 
 
 def _mbpp(row: dict[str, Any], where: str) -> dict[str, Any]:
-    from codeparrot.eval.problems.sets import STOP_PROGRAM
-
     assertions = [text.strip() for text in row["test_list"]]
     description = row.get("text") or row.get("prompt", "")
     lines = "\n".join([description.strip(), *assertions])

@@ -2,7 +2,7 @@
 
 The format is OpenAI's: the program is the prompt and the completion, `test` defines `check(candidate)`, and the function named
 `entry_point` is its candidate. Where a set came from and the SHA-256 of its content go into every report: two scores are of the
-same problems or visibly not. A set with a reference solution that fails its own test gives no score (`self_check`).
+same problems or visibly not. A set with a reference solution that fails its own test gives no score (scoring.py).
 
 Tests and programs see the standard library only; a test that imports NumPy, as those of HumanEval+ do, sees NumPy too.
 """
@@ -14,34 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from codeparrot.errors import CodeparrotError, nearest
-from codeparrot.location import corpus_here
-
-if TYPE_CHECKING:
-    from codeparrot.eval.sandbox.executor import Executor
-
-STOP = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
-"""Where a completion of a function ends, as in the CodeParrot and Codex evaluations."""
-STOP_PROGRAM = ("\nassert", '\n"""', "\nprint", "\nif", "\n```")
-"""Where a completion that defines the whole program ends."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One task of a set."""
-
-    task_id: str
-    prompt: str
-    entry_point: str
-    """The function that is tested."""
-    test: str
-    """Python source that defines `check(candidate)`, whose assertions hold for a solution."""
-    canonical_solution: str = ""
-    """A completion that solves it; empty where there is none."""
-    stop: tuple[str, ...] = STOP
-    """Text that ends a completion and is not part of it."""
+from codeparrot.eval.problems.formats import normalized
+from codeparrot.eval.problems.problem import STOP, Problem
+from codeparrot.loading import corpus_here
 
 
 @dataclass(frozen=True)
@@ -61,24 +39,6 @@ class ProblemSet:
     def __len__(self) -> int:
         return len(self.problems)
 
-    def self_check(self, executor: "Executor") -> None:
-        """Run every reference solution.
-
-        Raises:
-            CodeparrotError: one does not pass its own test.
-        """
-        problems = [problem for problem in self if problem.canonical_solution]
-        # Any: seen from here, pyright takes this module's Problem for another than the executor's.
-        jobs: Any = ((problem, problem.canonical_solution) for problem in problems)
-        failing = {problems[index].task_id: verdict for index, verdict in executor.judge(jobs) if not verdict.passed}
-        if failing:
-            name, verdict = min(failing.items())
-            more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
-            raise CodeparrotError(
-                f"{self.name} ({self.source}): the reference solution of {name} does not pass its test"
-                f" ({verdict.outcome}: {verdict.detail}){more}: correct the problem or leave it out"
-            )
-
 
 def load_problems(name: str) -> ProblemSet:
     """Return a set of problems.
@@ -91,7 +51,7 @@ def load_problems(name: str) -> ProblemSet:
         CodeparrotError: there is no such set, it can not be reached, or a line of it is not a problem.
     """
     if name == "codeparrot":
-        return _read(name, Path(str(resources.files("codeparrot.eval") / "codeparrot.jsonl")))
+        return _read(name, Path(str(resources.files("codeparrot.eval.problems") / "codeparrot.jsonl")))
     if name == "humaneval":
         installed = _installed()
         return _read(name, installed) if installed else _from_hub(name, "openai/openai_humaneval")
@@ -182,8 +142,6 @@ def from_row(row: Mapping[str, Any], where: str) -> Problem:
     Raises:
         CodeparrotError: a key is missing or of another type; `where` is named.
     """
-    from codeparrot.eval.problems.formats import normalized
-
     row = normalized(row, where)
     for key in ("task_id", "prompt", "entry_point", "test"):
         if key not in row:

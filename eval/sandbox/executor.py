@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Self
 
-from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.sandbox.bubblewrap import Limits
 from codeparrot.eval.sandbox.scheduling import Job, Queue
 from codeparrot.eval.sandbox.verdict import Doubt, Outcome, Run, Speed, Verdict

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.sandbox.verdict import Verdict
 
 MAX_PARKED = 256

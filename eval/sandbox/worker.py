@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.sandbox.bubblewrap import PACKET_BYTES, Limits, Sandbox, numpy_folders
 from codeparrot.eval.sandbox.inside.codec import Malformed, decode
 from codeparrot.eval.sandbox.verdict import Outcome, Report, Run, Speed

@@ -127,13 +127,12 @@ def perplexity(
 
     from codeparrot.config import StreamConfig
     from codeparrot.eval.sliding import SlidingWindows
-    from codeparrot.generation.complete import load
-    from codeparrot.location import find_model
+    from codeparrot.loading import find_model, load_model
     from codeparrot.model.families import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
 
     place = find_model(checkpoint)
-    loaded, tokenizer = load(place, device, torch.float32)
+    loaded, tokenizer = load_model(place, device, torch.float32)
     model = LanguageModel(loaded)
     length = seq_length or model.config.get_text_config().max_position_embeddings
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)

@@ -16,9 +16,9 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
 from codeparrot.generation import complete as complete_module
-from codeparrot.generation.complete import BLOCK_END, complete, generate_completions, load
+from codeparrot.generation.complete import BLOCK_END, complete, generate_completions
 from codeparrot.generation.decoding import Decoder, StopAtText, cut, settled
-from codeparrot.location import find_model
+from codeparrot.loading import find_model, load_model
 
 CONTEXT = 160
 SIZES: Any = {"vocab_size": 512, "n_layer": 1, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
@@ -288,7 +288,7 @@ def test_what_cannot_be_loaded_is_one_line(run, damage, message):
     folder = run / "checkpoints" / "step_00000900" / "model"
     damage(folder)
     with pytest.raises(CodeparrotError, match=message) as error:
-        load(str(folder), "cpu")
+        load_model(str(folder), "cpu")
     assert "\n" not in str(error.value)
 
 

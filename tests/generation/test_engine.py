@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.problems.problem import Problem
 from codeparrot.generation.decoding import Decoder, cut
 from codeparrot.generation.engine import Completion, Job, Sampling, generate
 from codeparrot.generation.sampling import draw, stream

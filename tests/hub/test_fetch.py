@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from codeparrot.config import load
+from codeparrot.arguments import load_config
 from codeparrot.corpus.report.command import report
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub import fetch
-from codeparrot.loading import load_tokenizer
-from codeparrot.location import corpus_here, find_model, local_folder, split_hub_name
+from codeparrot.loading import corpus_here, find_model, load_tokenizer
+from codeparrot.location import local_folder, split_hub_name
 from codeparrot.publishing.folders import push_corpus, push_tokenizer
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.publishing.uploader import push_all
@@ -32,7 +32,7 @@ def run(here: HubServer, tmp_path: Path, tokenizer_folder: Path, request: pytest
     name = "".join(each for each in request.node.name if each.isalnum())[:80]
     run = make_run(tmp_path / name, tokenizer_folder, (8, 16), state=True)
     ledger = Ledger(run)
-    ledger.open(load(run / "config.yaml").hub)
+    ledger.open(load_config(run / "config.yaml").hub)
     push_all(ledger, 60, lambda turn: None)
     return run
 
@@ -229,7 +229,7 @@ def test_weights_that_are_not_those_of_the_manifest_are_refused(here: HubServer,
 def test_a_branch_without_state_says_what_it_lacks(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
     run = make_run(tmp_path / "stateless", tokenizer_folder, (8,))
     ledger = Ledger(run)
-    ledger.open(load(run / "config.yaml").hub)
+    ledger.open(load_config(run / "config.yaml").hub)
     push_all(ledger, 60, lambda turn: None)
     shutil.rmtree(run)
     with pytest.raises(CodeparrotError, match=r"holds a model and no state; it was pushed without hub\.state"):

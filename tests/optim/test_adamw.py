@@ -13,7 +13,8 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.optim.adamw import SCHEDULES, build_optimizer, learning_rate, parameter_groups, set_learning_rate
+from codeparrot.optim.adamw import build_optimizer, parameter_groups, set_learning_rate
+from codeparrot.optim.schedule import SCHEDULES, learning_rate
 
 NO_IDS = {"bos_token_id": None, "eos_token_id": None}
 

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from codeparrot.config import Config, HubConfig
 from codeparrot.run import checkpoint
-from codeparrot.run.checkpoint import Progress
+from codeparrot.run.progress import Progress
 from codeparrot.training.run_directory import write_config
 
 TOKENS_PER_STEP = 256

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from codeparrot.config import load
+from codeparrot.arguments import load_config
 from codeparrot.errors import CodeparrotError
 from codeparrot.publishing.commands import push
 from codeparrot.publishing.ledger import Ledger
@@ -20,7 +20,7 @@ SPLIT = {"documents": 3, "bytes": 99, "licenses": {"mit": {"documents": 2}, "bsd
 
 def card_of(hub: HubServer, run: Path) -> tuple[dict, str]:
     ledger = Ledger(run)
-    ledger.open(load(run / "config.yaml").hub)
+    ledger.open(load_config(run / "config.yaml").hub)
     push_all(ledger, 60, lambda turn: None)
     _, front, body = hub.files("me/model", run.name)["README.md"].decode().split("---\n", 2)
     return yaml.safe_load(front), body

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codeparrot.config import load
+from codeparrot.arguments import load_config
 from codeparrot.errors import CodeparrotError
 from codeparrot.publishing.commands import push, status
 from codeparrot.publishing.ledger import Ledger
@@ -37,7 +37,7 @@ def test_a_repository_is_private_as_the_option_says_or_else_as_the_run(
 ) -> None:
     run = make_run(tmp_path / "run", tokenizer_folder, (8,), private=own)
     if opened:
-        Ledger(run).open(load(run / "config.yaml").hub)
+        Ledger(run).open(load_config(run / "config.yaml").hub)
     repo = f"me/other-{opened}-{own}-{given}"
     push(str(run), repo=repo, private=given)
     assert here.api().repo_info(repo).private is (own if given is None else given)
@@ -55,7 +55,7 @@ def test_a_push_that_is_refused_leaves_the_run_where_it_goes(tmp_path: Path, tok
     run = make_run(tmp_path / "busy", tokenizer_folder, (8,))
     ledger = Ledger(run)
     if opened:
-        ledger.open(load(run / "config.yaml").hub)
+        ledger.open(load_config(run / "config.yaml").hub)
     before = ledger.path.read_bytes() if opened else None
     with ledger.pushing() as free, pytest.raises(CodeparrotError, match="is being pushed already"):
         assert free

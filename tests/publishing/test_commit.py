@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
-from codeparrot.config import load
+from codeparrot.arguments import load_config
 from codeparrot.errors import CodeparrotError
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.publishing.uploader import Turn, push_all
@@ -33,7 +33,7 @@ def run(tmp_path: Path, tokenizer_folder: Path, request: pytest.FixtureRequest) 
 
 def queue_of(run: Path) -> Ledger:
     ledger = Ledger(run)
-    ledger.open(load(run / "config.yaml").hub)
+    ledger.open(load_config(run / "config.yaml").hub)
     return ledger
 
 
@@ -200,7 +200,7 @@ def test_behind_the_newest_alone_is_pushed_if_asked_for_and_the_others_are_named
 def test_a_branch_of_another_run_is_not_mixed_with(here: HubServer, run: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     push(run)
     other = make_run(tmp_path / "other", tokenizer_folder, branch=run.name)
-    add_checkpoint(other, 8, load(other / "config.yaml"), seed=99)
+    add_checkpoint(other, 8, load_config(other / "config.yaml"), seed=99)
     (turn,) = push(other)
     assert turn.state == "conflict" and "another run" in turn.error and "hub.branch" in turn.error
     assert_all_there(here, run)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from codeparrot.config import load
+from codeparrot.arguments import load_config
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub.client import Branch
 from codeparrot.publishing.ledger import Ledger
@@ -19,7 +19,7 @@ def run(tmp_path: Path, tokenizer_folder: Path) -> Path:
 
 
 def ledger_of(run: Path, **changes: object) -> Ledger:
-    ledger, settings = Ledger(run), load(run / "config.yaml").hub
+    ledger, settings = Ledger(run), load_config(run / "config.yaml").hub
     for name, value in changes.items():
         setattr(settings, name, value)
     ledger.open(settings)
@@ -28,7 +28,7 @@ def ledger_of(run: Path, **changes: object) -> Ledger:
 
 def save(run: Path, *steps: int, seed: int | None = None) -> None:
     for step in steps:
-        add_checkpoint(run, step, load(run / "config.yaml"), seed)
+        add_checkpoint(run, step, load_config(run / "config.yaml"), seed)
 
 
 def pending(ledger: Ledger) -> list[int]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codeparrot.config import load
+from codeparrot.arguments import load_config
 from codeparrot.errors import CodeparrotError
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.publishing.promote import promote
@@ -19,7 +19,7 @@ def run(here: HubServer, tmp_path: Path, tokenizer_folder: Path, request: pytest
     repo = "me/" + "".join(each for each in request.node.name if each.isalnum())[:80]
     run = make_run(tmp_path / "run", tokenizer_folder, (8, 16), repo=repo)
     ledger = Ledger(run)
-    ledger.open(load(run / "config.yaml").hub)
+    ledger.open(load_config(run / "config.yaml").hub)
     push_all(ledger, 60, lambda turn: None)
     return run
 

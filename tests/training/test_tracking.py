@@ -15,10 +15,12 @@ import yaml
 from accelerate import Accelerator, PartialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from codeparrot import files
 from codeparrot.config import Config, RunConfig, TrackingConfig
+from codeparrot.run.metrics import MetricsLog, read_lines
 from codeparrot.training.preemption import StopRequest
 from codeparrot.training.run_directory import RunDirectory
-from codeparrot.training.tracking import MetricsLog, Trackers, read_lines
+from codeparrot.training.tracking import Trackers
 from codeparrot.training.watchdog import Watchdog
 
 
@@ -52,22 +54,17 @@ def test_lines_that_do_not_fit_the_disk_are_written_later_whole(tmp_path, monkey
     log.append({"step": 1})
     logging.getLogger("codeparrot").propagate = True
 
-    def half(self, lines: bytes) -> None:
-        with self._path.open("ab") as file:
-            end = file.tell()
-            file.write(lines[:4])
-            file.flush()
-            file.truncate(end)
+    def full(path: Path, lines: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    whole = MetricsLog._write
-    monkeypatch.setattr(MetricsLog, "_write", half)
+    whole = files.append
+    monkeypatch.setattr(files, "append", full)
     with caplog.at_level(logging.WARNING, logger="codeparrot"):
         log.append({"step": 2})
         log.append({"step": 3})
     assert caplog.text.count("No space left") == 1
     assert steps(path) == [1]
-    monkeypatch.setattr(MetricsLog, "_write", whole)
+    monkeypatch.setattr(files, "append", whole)
     log.append({"step": 4})
     assert steps(path) == [1, 2, 3, 4]
 

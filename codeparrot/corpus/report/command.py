@@ -10,7 +10,7 @@ from typing import Any
 from codeparrot.corpus.documents import COLUMNS
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import corpus_here
+from codeparrot.loading import corpus_here
 from codeparrot.result import Result
 
 NAMES_SHOWN = 5

@@ -19,7 +19,8 @@ from codeparrot.corpus.contamination.index import Index, Settings, normalised
 from codeparrot.corpus.contamination.program_tokens import tokens
 from codeparrot.corpus.report.command import contamination_of
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.sets import Problem, load_problems
+from codeparrot.eval.problems.problem import Problem
+from codeparrot.eval.problems.sets import load_problems
 from tests.corpus.samples import STANDARD_LIBRARY
 
 HUMANEVAL = Settings(benchmarks=("humaneval",))

@@ -12,7 +12,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.sets import STOP, from_row, load_problems
+from codeparrot.eval.problems.problem import STOP
+from codeparrot.eval.problems.sets import from_row, load_problems
 from codeparrot.eval.sandbox.executor import Executor
 from tests.hub_server.fixture import HubServer
 

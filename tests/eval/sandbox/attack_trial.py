@@ -13,7 +13,7 @@ import socket
 import sys
 from pathlib import Path
 
-from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.sandbox.bubblewrap import NOBODY
 from codeparrot.eval.sandbox.executor import Executor, Limits
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from codeparrot.eval.problems.sets import Problem, load_problems
+from codeparrot.eval.problems.problem import Problem
+from codeparrot.eval.problems.sets import load_problems
 
 RECORD = Path(__file__).with_name("mutants.json")
 PER_PROBLEM = 9

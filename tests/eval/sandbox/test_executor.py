@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.sets import Problem, load_problems
+from codeparrot.eval.problems.problem import Problem
+from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.sandbox import bubblewrap as sandbox
 from codeparrot.eval.sandbox.executor import Executor, Limits, Outcome, Verdict
 from codeparrot.eval.sandbox.inside import zygote
+from codeparrot.eval.scoring import self_check
 from tests.eval.sandbox.mutants import LOOPS, RECORD, mutants
 
 
@@ -223,11 +225,11 @@ def test_a_reference_solution_that_fails_gives_no_score(executor: Executor, tmp_
     path = tmp_path / "problems.jsonl"
     path.write_text(json.dumps({**row, "test": "def check(candidate):\n    assert candidate() == 2\n"}))
     with pytest.raises(CodeparrotError, match=r"reference solution of t/1 does not pass its test \(failed: test line 2"):
-        load_problems(str(path)).self_check(executor)
+        self_check(executor, load_problems(str(path)))
 
 
 def test_the_projects_own_problems_are_solved_by_their_reference_solutions(executor: Executor) -> None:
-    load_problems("codeparrot").self_check(executor)
+    self_check(executor, load_problems("codeparrot"))
 
 
 def test_jobs_are_taken_lazily_and_a_caller_may_stop_in_between(executor: Executor) -> None:

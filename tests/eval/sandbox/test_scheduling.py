@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from codeparrot.eval.problems.sets import Problem
+from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.sandbox.scheduling import REFERENCE, Job, Queue
 from codeparrot.eval.sandbox.verdict import Outcome, Verdict
 

