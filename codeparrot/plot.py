@@ -8,11 +8,11 @@ Cost: about two seconds, half of them for loading matplotlib; 100,000 logged ste
 import contextlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from codeparrot import figures
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder
 from codeparrot.result import Result
@@ -20,11 +20,7 @@ from codeparrot.result import Result
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMATS = (".png", ".svg", ".pdf")
-INCHES, DOTS_PER_INCH = (8.0, 6.0), 150
-COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#ca8a04", "#db2777", "#0891b2", "#57534e")
-"""More runs than colours take them again, dashed."""
-INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
+INCHES = (8.0, 6.0)
 SMOOTHING = 0.02
 """Half the window of the moving average, as a fraction of the logged steps."""
 STEEP_START = 0.01
@@ -78,12 +74,6 @@ def draw(runs: Sequence[Path], output: Path) -> None:
         OSError: the picture cannot be written.
     """
     _draw(_distinct([read(folder) for folder in runs], runs), output)
-
-
-def prepare() -> None:
-    """Import what drawing needs: half a second of a processor, which a process beside training had better take at the start."""
-    import matplotlib.backends.backend_agg
-    import matplotlib.figure  # noqa: F401
 
 
 def read(folder: Path) -> Run:
@@ -164,27 +154,21 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _words(fact: dict[str, Any]) -> list[str]:
-    words = [f"{_count(fact['tokens'])} tokens"]
+    words = [f"{figures.count_in_words(fact['tokens'])} tokens"]
     words += [f"loss {fact['loss']:.3f}"] if fact["loss"] is not None else []
     return words + ([f"perplexity {_number(fact['perplexity'])}"] if fact["perplexity"] is not None else [])
 
 
 def _draw(runs: Sequence[Run], output: Path) -> None:
-    if output.suffix not in FORMATS:
-        raise CodeparrotError(f'"{output}" is no picture this can write: end its name in {", ".join(FORMATS)}')
-    # Figure itself, not pyplot: no window system, no global state beside a training loop.
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
+    if output.suffix not in figures.FORMATS:
+        raise CodeparrotError(f'"{output}" is no picture this can write: end its name in {", ".join(figures.FORMATS)}')
     panels = [panel for panel, curve in ((_loss_panel, "loss"), (_perplexity_panel, "perplexity")) if _any(runs, curve)]
-    figure = Figure(figsize=INCHES, layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.12, hspace=0.06))
-    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    figure, axes = figures.make(INCHES, len(panels), h_pad=0.08, w_pad=0.12, hspace=0.06)
     for panel, axis in zip(panels, axes, strict=True):
-        _dress(axis)
         panel(axis, runs)
     _token_axis(axes[-1], runs)
     _title(axes[0], runs)
-    _save(figure, output)
+    figures.save(figure, output)
 
 
 def _any(runs: Sequence[Run], curve: str) -> bool:
@@ -195,7 +179,7 @@ def _loss_panel(axis: "Axes", runs: Sequence[Run]) -> None:
     axis.set_ylabel("training loss")
     curves = [run.loss._replace(values=smooth(run.loss.values)) for run in runs]
     for index, (run, curve) in enumerate(zip(runs, curves, strict=True)):
-        axis.plot(*run.loss, color=_style(index)["color"], alpha=0.22, linewidth=0.8)
+        axis.plot(*run.loss, color=figures.style(index)["color"], alpha=0.22, linewidth=0.8)
         _line(axis, curve, index, run.name)
     levels = [level for curve in (*curves, *(run.loss for run in runs)) for level in _levels(curve, FEW_STEPS)]
     if levels:
@@ -246,28 +230,14 @@ def _percentiles(values: Sequence[float]) -> tuple[float, float]:
 def _line(axis: "Axes", curve: Curve, index: int, name: str, **options: Any) -> None:
     # A curve of one point is no line: it needs a dot to be seen.
     dot = {"marker": "o", "markersize": 5} if sum(map(math.isfinite, curve.values)) == 1 else {}
-    axis.plot(*curve, linewidth=1.8, label=_short(name), **_style(index), **(options | dot))
-
-
-def _style(index: int) -> dict[str, Any]:
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": ("-", "--", ":")[index // len(COLOURS) % 3]}
+    axis.plot(*curve, linewidth=1.8, label=_short(name), **figures.style(index), **(options | dot))
 
 
 def _mark_end(axis: "Axes", curve: Curve, text: Callable[[float], str]) -> None:
     points = [point for point in zip(*curve, strict=True) if math.isfinite(point[1])]
     if points:
         place = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
-        axis.annotate(text(points[-1][1]), points[-1], color=_style(0)["color"], fontweight="bold", fontsize=10, **place)
-
-
-def _dress(axis: "Axes") -> None:
-    axis.grid(color=GRID, linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.spines["bottom"].set_color(FAINT)
-    axis.tick_params(colors=FAINT, length=0, labelsize=9.5)
-    axis.yaxis.label.set(color=INK, fontsize=10.5)
-    axis.xaxis.label.set(color=INK, fontsize=10.5)
+        axis.annotate(text(points[-1][1]), points[-1], color=figures.style(0)["color"], fontweight="bold", fontsize=10, **place)
 
 
 def _token_axis(axis: "Axes", runs: Sequence[Run]) -> None:
@@ -277,36 +247,17 @@ def _token_axis(axis: "Axes", runs: Sequence[Run]) -> None:
     end = max(max(run.loss.tokens + run.perplexity.tokens) for run in runs) or 1
     axis.set_xlim(-0.012 * end, 1.012 * end)
     axis.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _count(value)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: figures.count_in_words(value)))
 
 
 def _title(axis: "Axes", runs: Sequence[Run]) -> None:
-    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    axis.set_title(_short(title), loc="left", color=INK, fontsize=14, fontweight="bold", pad=12)
+    figures.title(axis, _short(runs[0].name) if len(runs) == 1 else f"{len(runs)} runs")
     if len(runs) > 1:
-        axis.legend(loc="upper right", fontsize=9.5, labelcolor=INK, edgecolor=GRID, ncols=1 if len(runs) <= 6 else 2)
-
-
-def _save(figure: Any, output: Path) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    fresh = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        figure.savefig(fresh, format=output.suffix[1:], dpi=DOTS_PER_INCH, facecolor="white")
-        fresh.replace(output)
-    finally:
-        fresh.unlink(missing_ok=True)
+        figures.legend(axis, columns=1 if len(runs) <= 6 else 2)
 
 
 def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
-
-
-def _count(value: float) -> str:
-    """Return 1500000 as 1.5M."""
-    for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit:
-            return f"{value / unit:.3g}{letter}"
-    return f"{value:.0f}"
 
 
 def _number(value: float) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from codeparrot import plot
+from codeparrot import figures
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub import client
 from codeparrot.publishing import commit as push
@@ -240,7 +240,7 @@ def main(run: Path) -> int:
         print(json.dumps(found), flush=True)
         if "error" in found or "offline" in found:
             return 0
-        plot.prepare()
+        figures.prepare()
         with ledger.pushing(wait=True):
             work(ledger, trainer)
     except (CodeparrotError, OSError) as error:

@@ -1,0 +1,112 @@
+"""One look for every picture: a palette, a figure maker, numbers in words, saving whole.
+
+Figures are made without pyplot: no window system and no global state beside a training loop.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from codeparrot import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = (".png", ".svg", ".pdf")
+DOTS_PER_INCH = 150
+COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#ca8a04", "#db2777", "#0891b2", "#57534e")
+"""Of curves; more curves than colours take them again, dashed."""
+
+
+class Palette(NamedTuple):
+    paper: str
+    ink: str
+    faint: str
+    grid: str
+    bar: str
+
+
+LIGHT = Palette("#ffffff", "#1f2937", "#6b7280", "#e5e7eb", COLOURS[0])
+DARK = Palette("#161b22", "#e6edf3", "#9aa4b0", "#30363d", "#6ea8fe")
+
+
+def prepare() -> None:
+    """Import what drawing needs: half a second of a processor, which a process beside training had better take at the start."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+
+def make(inches: tuple[float, float], panels: int = 1, palette: Palette = LIGHT, **layout: float) -> tuple[Any, "list[Axes]"]:
+    """Return a figure and its panels, one below the other, dressed.
+
+    Args:
+        inches: width and height.
+        panels: how many, sharing their x axis.
+        palette: its colours.
+        layout: spacing, as matplotlib's constrained layout takes it.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=inches, layout=ConstrainedLayoutEngine(**layout), facecolor=palette.paper)
+    axes = list(figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0])
+    for axis in axes:
+        _dress(axis, palette)
+    return figure, axes
+
+
+def _dress(axis: "Axes", palette: Palette) -> None:
+    axis.set_facecolor(palette.paper)
+    axis.grid(color=palette.grid, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.spines["bottom"].set_color(palette.faint)
+    axis.tick_params(colors=palette.faint, length=0, labelsize=9.5)
+    axis.yaxis.label.set(color=palette.ink, fontsize=10.5)
+    axis.xaxis.label.set(color=palette.ink, fontsize=10.5)
+
+
+def title(axis: "Axes", text: str, palette: Palette = LIGHT) -> None:
+    axis.set_title(text, loc="left", color=palette.ink, fontsize=14, fontweight="bold", pad=12)
+
+
+def legend(axis: "Axes", columns: int = 1, palette: Palette = LIGHT, place: str = "upper right") -> None:
+    """Name the curves, where any has a name."""
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(loc=place, fontsize=9.5, labelcolor=palette.ink, edgecolor=palette.grid, ncols=columns)
+
+
+def style(index: int) -> dict[str, Any]:
+    """Return how curve number `index` is drawn."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": ("-", "--", ":")[index // len(COLOURS) % 3]}
+
+
+def save(figure: Any, place: Path) -> None:
+    """Write a picture whose suffix is one of FORMATS, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with files.new_file(place) as fresh:
+        # Without the name of the program the same data gives the same bytes.
+        metadata = {"Software": None} if place.suffix == ".png" else None
+        colour = figure.get_facecolor()
+        figure.savefig(fresh, format=place.suffix[1:], dpi=DOTS_PER_INCH, facecolor=colour, metadata=metadata)
+
+
+def count_in_words(value: float) -> str:
+    """Return 1500000 as 1.5M."""
+    return _in_words(value, ("", "k", "M", "B", "T"))
+
+
+def size_in_words(num_bytes: float) -> str:
+    """Return 1500000 as 1.5 MB."""
+    return _in_words(num_bytes, (" bytes", " kB", " MB", " GB", " TB"))
+
+
+def _in_words(value: float, units: Sequence[str]) -> str:
+    for unit in units[:-1]:
+        if abs(value) < 1000:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:,.3g}{units[-1]}"
