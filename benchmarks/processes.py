@@ -50,14 +50,15 @@ def bare_process() -> None:
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 
+    from codeparrot.config import OptimConfig
     from codeparrot.model.families import build_model, model_config
     from codeparrot.model.hardware import keep_freed_memory
-    from codeparrot.optim.adamw import build_optimizer
+    from codeparrot.optim.adamw import AdamW
 
     dist.init_process_group("gloo")
     keep_freed_memory()
     model = build_model(model_config(MODEL), gradient_checkpointing=False, seed=0)
-    optimizer = build_optimizer(model, 1e-3, (0.9, 0.999), 1e-8, 0.1)
+    optimizer = AdamW().build(model, vars(OptimConfig(lr=1e-3)))
     wrapped = DistributedDataParallel(model)
     batch = torch.randint(0, 4096, (MICRO_BATCH, SEQ_LENGTH))
     micro_batches = BATCH // (2 * MICRO_BATCH)

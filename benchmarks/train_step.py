@@ -60,13 +60,14 @@ def bare() -> float:
     """Forward, backward, clip and update, and nothing else."""
     import torch
 
+    from codeparrot.config import OptimConfig
     from codeparrot.model.families import build_model, model_config
     from codeparrot.model.hardware import keep_freed_memory
-    from codeparrot.optim.adamw import build_optimizer
+    from codeparrot.optim.adamw import AdamW
 
     keep_freed_memory()
     model = build_model(model_config(MODEL), gradient_checkpointing=False, seed=0)
-    optimizer = build_optimizer(model, 1e-3, (0.9, 0.999), 1e-8, 0.1)
+    optimizer = AdamW().build(model, vars(OptimConfig(lr=1e-3)))
     batch = torch.randint(0, 4096, (MICRO_BATCH, SEQ_LENGTH))
     start = time.perf_counter()
     for step in range(WARM_UP + STEPS):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.objectives import load_objective
+from codeparrot.optim import load_optimizer
 
 if TYPE_CHECKING:
     from codeparrot.config import Config
@@ -44,6 +46,8 @@ def check(config: "Config") -> None:
         raise CodeparrotError(
             f"schedule.warmup_steps {schedule.warmup_steps} is longer than the run; at most train.max_steps {train.max_steps}"
         )
+    load_objective(config.objective)
+    load_optimizer({"name": config.optim.name})
     if config.model.get("family") is None:
         raise CodeparrotError("model.family is missing; name a transformers model type, e.g. model.family: gpt2")
 

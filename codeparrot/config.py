@@ -90,8 +90,10 @@ class TrainConfig:
 
 @dataclass
 class OptimConfig:
-    """AdamW."""
+    """The optimizer."""
 
+    name: str = "adamw"
+    """What updates the weights: adamw."""
     lr: float = 5e-4
     """Peak learning rate."""
     weight_decay: float = 0.1
@@ -206,6 +208,8 @@ class Config:
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: dict[str, Any] = field(default_factory=lambda: {"family": "gpt2"})
     """`family` and any field of that family's transformers config (`--model.n_layer 12`)."""
+    objective: dict[str, Any] = field(default_factory=lambda: {"name": "causal"})
+    """`name` of what the model learns to predict (causal: the next token), and the settings of that objective."""
     train: TrainConfig = field(default_factory=TrainConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

@@ -36,7 +36,7 @@ def prepare() -> None:
     import matplotlib.figure  # noqa: F401
 
 
-def make(inches: tuple[float, float], panels: int = 1, palette: Palette = LIGHT, **layout: float) -> tuple[Any, "list[Axes]"]:
+def make(inches: tuple[float, float], panels: int = 1, palette: Palette = LIGHT, **layout: Any) -> tuple[Any, "list[Axes]"]:
     """Return a figure and its panels, one below the other, dressed.
 
     Args:
@@ -70,7 +70,7 @@ def title(axis: "Axes", text: str, palette: Palette = LIGHT) -> None:
     axis.set_title(text, loc="left", color=palette.ink, fontsize=14, fontweight="bold", pad=12)
 
 
-def legend(axis: "Axes", columns: int = 1, palette: Palette = LIGHT, place: str = "upper right") -> None:
+def legend(axis: "Axes", columns: int = 1, palette: Palette = LIGHT, place: Any = "upper right") -> None:
     """Name the curves, where any has a name."""
     if axis.get_legend_handles_labels()[0]:
         axis.legend(loc=place, fontsize=9.5, labelcolor=palette.ink, edgecolor=palette.grid, ncols=columns)

@@ -13,7 +13,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.publishing.beside_training import Pushes
 from codeparrot.result import Result
 from codeparrot.run.progress import Progress
-from codeparrot.training.preemption import StopRequest, TimeLimit
+from codeparrot.training.preemption import StopRequest
 
 
 def train(config: Config) -> Result:
@@ -37,119 +37,47 @@ def train(config: Config) -> Result:
 
 
 def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Result:
-    import torch
-    from transformers.utils.logging import disable_progress_bar
-
-    from codeparrot.loading import fit_vocabulary, load_tokenizer
-    from codeparrot.model import hardware
-    from codeparrot.model.families import build_model, model_config, without_weights
-    from codeparrot.optim.adamw import build_optimizer, set_learning_rate
-    from codeparrot.optim.schedule import learning_rate
-    from codeparrot.stream import ConstantLengthDataset, make_encoder
-    from codeparrot.training import resume as state
-    from codeparrot.training.health import Health
+    from codeparrot.optim.optimizer import set_learning_rate
+    from codeparrot.training import parts
     from codeparrot.training.monitor import Monitor
-    from codeparrot.training.parts import Training, seed_step
-    from codeparrot.training.pass_at_k import UnitTests
-    from codeparrot.training.processes import Agreement, strategy_of
+    from codeparrot.training.pass_at_k import PassAtK
+    from codeparrot.training.processes import quiet_and_ready
+    from codeparrot.training.resume import resume
     from codeparrot.training.run_directory import run_directory
     from codeparrot.training.saver import Saver
-    from codeparrot.training.sharding import sharded_state
-    from codeparrot.training.validation import Evaluation
+    from codeparrot.training.validation import Validation
 
-    disable_progress_bar()  # of transformers: the run has its own
-    device, world_size, rank = accelerator.device, accelerator.num_processes, accelerator.process_index
-    if device.type == "cpu":
-        hardware.keep_freed_memory()
-
-    # Model and tokenizer: what does not fit together fails here, before a run directory exists.
-    tokenizer = load_tokenizer(config.tokenizer.path)
-    settings = fit_vocabulary(model_config(config.model), tokenizer, config)
-
+    quiet_and_ready(accelerator)
+    # What does not fit together fails here, before a run directory exists.
+    fitted = parts.fit(config)
     with run_directory(config, accelerator) as directory:
-        watchdog.log = directory.log(rank)
-        # Data: this process's lanes of the stream.
-        encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
-        stream = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, rank=rank, world_size=world_size)
-
-        # Model and optimizer, wrapped for however many processes there are; what splits the model moves it to the device.
-        checkpointing, compiled = config.train.gradient_checkpointing, config.train.compile
-        model = build_model(settings, gradient_checkpointing=checkpointing, seed=config.run.seed, compile=compiled)
-        model = model.to(device) if strategy_of(accelerator) == "replicated" else model
-        language_model = model.model
-        betas = (config.optim.beta1, config.optim.beta2)
-        adamw = build_optimizer(model, config.optim.lr, betas, config.optim.eps, config.optim.weight_decay)
-        model, optimizer = accelerator.prepare(model, adamw)
-        zero = model.optimizer if strategy_of(accelerator) == "deepspeed" else None
-
-        # Go on from the newest complete checkpoint, if there is one.
-        training = Training(
-            config=config,
-            accelerator=accelerator,
-            agreement=Agreement(accelerator),
-            watchdog=watchdog,
-            model=model,
-            skeleton=without_weights(settings),
-            tokenizer=tokenizer,
-            stream=stream,
-            sharded=sharded_state(accelerator, model, language_model, adamw),
-            health=Health(config.train, accelerator, adamw, zero),
-        )
-        begin, origin = state.resume(training)
-        progress = begin
+        watchdog.log = directory.log(accelerator.process_index)
+        training = parts.make(config, fitted, accelerator, watchdog)
+        begin, origin = resume(training)
         directory.write_origin(origin)
         pushes.start(training.agreement)
         checkpoints, health = Saver(training, begin, origin, pushes.published), training.health
-        monitor = Monitor(training, settings, begin)
-        evaluation, unit_tests = Evaluation(training, encoder, monitor, stop), UnitTests(training, monitor, stop)
-        if accelerator.is_main_process:
-            limit, margin = TimeLimit(), config.checkpoint.time_limit_margin_seconds
-            stop.at(lambda: limit.reached(margin + 2 * checkpoints.longest_seconds))
+        monitor = Monitor(training, begin)
+        validation, pass_at_k = Validation(training, monitor, stop), PassAtK(training, monitor, stop)
+        checkpoints.stop_in_time(stop)
 
-        def lr_of(step: int) -> float:
-            return learning_rate(
-                step,
-                peak=config.optim.lr,
-                warmup_steps=config.schedule.warmup_steps,
-                max_steps=config.train.max_steps,
-                name=config.schedule.name,
-                final_fraction=config.schedule.final_fraction,
-                decay_fraction=config.schedule.decay_fraction,
-            )
-
-        micro_batches = config.micro_batches(world_size)
-        tokens_per_step = config.train.global_batch_size * config.stream.seq_length
+        progress = begin
         (stopped,) = training.agreement.any(stop.requested)
-        batches = stream.batches(config.train.micro_batch_size)
+        batches = training.stream.batches(config.train.micro_batch_size)
         with directory.status(stop, begin.step, watchdog), watchdog.explaining(), monitor, batches:
             if progress.step == 0 and not stopped:
-                evaluation.run(progress)
+                validation.run(progress)
             while progress.step < config.train.max_steps and not stopped:
-                # One step: one global batch.
-                set_learning_rate(optimizer, lr_of(progress.step))
-                seed_step(config.run.seed, progress.step, rank)
-                before = stream.states
-                loss, grad_norm = torch.zeros((), device=device), torch.zeros((), device=device)
-                for _ in range(micro_batches):
-                    with monitor.waiting_for_data():
-                        input_ids = to_device(next(batches), device)
-                    with accelerator.accumulate(model):
-                        # Every window is full, so the mean over micro-batches and processes is the mean over all tokens.
-                        micro_loss = model(input_ids, input_ids)
-                        accelerator.backward(health.guard(micro_loss))
-                        loss += micro_loss.detach() / micro_batches
-                        if accelerator.sync_gradients:
-                            grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.optim.clip_norm or float("inf"))
-                            health.before_update(grad_norm)
-                        optimizer.step()
-                        optimizer.zero_grad()
-                progress = Progress(progress.step + 1, progress.tokens + tokens_per_step)
+                lr, before = training.learning_rate(progress.step), training.stream.states
+                set_learning_rate(training.optimizer, lr)
+                loss, grad_norm = _step(training, batches, progress.step, monitor)
+                progress = Progress(progress.step + 1, progress.tokens + training.tokens_per_step)
                 health.done(progress.step, loss, grad_norm, before)
 
                 # What is due behind it.
                 directory.step = progress.step
                 watchdog.beat(progress.step, "training")
-                monitor.step(progress, lr_of(progress.step - 1))
+                monitor.step(progress, lr)
                 if health.hopeless:
                     checkpoints.finish()
                     raise health.error()
@@ -158,30 +86,47 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
                     checkpoints.advance()
                 last = progress.step == config.train.max_steps
                 if last or (_due(progress.step, config.evaluate.every_steps) and not stopped):
-                    evaluation.run(progress)
-                unit_tests.report()
+                    validation.run(progress)
+                pass_at_k.report()
                 if last or (_due(progress.step, config.evaluate.humaneval_every_steps) and not stopped):
-                    unit_tests.run(progress)
+                    pass_at_k.run(progress)
                 if last or stopped or save_now or _due(progress.step, config.checkpoint.every_steps):
                     with monitor.paused():
                         monitor.review()
                         checkpoints.save(progress)
             checkpoints.finish()
-            unit_tests.finish()
+            pass_at_k.finish()
             stop.agree(training.agreement.gather)
-            result = outcome(config, begin, progress, evaluation.score, checkpoints)
+            result = outcome(config, begin, progress, validation.score, checkpoints)
         monitor.draw()
         # Together: a launcher ends the others as soon as one has ended with a status.
         training.agreement.any(False)
         return result
 
 
-def to_device(windows: Any, device: Any) -> Any:
-    """Return a batch on the device; a GPU is not waited for."""
+def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, Any]:
+    """Take one step, which is one global batch; return this process's mean loss and the norm of the whole gradient."""
     import torch
 
-    batch = torch.from_numpy(windows)
-    return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
+    from codeparrot.training.parts import seed_step
+
+    config, accelerator, model, optimizer = training.config, training.accelerator, training.model, training.optimizer
+    loss, grad_norm = (torch.zeros((), device=accelerator.device) for _ in range(2))
+    seed_step(config.run.seed, step, accelerator.process_index)
+    for micro_batch in range(training.micro_batches):
+        with monitor.waiting_for_data():
+            input_ids, labels = training.examples(next(batches), step, micro_batch)
+        with accelerator.accumulate(model):
+            # Every window predicts as many tokens: the mean over micro-batches and processes is the mean over all tokens.
+            micro_loss = model(input_ids, labels)
+            accelerator.backward(training.health.guard(micro_loss))
+            loss += micro_loss.detach() / training.micro_batches
+            if accelerator.sync_gradients:
+                grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.optim.clip_norm or float("inf"))
+                training.health.before_update(grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+    return loss, grad_norm
 
 
 def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoints: Any) -> Result:

@@ -23,7 +23,8 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, PreTrained
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from codeparrot.errors import CodeparrotError, nearest
-from codeparrot.model.loss import IGNORED, LossHead, next_token_labels, num_predicted
+from codeparrot.model import IGNORED
+from codeparrot.model.loss import LossHead, next_token_labels, num_predicted
 
 logger = logging.getLogger("codeparrot")
 

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-IGNORED = -100
-"""Label of a position that is not predicted (the value that transformers and torch use)."""
+from codeparrot.model import IGNORED
 
 _CHUNK_BYTES_CPU = 64 * 2**20
 """Float32 logits of one chunk: as fast as 128 MiB and up to a third faster than 16 MiB, at vocabularies of 8,192 and 32,768."""

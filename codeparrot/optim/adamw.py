@@ -1,17 +1,37 @@
-"""Optimizer and learning rate.
+"""AdamW with decoupled weight decay (Loshchilov and Hutter, 2019), in torch's fused implementation.
 
-Guarantees: the learning rate is a pure function of the step, so a resumed run needs no scheduler state; weight decay follows
-the shape of a parameter, so it is right for every family of models and does not depend on names.
+Weight decay follows the shape of a parameter, so it is right for every family of models and does not depend on names.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+class AdamW:
+    moments: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
+    """Running means of the gradient and of its square, under torch's names."""
+
+    def build(self, model: "nn.Module", settings: Mapping[str, Any]) -> "torch.optim.AdamW":
+        import torch
+
+        groups = parameter_groups(model, settings["weight_decay"])
+        betas = (settings["beta1"], settings["beta2"])
+        return torch.optim.AdamW(groups, lr=settings["lr"], betas=betas, eps=settings["eps"], fused=True)
+
+    def skip(self, optimizer: "torch.optim.Optimizer", verdict: "Tensor") -> None:
+        # Made for loss scalers (torch.amp.GradScaler sets it): the fused update reads it on the device.
+        optimizer.found_inf = verdict  # type: ignore[attr-defined]
+
+    def card(self, settings: Mapping[str, Any]) -> str:
+        betas = f"betas {settings['beta1']} and {settings['beta2']}"
+        return f"AdamW, lr {settings['lr']}, {betas}, decay {settings['weight_decay']}"
+
+
+def parameter_groups(model: "nn.Module", weight_decay: float) -> list[dict[str, Any]]:
     """Split the trainable parameters into those that decay and those that do not.
 
     Matrices and embeddings (two dimensions and more) decay; biases and the gains of norms (one dimension) do not. A tied
@@ -22,25 +42,3 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-
-
-def build_optimizer(
-    model: nn.Module, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
-) -> torch.optim.AdamW:
-    """AdamW with decoupled weight decay (Loshchilov and Hutter, 2019), in torch's fused implementation.
-
-    Args:
-        model: its parameters must already be on the device and in the type that they are trained in.
-        lr: learning rate of the first step; `set_learning_rate` changes it.
-        betas: decay of the running means of the gradient and of its square.
-        eps: added to the root of the mean square.
-        weight_decay: factor of lr by which matrices shrink each step.
-    """
-    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr, betas=betas, eps=eps, fused=True)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every parameter group."""
-    groups: Iterable[dict[str, Any]] = optimizer.param_groups
-    for group in groups:
-        group["lr"] = lr

@@ -18,6 +18,8 @@ from codeparrot.corpus.output import STATISTICS
 from codeparrot.hub.client import Branch
 from codeparrot.location import is_hub_name, split_hub_name
 from codeparrot.markdown import table
+from codeparrot.objectives import load_objective
+from codeparrot.optim import load_optimizer
 
 EVALUATIONS_SHOWN = 12
 LICENSES_SHOWN = 10
@@ -173,7 +175,8 @@ def _recipe(config: dict[str, Any]) -> list[str]:
         ("batch", f"{train['global_batch_size']} windows of {stream['seq_length']} tokens a step"),
         ("length", f"{train['max_steps']:,} steps, {_total_tokens(config):,} tokens"),
         ("precision", train["precision"]),
-        ("optimizer", f"AdamW, lr {optim['lr']}, betas {optim['beta1']} and {optim['beta2']}, decay {optim['weight_decay']}"),
+        ("objective", load_objective(config.get("objective", {})).card()),
+        ("optimizer", load_optimizer(optim).card(optim)),
         ("clipping", f"gradient norm {optim['clip_norm']}" if optim["clip_norm"] else "none"),
         ("schedule", f"{schedule['name']}, {schedule['warmup_steps']} steps of warm-up"),
         ("seed", str(config["run"]["seed"])),

@@ -1,8 +1,8 @@
 """Numerical health: a step whose loss or gradient is not finite, or far out of line, changes nothing.
 
 All processes skip a step together, because all of them see the norm of the same reduced gradient; a loss that is not finite
-is turned into a gradient that is not. The decision stays on the device: the fused AdamW takes it as a tensor (its `found_inf`,
-made for loss scalers), so a step waits for nothing. What was skipped is read behind a logged step, which waits for the device
+is turned into a gradient that is not. The decision stays on the device: the optimizer takes it as a tensor, so a step waits
+for nothing. What was skipped is read behind a logged step, which waits for the device
 anyway, and before a checkpoint. DeepSpeed looks for non-finite gradients by itself, with a synchronisation of its own.
 
 For every step that was skipped, or whose gradient norm is six standard deviations above the mean of the last steps,
@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from codeparrot.config import TrainConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.optim.optimizer import OptimizerKind
 
 SPIKE_SIGMAS = 6.0
 
@@ -56,12 +57,15 @@ class Health:
     Args:
         config: the limits.
         accelerator: of the run.
-        optimizer: torch's fused AdamW, unwrapped.
+        optimizer: unwrapped.
+        kind: what is known of it: how a step is skipped.
         zero: DeepSpeed's optimizer around it, if there is one.
     """
 
-    def __init__(self, config: TrainConfig, accelerator: Any, optimizer: torch.optim.Optimizer, zero: Any = None) -> None:
-        self._config, self._accelerator, self._zero = config, accelerator, zero
+    def __init__(
+        self, config: TrainConfig, accelerator: Any, optimizer: torch.optim.Optimizer, kind: OptimizerKind, zero: Any = None
+    ) -> None:
+        self._config, self._accelerator, self._kind, self._zero = config, accelerator, kind, zero
         device = accelerator.device
         self._norms = torch.zeros(config.outlier_window, device=device)
         self._places = torch.arange(config.outlier_window, device=device)
@@ -165,7 +169,8 @@ class Health:
         """ZeRO knows its norm only here, and updates group by group."""
         if self._verdict is None:
             self._check(self._zero._global_grad_norm)
-        optimizer.found_inf = self._verdict
+        assert self._verdict is not None
+        self._kind.skip(optimizer, self._verdict)
 
 
 def _whole(norm: Any) -> Tensor:

@@ -33,16 +33,16 @@ logger = logging.getLogger("codeparrot")
 class Monitor:
     """Made on all processes; the main one writes. Entered while the loop runs."""
 
-    def __init__(self, training: Training, settings: Any, begin: Progress) -> None:
+    def __init__(self, training: Training, begin: Progress) -> None:
         config, accelerator = training.config, training.accelerator
         self._training, self._main = training, accelerator.is_main_process
-        self._flops = flops_per_token(settings, config.stream.seq_length)
+        self._flops = flops_per_token(training.settings, config.stream.seq_length)
         self._peak, peak_source = hardware.peak_flops(accelerator.device, config.train.precision)
         self._peak *= accelerator.num_processes
         self._begin, self._step = begin, begin.step
         if self._main:
             write_config(config)
-            for line in derived_values(training, settings, self._flops, self._peak, peak_source, begin):
+            for line in derived_values(training, self._flops, self._peak, peak_source, begin):
                 logger.info("%s", line)
             folder = config.run_directory
             self._metrics = MetricsLog(folder / "metrics.jsonl", begin.step)
@@ -188,15 +188,14 @@ def documents_behind(training: Training, record: StepRecord) -> list[dict[str, A
     return sorted(together, key=lambda window: window["position"])
 
 
-def derived_values(
-    training: Training, settings: Any, flops: int, peak: float, peak_source: str, begin: Progress
-) -> Iterator[str]:
+def derived_values(training: Training, flops: int, peak: float, peak_source: str, begin: Progress) -> Iterator[str]:
     """Yield what follows from the configuration, with how it follows."""
     config, world = training.config, training.accelerator.num_processes
     train, stream = config.train, config.stream
     tokens = train.global_batch_size * stream.seq_length
     yield f"run         {config.run_directory}" + (f", resumed at step {begin.step}" if begin.step else "")
-    yield f"model       {config.model['family']}, {num_parameters(settings):,} parameters, {flops / 1e6:,.1f} MFLOPs a token"
+    size = f"{num_parameters(training.settings):,} parameters, {flops / 1e6:,.1f} MFLOPs a token"
+    yield f"model       {config.model['family']}, {size}"
     yield (
         f"batch       {train.global_batch_size} windows = {world} processes x {config.micro_batches(world)} micro-batches x "
         f"{train.micro_batch_size} windows; {tokens:,} tokens a step"

@@ -1,18 +1,35 @@
-"""The parts of a run that change as it goes on, and how they are made."""
+"""The parts of a run that change as it goes on, and how they are made from the configuration."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from codeparrot.config import Config
-from codeparrot.stream import ConstantLengthDataset
+from codeparrot.loading import fit_vocabulary, load_tokenizer
+from codeparrot.model.families import build_model, model_config, without_weights
+from codeparrot.objectives import load_objective
+from codeparrot.objectives.objective import Objective, check_even
+from codeparrot.optim import load_optimizer
+from codeparrot.optim.schedule import learning_rate
+from codeparrot.stream import ConstantLengthDataset, make_encoder
 from codeparrot.training.health import Health
-from codeparrot.training.processes import Agreement
-from codeparrot.training.sharding import ShardedState
+from codeparrot.training.processes import Agreement, strategy_of
+from codeparrot.training.sharding import ShardedState, sharded_state
 from codeparrot.training.watchdog import Watchdog
+
+
+class Fitted(NamedTuple):
+    """What was found to fit together before anything of the run is written."""
+
+    tokenizer: Any
+    settings: Any
+    """The transformers config of the model."""
+    objective: Objective
 
 
 @dataclass(frozen=True)
@@ -25,10 +42,15 @@ class Training:
     watchdog: Watchdog
     model: Any
     """The LanguageModel, as Accelerate has wrapped it."""
+    optimizer: Any
+    """As Accelerate has wrapped it."""
+    settings: Any
+    """The transformers config of the model."""
     skeleton: Any
     """The transformers model without weights: how a checkpoint is written and read, whatever the strategy."""
     tokenizer: Any
     stream: ConstantLengthDataset
+    objective: Objective
     sharded: ShardedState
     health: Health
 
@@ -40,6 +62,104 @@ class Training:
     def language_model(self) -> Any:
         """The transformers model inside all wrappers."""
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False).model
+
+    @property
+    def micro_batches(self) -> int:
+        """Forward passes of this process in a step."""
+        return self.config.micro_batches(self.accelerator.num_processes)
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.config.train.global_batch_size * self.config.stream.seq_length
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of optimizer step `step`, counted from 0."""
+        schedule = self.config.schedule
+        return learning_rate(
+            step,
+            peak=self.config.optim.lr,
+            warmup_steps=schedule.warmup_steps,
+            max_steps=self.config.train.max_steps,
+            name=schedule.name,
+            final_fraction=schedule.final_fraction,
+            decay_fraction=schedule.decay_fraction,
+        )
+
+    def examples(self, windows: Any, step: int, micro_batch: int) -> tuple[Tensor, Tensor]:
+        """Return what the objective makes of a micro-batch, on the device: input ids and labels, [windows, length] each.
+
+        Raises:
+            CodeparrotError: the objective does not predict equally many tokens in each window.
+        """
+        found = self.objective.examples(windows, self._numbers(step, micro_batch), self.config.run.seed)
+        check_even(found)
+        input_ids = to_device(found.input_ids, self.accelerator.device)
+        same = found.labels is found.input_ids
+        return input_ids, input_ids if same else to_device(found.labels, self.accelerator.device)
+
+    def _numbers(self, step: int, micro_batch: int) -> Sequence[int]:
+        """Return the places in the run's order of the windows of a micro-batch of this process.
+
+        Sequence j of the run is of lane j mod lanes, and lanes are dealt to the processes round-robin: so are sequences.
+        """
+        train, world_size = self.config.train, self.accelerator.num_processes
+        first = step * (train.global_batch_size // world_size) + micro_batch * train.micro_batch_size
+        rank = self.accelerator.process_index
+        return [rank + world_size * number for number in range(first, first + train.micro_batch_size)]
+
+
+def fit(config: Config) -> Fitted:
+    """Return tokenizer, model and objective of a configuration.
+
+    Raises:
+        CodeparrotError: they do not fit together.
+    """
+    tokenizer = load_tokenizer(config.tokenizer.path)
+    settings = fit_vocabulary(model_config(config.model), tokenizer, config)
+    return Fitted(tokenizer, settings, load_objective(config.objective))
+
+
+def make(config: Config, fitted: Fitted, accelerator: Any, watchdog: Watchdog) -> Training:
+    """Make the parts as they are at the beginning of a run, wrapped for however many processes there are.
+
+    Raises:
+        CodeparrotError: the data cannot be read.
+    """
+    tokenizer, settings, objective = fitted
+    rank, world_size = accelerator.process_index, accelerator.num_processes
+    # Data: this process's lanes of the stream.
+    encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
+    stream = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, rank=rank, world_size=world_size)
+
+    # Model and optimizer; what splits the model moves it to the device.
+    checkpointing, compiled = config.train.gradient_checkpointing, config.train.compile
+    model = build_model(settings, gradient_checkpointing=checkpointing, seed=config.run.seed, compile=compiled)
+    model = model.to(accelerator.device) if strategy_of(accelerator) == "replicated" else model
+    language_model, kind = model.model, load_optimizer(asdict(config.optim))
+    bare = kind.build(model, asdict(config.optim))
+    model, optimizer = accelerator.prepare(model, bare)
+    zero = model.optimizer if strategy_of(accelerator) == "deepspeed" else None
+    return Training(
+        config=config,
+        accelerator=accelerator,
+        agreement=Agreement(accelerator),
+        watchdog=watchdog,
+        model=model,
+        optimizer=optimizer,
+        settings=settings,
+        skeleton=without_weights(settings),
+        tokenizer=tokenizer,
+        stream=stream,
+        objective=objective,
+        sharded=sharded_state(accelerator, model, language_model, bare, kind),
+        health=Health(config.train, accelerator, bare, kind, zero),
+    )
+
+
+def to_device(array: Any, device: torch.device) -> Tensor:
+    """Return an array on the device; a GPU is not waited for."""
+    batch = torch.from_numpy(array)
+    return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

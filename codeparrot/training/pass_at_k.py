@@ -26,7 +26,7 @@ LAST_VERDICTS_SECONDS = 120.0
 """So long the end of a run waits for them."""
 
 
-class UnitTests:
+class PassAtK:
     """Measures the model as it is. Made on all processes."""
 
     def __init__(self, training: Training, monitor: Monitor, stop: StopRequest) -> None:

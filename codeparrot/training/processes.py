@@ -51,6 +51,17 @@ def start_processes(config: Config) -> Any:
     return accelerator
 
 
+def quiet_and_ready(accelerator: Any) -> None:
+    """Prepare the process for the loop: libraries are silent where the run has its own words, freed memory is kept."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from codeparrot.model import hardware
+
+    disable_progress_bar()
+    if accelerator.device.type == "cpu":
+        hardware.keep_freed_memory()
+
+
 def strategy_of(accelerator: Any) -> str:
     """Return "deepspeed", "fsdp" or "replicated": where parameters and optimizer state live."""
     return {"DEEPSPEED": "deepspeed", "FSDP": "fsdp"}.get(accelerator.distributed_type.name, "replicated")

@@ -25,7 +25,7 @@ from codeparrot.run.origin import same_order
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
 from codeparrot.training.parts import Training
-from codeparrot.training.sharding import MOMENTS, WEIGHT
+from codeparrot.training.sharding import WEIGHT
 
 logger = logging.getLogger("codeparrot")
 
@@ -197,7 +197,7 @@ def _load_state(training: Training, folder: Path) -> None:
     files = [safe_open(path, framework="pt") for path in sorted(folder.glob("moments-*.safetensors"))]
     place_of = {key: file for file in files for key in file.keys()}  # noqa: SIM118 - safe_open is no dictionary
     for name in training.sharded.names:
-        for kind in MOMENTS:
+        for kind in training.sharded.moments:
             training.sharded.put(name, kind, place_of[f"{kind}/{name}"].get_tensor(f"{kind}/{name}"))
     training.sharded.num_updates = state["num_updates"]
     training.health.load_state_dict(state["health"])

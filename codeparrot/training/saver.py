@@ -28,14 +28,14 @@ from codeparrot.run import checkpoint
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
 from codeparrot.training.parts import Training
+from codeparrot.training.preemption import StopRequest, TimeLimit
 from codeparrot.training.resume import TRAINING, moments_name
-from codeparrot.training.sharding import MOMENTS, WEIGHT, ShardedState
+from codeparrot.training.sharding import WEIGHT, ShardedState
 
 logger = logging.getLogger("codeparrot")
 
 RETRY_SECONDS = (1.0, 4.0)
 """Waits before what could not be written is tried again."""
-BYTES_PER_PARAMETER = 4 * (1 + len(MOMENTS))
 
 
 @dataclass
@@ -61,9 +61,10 @@ class HostCopy:
 
     def take(self, state: ShardedState, rank: int, world_size: int, device: torch.device) -> None:
         """Copy what falls to this process. All processes call this; it returns when the copy is done."""
-        owners = deal({name: state.shape(name).numel() for name in state.names}, world_size)
+        sizes = {name: state.shape(name).numel() for name in state.names}
+        owners = deal(sizes, world_size, len(state.moments))
         for name in state.names:
-            for kind in (WEIGHT, *MOMENTS):
+            for kind in (WEIGHT, *state.moments):
                 value = state.whole(name, kind)
                 if rank == (0 if kind == WEIGHT else owners[name]):
                     self._buffer(f"{kind}/{name}", value).copy_(value, non_blocking=True)
@@ -79,14 +80,14 @@ class HostCopy:
         return self.tensors[key]
 
 
-def deal(sizes: dict[str, int], world_size: int) -> dict[str, int]:
+def deal(sizes: dict[str, int], world_size: int, num_moments: int) -> dict[str, int]:
     """Return which process writes the moments of each parameter: all write about the same, the weights of process 0 counted."""
     loads = [0] * world_size
     loads[0] = sum(sizes.values()) if world_size > 1 else 0
     owners: dict[str, int] = {}
     for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
         owners[name] = min(range(world_size), key=lambda rank: (loads[rank], rank))
-        loads[owners[name]] += len(MOMENTS) * size
+        loads[owners[name]] += num_moments * size
     return owners
 
 
@@ -123,6 +124,12 @@ class Saver:
         minutes = self._training.config.checkpoint.every_minutes
         main = self._training.accelerator.is_main_process
         return main and minutes > 0 and time.monotonic() - self._last_time >= 60 * minutes
+
+    def stop_in_time(self, stop: StopRequest) -> None:
+        """Have the run stop before the job's time limit, long enough for two saves and the margin of the configuration."""
+        if self._training.accelerator.is_main_process:
+            limit, margin = TimeLimit(), self._training.config.checkpoint.time_limit_margin_seconds
+            stop.at(lambda: limit.reached(margin + 2 * self.longest_seconds))
 
     def save(self, progress: Progress) -> None:
         """Begin a checkpoint, if this step has none. All processes call this."""
@@ -200,7 +207,7 @@ class Saver:
         if needed > free:
             raise OSError(f"no space: {needed:,} bytes to write and {free:,} free")
         (partial / "state").mkdir(exist_ok=True)
-        moments = self._copy.of(*MOMENTS)
+        moments = self._copy.of(*self._training.sharded.moments)
         written = []
         if moments:
             save_file(moments, partial / "state" / moments_name(rank))
@@ -241,7 +248,8 @@ class Saver:
         if self._training.accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)
             sharded = self._training.sharded
-            needed = BYTES_PER_PARAMETER * sum(sharded.shape(name).numel() for name in sharded.names)
+            kinds = 1 + len(sharded.moments)
+            needed = 4 * kinds * sum(sharded.shape(name).numel() for name in sharded.names)
             free = shutil.disk_usage(self._training.checkpoints).free
             text = "checkpoint of step %d was not written: %s (it needs %s bytes, %s bytes free); training goes on, older stay"
             logger.error(text, step, error, f"{needed:,}", f"{free:,}")

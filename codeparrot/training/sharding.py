@@ -7,18 +7,17 @@ Cost: one collective a tensor where it is split; nothing where it is not. All pr
 order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from codeparrot.optim.optimizer import UPDATES, OptimizerKind, new_state
 from codeparrot.training.processes import strategy_of
 
 WEIGHT = "weight"
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""AdamW's running means of the gradient and of its square, under torch's names."""
 
 
 class ShardedState(Protocol):
@@ -27,6 +26,8 @@ class ShardedState(Protocol):
     sharded: bool
     """Whether a process holds less than all of the parameters, so that the model only runs on all processes together."""
     names: list[str]
+    moments: tuple[str, ...]
+    """What the optimizer keeps of each parameter, by name."""
 
     def shape(self, name: str) -> torch.Size: ...
 
@@ -47,29 +48,30 @@ class ShardedState(Protocol):
     def num_updates(self, count: int) -> None: ...
 
 
-def sharded_state(accelerator: Any, model: Any, language_model: nn.Module, optimizer: Any) -> ShardedState:
+def sharded_state(accelerator: Any, model: Any, language_model: nn.Module, optimizer: Any, kind: OptimizerKind) -> ShardedState:
     """Return the state behind a model and an optimizer that Accelerate has prepared.
 
     Args:
         accelerator: that prepared them.
         model: as prepared.
         language_model: the transformers model inside it.
-        optimizer: torch's AdamW.
+        optimizer: as `kind` has built it.
+        kind: what is known of it.
     """
     if strategy_of(accelerator) == "deepspeed":
-        return ZeroState(model, language_model, optimizer)
-    return TorchState(language_model, optimizer, sharded=strategy_of(accelerator) == "fsdp")
+        return ZeroState(model, language_model, optimizer, kind)
+    return TorchState(language_model, optimizer, kind, sharded=strategy_of(accelerator) == "fsdp")
 
 
 class TorchState:
     """One process and DDP (plain tensors), and FSDP2 (DTensors)."""
 
-    def __init__(self, language_model: nn.Module, optimizer: torch.optim.Optimizer, sharded: bool) -> None:
-        self.sharded = sharded
+    def __init__(self, language_model: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind, sharded: bool) -> None:
+        self.sharded, self.moments = sharded, kind.moments
         self._parameters = dict(language_model.named_parameters())
         self.names = list(self._parameters)
         self._optimizer = optimizer
-        _make_moments(optimizer, self._parameters.values())
+        _make_state(optimizer, kind, self._parameters.values())
 
     def shape(self, name: str) -> torch.Size:
         return self._parameters[name].shape
@@ -87,12 +89,12 @@ class TorchState:
 
     @property
     def num_updates(self) -> int:
-        return int(self._optimizer.state[next(iter(self._parameters.values()))]["step"])
+        return int(self._optimizer.state[next(iter(self._parameters.values()))][UPDATES])
 
     @num_updates.setter
     def num_updates(self, count: int) -> None:
         for parameter in self._parameters.values():
-            self._optimizer.state[parameter]["step"].fill_(count)
+            self._optimizer.state[parameter][UPDATES].fill_(count)
 
     def _tensor(self, name: str, kind: str) -> Tensor:
         parameter = self._parameters[name]
@@ -102,14 +104,14 @@ class TorchState:
 class ZeroState:
     """DeepSpeed ZeRO-1, 2 and 3, by the functions that DeepSpeed has for it (deepspeed.utils.safe_get_...)."""
 
-    def __init__(self, engine: Any, language_model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, engine: Any, language_model: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind) -> None:
         self._zero = engine.optimizer
         self._stage = engine.zero_optimization_stage()
-        self.sharded = self._stage == 3
+        self.sharded, self.moments = self._stage == 3, kind.moments
         self._parameters = dict(language_model.named_parameters())
         self.names = list(self._parameters)
         self._optimizer = optimizer
-        _make_moments(optimizer, self._flat())
+        _make_state(optimizer, kind, self._flat())
         if self._stage < 3:
             # Done by the first step otherwise; before it, the moments of a checkpoint could not be written.
             self._zero._lazy_init_hp_params_optimizer_state()
@@ -145,21 +147,19 @@ class ZeroState:
 
     @property
     def num_updates(self) -> int:
-        return int(self._optimizer.state[next(self._flat())]["step"])
+        return int(self._optimizer.state[next(self._flat())][UPDATES])
 
     @num_updates.setter
     def num_updates(self, count: int) -> None:
         for flat in self._flat():
-            self._optimizer.state[flat]["step"].fill_(count)
+            self._optimizer.state[flat][UPDATES].fill_(count)
 
     def _flat(self) -> Iterator[Tensor]:
         """The joined float32 pieces of this process: what the optimizer updates."""
         yield from self._zero.single_partition_of_fp32_groups if self._stage < 3 else self._zero.fp32_partitioned_groups_flat
 
 
-def _make_moments(optimizer: torch.optim.Optimizer, parameters: Any) -> None:
-    """Make AdamW's state as its first update would: so it can be saved and loaded at any time."""
+def _make_state(optimizer: torch.optim.Optimizer, kind: OptimizerKind, parameters: Iterable[Tensor]) -> None:
     for parameter in parameters:
         if not optimizer.state[parameter]:
-            state: dict[str, Tensor] = {"step": torch.zeros((), dtype=torch.float32, device=parameter.device)}
-            optimizer.state[parameter] = state | {kind: torch.zeros_like(parameter).detach() for kind in MOMENTS}
+            optimizer.state[parameter] = new_state(kind, parameter)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.complete import generate_completions
 from codeparrot.run.progress import Progress
-from codeparrot.stream import Encoder, load_validation_set
+from codeparrot.stream import load_validation_set
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training
 from codeparrot.training.preemption import StopRequest
@@ -21,10 +21,10 @@ from codeparrot.training.tracking import ONLY_IN_FILE
 logger = logging.getLogger("codeparrot")
 
 
-class Evaluation:
+class Validation:
     """Measures the model as it is."""
 
-    def __init__(self, training: Training, encoder: Encoder, monitor: Monitor, stop: StopRequest) -> None:
+    def __init__(self, training: Training, monitor: Monitor, stop: StopRequest) -> None:
         config, accelerator = training.config, training.accelerator
         self.score: Score | None = None
         """The last one."""
@@ -34,7 +34,7 @@ class Evaluation:
             return
         self._valid = load_validation_set(
             config.stream,
-            encoder,
+            training.stream.encoder,
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
             broken_off=lambda: stop.requested,

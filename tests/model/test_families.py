@@ -15,8 +15,9 @@ from torch.multiprocessing.spawn import spawn
 from transformers import AutoModelForCausalLM
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.model import IGNORED
 from codeparrot.model.families import LanguageModel, build_model, flops_per_token, model_config, num_parameters
-from codeparrot.model.loss import IGNORED, LossHead, num_predicted
+from codeparrot.model.loss import LossHead, num_predicted
 
 SMALL = {"vocab_size": 97, "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
 MIDDLE = {**SMALL, "intermediate_size": 48, "max_position_embeddings": 32}

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from codeparrot.model.loss import IGNORED, LossHead, _chunk_rows, cross_entropy_sum, next_token_labels, num_predicted
+from codeparrot.model import IGNORED
+from codeparrot.model.loss import LossHead, _chunk_rows, cross_entropy_sum, next_token_labels, num_predicted
 
 PRODUCTS = (torch.ops.aten.mm.out, torch.ops.aten.addmm_.default)
 

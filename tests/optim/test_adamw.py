@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from codeparrot.config import OptimConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.optim.adamw import build_optimizer, parameter_groups, set_learning_rate
+from codeparrot.optim.adamw import AdamW, parameter_groups
+from codeparrot.optim.optimizer import set_learning_rate
 from codeparrot.optim.schedule import SCHEDULES, learning_rate
 
 NO_IDS = {"bos_token_id": None, "eos_token_id": None}
@@ -63,7 +65,7 @@ def test_a_tied_parameter_is_listed_once_and_a_frozen_one_not_at_all():
 def test_one_step_is_adamw_and_decays_matrices_alone():
     layer = nn.Linear(3, 2)
     before = {name: value.detach().clone() for name, value in layer.named_parameters()}
-    optimizer = build_optimizer(layer, lr=0.1, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.5)
+    optimizer = AdamW().build(layer, vars(OptimConfig(lr=0.1, beta2=0.95, weight_decay=0.5)))
     layer.weight.grad, layer.bias.grad = torch.full((2, 3), 2.0), torch.full((2,), -3.0)
     optimizer.step()
     # The first step of Adam moves by lr against the sign of the gradient.
@@ -72,7 +74,7 @@ def test_one_step_is_adamw_and_decays_matrices_alone():
 
 
 def test_the_learning_rate_is_set_in_every_group():
-    optimizer = build_optimizer(gpt2(), lr=1.0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    optimizer = AdamW().build(gpt2(), vars(OptimConfig(lr=1.0, beta2=0.95)))
     set_learning_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from codeparrot.config import TrainConfig
+from codeparrot.optim.adamw import AdamW
 from codeparrot.training.health import Health
 from tests.launching import ROOT, curve, run, train_command, write_config
 
@@ -28,7 +29,7 @@ class Alone:
 def health_of(**settings) -> tuple[Health, torch.nn.Parameter, torch.optim.AdamW]:
     parameter = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.AdamW([parameter], lr=0.1, fused=True)
-    return Health(TrainConfig(**settings), Alone(), optimizer), parameter, optimizer
+    return Health(TrainConfig(**settings), Alone(), optimizer, AdamW()), parameter, optimizer
 
 
 def step(health: Health, optimizer: torch.optim.AdamW, number: int, norm: float, loss: float = 1.0) -> None:

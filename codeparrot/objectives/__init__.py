@@ -1,0 +1,25 @@
+"""Objectives: what a window becomes before the model sees it, and what of it is predicted. One file and one line each."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from codeparrot import registry
+
+if TYPE_CHECKING:
+    from codeparrot.objectives.objective import Objective
+
+OBJECTIVES = {
+    "causal": "codeparrot.objectives.causal:Causal",
+}
+"""`objective.name` to the dataclass whose fields are the other settings of `objective`."""
+
+
+def load_objective(settings: Mapping[str, Any]) -> "Objective":
+    """Return the objective that the section `objective` of a configuration describes.
+
+    Raises:
+        CodeparrotError: there is none of that name, or it has no such settings.
+    """
+    name = settings.get("name", "causal")
+    kind = registry.find("objective.name", name, OBJECTIVES)
+    return registry.build("objective", kind, {key: value for key, value in settings.items() if key != "name"})

@@ -1,0 +1,56 @@
+"""What an objective is.
+
+An objective is a function of the window, its number in the run and the seed: resuming, the world size, micro-batches and
+threads change nothing. The number of a window is its place in the order of the run, counted from 0 over all processes.
+Each window predicts the same number of tokens, so the mean over micro-batches and processes is the mean over all tokens.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.model import IGNORED
+
+
+class Examples(NamedTuple):
+    """What the model sees of a micro-batch, and what it is to say."""
+
+    input_ids: NDArray[np.int64]
+    """[windows, length]"""
+    labels: NDArray[np.int64]
+    """[windows, length], not shifted: a token is its own label; codeparrot.model.IGNORED where nothing is predicted."""
+
+
+class Objective(Protocol):
+    """A frozen dataclass; its fields are its settings, and the docstring under each is their help."""
+
+    def examples(self, windows: NDArray[np.int64], numbers: Sequence[int], seed: int) -> Examples:
+        """Return what becomes of windows.
+
+        Args:
+            windows: [windows, length] token ids, not to be changed.
+            numbers: of the windows in the run.
+            seed: of the run.
+        """
+        ...
+
+    def card(self) -> str:
+        """Return its line on the model card."""
+        ...
+
+
+def check_even(examples: Examples) -> None:
+    """Check that each window predicts the same number of tokens.
+
+    Raises:
+        CodeparrotError: they differ; the loss would not be the mean over the tokens of the global batch.
+    """
+    if examples.labels is examples.input_ids:
+        return
+    counts = np.count_nonzero(examples.labels[:, 1:] != IGNORED, axis=1)
+    if counts.min() != counts.max() or counts.min() == 0:
+        words = f"from {counts.min()} to {counts.max()} tokens a window"
+        raise CodeparrotError(f"the objective predicts {words}: it must predict equally many, and at least one, in each")

@@ -1,0 +1,52 @@
+"""Names to what plugs in: a registry maps a name to "module:attribute", which is imported only when it is asked for."""
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from codeparrot.errors import CodeparrotError, nearest
+
+
+def load(target: str) -> Any:
+    """Return the attribute that "module:attribute" names."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def find(setting: str, name: Any, registry: Mapping[str, str]) -> Any:
+    """Return what is registered under a name.
+
+    Args:
+        setting: the key that the name was given by, for the error.
+        name: as the user wrote it.
+        registry: names to "module:attribute".
+
+    Raises:
+        CodeparrotError: there is nothing of this name; the nearest is named.
+    """
+    if name not in registry:
+        hint = nearest(str(name), registry)
+        raise CodeparrotError(f'{setting}: there is no "{name}"{hint} (known: {", ".join(sorted(registry))})')
+    return load(registry[name])
+
+
+def build(section: str, kind: type, settings: Mapping[str, Any]) -> Any:
+    """Return an instance of a dataclass from settings that a user wrote.
+
+    Raises:
+        CodeparrotError: a setting is unknown (the nearest is named), of another type, or out of range.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in settings:
+        if name not in known:
+            expected = f"known: {', '.join(known)}" if known else "it has no settings"
+            raise CodeparrotError(f'{section}.{name} is no setting of "{kind.__name__}"{nearest(name, known)} ({expected})')
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind)
+    try:
+        return kind(**vars(parser.instantiate(parser.parse_object(dict(settings)))))
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise CodeparrotError(f"{section}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,90 @@
+"""An objective is a function of the window and its number in the run, and predicts equally many tokens in each window."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from codeparrot.config import Config, StreamConfig, TrainConfig
+from codeparrot.errors import CodeparrotError
+from codeparrot.model import IGNORED
+from codeparrot.objectives import OBJECTIVES, load_objective
+from codeparrot.objectives.objective import Examples, check_even
+from codeparrot.training.parts import Training
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Writes down which windows it was given."""
+
+    rate: float = 0.5
+    """Of nothing."""
+
+    def examples(self, windows: NDArray[np.int64], numbers: Sequence[int], seed: int) -> Examples:
+        return Examples(np.broadcast_to(np.array(numbers)[:, None], windows.shape).copy(), windows)
+
+    def card(self) -> str:
+        return f"numbers at the rate {self.rate}"
+
+
+def numbers_seen(config: Config, world_size: int, step: int) -> dict[int, int]:
+    """Return for each sequence of a global batch, by its place in it, the number that the objective saw."""
+    seen = {}
+    for rank in range(world_size):
+        parts: Any = SimpleNamespace(config=config, accelerator=SimpleNamespace(num_processes=world_size, process_index=rank))
+        own = [n for m in range(config.micro_batches(world_size)) for n in Training._numbers(parts, step, m)]
+        # The order of the run: sequence j is of lane j mod lanes, and process r has the lanes that are r modulo the world size.
+        places = [j for j in range(config.train.global_batch_size) if (j % config.stream.lanes) % world_size == rank]
+        seen |= dict(zip(places, own, strict=True))
+    return seen
+
+
+@given(st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4]), st.integers(0, 5))
+def test_a_window_has_one_number_whatever_the_processes_and_micro_batches(world_size, micro_batch_size, step) -> None:
+    train = TrainConfig(global_batch_size=16, micro_batch_size=micro_batch_size)
+    config = Config(stream=StreamConfig(lanes=8), train=train)
+    assert numbers_seen(config, world_size, step) == {place: 16 * step + place for place in range(16)}
+
+
+def test_causal_windows_are_what_they_were() -> None:
+    windows = np.arange(12).reshape(2, 6)
+    found = load_objective({"name": "causal"}).examples(windows, [0, 1], 0)
+    assert found.input_ids is windows and found.labels is windows
+
+
+def test_windows_that_predict_unequally_many_tokens_are_refused() -> None:
+    windows = np.ones((2, 4), np.int64)
+    labels = windows.copy()
+    labels[0, 2] = IGNORED
+    with pytest.raises(CodeparrotError, match="from 2 to 3 tokens a window"):
+        check_even(Examples(windows, labels))
+    with pytest.raises(CodeparrotError, match="from 0 to 0"):
+        check_even(Examples(windows, np.full_like(windows, IGNORED)))
+    labels[1, 1] = IGNORED
+    check_even(Examples(windows, labels))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"name": "casual"}, 'objective.name: there is no "casual"; did you mean "causal"?'),
+        ({"name": "numbered", "rat": 1.0}, 'objective.rat is no setting of "Numbered"; did you mean "rate"?'),
+        ({"name": "numbered", "rate": "much"}, "objective: .*rate"),
+        ({"name": "causal", "rate": 1.0}, 'objective.rate is no setting of "Causal" .it has no settings'),
+    ],
+)
+def test_wrong_settings_are_named(settings, words, monkeypatch) -> None:
+    monkeypatch.setitem(OBJECTIVES, "numbered", f"{__name__}:Numbered")
+    with pytest.raises(CodeparrotError, match=words.replace("?", r"\?")):
+        load_objective(settings)
+
+
+def test_settings_reach_the_objective(monkeypatch) -> None:
+    monkeypatch.setitem(OBJECTIVES, "numbered", f"{__name__}:Numbered")
+    assert load_objective({"name": "numbered", "rate": 0.25}).card() == "numbers at the rate 0.25"
