@@ -96,3 +96,114 @@ def rooms(graph: Mapping[str, Iterable[str]]) -> Graph:
     for name, others in graph.items():
         found.setdefault(room(name), set()).update(room(other) for other in others if room(other) != room(name))
     return found
+
+
+SMALL = (
+    "codeparrot errors result files figures markdown config location registry checks arguments launcher configs launch".split()
+)
+"""Imported from nearly everywhere: arrows to them would hide the others."""
+ENTRIES = "__main__ cli train quickstart plot inspect_batch".split()
+SIGNALS = "codeparrot.training.preemption"
+"""Signals and time limits: a module of training that an evaluation uses alone, too."""
+WORDS = {
+    "corpus": "raw files to a clean corpus",
+    "stream": "documents to windows",
+    "tokenizer": "a BPE for code",
+    "model": "the model and its loss",
+    "objectives": "what is predicted",
+    "optim": "optimizers, schedules",
+    "run": "formats on the disk",
+    "training": "live parts of the loop",
+    "generation": "prompts to completions",
+    "eval": "tasks, problems, sandbox",
+    "hub": "reading from the Hub",
+    "publishing": "writing to the Hub",
+    "loading": "names to models",
+    "verify": "the invariants, checked",
+    "entry points": "train, cli, quickstart, ...",
+}
+WIDTH, HEIGHT, GAP_X, GAP_Y = 176, 46, 22, 44
+
+
+def arrows(graph: Mapping[str, Iterable[str]]) -> Graph:
+    """Return the rooms that each room imports, but for the small modules and what follows from others."""
+    shown = {name: {other for other in others if other != SIGNALS} for name, others in graph.items() if name != SIGNALS}
+    merged: Graph = {}
+    for name, others in rooms(shown).items():
+        if name not in SMALL:
+            merged.setdefault(_box(name), set()).update(_box(other) for other in others if other not in SMALL)
+    for name, others in merged.items():
+        others.discard(name)
+    return {name: {other for other in others if not _around(merged, name, other)} for name, others in merged.items()}
+
+
+def _box(name: str) -> str:
+    return "entry points" if name in ENTRIES else name
+
+
+def _around(graph: Graph, start: str, end: str) -> bool:
+    """Whether another way leads from `start` to `end`."""
+    seen: set[str] = set()
+    waiting = [other for other in graph[start] if other != end]
+    while waiting:
+        name = waiting.pop()
+        if name == end:
+            return True
+        if name not in seen:
+            seen.add(name)
+            waiting += graph.get(name, ())
+    return False
+
+
+def levels(graph: Graph) -> list[list[str]]:
+    """Return the rooms from the top to the bottom: each is above all that it imports."""
+    depth: dict[str, int] = {}
+
+    def of(name: str) -> int:
+        if name not in depth:
+            depth[name] = 1 + max((of(other) for other in graph.get(name, ())), default=-1)
+        return depth[name]
+
+    names = set(graph) | {other for others in graph.values() for other in others}
+    return [sorted(name for name in names if of(name) == level) for level in range(max(map(of, names)), -1, -1)]
+
+
+def draw(graph: Graph) -> str:
+    """Return the picture as SVG."""
+    rows = levels(graph)
+    width = max(len(row) for row in rows) * (WIDTH + GAP_X) + GAP_X
+    height = len(rows) * (HEIGHT + GAP_Y) + GAP_Y // 2
+    place: dict[str, tuple[float, float]] = {}
+    for number, row in enumerate(rows):
+        left = (width - len(row) * (WIDTH + GAP_X) + GAP_X) / 2
+        for column, name in enumerate(row):
+            place[name] = (left + column * (WIDTH + GAP_X), GAP_Y // 2 + number * (HEIGHT + GAP_Y))
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif">',
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path d="M0,0L8,4L0,8z" fill="#6b7280"/></marker></defs>',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+    ]
+    lines += [_arrow(place[name], place[other]) for name in sorted(graph) for other in sorted(graph[name])]
+    lines += [_drawn(name, *place[name]) for name in sorted(place)]
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
+    x, y, to_x, to_y = start[0] + WIDTH / 2, start[1] + HEIGHT, end[0] + WIDTH / 2, end[1]
+    bend = (to_y - y) / 2
+    path = f"M{x:.0f},{y:.0f}C{x:.0f},{y + bend:.0f} {to_x:.0f},{to_y - bend:.0f} {to_x:.0f},{to_y:.0f}"
+    return f'<path d="{path}" fill="none" stroke="#6b7280" stroke-width="1.2" marker-end="url(#tip)"/>'
+
+
+def _drawn(name: str, x: float, y: float) -> str:
+    middle = f'x="{x + WIDTH / 2:.0f}" text-anchor="middle"'
+    return (
+        f'<rect x="{x:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="7" fill="#eff6ff" stroke="#2563eb"/>'
+        f'<text {middle} y="{y + 20:.0f}" font-size="15" font-weight="600" fill="#1f2937">{name}</text>'
+        f'<text {middle} y="{y + 37:.0f}" font-size="11" fill="#6b7280">{WORDS.get(name, "")}</text>'
+    )
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "rooms.svg").write_text(draw(arrows(imports())), encoding="utf-8")
