@@ -3,4 +3,4 @@
 Nothing is imported here, so that `codeparrot --help` starts at once.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

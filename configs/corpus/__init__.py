@@ -1,0 +1,1 @@
+"""Recipes of `codeparrot corpus build`: what is removed, and in which order."""
