@@ -13,8 +13,9 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
 from codeparrot.location import local_folder
 from codeparrot.result import Result
+from codeparrot.stream.readers.folder import find_data
 from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure
-from codeparrot.tokenizer.sample import find_files, is_split, sample
+from codeparrot.tokenizer.sample import sample
 
 LONGEST_NAME = 28
 """Characters of a tokenizer's name at the head of its column."""
@@ -42,16 +43,18 @@ def report(
     if sample_bytes < 1:
         raise CodeparrotError(f"--sample_bytes {sample_bytes} is no sample: give a number of bytes, such as 10000000")
     corpus = corpus_here(corpus)
-    texts = list(sample(find_files(corpus, "valid"), text_column, sample_bytes))
+    files = find_data(corpus)
+    held_out = files.has("valid")
+    texts = list(sample(files.of("valid" if held_out else "train"), text_column, sample_bytes))
     if not texts:
         raise CodeparrotError(f'every document of "{corpus}" is empty: give another corpus')
     tokenizers = {name: load(name) for name in dict.fromkeys([tokenizer, *other])}
     measures = _measure_all(tokenizers, texts)
-    source = f"the validation split of {corpus}" if is_split(corpus) else corpus
+    source = f"the validation split of {corpus}" if held_out else corpus
     num_bytes = sum(len(text.encode()) for text in texts)
     head = f"{len(texts):,} documents, {num_bytes:,} bytes of {source}"
     text = "\n\n".join([head, _table(measures), *map(_examples, measures, measures.values())])
-    facts = {"corpus": corpus, "held_out": is_split(corpus), "documents": len(texts), "num_bytes": num_bytes}
+    facts = {"corpus": corpus, "held_out": held_out, "documents": len(texts), "num_bytes": num_bytes}
     rows = [{"tokenizer": name, **measured._asdict()} for name, measured in measures.items()]
     return Result(text, facts | {"tokenizers": rows})
 

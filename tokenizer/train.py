@@ -8,7 +8,6 @@ Cost: on two cores about 13 s for each 100 MB of sample, and memory for its dist
 
 import json
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -17,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.files import replaced_folder
 from codeparrot.loading import corpus_here
 from codeparrot.result import Result
-from codeparrot.tokenizer.sample import Sample, find_files, is_split, sample
+from codeparrot.stream.readers.folder import DataFiles, find_data
+from codeparrot.tokenizer.sample import Sample, sample
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -82,8 +83,9 @@ def train(
     folder = Path(output).expanduser()
     _check_output(folder, overwrite)
     corpus = corpus_here(corpus)
-    chosen = sample(find_files(corpus, "train"), text_column, sample_bytes)
-    training, held_out = _split(corpus, chosen)
+    files = find_data(corpus)
+    chosen = sample(files.of("train"), text_column, sample_bytes)
+    training, held_out = _split(files, chosen)
     tally = Tally()
     tokenizer = fit(tally.count(training), vocab_size, chosen.expected_bytes)
     if tokenizer.get_vocab_size() < vocab_size:
@@ -153,10 +155,10 @@ def _interruptible(work: Callable[[threading.Event], None]) -> None:
         raise
 
 
-def _split(corpus: str, chosen: Sample) -> tuple[Iterable[str], Iterable[str]]:
+def _split(files: DataFiles, chosen: Sample) -> tuple[Iterable[str], Iterable[str]]:
     """Return what to train on and what to measure the fit on; they share no document."""
-    if is_split(corpus):
-        return chosen, sample(find_files(corpus, "valid"), chosen.text_column, HELD_OUT_BYTES)
+    if files.has("valid"):
+        return chosen, sample(files.of("valid"), chosen.text_column, HELD_OUT_BYTES)
     training = (text for index, text in enumerate(chosen, start=1) if index % HELD_OUT_EVERY)
     return training, (text for index, text in enumerate(chosen, start=1) if index % HELD_OUT_EVERY == 0)
 
@@ -204,24 +206,18 @@ def _save(tokenizer: "Tokenizer", folder: Path, model_max_length: int) -> None:
         post_processor=tokenizer.post_processor,
         model_max_length=model_max_length,
     )
-    folder = folder.resolve()
-    new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
-    try:
+    with replaced_folder(folder.resolve()) as new:
         saved.save_pretrained(new)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _result(tokenizer: "Tokenizer", folder: Path, corpus: str, tally: Tally, bytes_per_token: float | None) -> Result:
-    measured = "no document was left to measure it on" if bytes_per_token is None else f"{bytes_per_token:.3f} bytes a token"
+    fit = "not measured: no document was left that it was not trained on"
+    if bytes_per_token is not None:
+        fit = f"{bytes_per_token:.3f} bytes a token on text it was not trained on"
     text = [
         f"tokenizer   {folder} ({tokenizer.get_vocab_size():,} tokens)",
         f"trained on  {tally.num_bytes:,} bytes, {tally.characters:,} characters, {tally.documents:,} documents of {corpus}",
-        f"fit         {measured} on text it was not trained on",
+        f"fit         {fit}",
         f"next        codeparrot tokenizer report --tokenizer {folder} --corpus {corpus}",
     ]
     facts = {"output": str(folder), "vocab_size": tokenizer.get_vocab_size(), "bytes_per_token": bytes_per_token}

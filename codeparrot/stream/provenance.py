@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from codeparrot.config import StreamConfig
 from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Chunk, Cursor, DrawnBlock, Order, blocks, chunks, items, pieces
-from codeparrot.stream.shards import Shard, without_lone_surrogates
+from codeparrot.stream.readers.rows import without_lone_surrogates
+from codeparrot.stream.shards import Shard
 
 LONGEST_VALUE = 300
 """Characters of a column's value that are kept."""

@@ -7,7 +7,6 @@ lanes stride over the lines and parse their own; entering it late costs the time
 """
 
 import io
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers.jsonl import lines, parsed
+from codeparrot.stream.readers.rows import LineAt, Place, reason, text_in
 
 
 class Block(NamedTuple):
@@ -81,7 +82,7 @@ class JsonlShard(Shard):
 
     def _open(self) -> IO[bytes]:
         if self._file is None:
-            self._file = Path(self.path).open("rb")
+            self._file = _opened(self.path)
             self._first = self.start
             self._end = self._file.seek(0, io.SEEK_END) if self.stop is None else self.stop
             if self.start:
@@ -93,10 +94,13 @@ class JsonlShard(Shard):
 
     def read(self, position: int, num_items: int) -> Block:
         file = self._open()
-        lines = islice(self._lines(position), num_items)
-        texts = [_text_of(line, self.column, f"{self.path} at byte {offset}") for offset, line in lines]
+        texts = [self._text(offset, line) for offset, line in islice(self._lines(position), num_items)]
         here = file.tell()
         return Block(texts, None if here >= self._end else here - self._first)
+
+    def _text(self, offset: int, line: bytes) -> str:
+        where = LineAt(self.path, offset)
+        return text_in(parsed(line, where), self.column, where)
 
     def _lines(self, position: int) -> Iterator[tuple[int, bytes]]:
         """Yield the lines from `position` on, with the byte at which they begin; blank ones are no documents."""
@@ -108,10 +112,10 @@ class JsonlShard(Shard):
                 yield offset, line
 
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
-        lines = list(islice(self._lines(position), max(indexes) + 1))
+        found = list(islice(self._lines(position), max(indexes) + 1))
         return [
-            described({"file": self.path, "byte": offset}, _parsed(line, f"{self.path} at byte {offset}"), self.column)
-            for offset, line in (lines[index] for index in indexes)
+            described({"file": self.path, "byte": offset}, parsed(line, LineAt(self.path, offset)), self.column)
+            for offset, line in (found[index] for index in indexes)
         ]
 
     def fresh(self) -> Shard:
@@ -147,17 +151,24 @@ class SequentialShard(Shard):
         """What the numbers of items count in."""
         return self.path
 
-    @abstractmethod
-    def iterate(self) -> Iterator[Any]:
-        """Yield this shard's own raw items, from the first."""
+    unit = "row"
+    """What errors count items in."""
 
     @abstractmethod
-    def text(self, item: Any) -> str:
-        """Return the document of a raw item."""
+    def iterate(self) -> Iterator[tuple[int, Any]]:
+        """Yield this shard's own raw items, from the first, each with its number in the whole file."""
 
     @abstractmethod
-    def record(self, item: Any) -> Mapping[str, Any]:
+    def record(self, item: tuple[int, Any]) -> Any:
         """Return all columns of a raw item."""
+
+    def text(self, item: tuple[int, Any]) -> str:
+        """Return the document of a raw item."""
+        return text_in(self.record(item), self.column, self.place(item))
+
+    def place(self, item: tuple[int, Any]) -> Place:
+        """Return where errors say that a raw item lies."""
+        return Place(self.unit, item[0], self.source)
 
     def read(self, position: int, num_items: int) -> Block:
         if self._rest is None or self._position != position:
@@ -197,66 +208,22 @@ class SequentialShard(Shard):
 class CompressedJsonlShard(SequentialShard):
     """A .jsonl.gz or .jsonl.zst file."""
 
+    unit = "line"
+
     def iterate(self) -> Iterator[tuple[int, bytes]]:
-        with open_compressed(self.path) as file:
-            for number, line in enumerate(line for line in file if line.strip()):
-                if number % self.stride == self.offset:
-                    yield number, line
+        return islice(lines(self.path), self.offset, None, self.stride)
 
-    def text(self, item: tuple[int, bytes]) -> str:
-        return _text_of(item[1], self.column, f"{self.path}, document {item[0]}")
-
-    def record(self, item: tuple[int, bytes]) -> Mapping[str, Any]:
-        return _parsed(item[1], f"{self.path}, document {item[0]}")
+    def record(self, item: tuple[int, bytes]) -> Any:
+        return parsed(item[1], self.place(item))
 
 
-def open_compressed(path: str) -> io.BufferedIOBase:
-    """Open a gzip or zstandard file for reading by lines."""
-    if path.endswith(".gz"):
-        import gzip
-
-        return gzip.open(path, "rb")
-    import zstandard
-
-    raw = zstandard.ZstdDecompressor().stream_reader(Path(path).open("rb"), closefd=True)
-    return io.BufferedReader(raw, 1 << 20)  # type: ignore[arg-type]
+def _opened(path: str) -> IO[bytes]:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise CodeparrotError(f"cannot read {path}: {reason(error)}; check that it is there and its permissions") from error
 
 
 def described(place: dict[str, Any], record: Mapping[str, Any], column: str) -> dict[str, Any]:
     """Return the place of a document and its columns but for the text; a column that is named like a place is left out."""
     return {**place, **{name: value for name, value in record.items() if name != column and name not in place}}
-
-
-def _text_of(line: bytes, column: str, where: str) -> str:
-    return text_in(_parsed(line, where), column, where)
-
-
-def _parsed(line: bytes, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise CodeparrotError(f"{where} is not JSON ({error}); repair or remove that line") from error
-
-
-def text_in(record: Any, column: str, where: str) -> str:
-    """Return the text of a record; null is an empty document.
-
-    Raises:
-        CodeparrotError: the record has no such column, or it is no text.
-    """
-    if not isinstance(record, dict) or column not in record:
-        known = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-        raise CodeparrotError(f'{where} has no "{column}"; set stream.text_column to one of: {known}')
-    value = record[column]
-    if value is not None and not isinstance(value, str):
-        raise CodeparrotError(f'{where}: "{column}" is {type(value).__name__}, not text')
-    return without_lone_surrogates(value or "")
-
-
-def without_lone_surrogates(text: str) -> str:
-    """JSON can spell half of a surrogate pair, which is no character and cannot be encoded: U+FFFD stands for it."""
-    try:
-        text.encode()
-        return text
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -7,18 +7,19 @@ Files that the lanes do not share evenly are cut so that every lane gets the sam
 import copy
 import glob
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import HUB, is_hub_name, local_folder
 from codeparrot.stream.parquet import ParquetShard
-from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, SequentialShard, Shard, text_in
+from codeparrot.stream.readers import hub
+from codeparrot.stream.readers.folder import PACKED, PARQUET, find_data, is_data, standing_for
+from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, SequentialShard, Shard
 from codeparrot.stream.tokenized import MANIFEST, window_shards
 
-_ENDINGS = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _ENOUGH = 16
 """With this many files a lane, one file more or less is an imbalance of at most 1 in 16, and files are left whole."""
 
@@ -35,18 +36,14 @@ class HubShard(SequentialShard):
     def source(self) -> str:
         return self.path if self.part is None else f"{self.path}, shard {self.part}"
 
-    def iterate(self) -> Any:
+    def iterate(self) -> Iterator[tuple[int, Any]]:
         # An iteration of `datasets` notes its position in the data set: another thread needs one of its own.
         dataset = self.dataset if self._shared else self._copy()
-        for number, record in enumerate(dataset):
-            if number % self.stride == self.offset:
-                yield record
+        with hub.readable(self.source):
+            yield from islice(enumerate(dataset), self.offset, None, self.stride)
 
-    def text(self, item: Any) -> str:
-        return text_in(item, self.column, str(self.path))
-
-    def record(self, item: Any) -> Mapping[str, Any]:
-        return item
+    def record(self, item: tuple[int, Any]) -> Mapping[str, Any]:
+        return item[1]
 
     def _copy(self) -> Any:
         try:
@@ -70,10 +67,10 @@ class HubShard(SequentialShard):
 def open_shards(names: Sequence[Any], *, split: str, column: str, seq_length: int) -> list[Shard]:
     """Return the shards behind `names`: paths, folders, globs, Hub names, or streaming data sets of `datasets`.
 
-    Of a folder that holds both `train-*` and `valid-*` files only those of `split` are taken.
+    Which files of a folder are data, and of which split, says the package `readers`.
 
     Raises:
-        CodeparrotError: a name leads to nothing that can be read.
+        CodeparrotError: a name leads to nothing that can be read, or has nothing of the split "train" or "valid".
     """
     shards: list[Shard] = []
     for name in names:
@@ -96,39 +93,28 @@ def lanes_of(shards: Sequence[Shard], num_lanes: int) -> list[list[Shard]]:
 def _open(name: Any, split: str, column: str, seq_length: int) -> list[Shard]:
     if not isinstance(name, str):
         return _dataset_shards(name, column)
-    if name.startswith("hub:"):
-        return _hub_shards(name.removeprefix("hub:"), split, column)
-    if Path(name).exists() or glob.has_magic(name):
-        return _path_shards(name, split, column, seq_length)
-    if _HUB_NAME.fullmatch(name) and not name.startswith(("./", "../")) and not name.endswith(_ENDINGS):
-        return _hub_shards(name, split, column)
-    raise CodeparrotError(f"stream.{split}: {name} does not exist; build it with `codeparrot corpus build` or mend the path")
+    try:
+        if _is_on_hub(name):
+            return _hub_shards(name, split, column)
+        if (Path(name).expanduser() / MANIFEST).is_file():
+            return window_shards(Path(name).expanduser(), split, seq_length)
+        return [_file_shard(file, column) for file in find_data(name).of(split)]
+    except CodeparrotError as error:
+        raise CodeparrotError(f"stream.{split}: {error}") from error
 
 
-def _path_shards(name: str, split: str, column: str, seq_length: int) -> list[Shard]:
-    path = Path(name)
-    if (path / MANIFEST).is_file():
-        return window_shards(path, split, seq_length)
-    if path.is_dir():
-        files = sorted(str(file) for file in path.rglob("*") if file.name.endswith(_ENDINGS) and file.is_file())
-        of_split = [file for file in files if Path(file).name.startswith(f"{split}-")]
-        split_up = any(Path(file).name.startswith(("train-", "valid-")) for file in files)
-        files = of_split if split_up else files
-    else:
-        files = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) and not path.exists() else [name]
-    if not files:
-        raise CodeparrotError(f"stream.{split}: {name} holds no Parquet or JSONL files; name the files of the {split} split")
-    return [_file_shard(file, column) for file in files]
+def _is_on_hub(name: str) -> bool:
+    """Whether a name is meant for the Hub. A mistyped path is not, where the folder it should lie in is there."""
+    if name.startswith(HUB):
+        return True
+    could_be_here = Path(name).expanduser().exists() or glob.has_magic(name) or is_data(name) or "/" not in name
+    return not could_be_here and is_hub_name(name) and local_folder(name) is None
 
 
-def _file_shard(path: str, column: str) -> Shard:
-    if path.endswith(".parquet"):
-        return ParquetShard(path, column)
-    if path.endswith((".jsonl", ".json")):
-        return JsonlShard(path, column)
-    if path.endswith(_ENDINGS):
-        return CompressedJsonlShard(path, column)
-    raise CodeparrotError(f"{path}: unknown kind of file; the stream reads {', '.join(_ENDINGS)}")
+def _file_shard(file: str, column: str) -> Shard:
+    if file.endswith(PARQUET):
+        return ParquetShard(file, column)
+    return CompressedJsonlShard(file, column) if file.endswith(PACKED) else JsonlShard(file, column)
 
 
 def _dataset_shards(dataset: Any, column: str) -> list[Shard]:
@@ -141,26 +127,13 @@ def _dataset_shards(dataset: Any, column: str) -> list[Shard]:
     return [HubShard(dataset.shard(num_shards=count, index=index), column, part=index) for index in range(count)]
 
 
-def _hub_shards(name: str, split: str, column: str) -> list[Shard]:
-    """Parquet files of a data set are read by ranges, so that resuming is quick; other kinds are streamed by `datasets`."""
-    import datasets
-
-    path, _, revision = name.partition("@")
-    try:
-        builder = datasets.load_dataset_builder(path, revision=revision or None)
-        splits = list(builder.config.data_files or {}) or list(builder.info.splits or {})
-        chosen = _split_of(name, split, splits)
-        files = [str(file) for file in (builder.config.data_files or {}).get(chosen, [])]
-        if files and all(file.endswith(".parquet") for file in files):
-            return [ParquetShard(file, column) for file in files]
-        return _dataset_shards(builder.as_streaming_dataset(split=chosen), column)
-    except (OSError, ValueError) as error:
-        raise CodeparrotError(f"stream.{split}: cannot open {name} on the Hub: {' '.join(str(error).split())[:300]}") from error
-
-
-def _split_of(name: str, split: str, splits: list[str]) -> str:
-    wanted = {"train": ("train",), "valid": ("valid", "validation", "test")}[split]
-    for candidate in wanted:
-        if candidate in splits:
-            return candidate
-    raise CodeparrotError(f"stream.{split}: {name} has no split {' or '.join(wanted)}, only {', '.join(splits) or 'none'}")
+def _hub_shards(spec: str, split: str, column: str) -> list[Shard]:
+    name = hub.parse(spec)
+    with hub.readable(spec):
+        data = hub.open_data_set(name, name.revision)
+        chosen = standing_for(split, data.splits)
+        if chosen is None:
+            raise CodeparrotError(f"{spec} has no {split} split, only {', '.join(data.splits) or 'none'}; name other data")
+        if data.is_parquet:
+            return [ParquetShard(file, column) for file in data.files[chosen]]
+        return _dataset_shards(data.rows(chosen), column)

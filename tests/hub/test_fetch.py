@@ -19,7 +19,7 @@ from codeparrot.publishing.folders import push_corpus, push_tokenizer
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.publishing.uploader import push_all
 from codeparrot.run import checkpoint
-from codeparrot.tokenizer.sample import find_files
+from codeparrot.stream.readers.folder import find_data
 from tests.hub_server.fixture import HubServer
 from tests.launching import require
 from tests.publishing.runs import make_run
@@ -125,7 +125,7 @@ def test_a_corpus_is_pushed_with_its_card_and_splits_and_read_by_name(here: HubS
     files = here.files("me/corpus", kind="datasets")
     assert {path.name for path in small_corpus.iterdir() if path.is_file()} == set(files) - {".gitattributes"}
     assert report("me/corpus@main").data["documents"] == 2
-    (valid,) = find_files(corpus_here("me/corpus"), "valid")
+    (valid,) = find_data(corpus_here("me/corpus")).of("valid")
     assert parquet.read_table(valid)["content"].to_pylist() == ["print('valid')\n"]
 
 

@@ -12,17 +12,17 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers.folder import find_data
 from codeparrot.tokenizer import sample as sample_module
-from codeparrot.tokenizer.sample import find_files, sample
+from codeparrot.tokenizer.sample import sample
 
 
-def write_shards(folder: Path, shards: Sequence[Sequence[str | None]], rows: int = 4) -> list[Path]:
+def write_shards(folder: Path, shards: Sequence[Sequence[str | None]], rows: int = 4) -> list[str]:
     folder.mkdir(exist_ok=True)
     files = [folder / f"train-{index:05d}-of-{len(shards):05d}.parquet" for index in range(len(shards))]
     for file, texts in zip(files, shards, strict=True):
         parquet.write_table(pa.table({"content": pa.array(texts, pa.string())}), file, row_group_size=rows)
-    return files
+    return [str(file) for file in files]
 
 
 def size(texts: list[str]) -> int:
@@ -59,7 +59,7 @@ def test_huge_corpus_is_read_at_evenly_spaced_row_groups(tmp_path, monkeypatch):
     files = write_shards(tmp_path, [["x" * 100] * 400, ["y" * 100] * 400], rows=10)
     chosen = sample(files, "content", 5_000)
     assert sum(piece.num_bytes for piece in chosen.pieces) <= 3 * 5_000
-    assert {piece.path for piece in chosen.pieces} == set(files)
+    assert {piece.file for piece in chosen.pieces} == set(files)
 
 
 def test_no_document_decides_the_vocabulary(tmp_path, monkeypatch):
@@ -74,59 +74,4 @@ def test_json_lines_are_read_however_they_are_packed(tmp_path, suffix):
     data = "".join(json.dumps(row) + "\n" for row in rows).encode() + b"\n"
     pack = {".jsonl": bytes, ".jsonl.gz": gzip.compress, ".jsonl.zst": zstandard.compress}[suffix]
     (tmp_path / f"x{suffix}").write_bytes(pack(data[:40]) + pack(data[40:]))  # several frames, as appending makes them
-    assert list(sample(find_files(str(tmp_path / "*.jsonl*"), "train"), "content", 1000)) == ["a", "b?", "c"]
-
-
-def test_splits_are_kept_apart(corpus, tmp_path):
-    assert [file.name[:5] for file in find_files(str(corpus), "train")] == ["train"] * 3
-    assert [file.name[:5] for file in find_files(str(corpus), "valid")] == ["valid"]
-    (only,) = write_shards(tmp_path, [["a"]])
-    assert find_files(str(tmp_path), "valid") == [only], "a corpus without a validation split is read as it is"
-
-
-def damaged_parquet(folder: Path) -> str:
-    (file,) = write_shards(folder, [["text" * 50] * 40])
-    file.write_bytes(file.read_bytes()[:-20])
-    return str(file)
-
-
-def damaged_gzip(folder: Path) -> str:
-    (folder / "x.jsonl.gz").write_bytes(gzip.compress(b'{"content": "a"}\n' * 999)[:-9])
-    return str(folder)
-
-
-def not_json(folder: Path) -> str:
-    (folder / "x.jsonl").write_text('{"content": "a"}\nnope\n')
-    return str(folder)
-
-
-def other_column(folder: Path) -> str:
-    (folder / "x.jsonl").write_text('{"contents": "a"}\n')
-    return str(folder)
-
-
-def numbers(folder: Path) -> str:
-    parquet.write_table(pa.table({"content": [1, 2]}), folder / "x.parquet")
-    return str(folder)
-
-
-def not_a_corpus(folder: Path) -> str:
-    (folder / "x.txt").write_text("a")
-    return str(folder / "x.txt")
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (damaged_parquet, "not readable as Parquet"),
-        (damaged_gzip, "is not readable"),
-        (not_json, "line 2 is not JSON"),
-        (other_column, 'no column "content"; did you mean "contents"'),
-        (numbers, "holds int64, not text"),
-        (not_a_corpus, "is not a corpus"),
-        (lambda folder: str(folder / "nowhere"), "no documents at"),
-    ],
-)
-def test_what_cannot_be_read_is_named(tmp_path, make, message):
-    with pytest.raises(CodeparrotError, match=message):
-        list(sample(find_files(make(tmp_path), "train"), "content", 1000))
+    assert list(sample(find_data(str(tmp_path / "*.jsonl*")).of("train"), "content", 1000)) == ["a", "b\ufffd", "c"]

@@ -128,7 +128,6 @@ def test_interrupted_saving_leaves_the_old_tokenizer(corpus, tmp_path, monkeypat
     before = (tmp_path / "out" / "tokenizer.json").read_bytes()
 
     def interrupted(self, folder):
-        Path(folder).mkdir()
         (Path(folder) / "tokenizer.json").write_text("{")
         raise KeyboardInterrupt
 

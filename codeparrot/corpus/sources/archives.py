@@ -25,7 +25,7 @@ from packaging.utils import (
 from codeparrot.corpus.documents import UNKNOWN_LICENSE, Record, Removed, Source
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.licenses.rules import all_of
-from codeparrot.corpus.sources.files import VERSION_CONTROL, Walk, printable
+from codeparrot.corpus.sources.files import printable, walk_sources
 from codeparrot.corpus.sources.installed import license_of
 from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, MAX_LICENSE_FILES, is_license_file, license_of_files
 from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
@@ -87,7 +87,7 @@ def find_archives(spec: str) -> list[Path]:
     rest = spec.removeprefix(PREFIX)
     path = Path(rest).expanduser()
     if path.is_dir():
-        found = [path / each for each in Walk(path, VERSION_CONTROL) if each.endswith(SUFFIXES)]
+        found = [path / each for each in walk_sources(path) if each.endswith(SUFFIXES)]
     else:
         found = [path] if path.is_file() else [Path(each) for each in glob.glob(str(path), recursive=True)]
     if not rest or not found:

@@ -1,11 +1,10 @@
 """Files on a disk: which ones a folder holds, and reading them in batches.
 
 The order of the batches is a hash order, so it does not depend on how the operating system lists a folder, and the first
-batches are a fair sample of all. Every real folder is entered once, so links that form a loop end.
+batches are a fair sample of all. Links are followed as stream/readers/walk.py says.
 """
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,8 @@ from codeparrot.corpus.sources.listing import State, digest, digest_of_all, stat
 from codeparrot.corpus.sources.members import TAR, ZIP
 from codeparrot.corpus.sources.safety import UNREADABLE
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers.folder import DATA
+from codeparrot.stream.readers.walk import Walk
 
 BATCH_FILES = 64
 VERSION_CONTROL = frozenset({".git", ".hg", ".svn", "__pycache__"})
@@ -87,7 +88,7 @@ def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: in
     """
     name = folder.resolve().name or "root"
     is_repository = any((folder / mark).exists() for mark in PROJECT)
-    walk = Walk(folder, VERSION_CONTROL)
+    walk = walk_sources(folder)
     files: list[SourceFile] = []
     license_files: dict[str, list[str]] = {}
     for relative in walk:
@@ -108,6 +109,11 @@ def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: in
     return open_files(facts, files, seed, max_size)
 
 
+def walk_sources(folder: Path, skipped: frozenset[str] = VERSION_CONTROL) -> Walk:
+    """Return the files below a folder, but for names in `skipped` and for what virtual environments hold."""
+    return Walk(folder, skipped.__contains__, VIRTUAL_ENVIRONMENT)
+
+
 def read_license(file: str) -> bytes | None:
     """Return the beginning of a licence file, None where it cannot be read."""
     try:
@@ -122,62 +128,13 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def _nothing_found(folder: Path, suffixes: tuple[str, ...], walk: "Walk") -> CodeparrotError:
+def _nothing_found(folder: Path, suffixes: tuple[str, ...], walk: Walk) -> CodeparrotError:
     if walk.unreadable == [""]:
         return CodeparrotError(f"source {folder} cannot be listed; check its permissions")
     names = sorted(path.name for path in folder.iterdir())
-    tables = [name for name in names if name.endswith((".parquet", ".jsonl", ".json.gz", ".jsonl.gz", ".jsonl.zst"))]
+    tables = [name for name in names if name.endswith(DATA) and not name.endswith(".json")]
     if any(name.endswith(TAR + ZIP) for name in names):
         remedy = f'give its archives instead: "archives:{folder}"'
     else:
         remedy = f'give its tables instead: "{folder}/*{Path(tables[0]).suffix}"' if tables else "--suffixes names others"
     return CodeparrotError(f"source {folder} holds no {' or '.join(suffixes)} file; {remedy}")
-
-
-class Walk:
-    """Iterates over the regular files below a folder, as paths relative to it.
-
-    Folders that are links are entered after all that are not, so a file that can be reached both ways has its real path.
-    """
-
-    def __init__(self, root: Path, skipped: frozenset[str]) -> None:
-        self.root = root
-        self.skipped = skipped
-        self.unreadable: list[str] = []
-        """Folders that could not be listed."""
-
-    def __iter__(self) -> Iterator[str]:
-        entered: set[tuple[int, int]] = set()
-        real, linked = deque([""]), deque[str]()
-        while real or linked:
-            relative = real.pop() if real else linked.popleft()
-            for entry in self._list(relative, entered):
-                path = f"{relative}/{entry.name}" if relative else entry.name
-                kind = _kind(entry)
-                if kind == "folder":
-                    (linked if entry.is_symlink() else real).append(path)
-                elif kind == "file":
-                    yield path
-
-    def _list(self, relative: str, entered: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
-        folder = self.root / relative
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in entered:
-                return []
-            entered.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError:
-            self.unreadable.append(relative)
-            return []
-        if relative and any(entry.name == VIRTUAL_ENVIRONMENT for entry in entries):
-            return []
-        return [entry for entry in entries if entry.name not in self.skipped]
-
-
-def _kind(entry: os.DirEntry[str]) -> str:
-    try:
-        return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
-    except OSError:
-        return "other"  # a link to itself

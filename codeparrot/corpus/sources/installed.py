@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from codeparrot.corpus.documents import UNKNOWN_LICENSE, Source
 from codeparrot.corpus.licenses.rules import spdx
-from codeparrot.corpus.sources.files import SourceFile, Walk, open_files, printable, read_license
+from codeparrot.corpus.sources.files import SourceFile, open_files, printable, read_license, walk_sources
 from codeparrot.corpus.sources.license_files import is_license_file, license_of_files
 from codeparrot.corpus.sources.listing import state_of
 from codeparrot.errors import CodeparrotError
@@ -64,7 +64,7 @@ def _standard_library() -> Iterator[SourceFile]:
     folder = Path(sysconfig.get_path("stdlib"))
     if not folder.is_dir():
         raise CodeparrotError(f"the standard library {folder} is not a folder; give folders of source files instead of python")
-    for path in Walk(folder, NOT_STANDARD_LIBRARY):
+    for path in walk_sources(folder, NOT_STANDARD_LIBRARY):
         if path.endswith(SUFFIX):
             file = str(folder / path)
             yield SourceFile(file, STANDARD_LIBRARY, printable(path), STANDARD_LIBRARY_LICENSE, state_of(file))

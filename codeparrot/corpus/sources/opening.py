@@ -1,6 +1,5 @@
 """What `--source` may name, and reading several sources in turns."""
 
-import glob
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -8,15 +7,17 @@ from typing import NamedTuple
 from codeparrot.corpus.documents import ColumnNames, Source, Unit
 from codeparrot.corpus.sources import archives, git
 from codeparrot.corpus.sources.files import open_folder
-from codeparrot.corpus.sources.hub import PREFIX, open_hub
+from codeparrot.corpus.sources.hub import open_hub
 from codeparrot.corpus.sources.installed import open_installed
-from codeparrot.corpus.sources.tables import JSON_LINES, PARQUET, is_table, open_tables
+from codeparrot.corpus.sources.tables import open_tables
 from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.location import HUB
+from codeparrot.stream.readers.folder import DATA, is_data, matches
 
 PYTHON = "python"
 KINDS = (
-    f"python, a folder, a table ({', '.join(JSON_LINES + PARQUET)}) or an archive ({', '.join(archives.SUFFIXES)}) or a "
-    f"glob of them, {git.PREFIX}FOLDER, {archives.PREFIX}FOLDER, or {PREFIX}NAME"
+    f"python, a folder, a table ({', '.join(DATA)}) or an archive ({', '.join(archives.SUFFIXES)}) or a "
+    f"glob of them, {git.PREFIX}FOLDER, {archives.PREFIX}FOLDER, or {HUB}NAME"
 )
 
 
@@ -34,7 +35,7 @@ def open_source(spec: str, reading: Reading) -> Source:
     """Open what a `--source` names, or raise CodeparrotError when it names nothing that can be read."""
     if spec == PYTHON:
         return open_installed(reading.seed, reading.max_size)
-    if spec.startswith(PREFIX):
+    if spec.startswith(HUB):
         return open_hub(spec, reading.columns)
     if spec.startswith(git.PREFIX):
         return git.open_git(spec, reading.suffixes, reading.seed, reading.max_size)
@@ -48,13 +49,13 @@ def open_source(spec: str, reading: Reading) -> Source:
 
 
 def _files(spec: str, path: Path) -> list[Path]:
-    files = [path] if path.exists() else [Path(each) for each in glob.glob(str(path), recursive=True)]
+    files = [path] if path.exists() else [Path(each) for each in matches(str(path))]
     if not files:
         hint = nearest(spec, [PYTHON]) or f"; a source is {KINDS}"
         raise CodeparrotError(f'source "{spec}" does not exist{hint}')
     all_archives = all(map(archives.is_archive, files))
     for file in files:
-        if not file.is_file() or not (all_archives or is_table(file)):
+        if not file.is_file() or not (all_archives or is_data(file)):
             raise CodeparrotError(f"source {file} cannot be read; a source is {KINDS}")
     return files
 

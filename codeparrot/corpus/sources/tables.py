@@ -8,8 +8,8 @@ is an error that names the columns it has.
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,22 +18,19 @@ from codeparrot.corpus.hashes import position
 from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.presets import columns_of
 from codeparrot.corpus.sources.safety import Refused
-from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers import jsonl
+from codeparrot.stream.readers.folder import PARQUET
+from codeparrot.stream.readers.parquet import BrokenRow, Table, rows_of
+from codeparrot.stream.readers.rows import no_column
 
-JSON_LINES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
-PARQUET = (".parquet",)
 BLOCK_BYTES = 4_000_000
 MAX_LINE_BYTES = 64_000_000
-"""Of JSON lines; no less than BLOCK_BYTES. A longer one is held nowhere: a small packed file may be one of any length."""
+"""Of JSON lines; no less than BLOCK_BYTES. Longer lines are never buffered: a small packed file can hold one of any length."""
 ROWS = 256
-"""That are Python objects at a time."""
-ON_HUB = "hf://"
+"""Rows converted to Python objects at once."""
 MAX_STARS = 2**53
 """More is no number of stars; up to here a floating-point number is exact."""
-
-
-def is_table(file: Path) -> bool:
-    return file.name.endswith(JSON_LINES + PARQUET)
 
 
 def open_tables(files: list[Path], columns: ColumnNames, seed: int) -> Source:
@@ -75,67 +72,29 @@ class RowGroup(NamedTuple):
         return digest(self.file, *self.state, "row group", self.number)
 
     def records(self) -> Iterator[Record | Removed]:
-        import pyarrow as pa
-
-        try:
-            with open_parquet(self.file) as table:
-                present = [name for name in asdict(self.columns).values() if name in table.schema_arrow.names]
-                rows = table.read_row_group(self.number, columns=present, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise CodeparrotError(f"cannot read row group {self.number} of {self.file}: {_line(error)}") from error
+        with Table(self.file) as table:
+            present = [name for name in asdict(self.columns).values() if name in table.schema.names]
+            rows = table.read(self.number, present)
         number = self.first_row
         for batch in rows.to_batches(ROWS):
-            for row in _rows(batch, self.columns.text):
-                yield row if isinstance(row, Removed) else record(row, self.columns, self.repo_name, number)
+            for row in rows_of(batch):
+                broken = isinstance(row, BrokenRow)
+                yield self._undecodable(row) if broken else record(row, self.columns, self.repo_name, number)
                 number += 1
 
-
-def _rows(batch: Any, text: str) -> list[dict[str, Any] | Removed]:
-    """Return the rows of an Arrow batch; one with a string that is no UTF-8, which Arrow does not see to, as `Removed`."""
-    try:
-        return batch.to_pylist()
-    except UnicodeDecodeError:
-        if len(batch) == 1:
-            return [Removed("undecodable", _num_bytes(batch.column(text)[0]))]
-    return [row for index in range(len(batch)) for row in _rows(batch.slice(index, 1), text)]
-
-
-def _num_bytes(value: Any) -> int:
-    return len(value.as_buffer()) if hasattr(value, "as_buffer") and value.is_valid else 0
-
-
-@contextmanager
-def open_parquet(file: str) -> Iterator[Any]:
-    """Open a Parquet file on the disk or, with a name hf://..., on the Hub, where only what is asked for is fetched."""
-    import pyarrow.parquet as pq
-
-    if not file.startswith(ON_HUB):
-        with pq.ParquetFile(file) as table:
-            yield table
-        return
-    from huggingface_hub import HfFileSystem
-
-    # Without a cache, which would fetch more: a request is a column of a row group. Not buffered ahead: Arrow's threads would
-    # call Python for it, and one that does so while the interpreter ends aborts the process.
-    with HfFileSystem().open(file, cache_type="none") as stream, pq.ParquetFile(stream, pre_buffer=False) as table:
-        yield table
+    def _undecodable(self, row: BrokenRow) -> Removed:
+        text = row.values[self.columns.text]
+        return Removed("undecodable", len(text.as_buffer()) if hasattr(text, "as_buffer") and text.is_valid else 0)
 
 
 def row_groups(file: str, state: State, repo_name: str, columns: ColumnNames, first_row: int = 0) -> Iterator[RowGroup]:
     """Yield the row groups of a Parquet file; `first_row` is the number of its first row in the data set."""
-    import pyarrow as pa
-
-    try:
-        with open_parquet(file) as table:
-            names, metadata = table.schema_arrow.names, table.metadata
-    except (OSError, pa.ArrowException) as error:
-        raise CodeparrotError(f"cannot read {file} as Parquet: {_line(error)}") from error
+    with Table(file) as table:
+        names, bounds = table.schema.names, table.bounds
     columns = columns_of(tuple(names), columns)
     require_columns(names, columns, file)
-    for index in range(metadata.num_row_groups):
-        num_rows = metadata.row_group(index).num_rows
-        yield RowGroup(file, state, repo_name, index, first_row, num_rows, columns)
-        first_row += num_rows
+    for index, (start, stop) in enumerate(pairwise(bounds)):
+        yield RowGroup(file, state, repo_name, index, first_row + start, stop - start, columns)
 
 
 class Block(NamedTuple):
@@ -171,38 +130,11 @@ class Block(NamedTuple):
 
 
 def _blocks(file: Path, state: State, columns: ColumnNames) -> Iterator[Unit]:
-    import pyarrow as pa
-
-    first_line = 1
-    carried: list[bytes] = []  # of the line that has begun, of which `length` bytes were read
-    length = 0
-    try:
-        with pa.input_stream(str(file), compression="detect") as stream:
-            while chunk := stream.read(BLOCK_BYTES):
-                if first_line == 1 and not length and chunk.lstrip().startswith(b"["):
-                    raise CodeparrotError(f"{file} is one JSON array, not JSON lines; `jq -c '.[]'` converts it")
-                end = chunk.find(b"\n")
-                length += len(chunk) if end < 0 else end
-                if length > MAX_LINE_BYTES:
-                    carried.clear()
-                elif end < 0:
-                    carried.append(chunk)
-                if end < 0:
-                    continue
-                if length > MAX_LINE_BYTES:
-                    yield _too_long(file, state, first_line, length)
-                    first_line, chunk = first_line + 1, chunk[end + 1 :]
-                whole, newline, rest = chunk.rpartition(b"\n")
-                if newline:
-                    yield Block(str(file), state, first_line, b"".join((*carried, whole)), columns)
-                    first_line += chunk.count(b"\n")
-                carried, length = [rest], len(rest)
-    except (OSError, pa.ArrowException) as error:
-        raise CodeparrotError(f"cannot read {file}: {_line(error)}") from error
-    if length > MAX_LINE_BYTES:
-        yield _too_long(file, state, first_line, length)
-    elif length:
-        yield Block(str(file), state, first_line, b"".join(carried), columns)
+    for block in jsonl.blocks(str(file), BLOCK_BYTES, MAX_LINE_BYTES):
+        if isinstance(block, jsonl.LongLine):
+            yield _too_long(file, state, block.line, block.num_bytes)
+        else:
+            yield Block(str(file), state, block.first_line, block.content, columns)
 
 
 def _too_long(file: Path, state: State, line: int, length: int) -> Refused:
@@ -242,13 +174,8 @@ def require_columns(present: list[str], columns: ColumnNames, table: str) -> Non
         )
     for role, name in asdict(columns).items():
         if name not in present and (role == "text" or name != getattr(default, role)):
-            hint = nearest(name, present) or f"; it has {', '.join(present) or 'none'}"
-            raise CodeparrotError(f'{table} has no column "{name}"{hint} (--columns.{role} names the column)')
+            raise CodeparrotError(no_column(table, name, present, f"--columns.{role}"))
 
 
 def _stem(file: str) -> str:
     return Path(file).name.partition(".")[0]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

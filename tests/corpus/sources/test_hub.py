@@ -10,8 +10,9 @@ import pytest
 
 from codeparrot.corpus.documents import ColumnNames, Record, Removed
 from codeparrot.corpus.report.command import read_statistics
-from codeparrot.corpus.sources.hub import Name, open_hub, parse
+from codeparrot.corpus.sources.hub import open_hub
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers.hub import Name, parse
 from tests.corpus.samples import COMMAND, modules, read
 from tests.hub_server.fixture import HubServer
 

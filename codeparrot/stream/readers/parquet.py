@@ -1,0 +1,150 @@
+"""Parquet files, here or on a remote file system, by row group.
+
+Of a remote file only the footer and the columns that are asked for are fetched. Memory: the columns of one row group, or a
+batch of rows where they are taken in batches.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers.rows import COLUMN_SETTING, Place, no_column, not_text, reason, unreadable
+
+
+class BrokenRow(NamedTuple):
+    """A row with a string that is no UTF-8."""
+
+    values: dict[str, Any]
+    """Its values as Arrow's scalars."""
+
+
+class Table:
+    """An open Parquet file. Close it, or use it in a `with` statement.
+
+    Raises:
+        CodeparrotError: here or while reading, when the file cannot be read or is damaged.
+    """
+
+    def __init__(self, file: str) -> None:
+        import pyarrow as pa
+
+        self.file = file
+        self._table: Any = None
+        self._raw: Any = None
+        try:
+            self._table = self._opened()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            self.close()
+            raise CodeparrotError(unreadable(f"{file} as Parquet", error)) from error
+        self.metadata = self._table.metadata
+        self.schema = self._table.schema_arrow
+        self.bounds = [0]
+        """Row group i holds the rows from bounds[i] to bounds[i + 1]."""
+        for index in range(self.metadata.num_row_groups):
+            self.bounds.append(self.bounds[-1] + self.metadata.row_group(index).num_rows)
+
+    def __enter__(self) -> "Table":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def num_groups(self) -> int:
+        return len(self.bounds) - 1
+
+    def require_text(self, column: str) -> None:
+        """Raise CodeparrotError where the file has no such column, or it does not hold text."""
+        if column not in self.schema.names:
+            raise CodeparrotError(no_column(self.file, column, self.schema.names, COLUMN_SETTING))
+        kind = self.schema.field(column).type
+        if not _is_text(kind):
+            raise CodeparrotError(not_text(self.file, column, str(kind)))
+
+    def column_bytes(self, group: int) -> dict[str, int]:
+        """Return the size of each column of a row group before compression."""
+        facts = self.metadata.row_group(group)
+        leaves = [facts.column(index) for index in range(facts.num_columns)]
+        return {
+            name: sum(leaf.total_uncompressed_size for leaf in leaves if f"{leaf.path_in_schema}.".startswith(f"{name}."))
+            for name in self.schema.names
+        }
+
+    def read(self, group: int, columns: Sequence[str]) -> Any:
+        """Return columns of a row group as an Arrow table."""
+        import pyarrow as pa
+
+        try:
+            return self._table.read_row_group(group, columns=list(columns), use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise CodeparrotError(unreadable(Place("row group", group, self.file), error)) from error
+
+    def texts(self, group: int, column: str, num_rows: int) -> Iterator[str]:
+        """Yield the texts of a row group, `num_rows` of which are held at once; null is an empty document."""
+        import pyarrow as pa
+
+        row = self.bounds[group]
+        try:
+            for batch in self._table.iter_batches(num_rows, row_groups=[group], columns=[column], use_threads=False):
+                yield from texts_of(batch.column(0), row, self.file)
+                row += len(batch)
+        except (OSError, pa.ArrowException) as error:
+            raise CodeparrotError(unreadable(Place("row group", group, self.file), error)) from error
+
+    def close(self) -> None:
+        for each in (self._table, self._raw):
+            if each is not None:
+                each.close()
+
+    def _opened(self) -> Any:
+        import pyarrow.parquet as pq
+
+        if "://" not in self.file:
+            return pq.ParquetFile(self.file)
+        import fsspec
+
+        filesystem, inside = fsspec.url_to_fs(self.file)
+        # Without a cache, which would fetch more: a request is a column of a row group. Not buffered ahead: Arrow's threads
+        # would call Python for it, and one that does so while the interpreter ends aborts the process.
+        self._raw = filesystem.open(inside, "rb", cache_type="none")
+        return pq.ParquetFile(self._raw, pre_buffer=False)
+
+
+def texts_of(column: Any, first_row: int, file: str) -> list[str]:
+    """Return an Arrow column of strings as documents; null is an empty one.
+
+    Raises:
+        CodeparrotError: a text is no UTF-8, which Arrow does not see to.
+    """
+    try:
+        return [text if text is not None else "" for text in column.to_pylist()]
+    except UnicodeDecodeError as error:
+        where = Place("row", first_row + _first_broken(column), file)
+        raise CodeparrotError(f"{where} holds bytes that are no UTF-8 ({reason(error)}); mend or remove that row") from error
+
+
+def rows_of(batch: Any) -> list[dict[str, Any] | BrokenRow]:
+    """Return the rows of an Arrow batch as Python values."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        if len(batch) == 1:
+            return [BrokenRow({name: batch.column(name)[0] for name in batch.schema.names})]
+    return [row for index in range(len(batch)) for row in rows_of(batch.slice(index, 1))]
+
+
+def _first_broken(column: Any) -> int:
+    for index, value in enumerate(column):
+        try:
+            value.as_py()
+        except UnicodeDecodeError:
+            return index
+    raise AssertionError("every value is UTF-8")
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) or types.is_null(kind)

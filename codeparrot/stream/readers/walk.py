@@ -1,0 +1,72 @@
+"""What lies below a folder: every regular file once for each of its names, through links, whatever loops they form.
+
+The order of the paths is not meant to be relied on: sort them.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+class Walk:
+    """Iterates over the regular files below a folder, as paths relative to it.
+
+    Folders that are links are entered after all that are not, so a file that can be reached both ways has its real path.
+
+    Args:
+        root: the folder.
+        skipped: whether a file or folder of this name is left out.
+        barred_by: a folder below the root that holds a file of this name is left out.
+    """
+
+    def __init__(self, root: Path, skipped: Callable[[str], bool], barred_by: str | None = None) -> None:
+        self.root = root
+        self.skipped = skipped
+        self.barred_by = barred_by
+        self.unreadable: list[str] = []
+        """Folders that could not be listed."""
+        self.dangling: list[str] = []
+        """Links that lead nowhere."""
+
+    def __iter__(self) -> Iterator[str]:
+        entered: set[tuple[int, int]] = set()
+        real, linked = deque([""]), deque[str]()
+        while real or linked:
+            relative = real.pop() if real else linked.popleft()
+            for entry in self._list(relative, entered):
+                path = f"{relative}/{entry.name}" if relative else entry.name
+                kind = _kind(entry)
+                if kind == "folder":
+                    (linked if entry.is_symlink() else real).append(path)
+                elif kind == "file":
+                    yield path
+                elif kind == "nothing":
+                    self.dangling.append(path)
+
+    def _list(self, relative: str, entered: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+        folder = self.root / relative
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                return []
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError:
+            self.unreadable.append(relative)
+            return []
+        if relative and any(entry.name == self.barred_by for entry in entries):
+            return []
+        return [entry for entry in entries if not self.skipped(entry.name)]
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        return "nothing" if entry.is_symlink() and not Path(entry.path).exists() else "other"
+    except OSError:
+        return "nothing"  # a link to itself

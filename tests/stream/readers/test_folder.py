@@ -1,0 +1,200 @@
+"""Which files of a folder are data, and of which split: one answer for whoever asks."""
+
+import os
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codeparrot.corpus.documents import ColumnNames
+from codeparrot.corpus.sources.opening import Reading, open_source
+from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers import hub
+from codeparrot.stream.readers.folder import find_data, split_of
+from codeparrot.stream.sources import open_shards
+from codeparrot.tokenizer.sample import sample
+
+ROW = b'{"content": "x"}\n'
+FOLDERS = ["", "a/", "a-b/", "train/", "b/Validation/", ".git/", "_temporary/", "a/.ipynb_checkpoints/", "test/c/", "removed/"]
+STEMS = ["train-00000-of-00002", "valid", "x.valid.1", "my_test", "latest", "trains", "data", ".hidden", "_part", "evaluation2"]
+ENDINGS = [".jsonl", ".json", ".txt", ".md", ".parquet.tmp", ".JSONL"]
+TREES = st.sets(st.builds(lambda *parts: "".join(parts), *map(st.sampled_from, (FOLDERS, STEMS, ENDINGS))), max_size=12)
+SPLIT_OF_STEM = {
+    "train-00000-of-00002": "train",
+    "valid": "valid",
+    "x.valid.1": "valid",
+    "my_test": "test",
+    "evaluation2": "test",
+}
+SPLIT_OF_FOLDER = {"train/": "train", "b/Validation/": "valid", "test/c/": "test"}
+
+
+def make(folder: Path, *files: str) -> Path:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(ROW)
+    return folder
+
+
+def expected(tree: set[str], split: str) -> list[str] | None:
+    """What the rule says, said another way: a table of the names above. None: an error."""
+    by_split: dict[str | None, list[str]] = {}
+    for folder in FOLDERS:
+        for stem in STEMS:
+            for ending in (".json", ".jsonl"):
+                hidden = {".git/", "_temporary/", "a/.ipynb_checkpoints/"}
+                if f"{folder}{stem}{ending}" in tree and folder not in hidden and stem not in (".hidden", "_part"):
+                    own = SPLIT_OF_STEM.get(stem) or SPLIT_OF_FOLDER.get(folder)
+                    by_split.setdefault(own, []).append(f"{folder}{stem}{ending}")
+    found = by_split.get(None, [])
+    if set(by_split) - {None}:
+        found = by_split.get(split) or (by_split.get("test") if split == "valid" else None) or []
+    return sorted(found) or None
+
+
+@settings(max_examples=150, deadline=None)
+@given(tree=TREES)
+def test_training_and_the_tokenizer_see_the_same_files_of_a_split_in_the_order_of_their_paths(tmp_path_factory, tree) -> None:
+    folder = make(tmp_path_factory.mktemp("tree"), *tree)
+    for split in ("train", "valid"):
+        wanted = expected(tree, split)
+        if wanted is None:
+            with pytest.raises(CodeparrotError, match="holds no"):
+                open_shards([str(folder)], split=split, column="content", seq_length=8)
+            with pytest.raises(CodeparrotError, match="holds no"):
+                find_data(str(folder)).of(split)
+            continue
+        files = [str(folder / each) for each in wanted]
+        stream = open_shards([str(folder)], split=split, column="content", seq_length=8)
+        tokenizer = sample(find_data(str(folder)).of(split), "content", 1000)
+        assert [getattr(shard, "path", None) for shard in stream] == files
+        assert [piece.file for piece in tokenizer.pieces] == files
+
+
+@settings(max_examples=50, deadline=None)
+@given(tree=TREES)
+def test_a_glob_is_the_same_for_all_three(tmp_path_factory, tree) -> None:
+    folder = make(tmp_path_factory.mktemp("tree"), *tree, "data/data.jsonl", "data/state.json")
+    for pattern in (f"{folder}/**/*.jsonl", f"{folder}/data/*.json*"):
+        files = find_data(pattern).of("valid")
+        stream = open_shards([pattern], split="train", column="content", seq_length=8)
+        corpus = open_source(pattern, Reading(0, 1000, (".py",), ColumnNames()))
+        assert [getattr(shard, "path", None) for shard in stream] == files
+        assert sorted({getattr(unit, "file", None) for unit in corpus.units}, key=str) == files
+        assert not [each for each in files if each.endswith("state.json")]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("train.jsonl", "valid.jsonl", "test.jsonl"),
+        ("data/train-00000-of-00001.jsonl", "data/validation-00000-of-00001.jsonl"),
+        ("train/a.jsonl", "val/b.jsonl"),
+        ("python-training.jsonl", "python-dev.jsonl", "dataset_infos.json"),
+        ("a.jsonl", "b/c.jsonl"),
+    ],
+)
+def test_a_folder_is_divided_as_datasets_divides_it(tmp_path, files) -> None:
+    """The corpus reads `hub:FOLDER` so, and whoever pushes a folder finds its splits again."""
+    ours = find_data(str(make(tmp_path, *files))).by_split
+    theirs = hub.open_data_set(hub.parse(f"hub:{tmp_path}"), None).files
+    words = {"train": "train", "validation": "valid", "test": "test"}
+    assert {split or "train": set(each) for split, each in ours.items()} == {
+        words[split]: set(each) for split, each in theirs.items()
+    }
+
+
+def test_what_tools_write_beside_data_is_no_data(tmp_path) -> None:
+    beside = (
+        "dataset_info.json",
+        "state.json",
+        "dataset_infos.json",
+        "README.json",
+        "statistics.json",
+        "sub/dataset_dict.json",
+    )
+    make(tmp_path, "docs.jsonl", ".ipynb_checkpoints/docs-checkpoint.jsonl", *beside)
+    assert find_data(str(tmp_path)).of("train") == [str(tmp_path / "docs.jsonl")]
+    assert find_data(str(tmp_path / "state.json")).of("train") == [str(tmp_path / "state.json")], "named is named"
+    assert find_data(str(tmp_path / "*" / "dataset_dict.json")).of("train") == [str(tmp_path / "sub" / "dataset_dict.json")]
+
+
+def test_a_folder_that_is_named_may_itself_be_hidden_or_called_like_a_split(tmp_path) -> None:
+    make(tmp_path, ".cache/test/a.jsonl")
+    files = find_data(str(tmp_path / ".cache" / "test"))
+    assert (files.is_divided, files.of("train")) == (False, [str(tmp_path / ".cache" / "test" / "a.jsonl")])
+
+
+def test_the_test_split_stands_in_for_the_validation_split_alone(tmp_path) -> None:
+    make(tmp_path, "train.jsonl", "test.jsonl")
+    assert find_data(str(tmp_path)).of("valid") == [str(tmp_path / "test.jsonl")]
+    make(tmp_path, "valid.jsonl")
+    assert find_data(str(tmp_path)).of("valid") == [str(tmp_path / "valid.jsonl")]
+    (tmp_path / "train.jsonl").unlink()
+    with pytest.raises(
+        CodeparrotError, match=r"holds no train files, though .*\.jsonl says its split; rename files to train-\*"
+    ):
+        find_data(str(tmp_path)).of("train")
+
+
+def test_links_count_as_what_they_lead_to_and_loops_end(tmp_path) -> None:
+    make(tmp_path / "disk", "one.jsonl", "more/two.jsonl")
+    make(tmp_path / "data", "a/train.jsonl")
+    (tmp_path / "data" / "b").symlink_to(tmp_path / "disk")
+    (tmp_path / "data" / "again").symlink_to("a")
+    (tmp_path / "data" / "a" / "loop").symlink_to("..")
+    (tmp_path / "data" / "valid.jsonl").symlink_to(tmp_path / "disk" / "one.jsonl")
+    files = find_data(str(tmp_path / "data"))
+    names = {
+        split: [str(PurePosixPath(each).relative_to(tmp_path / "data")) for each in own]
+        for split, own in files.by_split.items()
+    }
+    assert names == {"train": ["a/train.jsonl"], "valid": ["valid.jsonl"], None: ["b/more/two.jsonl", "b/one.jsonl"]}
+
+
+@pytest.mark.parametrize("target", ["nowhere.jsonl", "lost.jsonl"])
+def test_a_link_to_nothing_is_an_error_because_data_would_be_missing(tmp_path, target) -> None:
+    make(tmp_path, "a.jsonl")
+    (tmp_path / "lost.jsonl").symlink_to(target)
+    with pytest.raises(CodeparrotError, match=r"lost\.jsonl is a link that leads nowhere: mend or remove it"):
+        find_data(str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path) -> None:
+    make(tmp_path, "a.jsonl", "closed/b.jsonl")
+    (tmp_path / "closed").chmod(0)
+    with pytest.raises(CodeparrotError, match="closed cannot be listed; check its permissions"):
+        find_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere.jsonl", r"nowhere\.jsonl does not exist; mend the path"),
+        ("*.parquet", r"\*\.parquet matches nothing; mend the path"),
+        ("x.csv", r"x\.csv is no data file: unknown kind of file; name \.parquet, "),
+        ("empty", "empty holds no Parquet or JSONL files; name a folder of"),
+        ("*", r"is no data file"),
+    ],
+)
+def test_what_is_no_data_is_named_with_the_remedy(tmp_path, name, message) -> None:
+    make(tmp_path, "x.csv", "a.jsonl")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CodeparrotError, match=message):
+        find_data(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [
+        ("Train/0001.parquet", "train"),
+        ("train/valid-1.jsonl", "valid"),
+        ("test/deep/er/x.jsonl", "test"),
+        ("strain.jsonl", None),
+        ("latest/contest.jsonl", None),
+    ],
+)
+def test_a_split_is_a_whole_word_of_the_nearest_name(path, split) -> None:
+    assert split_of(path) == split
