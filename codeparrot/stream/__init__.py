@@ -1,13 +1,20 @@
 """The endless, deterministic stream of token windows that a model is trained on.
 
 Read in this order: lane.py (the chain of generators and its cursor), dataset.py (lanes to batches, state, prefetch),
-shards.py, parquet.py and sources.py (where documents come from), encode.py, tokenized.py, validation.py, provenance.py (which
-documents a window is made of).
+readers/ (which files are data, and reading them), shards.py, parquet.py and sources.py (parts of the data that can be entered at
+any block), encode.py, tokenized.py, validation.py, provenance.py (which documents a window is made of).
+
+The names below are loaded when they are first used: the corpus and the tokenizer's commands, which need the readers alone,
+start without numpy and `tokenizers`.
 """
 
-from codeparrot.stream.dataset import ConstantLengthDataset, LaneState, merge_states
-from codeparrot.stream.encode import Encoder, make_encoder
-from codeparrot.stream.validation import ValidationSet, load_validation_set
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codeparrot.stream.dataset import ConstantLengthDataset, LaneState, merge_states
+    from codeparrot.stream.encode import Encoder, make_encoder
+    from codeparrot.stream.validation import ValidationSet, load_validation_set
 
 __all__ = [
     "ConstantLengthDataset",
@@ -18,3 +25,15 @@ __all__ = [
     "make_encoder",
     "merge_states",
 ]
+_MODULES = {
+    "dataset": ("ConstantLengthDataset", "LaneState", "merge_states"),
+    "encode": ("Encoder", "make_encoder"),
+    "validation": ("ValidationSet", "load_validation_set"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")

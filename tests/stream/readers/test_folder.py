@@ -1,7 +1,7 @@
 """Which files of a folder are data, and of which split: one answer for whoever asks."""
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -91,7 +91,7 @@ def test_a_glob_is_the_same_for_all_three(tmp_path_factory, tree) -> None:
         ("train.jsonl", "valid.jsonl", "test.jsonl"),
         ("data/train-00000-of-00001.jsonl", "data/validation-00000-of-00001.jsonl"),
         ("train/a.jsonl", "val/b.jsonl"),
-        ("python-training.jsonl", "python-dev.jsonl", "dataset_infos.json"),
+        ("python-training.jsonl", "python-dev.jsonl", "config.json"),
         ("a.jsonl", "b/c.jsonl"),
     ],
 )
@@ -145,11 +145,8 @@ def test_links_count_as_what_they_lead_to_and_loops_end(tmp_path) -> None:
     (tmp_path / "data" / "again").symlink_to("a")
     (tmp_path / "data" / "a" / "loop").symlink_to("..")
     (tmp_path / "data" / "valid.jsonl").symlink_to(tmp_path / "disk" / "one.jsonl")
-    files = find_data(str(tmp_path / "data"))
-    names = {
-        split: [str(PurePosixPath(each).relative_to(tmp_path / "data")) for each in own]
-        for split, own in files.by_split.items()
-    }
+    found = find_data(str(tmp_path / "data")).by_split
+    names = {split: [str(Path(each).relative_to(tmp_path / "data")) for each in files] for split, files in found.items()}
     assert names == {"train": ["a/train.jsonl"], "valid": ["valid.jsonl"], None: ["b/more/two.jsonl", "b/one.jsonl"]}
 
 

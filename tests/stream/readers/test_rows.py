@@ -122,6 +122,10 @@ def packed(*rows: str) -> Callable[[Path], Path]:
     return write
 
 
+def parquet(value: object) -> Callable[[Path], Path]:
+    return lambda folder: write_rows(folder / "x.parquet", pa.array([value]))
+
+
 GOOD = '{"content": "a"}'
 DEEP = '{"content": "x", "m": ' + "[" * 100_000 + "]" * 100_000 + "}"
 PLACES = [
