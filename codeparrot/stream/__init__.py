@@ -1,8 +1,8 @@
 """The endless, deterministic stream of token windows that a model is trained on.
 
 Read in this order: lane.py (the chain of generators and its cursor), dataset.py (lanes to batches, state, prefetch),
-readers/ (which files are data, and reading them), shards.py, parquet.py and sources.py (parts of the data that can be entered at
-any block), encode.py, tokenized.py, validation.py, provenance.py (which documents a window is made of).
+readers/ (which files are data, and reading them), shards.py, parquet.py and sources.py (parts of the data that can be entered
+at any block), encode.py, tokenized.py, validation.py, provenance.py (which documents a window is made of).
 
 The names below are loaded when they are first used: the corpus and the tokenizer's commands, which need the readers alone,
 start without numpy and `tokenizers`.

@@ -12,6 +12,7 @@ def test_the_readers_load_nothing_heavy() -> None:
     """The commands that read data show their help quickly, and the corpus's workers need no torch."""
     program = (
         "import sys, codeparrot.stream.readers.hub, codeparrot.stream.readers.jsonl, codeparrot.stream.readers.parquet\n"
-        "print([each for each in ('torch', 'transformers', 'tokenizers', 'numpy', 'pyarrow', 'datasets') if each in sys.modules])"
+        "heavy = ('torch', 'transformers', 'tokenizers', 'numpy', 'pyarrow', 'datasets')\n"
+        "print([each for each in heavy if each in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
