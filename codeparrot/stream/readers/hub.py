@@ -82,7 +82,7 @@ def open_data_set(name: Name, revision: str | None) -> DataSet:
     """Find out what a data set consists of. Raises what `readable` makes readable."""
     import datasets
 
-    part = {"data_dir": name.config} if name.names_folder else {"name": name.config}
+    part: dict[str, Any] = {"data_dir": name.config} if name.names_folder else {"name": name.config}
     builder = datasets.load_dataset_builder(name.path, revision=revision, **part)
     files = {str(split): list(map(str, each)) for split, each in (builder.config.data_files or {}).items()}
     return DataSet(builder, files, list(files) or [str(split) for split in builder.info.splits or {}])
