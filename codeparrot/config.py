@@ -1,8 +1,9 @@
 """Every setting of a run: typed, documented, checked before anything is loaded.
 
-One dataclass a concern; the string under a field is its `--help`. A run is described by a YAML file (`--config`) and dotted
-overrides (`--optim.lr 3e-4`), the same for `codeparrot train` and `accelerate launch codeparrot/train.py`. What cannot work
-fails here (checks.py), in one line that names the key and the nearest value that would.
+One dataclass a concern. Unit, range and whether a resumed run may change it stand at the field (setting.py); the string under
+a field is its `--help`. A YAML file (`--config`) and dotted overrides (`--optim.lr 3e-4`) describe a run, the same for
+`codeparrot train` and `accelerate launch codeparrot/train.py`. Settings that cannot work together are refused (checks.py) in
+one line that names the key and the nearest value that would work.
 
 Every count of steps in the project is in optimizer steps; every batch size is in windows.
 """
@@ -11,16 +12,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from codeparrot.setting import ABOVE_0, BELOW_1, FRACTION, MAY_CHANGE, at_least, setting
+
 
 @dataclass
 class RunConfig:
     """The run and where it lives."""
 
-    name: str = "run"
+    name: str = setting("run", may_change=True)
     """Name of the run; its directory is `run.dir`/`run.name`."""
-    dir: str = "runs"
+    dir: str = setting("runs", may_change=True)
     """Parent folder of all runs."""
-    seed: int = 0
+    seed: int = setting(0, rule=at_least(0))
     """Seed of everything random: the initial weights, the order of the documents, dropout, samples."""
 
 
@@ -28,7 +31,7 @@ class RunConfig:
 class TokenizerConfig:
     """The tokenizer that turns documents into tokens."""
 
-    path: str = ""
+    path: str = setting("", may_change=True)
     """Folder of a tokenizer in the transformers format (from `codeparrot tokenizer train`), or a Hub name."""
 
 
@@ -36,24 +39,24 @@ class TokenizerConfig:
 class StreamConfig:
     """The documents and their order. Everything here but `encoder` and `prefetch_batches` fixes the order of the run."""
 
-    train: list[str] | str = field(default_factory=list)
+    train: list[str] | str = field(default_factory=list, metadata=MAY_CHANGE)
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
     `hub:NAME[@REVISION]` for a data set of the Hub."""
-    valid: list[str] | str = field(default_factory=list)
+    valid: list[str] | str = field(default_factory=list, metadata=MAY_CHANGE)
     """Validation documents, as `stream.train`; empty: no evaluation."""
     text_column: str = "content"
     """Column that holds the text of a document."""
-    seq_length: int = 1024
+    seq_length: int = setting(1024, "tokens", at_least(2, "a window needs at least 2 tokens, one to read and one to predict"))
     """Tokens a window."""
-    lanes: int = 1
+    lanes: int = setting(1, "lanes", at_least(1))
     """Independent lanes that the stream is cut into. Sequence j of a global batch comes from lane j mod lanes. Lanes divide
     the global batch and the number of processes divides the lanes: more lanes allow more processes."""
-    block_documents: int = 256
+    block_documents: int = setting(256, "documents", at_least(1))
     """Documents that are shuffled together; a block is read whole."""
-    encoder: Literal["auto", "tokenizers", "fastokens"] = "auto"
+    encoder: Literal["auto", "tokenizers", "fastokens"] = setting("auto", may_change=True)
     """What encodes text: `tokenizers` is the reference; `fastokens` gives the same ids many times faster; `auto` takes
     fastokens if a probe at the start finds its ids equal, and says so if not."""
-    prefetch_batches: int = 4
+    prefetch_batches: int = setting(4, "micro-batches", at_least(1), may_change=True)
     """Micro-batches that are prepared ahead in the background."""
 
 
@@ -61,30 +64,30 @@ class StreamConfig:
 class TrainConfig:
     """The loop."""
 
-    global_batch_size: int = 192
+    global_batch_size: int = setting(192, "windows", at_least(1))
     """Windows an optimizer step, over all processes and micro-batches."""
-    micro_batch_size: int = 8
+    micro_batch_size: int = setting(8, "windows", at_least(1), may_change=True)
     """Windows a forward pass on one process. Changes speed and memory, never the result."""
-    max_steps: int = 1000
+    max_steps: int = setting(1000, "steps", at_least(1))
     """Length of the run in optimizer steps."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """Compute type of the matrix products; parameters and optimizer state stay float32."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = setting(False, may_change=True)
     """Recompute activations in the backward pass: a third more compute for far less memory."""
-    compile: bool = False
+    compile: bool = setting(False, may_change=True)
     """torch.compile the transformer: a slow first step, faster ones after."""
-    log_every_steps: int = 10
+    log_every_steps: int = setting(10, "steps", at_least(1), may_change=True)
     """Steps between lines in metrics.jsonl and in the trackers."""
-    max_skipped_steps: int = 10
+    max_skipped_steps: int = setting(10, "steps", at_least(1), may_change=True)
     """A step whose loss or gradient is not finite changes nothing; after so many in a row the run ends with an error."""
-    outlier_sigmas: float = 0.0
+    outlier_sigmas: float = setting(0.0, "standard deviations", at_least(0))
     """Also skip a step whose gradient norm is so many standard deviations above the mean of the last `outlier_window` steps
     (6 is a good value); 0: such steps are reported in anomalies.jsonl, from 6 on, and taken."""
-    outlier_window: int = 128
+    outlier_window: int = setting(128, "steps", at_least(16, "a standard deviation needs 16 or more"))
     """Steps that the gradient norm is compared with."""
-    startup_minutes: float = 30.0
+    startup_minutes: float = setting(30.0, "minutes", ABOVE_0, may_change=True)
     """The run ends with an error when no step is finished in so many minutes at its start (data, compilation, first steps)."""
-    timeout_minutes: float = 5.0
+    timeout_minutes: float = setting(5.0, "minutes", ABOVE_0, may_change=True)
     """The same later on, counted from the last step, evaluation batch or checkpoint: the process that hangs is named."""
 
 
@@ -94,17 +97,17 @@ class OptimConfig:
 
     name: str = "adamw"
     """What updates the weights: adamw."""
-    lr: float = 5e-4
+    lr: float = setting(5e-4, rule=ABOVE_0)
     """Peak learning rate."""
-    weight_decay: float = 0.1
+    weight_decay: float = setting(0.1, rule=at_least(0))
     """Decoupled weight decay of matrices and embeddings; biases and norms have none."""
-    beta1: float = 0.9
+    beta1: float = setting(0.9, rule=BELOW_1)
     """Decay of the running mean of the gradient."""
-    beta2: float = 0.999
+    beta2: float = setting(0.999, rule=BELOW_1)
     """Decay of the running mean of its square."""
-    eps: float = 1e-8
+    eps: float = setting(1e-8, rule=ABOVE_0)
     """Added to the denominator."""
-    clip_norm: float = 1.0
+    clip_norm: float = setting(1.0, rule=at_least(0))
     """Largest norm of the whole gradient; 0: no clipping."""
 
 
@@ -114,11 +117,11 @@ class ScheduleConfig:
 
     name: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
     """Shape after the warm-up; wsd: constant, then a linear decay at the end."""
-    warmup_steps: int = 0
+    warmup_steps: int = setting(0, "steps", at_least(0))
     """Steps in which the learning rate rises linearly to its peak."""
-    final_fraction: float = 0.0
+    final_fraction: float = setting(0.0, rule=FRACTION)
     """Learning rate of the last step as a fraction of the peak."""
-    decay_fraction: float = 0.2
+    decay_fraction: float = setting(0.2, rule=FRACTION)
     """wsd: share of the run's steps in which the learning rate decays."""
 
 
@@ -126,22 +129,22 @@ class ScheduleConfig:
 class EvaluateConfig:
     """Loss, perplexity and bits per byte over the whole validation set, and samples of generated code."""
 
-    every_steps: int = 1000
+    every_steps: int = setting(1000, "steps", at_least(0))
     """Steps between evaluations, also at the end; 0: none."""
-    micro_batch_size: int = 0
+    micro_batch_size: int = setting(0, "windows", at_least(0))
     """Windows a forward pass; 0: `train.micro_batch_size`."""
     prompts: list[str] = field(default_factory=lambda: ["def ", "import os\n\n\ndef list_files(path):"])
     """Prompts that are completed at each evaluation, into log/samples.jsonl."""
-    sample_tokens: int = 64
+    sample_tokens: int = setting(64, "tokens", at_least(0))
     """Most tokens a sample; 0: no samples."""
-    humaneval_every_steps: int = 0
+    humaneval_every_steps: int = setting(0, "steps", at_least(0))
     """Steps between measurements of pass@1 by unit tests, also at the end; 0: none. Training waits for the completions alone;
     the programs run in the background (they need bubblewrap)."""
     humaneval_problems: str = "codeparrot"
     """Problems to complete: humaneval, humaneval+, mbpp, codeparrot (the project's own), a JSONL file, or hub:NAME."""
-    humaneval_limit: int = 0
+    humaneval_limit: int = setting(0, "problems", at_least(0))
     """Only the first so many problems; 0: all."""
-    humaneval_samples: int = 4
+    humaneval_samples: int = setting(4, "samples", at_least(1))
     """Samples a problem, at temperature 0.2."""
 
 
@@ -149,17 +152,17 @@ class EvaluateConfig:
 class CheckpointConfig:
     """Checkpoints; one is always written at the end of the run and when the run is stopped."""
 
-    every_steps: int = 1000
+    every_steps: int = setting(1000, "steps", at_least(0))
     """Steps between checkpoints; 0: none by steps."""
-    every_minutes: float = 0.0
+    every_minutes: float = setting(0.0, "minutes", at_least(0))
     """Minutes between checkpoints, counted from the last one; 0: none by time."""
-    keep_last: int = 3
+    keep_last: int = setting(3, "checkpoints", at_least(1))
     """Newest checkpoints that are kept."""
-    keep_every_steps: int = 0
+    keep_every_steps: int = setting(0, "steps", at_least(0))
     """Checkpoints at multiples of this many steps are kept for ever; 0: none."""
     background: bool = True
     """Training waits for the copy to the host's memory alone; writing, hashing and pruning follow beside it."""
-    time_limit_margin_seconds: float = 60.0
+    time_limit_margin_seconds: float = setting(60.0, "seconds", at_least(0))
     """Inside a SLURM job the run saves and ends so many seconds, and twice the longest save so far, before the job's end."""
 
 
@@ -184,18 +187,18 @@ class HubConfig:
     """Branch of the run, created if it is not there; empty: `run.name`."""
     private: bool = True
     """Whether a repository that is created is private."""
-    every: int = 0
+    every: int = setting(0, "steps", at_least(0))
     """Steps between checkpoints that are pushed; 0: all are. That of the last step always is."""
     when_behind: Literal["in_order", "newest"] = "in_order"
     """What to push when several checkpoints wait: all in order (they stay on the disk until then), or the newest alone."""
     state: bool = False
     """Push the optimizer's state and the position in the data too, so that the run can be resumed from the Hub
     (`--resume hub:owner/name@branch`): three times the bytes."""
-    finish_minutes: float = 10.0
+    finish_minutes: float = setting(10.0, "minutes", at_least(0))
     """At the end of the run, wait for uploads until none has moved for so long; the rest stays queued."""
-    timeout_seconds: float = 300.0
+    timeout_seconds: float = setting(300.0, "seconds", ABOVE_0)
     """A request that the Hub does not answer for so long is given up, and tried again later."""
-    retry_seconds: float = 2.0
+    retry_seconds: float = setting(2.0, "seconds", ABOVE_0)
     """Wait before a failed push is tried again; doubled each time, up to five minutes."""
 
 
@@ -213,14 +216,24 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    hub: HubConfig = field(default_factory=HubConfig)
-    resume: str = "auto"
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig, metadata=MAY_CHANGE)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig, metadata=MAY_CHANGE)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig, metadata=MAY_CHANGE)
+    hub: HubConfig = field(default_factory=HubConfig, metadata=MAY_CHANGE)
+    resume: str = setting("auto", may_change=True)
     """`auto`: go on from the newest complete checkpoint of the run directory if there is one; `never`: start anew, in a run
     directory without checkpoints; a path: start from that checkpoint, also with a changed configuration; `hub:NAME[@REVISION]`:
     as auto, and a run directory without checkpoints begins with the one that was pushed there with hub.state."""
+
+    def check(self) -> None:
+        """Check all that does not need the number of processes, a tokenizer or a model.
+
+        Raises:
+            CodeparrotError: naming the key and the nearest valid choice.
+        """
+        from codeparrot.checks import check
+
+        check(self)
 
     @property
     def run_directory(self) -> Path:

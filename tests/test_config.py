@@ -1,4 +1,6 @@
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 
 from codeparrot.arguments import load_config, parse_config
 from codeparrot.checks import check, check_world_size
-from codeparrot.config import Config
+from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.setting import changeable
 
 RECIPES = sorted(Path("configs").glob("*.yaml"))
 LEAST = ["--stream.train", "d", "--tokenizer.path", "t"]
@@ -83,6 +86,9 @@ def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) ->
         (["--optim.beta1", "1.0"], r"optim\.beta1 is 1\.0; it must be 0 or more and below 1"),
         (["--optim.beta2", "1.0"], r"optim\.beta2 is 1\.0; it must be 0 or more and below 1"),
         (["--optim.lr", "0"], r"optim\.lr is 0\.0; it must be above 0"),
+        (["--train.max_steps", "0"], r"train\.max_steps is 0; it must be at least 1"),
+        (["--train.outlier_window", "8"], r"train\.outlier_window is 8; a standard deviation needs 16 or more"),
+        (["--hub.retry_seconds", "nan"], r"hub\.retry_seconds is nan; it must be above 0"),
         (["--run.name", "a/b"], "not a plain folder name"),
         (["--stream.seq_length", "1"], "at least 2 tokens"),
         (["--stream.train", "[]"], r"stream\.train is empty"),
@@ -91,6 +97,40 @@ def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) ->
 def test_impossible_combinations_name_the_key_and_the_nearest_value(arguments, message) -> None:
     with pytest.raises(CodeparrotError, match=message):
         parse_config([*LEAST, *arguments])
+
+
+def numbers() -> dict[str, dataclasses.Field[Any]]:
+    """Every field of the configuration that is a number, by its dotted name."""
+    config = Config()
+    sections = [field.name for field in dataclasses.fields(config) if dataclasses.is_dataclass(getattr(config, field.name))]
+    named = {f"{section}.{each.name}": each for section in sections for each in dataclasses.fields(getattr(config, section))}
+    return {name: each for name, each in named.items() if type(each.default) in (int, float)}
+
+
+WITHOUT_UNIT = (
+    "run.seed optim.lr optim.weight_decay optim.beta1 optim.beta2 optim.eps optim.clip_norm schedule.final_fraction "
+    "schedule.decay_fraction"
+).split()
+
+
+def test_every_number_states_its_range_and_its_unit() -> None:
+    assert len(numbers()) > 40
+    for name, field in numbers().items():
+        assert field.metadata.get("rule"), f"{name} has no range"
+        assert field.metadata["rule"].holds(field.default), f"the default of {name} is out of its range"
+        assert field.metadata["unit"] or name in WITHOUT_UNIT, f"{name} has no unit"
+
+
+def test_a_resumed_run_may_change_what_does_not_change_the_result() -> None:
+    assert (
+        list(changeable(Config()))
+        == (
+            "run.name run.dir tokenizer.path stream.train stream.valid stream.encoder stream.prefetch_batches "
+            "train.micro_batch_size train.gradient_checkpointing train.compile train.log_every_steps train.max_skipped_steps "
+            "train.startup_minutes train.timeout_minutes evaluate checkpoint tracking hub resume"
+        ).split()
+    )
+    assert list(changeable(StreamConfig())) == ["train", "valid", "encoder", "prefetch_batches"]
 
 
 def test_a_world_size_that_does_not_fit_names_those_that_do() -> None:

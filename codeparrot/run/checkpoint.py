@@ -18,11 +18,14 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from codeparrot import files
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
+from codeparrot.setting import changeable
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 2
@@ -179,22 +182,28 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any
         yield prefix, old, new
 
 
-FREE = (
-    "run.name run.dir resume tokenizer.path stream.train stream.valid stream.encoder stream.prefetch_batches "
-    "train.micro_batch_size train.gradient_checkpointing train.compile train.log_every_steps train.max_skipped_steps "
-    "train.startup_minutes train.timeout_minutes evaluate checkpoint tracking hub"
-).split()
-"""Settings that a resumed run may change: they do not change what is computed. (The data and the tokenizer are compared
-themselves, not their paths.)"""
-
-
 def changes_that_matter(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return `name: old -> new` for each setting that would make the resumed run another run."""
+    """Return `name: old -> new` for each setting that would make the resumed run another run.
+
+    A setting that `old` lacks, because an older version wrote it, had what is the default today. The data and the tokenizer are
+    compared themselves, not their paths.
+    """
+    free = tuple(changeable(Config()))
     return [
         f"{name}: {before} -> {after}"
-        for name, before, after in differences(old, new)
-        if not any(name == free or name.startswith(f"{free}.") for free in FREE)
+        for name, before, after in differences(_completed(old), new)
+        if not any(name == each or name.startswith(f"{each}.") for each in free)
     ]
+
+
+def _completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration with the defaults of the settings that it lacks."""
+    defaults = Config()
+    completed = asdict(defaults) | saved
+    for field in fields(defaults):
+        if is_dataclass(section := getattr(defaults, field.name)):
+            completed[field.name] = asdict(section) | completed[field.name]
+    return completed
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -14,16 +14,17 @@ from typing import Any
 
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.setting import changeable
 
 ORIGIN = "origin.json"
 
-_FREE = ("train", "valid", "encoder", "prefetch_batches")
-"""Settings of the stream that change no order (the data themselves are compared by the stream)."""
-
 
 def same_order(saved: dict[str, Any], config: Config) -> bool:
-    """Whether a manifest's configuration deals the same data out as `config` does."""
-    free = dict.fromkeys(_FREE)
+    """Whether a manifest's configuration deals the same data out as `config` does.
+
+    The settings of the stream that a resumed run may change do not change the order; the stream compares the data themselves.
+    """
+    free = dict.fromkeys(changeable(config.stream))
     return (
         {**asdict(StreamConfig()), **saved["stream"], **free} == {**asdict(config.stream), **free}
         and saved["run"]["seed"] == config.run.seed

@@ -165,3 +165,21 @@ def test_only_changes_that_change_the_result_matter() -> None:
         "model.n_layer: None -> 3",
         "optim.lr: 0.0005 -> 0.001",
     ]
+
+
+def test_a_setting_that_an_older_run_did_not_have_counts_as_its_default() -> None:
+    older = asdict(Config())
+    del older["stream"]["block_documents"], older["schedule"]
+    assert checkpoint.changes_that_matter(older, asdict(Config())) == []
+    newer = Config()
+    newer.stream.block_documents, newer.schedule.name = 7, "linear"
+    assert checkpoint.changes_that_matter(older, asdict(newer)) == [
+        "stream.block_documents: 256 -> 7",
+        "schedule.name: cosine -> linear",
+    ]
+
+
+def test_a_model_is_not_completed_with_the_fields_of_another() -> None:
+    older, newer = asdict(Config()), asdict(Config())
+    older["model"], newer["model"] = {"family": "llama"}, {"family": "llama", "hidden_size": 8}
+    assert checkpoint.changes_that_matter(older, newer) == ["model.hidden_size: None -> 8"]
