@@ -88,7 +88,7 @@ def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) ->
         (["--optim.lr", "0"], r"optim\.lr is 0\.0; it must be above 0"),
         (["--train.max_steps", "0"], r"train\.max_steps is 0; it must be at least 1"),
         (["--train.outlier_window", "8"], r"train\.outlier_window is 8; a standard deviation needs 16 or more"),
-        (["--hub.retry_seconds", "nan"], r"hub\.retry_seconds is nan; it must be above 0"),
+        (["--hub.retry_seconds", ".nan"], r"hub\.retry_seconds is nan; it must be above 0"),
         (["--run.name", "a/b"], "not a plain folder name"),
         (["--stream.seq_length", "1"], "at least 2 tokens"),
         (["--stream.train", "[]"], r"stream\.train is empty"),
