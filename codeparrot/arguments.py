@@ -1,16 +1,23 @@
-"""The argument parser of every command: jsonargparse, with errors as one line that names the nearest valid choice."""
+"""The arguments of every command: jsonargparse, with errors of one line that names the nearest valid choice and a short help.
+
+`bind` makes the signature of a function its flags. A function whose only parameter is a dataclass, as `train(config: Config)`,
+takes `--config FILE` and `--section.field VALUE` instead.
+"""
 
 import dataclasses
 import importlib.resources
+import inspect
 import json
 import re
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from argparse import SUPPRESS, Action
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from codeparrot.errors import nearest
 
@@ -18,12 +25,46 @@ if TYPE_CHECKING:
     from codeparrot.config import Config
 
 RECIPE = "recipe"
+_WIDEST = 100
+"""Columns of the help on a wide terminal; longer lines are hard to read."""
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+class Help(DefaultHelpFormatter):
+    """An option on one line, what it does below it, its range and default in parentheses at the end."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        width = min(shutil.get_terminal_size().columns - 2, _WIDEST)
+        super().__init__(prog, **{"max_help_position": 8, "width": width, **options})
+
+    def _format_action_invocation(self, action: Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{action.option_strings[0]} {action.metavar or self._get_default_metavar_for_optional(action)}"
+
+    def _expand_help(self, action: Action) -> str:
+        rule = getattr(action, "rule", None)
+        details = ["required" if action.required else "", rule.words if rule else "", _default(action)]
+        text = "; ".join(filter(None, details))
+        return f"{action.help or ''}{f' ({text})' if text else ''}"
+
+
+def _default(action: Action) -> str:
+    """Return `default: ...` as it would be written on the command line; nothing where the text says what is done without."""
+    value = action.default
+    if action.nargs == 0 or value in (None, "", [], SUPPRESS):
+        return ""
+    if str(action.metavar).endswith("..."):
+        value = " ".join(map(str, value))
+    return f"default: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+
+
 class Parser(ArgumentParser):
     """Exits with status 2 and one line on stderr when the arguments are wrong."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog=prog, formatter_class=Help)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = " ".join(str(ex or message).split())
@@ -40,11 +81,80 @@ class Parser(ArgumentParser):
         known = [str(action.dest) for action in self._actions]
         return nearest(name, known) if name else ""
 
+    def lay_out(self, function: Callable[..., Any], hints: Mapping[str, Any], usage: str = "") -> None:
+        """Arrange the help: a line of usage, what the command does, its options by section, then what all commands have.
+
+        Args:
+            function: its docstring says what the command does.
+            hints: types of the arguments, by name.
+            usage: what follows the name of the command; by default the required arguments.
+        """
+        fields = dict(_metadata(hints))
+        for action in self._actions:
+            _present(action, fields.get(action.dest, {}), several=not usage)
+        positional, others, *groups = self._action_groups
+        others.title, own = "other options", "the whole" if usage else "options"
+        sections = {id(group): name for name, group in (self.groups or {}).items()}
+        for group in groups:
+            name = sections.get(id(group))
+            group.title, group.description = (name, _purpose(hints[name])) if name in hints else (own, None)
+        self._action_groups = [positional, *sorted(groups, key=lambda group: (group.title == own) == bool(usage)), others]
+        self.usage = f"{self.prog} {usage or ' '.join([*self._required(), *self._optional()])}"
+        self.description = _purpose(function)
+        self.epilog = "--json prints the result as one JSON object, --debug shows the traceback of an error."
+
+    def _required(self) -> Iterator[str]:
+        for action in self._actions:
+            if action.required:
+                yield " ".join([*action.option_strings[:1], str(action.metavar or action.dest.upper())])
+
+    def _optional(self) -> list[str]:
+        return ["[options]"] if any(not (action.required or action.dest == "help") for action in self._actions) else []
+
+
+def _purpose(documented: Any) -> str:
+    """Return the first paragraph of a docstring."""
+    return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
+
+
+def _metadata(hints: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the dotted names of the fields of dataclasses among `hints`, with what setting.py keeps at them."""
+    for name, hint in hints.items():
+        if dataclasses.is_dataclass(hint):
+            yield from ((f"{name}.{field.name}", field.metadata) for field in dataclasses.fields(hint))
+
+
+def _present(action: Action, metadata: Mapping[str, Any], several: bool) -> None:
+    """Say in the help what an option takes: what a number counts, or its type; several values where it is a list."""
+    hint = action.type or getattr(action, "_typehint", None)
+    types = (hint, *get_args(hint))
+    if action.dest == "help":
+        action.help = "Show this help and exit."
+    elif dataclasses.is_dataclass(hint) or type(action).__name__ == "_ActionConfigLoad":
+        action.help = SUPPRESS  # a file for one section: --config reads all of them
+    elif action.dest == "print_config":
+        action.help = "Print all settings as YAML, as they are after all other arguments, and exit."
+    elif unit := metadata.get("unit"):
+        action.metavar = unit.upper()
+    elif several and (element := _element(hint)):
+        action.metavar = f"{_NUMBERS.get(element, _last(action))} ..."
+    elif bool not in types and (number := next((_NUMBERS[each] for each in types if each in _NUMBERS), None)):
+        action.metavar = number
+    action.rule = metadata.get("rule")  # type: ignore[attr-defined]
+
+
+_NUMBERS: dict[Any, str] = {int: "INT", float: "FLOAT"}
+
+
+def _last(action: Action) -> str:
+    return action.dest.rpartition(".")[2].upper()
+
 
 def add_recipe(parser: Parser, folder: str) -> None:
     """Let `--recipe` read settings from a YAML file."""
     names = " or ".join(sorted(recipes(folder)))
-    parser.add_argument(f"--{RECIPE}", action="config", help=f"YAML file with the settings below, or {names}; flags win")
+    text = f"YAML file with the settings above, or {names}; flags win."
+    parser.add_argument(f"--{RECIPE}", action="config", metavar="FILE", help=text)
 
 
 def recipe_first(arguments: Sequence[str], folder: str) -> list[str]:
@@ -130,22 +240,70 @@ def _values(word: str, element: Any) -> list[Any]:
     return [yaml.safe_load(word) if element in (int, float, bool) else word]
 
 
+def bind(
+    function: Callable[..., Any], arguments: Sequence[str], prog: str, positional: bool = False, recipe_folder: str = ""
+) -> Callable[[], Any]:
+    """Read the arguments of a function from the command line and return what calls it with them.
+
+    Wrong arguments end the process with status 2 and one line.
+
+    Args:
+        function: its signature is its flags; or its only parameter is a dataclass.
+        arguments: words behind the name of the command.
+        prog: name of the command, for help and errors.
+        positional: whether arguments without a default are given by position.
+        recipe_folder: folder of the recipes that `--recipe` names; empty: there is no such option.
+
+    Raises:
+        CodeparrotError: the settings of a dataclass cannot work together.
+    """
+    hints = _parameters(function)
+    if len(hints) == 1 and dataclasses.is_dataclass(kind := next(iter(hints.values()))):
+        settings = parse_settings(kind, arguments, prog, function)
+        return lambda: function(settings)
+    parser = Parser(prog)
+    if recipe_folder:
+        arguments = recipe_first(arguments, recipe_folder)
+        add_recipe(parser, recipe_folder)
+    parser.add_function_arguments(function, as_positional=positional)
+    parser.lay_out(function, hints)
+    options = vars(parser.instantiate(parser.parse_args(join_lists(spell_out(arguments, function), function, positional))))
+    return lambda: function(**{name: value for name, value in options.items() if name != RECIPE})
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    return {name: hint for name, hint in get_type_hints(function).items() if name != "return"}
+
+
+def parse_settings(kind: Any, arguments: Sequence[str], prog: str, function: Callable[..., Any]) -> Any:
+    """Read `--config FILE` and dotted overrides into the dataclass `kind`, and check it where it has a method `check`.
+
+    Wrong arguments end the process with status 2 and one line.
+
+    Raises:
+        CodeparrotError: from `check`.
+    """
+    parser = Parser(prog)
+    text = "YAML file with the settings above. Where several arguments set the same thing, the last wins."
+    parser.add_argument("--config", action="config", metavar="FILE", help=text)
+    parser.add_class_arguments(kind)
+    parser.lay_out(function, get_type_hints(kind), "--config FILE [--section.field VALUE ...]")
+    options = parser.instantiate(parser.parse_args(list(arguments)))
+    settings = kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
+    if hasattr(settings, "check"):
+        settings.check()
+    return settings
+
+
 def parse_config(arguments: Sequence[str]) -> "Config":
-    """Read `--config FILE` and dotted overrides. Wrong ones end the process with status 2 and one line.
+    """Read the configuration of a run as `codeparrot train` does.
 
     Raises:
         CodeparrotError: the settings are understood but cannot work together.
     """
-    from codeparrot.checks import check
     from codeparrot.config import Config
 
-    parser = Parser(prog="codeparrot train")
-    parser.add_argument("--config", action="config", help="YAML file with the settings below; later ones win")
-    parser.add_class_arguments(Config)
-    options = parser.instantiate(parser.parse_args(list(arguments)))
-    config = Config(**{name: getattr(options, name) for name in Config.__dataclass_fields__})
-    check(config)
-    return config
+    return parse_settings(Config, arguments, "codeparrot train", parse_config)
 
 
 def load_config(path: Path) -> "Config":

@@ -13,27 +13,29 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from codeparrot import __version__
 from codeparrot.errors import CodeparrotError, nearest
 
-EXIT_STOPPED = 75
-"""EX_TEMPFAIL of sysexits.h: the work is unfinished and saved; the same command goes on with it."""
-
-
 _RANK = int(os.environ.get("RANK", "0"))
-"""Of several processes of one run only the first prints results."""
+"""Only the first of several processes of one run prints the result."""
 
 
 class Command(NamedTuple):
+    """One line of the registry. The function is imported only when the command is asked for."""
+
     target: str
+    """`module:function`. The module imports nothing heavy at its top, so that its help appears at once."""
     summary: str
+    """Its line in `codeparrot --help`."""
     positional: bool = False
     """Whether arguments without a default are given by position instead of by name."""
     recipes: str = ""
-    """Folder in the package `codeparrot.configs` of the recipes that `--recipe` names; without one there is no such option."""
+    """Folder of `configs/` with the recipes that `--recipe` names; empty: there is no such option."""
+    extra: str = ""
+    """Extra of the package that brings libraries which only this command needs."""
 
 
 COMMANDS = {
@@ -87,7 +89,7 @@ def entry(arguments: Sequence[str] | None = None) -> None:
     """Run one command, by default that of the command line, and end the process with its exit status."""
     status = 1
     if "WORLD_SIZE" in os.environ:
-        # One of several processes. Called first, it is the last of the exit handlers.
+        # One of several processes. Exit handlers run in reverse order: the one registered first runs last.
         atexit.register(lambda: _leave(status))
     try:
         status = main(sys.argv[1:] if arguments is None else arguments)
@@ -97,17 +99,17 @@ def entry(arguments: Sequence[str] | None = None) -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process without taking the interpreter down.
+    """End the process without finalizing the interpreter.
 
-    The threads of gloo still let go of the tensors of the last collective, some time after it has returned. One that does so
-    while the interpreter is taken down aborts the process ("terminate called without an active exception"), and the launcher
-    then calls a run failed that is finished: https://github.com/pytorch/pytorch/issues/190489.
+    gloo threads may release the last collective's tensors after it returns. A thread that does so while the interpreter is
+    finalizing aborts the process ("terminate called without an active exception"), and the launcher then reports a finished
+    run as failed: https://github.com/pytorch/pytorch/issues/190489.
     """
     import logging
 
     logging.shutdown()
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        with contextlib.suppress(OSError, ValueError):  # the reader went away, or it is closed
+        with contextlib.suppress(OSError, ValueError):  # the reader went away, or the stream is closed
             stream.flush()
     os._exit(status)
 
@@ -125,16 +127,16 @@ def main(argv: Sequence[str]) -> int:
             return 0
         if _RANK == 0:
             print(json.dumps(result.data) if as_json else result.text, flush=True)
-        if result.data.get("passed") is False:
-            raise CodeparrotError(f"{'; '.join(result.data['failed'])}: does not hold")
-        return EXIT_STOPPED if result.data.get("stopped") else 0
+        if result.status.problem:
+            raise CodeparrotError(result.status.problem)
+        return result.status.code
     except CodeparrotError as error:
         if debug:
             raise
         print(f"codeparrot: {f'process {_RANK}: ' if _RANK else ''}error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # The reader of a pipe went away (`codeparrot ... | head`): not an error of ours, and stdout is not to be flushed again.
+        # The reader of a pipe went away (`codeparrot ... | head`). That is no error of ours; stdout must not be flushed again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -150,13 +152,30 @@ def prepare(arguments: list[str]) -> Callable[[], Any]:
         return lambda: print(usage())
     if arguments[0] == "--version":
         return lambda: print(f"codeparrot {__version__}")
-    name, rest = _split(arguments)
-    if name == "train":
-        from codeparrot.arguments import parse_config
+    from codeparrot.arguments import bind
 
-        config = parse_config(rest)
-        return lambda: _load(COMMANDS[name].target)(config)
-    return _command(name, rest)
+    name, rest = _split(arguments)
+    command = COMMANDS[name]
+    with _extra_named(name):
+        action = bind(_load(command.target), rest, f"codeparrot {name}", command.positional, command.recipes)
+
+    def run() -> Any:
+        with _extra_named(name):
+            return action()
+
+    return run
+
+
+@contextlib.contextmanager
+def _extra_named(name: str) -> Iterator[None]:
+    """Where a library of the command's extra is missing, say which extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra, module = COMMANDS[name].extra, str(error.name).partition(".")[0]
+        if not extra or module == "codeparrot":
+            raise
+        raise CodeparrotError(f"{name} needs the extra \"{extra}\": pip install 'codeparrot[{extra}]'") from error
 
 
 def _split(arguments: list[str]) -> tuple[str, list[str]]:
@@ -187,16 +206,3 @@ def _unknown(name: str) -> SystemExit:
 def _load(target: str) -> Callable[..., Any]:
     module, _, function = target.partition(":")
     return getattr(importlib.import_module(module), function)
-
-
-def _command(name: str, arguments: list[str]) -> Callable[[], Any]:
-    from codeparrot.arguments import RECIPE, Parser, add_recipe, join_lists, recipe_first, spell_out
-
-    function, positional = _load(COMMANDS[name].target), COMMANDS[name].positional
-    parser = Parser(prog=f"codeparrot {name}")
-    if folder := COMMANDS[name].recipes:
-        arguments = recipe_first(arguments, folder)
-        add_recipe(parser, folder)
-    parser.add_function_arguments(function, as_positional=positional)
-    options = vars(parser.instantiate(parser.parse_args(join_lists(spell_out(arguments, function), function, positional))))
-    return lambda: function(**{name: value for name, value in options.items() if name != RECIPE})

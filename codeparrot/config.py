@@ -80,7 +80,7 @@ class TrainConfig:
     """Steps between lines in metrics.jsonl and in the trackers."""
     max_skipped_steps: int = setting(10, "steps", at_least(1), may_change=True)
     """A step whose loss or gradient is not finite changes nothing; after so many in a row the run ends with an error."""
-    outlier_sigmas: float = setting(0.0, "standard deviations", at_least(0))
+    outlier_sigmas: float = setting(0.0, "sigmas", at_least(0))
     """Also skip a step whose gradient norm is so many standard deviations above the mean of the last `outlier_window` steps
     (6 is a good value); 0: such steps are reported in anomalies.jsonl, from 6 on, and taken."""
     outlier_window: int = setting(128, "steps", at_least(16, "a standard deviation needs 16 or more"))

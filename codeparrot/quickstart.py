@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.result import Result
+from codeparrot.result import STOPPED, Result
 
 SHOWN_PROMPTS = (
     "import os\n\n\ndef list_files(path):",
@@ -48,7 +48,7 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
         config,
     )
     trained = _stage(3, "training", f"a GPT-2 for {config.train.max_steps} steps", _train, config)
-    if trained.data["stopped"]:
+    if trained.status is STOPPED:
         return trained
     facts = _measure(config)
     facts["completions"] = _stage(

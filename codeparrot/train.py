@@ -11,7 +11,7 @@ from typing import Any
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.publishing.beside_training import Pushes
-from codeparrot.result import Result
+from codeparrot.result import DONE, STOPPED, Result
 from codeparrot.run.progress import Progress
 from codeparrot.training.preemption import StopRequest
 
@@ -33,7 +33,7 @@ def train(config: Config) -> Result:
             with Watchdog(accelerator, startup_seconds, timeout_seconds) as watchdog, watchdog.explaining():
                 result = _train(config, accelerator, stop, watchdog, pushes)
             # Nobody waits for the main process any more.
-            return Result(result.text, result.data | pushes.finish(lambda: stop.requested))
+            return result._replace(data=result.data | pushes.finish(lambda: stop.requested))
 
 
 def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Result:
@@ -153,7 +153,7 @@ def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoi
     else:
         measured = f": {score}" if score else ""
         text = f"{config.run_directory}: trained to step {end.step}, {end.tokens:,} tokens{measured}"
-    return Result(text, facts)
+    return Result(text, facts, STOPPED if facts["stopped"] else DONE)
 
 
 def _due(step: int, every: int) -> bool:

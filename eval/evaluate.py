@@ -9,7 +9,7 @@ from typing import Any
 from codeparrot.eval import parallel
 from codeparrot.eval import samples as store
 from codeparrot.eval.problems.sets import ProblemSet
-from codeparrot.result import Result
+from codeparrot.result import DONE, STOPPED, Result
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,16 @@ class Evaluation:
             processes.wait()
         processes.close()
         if not processes.main:
-            return Result("", {"stopped": bool(stop.reason)})
+            return Result("", {"stopped": bool(stop.reason)}, STOPPED if stop.reason else DONE)
         done = store.read_all(folder)
         there = sum(key in done for key in keys)
         facts = {"checkpoint": place, "output": str(folder), "samples": there}
         if share.of > 1:
             words = f"{folder}: share {share.number} of {share.of}; {there} of {len(keys)} samples are there in all"
-            return Result(words, {**facts, "stopped": bool(stop.reason)})
+            return Result(words, {**facts, "stopped": bool(stop.reason)}, STOPPED if stop.reason else DONE)
         if there < len(keys):
-            return Result(
-                f"{there} of {len(keys)} samples are there; run the same command again to go on", {**facts, "stopped": True}
-            )
+            words = f"{there} of {len(keys)} samples are there; run the same command again to go on"
+            return Result(words, {**facts, "stopped": True}, STOPPED)
         store.put_together(folder, self.problems.problems, done)
         return self._score(place, folder, [done[key] for key in keys], score)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.result import Result
+from codeparrot.result import DONE, Result, failed
 from codeparrot.verify.trials import SAVE_EVERY, STEPS, Launch, Trials
 
 LOSS_TOLERANCE = 1e-5
@@ -64,12 +64,13 @@ def verify(processes: int = 0, strategies: list[str] | None = None, cpu: bool = 
         raise CodeparrotError(f"--keep {folder} is not empty; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     checks = list(_Verification(Trials(folder.resolve(), max(count, 2), cpu), chosen, count, bits=not gpus).run())
-    failed = [check for check in checks if check.passed is False]
-    if not keep and not failed:
+    found = facts(checks, count, gpus)
+    if not keep and found["passed"]:
         import shutil
 
         shutil.rmtree(folder)
-    return Result(table(checks, folder if keep or failed else None), facts(checks, count, gpus))
+    status = DONE if found["passed"] else failed(f"{'; '.join(found['failed'])}: does not hold")
+    return Result(table(checks, folder if keep or not found["passed"] else None), found, status)
 
 
 def num_gpus() -> int:
@@ -81,10 +82,9 @@ def num_gpus() -> int:
 def facts(checks: list[Check], processes: int, gpus: int) -> dict[str, Any]:
     """Return what `--json` prints."""
     passed = all(check.passed is not False for check in checks)
-    failed = [f"{check.invariant} ({check.setting})" for check in checks if check.passed is False]
     return {
         "passed": passed,
-        "failed": failed,
+        "failed": [f"{check.invariant} ({check.setting})" for check in checks if check.passed is False],
         "processes": processes,
         "device": f"{gpus} GPUs" if gpus else "cpu",
         "checks": [asdict(check) for check in checks],
