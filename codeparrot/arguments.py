@@ -93,13 +93,13 @@ class Parser(ArgumentParser):
         for action in self._actions:
             _present(action, fields.get(action.dest, {}), several=not usage)
         positional, others, *groups = self._action_groups
-        others.title, own = "other options", "the whole" if usage else "options"
+        others.title, own = "other options", "the rest" if usage else "options"
         sections = {id(group): name for name, group in (self.groups or {}).items()}
         for group in groups:
             name = sections.get(id(group))
             group.title, group.description = (name, _purpose(hints[name])) if name in hints else (own, None)
         self._action_groups = [positional, *sorted(groups, key=lambda group: (group.title == own) == bool(usage)), others]
-        self.usage = f"{self.prog} {usage or ' '.join([*self._required(), *self._optional()])}"
+        self.usage = " ".join([self.prog, *([usage] if usage else [*self._required(), *self._optional()])])
         self.description = _purpose(function)
         self.epilog = "--json prints the result as one JSON object, --debug shows the traceback of an error."
 

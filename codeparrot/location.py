@@ -6,6 +6,7 @@ that was cut while it was written is never taken for a model.
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError, nearest
 
@@ -15,6 +16,16 @@ HUB_NAME = re.compile(r"(hub:)?([\w\-][\w.\-]*(?:/[\w\-][\w.\-]*)?)(?:@([\w\-][\
 """`name` or `owner/name`, as the Hub spells them, and `@` a branch, tag or commit."""
 GGUF = ".gguf"
 """Suffix of a model with its tokenizer in one file, as llama.cpp reads it; transformers reads it with the package gguf."""
+
+
+class Branch(NamedTuple):
+    """Where a run is pushed to."""
+
+    repo: str
+    branch: str
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.branch}"
 
 
 def is_hub_name(name: str) -> bool:

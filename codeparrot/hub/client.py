@@ -7,7 +7,7 @@ shown: what is printed or written of an error goes through `reason`.
 import contextlib
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, constants, get_token, set_client_factory
@@ -23,16 +23,6 @@ FAILURES = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
 """What the client raises when the Hub or the way to it fails, or refuses; anything else is a defect."""
 _DENIED, _LATER, _MOVED = (401, 403), (408, 429), 412
 _SECRETS = re.compile(r"hf_\w+|(?<=://)[^/\s@]+@|(?<=Bearer )\S+|\?[^\s'\")>]*")
-
-
-class Branch(NamedTuple):
-    """Where a run is pushed to."""
-
-    repo: str
-    branch: str
-
-    def __str__(self) -> str:
-        return f"{self.repo}@{self.branch}"
 
 
 def connect(timeout_seconds: float = TIMEOUT_SECONDS, sent: Callable[[int], object] | None = None) -> HfApi:

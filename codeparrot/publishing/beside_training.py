@@ -16,8 +16,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
 from codeparrot.config import Config, HubConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.run import checkpoint
@@ -142,6 +140,8 @@ class Pushes:
 
     def _wait(self, asked_to_stop: Callable[[], bool]) -> None:
         """Show what goes up until it is up, nothing has moved for `hub.finish_minutes`, or a stop is asked for."""
+        from tqdm import tqdm
+
         from codeparrot.publishing import progress
         from codeparrot.publishing.uploader import HOPELESS
 

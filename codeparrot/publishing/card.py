@@ -15,8 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from codeparrot import __version__
 from codeparrot.config import as_list
 from codeparrot.corpus.output import STATISTICS
-from codeparrot.hub.client import Branch
-from codeparrot.location import is_hub_name, split_hub_name
+from codeparrot.location import Branch, is_hub_name, split_hub_name
 from codeparrot.markdown import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer

@@ -5,17 +5,17 @@ import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from codeparrot.arguments import load_config
 from codeparrot.checks import REPOSITORY
 from codeparrot.config import HubConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.publishing.ledger import Ledger
-from codeparrot.publishing.uploader import HOPELESS, Turn, push_all, renew_card
 from codeparrot.result import Result
+
+if TYPE_CHECKING:
+    from codeparrot.publishing.uploader import Turn
 
 SHOWN = 10
 
@@ -48,6 +48,10 @@ def push(run: str, repo: str = "", branch: str = "", private: bool | None = None
             configuration does not say otherwise.
         patience_minutes: Give up when nothing has come through for so long; what is left stays queued.
     """
+    from tqdm import tqdm
+
+    from codeparrot.publishing.uploader import HOPELESS, push_all, renew_card
+
     ledger = Ledger(_folder(run))
     with ledger.pushing() as free:
         if not free:
@@ -58,7 +62,7 @@ def push(run: str, repo: str = "", branch: str = "", private: bool | None = None
         with tqdm(total=_bytes(queue), desc="pushing", unit="B", unit_scale=True, disable=None) as bar:
             done: list[str] = []
 
-            def report(turn: Turn) -> None:
+            def report(turn: "Turn") -> None:
                 if turn.commit and turn.entry:
                     bar.update(turn.entry.num_bytes)
                     done.append(turn.commit)

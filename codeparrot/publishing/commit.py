@@ -28,8 +28,8 @@ from safetensors import safe_open
 
 from codeparrot import plot
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.client import Branch
 from codeparrot.hub.fetch import STATE
+from codeparrot.location import Branch
 from codeparrot.publishing.card import PLOT, VALIDATION, measured, model_card
 from codeparrot.publishing.ledger import Entry
 from codeparrot.run import checkpoint

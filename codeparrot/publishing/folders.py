@@ -12,8 +12,6 @@ from typing import Any
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.corpus.report.command import check_shards, read_statistics
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub import client
-from codeparrot.hub.fetch import TOKENIZER_FILES
 from codeparrot.location import is_hub_name
 from codeparrot.result import Result
 
@@ -33,6 +31,8 @@ def push_tokenizer(tokenizer: str, repo: str, branch: str = "main", private: boo
         branch: Branch, created if it is not there.
         private: Whether a repository that is created is private.
     """
+    from codeparrot.hub.fetch import TOKENIZER_FILES
+
     folder = Path(tokenizer).expanduser()
     if not (folder / "tokenizer.json").is_file():
         raise CodeparrotError(f"{tokenizer} holds no tokenizer.json; codeparrot tokenizer train writes one")
@@ -65,6 +65,8 @@ def _push(
         CodeparrotError: the branch holds files that no such push wrote, or the Hub does not answer, or refuses.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    from codeparrot.hub import client
 
     if not is_hub_name(repo) or "/" not in repo:
         raise CodeparrotError(f'--repo "{repo}" is no repository: write owner/name')

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from codeparrot import files
 from codeparrot.config import HubConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.client import Branch
+from codeparrot.location import Branch
 from codeparrot.run import checkpoint
 
 LEDGER = "hub.json"

@@ -6,16 +6,15 @@ main that was looked at; if it has moved since, the Hub refuses it, and nothing 
 
 import re
 from pathlib import Path
-from typing import NamedTuple
-
-from huggingface_hub import CommitOperationCopy, CommitOperationDelete, HfApi
-from huggingface_hub.hf_api import RepoFile
+from typing import TYPE_CHECKING, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub import client
-from codeparrot.hub.client import Branch
+from codeparrot.location import Branch
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.result import Result
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 MAIN = "main"
 _ATTRIBUTES = ".gitattributes"
@@ -36,6 +35,10 @@ def promote(run: str = "", repo: str = "", branch: str = "", commit: str = "") -
         branch: Branch to promote, instead of the run's.
         commit: One commit of the branch (7 to 40 hexadecimal digits); default: its newest.
     """
+    from huggingface_hub import CommitOperationCopy, CommitOperationDelete
+
+    from codeparrot.hub import client
+
     source = target_of(run, repo, branch)
     if source.branch == MAIN:
         raise CodeparrotError("main is what a branch is promoted to: name a --branch")
@@ -70,20 +73,24 @@ def target_of(run: str, repo: str, branch: str) -> Branch:
     return Branch(repo or known.repo, branch or known.branch)
 
 
-def _choose(api: HfApi, source: Branch, commit: str) -> _Commit:
+def _choose(api: "HfApi", source: Branch, commit: str) -> _Commit:
     for each in api.list_repo_commits(source.repo, revision=source.branch):
         if each.commit_id.startswith(commit):
             return _Commit(each.commit_id, each.title)
     raise CodeparrotError(f"{source} has no commit {commit}: `codeparrot hub status` lists those that were pushed")
 
 
-def _tree(api: HfApi, repo: str, revision: str) -> dict[str, str]:
+def _tree(api: "HfApi", repo: str, revision: str) -> dict[str, str]:
     """Return path to content (a git object) of every file."""
+    from huggingface_hub.hf_api import RepoFile
+
     files = api.list_repo_tree(repo, recursive=True, revision=revision)
     return {file.path: file.blob_id for file in files if isinstance(file, RepoFile)}
 
 
-def _commit(api: HfApi, source: Branch, chosen: _Commit, operations: list, head: str) -> str:
+def _commit(api: "HfApi", source: Branch, chosen: _Commit, operations: list, head: str) -> str:
+    from codeparrot.hub import client
+
     try:
         return api.create_commit(
             source.repo,

@@ -7,7 +7,7 @@ import pytest
 
 from codeparrot.arguments import load_config
 from codeparrot.errors import CodeparrotError
-from codeparrot.hub.client import Branch
+from codeparrot.location import Branch
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.run import checkpoint
 from tests.publishing.runs import add_checkpoint, make_run
