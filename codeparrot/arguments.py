@@ -241,7 +241,13 @@ def _values(word: str, element: Any) -> list[Any]:
 
 
 def bind(
-    function: Callable[..., Any], arguments: Sequence[str], prog: str, positional: bool = False, recipe_folder: str = ""
+    function: Callable[..., Any],
+    arguments: Sequence[str],
+    prog: str,
+    *,
+    positional: bool = False,
+    recipe_folder: str = "",
+    check: Callable[[Any], None] = lambda settings: None,
 ) -> Callable[[], Any]:
     """Read the arguments of a function from the command line and return what calls it with them.
 
@@ -253,13 +259,12 @@ def bind(
         prog: name of the command, for help and errors.
         positional: whether arguments without a default are given by position.
         recipe_folder: folder of the recipes that `--recipe` names; empty: there is no such option.
-
-    Raises:
-        CodeparrotError: the settings of a dataclass cannot work together.
+        check: raises CodeparrotError where the settings of a dataclass cannot work together.
     """
     hints = _parameters(function)
     if len(hints) == 1 and dataclasses.is_dataclass(kind := next(iter(hints.values()))):
         settings = parse_settings(kind, arguments, prog, function)
+        check(settings)
         return lambda: function(settings)
     parser = Parser(prog)
     if recipe_folder:
@@ -276,12 +281,9 @@ def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def parse_settings(kind: Any, arguments: Sequence[str], prog: str, function: Callable[..., Any]) -> Any:
-    """Read `--config FILE` and dotted overrides into the dataclass `kind`, and check it where it has a method `check`.
+    """Read `--config FILE` and dotted overrides into the dataclass `kind`; the docstring of `function` is shown as help.
 
     Wrong arguments end the process with status 2 and one line.
-
-    Raises:
-        CodeparrotError: from `check`.
     """
     parser = Parser(prog)
     text = "YAML file with the settings above. Where several arguments set the same thing, the last wins."
@@ -289,21 +291,21 @@ def parse_settings(kind: Any, arguments: Sequence[str], prog: str, function: Cal
     parser.add_class_arguments(kind)
     parser.lay_out(function, get_type_hints(kind), "--config FILE [--section.field VALUE ...]")
     options = parser.instantiate(parser.parse_args(list(arguments)))
-    settings = kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
-    if hasattr(settings, "check"):
-        settings.check()
-    return settings
+    return kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
 
 
 def parse_config(arguments: Sequence[str]) -> "Config":
-    """Read the configuration of a run as `codeparrot train` does.
+    """Read and check the configuration of a run, as `codeparrot train` does.
 
     Raises:
-        CodeparrotError: the settings are understood but cannot work together.
+        CodeparrotError: the settings cannot work together.
     """
+    from codeparrot.checks import check
     from codeparrot.config import Config
 
-    return parse_settings(Config, arguments, "codeparrot train", parse_config)
+    config = parse_settings(Config, arguments, "codeparrot train", parse_config)
+    check(config)
+    return config
 
 
 def load_config(path: Path) -> "Config":

@@ -34,6 +34,9 @@ class Command(NamedTuple):
     """Whether arguments without a default are given by position instead of by name."""
     recipes: str = ""
     """Folder of `configs/` with the recipes that `--recipe` names; empty: there is no such option."""
+    check: str = ""
+    """`module:function` that refuses settings which cannot work together, before the command starts; for a command whose only
+    parameter is a dataclass."""
     extra: str = ""
     """Extra of the package that brings libraries which only this command needs."""
 
@@ -48,7 +51,11 @@ COMMANDS = {
     "tokenizer train": Command("codeparrot.tokenizer.train:train", "a byte-level BPE for code from a corpus"),
     "tokenizer report": Command("codeparrot.tokenizer.report:report", "how well tokenizers fit a corpus"),
     "tokenizer push": Command("codeparrot.publishing.folders:push_tokenizer", "a tokenizer to the Hub"),
-    "train": Command("codeparrot.train:train", "pretrain a model; the same as accelerate launch codeparrot/train.py"),
+    "train": Command(
+        "codeparrot.train:train",
+        "pretrain a model; the same as accelerate launch codeparrot/train.py",
+        check="codeparrot.checks:check",
+    ),
     "eval humaneval": Command(
         "codeparrot.eval.tasks.humaneval:humaneval", "pass@k by unit tests: generate, run in a sandbox, report"
     ),
@@ -152,18 +159,34 @@ def prepare(arguments: list[str]) -> Callable[[], Any]:
         return lambda: print(usage())
     if arguments[0] == "--version":
         return lambda: print(f"codeparrot {__version__}")
-    from codeparrot.arguments import bind
-
     name, rest = _split(arguments)
-    command = COMMANDS[name]
     with _extra_named(name):
-        action = bind(_load(command.target), rest, f"codeparrot {name}", command.positional, command.recipes)
+        action = _bound(name, rest)
 
     def run() -> Any:
         with _extra_named(name):
             return action()
 
     return run
+
+
+def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
+    from codeparrot.arguments import bind
+
+    command = COMMANDS[name]
+
+    def check(settings: Any) -> None:
+        if command.check:
+            _load(command.check)(settings)
+
+    return bind(
+        _load(command.target),
+        arguments,
+        f"codeparrot {name}",
+        positional=command.positional,
+        recipe_folder=command.recipes,
+        check=check,
+    )
 
 
 @contextlib.contextmanager

@@ -225,16 +225,6 @@ class Config:
     directory without checkpoints; a path: start from that checkpoint, also with a changed configuration; `hub:NAME[@REVISION]`:
     as auto, and a run directory without checkpoints begins with the one that was pushed there with hub.state."""
 
-    def check(self) -> None:
-        """Check all that does not need the number of processes, a tokenizer or a model.
-
-        Raises:
-            CodeparrotError: naming the key and the nearest valid choice.
-        """
-        from codeparrot.checks import check
-
-        check(self)
-
     @property
     def run_directory(self) -> Path:
         return Path(self.run.dir) / self.run.name

@@ -14,7 +14,7 @@ from codeparrot import cli
 from tests.launching import ROOT, SCRIPTS
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "launch").glob("*.md"))]
-HEAVY = ("torch", "transformers", "datasets", "pyarrow", "matplotlib", "numpy", "jsonargparse")
+HEAVY = ("torch", "transformers", "datasets", "pyarrow", "matplotlib", "numpy", "huggingface_hub", "tokenizers", "accelerate")
 
 
 def codeparrot(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -37,7 +37,8 @@ def documented_commands() -> list[str]:
 
 
 def test_help_starts_at_once_and_imports_nothing_heavy() -> None:
-    code = f"import sys, codeparrot.cli as c; c.main(['--help']); print([m for m in {HEAVY!r} if m in sys.modules])"
+    heavy = (*HEAVY, "jsonargparse")
+    code = f"import sys, codeparrot.cli as c; c.main(['--help']); print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.endswith("[]\n")
     for name in cli.COMMANDS:
@@ -57,16 +58,65 @@ def test_help_takes_less_time_than_twenty_bare_interpreters() -> None:
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_has_help_without_importing_torch(name) -> None:
+def test_the_help_of_every_command_is_short_and_imports_nothing_heavy(name) -> None:
     code = (
         "import sys, codeparrot.cli as c\n"
         f"try: c.main([*{name.split()!r}, '--help'])\n"
         "except SystemExit as e: assert e.code == 0\n"
-        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])\n"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert f"usage: codeparrot {name}" in out
-    assert re.findall(r"^  (?:-h, )?(--[\w.]+)", out, re.MULTILINE)
+    environment = {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "[]"
+    assert lines[0].startswith(f"usage: codeparrot {name}") and lines[1] == "", "the usage is one line"
+    assert lines[2][0].isupper(), "what the command does comes next"
+    assert "null" not in done.stdout or "null draws" in done.stdout
+    assert max(map(len, lines)) <= 80
+    assert re.findall(r"^  (?:-h, )?(--[\w.]+)", done.stdout, re.MULTILINE)
+
+
+def test_the_help_of_train_starts_with_its_settings_their_units_and_defaults(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    out = capsys.readouterr().out
+    assert out.startswith("usage: codeparrot train --config FILE [--section.field VALUE ...]\n\n")
+    assert "\nrun:\n" in out[:400]
+    options = re.findall(r"^  --(\w+)\.", out, re.MULTILINE)
+    assert list(dict.fromkeys(options)) == list(dict.fromkeys(re.findall(r"^(\w+):$", out, re.MULTILINE)))
+    assert "  --train.max_steps STEPS\n        Length of the run in optimizer steps. (at least 1; default: 1000)\n" in out
+    assert max(map(len, out.splitlines())) <= 100, "long lines are hard to read on a wide terminal"
+
+
+def test_a_command_names_the_extra_whose_library_is_missing(monkeypatch, capsys) -> None:
+    def needs_it() -> None:
+        raise ModuleNotFoundError("No module named 'rensa'", name="rensa")
+
+    monkeypatch.setattr(cli, "_load", lambda target: needs_it)
+    monkeypatch.setitem(cli.COMMANDS, "corpus build", cli.Command("", "", extra="corpus"))
+    assert cli.main(["corpus", "build"]) == 1
+    message = "codeparrot: error: corpus build needs the extra \"corpus\": pip install 'codeparrot[corpus]'\n"
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(("module", "extra"), [("codeparrot.corpus.bild", "corpus"), ("rensa", "")])
+def test_a_module_that_no_extra_brings_is_a_defect(module, extra, monkeypatch) -> None:
+    def needs_it() -> None:
+        raise ModuleNotFoundError(f"No module named '{module}'", name=module)
+
+    monkeypatch.setattr(cli, "_load", lambda target: needs_it)
+    monkeypatch.setitem(cli.COMMANDS, "corpus build", cli.Command("", "", extra=extra))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["corpus", "build"])
+
+
+def test_the_extras_of_the_commands_exist() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {command.extra for command in cli.COMMANDS.values() if command.extra}
+    assert named <= project["optional-dependencies"].keys()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +156,7 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
 BUSY = """
 import atexit, threading, torch
 from codeparrot import cli
-from codeparrot.result import Result
+from codeparrot.result import DONE, STOPPED, Result, failed
 
 def command(text: str) -> Result:
     def turn() -> None:
@@ -117,7 +167,8 @@ def command(text: str) -> Result:
     for _ in range(4):
         threading.Thread(target=turn, daemon=True).start()
     atexit.register(print, "the handlers ran")
-    return Result(text, {"stopped": text == "stopped", "passed": text != "wrong", "failed": []})
+    statuses = {"done": DONE, "stopped": STOPPED, "wrong": failed("it does not hold")}
+    return Result(text, {}, statuses[text])
 
 cli.COMMANDS["busy"] = cli.Command("__main__:command", "")
 cli.entry()

@@ -114,7 +114,7 @@ WITHOUT_UNIT = (
 
 
 def test_every_number_states_its_range_and_its_unit() -> None:
-    assert len(numbers()) > 40
+    assert len(numbers()) > 30
     for name, field in numbers().items():
         assert field.metadata.get("rule"), f"{name} has no range"
         assert field.metadata["rule"].holds(field.default), f"the default of {name} is out of its range"
@@ -187,5 +187,5 @@ def test_every_field_has_a_docstring_in_help(capsys) -> None:
         for name in value if isinstance(value, dict) and section != "model" else []:
             before, _, after = text.rpartition(f"--{section}.{name} ")
             assert before, f"{section}.{name} has no option"
-            words = after.split("(type")[0] if "(type" in after[:600] else after[:200]
+            words = after.split(" --")[0].split("(")[0]
             assert len(words.split()) > 3, f"{section}.{name} has no docstring"

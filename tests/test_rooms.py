@@ -6,7 +6,7 @@ import pytest
 
 from docs.draw_rooms import ROOT, circles, imports, modules, room
 
-ANYWHERE = "codeparrot errors result files figures markdown config location".split()
+ANYWHERE = "codeparrot errors result files figures markdown config setting location".split()
 """Small modules without anything above them."""
 ENTRIES = "train quickstart plot inspect_batch cli __main__".split()
 """Entry points, which may import everything."""
@@ -17,8 +17,9 @@ TABLE = {
     "markdown": "",
     "figures": "files",
     "location": "errors",
-    "config": "errors",
-    "checks": "errors config objectives optim",
+    "setting": "errors",
+    "config": "errors setting",
+    "checks": "errors config setting objectives optim",
     "arguments": "errors config checks",
     "launcher": "errors",
     "registry": "errors",
