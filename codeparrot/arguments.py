@@ -11,8 +11,9 @@ import json
 import re
 import shutil
 import sys
+import textwrap
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -99,7 +100,7 @@ class Parser(ArgumentParser):
             name = sections.get(id(group))
             group.title, group.description = (name, _purpose(hints[name])) if name in hints else (own, None)
         self._action_groups = [positional, *sorted(groups, key=lambda group: (group.title == own) == bool(usage)), others]
-        self.usage = " ".join([self.prog, *([usage] if usage else [*self._required(), *self._optional()])])
+        self.usage = _wrapped([self.prog, *([usage] if usage else [*self._required(), *self._optional()])])
         self.description = _purpose(function)
         self.epilog = "--json prints the result as one JSON object, --debug shows the traceback of an error."
 
@@ -110,6 +111,14 @@ class Parser(ArgumentParser):
 
     def _optional(self) -> list[str]:
         return ["[options]"] if any(not (action.required or action.dest == "help") for action in self._actions) else []
+
+
+def _wrapped(words: Iterable[str]) -> str:
+    """Return a usage whose options stay beside their values where it takes more than one line."""
+    kept = " ".join(word.replace(" ", "\0") for word in words)
+    width = min(shutil.get_terminal_size().columns, _WIDEST) - len("usage: ")
+    lines = textwrap.wrap(kept, width, break_on_hyphens=False, break_long_words=False)
+    return ("\n" + " " * len("usage: codeparrot ")).join(lines).replace("\0", " ")
 
 
 def _purpose(documented: Any) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from codeparrot.config import Config
 
 REPOSITORY = re.compile(r"[\w\-][\w.\-]*/[\w\-][\w.\-]*")
-"""owner/name, as the Hub spells it."""
+"""`owner/name`, as the Hub spells it."""
 
 
 def check(config: "Config") -> None:
@@ -41,7 +41,7 @@ def check(config: "Config") -> None:
             f"stream.lanes {_nearest_divisor(train.global_batch_size, stream.lanes)}"
         )
     if config.hub.repo and not REPOSITORY.fullmatch(config.hub.repo):
-        raise CodeparrotError(f'hub.repo "{config.hub.repo}" is no name of a repository; write owner/name')
+        raise CodeparrotError(f'hub.repo "{config.hub.repo}" is not the name of a repository; write owner/name')
     if schedule.warmup_steps > train.max_steps:
         raise CodeparrotError(
             f"schedule.warmup_steps {schedule.warmup_steps} is longer than the run; at most train.max_steps {train.max_steps}"

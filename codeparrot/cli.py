@@ -1,10 +1,10 @@
 """The `codeparrot` command.
 
-Each subcommand is one function defined in its own room; its signature is its flags and its docstring is its help. Only the
-room of the command that was asked for is imported, so `codeparrot --help` costs a bare interpreter.
+Each subcommand is one function in its own room: its signature is its flags, its docstring is its help, and one line of COMMANDS
+registers it. Only the module of the command that was asked for is imported, so `codeparrot --help` costs a bare interpreter.
 
 Exit status: 0 success, 1 an error (one line on stderr), 2 wrong arguments, 75 stopped before the end with everything saved
-(run the same command again to go on), 130 interrupted.
+(the same command goes on), 130 interrupted.
 """
 
 import atexit
@@ -43,8 +43,12 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "quickstart": Command("codeparrot.quickstart:quickstart", "the whole chain on this machine's own Python sources"),
-    "corpus build": Command("codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet", recipes="corpus"),
-    "corpus report": Command("codeparrot.corpus.report.command:report", "what a corpus holds and what its filters removed"),
+    "corpus build": Command(
+        "codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet", recipes="corpus", extra="corpus"
+    ),
+    "corpus report": Command(
+        "codeparrot.corpus.report.command:report", "what a corpus holds and what its filters removed", extra="corpus"
+    ),
     "corpus sql": Command("codeparrot.corpus.sources.bigquery:sql", "the query that exports the GitHub dump on BigQuery"),
     "corpus tokenize": Command("codeparrot.corpus.tokenize:tokenize", "a corpus to fixed-length windows of tokens"),
     "corpus push": Command("codeparrot.publishing.folders:push_corpus", "a corpus to the Hub, as a data set with its card"),
@@ -60,18 +64,18 @@ COMMANDS = {
         "codeparrot.eval.tasks.humaneval:humaneval", "pass@k by unit tests: generate, run in a sandbox, report"
     ),
     "eval compare": Command(
-        "codeparrot.eval.compare:compare", "whether two evaluations differ, problem by problem", positional=True
+        "codeparrot.eval.compare:compare", "whether two evaluations differ, compared problem by problem", positional=True
     ),
     "eval perplexity": Command(
         "codeparrot.eval.tasks.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"
     ),
-    "inspect": Command("codeparrot.inspect_batch:inspect", "the batch of a step of a run, with the documents behind it"),
+    "inspect": Command("codeparrot.inspect_batch:inspect", "the batch of one training step, with the documents it came from"),
     "hub status": Command("codeparrot.publishing.commands:status", "what of a run is on the Hub, and what waits"),
-    "hub push": Command("codeparrot.publishing.commands:push", "push what of a run is not on the Hub yet"),
-    "hub promote": Command("codeparrot.publishing.promote:promote", "make a run's branch what main holds"),
+    "hub push": Command("codeparrot.publishing.commands:push", "push the checkpoints of a run that are not on the Hub yet"),
+    "hub promote": Command("codeparrot.publishing.promote:promote", "make main hold what a run's branch holds"),
     "complete": Command("codeparrot.generation.complete:complete", "complete code with a checkpoint"),
-    "verify": Command("codeparrot.verify.command:verify", "the invariants of training, checked on this machine"),
-    "plot": Command("codeparrot.plot:plot", "loss curves of one or several runs", positional=True),
+    "verify": Command("codeparrot.verify.command:verify", "check the invariants of training on this machine"),
+    "plot": Command("codeparrot.plot:plot", "loss curves of one run or several", positional=True),
 }
 
 

@@ -37,7 +37,7 @@ class TokenizerConfig:
 
 @dataclass
 class StreamConfig:
-    """The documents and their order. Everything here but `encoder` and `prefetch_batches` fixes the order of the run."""
+    """The documents and their order. All settings here except `encoder` and `prefetch_batches` fix the order of the run."""
 
     train: list[str] | str = field(default_factory=list, metadata=MAY_CHANGE)
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
@@ -47,17 +47,17 @@ class StreamConfig:
     text_column: str = "content"
     """Column that holds the text of a document."""
     seq_length: int = setting(1024, "tokens", at_least(2, "a window needs at least 2 tokens, one to read and one to predict"))
-    """Tokens a window."""
+    """Tokens in a window."""
     lanes: int = setting(1, "lanes", at_least(1))
-    """Independent lanes that the stream is cut into. Sequence j of a global batch comes from lane j mod lanes. Lanes divide
-    the global batch and the number of processes divides the lanes: more lanes allow more processes."""
+    """Independent lanes of the stream. Window j of a global batch comes from lane j mod lanes. The number of lanes must divide
+    the global batch, and the number of processes must divide the lanes: more lanes allow more processes."""
     block_documents: int = setting(256, "documents", at_least(1))
-    """Documents that are shuffled together; a block is read whole."""
+    """Documents in a block. A block is read whole, and its documents are shuffled."""
     encoder: Literal["auto", "tokenizers", "fastokens"] = setting("auto", may_change=True)
-    """What encodes text: `tokenizers` is the reference; `fastokens` gives the same ids many times faster; `auto` takes
-    fastokens if a probe at the start finds its ids equal, and says so if not."""
+    """Library that encodes text: `tokenizers` is the reference; `fastokens` gives the same ids many times faster; `auto` takes
+    fastokens if it gives equal ids in a probe at the start, and says so if it does not."""
     prefetch_batches: int = setting(4, "micro-batches", at_least(1), may_change=True)
-    """Micro-batches that are prepared ahead in the background."""
+    """Micro-batches that the background prepares ahead."""
 
 
 @dataclass
@@ -65,9 +65,9 @@ class TrainConfig:
     """The loop."""
 
     global_batch_size: int = setting(192, "windows", at_least(1))
-    """Windows an optimizer step, over all processes and micro-batches."""
+    """Windows in an optimizer step, over all processes and micro-batches."""
     micro_batch_size: int = setting(8, "windows", at_least(1), may_change=True)
-    """Windows a forward pass on one process. Changes speed and memory, never the result."""
+    """Windows in a forward pass of one process. Changes speed and memory, never the result."""
     max_steps: int = setting(1000, "steps", at_least(1))
     """Length of the run in optimizer steps."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
@@ -79,16 +79,17 @@ class TrainConfig:
     log_every_steps: int = setting(10, "steps", at_least(1), may_change=True)
     """Steps between lines in metrics.jsonl and in the trackers."""
     max_skipped_steps: int = setting(10, "steps", at_least(1), may_change=True)
-    """A step whose loss or gradient is not finite changes nothing; after so many in a row the run ends with an error."""
+    """A step whose loss or gradient is not finite is skipped. After this many in a row the run ends with an error."""
     outlier_sigmas: float = setting(0.0, "sigmas", at_least(0))
-    """Also skip a step whose gradient norm is so many standard deviations above the mean of the last `outlier_window` steps
-    (6 is a good value); 0: such steps are reported in anomalies.jsonl, from 6 on, and taken."""
+    """Also skip a step whose gradient norm is more than this many standard deviations above the mean of the last
+    `outlier_window` steps (6 is a good value). 0: steps beyond 6 are taken, and reported in anomalies.jsonl."""
     outlier_window: int = setting(128, "steps", at_least(16, "a standard deviation needs 16 or more"))
-    """Steps that the gradient norm is compared with."""
+    """Previous steps that a gradient norm is compared with."""
     startup_minutes: float = setting(30.0, "minutes", ABOVE_0, may_change=True)
-    """The run ends with an error when no step is finished in so many minutes at its start (data, compilation, first steps)."""
+    """The run ends with an error if its first step takes longer than this, with data, compilation and all."""
     timeout_minutes: float = setting(5.0, "minutes", ABOVE_0, may_change=True)
-    """The same later on, counted from the last step, evaluation batch or checkpoint: the process that hangs is named."""
+    """Later on, the run ends with an error this long after its last step, evaluation batch or checkpoint, and names the process
+    that hangs."""
 
 
 @dataclass
@@ -132,20 +133,20 @@ class EvaluateConfig:
     every_steps: int = setting(1000, "steps", at_least(0))
     """Steps between evaluations, also at the end; 0: none."""
     micro_batch_size: int = setting(0, "windows", at_least(0))
-    """Windows a forward pass; 0: `train.micro_batch_size`."""
+    """Windows in a forward pass; 0: `train.micro_batch_size`."""
     prompts: list[str] = field(default_factory=lambda: ["def ", "import os\n\n\ndef list_files(path):"])
-    """Prompts that are completed at each evaluation, into log/samples.jsonl."""
+    """Prompts to complete at each evaluation; the completions go to log/samples.jsonl."""
     sample_tokens: int = setting(64, "tokens", at_least(0))
-    """Most tokens a sample; 0: no samples."""
+    """Longest sample; 0: no samples."""
     humaneval_every_steps: int = setting(0, "steps", at_least(0))
-    """Steps between measurements of pass@1 by unit tests, also at the end; 0: none. Training waits for the completions alone;
-    the programs run in the background (they need bubblewrap)."""
+    """Steps between measurements of pass@1 by unit tests, also at the end; 0: none. Training waits only for the completions; the
+    programs run in the background (bubblewrap must be installed)."""
     humaneval_problems: str = "codeparrot"
     """Problems to complete: humaneval, humaneval+, mbpp, codeparrot (the project's own), a JSONL file, or hub:NAME."""
     humaneval_limit: int = setting(0, "problems", at_least(0))
-    """Only the first so many problems; 0: all."""
+    """Take only this many problems, the first; 0: all."""
     humaneval_samples: int = setting(4, "samples", at_least(1))
-    """Samples a problem, at temperature 0.2."""
+    """Samples for each problem, at temperature 0.2."""
 
 
 @dataclass
@@ -157,49 +158,49 @@ class CheckpointConfig:
     every_minutes: float = setting(0.0, "minutes", at_least(0))
     """Minutes between checkpoints, counted from the last one; 0: none by time."""
     keep_last: int = setting(3, "checkpoints", at_least(1))
-    """Newest checkpoints that are kept."""
+    """How many of the newest checkpoints are kept."""
     keep_every_steps: int = setting(0, "steps", at_least(0))
-    """Checkpoints at multiples of this many steps are kept for ever; 0: none."""
+    """Checkpoints at multiples of this step are kept for ever; 0: none."""
     background: bool = True
-    """Training waits for the copy to the host's memory alone; writing, hashing and pruning follow beside it."""
+    """Training waits only until the state is copied to the host's memory; writing, hashing and pruning happen beside it."""
     time_limit_margin_seconds: float = setting(60.0, "seconds", at_least(0))
-    """Inside a SLURM job the run saves and ends so many seconds, and twice the longest save so far, before the job's end."""
+    """In a SLURM job, the run saves and ends this long, plus twice the longest save so far, before the job's end."""
 
 
 @dataclass
 class TrackingConfig:
-    """Experiment trackers beside metrics.jsonl; one that fails is reported and left out, training goes on."""
+    """Experiment trackers beside metrics.jsonl. A tracker that fails is reported and dropped; training goes on."""
 
     trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
-    """Trackers to send metrics to; wandb works offline where there is no key (`wandb sync` sends it later)."""
+    """Trackers to send metrics to; without a key wandb works offline (`wandb sync` sends the run later)."""
     project: str = "codeparrot"
     """W&B project that the runs belong to."""
 
 
 @dataclass
 class HubConfig:
-    """The branch of the Hub that the run's checkpoints are pushed to, one commit each, by a process of its own. Training never
-    waits for it: what could not be pushed stays in the run's `hub.json`, and `codeparrot hub push` goes on with it."""
+    """Branch on the Hub to which a process of its own pushes the run's checkpoints, one commit each. Training never waits for
+    it: checkpoints that could not be pushed stay queued in the run's `hub.json`, and `codeparrot hub push` pushes them later."""
 
     repo: str = ""
-    """`owner/name` of a model repository, created if it is not there; empty: nothing is pushed."""
+    """`owner/name` of a model repository, created if it does not exist; empty: nothing is pushed."""
     branch: str = ""
-    """Branch of the run, created if it is not there; empty: `run.name`."""
+    """Branch of the run, created if it does not exist; empty: `run.name`."""
     private: bool = True
-    """Whether a repository that is created is private."""
+    """Whether a newly created repository is private."""
     every: int = setting(0, "steps", at_least(0))
-    """Steps between checkpoints that are pushed; 0: all are. That of the last step always is."""
+    """Steps between pushed checkpoints; 0: push all. The checkpoint of the last step is always pushed."""
     when_behind: Literal["in_order", "newest"] = "in_order"
-    """What to push when several checkpoints wait: all in order (they stay on the disk until then), or the newest alone."""
+    """What to push when several checkpoints wait: all in order (they stay on the disk until then), or only the newest."""
     state: bool = False
-    """Push the optimizer's state and the position in the data too, so that the run can be resumed from the Hub
-    (`--resume hub:owner/name@branch`): three times the bytes."""
+    """Also push the optimizer's state and the position in the data, which are twice the bytes of the model. The run can then be
+    resumed from the Hub (`--resume hub:owner/name@branch`)."""
     finish_minutes: float = setting(10.0, "minutes", at_least(0))
-    """At the end of the run, wait for uploads until none has moved for so long; the rest stays queued."""
+    """At the end of the run, wait for uploads until none has moved for this long; the rest stays queued."""
     timeout_seconds: float = setting(300.0, "seconds", ABOVE_0)
-    """A request that the Hub does not answer for so long is given up, and tried again later."""
+    """A request that the Hub does not answer for this long is given up, and tried again later."""
     retry_seconds: float = setting(2.0, "seconds", ABOVE_0)
-    """Wait before a failed push is tried again; doubled each time, up to five minutes."""
+    """Wait before a failed push is tried again; it doubles each time, up to five minutes."""
 
 
 @dataclass
@@ -222,15 +223,15 @@ class Config:
     hub: HubConfig = field(default_factory=HubConfig, metadata=MAY_CHANGE)
     resume: str = setting("auto", may_change=True)
     """`auto`: go on from the newest complete checkpoint of the run directory if there is one; `never`: start anew, in a run
-    directory without checkpoints; a path: start from that checkpoint, also with a changed configuration; `hub:NAME[@REVISION]`:
-    as auto, and a run directory without checkpoints begins with the one that was pushed there with hub.state."""
+    directory without checkpoints; a path: start from that checkpoint, even with other settings; `hub:NAME[@REVISION]`: like
+    auto, but a run directory without checkpoints starts from the one that was pushed there with hub.state."""
 
     @property
     def run_directory(self) -> Path:
         return Path(self.run.dir) / self.run.name
 
     def micro_batches(self, world_size: int) -> int:
-        """Forward passes of one process in an optimizer step."""
+        """Return the forward passes of one process in an optimizer step."""
         return self.train.global_batch_size // (world_size * self.train.micro_batch_size)
 
     def to_yaml(self) -> str:
@@ -240,5 +241,5 @@ class Config:
 
 
 def as_list(value: list[str] | str) -> list[str]:
-    """One name or several, as several."""
+    """Return one name or several as a list."""
     return [value] if isinstance(value, str) else list(value)

@@ -1,7 +1,7 @@
 """The one exception that the command line prints as a single line.
 
-Raise it where something enters from outside (configuration, files, network, user input) with a message that names the
-thing and the remedy. Anything else that is raised is a defect and shows its traceback.
+Raise it where something enters from outside (configuration, files, network, user input), with a message that names the thing
+and the remedy. Any other exception is a defect and shows its traceback.
 """
 
 import difflib

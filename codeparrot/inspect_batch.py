@@ -1,9 +1,8 @@
 """`codeparrot inspect`: the global batch of a step, and the documents that it is made of.
 
-Guarantees: the windows of a step are exactly those that the step trained on (or will train on), on one process without a GPU;
-where the data or the tokenizer are not those of the run any more, that is an error.
-Cost: encoding what lies between the newest checkpoint before the step, or the origin of the stream, and the step.
-Nothing in the run directory is changed.
+Guarantees: the windows are exactly those that the step trained on, or will train on; one process without a GPU finds them.
+Data or a tokenizer that have changed since are an error. Nothing in the run directory is changed.
+Cost: all documents between the step and the newest checkpoint before it (or the origin of the stream) are encoded.
 """
 
 import json
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from codeparrot.stream.provenance import TracedWindow
 
 SHOWN_FIRST = ("repo_name", "path", "license")
-"""Columns of a document that the text shows; the others are in the data."""
+"""Columns of a document that the text shows; `--json` has the others too."""
 
 
 class Saved(NamedTuple):
-    """What a checkpoint says of the stream."""
+    """A checkpoint and its position in the stream."""
 
     place: Path
     step: int
@@ -41,8 +40,8 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
 
     Args:
         run: Run folder. Relative paths in its configuration are taken from the current folder.
-        step: Optimizer step, counted from 1 as in metrics.jsonl; it can be one that is still to come.
-        text: Whether to decode the windows, or to show only where they are from.
+        step: Optimizer step, counted from 1 as in metrics.jsonl; it may lie in the future.
+        text: Decode the windows; false: show only where they come from.
     """
     from codeparrot.stream import ConstantLengthDataset, make_encoder
 
@@ -71,12 +70,12 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
 def _open_run(name: str) -> tuple[Path, Config]:
     folder = local_folder(name)
     if folder is None or not (folder / "config.yaml").is_file():
-        raise CodeparrotError(f'"{name}" is no run: there is no {Path(name) / "config.yaml"}; name a run folder, as runs/nano')
+        raise CodeparrotError(f'"{name}" is not a run: there is no {Path(name) / "config.yaml"}; name a run folder: runs/nano')
     return folder, load_config(folder / "config.yaml")
 
 
 def _read(place: Path) -> Saved | None:
-    """Return what the checkpoint at `place` says, or None where it is not complete."""
+    """Return the checkpoint at `place`, or None if it is incomplete."""
     try:
         manifest = checkpoint.read_manifest(place)
         state = json.loads((place / "stream.json").read_text(encoding="utf-8"))
@@ -89,7 +88,7 @@ def _tokenizer(config: Config, saves: list[Saved]) -> Any:
     """Return the tokenizer that the run was trained with: the configuration's, or the one in its newest checkpoint.
 
     Raises:
-        CodeparrotError: neither can be loaded, or it is another one than the checkpoint's.
+        CodeparrotError: neither can be loaded, or the one that can is not the checkpoint's.
     """
     from codeparrot.loading import load_tokenizer, tokenizer_digest
 
@@ -104,21 +103,21 @@ def _tokenizer(config: Config, saves: list[Saved]) -> Any:
     tokenizer = load_tokenizer(str(saves[0].place / "model"))
     if tokenizer_digest(tokenizer) != expected:
         raise CodeparrotError(
-            f"tokenizer.path: {config.tokenizer.path} is not the tokenizer of {saves[0].place} any more; put that one back"
+            f"tokenizer.path: {config.tokenizer.path} is no longer the tokenizer of {saves[0].place}; put that one back"
         )
     return tokenizer
 
 
 def _enter(dataset: "ConstantLengthDataset", step: int, folder: Path, saves: list[Saved]) -> int:
-    """Put the stream at the newest known place before `step`; return the number of steps that lie behind it.
+    """Move the stream to the newest saved position before `step`; return the number of steps up to there.
 
     Raises:
-        CodeparrotError: the data are not those of the run any more, or `step` is of another run.
+        CodeparrotError: the data have changed since the run, or `step` belongs to another run.
     """
     origin = read_origin(folder)
     if step <= origin["step"]:
-        raise CodeparrotError(f"{folder} begins at step {origin['step'] + 1}: inspect the run that {origin['from']} is of")
-    # Checkpoints of another origin lie there when the run went back to one of its own with another order.
+        raise CodeparrotError(f"{folder} begins at step {origin['step'] + 1}: inspect the run that {origin['from']} belongs to")
+    # A run that went back to one of its own checkpoints with another order leaves checkpoints of another origin behind.
     before = [saved for saved in saves if saved.step < step and saved.manifest.get("origin") == origin]
     own = max(before, key=lambda saved: saved.step, default=None)
     place, begin, state = (own.place, own.step, own.state) if own else (folder / ORIGIN, origin["step"], origin["stream"])

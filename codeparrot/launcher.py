@@ -1,4 +1,4 @@
-"""How many processes the launcher of this one was asked to start."""
+"""How many processes `accelerate launch` was asked to start."""
 
 import os
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from codeparrot.errors import CodeparrotError
 
 
 def world_size_asked() -> int:
-    """Return the number of processes that the launcher meant to start.
+    """Return the number of processes of this run.
 
     Raises:
-        CodeparrotError: the launcher was asked for several and started one: each would train alone, or one for all.
+        CodeparrotError: the launcher was asked for several processes and started only this one.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
     asked = _asked_of_launcher()

@@ -1,7 +1,7 @@
-"""From a name to what it means: a tokenizer, a model, a corpus.
+"""Load a tokenizer, a model or a corpus by name.
 
-A name is a folder here, a run, a checkpoint, a GGUF file or a repository on the Hub. Weights are read from safetensors (or a
-GGUF file) only, and no code from the Hub is run. A checkpoint that was cut while it was written is never taken for a model.
+A name is a folder, a run, a checkpoint, a GGUF file or a repository on the Hub. Weights are read only from safetensors or a
+GGUF file, and no code from the Hub is run. A checkpoint that was cut short while it was written is never loaded.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def find_model(name: str) -> str:
-    """Return the folder with config.json that `name` means, or the GGUF file; what is on the Hub is downloaded.
+    """Return the folder with config.json, or the GGUF file, that `name` means; a model on the Hub is downloaded first.
 
     Args:
-        name: A run (its newest complete checkpoint is meant), a checkpoint, a folder with a model, a GGUF file, or on the Hub
-            `owner/name[@revision]`.
+        name: A run (its newest complete checkpoint is taken), a checkpoint, a folder with a model, a GGUF file, or
+            `owner/name[@revision]` on the Hub.
 
     Raises:
-        CodeparrotError: the folder is none of these, or holds no complete checkpoint; the Hub does not have it.
+        CodeparrotError: the folder is none of these or holds no complete checkpoint, or the Hub does not have the model.
     """
     if name.endswith(GGUF) and Path(name).expanduser().is_file():
         return str(Path(name).expanduser())
@@ -55,11 +55,12 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
 
     Args:
         model: what `find_model` returns.
-        device: where to; auto takes the first accelerator there is.
-        dtype: of the weights; None: float32 on a CPU, where others are slower or give up bits for nothing, else as stored.
+        device: where the model goes; auto takes the first accelerator there is.
+        dtype: type of the weights. None: float32 on a CPU, where other types are slower or lose precision for nothing, and as
+            stored elsewhere.
 
     Raises:
-        CodeparrotError: one of them is missing, damaged, or needs code that is not part of transformers.
+        CodeparrotError: model or tokenizer is missing or damaged, or needs code that is not part of transformers.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -81,7 +82,7 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
     if missing:
         raise CodeparrotError(f'the model "{model}" lacks {min(missing)} (of {len(missing)} weights): name another checkpoint')
     if not 1 < len(tokenizer) <= network.config.get_text_config().vocab_size:
-        # transformers makes an empty tokenizer where there is none.
+        # transformers makes up an empty tokenizer where there is none.
         raise CodeparrotError(f'the tokenizer in "{model}" is missing or not that of its model: copy the right one there')
     return network.to(place).eval(), tokenizer
 
@@ -111,12 +112,12 @@ def load_tokenizer(name: str) -> Any:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Return the SHA-256 of what determines the ids."""
+    """Return the SHA-256 of everything that determines which ids a text gets."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
 def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
-    """Check a transformers config against the tokenizer and the windows; return it with the tokenizer's end of document.
+    """Check that a transformers config fits the tokenizer and the windows; return it with the tokenizer's special ids.
 
     Raises:
         CodeparrotError: naming the key and the nearest valid value.
@@ -142,7 +143,7 @@ def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
 
 
 def corpus_here(name: str) -> str:
-    """Return a corpus that can be opened here: `name` itself, or the folder that a data set of the Hub was downloaded to.
+    """Return a corpus that can be opened: `name` itself, or the folder to which a data set of the Hub was downloaded.
 
     Raises:
         CodeparrotError: the Hub does not have it.

@@ -1,7 +1,6 @@
-"""What a name on the command line means: a folder on this machine or a repository on the Hub, a run or one of its models.
+"""What a name on the command line means: a folder on this machine or a repository on the Hub.
 
-Guarantees: a mistyped path is told at once, with the nearest one that exists, and never looked for on the Hub; a checkpoint
-that was cut while it was written is never taken for a model.
+Guarantees: a mistyped path is refused at once, with the nearest one that exists, and is never looked for on the Hub.
 """
 
 import re
@@ -11,11 +10,11 @@ from typing import NamedTuple
 from codeparrot.errors import CodeparrotError, nearest
 
 HUB = "hub:"
-"""Says that what follows is on the Hub; it may be left out where no folder here could be meant."""
+"""Prefix of a name on the Hub; optional where the name cannot be a folder here."""
 HUB_NAME = re.compile(r"(hub:)?([\w\-][\w.\-]*(?:/[\w\-][\w.\-]*)?)(?:@([\w\-][\w./\-]*))?")
-"""`name` or `owner/name`, as the Hub spells them, and `@` a branch, tag or commit."""
+"""`name` or `owner/name`, as the Hub spells them, optionally with `@` and a branch, tag or commit."""
 GGUF = ".gguf"
-"""Suffix of a model with its tokenizer in one file, as llama.cpp reads it; transformers reads it with the package gguf."""
+"""Suffix of a file that holds a model and its tokenizer, for llama.cpp; transformers reads it with the package gguf."""
 
 
 class Branch(NamedTuple):
@@ -29,7 +28,7 @@ class Branch(NamedTuple):
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether the Hub could have something of this name."""
+    """Whether this could be the name of something on the Hub."""
     return HUB_NAME.fullmatch(name) is not None
 
 
@@ -37,11 +36,11 @@ def split_hub_name(name: str) -> tuple[str, str | None]:
     """Return the repository and the revision of `[hub:]owner/name[@revision]`.
 
     Raises:
-        CodeparrotError: it is spelled otherwise.
+        CodeparrotError: the name has another form.
     """
     parts = HUB_NAME.fullmatch(name)
     if parts is None:
-        raise CodeparrotError(f'"{name}" is no name on the Hub; write owner/name, or owner/name@revision')
+        raise CodeparrotError(f'"{name}" is not a name on the Hub; write owner/name, or owner/name@revision')
     return parts[2], parts[3]
 
 
@@ -49,14 +48,14 @@ def local_folder(name: str) -> Path | None:
     """Return the folder that `name` means, or None where only the Hub can have it.
 
     Raises:
-        CodeparrotError: it means a folder that is not here, or a file.
+        CodeparrotError: it means a folder that does not exist, or a file.
     """
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if path.exists():
         raise CodeparrotError(f'"{name}" is a file: name the folder that holds it')
-    # owner/name is meant for the Hub, unless there is a folder called owner here.
+    # owner/name is a name on the Hub, unless there is a folder called owner here.
     elsewhere = name.startswith(HUB) or path.parent == Path() or not Path(name.partition("@")[0]).parent.exists()
     if is_hub_name(name) and elsewhere:
         return None

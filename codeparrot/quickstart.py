@@ -1,6 +1,6 @@
 """`codeparrot quickstart`: the whole chain on this machine's own Python sources, in minutes, on a CPU, without a network.
 
-Each stage is the command that a real run uses, with `configs/nano.yaml`; what is there already is reused.
+Each stage runs the command that a real run uses, with `configs/nano.yaml`. What is already there is reused.
 """
 
 import ast
@@ -20,18 +20,18 @@ SHOWN_PROMPTS = (
     "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):",
     'def read_lines(filename):\n    """Return the lines of a text file."""',
 )
-"""They end before a newline: its indentation belongs to the same token."""
+"""They end before a newline, because a newline and the indentation after it are one token."""
 _SAMPLES = 32
-"""Functions that are sampled for the share that parses."""
+"""Functions that are sampled to measure which share of them parses."""
 
 
 def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000_000) -> Result:
     """Build a corpus from this machine's Python sources, train a tokenizer and a small GPT-2, and complete code with it.
 
     Args:
-        directory: where data/nano and runs/nano are written.
-        max_steps: length of the training in optimizer steps; 0: as in configs/nano.yaml.
-        max_bytes: text to take from the sources, in bytes.
+        directory: Folder where data/nano and runs/nano are written.
+        max_steps: Length of the training in optimizer steps; 0: as in configs/nano.yaml.
+        max_bytes: Bytes of text to take from the sources.
     """
     start = time.perf_counter()
     root = Path(directory)
@@ -52,18 +52,18 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
         return trained
     facts = _measure(config)
     facts["completions"] = _stage(
-        4, "completions", "what the checkpoint makes of three prompts", _complete, config.run_directory
+        4, "completions", "three prompts, completed by the checkpoint", _complete, config.run_directory
     )
     sampled = _stage(
         5,
         "syntax",
-        f"{_SAMPLES} functions by the signatures of the validation set",
+        f"{_SAMPLES} functions, sampled from signatures of the validation set",
         _sample_functions,
         config.run_directory,
         corpus,
     )
     facts["parsed_share"] = sum(map(_parses, sampled)) / len(sampled)
-    facts |= _stage(6, "unit tests", "programs in a sandbox, by easy problems", _run_unit_tests, config.run_directory)
+    facts |= _stage(6, "unit tests", "solutions of easy problems, run in a sandbox", _run_unit_tests, config.run_directory)
     facts["seconds"] = time.perf_counter() - start
     return Result(_summary(config, facts), {"run": str(config.run_directory), **facts})
 
@@ -112,7 +112,7 @@ def _train(config: Any) -> Result:
 
 
 def _reused(path: Path) -> None:
-    print(f"      {path} is there and is used again", file=sys.stderr)
+    print(f"      {path} is already there and is used again", file=sys.stderr)
 
 
 def _measure(config: Any) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int) -> str:
 
 
 def _sample_functions(run: Path, corpus: Path) -> list[str]:
-    """Complete signatures of the validation set, each as often as it takes."""
+    """Complete the signatures of the validation set in turn, until there are enough functions."""
     from tqdm import tqdm
 
     from codeparrot.loading import find_model, load_model
@@ -160,7 +160,7 @@ def _sample_functions(run: Path, corpus: Path) -> list[str]:
 
 
 def _run_unit_tests(run: Path) -> dict[str, Any]:
-    """Return pass@1 and pass@10 of the project's own problems, or why there is none: a sandbox needs bubblewrap."""
+    """Return pass@1 and pass@10 of the project's own problems, or why there is no result: a sandbox needs bubblewrap."""
     from codeparrot.eval.tasks.humaneval import humaneval
 
     try:

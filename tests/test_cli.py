@@ -69,9 +69,9 @@ def test_the_help_of_every_command_is_short_and_imports_nothing_heavy(name) -> N
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[-1] == "[]"
-    assert lines[0].startswith(f"usage: codeparrot {name}") and lines[1] == "", "the usage is one line"
-    assert lines[2][0].isupper(), "what the command does comes next"
-    assert "null" not in done.stdout or "null draws" in done.stdout
+    assert lines[0].startswith(f"usage: codeparrot {name}")
+    assert "" in lines[1:3], "the usage is one line, or two"
+    assert lines[lines.index("") + 1][0].isupper(), "what the command does comes next"
     assert max(map(len, lines)) <= 80
     assert re.findall(r"^  (?:-h, )?(--[\w.]+)", done.stdout, re.MULTILINE)
 
@@ -234,5 +234,5 @@ def test_quickstart_runs_the_chain_and_a_second_time_reuses_it(tmp_path) -> None
     assert again.returncode == 0, again.stderr[-2000:]
     offered = again.stdout.rpartition("next ")[2].split()[0]
     assert subprocess.run([offered, "--version"], capture_output=True, check=True).stdout
-    assert "is there and is used again" in again.stderr and corpus.stat().st_mtime_ns == before
+    assert "is already there and is used again" in again.stderr and corpus.stat().st_mtime_ns == before
     assert "of the sampled functions parse as Python" in again.stdout

@@ -170,7 +170,7 @@ def test_a_branch_in_another_order_begins_where_it_was_begun(trained, tmp_path, 
     assert [path.name for path in (branch / "checkpoints").iterdir()] == ["step_00000006"]
     for step, windows in expected.items():
         np.testing.assert_array_equal(input_ids(branch, step), windows)
-    with pytest.raises(CodeparrotError, match=rf"begins at step 3: inspect the run that {named} is of"):
+    with pytest.raises(CodeparrotError, match=rf"begins at step 3: inspect the run that {named} belongs to"):
         inspect(str(branch), 2)
 
 
@@ -263,5 +263,5 @@ def test_mistakes_are_named(trained, tmp_path) -> None:
     with pytest.raises(CodeparrotError, match=r'there is no folder .*tinny"; did you mean .*tiny"\?'):
         inspect(str(trained.with_name("tinny")), 1)
     for name in (str(tmp_path), "nobody"):
-        with pytest.raises(CodeparrotError, match=r"is no run: there is no .*config\.yaml"):
+        with pytest.raises(CodeparrotError, match=r"is not a run: there is no .*config\.yaml"):
             inspect(name, 1)

@@ -1,8 +1,8 @@
-"""`codeparrot verify`: the invariants of training, checked on the machine that it is to run on.
+"""`codeparrot verify`: the invariants of training, checked on the machine that will train.
 
-Small runs on one process and on each strategy (DDP, FSDP2, ZeRO-1, 2, 3) are compared with each other: the same losses and
-gradients whatever the strategy and the split into micro-batches, the same bits after a kill, the same run on another number of
-processes, the same exported checkpoint. A few minutes; no network.
+Small runs on one process and with each strategy (DDP, FSDP2, ZeRO-1, 2, 3) are compared with each other. Losses and gradients
+must not depend on the strategy or the split into micro-batches, a killed run must resume with the same bits, a run must go on
+unchanged on another number of processes, and the exported checkpoints must be the same. Takes a few minutes; no network.
 """
 
 import importlib.util
@@ -20,18 +20,18 @@ from codeparrot.result import DONE, Result, failed
 from codeparrot.verify.trials import SAVE_EVERY, STEPS, Launch, Trials
 
 LOSS_TOLERANCE = 1e-5
-"""Relative. The sums of the gradient are taken in another order: the last bits of float32 differ."""
+"""Relative. Gradients are summed in another order, so the last bits of float32 differ."""
 GRADIENT_TOLERANCE = 1e-3
-"""Relative, of the norm of the whole gradient; the weights have drifted apart by then, in their last digits."""
+"""Relative, of the norm of the whole gradient: by then the weights differ in their last digits."""
 LOGIT_TOLERANCE = 1e-3
-"""Absolute, of the logits of the exported models, which are of the order of 1."""
+"""Absolute, of the logits of the exported models, whose magnitude is about 1."""
 STRATEGIES = ("ddp", "fsdp", "zero1", "zero2", "zero3")
 ALONE = Launch("ddp", 1)
 
 
 @dataclass(frozen=True)
 class Check:
-    """An invariant, and what was measured of it."""
+    """An invariant and its measurement."""
 
     invariant: str
     setting: str
@@ -46,10 +46,10 @@ def verify(processes: int = 0, strategies: list[str] | None = None, cpu: bool = 
     """Check on this machine that training keeps its promises: a table of invariants, status 0 if all of them hold.
 
     Args:
-        processes: Processes of the distributed runs; 0: one a GPU, at most 8, or 2 on a CPU.
-        strategies: Of ddp, fsdp, zero1, zero2, zero3; all by default.
-        cpu: Leave the GPUs alone.
-        keep: Folder to keep the runs in; by default they are removed, unless something fails.
+        processes: Processes of the distributed runs; 0: one for each GPU, at most 8, or 2 on a CPU.
+        strategies: Any of ddp, fsdp, zero1, zero2, zero3; all by default.
+        cpu: Do not use GPUs.
+        keep: Folder in which the runs are kept; by default they are removed unless a check fails.
     """
     gpus = 0 if cpu else num_gpus()
     count = processes or (min(gpus, 8) if gpus else 2)
@@ -110,11 +110,11 @@ def _row(check: Check, width: int, setting_width: int) -> str:
 
 
 class _Verification:
-    """Takes the runs one after the other and compares them."""
+    """Does the runs one after the other and compares them."""
 
     def __init__(self, trials: Trials, strategies: list[str], processes: int, bits: bool) -> None:
         self._trials, self._strategies, self._processes = trials, strategies, processes
-        # Some sums on a GPU are taken in an order that changes from run to run.
+        # On a GPU the order of some sums changes from run to run.
         self._exact = 0.0 if bits else LOSS_TOLERANCE
 
     def run(self) -> list[Check]:
@@ -145,7 +145,7 @@ class _Verification:
 
     def _missing(self, strategy: str) -> str:
         if self._processes == 1:
-            return "one GPU is here; --cpu true runs it on the CPU"
+            return "there is only one GPU; --cpu true runs it on the CPU"
         if strategy.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
             return "DeepSpeed is not installed: pip install 'codeparrot[deepspeed]'"
         return ""

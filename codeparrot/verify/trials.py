@@ -1,7 +1,7 @@
-"""Small training runs as a user starts them, in processes of their own: what `codeparrot verify` measures.
+"""The runs that `codeparrot verify` compares: small, in processes of their own, started as a user starts them.
 
-The data are Python's own sources, the model is a GPT-2 of 43,000 parameters in float32; a run is 24 steps with a checkpoint
-every 8, some ten seconds, most of them the start.
+The data are Python's own sources; the model is a GPT-2 of 43,000 parameters in float32. A run takes 24 steps, with a checkpoint
+every 8, in about ten seconds, most of which are start-up.
 """
 
 import json
@@ -22,7 +22,7 @@ from codeparrot.run.metrics import read_lines
 STEPS, SAVE_EVERY, KILL_AT = 24, 8, 13
 VOCABULARY = 512
 START_SECONDS = 600
-"""Longest time to the step at which a run is killed: the first run with DeepSpeed builds an operator."""
+"""Longest wait for the step at which a run is killed: the first run with DeepSpeed builds an operator."""
 
 
 class Launch(NamedTuple):
@@ -48,12 +48,12 @@ class Launch(NamedTuple):
 
 
 class Trials:
-    """Runs in a folder, all of one recipe.
+    """Runs of one recipe, in one folder.
 
     Args:
-        folder: empty; holds data and runs.
-        processes: the most processes of a run; lanes and batch are made for it.
-        cpu: leave GPUs alone.
+        folder: empty folder for data and runs.
+        processes: the most processes of any run; lanes and batch are sized for it.
+        cpu: do not use GPUs.
     """
 
     def __init__(self, folder: Path, processes: int, cpu: bool) -> None:
@@ -81,10 +81,10 @@ class Trials:
         return self.path(name)
 
     def train_and_kill(self, name: str, launch: Launch) -> Path:
-        """Train and kill all processes behind step 13, as a node that loses its power does."""
+        """Train, and kill all processes after step 13, as when a node loses power."""
         import psutil
 
-        # Saves that training waits for: a checkpoint to go on from is there for certain.
+        # Training waits for each save, so that there certainly is a checkpoint to go on from.
         process = self._start(name, launch, ("--checkpoint.background", "false"))
         deadline = time.monotonic() + START_SECONDS
         while not any(line["step"] >= KILL_AT for line in self.metrics(name)):
@@ -106,7 +106,7 @@ class Trials:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         arguments = ["--config", str(self.config), "--run.name", name, *overrides]
         with self._output(name).open("wb") as output:
-            # The DeepSpeed files are named from the folder above launch/.
+            # The paths of the DeepSpeed files are relative to the folder above launch/.
             place = Path(str(files("codeparrot.launch"))).parent
             return subprocess.Popen(
                 [*launch.command(), *arguments],
@@ -126,7 +126,7 @@ class Trials:
 
 
 def reason(output: str) -> str:
-    """Return the line of a failed run's output that says most: its own error, an exception, the launcher's on a signal."""
+    """Return the most telling line of a failed run's output: its own error, an exception, or the launcher's word on a signal."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for pattern in (r"error: .", r"^[\w.]*(Error|Exception|Interrupt): .", r"failed \(exitcode"):
         if found := [line for line in lines if re.search(pattern, line)]:
@@ -151,7 +151,7 @@ def make_data(folder: Path) -> None:
 
 
 def recipe(folder: Path, processes: int) -> dict[str, Any]:
-    """Return the configuration of all runs; `processes`, 2 and 1 processes can share its lanes and batch."""
+    """Return the configuration of all runs. `processes`, 2 or 1 processes can share its lanes and batch."""
     lanes = 2 * processes if processes % 2 else processes
     return {
         "run": {"name": "trial", "dir": str(folder / "runs")},
