@@ -86,7 +86,7 @@ class TrainConfig:
     outlier_window: int = setting(128, "steps", at_least(16, "a standard deviation needs 16 or more"))
     """Previous steps that a gradient norm is compared with."""
     startup_minutes: float = setting(30.0, "minutes", ABOVE_0, may_change=True)
-    """The run ends with an error if its first step takes longer than this, with data, compilation and all."""
+    """The run ends with an error if it finishes no step for this long at its start (data, compilation, first steps)."""
     timeout_minutes: float = setting(5.0, "minutes", ABOVE_0, may_change=True)
     """Later on, the run ends with an error this long after its last step, evaluation batch or checkpoint, and names the process
     that hangs."""
@@ -139,8 +139,8 @@ class EvaluateConfig:
     sample_tokens: int = setting(64, "tokens", at_least(0))
     """Longest sample; 0: no samples."""
     humaneval_every_steps: int = setting(0, "steps", at_least(0))
-    """Steps between measurements of pass@1 by unit tests, also at the end; 0: none. Training waits only for the completions; the
-    programs run in the background (bubblewrap must be installed)."""
+    """Steps between measurements of pass@1 by unit tests, also at the end; 0: none. Training waits only for the completions;
+    the programs run in the background (bubblewrap must be installed)."""
     humaneval_problems: str = "codeparrot"
     """Problems to complete: humaneval, humaneval+, mbpp, codeparrot (the project's own), a JSONL file, or hub:NAME."""
     humaneval_limit: int = setting(0, "problems", at_least(0))
@@ -180,7 +180,7 @@ class TrackingConfig:
 @dataclass
 class HubConfig:
     """Branch on the Hub to which a process of its own pushes the run's checkpoints, one commit each. Training never waits for
-    it: checkpoints that could not be pushed stay queued in the run's `hub.json`, and `codeparrot hub push` pushes them later."""
+    it: what could not be pushed stays queued in the run's `hub.json`, and `codeparrot hub push` pushes it later."""
 
     repo: str = ""
     """`owner/name` of a model repository, created if it does not exist; empty: nothing is pushed."""

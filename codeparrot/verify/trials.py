@@ -126,7 +126,7 @@ class Trials:
 
 
 def reason(output: str) -> str:
-    """Return the most telling line of a failed run's output: its own error, an exception, or the launcher's word on a signal."""
+    """Return the most telling line of a failed run's output: its own error, an exception, or the launcher's on a signal."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for pattern in (r"error: .", r"^[\w.]*(Error|Exception|Interrupt): .", r"failed \(exitcode"):
         if found := [line for line in lines if re.search(pattern, line)]:

@@ -45,7 +45,7 @@ def test_what_cannot_run_here_is_said_and_does_not_fail(monkeypatch) -> None:
     verification._processes = 2
     assert "DeepSpeed is not installed" in verification._missing("zero1") and verification._missing("fsdp") == ""
     verification._processes = 1
-    assert "one GPU is here" in verification._missing("ddp")
+    assert "only one GPU" in verification._missing("ddp")
     facts = verify.facts([verify.Check("a", "b", None)], 1, 1)
     assert facts["passed"]
 
