@@ -9,7 +9,6 @@ Exit status: 0 success, 1 an error (one line on stderr), 2 wrong arguments, 75 s
 
 import atexit
 import contextlib
-import importlib
 import json
 import os
 import sys
@@ -176,15 +175,16 @@ def prepare(arguments: list[str]) -> Callable[[], Any]:
 
 def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
     from codeparrot.arguments import bind
+    from codeparrot.registry import load
 
     command = COMMANDS[name]
 
     def check(settings: Any) -> None:
         if command.check:
-            _load(command.check)(settings)
+            load(command.check)(settings)
 
     return bind(
-        _load(command.target),
+        load(command.target),
         arguments,
         f"codeparrot {name}",
         positional=command.positional,
@@ -228,8 +228,3 @@ def _unknown(name: str) -> SystemExit:
     hint = nearest(name, COMMANDS)
     print(f'codeparrot: error: unknown command "{name}"{hint} (codeparrot --help lists them)', file=sys.stderr)
     return SystemExit(2)
-
-
-def _load(target: str) -> Callable[..., Any]:
-    module, _, function = target.partition(":")
-    return getattr(importlib.import_module(module), function)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.setting import check_ranges
 
 
 def load(target: str) -> Any:
@@ -47,6 +48,8 @@ def build(section: str, kind: type, settings: Mapping[str, Any]) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     try:
-        return kind(**vars(parser.instantiate(parser.parse_object(dict(settings)))))
+        built = kind(**vars(parser.instantiate(parser.parse_object(dict(settings)))))
     except (ArgumentError, TypeError, ValueError) as error:
         raise CodeparrotError(f"{section}: {' '.join(str(error).split())}") from error
+    check_ranges(built, f"{section}.")
+    return built

@@ -93,7 +93,7 @@ def test_a_command_names_the_extra_whose_library_is_missing(monkeypatch, capsys)
     def needs_it() -> None:
         raise ModuleNotFoundError("No module named 'rensa'", name="rensa")
 
-    monkeypatch.setattr(cli, "_load", lambda target: needs_it)
+    monkeypatch.setattr("codeparrot.registry.load", lambda target: needs_it)
     monkeypatch.setitem(cli.COMMANDS, "corpus build", cli.Command("", "", extra="corpus"))
     assert cli.main(["corpus", "build"]) == 1
     message = "codeparrot: error: corpus build needs the extra \"corpus\": pip install 'codeparrot[corpus]'\n"
@@ -105,7 +105,7 @@ def test_a_module_that_no_extra_brings_is_a_defect(module, extra, monkeypatch) -
     def needs_it() -> None:
         raise ModuleNotFoundError(f"No module named '{module}'", name=module)
 
-    monkeypatch.setattr(cli, "_load", lambda target: needs_it)
+    monkeypatch.setattr("codeparrot.registry.load", lambda target: needs_it)
     monkeypatch.setitem(cli.COMMANDS, "corpus build", cli.Command("", "", extra=extra))
     with pytest.raises(ModuleNotFoundError):
         cli.main(["corpus", "build"])
