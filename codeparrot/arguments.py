@@ -88,18 +88,21 @@ class Parser(ArgumentParser):
         Args:
             function: its docstring says what the command does.
             hints: types of the arguments, by name.
-            usage: what follows the name of the command; by default the required arguments.
+            usage: of a command that reads a dataclass, what follows its name; by default the required arguments.
         """
         fields = dict(_metadata(hints))
         for action in self._actions:
             _present(action, fields.get(action.dest, {}), several=not usage)
         positional, others, *groups = self._action_groups
-        others.title, own = "other options", "the rest" if usage else "options"
-        sections = {id(group): name for name, group in (self.groups or {}).items()}
-        for group in groups:
-            name = sections.get(id(group))
-            group.title, group.description = (name, _purpose(hints[name])) if name in hints else (own, None)
-        self._action_groups = [positional, *sorted(groups, key=lambda group: (group.title == own) == bool(usage)), others]
+        others.title = "other options"
+        names = {id(group): name for name, group in (self.groups or {}).items() if name in hints}
+        sections = [group for group in groups if id(group) in names]
+        own = [group for group in groups if id(group) not in names]
+        for group in sections:
+            group.title, group.description = names[id(group)], _purpose(hints[names[id(group)]])
+        for group in own:
+            group.title, group.description = "the rest" if usage else "options", None
+        self._action_groups = [positional, *(sections + own if usage else own + sections), others]
         self.usage = _wrapped([self.prog, *([usage] if usage else [*self._required(), *self._optional()])])
         self.description = _purpose(function)
         self.epilog = "--json prints the result as one JSON object, --debug shows the traceback of an error."
