@@ -102,3 +102,67 @@ def test_a_setting_out_of_range_is_refused(package, corpus, tokenizer_folder, tm
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
     words = ["--objective.name", "noisy", "--objective.share", "2"]
     run(package, "train", "--config", str(config), *words, status=1)
+
+
+def build(package: Path, folder: Path, *words: str) -> tuple[str, dict[str, Any]]:
+    """Return the card and the statistics of a corpus of what lies in `folder`."""
+    lenient = ["--near_duplicates.threshold", "0", "--filters.max_line_length", "0", "--workers", "1"]
+    run(package, "corpus", "build", "--output", "built", "--overwrite", "true", *lenient, *words, cwd=folder)
+    statistics = json.loads((folder / "built" / "statistics.json").read_text(encoding="utf-8"))
+    return (folder / "built" / "README.md").read_text(encoding="utf-8"), statistics
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A folder with plain modules, one of plans, one of tabs, and a notebook."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"module{number}.py").write_text(f"def function{number}(value):\n    return value + {number}\n" * 20)
+    (folder / "plans.py").write_text("def plan(value):\n    # TODO: write it\n    return value\n\n\n" * 10)
+    (folder / "tabs.py").write_text("def tabbed(value):\n\tresult = value\n\treturn result\n\n\n" * 30)
+    cell = {"cell_type": "code", "source": ["def noted(value):\n", "    return value * 2\n"] * 20}
+    (folder / "lesson.ipynb").write_text(json.dumps({"cells": [cell, {"cell_type": "markdown", "source": ["words"]}]}))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_filter_shows_on_the_card(package, raw) -> None:
+    card, statistics = build(package, raw, "--source", "raw", "--filters.max_todos", "3")
+    assert "more than 3 lines that say TODO" in card and "max_todos: 3" in card
+    assert statistics["removed"]["todos"]["files"] == 1 and statistics["settings"]["filters"]["max_todos"] == 3
+
+
+@pytest.mark.slow
+def test_a_stage_shows_on_the_card(package, raw) -> None:
+    card, statistics = build(package, raw, "--source", "raw", "--tabs.width", "4")
+    assert "## Tabs" in card and "Files in which tabs became spaces: 1." in card
+    assert statistics["tabs"]["files"] == 1 and statistics["tabs"]["kinds"] == {"tab": 60}
+
+
+@pytest.mark.slow
+def test_a_source_is_read(package, raw) -> None:
+    card, statistics = build(package, raw, "--source", "notebooks:raw")
+    assert "notebooks:raw" in card and statistics["documents"] == 1
+
+
+@pytest.mark.slow
+def test_a_task_scores(package, tokenizer_folder, tmp_path) -> None:
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer_folder)
+    sizes = {"vocab_size": 512, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}
+    model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id))
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    report = json.loads(run(package, "eval", "next_line", "--checkpoint", str(tmp_path / "model"), "--json", cwd=tmp_path))
+    assert report["problems"] == report["samples"] == 3 and report["exact_match"] == 0.0
+
+
+@pytest.mark.slow
+def test_a_command_has_flags_and_a_status(package, tokenizer_folder, raw) -> None:
+    words = ["tokenizer", "count", "--tokenizer", str(tokenizer_folder), "--folder", "raw"]
+    assert run(package, *words, cwd=raw).startswith("8 files, ")
+    counts = json.loads(run(package, *words, "--most", "300", "--json", status=1, cwd=raw))["files"]
+    assert len(counts) == 8
+    assert "Tokens that a file may have" in run(package, "tokenizer", "count", "--help")
