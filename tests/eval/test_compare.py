@@ -1,0 +1,46 @@
+"""Evaluations are compared where their problems are the same; what else differs is named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.eval.compare import compare
+
+
+def result_folder(folder: Path, sha256: str = "a", **settings: Any) -> str:
+    folder.mkdir()
+    row = {"task_id": "a", "temperature": 0.2, "passed": True}
+    (folder / "results.jsonl").write_text(json.dumps(row) + "\n")
+    report = {"problem_set": {"name": folder.name, "source": "here", "sha256": sha256}, "settings": settings}
+    (folder / "report.json").write_text(json.dumps(report))
+    return str(folder)
+
+
+def test_evaluations_of_other_tests_are_not_compared(tmp_path: Path) -> None:
+    first, second = result_folder(tmp_path / "first"), result_folder(tmp_path / "second", "b")
+    with pytest.raises(CodeparrotError, match=r"different problems with the same names: first \(here\) and second"):
+        compare([first, second], k=[1])
+    with pytest.raises(CodeparrotError, match="different problems with the same names"):
+        compare([first, f"{second}/results.jsonl"], k=[1])
+    (tmp_path / "second" / "report.json").unlink()
+    assert "1 problems" in compare([first, second], k=[1]).text
+
+
+def test_a_comparison_names_what_differs_beside_the_models(tmp_path: Path) -> None:
+    first = result_folder(tmp_path / "first", chat=True, strip_prompt=False)
+    second = result_folder(tmp_path / "second", chat=False, strip_prompt=False)
+    text = compare([first, second], k=[1]).text
+    assert "chat True and False" in text and "strip_prompt" not in text
+
+
+def test_what_can_not_be_compared_is_one_line(tmp_path: Path) -> None:
+    first = result_folder(tmp_path / "first")
+    with pytest.raises(CodeparrotError, match="at least 1"):
+        compare([first, first], k=[0])
+    for row in ({"task_id": "a", "completion": "x"}, [], {"task_id": "a", "temperature": "x", "passed": True}):
+        (tmp_path / "samples.jsonl").write_text(json.dumps(row) + "\n")
+        with pytest.raises(CodeparrotError, match="line 1: not a result"):
+            compare([first, str(tmp_path / "samples.jsonl")])
