@@ -8,12 +8,13 @@ CONSTRAINTS ?= constraints.txt
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help quickstart test check types docs format benchmarks clean
+.PHONY: help quickstart test test-fast check types docs format benchmarks clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   install and run the whole chain on this machine's Python sources (minutes, CPU, no network)"
 	@echo "make test         install and run the tests"
+	@echo "make test-fast    the tests that start no training and no cluster: minutes"
 	@echo "make check        lint, spelling, types and the site of the documentation"
 	@echo "make docs         the site alone, into build/site"
 	@echo "make benchmarks   print the figures that the README quotes"
@@ -37,7 +38,11 @@ quickstart: $(STAMP)
 # One thread a process: two workers of two threads each would wait for each other on two cores.
 test: $(DEV_STAMP)
 	.ci/packages
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: $(DEV_STAMP)
+	.ci/packages
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # pyright follows imports through files: these links lay the package out as it is imported.
 build/imports/codeparrot: codeparrot

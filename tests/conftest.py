@@ -12,8 +12,27 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tests.hub_server.fixture import HubServer, serve
 
+SLOW_SECONDS = 2.0
+"""A test that takes longer is marked slow: `make test-fast` leaves it out."""
+
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 END = "<|endoftext|>"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that are slow on this machine and are not marked so: a report, and no failure."""
+    calls = [report for report in terminalreporter.getreports("passed") if report.when == "call"]
+    found = [report for report in calls if report.duration > SLOW_SECONDS and "slow" not in report.keywords]
+    if found:
+        terminalreporter.section(f"took more than {SLOW_SECONDS:g} s and is not marked slow")
+    for report in sorted(found, key=lambda report: -report.duration):
+        terminalreporter.write_line(f"{report.duration:6.1f} s  {report.nodeid}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -119,6 +119,7 @@ def test_the_extras_of_the_commands_exist() -> None:
     assert named <= project["optional-dependencies"].keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -175,6 +176,7 @@ cli.entry()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [(["--text", "done"], 0), (["--text", "stopped"], 75), (["--text", "wrong"], 1), ([], 2), (["--help"], 0), (["--text"], 2)],
@@ -219,6 +221,7 @@ def test_modules_beside_train_py_hide_no_other_module() -> None:
             assert name not in taken, f"codeparrot/{path.name} hides the module {name}"
 
 
+@pytest.mark.slow
 def test_quickstart_runs_the_chain_and_a_second_time_reuses_it(tmp_path) -> None:
     arguments = ["quickstart", "--directory", str(tmp_path), "--max_steps", "6", "--max_bytes", "3000000"]
     done = codeparrot(*arguments, "--json")

@@ -120,6 +120,7 @@ def test_without_checkpoints_or_with_damaged_ones_it_walks_from_before(tiny, tra
     assert input_ids(tiny, 5) == input_ids(trained, 5)
 
 
+@pytest.mark.slow
 def test_a_tokenizer_that_is_gone_or_another_is_taken_from_a_checkpoint(tiny, trained, tokenizer_folder, tmp_path) -> None:
     rewrite(tiny, tokenizer={"path": str(tmp_path / "gone")})
     assert input_ids(tiny, 3) == input_ids(trained, 3)
@@ -148,6 +149,7 @@ def walked(config: Config, tokenizer_json: str, checkpoint: Path, steps: int) ->
     return np.array(list(islice(dataset, (steps - 1) * BATCH, steps * BATCH)))
 
 
+@pytest.mark.slow
 def test_a_branch_in_the_same_order_is_the_same_stream_from_its_beginning(trained, tmp_path) -> None:
     branch = tmp_path / "branch"
     named = str(trained / "checkpoints" / "step_00000002")
@@ -156,6 +158,7 @@ def test_a_branch_in_the_same_order_is_the_same_stream_from_its_beginning(traine
         assert input_ids(branch, step) == input_ids(trained, step)
 
 
+@pytest.mark.slow
 def test_a_branch_in_another_order_begins_where_it_was_begun(trained, tmp_path, tokenizer_json) -> None:
     """The first two starts are the branch's; its source is gone by the third, and the checkpoint that was nearest to it."""
     branch, source = tmp_path / "branch", shutil.copytree(trained, tmp_path / "source")
@@ -195,6 +198,7 @@ def test_what_changes_the_order_of_the_batches(trained, section, name, value, sa
     assert same_order(saved, config) == same
 
 
+@pytest.mark.slow
 def test_a_branch_on_other_data_begins_at_their_start(trained, tmp_path, corpus, tokenizer_json) -> None:
     named = trained / "checkpoints" / "step_00000004"
     data = str(next(corpus.glob("train-00000*")))
@@ -208,6 +212,7 @@ def test_a_branch_on_other_data_begins_at_their_start(trained, tmp_path, corpus,
     assert "holds other files than those the run began with" in err
 
 
+@pytest.mark.slow
 def test_checkpoints_of_a_run_that_went_back_and_on_in_another_order_are_not_gone_on_from(tiny, tokenizer_json) -> None:
     """The newer ones of before stay there: step 4 was done twice, and the second time is the run's."""
     named = tiny / "checkpoints" / "step_00000002"
@@ -228,6 +233,7 @@ def test_a_run_whose_origin_is_not_known_is_not_guessed_at(tiny) -> None:
         inspect(str(tiny), 3)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_an_origin_becomes_one(tiny, trained) -> None:
     """As earlier versions wrote them."""
     config_file = tiny.parent / "c.yaml"

@@ -31,6 +31,7 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launch", ["multinode", "zero3"])
 def test_two_machines_train_one_run(tmp_path, corpus, tokenizer_folder, launch) -> None:
     """Two launchers of one process each, as on two machines."""

@@ -47,6 +47,7 @@ def test_the_checkpoint_loads_as_a_transformers_model_with_its_tokenizer(referen
     assert tied["lm_head.weight"].data_ptr() == tied["transformer.wte.weight"].data_ptr()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_sigkill_and_resume_twice_give_the_bits_of_the_uninterrupted_run(
     tmp_path, corpus, tokenizer_folder, reference, num_processes
@@ -66,6 +67,7 @@ def test_sigkill_and_resume_twice_give_the_bits_of_the_uninterrupted_run(
     assert weights(tiny) == weights(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_see_the_losses_of_one(tmp_path, corpus, tokenizer_folder, reference) -> None:
     run(write_config(tmp_path / "c.yaml", corpus, tokenizer_folder), num_processes=2)
     for (step, ours, our_norm), (same, theirs, their_norm) in zip(
@@ -76,6 +78,7 @@ def test_two_processes_see_the_losses_of_one(tmp_path, corpus, tokenizer_folder,
         assert our_norm == pytest.approx(their_norm, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_with_one_and_sees_the_same_batches(
     tmp_path, corpus, tokenizer_folder, reference
 ) -> None:
@@ -87,6 +90,7 @@ def test_a_run_of_two_processes_goes_on_with_one_and_sees_the_same_batches(
         assert ours == pytest.approx(theirs, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(
     tmp_path, corpus, tokenizer_folder, reference, num_processes
@@ -106,6 +110,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(
         assert ours == pytest.approx(theirs, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_where_a_named_checkpoint_was_only_the_beginning(
     tmp_path, corpus, tokenizer_folder, reference
 ) -> None:
@@ -119,6 +124,7 @@ def test_the_same_command_goes_on_where_a_named_checkpoint_was_only_the_beginnin
     assert "resumed at step 8" in err
 
 
+@pytest.mark.slow
 def test_checkpoints_that_do_not_fit_the_disk_cost_no_step_and_no_older_checkpoint(
     tmp_path, corpus, tokenizer_folder, reference
 ) -> None:
@@ -134,6 +140,7 @@ def test_checkpoints_that_do_not_fit_the_disk_cost_no_step_and_no_older_checkpoi
     assert curve(tiny) == curve(reference) and weights(tiny) == weights(reference)
 
 
+@pytest.mark.slow
 def test_checkpoints_are_due_by_time(tmp_path, corpus, tokenizer_folder) -> None:
     by_time = {"every_steps": 0, "every_minutes": 1e-6, "keep_last": 100}
     run(write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, train={"max_steps": 4}, checkpoint=by_time))
@@ -141,6 +148,7 @@ def test_checkpoints_are_due_by_time(tmp_path, corpus, tokenizer_folder) -> None
     assert saved == [f"step_{step:08d}" for step in (1, 2, 3, 4)]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(reference) -> None:
     before = (reference / "metrics.jsonl").read_text(encoding="utf-8")
     out, _ = run(reference / "config.yaml")
@@ -148,6 +156,7 @@ def test_a_finished_run_is_not_trained_again(reference) -> None:
     assert (reference / "metrics.jsonl").read_text(encoding="utf-8") == before
 
 
+@pytest.mark.slow
 def test_a_changed_configuration_is_refused_with_the_difference_and_loses_nothing(reference) -> None:
     before = {path: path.stat().st_mtime_ns for path in reference.rglob("*") if path.is_file() and path.name != ".lock"}
     _, err = run(reference / "config.yaml", "--optim.lr", "0.5", status=1)
@@ -160,6 +169,7 @@ def test_a_changed_configuration_is_refused_with_the_difference_and_loses_nothin
     assert changed in ([], ["rank_00000.log"])
 
 
+@pytest.mark.slow
 def test_a_named_checkpoint_goes_on_with_changed_settings_in_another_run(tmp_path, reference) -> None:
     source = reference / "checkpoints" / "step_00000008"
     arguments = ["--run.name", "branch", "--run.dir", str(tmp_path), "--resume", str(source), "--optim.lr", "1e-3"]
@@ -170,6 +180,7 @@ def test_a_named_checkpoint_goes_on_with_changed_settings_in_another_run(tmp_pat
     assert "cannot resume from nowhere" in err
 
 
+@pytest.mark.slow
 def test_evaluation_samples_and_trackers_are_written(tmp_path, corpus, tokenizer_folder) -> None:
     config = write_config(
         *(tmp_path / "c.yaml", corpus, tokenizer_folder),
@@ -191,6 +202,7 @@ def test_evaluation_samples_and_trackers_are_written(tmp_path, corpus, tokenizer
     assert list(tiny.rglob("events.out.tfevents*"))
 
 
+@pytest.mark.slow
 def test_a_llama_is_trained_by_changing_the_yaml(tmp_path, corpus, tokenizer_folder) -> None:
     sizes = {"vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, train={"max_steps": 3}, schedule={"warmup_steps": 1})
@@ -205,6 +217,7 @@ def test_a_llama_is_trained_by_changing_the_yaml(tmp_path, corpus, tokenizer_fol
     assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"] == "llama"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -223,6 +236,7 @@ def test_what_does_not_fit_fails_in_one_line(tmp_path, corpus, tokenizer_folder,
     assert err.strip().splitlines()[-1].startswith("codeparrot: error: ") and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_second_trainer_in_the_same_run_directory_is_refused(tmp_path, corpus, tokenizer_folder) -> None:
     import fcntl
 
@@ -234,6 +248,7 @@ def test_a_second_trainer_in_the_same_run_directory_is_refused(tmp_path, corpus,
     assert "another process trains in" in err
 
 
+@pytest.mark.slow
 def test_several_processes_asked_for_and_one_started_is_an_error(tmp_path, corpus, tokenizer_folder) -> None:
     import subprocess
 

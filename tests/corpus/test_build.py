@@ -202,6 +202,7 @@ def test_a_sample_takes_from_every_source(tmp_path: Path) -> None:
     assert min(counts) > 200
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     st.lists(
@@ -258,6 +259,7 @@ def test_the_card_says_what_was_removed_and_how_it_was_made(built: tuple[Path, d
     assert built[1]["splits"]["valid"]["repository_names"][0] in text
 
 
+@pytest.mark.slow
 def test_python_gives_versions_and_licences(tmp_path: Path) -> None:
     statistics = make("python", tmp_path / "out", max_bytes=2_000_000, workers=2)
     assert 2_000_000 <= statistics["bytes"] < 3_100_000

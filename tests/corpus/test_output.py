@@ -43,6 +43,7 @@ def workers_of(session: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_leaves_no_corpus_and_the_next_one_succeeds(tmp_path: Path, raw: Path) -> None:
     output = tmp_path / "corpus"
     process = start(output)
@@ -58,6 +59,7 @@ def test_a_build_that_is_killed_leaves_no_corpus_and_the_next_one_succeeds(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_leaves_the_old_corpus(tmp_path: Path, raw: Path) -> None:
     output = tmp_path / "corpus"
     make(raw, output)
@@ -69,6 +71,7 @@ def test_a_build_that_is_killed_leaves_the_old_corpus(tmp_path: Path, raw: Path)
     assert digests(output) == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_is_done_and_no_corpus(tmp_path: Path) -> None:
     process = start(tmp_path / "corpus")
     wait_until_it_works(process, tmp_path / "corpus")

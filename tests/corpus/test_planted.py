@@ -100,6 +100,7 @@ def test_every_cluster_has_one_member_that_is_kept(built: tuple[Path, dict[str, 
     assert (kinds["exact"], kinds["near"]) == (removed["duplicate"]["files"], removed["near_duplicate"]["files"])
 
 
+@pytest.mark.slow
 def test_a_sample_is_the_same_for_every_number_of_workers_and_after_a_kill(
     planted: list[Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ def test_other_settings_begin_anew_and_say_so(
     assert digests(tmp_path / "corpus") == digests(tmp_path / "other" / "corpus")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flag", "before", "after", "removed"),
     [

@@ -70,6 +70,7 @@ def completed(model, tokenizer, jobs, *args, **options) -> dict[tuple[str, float
     return {(each.job.problem.task_id, each.job.temperature, each.job.sample): each for each in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 @pytest.mark.parametrize("top_p", [0.9, 1.0])
 def test_samples_are_bit_equal_for_every_batch_size_order_and_share(family, top_p, tokenizer, problems, request) -> None:

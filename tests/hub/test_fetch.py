@@ -103,6 +103,7 @@ def test_what_was_downloaded_before_serves_when_the_hub_cannot_be_reached(here: 
         find_model("me/other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["me/nothing", "me/model@nowhere"])
 def test_what_the_hub_does_not_have_is_one_line(here: HubServer, run: Path, name: str) -> None:
     with pytest.raises(CodeparrotError, match=f'cannot read the model "{name}" of the Hub') as error:
@@ -185,6 +186,7 @@ def test_a_run_goes_on_from_what_was_pushed_with_its_state(here: HubServer, run:
     assert [path.name for path in place.parent.iterdir()] == [place.name], "nothing else is left"
 
 
+@pytest.mark.slow
 def test_an_interrupted_download_leaves_no_checkpoint_and_goes_on(here: HubServer, run: Path, tmp_path: Path) -> None:
     rule = here.faults.cut_download(1000, path="model.safetensors")
     with pytest.raises(CodeparrotError):
@@ -236,6 +238,7 @@ def test_a_branch_without_state_says_what_it_lacks(here: HubServer, tmp_path: Pa
         fetch.resumable("hub:me/model@stateless", tmp_path / "checkpoints")
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_evaluated_by_unit_tests(here: HubServer, run: Path, tmp_path: Path) -> None:
     require("bwrap", "generated programs run in it")
     name = f"me/model@{run.name}"

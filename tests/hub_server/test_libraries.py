@@ -24,6 +24,7 @@ print(json.dumps([logits, rows]))
 """
 
 
+@pytest.mark.slow
 def test_transformers_and_datasets_load_by_revision(hub: HubServer, tmp_path: Path) -> None:
     api = hub.api()
     model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=64, n_positions=16)).eval()
@@ -48,6 +49,7 @@ def test_transformers_and_datasets_load_by_revision(hub: HubServer, tmp_path: Pa
     assert loaded == rows
 
 
+@pytest.mark.slow
 def test_git_clones_and_pushes_with_the_files_of_lfs(hub: HubServer, tmp_path: Path) -> None:
     if not shutil.which("git-lfs"):
         # Continuous integration installs it: there a skip would hide that nothing was tested.

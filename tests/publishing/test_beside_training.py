@@ -62,6 +62,7 @@ def codeparrot(hub: HubServer, *arguments: str, status: int = 0) -> subprocess.C
     return done
 
 
+@pytest.mark.slow
 def test_a_run_is_a_branch_with_a_commit_a_checkpoint_until_it_is_promoted(
     tmp_path, corpus, tokenizer_folder, reference, working
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_run_is_a_branch_with_a_commit_a_checkpoint_until_it_is_promoted(
     assert hub.token not in err
 
 
+@pytest.mark.slow
 def test_faults_all_along_change_no_step_and_lose_and_double_nothing(
     tmp_path, corpus, tokenizer_folder, reference, working
 ) -> None:
@@ -108,6 +110,7 @@ def test_faults_all_along_change_no_step_and_lose_and_double_nothing(
     assert_all_there(hub, folder, (8, 16, 24))
 
 
+@pytest.mark.slow
 def test_trainer_and_uploader_killed_in_the_middle_of_a_push(tmp_path, corpus, tokenizer_folder, working) -> None:
     hub = working
     config, folder = configure(tmp_path, corpus, tokenizer_folder, "killed")
@@ -127,6 +130,7 @@ def test_trainer_and_uploader_killed_in_the_middle_of_a_push(tmp_path, corpus, t
     assert_all_there(hub, folder, saved)
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_never_there_is_a_normal_state_and_push_follows_later(
     tmp_path, corpus, tokenizer_folder, reference, working
 ) -> None:
@@ -144,6 +148,7 @@ def test_a_hub_that_is_never_there_is_a_normal_state_and_push_follows_later(
     assert_all_there(hub, folder, (8, 16, 24))
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_from_the_hub_on_another_machine(tmp_path, corpus, tokenizer_folder, reference, working) -> None:
     hub = working
     (tmp_path / "here").mkdir()
@@ -160,6 +165,7 @@ def test_a_run_is_resumed_from_the_hub_on_another_machine(tmp_path, corpus, toke
     assert hub.commits("me/model", "resumed")[-1] == last, "the same checkpoint is recognised, not pushed twice"
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_rest_goes_up_ends_at_once_and_loses_nothing(tmp_path, corpus, tokenizer_folder, working) -> None:
     hub = working
     config, folder = configure(tmp_path, corpus, tokenizer_folder, "waiting", timeout_seconds=300.0)
@@ -179,6 +185,7 @@ def test_ctrl_c_while_the_rest_goes_up_ends_at_once_and_loses_nothing(tmp_path, 
     assert_all_there(hub, folder, (8, 16, 24))
 
 
+@pytest.mark.slow
 def test_without_a_token_a_run_queues_says_how_to_log_in_and_leaves_the_push_to_others(
     tmp_path, corpus, tokenizer_folder, working
 ) -> None:
@@ -191,6 +198,7 @@ def test_without_a_token_a_run_queues_says_how_to_log_in_and_leaves_the_push_to_
     assert_all_there(hub, folder, (8, 16, 24))
 
 
+@pytest.mark.slow
 def test_a_token_that_is_not_accepted_ends_the_start_with_one_line(tmp_path, corpus, tokenizer_folder, working) -> None:
     config, folder = configure(tmp_path, corpus, tokenizer_folder, "rejected")
     environment = working.environment() | {"HF_TOKEN": "hf_wrongwrongwrong"}

@@ -82,6 +82,7 @@ def test_what_is_no_run_is_one_line(command: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, f'codeparrot: error: "{tmp_path}" is no run: it has no config.yaml\n')
 
 
+@pytest.mark.slow
 def test_a_push_as_json_is_one_object(here: HubServer, tmp_path: Path, tokenizer_folder) -> None:
     run = make_run(tmp_path / "machine", tokenizer_folder, (8,))
     command = [*COMMAND, "hub", "push", "--run", run, "--repo", "me/model", "--json"]

@@ -80,6 +80,7 @@ FAULTS: dict[str, Callable[[HubServer], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_of_the_hub_is_outlived_and_doubles_nothing(here: HubServer, run: Path, fault: str) -> None:
     FAULTS[fault](here)
@@ -108,6 +109,7 @@ def monitor_timeout(ledger: Ledger, seconds: float) -> None:
     ledger.open(settings)
 
 
+@pytest.mark.slow
 def test_the_hub_says_how_long_to_wait_and_is_obeyed(here: HubServer, run: Path) -> None:
     here.faults.answer(429, times=1, retry_after=2, path="/commit/")
     first, *_ = push(run)
@@ -115,6 +117,7 @@ def test_the_hub_says_how_long_to_wait_and_is_obeyed(here: HubServer, run: Path)
     assert_all_there(here, run)
 
 
+@pytest.mark.slow
 def test_waits_double_up_to_a_limit(here: HubServer, run: Path) -> None:
     here.faults.refuse()
     from codeparrot.publishing.uploader import LONGEST_WAIT_SECONDS, Uploader
@@ -260,6 +263,7 @@ def test_a_branch_begins_empty_whatever_is_on_main(here: HubServer, run: Path, t
     assert "old.bin" not in here.files("me/used", first.oid) and "old.bin" in here.files("me/used", "main")
 
 
+@pytest.mark.slow
 def test_sigkill_in_the_middle_of_a_push_costs_nothing(here: HubServer, run: Path) -> None:
     for path in ("preupload", "/lfs/models", "/commit/"):
         rule = here.faults.stall(None, path=path, times=1)
@@ -276,6 +280,7 @@ def test_sigkill_in_the_middle_of_a_push_costs_nothing(here: HubServer, run: Pat
     assert_all_there(here, run)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(here: HubServer, run: Path) -> None:
     rule = here.faults.stall(None, path="/commit/", times=1)
     here.forget_requests()
@@ -308,6 +313,7 @@ def test_a_second_push_of_the_same_run_is_refused(here: HubServer, run: Path) ->
     assert done.returncode == 1 and "being pushed already" in done.stderr
 
 
+@pytest.mark.slow
 def test_no_token_is_in_any_file_or_output_whatever_fails(here: HubServer, run: Path) -> None:
     outputs = []
     for fault in (

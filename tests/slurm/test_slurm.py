@@ -77,6 +77,7 @@ def finish(cluster: Cluster, job: int, run_directory: Path, reference: Path, ste
     assert [loss for _, loss, _ in ours] == pytest.approx([loss for _, loss, _ in theirs], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launch", ["ddp", "zero2"])
 def test_two_nodes_train_to_the_losses_of_one_process(cluster, tmp_path, corpus, tokenizer_folder, reference, launch) -> None:
     config = recipe(tmp_path, corpus, tokenizer_folder)
@@ -84,6 +85,7 @@ def test_two_nodes_train_to_the_losses_of_one_process(cluster, tmp_path, corpus,
     finish(cluster, job, tmp_path / "runs" / "tiny", reference, steps=60)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_signal_dead_node_and_preemption(cluster, tmp_path, corpus, tokenizer_folder, reference) -> None:
     config, tiny = recipe(tmp_path, corpus, tokenizer_folder), tmp_path / "runs" / "tiny"
     job = pretrain(cluster, config)
@@ -118,6 +120,7 @@ def test_a_run_goes_on_after_signal_dead_node_and_preemption(cluster, tmp_path, 
     assert cluster.fact(job, "Restarts") == "3"
 
 
+@pytest.mark.slow
 def test_two_jobs_at_once_and_a_cancelled_one_saves_and_stays_cancelled(
     cluster, tmp_path, corpus, tokenizer_folder, reference
 ) -> None:
@@ -135,6 +138,7 @@ def test_two_jobs_at_once_and_a_cancelled_one_saves_and_stays_cancelled(
     assert ports[0] != ports[1]
 
 
+@pytest.mark.slow
 def test_a_signal_reaches_training_where_slurm_signals_the_task_alone(
     reserved_cluster, tmp_path, corpus, tokenizer_folder
 ) -> None:
@@ -149,6 +153,7 @@ def test_a_signal_reaches_training_where_slurm_signals_the_task_alone(
     reserved_cluster.run("scancel", str(job))
 
 
+@pytest.mark.slow
 def test_a_run_saves_before_its_time_is_over_by_its_own_clock(cluster, tmp_path, corpus, tokenizer_folder) -> None:
     config, tiny = recipe(tmp_path, corpus, tokenizer_folder), tmp_path / "runs" / "tiny"
     # No warning by SLURM before the last second: the two minutes are over when 75 s are left.
@@ -162,6 +167,7 @@ def test_a_run_saves_before_its_time_is_over_by_its_own_clock(cluster, tmp_path,
     cluster.run("scancel", str(job))
 
 
+@pytest.mark.slow
 def test_a_wrong_recipe_ends_in_one_line_before_a_node_is_used(cluster, tmp_path, corpus, tokenizer_folder) -> None:
     config = recipe(tmp_path, corpus, tokenizer_folder)
     wrong = {
@@ -203,6 +209,7 @@ JOBS = {
 }
 
 
+@pytest.mark.slow
 def test_a_job_is_put_back_into_the_queue_only_for_what_another_start_can_mend(
     cluster, tmp_path, corpus, tokenizer_folder
 ) -> None:
@@ -253,6 +260,7 @@ def write_starts(folder: Path, run_directory: Path, starts: list[Start]) -> None
         (folder / str(number)).write_text(f"{made}\n{said}\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_corpus_then_tokenizer_and_an_array_over_the_checkpoints(cluster, tmp_path, reference, corpus) -> None:
     source = tmp_path / "source"
     for number, text in enumerate(python_sources(30)):

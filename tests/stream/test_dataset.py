@@ -66,6 +66,7 @@ def global_batches(
     return out, merge_states([dataset.state_dict() for dataset in ranks])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     lanes=st.sampled_from([4, 8, 12]),

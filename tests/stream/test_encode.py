@@ -10,6 +10,7 @@ from codeparrot.stream.encode import FastEncoder, ReferenceEncoder, make_encoder
 from tests.conftest import STANDARD_LIBRARY
 
 
+@pytest.mark.slow
 def test_both_encoders_give_equal_ids_over_the_whole_standard_library(tokenizer_json) -> None:
     reference, fast = ReferenceEncoder(tokenizer_json, 0), FastEncoder(tokenizer_json, 0)
     files = [file for file in sorted(STANDARD_LIBRARY.rglob("*.py")) if "site-packages" not in file.parts]

@@ -226,6 +226,7 @@ def test_the_real_encoder_is_shared_with_the_background(corpus, tokenizer_json) 
                     assert text.strip("\ufffd") in text_at(document)
 
 
+@pytest.mark.slow
 def test_windows_that_were_tokenised_before_name_their_file(tmp_path, corpus, tokenizer_folder) -> None:
     tokenize(str(corpus), str(tokenizer_folder), str(tmp_path / "w"), seq_length=32)
     dataset = dataset_of(str(tmp_path / "w"))

@@ -3,10 +3,13 @@
 import os
 import subprocess
 
+import pytest
+
 from benchmarks.faults import torture
 from tests.launching import ROOT, curve, run, train_command, weights, write_config
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_bits_of_the_uninterrupted_one(tmp_path, corpus, tokenizer_folder) -> None:
     # Enough work after the last save that a kill during a save is one.
     often = {"every_steps": 4, "keep_last": 2}

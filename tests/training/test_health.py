@@ -142,6 +142,7 @@ def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
     return folder / "runs" / "tiny"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launch", "fault"),
     [("ddp", "1:5:inf"), ("fsdp", "1:5:nan"), ("zero1", "0:5:inf"), ("zero2", "1:5:nan"), ("zero3", "1:5:nan")],
@@ -166,6 +167,7 @@ def test_a_loss_that_is_not_finite_on_one_process_skips_the_step_on_all(
     assert json.loads(state.read_text(encoding="utf-8"))["num_updates"] == 23
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launch", ["ddp", "fsdp", "zero2", "zero3"])
 def test_a_gradient_outlier_is_skipped_on_all_processes(tmp_path, corpus, tokenizer_folder, monkeypatch, launch) -> None:
     monkeypatch.setenv("FAULT", "1:20:scale")
@@ -177,6 +179,7 @@ def test_a_gradient_outlier_is_skipped_on_all_processes(tmp_path, corpus, tokeni
     assert curve(tiny)[-1][1] < 5.8
 
 
+@pytest.mark.slow
 def test_a_run_whose_gradients_are_never_finite_again_ends_with_an_error(
     tmp_path, corpus, tokenizer_folder, monkeypatch
 ) -> None:

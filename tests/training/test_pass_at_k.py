@@ -31,6 +31,7 @@ def train(folder: Path, corpus, tokenizer, num_processes: int = 1, **evaluate) -
     return folder / "runs" / "tiny", err
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_beside_its_training_and_trains_the_same(tmp_path, corpus, tokenizer_folder, problems) -> None:
     require("bwrap", "generated programs run in it")
     measured = {"humaneval_every_steps": 8, "humaneval_problems": str(problems), "humaneval_limit": 3}
@@ -46,6 +47,7 @@ def test_a_run_is_measured_beside_its_training_and_trains_the_same(tmp_path, cor
         assert all(sum(line["outcomes"].values()) == 6 for line in found)
 
 
+@pytest.mark.slow
 def test_what_fails_there_is_reported_and_training_goes_on(tmp_path, corpus, tokenizer_folder) -> None:
     folder, err = train(
         tmp_path / "run", corpus, tokenizer_folder, humaneval_every_steps=8, humaneval_problems="/nowhere/p.jsonl"

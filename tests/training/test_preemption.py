@@ -31,6 +31,7 @@ def test_signals_are_what_they_were_afterwards() -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR1)) == before
 
 
+@pytest.mark.slow
 def test_the_second_ctrl_c_ends_the_process_at_once() -> None:
     code = (
         "import time; from codeparrot.training.preemption import StopRequest\n"
@@ -73,6 +74,7 @@ def status_of(run_directory: Path) -> dict:
     return json.loads((run_directory / "status.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launch", ["ddp", "zero3"])
 def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on(
     tmp_path, corpus, tokenizer_folder, launch
@@ -98,6 +100,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on(
     assert f"resumed at step {status['step']}" in err and status_of(tiny)["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_signal_during_start_up_ends_the_run_before_its_first_step(tmp_path, corpus, tokenizer_folder) -> None:
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
     process = start(config)
@@ -111,6 +114,7 @@ def test_a_signal_during_start_up_ends_the_run_before_its_first_step(tmp_path, c
     assert "stopped at step 0 of 24" in out and status_of(tmp_path / "runs" / "tiny")["reason"] == "SIGTERM"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_an_evaluation_is_broken_off(tmp_path, corpus, tokenizer_folder, num_processes) -> None:
     slow = {"every_steps": 2, "micro_batch_size": 1, "sample_tokens": 0}

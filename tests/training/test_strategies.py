@@ -34,6 +34,7 @@ def last_checkpoint(run_directory: Path) -> Path:
     return run_directory / "checkpoints" / "step_00000024"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launch", STRATEGIES)
 def test_a_killed_run_of_two_processes_goes_on_exactly_and_is_the_run_of_one_process(
     tmp_path, corpus, tokenizer_folder, reference, launch
@@ -77,6 +78,7 @@ def assert_same_export(ours: Path, theirs: Path) -> None:
     torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_two_processes_pass_over_a_damaged_checkpoint_and_name_it(tmp_path, corpus, tokenizer_folder, reference) -> None:
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
     tiny = tmp_path / "runs" / "tiny"
@@ -94,6 +96,7 @@ def test_two_processes_pass_over_a_damaged_checkpoint_and_name_it(tmp_path, corp
     assert_same_curve(tiny, reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chain",
     [
@@ -122,6 +125,7 @@ def test_a_run_killed_twice_goes_on_with_other_numbers_of_processes_and_sees_the
     assert ours == theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launch", ["ddp", "fsdp", "zero2", "zero3"])
 def test_bf16_follows_float32_on_every_strategy(tmp_path, corpus, tokenizer_folder, reference, launch) -> None:
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)

@@ -55,6 +55,7 @@ def test_those_behind_are_the_suspects() -> None:
     assert "all processes wait in step 7 (training)" in suspects([peers[0], peers[2]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("launch", "number"), [("ddp", signal.SIGKILL), ("fsdp", signal.SIGKILL), ("zero2", signal.SIGSTOP)])
 def test_a_process_that_dies_or_hangs_ends_the_run_with_its_name_and_step(
     tmp_path, corpus, tokenizer_folder, launch, number

@@ -12,6 +12,7 @@ from codeparrot.verify.trials import Trials
 from tests.launching import SCRIPTS
 
 
+@pytest.mark.slow
 def test_it_passes_here_and_says_what_it_measured() -> None:
     command = [str(SCRIPTS / "codeparrot"), "verify", "--strategies", "zero2", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
@@ -25,6 +26,7 @@ def test_it_passes_here_and_says_what_it_measured() -> None:
     assert ("resumed elsewhere: loss", "one process -> ZeRO-2 x 2") in checks
 
 
+@pytest.mark.slow
 def test_a_strategy_with_another_loss_fails_and_is_named(monkeypatch, capsys, tmp_path) -> None:
     original = Trials.train
 

@@ -97,6 +97,7 @@ def on_ray() -> Iterator[Callable[..., Any]]:
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_a_build_on_ray_has_the_same_bytes(tmp_path: Path, on_ray: Callable[..., Any]) -> None:
     source = write_rows(tmp_path / "rows.jsonl", documents(60, tokens=100))
     on_ray(source, tmp_path / "ray" / "corpus", cluster=ClusterSettings(jobs=2, memory=1))
@@ -132,6 +133,7 @@ def run(behaviours: list[str], folder: Path) -> None:
         assert [each.output.exists() for each in chores] == [each in ("holds", "dies once") for each in behaviours]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_ray")
 def test_a_task_whose_process_died_is_done_again(tmp_path: Path) -> None:
     run(["holds", "dies once", "holds"], tmp_path)
@@ -145,6 +147,7 @@ def test_a_failed_task_is_named_and_the_others_are_done(tmp_path: Path) -> None:
     assert "a file is not as it should be" in (logs / "task_00001.log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_ray")
 def test_a_task_that_always_dies_ends_the_build(tmp_path: Path) -> None:
     with pytest.raises(CodeparrotError, match=r"3 attempts: .*status -9"):

@@ -25,6 +25,7 @@ def expected(content: str) -> tuple[list[str], list[str]]:
     return found, strings
 
 
+@pytest.mark.slow
 def test_comments_are_those_of_tokenize_and_docstrings_those_of_ast() -> None:
     files = [file.read_text(encoding="utf-8") for file in sorted(STANDARD_LIBRARY.glob("*.py"))[:80]]
     agreed = total = 0

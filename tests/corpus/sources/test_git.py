@@ -176,6 +176,7 @@ def test_paths_that_lead_out_are_refused_and_counted(tmp_path: Path) -> None:
     assert outcomes(f"git:{root}") == [Removed("unsafe_path", 4), Record("project", "a.py", "unknown", b"evil")]
 
 
+@pytest.mark.slow
 def test_a_tree_that_unfolds_to_billions_of_files_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = repository(tmp_path / "bomb", {"a.py": "a\n"})
     monkeypatch.setattr(git_objects, "MAX_ENTRIES", 10_000)

@@ -61,6 +61,7 @@ def test_large_files_are_not_unpacked(tmp_path: Path) -> None:
         assert list(contents(file)) == ["b.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"])
 @pytest.mark.parametrize("wanted", [True, False])
 def test_a_tar_bomb_ends_in_bounded_memory_and_time(tmp_path: Path, suffix: str, wanted: bool) -> None:
@@ -158,6 +159,7 @@ def test_more_than_the_bound_is_a_bomb_whatever_the_ratio(tmp_path: Path, monkey
     assert reasons(write(tmp_path / "x.zip", zip_bytes(files, zipfile.ZIP_STORED))) == ["bomb"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_an_archive_that_is_cut_short_gives_what_is_there(tmp_path: Path, suffix: str) -> None:
     noise = [modules(40)[number] for number in range(40)]

@@ -93,6 +93,7 @@ def build(environment: dict[str, str], folder: Path, spec: str) -> subprocess.Co
     return subprocess.run(command(folder, spec), env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_data_set_is_streamed_from_the_hub_and_pinned_to_its_commit(hub: HubServer, dataset: Path, tmp_path: Path) -> None:
     commit = publish(hub, dataset, "me/corpus")
     held = hub.faults.stall(path="/me/corpus", skip=1, times=1)
@@ -112,6 +113,7 @@ def test_a_data_set_is_streamed_from_the_hub_and_pinned_to_its_commit(hub: HubSe
     assert (source["name"], source["revision"], source["split"]) == ("me/corpus", commit, "train")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["hub:me/unknown", "hub:me/present@unknown"])
 def test_what_the_hub_does_not_have_is_one_line(hub: HubServer, dataset: Path, tmp_path: Path, spec: str) -> None:
     if not hub.api().repo_exists("me/present", repo_type="dataset"):
@@ -123,6 +125,7 @@ def test_what_the_hub_does_not_have_is_one_line(hub: HubServer, dataset: Path, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     result = build({**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"}, tmp_path, "hub:me/corpus")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
@@ -145,6 +148,7 @@ FOOTER = 1 << 16
 """Bytes that Arrow reads from the end of a Parquet file."""
 
 
+@pytest.mark.slow
 def test_a_build_that_goes_on_fetches_the_row_groups_that_it_lacks(hub: HubServer, tmp_path: Path) -> None:
     texts = [os.urandom(20_000).hex() for _ in range(24)]
     (tmp_path / "data").mkdir()

@@ -59,6 +59,7 @@ def types_in(value: Any) -> set[type]:
 TAGS = [bytes([tag]) for tag in b"NTFjfcsbailtdSzrKVMI"]
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.lists(st.sampled_from(TAGS) | st.integers(0, 5).map(struct.Struct("<I").pack) | st.binary()))
 def test_hostile_bytes_are_plain_data_or_malformed(parts: list[bytes]) -> None:

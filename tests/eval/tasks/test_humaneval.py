@@ -175,6 +175,7 @@ def reference(run, tmp_path_factory) -> dict[Key, str]:
     return generated(folder)
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_costs_the_samples_at_work_alone(run, tmp_path, reference) -> None:
     arguments = ("--checkpoint", run, *SAMPLED, "--share", "0/1", "--batch_size", "3", "--output", tmp_path)
     process, path = start(*arguments), tmp_path / "samples.jsonl"
@@ -205,6 +206,7 @@ def test_a_kill_in_the_middle_costs_the_samples_at_work_alone(run, tmp_path, ref
     assert generated(tmp_path) == reference and before.items() <= reference.items()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_sampled_and_says_how_to_go_on(run, tmp_path, reference) -> None:
     arguments = ("--checkpoint", run, *SAMPLED, "--batch_size", "2", "--output", tmp_path)
     process, path = start(*arguments), tmp_path / "samples.jsonl"

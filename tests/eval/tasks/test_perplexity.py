@@ -57,6 +57,7 @@ def test_an_evaluation_that_is_broken_off_has_no_score_and_leaves_the_model_trai
     assert len(batches) == 2 and model.training
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_over_every_predicted_token_short_windows_included(model, valid, tokenizer) -> None:
     model.eval()
     nats, tokens = 0.0, 0
@@ -80,6 +81,7 @@ def test_the_score_does_not_depend_on_the_batch_size(model, valid, tokenizer, ba
     assert score(model, part, tokenizer, batch_size).loss == pytest.approx(score(model, part, tokenizer, 16).loss, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_processes_with_uneven_shares_run_as_many_batches_and_get_the_score_of_one(
     model, valid, stream, tokenizer, tokenizer_json
 ) -> None:
