@@ -8,13 +8,14 @@ CONSTRAINTS ?= constraints.txt
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help quickstart test test-fast check types docs format benchmarks clean
+.PHONY: help quickstart test test-fast test-slow coverage coverage-fast check types docs format benchmarks clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   install and run the whole chain on this machine's Python sources (minutes, CPU, no network)"
 	@echo "make test         install and run the tests"
 	@echo "make test-fast    the tests that start no training and no cluster: minutes"
+	@echo "make coverage     run the tests and name the files that they leave out"
 	@echo "make check        lint, spelling, types and the site of the documentation"
 	@echo "make docs         the site alone, into build/site"
 	@echo "make benchmarks   print the figures that the README quotes"
@@ -36,13 +37,27 @@ quickstart: $(STAMP)
 	$(BIN)/codeparrot quickstart
 
 # One thread a process: two workers of two threads each would wait for each other on two cores.
+TEST = OMP_NUM_THREADS=1 $(BIN)/python
+PYTEST = pytest -n 2 --dist worksteal
+
 test: $(DEV_STAMP)
 	.ci/packages
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(TEST) -m $(PYTEST)
 
 test-fast: $(DEV_STAMP)
 	.ci/packages
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(TEST) -m $(PYTEST) -m "not slow"
+
+test-slow: $(DEV_STAMP)
+	.ci/packages
+	$(TEST) -m $(PYTEST) -m slow
+
+# Measuring takes a third more time.
+coverage coverage-fast: $(DEV_STAMP)
+	.ci/packages
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(TEST) -m coverage run -m $(PYTEST) $(if $(filter %-fast,$@),-m "not slow")
+	$(BIN)/python .ci/coverage
 
 # pyright follows imports through files: these links lay the package out as it is imported.
 build/imports/codeparrot: codeparrot
