@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 import time
@@ -53,8 +54,10 @@ def test_help_takes_less_time_than_twenty_bare_interpreters() -> None:
         subprocess.run(command, capture_output=True, check=True)
         return time.perf_counter() - start
 
-    bare = min(seconds(sys.executable, "-c", "pass") for _ in range(5))
-    assert min(seconds(str(SCRIPTS / "codeparrot"), "--help") for _ in range(5)) < 20 * bare
+    # In turn, so that both meet whatever else the machine does.
+    pairs = [(seconds(sys.executable, "-c", "pass"), seconds(str(SCRIPTS / "codeparrot"), "--help")) for _ in range(9)]
+    bare, ours = (statistics.median(times) for times in zip(*pairs, strict=True))
+    assert ours < 20 * bare
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

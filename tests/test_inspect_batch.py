@@ -101,6 +101,7 @@ def test_windows_are_decoded_and_their_documents_lie_where_they_are_said_to_lie(
 
 def test_without_text_only_the_places_are_shown(trained) -> None:
     with_text, without = inspect(str(trained), 3), inspect(str(trained), 3, text=False)
+    assert len(without.data["windows"]) == BATCH
     assert all("text" not in window and window["documents"] for window in without.data["windows"])
     assert len(without.text.splitlines()) < len(with_text.text.splitlines())
 

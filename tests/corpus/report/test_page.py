@@ -149,6 +149,7 @@ def test_tokens_are_those_of_the_documents_and_their_ends(corpus: Path, tokenize
 
     tokenizer = load_tokenizer(str(tokenizer_folder))
     found = report(str(corpus), tokenizer=str(tokenizer_folder)).data["tokens"]
+    assert set(found["splits"]) == {"train", "valid"}
     for split, count in found["splits"].items():
         texts = [document["content"] for document in read(corpus, split)]
         assert count == sum(len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids) + 1 for text in texts)

@@ -119,7 +119,9 @@ def test_programs_stay_programs_and_are_not_redacted_twice(data: st.DataObject) 
 
 
 def test_the_standard_library_stays_a_library_and_loses_addresses_only() -> None:
-    for file in sorted(STANDARD_LIBRARY.glob("*.py")):
+    files = sorted(STANDARD_LIBRARY.glob("*.py"))
+    assert len(files) > 100
+    for file in files:
         content = file.read_text(encoding="utf-8")
         redacted, counts = redact(content, REDACT)
         assert set(counts) <= {"email", "ipv4", "ipv6"}, file
