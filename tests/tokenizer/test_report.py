@@ -52,7 +52,8 @@ def test_the_table_has_a_column_for_each(result):
     row = next(line for line in lines if line.startswith("vocabulary"))
     assert row.split()[-2:] == ["512", "257"]
     assert len({len(line) for line in lines[2:13]}) == 1, "columns line up"
-    assert all(line.isprintable() for line in lines), "tokens that are no text are shown escaped"
+    assert all(line.isprintable() for line in lines)
+    assert f"  {result.data['tokenizers'][0]['last_tokens'][0]!r}  " in result.text, "tokens are shown escaped"
 
 
 def test_identifiers_are_names_of_the_program_with_the_space_before_them():
