@@ -49,14 +49,17 @@ def weights(run: Path, step: int) -> str:
 
 
 def kill_at_random(
-    start: Callable[[], "subprocess.Popen[Any]"], run: Path, during_save: bool, draw: random.Random
+    start: Callable[[], "subprocess.Popen[Any]"], run: Path, during_save: bool, draw: random.Random, wait_seconds: float
 ) -> Fault | None:
-    """Start the run, let it get at least one checkpoint further, kill all of it; None when it ended before."""
+    """Start the run, let it get at least one checkpoint further, kill all of it; None when it ended before.
+
+    A kill that is not during a save comes up to `wait_seconds` after the first new step.
+    """
     import psutil
 
     begin, started, process = time.perf_counter(), time.time(), start()
     resumed, metrics = newest(run), run / "metrics.jsonl"
-    first, moment = None, draw.uniform(0, 1.5)
+    first, moment = None, draw.uniform(0, wait_seconds)
     while process.poll() is None:
         # A resumed run first cuts the lines of steps that it takes again: until then the last line is an old one.
         if first is None and metrics.exists() and metrics.stat().st_mtime > started and last_step(run) > resumed:
@@ -77,11 +80,13 @@ def kill_at_random(
     return Fault(during_save, (first or begin) - begin, last_step(run) - newest(run))
 
 
-def torture(start: Callable[[], "subprocess.Popen[Any]"], run: Path, kills: int, seed: int = 0) -> list[Fault]:
+def torture(
+    start: Callable[[], "subprocess.Popen[Any]"], run: Path, kills: int, wait_seconds: float = 1.5, seed: int = 0
+) -> list[Fault]:
     """Kill a run again and again, then let it end; return what was lost."""
     draw, faults = random.Random(seed), []
     for number in range(kills):
-        fault = kill_at_random(start, run, number % 2 == 1, draw)
+        fault = kill_at_random(start, run, number % 2 == 1, draw, wait_seconds)
         if fault is None:
             break
         faults.append(fault)

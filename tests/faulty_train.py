@@ -1,4 +1,4 @@
-"""Training in which one process has a fault at one step: `FAULT=rank:step:kind` with kind nan, inf or scale.
+"""Training in which a process has a fault at a step: `FAULT=rank:step:kind` with kind nan, inf or scale; several with spaces.
 
 nan: the loss and so the gradient are not finite. inf: the loss alone, its gradient stays finite. scale: a loss ten thousand
 times too large.
@@ -31,7 +31,8 @@ def install(rank: int, steps: list[int], kind: str, micro_batches: int) -> None:
 
 
 if __name__ == "__main__":
-    rank, steps, kind = os.environ["FAULT"].split(":")
     micro_batches = 4 // int(os.environ.get("WORLD_SIZE", "1"))
-    install(int(rank), [int(step) for step in steps.split(",")], kind, micro_batches)
+    for fault in os.environ["FAULT"].split():
+        rank, steps, kind = fault.split(":")
+        install(int(rank), [int(step) for step in steps.split(",")], kind, micro_batches)
     entry(["train", *sys.argv[1:]])

@@ -8,12 +8,14 @@ import pytest
 from benchmarks.faults import torture
 from tests.launching import ROOT, curve, run, train_command, weights, write_config
 
+STEPS = 400
+"""Of which four kills leave some: each lets the run go on for a third of a second at most."""
+
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_bits_of_the_uninterrupted_one(tmp_path, corpus, tokenizer_folder) -> None:
-    # Enough work after the last save that a kill during a save is one.
     often = {"every_steps": 4, "keep_last": 2}
-    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, checkpoint=often, train={"max_steps": 1600})
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, checkpoint=often, train={"max_steps": STEPS})
     run(config, "--run.name", "whole", num_processes=2)
     tiny, whole = tmp_path / "runs" / "tiny", tmp_path / "runs" / "whole"
 
@@ -22,7 +24,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_the_uninterrupted_
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(command, stdout=silent, stderr=silent, cwd=ROOT, env=environment)
 
-    faults = torture(start, tiny, kills=4)
+    faults = torture(start, tiny, kills=4, wait_seconds=0.3)
     assert [fault.during_save for fault in faults] == [False, True, False, True]
     assert curve(tiny) == curve(whole)
-    assert weights(tiny, 1600) == weights(whole, 1600)
+    assert weights(tiny, STEPS) == weights(whole, STEPS)

@@ -132,13 +132,16 @@ def faulty(num_processes: int, launch: str) -> list[str]:
     return [*train_command(num_processes, launch)[:-1], SCRIPT]
 
 
+OUTLIERS = ("--train.outlier_sigmas", "6", "--train.outlier_window", "16")
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
-    """A run of one process whose step 5 has a loss that is not a number."""
+    """A run of one process: the loss of step 5 is not a number, that of step 20 is out of line."""
     folder = tmp_path_factory.mktemp("faulty")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAULT", "0:5:nan")
-        run(write_config(folder / "c.yaml", corpus, tokenizer_folder), command=faulty(1, "ddp"))
+        patch.setenv("FAULT", "0:5:nan 0:20:scale")
+        run(write_config(folder / "c.yaml", corpus, tokenizer_folder), *OUTLIERS, command=faulty(1, "ddp"))
     return folder / "runs" / "tiny"
 
 
@@ -147,36 +150,29 @@ def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
     ("launch", "fault"),
     [("ddp", "1:5:inf"), ("fsdp", "1:5:nan"), ("zero1", "0:5:inf"), ("zero2", "1:5:nan"), ("zero3", "1:5:nan")],
 )
-def test_a_loss_that_is_not_finite_on_one_process_skips_the_step_on_all(
+def test_a_loss_that_is_not_finite_and_an_outlier_on_one_process_skip_their_steps_on_all(
     tmp_path, corpus, tokenizer_folder, reference, monkeypatch, launch, fault
 ) -> None:
-    monkeypatch.setenv("FAULT", fault)
+    monkeypatch.setenv("FAULT", f"{fault} 1:20:scale")
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
-    _, err = run(config, "--train.log_every_steps", "3", command=faulty(2, launch))
+    _, err = run(config, *OUTLIERS, "--train.log_every_steps", "3", command=faulty(2, launch))
     assert "step 5 was skipped" in err
     tiny = tmp_path / "runs" / "tiny"
     expected = {step: loss for step, loss, _ in curve(reference)}
     assert [loss for _, loss, _ in curve(tiny)] == pytest.approx([expected[step] for step, _, _ in curve(tiny)], rel=1e-5)
-    ours, theirs = ((place / "anomalies.jsonl").read_text(encoding="utf-8") for place in (tiny, reference))
-    (line,) = [json.loads(text) for text in ours.splitlines()]
-    assert (line["step"], line["skipped"], line["loss"]) == (5, True, None)
-    assert line["documents"] == json.loads(theirs)["documents"]
-    assert [window["position"] for window in line["documents"]] == list(range(8))
-    assert all(document["path"].endswith(".py") for window in line["documents"] for document in window["documents"])
-    state = tiny / "checkpoints" / "step_00000024" / "state" / "training.json"
-    assert json.loads(state.read_text(encoding="utf-8"))["num_updates"] == 23
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("launch", ["ddp", "fsdp", "zero2", "zero3"])
-def test_a_gradient_outlier_is_skipped_on_all_processes(tmp_path, corpus, tokenizer_folder, monkeypatch, launch) -> None:
-    monkeypatch.setenv("FAULT", "1:20:scale")
-    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
-    run(config, "--train.outlier_sigmas", "6", "--train.outlier_window", "16", command=faulty(2, launch))
-    tiny = tmp_path / "runs" / "tiny"
-    (line,) = [json.loads(text) for text in (tiny / "anomalies.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert (line["step"], line["skipped"], line["reason"]) == (20, True, "gradient norm out of line")
     assert curve(tiny)[-1][1] < 5.8
+    ours, theirs = (
+        [json.loads(text) for text in (place / "anomalies.jsonl").read_text(encoding="utf-8").splitlines()]
+        for place in (tiny, reference)
+    )
+    not_finite, outlier = ours
+    assert (not_finite["step"], not_finite["skipped"], not_finite["loss"]) == (5, True, None)
+    assert (outlier["step"], outlier["skipped"], outlier["reason"]) == (20, True, "gradient norm out of line")
+    assert [line["documents"] for line in ours] == [line["documents"] for line in theirs]
+    assert [window["position"] for window in not_finite["documents"]] == list(range(8))
+    assert all(document["path"].endswith(".py") for window in not_finite["documents"] for document in window["documents"])
+    state = tiny / "checkpoints" / "step_00000024" / "state" / "training.json"
+    assert json.loads(state.read_text(encoding="utf-8"))["num_updates"] == 22
 
 
 @pytest.mark.slow
