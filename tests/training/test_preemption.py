@@ -80,7 +80,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on(
     tmp_path, corpus, tokenizer_folder, launch
 ) -> None:
     config = write_config(
-        tmp_path / "c.yaml", corpus, tokenizer_folder, train={"max_steps": 400}, checkpoint={"every_steps": 0}
+        tmp_path / "c.yaml", corpus, tokenizer_folder, train={"max_steps": 150}, checkpoint={"every_steps": 0}
     )
     tiny = tmp_path / "runs" / "tiny"
     process = start(config, num_processes=2, launch=launch)
@@ -96,7 +96,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on(
     assert int(saved.name[5:]) == status["step"] == curve(tiny)[-1][0]
     # torchrun reports the first process that ended: 75, all is saved.
     assert "exitcode  : 75" in err
-    _, err = run(config, "--train.max_steps", "400", "--train.log_every_steps", "100", num_processes=2, launch=launch)
+    _, err = run(config, "--train.max_steps", "150", "--train.log_every_steps", "100", num_processes=2, launch=launch)
     assert f"resumed at step {status['step']}" in err and status_of(tiny)["state"] == "finished"
 
 
