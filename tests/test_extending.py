@@ -151,7 +151,7 @@ def test_a_task_scores(package, tokenizer_folder, tmp_path) -> None:
     from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
     tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer_folder)
-    sizes = {"vocab_size": 512, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}
+    sizes: Any = {"vocab_size": 512, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}
     model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id))
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
