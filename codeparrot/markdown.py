@@ -1,10 +1,8 @@
-"""Tables and texts in Markdown, of which some come from people who mean harm."""
+"""Tables and texts in Markdown. Some of the texts come from people who mean harm, so none is taken for markup."""
 
 import re
 from collections.abc import Iterable
 from typing import Any
-
-from codeparrot.corpus.report.command import clean
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
@@ -21,6 +19,11 @@ def _row(cells: Iterable[str]) -> str:
 
 def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else plain(str(value))
+
+
+def clean(text: str) -> str:
+    """Return a text without what could make a terminal or a page show something else than it says."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
 def plain(text: str) -> str:

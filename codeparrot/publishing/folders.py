@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.corpus.output import STATISTICS
-from codeparrot.corpus.report.command import check_shards, read_statistics
+from codeparrot.corpus.report.reading import check_shards, read_statistics
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import is_hub_name
 from codeparrot.result import Result

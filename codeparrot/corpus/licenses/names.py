@@ -67,23 +67,16 @@ _LONGEST_REFERENCE = 80
 _LONGEST_EXPRESSION = 2000
 
 
-def spdx(declared: str) -> str:
-    """Return what a declaration says as an SPDX expression in one spelling: sorted, each licence once.
+def spelling(text: str) -> str | None:
+    """Return the one spelling of a name or an expression; None where the text is too long for one.
 
-    "unknown" is what declares nothing. Lists ("MIT, BSD") hold all their licences at once; a slash is a choice. What is no
-    name but a licence's text is recognised by it (license_texts.py).
+    Words are separated by single spaces. A name that nobody knows becomes a LicenseRef, what declares nothing "unknown".
     """
-    text = " ".join(declared.split())
-    if name := _short(text) if len(text) <= _LONGEST_EXPRESSION else None:
-        return name
-    from codeparrot.corpus.licenses.texts import detect
-
-    return detect(declared) or f"{REFERENCE}Other"
+    return _spelling(text) if len(text) <= _LONGEST_EXPRESSION else None
 
 
 @lru_cache(maxsize=4096)
-def _short(text: str) -> str | None:
-    """Return the spelling of a text that is no licence's own, None where it is too long for a name."""
+def _spelling(text: str) -> str | None:
     if text.lower() in _NOT_DECLARED:
         return UNKNOWN_LICENSE
     separated = _SEPARATOR.sub(" AND ", text)

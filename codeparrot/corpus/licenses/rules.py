@@ -13,21 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from codeparrot.corpus.documents import UNKNOWN_LICENSE
-from codeparrot.corpus.licenses.names import parse, spdx
+from codeparrot.corpus.licenses.names import REFERENCE, parse, spelling
 from codeparrot.corpus.licenses.texts import detect
 from codeparrot.errors import CodeparrotError, nearest
-
-__all__ = [
-    "PERMISSIVE",
-    "LicenseSettings",
-    "all_of",
-    "declared_inside",
-    "detect",
-    "license_of_file",
-    "removes",
-    "rules",
-    "spdx",
-]
 
 PERMISSIVE = (
     *("0BSD", "AFL-3.0", "Apache", "Apache-1.1", "Apache-2.0", "Artistic-2.0", "BlueOak-1.0.0", "BSD", "BSD-1-Clause"),
@@ -71,6 +59,15 @@ class LicenseSettings:
         """Raise CodeparrotError when a licence has no such name or the file cannot be read."""
         _allowed(self.allow)
         _opted_out(self.opt_out)
+
+
+def spdx(declared: str) -> str:
+    """Return what a declaration says as an SPDX expression in one spelling: sorted, each licence once.
+
+    "unknown" is what declares nothing. Lists ("MIT, BSD") hold all their licences at once; a slash is a choice. The text of a
+    licence itself is recognised (texts.py).
+    """
+    return spelling(" ".join(declared.split())) or detect(declared) or f"{REFERENCE}Other"
 
 
 def license_of_file(declared: str, content: str) -> str:

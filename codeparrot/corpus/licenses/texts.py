@@ -8,6 +8,8 @@ so a copyright line, a name in a clause and another layout change little. Cost: 
 import re
 from functools import cache
 
+from codeparrot.corpus.licenses.names import spelling
+
 MIN_COVERAGE = 0.9
 """Share of a licence's three-word sequences that a text must have."""
 MIN_OF_ITS_OWN = 0.4
@@ -45,7 +47,7 @@ RESTRICTIONS = {
     ),
     "LicenseRef-Commons-Clause": (("commons clause",),),
 }
-"""What takes back a part of what is granted beside it, and the words, all of one group, that a text about it has."""
+"""Riders that restrict a licence, and phrases that identify them: all phrases of one group."""
 
 _COPYRIGHT = re.compile(r"^[^a-z\n]{0,20}(?:copyright|\(c\)|©)[^\n]*$", re.MULTILINE)
 _WORD = re.compile(r"[a-z0-9]+")
@@ -55,9 +57,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 def _licenses() -> dict[str, frozenset[tuple[str, ...]]]:
     from identify.vendor.licenses import LICENSES
 
-    from codeparrot.corpus.licenses.names import spdx
-
-    return {spdx(name): frozenset(_sequences(_words(text))) for name, text in LICENSES}
+    return {spelling(name) or name: frozenset(_sequences(_words(text))) for name, text in LICENSES}
 
 
 def detect(text: str) -> str | None:

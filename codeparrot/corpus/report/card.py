@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, UNKNOWN_LICENSE, VALID
-from codeparrot.corpus.report.command import contamination_of, secrets_of, source_line
 from codeparrot.corpus.report.pictures import LIGHT, WATERFALL, pictures_of, render, size_in_words, stages_of
+from codeparrot.corpus.report.reading import contamination_of, secrets_of, source_line
 from codeparrot.markdown import plain, table
 
 HUB_LICENSES = frozenset(

@@ -1,16 +1,16 @@
-"""What a corpus holds: reads the statistics that the build wrote, checks that every shard is there with all its rows, and
-shows what was removed. Text for a terminal here, the page in page.py, what is read beside the statistics in inspection.py.
+"""`codeparrot corpus report`: what a corpus holds and what was removed, as text for a terminal.
+
+reading.py reads and checks the corpus, inspection.py what lies beside its statistics, page.py writes the page.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codeparrot.corpus.documents import COLUMNS
-from codeparrot.corpus.output import STATISTICS
+from codeparrot.corpus.report.reading import check_shards, contamination_of, read_statistics, secrets_of, source_line
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
+from codeparrot.markdown import clean
 from codeparrot.result import Result
 
 NAMES_SHOWN = 5
@@ -50,38 +50,6 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
         facts["html"] = html
         text += f"\npage: {html}"
     return Result(text, facts)
-
-
-def read_statistics(folder: Path) -> dict[str, Any]:
-    """Return the statistics of a corpus, or raise CodeparrotError when the folder is none."""
-    try:
-        return json.loads((folder / STATISTICS).read_text(encoding="utf-8"))
-    except OSError as error:
-        remedy = "codeparrot corpus build --output writes one"
-        raise CodeparrotError(f"{folder} is no corpus: {STATISTICS} cannot be read ({error.strerror}); {remedy}") from error
-    except ValueError as error:
-        raise CodeparrotError(f"{folder / STATISTICS} is damaged ({error}); build the corpus again") from error
-
-
-def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
-    """Raise CodeparrotError when a shard is missing, damaged or too many, or has other rows or columns than were written."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    expected = {shard["file"]: shard["documents"] for split in statistics["splits"].values() for shard in split["shards"]}
-    others = {str(name) for name in statistics.get("files", {}).values()}
-    for extra in sorted(file.name for file in folder.glob("*.parquet") if file.name not in expected.keys() | others):
-        raise CodeparrotError(f"{folder / extra} does not belong to the corpus; remove it, or build the corpus again")
-    for name, documents in expected.items():
-        try:
-            metadata = pq.read_metadata(folder / name)
-        except (OSError, pa.ArrowException) as error:
-            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-            raise CodeparrotError(f"shard {folder / name} {reason}; build the corpus again") from error
-        rows, missing = metadata.num_rows, [column for column in COLUMNS if column not in metadata.schema.names]
-        if rows != documents or missing:
-            fault = f"no column {', '.join(missing)}" if missing else f"{rows:,} rows instead of {documents:,}"
-            raise CodeparrotError(f"shard {folder / name} has {fault}; build the corpus again")
 
 
 def summary(corpus: str, statistics: dict[str, Any]) -> list[str]:
@@ -173,32 +141,6 @@ def _tokens(found: dict[str, Any] | None) -> Iterator[str]:
 
 def _none(found: Any) -> str:
     return f" {NOT_RECORDED}" if found is None else "" if found else " none"
-
-
-def clean(text: str) -> str:
-    """Return a text without what could make a terminal or a page show something else than it says."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
-
-
-def contamination_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what was found of each benchmark that was looked for; None where none was, or where that is not recorded."""
-    found = statistics.get("contamination") or {}
-    asked = statistics.get("settings", {}).get("contamination", {}).get("benchmarks", ())
-    benchmarks = {name: found.get("benchmarks", {}).get(name, {}) for name in (*asked, *found.get("benchmarks", {}))}
-    return {"files": found.get("files", 0), "benchmarks": benchmarks, "hits": found.get("hits", [])} if benchmarks else None
-
-
-def secrets_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what was found of personal data and secrets; None where nobody looked, or where that is not recorded."""
-    found = {"mode": statistics.get("settings", {}).get("secrets", {}).get("mode", "off"), **(statistics.get("secrets") or {})}
-    return {"files": 0, "kinds": {}, **found} if found["mode"] != "off" else None
-
-
-def source_line(source: dict[str, Any]) -> str:
-    """Return a source and its facts in one line; of long facts, how many there are."""
-    facts = {name: value if isinstance(value, int | str) else len(value) for name, value in source.items() if value}
-    spec = facts.pop("source")
-    return f"{spec} ({', '.join(f'{name}: {value}' for name, value in facts.items())})"
 
 
 def _row(name: str, number: int, things: str, size: int, remark: str) -> str:

@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from codeparrot.corpus.report.command import clean, source_line
 from codeparrot.corpus.report.pictures import DARK, LIGHT, WATERFALL, pictures_of, render, size_in_words
+from codeparrot.corpus.report.reading import source_line
 from codeparrot.errors import CodeparrotError
+from codeparrot.markdown import clean
 
 SHARES_SHOWN = 25
 HITS_SHOWN = 1000

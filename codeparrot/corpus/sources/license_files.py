@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from codeparrot.corpus.documents import UNKNOWN_LICENSE
+from codeparrot.corpus.licenses.texts import detect
 
 LICENSE_FILE = re.compile(r"([\w-]+[-_.])?((un)?licen[cs]es?|copying|copyright)([-_.][\w.-]*)?", re.IGNORECASE)
 NO_LICENSE_FILE = (
@@ -26,7 +27,7 @@ NO_LICENSE_FILE = (
 MAX_LICENSE_BYTES = 200_000
 """No licence is longer: the GPL has 35,000."""
 MAX_LICENSE_FILES = 20
-"""That are held at a time: of a repository or an archive no more are read."""
+"""At most this many licence files are read per repository or archive."""
 
 
 def is_license_file(name: str) -> bool:
@@ -39,7 +40,5 @@ def license_of_files(contents: Iterable[bytes]) -> str:
 
     Where a repository lets its user choose between several, that is stricter than what it grants.
     """
-    from codeparrot.corpus.licenses.rules import detect
-
     found = (detect(content[:MAX_LICENSE_BYTES].decode("utf-8", "replace")) for content in contents)
     return " AND ".join(sorted({name for name in found if name})) or UNKNOWN_LICENSE

@@ -11,12 +11,12 @@ from codeparrot.corpus.licenses.rules import (
     PERMISSIVE,
     LicenseSettings,
     declared_inside,
-    detect,
     license_of_file,
     removes,
     rules,
     spdx,
 )
+from codeparrot.corpus.licenses.texts import detect
 from codeparrot.corpus.sources.license_files import license_of_files
 from codeparrot.errors import CodeparrotError
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from codeparrot.corpus.documents import ColumnNames, Record, Removed
-from codeparrot.corpus.report.command import read_statistics
+from codeparrot.corpus.report.reading import read_statistics
 from codeparrot.corpus.sources.hub import open_hub
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers.hub import Name, parse

@@ -1,0 +1,65 @@
+"""Reading the statistics of a corpus, also of one that an older version built, and checking that its shards are whole.
+
+Light: whoever publishes a corpus imports it, too.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from codeparrot.corpus.documents import COLUMNS
+from codeparrot.corpus.output import STATISTICS
+from codeparrot.errors import CodeparrotError
+
+
+def read_statistics(folder: Path) -> dict[str, Any]:
+    """Return the statistics of a corpus, or raise CodeparrotError when the folder is none."""
+    try:
+        return json.loads((folder / STATISTICS).read_text(encoding="utf-8"))
+    except OSError as error:
+        remedy = "codeparrot corpus build --output writes one"
+        raise CodeparrotError(f"{folder} is no corpus: {STATISTICS} cannot be read ({error.strerror}); {remedy}") from error
+    except ValueError as error:
+        raise CodeparrotError(f"{folder / STATISTICS} is damaged ({error}); build the corpus again") from error
+
+
+def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
+    """Raise CodeparrotError when a shard is missing, damaged or too many, or has other rows or columns than were written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    expected = {shard["file"]: shard["documents"] for split in statistics["splits"].values() for shard in split["shards"]}
+    others = {str(name) for name in statistics.get("files", {}).values()}
+    for extra in sorted(file.name for file in folder.glob("*.parquet") if file.name not in expected.keys() | others):
+        raise CodeparrotError(f"{folder / extra} does not belong to the corpus; remove it, or build the corpus again")
+    for name, documents in expected.items():
+        try:
+            metadata = pq.read_metadata(folder / name)
+        except (OSError, pa.ArrowException) as error:
+            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+            raise CodeparrotError(f"shard {folder / name} {reason}; build the corpus again") from error
+        rows, missing = metadata.num_rows, [column for column in COLUMNS if column not in metadata.schema.names]
+        if rows != documents or missing:
+            fault = f"no column {', '.join(missing)}" if missing else f"{rows:,} rows instead of {documents:,}"
+            raise CodeparrotError(f"shard {folder / name} has {fault}; build the corpus again")
+
+
+def contamination_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what was found of each benchmark that was looked for; None where none was, or where that is not recorded."""
+    found = statistics.get("contamination") or {}
+    asked = statistics.get("settings", {}).get("contamination", {}).get("benchmarks", ())
+    benchmarks = {name: found.get("benchmarks", {}).get(name, {}) for name in (*asked, *found.get("benchmarks", {}))}
+    return {"files": found.get("files", 0), "benchmarks": benchmarks, "hits": found.get("hits", [])} if benchmarks else None
+
+
+def secrets_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what was found of personal data and secrets; None where nobody looked, or where that is not recorded."""
+    found = {"mode": statistics.get("settings", {}).get("secrets", {}).get("mode", "off"), **(statistics.get("secrets") or {})}
+    return {"files": 0, "kinds": {}, **found} if found["mode"] != "off" else None
+
+
+def source_line(source: dict[str, Any]) -> str:
+    """Return a source and its facts in one line; of long facts, how many there are."""
+    facts = {name: value if isinstance(value, int | str) else len(value) for name, value in source.items() if value}
+    spec = facts.pop("source")
+    return f"{spec} ({', '.join(f'{name}: {value}' for name, value in facts.items())})"
