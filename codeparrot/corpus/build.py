@@ -6,7 +6,7 @@ from typing import Literal
 from codeparrot.corpus.cluster.executor import Cluster, ClusterSettings
 from codeparrot.corpus.contamination.index import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
-from codeparrot.corpus.filters.rules import Thresholds
+from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.secrets.redaction import Settings as SecretSettings

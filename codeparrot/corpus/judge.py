@@ -6,8 +6,9 @@ import xxhash
 
 from codeparrot.corpus.decode import decode
 from codeparrot.corpus.documents import Candidate, Document, Record, Removed
-from codeparrot.corpus.filters.rules import Thresholds, first_failing
+from codeparrot.corpus.filters.rules import first_failing
 from codeparrot.corpus.filters.text import Text
+from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.licenses.rules import LicenseSettings, license_of_file, removes
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from codeparrot.corpus.contamination.index import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
-from codeparrot.corpus.filters.rules import Thresholds
+from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.secrets.redaction import Settings as SecretSettings

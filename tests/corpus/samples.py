@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 
 from codeparrot.corpus.build import build
 from codeparrot.corpus.decode import decode
-from codeparrot.corpus.filters.rules import Text, Thresholds, first_failing
+from codeparrot.corpus.filters.rules import first_failing
+from codeparrot.corpus.filters.text import Text
+from codeparrot.corpus.filters.thresholds import Thresholds
 
 COMMAND = [sys.executable, "-c", "from codeparrot.cli import entry; entry()"]
 """The `codeparrot` command of this interpreter."""

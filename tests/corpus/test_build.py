@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from codeparrot.corpus import clean, reading, segments
 from codeparrot.corpus.documents import COLUMNS, ColumnNames
-from codeparrot.corpus.filters.rules import Text, Thresholds, first_failing
+from codeparrot.corpus.filters.rules import first_failing
+from codeparrot.corpus.filters.text import Text
+from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.hashes import fingerprint, position
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.secrets.redaction import Settings as SecretSettings

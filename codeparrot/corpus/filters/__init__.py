@@ -1,1 +1,1 @@
-"""What a file must satisfy by itself (rules.py), with the settings in thresholds.py."""
+"""What a file must satisfy by itself: a file for each filter, all of them in registry.py, judging in rules.py."""

@@ -6,6 +6,11 @@ too and its time grows with the length alone. On programs that parse it finds wh
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+from codeparrot.corpus.filters.filter import Filter, fraction
+from codeparrot.corpus.filters.text import Text
+from codeparrot.errors import CodeparrotError
 
 # Possessive quantifiers: what is taken is never given back. A string without an end runs to that of its line, or of the text.
 _LEXEME = re.compile(
@@ -51,3 +56,32 @@ def comments(content: str) -> Iterator[str]:
 def comment_fraction(content: str) -> float:
     """Return the share of the characters that stand in comments and documentation strings, 0 to 1; 0 for an empty text."""
     return sum(map(len, comments(content))) / len(content) if content else 0.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    min_comment_fraction: float = fraction(0.0)
+    """Fraction of the characters that stand in comments and documentation strings, at least; StarCoder took 0.01."""
+    max_comment_fraction: float = fraction(0.0)
+    """Fraction of the characters that stand in comments and documentation strings, at most; StarCoder took 0.8 (0: any)."""
+
+
+def passes(text: Text, limits: Limits) -> bool:
+    return limits.min_comment_fraction <= comment_fraction(text.content) <= (limits.max_comment_fraction or 1)
+
+
+def check(limits: Limits) -> None:
+    least, most = limits.min_comment_fraction, limits.max_comment_fraction
+    if 0 < most < least:
+        raise CodeparrotError(f"filters.min_comment_fraction ({least}) is above filters.max_comment_fraction ({most})")
+
+
+FILTER = Filter(
+    "comments",
+    Limits,
+    passes,
+    order=100,
+    rule="fewer comments than {min_comment_fraction:.0%} of the text, or more than {max_comment_fraction:.0%} (0%: any)",
+    is_on=lambda limits: limits.min_comment_fraction or limits.max_comment_fraction,
+    check=check,
+)

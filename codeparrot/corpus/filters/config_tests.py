@@ -6,9 +6,12 @@ occurrence is too many; here they are counted as words (`test_open`, `TestCase`,
 """
 
 import re
+from dataclasses import dataclass
 
+from codeparrot.corpus.filters.filter import Filter, fraction, is_spared
 from codeparrot.corpus.filters.text import Text
 
+NAME = "config_or_test"
 KEYWORDS = ("unit tests", "test file", "configuration file")
 WORDS = ("config", "test")
 
@@ -22,6 +25,23 @@ _WORD = {
     ]
     for word in WORDS
 }
+
+
+@dataclass(frozen=True)
+class Limits:
+    config_or_test_chance: float = fraction(0.7)
+    """Chance of removing a configuration file or unit test, drawn from its text (0: keep them all, 1: remove them all)."""
+    config_or_test_lines: int = 5
+    """Lines at the top that tell one by "unit tests", "test file" or "configuration file" (0: do not look)."""
+    config_or_test_fraction: float = fraction(0.05)
+    """What else tells one: the word "config", or the word "test", more often than in this fraction of its lines ..."""
+    config_or_test_floor: int = 3
+    """... and more often than this, whatever its length."""
+
+
+def passes(text: Text, limits: Limits) -> bool:
+    rule = (limits.config_or_test_lines, limits.config_or_test_fraction, limits.config_or_test_floor)
+    return not is_config_or_test(text, *rule) or is_spared(text, NAME, limits.config_or_test_chance)
 
 
 def is_config_or_test(text: Text, num_lines: int, fraction: float, floor: int) -> bool:
@@ -41,3 +61,14 @@ def _exceeds(text: Text, word: str, allowed: float) -> bool:
 def count_word(encoded: bytes, word: str) -> int:
     """Return how often one of WORDS, or its plural, occurs as a word or as a part of a name."""
     return sum(len(pattern.findall(encoded)) for pattern in _WORD[word])
+
+
+FILTER = Filter(
+    NAME,
+    Limits,
+    passes,
+    order=80,
+    rule='a configuration or test file by its first {config_or_test_lines} lines, or "config" or "test" more than '
+    "{config_or_test_floor} times and in {config_or_test_fraction:.0%} of the lines; {config_or_test_chance:.0%} of them",
+    is_on=lambda limits: limits.config_or_test_chance,
+)

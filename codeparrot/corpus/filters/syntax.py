@@ -2,6 +2,10 @@
 
 import symtable
 import warnings
+from dataclasses import dataclass
+
+from codeparrot.corpus.filters.filter import Filter
+from codeparrot.corpus.filters.text import Text
 
 
 def is_python(content: str) -> bool:
@@ -18,3 +22,16 @@ def is_python(content: str) -> bool:
         except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
             return False
     return True
+
+
+@dataclass(frozen=True)
+class Limits:
+    check_syntax: bool = False
+    """Whether a file must parse as Python 3, as the running interpreter reads it."""
+
+
+def passes(text: Text, limits: Limits) -> bool:
+    return is_python(text.content)
+
+
+FILTER = Filter("syntax", Limits, passes, order=110, rule="not Python 3", is_on=lambda limits: limits.check_syntax)

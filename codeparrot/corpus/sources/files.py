@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.corpus.documents import UNKNOWN_LICENSE, Record, Removed, Source
-from codeparrot.corpus.filters.rules import SIZE_FILTER
+from codeparrot.corpus.filters.size import SIZE_FILTER
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, is_license_file, license_of_files
 from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codeparrot.corpus.documents import Record, Removed, Source, Unit
-from codeparrot.corpus.filters.rules import SIZE_FILTER
+from codeparrot.corpus.filters.size import SIZE_FILTER
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.sources.files import BATCH_FILES, printable
 from codeparrot.corpus.sources.git_objects import Blob, Repository, contents_of, entries_of, run_git

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codeparrot.corpus.documents import Removed
-from codeparrot.corpus.filters.rules import SIZE_FILTER
+from codeparrot.corpus.filters.size import SIZE_FILTER
 from codeparrot.corpus.sources.safety import BOMB, UNREADABLE, UNSAFE_PATH, is_safe_path
 from codeparrot.corpus.sources.unpacking import DAMAGES, FREE, MAX_UNPACKED, RATIO, Bomb, Forward
 

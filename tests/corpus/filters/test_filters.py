@@ -4,10 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.filters.rules import FILTERS, GENERATED_MARKERS, Text, Thresholds, first_failing, is_spared, rules
+from codeparrot.corpus import registry
+from codeparrot.corpus.filters.filter import is_spared
+from codeparrot.corpus.filters.generated import GENERATED_MARKERS
+from codeparrot.corpus.filters.rules import first_failing, rules
+from codeparrot.corpus.filters.text import Text
+from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.errors import CodeparrotError
 
-PASSES = {each.name: each.passes for each in FILTERS}
+PASSES = {each.name: each.passes for each in registry.filters()}
 DEFAULT = Thresholds()
 
 

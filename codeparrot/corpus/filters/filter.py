@@ -1,0 +1,59 @@
+"""What a filter is: a rule that judges a document by its text, the limits that are its settings, and its words on the card.
+
+A filter is a file in this folder and a line of FILTERS in registry.py. The fields of its `limits` become `--filters.FIELD`,
+stand in recipes and on the card, and must have names that no other filter uses.
+"""
+
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any, NamedTuple
+
+from codeparrot.corpus.filters.text import Text
+from codeparrot.corpus.hashes import POSITIONS, position
+
+MOST = "most"
+"""Key of a field's metadata: its largest value."""
+
+
+def _nothing(limits: Any) -> None:
+    """No limits contradict each other."""
+
+
+def _no_files(limits: Any) -> dict[str, str]:
+    return {}
+
+
+def _always(limits: Any) -> bool:
+    return True
+
+
+class Filter(NamedTuple):
+    """A filter; its functions take an object that has the fields of `limits`, and travel to no worker."""
+
+    name: str
+    """Under which the statistics count what it removed."""
+    limits: type
+    """A frozen dataclass of texts, switches and numbers that are 0 or more; `fraction` is for those of at most 1."""
+    passes: Callable[[Text, Any], bool]
+    """Whether a document stays."""
+    order: int
+    """Its place among the filters. A file is counted under the first one that removes it; those that cost most come last."""
+    rule: str
+    """What it removes, in words, with the names of limits in braces."""
+    is_on: Callable[[Any], Any] = _always
+    """Whether the limits let it remove anything; what is off is no stage on the card."""
+    check: Callable[[Any], None] = _nothing
+    """Raises CodeparrotError where limits contradict each other."""
+    files: Callable[[Any], dict[str, str]] = _no_files
+    """Digests of what the limits name beside numbers (a file, a tokenizer): a build that was interrupted begins anew when they
+    change."""
+
+
+def fraction(default: float) -> Any:
+    """Return a field of limits that is 0 to 1."""
+    return field(default=default, metadata={MOST: 1})
+
+
+def is_spared(text: Text, name: str, chance: float) -> bool:
+    """Whether a text that a filter found is let pass all the same: one in 1 / (1 - chance) is, always the same ones."""
+    return position(0, name, text.fingerprint.hex()) >= chance * POSITIONS

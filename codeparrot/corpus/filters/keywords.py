@@ -1,0 +1,30 @@
+"""Files without a function, a class or a loop, of which a part is kept."""
+
+import re
+from dataclasses import dataclass
+
+from codeparrot.corpus.filters.filter import Filter, fraction, is_spared
+from codeparrot.corpus.filters.text import Text
+
+NAME = "no_keyword"
+KEYWORDS = re.compile(rb"\b(?:def|class|for|while)\b")
+
+
+@dataclass(frozen=True)
+class Limits:
+    no_keyword_chance: float = fraction(0.7)
+    """Chance of removing a file without any of the words def, class, for, while, drawn from its text (0: keep them all)."""
+
+
+def passes(text: Text, limits: Limits) -> bool:
+    return KEYWORDS.search(text.encoded) is not None or is_spared(text, NAME, limits.no_keyword_chance)
+
+
+FILTER = Filter(
+    NAME,
+    Limits,
+    passes,
+    order=70,
+    rule="none of def, class, for, while; {no_keyword_chance:.0%} of them",
+    is_on=lambda limits: limits.no_keyword_chance,
+)

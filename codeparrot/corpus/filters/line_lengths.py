@@ -1,0 +1,40 @@
+"""Files with long lines, which are data or minified."""
+
+from dataclasses import dataclass
+
+from codeparrot.corpus.filters.filter import Filter
+from codeparrot.corpus.filters.text import Text
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_line_length: int = 1000
+    """Characters in the longest line, at most (0: any)."""
+    max_mean_line_length: float = 100.0
+    """Characters in a line, on average over the file, at most (0: any)."""
+
+
+def passes_longest(text: Text, limits: Limits) -> bool:
+    return max(text.line_lengths, default=0) <= limits.max_line_length
+
+
+def passes_mean(text: Text, limits: Limits) -> bool:
+    return sum(text.line_lengths) <= limits.max_mean_line_length * len(text.lines)
+
+
+LONGEST = Filter(
+    "longest_line",
+    Limits,
+    passes_longest,
+    order=30,
+    rule="a line longer than {max_line_length:,} characters",
+    is_on=lambda limits: limits.max_line_length,
+)
+MEAN = Filter(
+    "mean_line",
+    Limits,
+    passes_mean,
+    order=40,
+    rule="lines longer than {max_mean_line_length:g} characters on average",
+    is_on=lambda limits: limits.max_mean_line_length,
+)

@@ -1,0 +1,36 @@
+"""Files that are too small or too large: CodeParrot's query took those of 1 kB to 1 MB."""
+
+from dataclasses import dataclass
+
+from codeparrot.corpus.filters.filter import Filter
+from codeparrot.corpus.filters.text import Text
+from codeparrot.errors import CodeparrotError
+
+SIZE_FILTER = "size"
+
+
+@dataclass(frozen=True)
+class Limits:
+    min_size: int = 1024
+    """Bytes of the text as UTF-8, at least."""
+    max_size: int = 1024 * 1024 - 1
+    """Bytes of the text as UTF-8, at most; larger files are not even read."""
+
+
+def passes(text: Text, limits: Limits) -> bool:
+    return limits.min_size <= len(text.encoded) <= limits.max_size
+
+
+def check(limits: Limits) -> None:
+    if limits.min_size > limits.max_size:
+        raise CodeparrotError(f"filters.min_size ({limits.min_size}) is above filters.max_size ({limits.max_size} bytes)")
+
+
+FILTER = Filter(
+    SIZE_FILTER,
+    Limits,
+    passes,
+    order=10,
+    rule="smaller than {min_size:,} bytes or larger than {max_size:,}",
+    check=check,
+)
