@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 
 from benchmarks.common import Ratio, report, tokenizer
 from codeparrot.corpus import pipeline
-from codeparrot.corpus.build import COLUMNS, CONTAMINATION, FILTERS, LICENSES, SECRETS
-from codeparrot.corpus.documents import Candidate, Record
+from codeparrot.corpus.build import COLUMNS, FILTERS, LICENSES
+from codeparrot.corpus.documents import Candidate, Reading, Record
 from codeparrot.corpus.duplicates.choice import KEPT, band_parts, choose
 from codeparrot.corpus.duplicates.pairs import Documents, find_pairs
 from codeparrot.corpus.duplicates.union_find import UnionFind
@@ -43,8 +43,8 @@ from codeparrot.corpus.judge import Rules, judge
 from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
 from codeparrot.corpus.minhash.shingles import TOKEN, shingles
 from codeparrot.corpus.segments import Segment, SegmentWriter
-from codeparrot.corpus.settings import Settings
-from codeparrot.corpus.sources.opening import Reading, open_source, take_turns
+from codeparrot.corpus.settings import Settings, all_stages
+from codeparrot.corpus.sources.opening import open_source, take_turns
 from codeparrot.corpus.workers import Workers
 
 FILES, NEAR_FILES, WORKERS, ROUNDS = 20_000, 6000, 2, 2
@@ -77,8 +77,7 @@ def filtering(filters: Any) -> tuple[int, float]:
         filters=filters,
         licenses=LICENSES,
         near_duplicates=NearDuplicates(threshold=0),
-        contamination=CONTAMINATION,
-        secrets=SECRETS,
+        stages=all_stages({}),
         keep_removed=0,
     )
     best, files = 0.0, 0

@@ -1,16 +1,17 @@
 """`codeparrot corpus build`: raw files to a clean corpus in Parquet. The phases of the work are in pipeline.py."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
+from codeparrot.corpus import registry
 from codeparrot.corpus.cluster.executor import Cluster, ClusterSettings
-from codeparrot.corpus.contamination.index import Settings as ContaminationSettings
 from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
-from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
-from codeparrot.corpus.settings import Settings
+from codeparrot.corpus.settings import Settings, all_stages
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
 
@@ -18,11 +19,27 @@ COLUMNS = ColumnNames()
 FILTERS = Thresholds()
 LICENSES = LicenseSettings()
 NEAR_DUPLICATES = NearDuplicates()
-CONTAMINATION = ContaminationSettings()
-SECRETS = SecretSettings()
 CLUSTER = ClusterSettings()
 
+Function = TypeVar("Function", bound=Callable[..., Result])
 
+
+def with_stages(function: Function) -> Function:
+    """Let a signature show the settings of every stage instead of **stages, so that they are flags of the command."""
+    signature = inspect.signature(function)
+    parameters = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    place = [each.name for each in parameters].index("near_duplicates") + 1
+    stages = registry.stages()
+    parameters[place:place] = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=stage(), annotation=stage)
+        for name, stage in stages.items()
+    ]
+    function.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    function.__annotations__ = {**function.__annotations__, **stages}
+    return function
+
+
+@with_stages
 def build(
     source: list[str],
     output: str,
@@ -37,11 +54,10 @@ def build(
     filters: Thresholds = FILTERS,
     licenses: LicenseSettings = LICENSES,
     near_duplicates: NearDuplicates = NEAR_DUPLICATES,
-    contamination: ContaminationSettings = CONTAMINATION,
-    secrets: SecretSettings = SECRETS,
     keep_removed: int = 20,
     executor: Literal["local", "slurm", "ray"] = "local",
     cluster: ClusterSettings = CLUSTER,
+    **stages: Any,
 ) -> Result:
     """Turn raw source files into a corpus: filtered, without duplicates, split by repository, in Parquet shards.
 
@@ -67,12 +83,11 @@ def build(
         filters: What a file must satisfy to enter the corpus.
         licenses: Which licences a file may have, and whose files are left out.
         near_duplicates: When two documents are near duplicates, of which one is kept.
-        contamination: Which benchmarks the corpus must not hold.
-        secrets: What to do with passwords, keys and personal data.
         keep_removed: Files that are shown for every reason for which files were removed, in removed/samples.parquet.
         executor: Where the work is done: on this machine by `workers` processes, or on a SLURM or Ray cluster (with the extra
             codeparrot[cluster]); the output is then on a disk that all its nodes share.
         cluster: What to ask of the cluster.
+        stages: Settings of the stages of cleaning, by their names in STAGES (registry.py).
     """
     if not source:
         raise CodeparrotError("no source is given; --source python takes the sources installed with this interpreter")
@@ -89,8 +104,9 @@ def build(
     filters.check()
     licenses.check()
     near_duplicates.check()
-    contamination.check()
-    secrets.check()
+    cleaning = all_stages(stages)
+    for stage in cleaning.values():
+        stage.check()
 
     from codeparrot.corpus.pipeline import make
     from codeparrot.corpus.report.command import summary
@@ -107,8 +123,7 @@ def build(
         filters=filters,
         licenses=licenses,
         near_duplicates=near_duplicates,
-        contamination=contamination,
-        secrets=secrets,
+        stages=cleaning,
         keep_removed=keep_removed,
     )
     if executor == "local":

@@ -1,18 +1,15 @@
 """The third phase: what is kept of a few segments, cleaned, and divided by its position in the order.
 
-A stage looks at one document and lets it pass, changes its text or removes it. A task writes one table with a batch for every
-bucket that has documents: bucket i of BUCKETS holds those whose position has i in its top bits. So the buckets of all tasks
-one after the other, each sorted by itself, are the whole corpus in order. Memory: the text of TASK_BYTES, twice.
+A stage (stage.py) looks at one document and lets it pass, changes its text or removes it. A task writes one table with a
+batch for every bucket that has documents: bucket i of BUCKETS holds those whose position has i in its top bits. So the buckets
+of all tasks one after the other, each sorted by itself, are the whole corpus in order. Memory: the text of TASK_BYTES, twice.
 """
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,52 +19,12 @@ from codeparrot.corpus.duplicates.choice import KEPT
 from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, Samples, write_table
 from codeparrot.corpus.segments import CHARACTERS, DOCUMENTS, Segment
-from codeparrot.corpus.work import new_folder
+from codeparrot.corpus.stage import Found, Stage
+from codeparrot.files import new_folder
 
 BUCKETS = 256
 BUCKET_SHIFT = np.uint64(56)
 TASK_BYTES = 64_000_000
-
-
-class Cleaned(NamedTuple):
-    """What a stage makes of a text."""
-
-    content: str | None
-    """None: the document is removed."""
-    detail: str = ""
-    """Why it is removed."""
-    counts: Mapping[str, int] = MappingProxyType({})
-    """What was found in it, by kind."""
-    hits: tuple[dict[str, str], ...] = ()
-    """What of it the report shows, each with a text for every name."""
-    shown: str = ""
-    """Of a document that is removed: the text that a sample may show."""
-
-
-class Stage(Protocol):
-    """A stage of cleaning; it travels to the workers by pickle and prepares itself at its first text there."""
-
-    @property
-    def name(self) -> str:
-        """Under which the statistics count what it removed and what it found."""
-        ...
-
-    def clean(self, content: str) -> Cleaned: ...
-
-
-@dataclass
-class Found:
-    """What a stage found in the documents of a task."""
-
-    files: int = 0
-    """In which it found anything."""
-    counts: Counter[str] = field(default_factory=Counter)
-    hits: list[dict[str, str]] = field(default_factory=list)
-
-    def add(self, cleaned: Cleaned, repo_name: str, path: str) -> None:
-        self.files += bool(cleaned.counts or cleaned.hits)
-        self.counts.update(cleaned.counts)
-        self.hits += [{**hit, "repo_name": repo_name, "path": path} for hit in cleaned.hits]
 
 
 class CleanTask(NamedTuple):
@@ -82,7 +39,8 @@ class Cleaner(NamedTuple):
 
     verdicts: Path
     """File with a byte for every candidate."""
-    stages: Sequence[Stage]
+    stages: Mapping[str, Stage]
+    """Those that are on, in their order."""
     seed: int
     keep_removed: int
 
@@ -104,7 +62,7 @@ def clean(task: CleanTask, cleaner: Cleaner) -> None:
     if task.output.exists():
         return
     with new_folder(task.output) as folder:
-        samples, found = Samples(cleaner.keep_removed, cleaner.seed), {stage.name: Found() for stage in cleaner.stages}
+        samples, found = Samples(cleaner.keep_removed, cleaner.seed), {name: Found() for name in cleaner.stages}
         start = task.start
         tables = [DOCUMENTS.empty_table()]
         for segment in task.segments:
@@ -118,7 +76,7 @@ def clean(task: CleanTask, cleaner: Cleaner) -> None:
         (folder / "found.json").write_text(json.dumps({name: vars(each) for name, each in found.items()}), encoding="utf-8")
 
 
-def _cleaned(table: pa.Table, stages: Sequence[Stage], samples: Samples, found: dict[str, Found]) -> pa.Table:
+def _cleaned(table: pa.Table, stages: Mapping[str, Stage], samples: Samples, found: dict[str, Found]) -> pa.Table:
     if not stages:
         return table
     names = [table.column(name).to_pylist() for name in (REPO_NAME, PATH, CONTENT)]
@@ -137,13 +95,13 @@ def _cleaned(table: pa.Table, stages: Sequence[Stage], samples: Samples, found: 
 
 
 def _through(
-    stages: Sequence[Stage], repo_name: str, path: str, content: str, samples: Samples, found: dict[str, Found]
+    stages: Mapping[str, Stage], repo_name: str, path: str, content: str, samples: Samples, found: dict[str, Found]
 ) -> str | None:
-    for stage in stages:
+    for name, stage in stages.items():
         cleaned = stage.clean(content)
-        found[stage.name].add(cleaned, repo_name, path)
+        found[name].add(cleaned, repo_name, path)
         if cleaned.content is None:
-            samples.add(Removed(stage.name, len(content.encode()), repo_name, path, cleaned.shown), 0, cleaned.detail)
+            samples.add(Removed(stage.reason, len(content.encode()), repo_name, path, cleaned.shown), 0, cleaned.detail)
             return None
         content = cleaned.content
     return content

@@ -95,6 +95,18 @@ class Unit(Protocol):
     def records(self) -> Iterator[Record | Removed]: ...
 
 
+class Reading(NamedTuple):
+    """How sources are read."""
+
+    seed: int
+    """Of the order of the units and records."""
+    max_size: int
+    """Bytes; larger files are not read."""
+    suffixes: tuple[str, ...]
+    """Endings of the names of files that are read; tables have none."""
+    columns: ColumnNames
+
+
 class Source(NamedTuple):
     """An open source. The order of its units and records depends on its content and the seed alone."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.files import flush_folder
 
 STATISTICS = "statistics.json"
 """Written last; a folder that has it is a corpus."""
@@ -46,7 +47,7 @@ def new_corpus(output: Path, overwrite: bool) -> Iterator[Building]:
                 _check_place(output, final, overwrite)
                 building.folder.mkdir()
                 yield building
-                _flush(building.folder)
+                flush_folder(building.folder)
                 (partial / PLACED).touch()
                 _put(building.folder, final)
                 _discard(partial)
@@ -113,13 +114,6 @@ def _tidy(partial: Path, final: Path) -> None:
 
 def _replaced(final: Path) -> Path:
     return final.with_name(f".{final.name}.replaced")
-
-
-def _flush(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
 
 
 def _put(folder: Path, final: Path) -> None:

@@ -6,10 +6,8 @@ was killed and started again. Memory: the main process holds about 10 bytes a do
 200 MB; the text itself is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 kB a document.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,12 +20,12 @@ from tqdm import tqdm
 
 from codeparrot import __version__
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
-from codeparrot.corpus.cluster.executor import Cluster, HasOutput
-from codeparrot.corpus.contamination.benchmark_texts import read_benchmark
+from codeparrot.corpus.cluster.executor import HasOutput
 from codeparrot.corpus.documents import SIZE, TRAIN, VALID, Source
 from codeparrot.corpus.duplicates.choice import Members, band_parts, choose, write_clusters
 from codeparrot.corpus.duplicates.pairs import EXACT, Documents, find_pairs
 from codeparrot.corpus.judge import Rules
+from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.output import STATISTICS, new_corpus
 from codeparrot.corpus.reading import Reader, read, read_tasks
 from codeparrot.corpus.removed import ORDINAL, REASON, REMOVED, read_table, sampled
@@ -35,14 +33,13 @@ from codeparrot.corpus.report.card import card, pictures
 from codeparrot.corpus.segments import FINGERPRINT, Segment
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shards, plan, write_piece
-from codeparrot.corpus.sources.listing import digest
 from codeparrot.corpus.sources.opening import Reading, open_source, take_turns
 from codeparrot.corpus.split import valid_repositories
-from codeparrot.corpus.stages import stages_of
 from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of
 from codeparrot.corpus.tally import Tally, bucket_weights, tally_of
-from codeparrot.corpus.work import Work, write_json
+from codeparrot.corpus.work import Work
 from codeparrot.errors import CodeparrotError
+from codeparrot.files import write_json
 
 Task = TypeVar("Task", bound=HasOutput)
 
@@ -50,8 +47,15 @@ Task = TypeVar("Task", bound=HasOutput)
 class Executor(Protocol):
     """Where the tasks run."""
 
-    def map(self, function: Callable[[Task], None], work: Iterable[Task]) -> Iterator[None]:
-        """Run the function on every task; yield once a task, in their order, when it and all before it are done."""
+    def map(self, function: Callable[[Task], None], work: Iterable[Task]) -> Generator[None, None, None]:
+        """Run the function on every task; yield once a task, in their order, when it and all before it are done.
+
+        Closing the generator cancels the tasks that have not begun.
+        """
+        ...
+
+    def near_pairs(self, segments: list[Segment], settings: NearDuplicates, folder: Path) -> list[Path]:
+        """Write the pairs of near duplicates into `folder`, but for those that are there, and return their files."""
         ...
 
 
@@ -80,24 +84,8 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
 
 def _identity(settings: Settings, sources: list[Source]) -> dict[str, Any]:
     """Return what the first three phases depend on: the settings, what is in the files that they name, and the sources."""
-    named = {name: value for name, value in asdict(settings).items() if name not in ("valid_fraction", "shard_bytes")}
-    return {**named, "files": _files(settings), "listing": [source.listing for source in sources], "version": __version__}
-
-
-def _files(settings: Settings) -> dict[str, str]:
-    """Return what stands for the content of the files that the settings name."""
-    opt_out, tokenizer = settings.licenses.opt_out, settings.filters.tokenizer
-    names = {}
-    if opt_out:
-        names["licenses.opt_out"] = hashlib.sha256(Path(opt_out).expanduser().read_bytes()).hexdigest()
-    if settings.contamination.benchmarks:
-        problems = [each for name in settings.contamination.benchmarks for each in read_benchmark(name)]
-        names["contamination.benchmarks"] = digest(*problems)
-    if tokenizer and settings.filters.min_characters_per_token:
-        from codeparrot.loading import load_tokenizer, tokenizer_digest
-
-        names["filters.tokenizer"] = tokenizer_digest(load_tokenizer(tokenizer))
-    return names
+    named = {name: value for name, value in settings.recorded().items() if name not in ("valid_fraction", "shard_bytes")}
+    return {**named, "files": settings.files(), "listing": [source.listing for source in sources], "version": __version__}
 
 
 def _read(sources: list[Source], settings: Settings, executor: Executor, folder: Path) -> list[Segment]:
@@ -128,8 +116,7 @@ def _read(sources: list[Source], settings: Settings, executor: Executor, folder:
             progress.update(segments[-1].counts["records"])
             if last is not None:
                 break
-    if close := getattr(done, "close", None):
-        close()
+    done.close()
     write_json(complete, [segment.folder.name for segment in segments])
     return segments
 
@@ -160,12 +147,10 @@ def _find_duplicates(
     documents: Documents, settings: Settings, executor: Executor, folder: Path
 ) -> tuple[NDArray[np.uint8], Members]:
     near = settings.near_duplicates
-    tasks = band_parts(len(documents), folder, near)
-    if isinstance(executor, Cluster):
-        tasks = [task for task in tasks if task.band == EXACT]
-    _run(partial(find_pairs, segments=documents.segments, settings=near), tasks, executor, "comparing", " bands")
+    tasks = [task for task in band_parts(len(documents), folder, near) if task.band == EXACT]
+    _run(partial(find_pairs, segments=documents.segments, settings=near), tasks, executor, "comparing texts", " parts")
     pairs = [task.output for task in tasks]
-    if isinstance(executor, Cluster) and near.threshold:
+    if near.threshold:
         pairs += executor.near_pairs(documents.segments, near, folder)
     verdicts, members = choose(documents, pairs)
     verdicts.tofile(folder / "verdicts")
@@ -181,7 +166,8 @@ def _clean(
     ]
     tasks = clean_tasks(documents, sizes, folder / "clean")
     verdicts_file = folder / "duplicates" / "verdicts"
-    cleaner = Cleaner(verdicts_file, stages_of(settings), settings.seed, settings.keep_removed)
+    stages = {name: stage for name, stage in settings.stages.items() if stage.is_on}
+    cleaner = Cleaner(verdicts_file, stages, settings.seed, settings.keep_removed)
     _run(partial(clean, cleaner=cleaner), tasks, executor, "cleaning", " tasks")
     return [task.output for task in tasks]
 

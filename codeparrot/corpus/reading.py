@@ -10,7 +10,7 @@ from codeparrot.corpus.judge import Rules, judge
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.segments import SegmentWriter
 from codeparrot.corpus.sources.listing import digest
-from codeparrot.corpus.work import new_folder
+from codeparrot.files import new_folder
 
 UNITS = 4
 """In a task."""

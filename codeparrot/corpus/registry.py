@@ -6,9 +6,11 @@ source when a build names it; so the modules of filters and stages import nothin
 
 import importlib
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from codeparrot.corpus.filters.filter import Filter
+if TYPE_CHECKING:
+    from codeparrot.corpus.filters.filter import Filter
+    from codeparrot.corpus.stage import Stage
 
 FILTERS = (
     "codeparrot.corpus.filters.size:FILTER",
@@ -26,11 +28,41 @@ FILTERS = (
 )
 """Rules that judge a document by itself (filters/filter.py). `--help` and the card list their limits in this order."""
 
+STAGES = {
+    "contamination": "codeparrot.corpus.contamination.stage:Contamination",
+    "secrets": "codeparrot.corpus.secrets.stage:Secrets",
+}
+"""Stages of cleaning (stage.py) in the order in which a document passes through them, by the name of their settings."""
+
+
+class Scheme(NamedTuple):
+    """What `--source SCHEME:...` names."""
+
+    target: str
+    """Function of the whole text and a Reading that returns a Source (documents.py): the source's units list what there is, and
+    each reads its documents in a worker."""
+    names: str
+    """What follows the colon, for the message that lists the sources."""
+
+
+SOURCES = {
+    "git": Scheme("codeparrot.corpus.sources.git:open_git", "FOLDER"),
+    "archives": Scheme("codeparrot.corpus.sources.archives:open_named", "FOLDER"),
+    "hub": Scheme("codeparrot.corpus.sources.hub:open_hub", "NAME"),
+}
+"""Sources that are named by a scheme; sources/opening.py knows folders, tables and archives by themselves."""
+
 
 @cache
-def filters() -> tuple[Filter, ...]:
+def filters() -> "tuple[Filter, ...]":
     """Return the filters in the order of FILTERS."""
     return tuple(map(load, FILTERS))
+
+
+@cache
+def stages() -> "dict[str, type[Stage]]":
+    """Return the stages in the order of STAGES."""
+    return {name: load(target) for name, target in STAGES.items()}
 
 
 def load(target: str) -> Any:

@@ -6,7 +6,6 @@ A segment is a folder: `documents.arrow` (LZ4; columns are read one by one), `si
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
 from codeparrot.corpus.minhash.shingles import shingles
 from codeparrot.corpus.minhash.signatures import band_keys, signatures
 from codeparrot.corpus.removed import LZ4, ORDINAL, POSITION, REMOVED, Samples, read_table, write_table
-from codeparrot.corpus.work import UNFINISHED, new_folder
+from codeparrot.files import replaced_folder
 
 STARS = "stars"
 WHOLE = "whole"
@@ -153,8 +152,8 @@ class Segment:
         """Keep only what came of the first records."""
         documents, removed = list(self.batches()), self.removed()
         kept = int((self.columns(ORDINAL).column(ORDINAL).to_numpy() < records).sum())
-        beside = self.folder.with_name(f"{UNFINISHED}cut-{self.folder.name}")
-        with new_folder(beside) as folder:
+        # Killed while it is replaced, there is none, and it is read again.
+        with replaced_folder(self.folder) as folder:
             whole = pa.Table.from_batches(documents, DOCUMENTS).slice(0, kept)
             write_table(folder / "documents.arrow", whole.to_batches(), DOCUMENTS)
             write_table(folder / "removed.arrow", removed.filter(pc.field(ORDINAL) < records).to_batches(), REMOVED)
@@ -163,13 +162,4 @@ class Segment:
                 np.stack([self.keys(band)[:kept] for band in range(number)]).tofile(folder / "bands")
                 self.signatures(np.arange(kept), near.permutations).tofile(folder / "signatures")
             (folder / "counts.json").write_text(json.dumps({"records": records, "candidates": kept}), encoding="utf-8")
-        _replace(beside, self.folder)
         self.__dict__.pop("counts", None)
-
-
-def _replace(folder: Path, place: Path) -> None:
-    # Killed between the two, there is none, and it is read again.
-    aside = place.with_name(f"{UNFINISHED}whole-{place.name}")
-    place.rename(aside)
-    folder.rename(place)
-    shutil.rmtree(aside)

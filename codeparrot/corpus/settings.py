@@ -1,18 +1,20 @@
 """Everything that a corpus depends on, beside what its sources hold."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from codeparrot.corpus.contamination.index import Settings as ContaminationSettings
+from codeparrot.corpus import registry
 from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
-from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
+from codeparrot.corpus.stage import Stage
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Written into the statistics of a corpus."""
+    """Of a build."""
 
     source: list[str]
     max_bytes: int
@@ -24,6 +26,29 @@ class Settings:
     filters: Thresholds
     licenses: LicenseSettings
     near_duplicates: NearDuplicates
-    contamination: ContaminationSettings
-    secrets: SecretSettings
+    stages: Mapping[str, Stage]
+    """All of them by the names of their settings, in the order in which they clean."""
     keep_removed: int
+
+    def recorded(self) -> dict[str, Any]:
+        """Return them as a recipe names them and as the statistics of a corpus hold them: each stage is a group of its own."""
+        recorded: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            recorded |= value if name == "stages" else {name: value}
+        return recorded
+
+    def files(self) -> dict[str, str]:
+        """Return what stands for the content of the files that the settings name."""
+        stages = {name: digest for each in self.stages.values() for name, digest in each.files().items()}
+        return {**self.licenses.files(), **self.filters.files(), **stages}
+
+
+def all_stages(given: Mapping[str, Stage]) -> dict[str, Stage]:
+    """Return every stage in its order: with the settings that are given, or else with its defaults.
+
+    Raises:
+        TypeError: there is no stage of a name that is given.
+    """
+    if unknown := given.keys() - registry.STAGES.keys():
+        raise TypeError(f"there is no stage {', '.join(sorted(unknown))}; STAGES in registry.py lists them")
+    return {name: given.get(name) or stage() for name, stage in registry.stages().items()}

@@ -19,7 +19,7 @@ from codeparrot.corpus.clean import read_bucket
 from codeparrot.corpus.documents import COLUMNS, LICENSE, PATH, REPO_NAME, SIZE, VALID
 from codeparrot.corpus.removed import POSITION
 from codeparrot.corpus.segments import WHOLE
-from codeparrot.corpus.work import new_folder
+from codeparrot.files import new_folder
 
 ROW_GROUP_DOCUMENTS = 256
 ROW_GROUP_BYTES = 2_000_000

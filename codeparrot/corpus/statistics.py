@@ -4,12 +4,9 @@
 """
 
 import json
-from collections import Counter
-from dataclasses import asdict
 from typing import Any
 
 from codeparrot import __version__
-from codeparrot.corpus import stages
 from codeparrot.corpus.documents import Source
 from codeparrot.corpus.duplicates.choice import Members
 from codeparrot.corpus.filters import rules as filters
@@ -37,12 +34,11 @@ def statistics_of(
         "removed": removed_table(tally, settings),
         "waterfall": waterfall(tally, settings),
         "near_duplicates": near_duplicates(settings, members),
-        "contamination": contamination_of(tally),
-        "secrets": secrets_of(tally),
+        **{name: stage.summary(tally.found[name]) for name, stage in settings.stages.items()},
         "files": {"removed": SAMPLES_FILE, "duplicates": CLUSTERS_FILE},
         "licenses": {name: {"documents": count.files, "bytes": count.bytes} for name, count in licenses},
         "sources": [_source(spec, source, tally) for spec, source in zip(settings.source, sources, strict=True)],
-        "settings": json.loads(json.dumps(asdict(settings))),
+        "settings": json.loads(json.dumps(settings.recorded())),
         "codeparrot_version": __version__,
     }
 
@@ -59,7 +55,7 @@ def removals(settings: Settings) -> dict[str, str]:
         **licenses.rules(settings.licenses),
         DUPLICATE: "the text of another document, apart from white space",
         **({NEAR_DUPLICATE: near_rule} if near.threshold else {}),
-        **stages.rules(settings),
+        **{each.reason: each.rule() for each in settings.stages.values() if each.is_on and each.rule()},
     }
 
 
@@ -111,22 +107,6 @@ def near_duplicates(settings: Settings, members: Members) -> dict[str, Any]:
         "probability_at": {f"{each:g}": round(bands.probability(each), 6) for each in (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)},
         **clusters,
     }
-
-
-def contamination_of(tally: Tally) -> dict[str, Any]:
-    """Return the problems of benchmarks that were found, and in how many files."""
-    found = tally.found[stages.CONTAMINATED]
-    hits = sorted(found.hits, key=lambda hit: tuple(hit[name] for name in ("benchmark", "task_id", "how", "repo_name", "path")))
-    benchmarks: dict[str, Counter[str]] = {}
-    for hit in hits:
-        benchmarks.setdefault(hit["benchmark"], Counter())[hit["how"]] += 1
-    return {"files": found.files, "benchmarks": benchmarks, "hits": hits}
-
-
-def secrets_of(tally: Tally) -> dict[str, Any]:
-    """Return in how many files secrets were found, and how many of each kind."""
-    found = tally.found[stages.SECRETS]
-    return {"files": found.files, "kinds": dict(sorted(found.counts.items()))}
 
 
 def _source(spec: str, source: Source, tally: Tally) -> dict[str, Any]:

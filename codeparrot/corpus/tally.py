@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS, Found
+from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS
 from codeparrot.corpus.documents import LICENSE, REPO_NAME, SIZE
 from codeparrot.corpus.duplicates.choice import EXACT_COPY, KEPT, NEAR_COPY
 from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, REASON, read_table
 from codeparrot.corpus.segments import CHARACTERS
+from codeparrot.corpus.stage import Found
 
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
@@ -47,7 +48,7 @@ class Tally:
     repositories: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
     licenses: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
     found: dict[str, Found] = field(default_factory=lambda: defaultdict(Found))
-    """What the stages of cleaning found."""
+    """What the stages of cleaning found, by the names of their settings."""
 
     def of(self, repositories: set[str]) -> Count:
         """Return the sum over some repositories."""

@@ -6,12 +6,12 @@ complete. Cost: the encoder's speed; memory: one file of windows.
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.files import replaced_folder
 from codeparrot.result import Result
 
 
@@ -48,12 +48,9 @@ def tokenize(
         raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
     loaded = load_tokenizer(tokenizer)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
-    partial = place.with_name(f".partial_{place.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with replaced_folder(place) as fresh:
         splits = {
-            split: _write_split(corpus, split, text_column, encoder, len(loaded), seq_length, file_windows, partial)
+            split: _write_split(corpus, split, text_column, encoder, len(loaded), seq_length, file_windows, fresh)
             for split in ("train", "valid")
         }
         manifest = {
@@ -64,13 +61,7 @@ def tokenize(
         }
         if "train" not in manifest["splits"]:
             raise CodeparrotError(f"{corpus} holds no documents; build one with `codeparrot corpus build`")
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        if place.exists():
-            shutil.rmtree(place)
-        partial.rename(place)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     counts = {name: split["tokens"] for name, split in manifest["splits"].items()}
     text = ", ".join(f"{name}: {count:,} tokens" for name, count in counts.items())
     return Result(f"{place}: windows of {seq_length} tokens; {text}", {"output": str(place), "tokens": counts, **manifest})

@@ -12,10 +12,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.errors import CodeparrotError
+
+if TYPE_CHECKING:
+    from codeparrot.corpus.segments import Segment
 
 AHEAD = 3
 
@@ -62,6 +68,19 @@ class Workers:
         finally:
             for future in under_way:
                 future.cancel()
+
+    def near_pairs(self, segments: "list[Segment]", settings: NearDuplicates, folder: Path) -> list[Path]:
+        """Write the pairs of near duplicates, a band after the other, and return their files."""
+        from tqdm import tqdm
+
+        from codeparrot.corpus.duplicates.choice import band_parts
+        from codeparrot.corpus.duplicates.pairs import EXACT, find_pairs
+
+        tasks = [task for task in band_parts(sum(map(len, segments)), folder, settings) if task.band != EXACT]
+        done = self.map(partial(find_pairs, segments=segments, settings=settings), tasks)
+        for _ in tqdm(done, total=len(tasks), desc="comparing", unit=" bands", disable=None):
+            pass
+        return [task.output for task in tasks]
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[..., Any], piece: Any) -> Future[Any]:

@@ -21,8 +21,8 @@ from codeparrot.corpus.filters.text import Text
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.hashes import fingerprint, position
 from codeparrot.corpus.minhash.bands import NearDuplicates
-from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
 from codeparrot.corpus.secrets.redaction import redact
+from codeparrot.corpus.secrets.stage import Secrets
 from codeparrot.errors import CodeparrotError
 from tests.corpus.samples import COMMAND, LENIENT, digests, make, modules, read, write_repositories
 
@@ -56,7 +56,7 @@ def test_documents_are_the_files_that_pass_with_all_columns(built: tuple[Path, d
     for document in documents:
         assert tuple(document) == COLUMNS
         content = (raw / document["repo_name"] / document["path"]).read_text(encoding="utf-8")
-        assert document["content"] == redact(content, SecretSettings()).content
+        assert document["content"] == redact(content, Secrets().kinds).content
         assert document["size"] == len(document["content"].encode())
         assert document["license"] == "unknown"
         assert first_failing(Text(document["content"]), Thresholds()) is None
@@ -89,7 +89,7 @@ def test_every_file_is_counted_once_under_the_rule_that_removed_it(built: tuple[
 
 
 def test_what_is_off_is_no_stage(raw: Path, tmp_path: Path) -> None:
-    near, off = NearDuplicates(threshold=0), SecretSettings(mode="off")
+    near, off = NearDuplicates(threshold=0), Secrets(mode="off")
     statistics = make(raw, tmp_path / "corpus", near_duplicates=near, secrets=off)
     stages = [line["stage"] for line in statistics["waterfall"]]
     assert "duplicate" in stages and not {"near_duplicate", "contaminated", "secrets"} & {*stages, *statistics["removed"]}
@@ -181,7 +181,7 @@ def test_another_seed_gives_another_order_of_the_same_documents(raw: Path, tmp_p
 def test_a_sample_is_the_beginning_of_a_larger_sample(raw: Path, tmp_path: Path) -> None:
     previous: set[str] = set()
     for max_bytes, workers in ((100_000, 2), (400_000, 1), (800_000, 1)):
-        secrets = SecretSettings("off")
+        secrets = Secrets("off")
         statistics = make(raw, tmp_path / str(max_bytes), max_bytes=max_bytes, workers=workers, secrets=secrets)
         contents = {document["content"] for document in read(tmp_path / str(max_bytes))}
         assert previous < contents

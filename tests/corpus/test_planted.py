@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from codeparrot.corpus.filters.thresholds import Thresholds
-from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
+from codeparrot.corpus.secrets.stage import Secrets
 from tests.corpus.planted import Planted, documents, pairs, write_rows
 from tests.corpus.samples import digests, make, read
 
@@ -39,7 +39,7 @@ def built(planted: list[Planted], tmp_path_factory: pytest.TempPathFactory) -> t
     folder = tmp_path_factory.mktemp("planted")
     for number in range(4):
         write_rows(folder / f"rows{number}.jsonl", planted[number::4])
-    options = {"filters": Thresholds(check_syntax=True), "secrets": SecretSettings(mode="drop"), "valid_fraction": 0.1}
+    options = {"filters": Thresholds(check_syntax=True), "secrets": Secrets(mode="drop"), "valid_fraction": 0.1}
     statistics = make(f"{folder}/*.jsonl", folder / "corpus", shard_bytes=200_000, workers=2, **options)
     return folder / "corpus", statistics
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from codeparrot.corpus import clean, pipeline, reading, shards
-from codeparrot.corpus.contamination.index import Settings as Contamination
+from codeparrot.corpus.contamination.stage import Contamination
 from codeparrot.corpus.duplicates import choice as duplicates
+from codeparrot.corpus.duplicates import pairs as pairs_of_bands
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from tests.corpus.planted import Planted, documents, pairs, write_rows
 from tests.corpus.samples import COMMAND, digests, make, modules, read
@@ -21,6 +22,7 @@ from tests.corpus.samples import COMMAND, digests, make, modules, read
 PHASES = [
     (pipeline, "read"),
     (pipeline, "find_pairs"),
+    (pairs_of_bands, "find_pairs"),
     (pipeline, "choose"),
     (pipeline, "clean"),
     (pipeline, "write_piece"),
@@ -49,7 +51,7 @@ def expected(source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return digests(output)
 
 
-@pytest.mark.parametrize("place", PHASES, ids=[name for _, name in PHASES])
+@pytest.mark.parametrize("place", PHASES, ids=[f"{module.__name__.rpartition('.')[2]}-{name}" for module, name in PHASES])
 @pytest.mark.parametrize("calls", [0, 2])
 def test_killed_in_any_phase_it_goes_on(
     source: str, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], calls: int

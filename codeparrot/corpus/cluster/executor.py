@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -84,7 +84,7 @@ class Cluster:
         self.settings = settings
         self._waves = 0
 
-    def map(self, function: Callable[[Task], None], work: Iterable[Task]) -> Iterator[None]:
+    def map(self, function: Callable[[Task], None], work: Iterable[Task]) -> Generator[None, None, None]:
         """Run the function on every task that has no output yet; yield once a task, in their order."""
         waiting = iter(work)
         while wave := list(islice(waiting, self.settings.jobs * WAVE)):

@@ -17,7 +17,7 @@ from datatrove.pipeline.dedup import MinhashDedupBuckets
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.utils.hashing import HashConfig
 
-from codeparrot.corpus.duplicates.pairs import Documents, near_pairs
+from codeparrot.corpus.duplicates.pairs import Documents, near_pairs, save_pairs
 from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
 from codeparrot.corpus.minhash.signatures import NO_SHINGLES
 from codeparrot.corpus.segments import Segment
@@ -102,10 +102,7 @@ class VerifyBucket(PipelineStep):
         pairs = np.frombuffer(written, "<u4").reshape(-1, struct.calcsize("<4I") // 4)[:, [1, 3]].astype(np.int64)
         numbers, groups = chained(pairs)
         found = near_pairs(Documents(self.segments), numbers, groups, self.settings)
-        unfinished = Path(self.outputs[rank] + ".unfinished")
-        with unfinished.open("wb") as file:
-            np.save(file, found)
-        unfinished.replace(self.outputs[rank])
+        save_pairs(Path(self.outputs[rank]), found)
 
 
 def chained(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,50 +5,23 @@ A document is contaminated when it holds
 - enough of the solution's 10-grams of tokens, without comments: as they are, or with every variable replaced by a placeholder,
   which finds a copy whose variables were renamed.
 
-What is short is not looked for (`return a + b` is everybody's): see `Settings`. Cost: about 0.6 ms for a document of 15 kB.
+What is short is not looked for (`return a + b` is everybody's): stage.py has the settings. Cost: about 0.6 ms for a document of
+15 kB.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from codeparrot.corpus.contamination.benchmark_texts import Sample, description, read_benchmark
-from codeparrot.errors import CodeparrotError
+
+if TYPE_CHECKING:
+    from codeparrot.corpus.contamination.stage import Contamination
 
 How = Literal["docstring", "solution", "ngram"]
 
 _LEFT_OUT = b" \t\n\r\v\f\"'`#\\"
 _EXCERPT_CHARACTERS = 120
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Which benchmarks the corpus must not hold, and what counts as holding one."""
-
-    benchmarks: tuple[str, ...] = ()
-    """humaneval, humaneval+, mbpp, codeparrot, hub:NAME, or JSONL files (also .gz) with a docstring, text or prompt and a
-    canonical_solution, solution or code a line (none: no document is looked at)."""
-    min_characters: int = 40
-    """Letters and signs, white space not counted, that a description or solution must have to be looked for as a whole."""
-    ngram: int = 10
-    """Tokens in a row that are compared (0: do not compare tokens)."""
-    min_ngrams: int = 5
-    """Different n-grams that a solution must have to be compared by them."""
-    min_overlap: float = 0.5
-    """Share of a solution's n-grams that a document must hold, at least."""
-    min_renamed_overlap: float = 0.8
-    """The same with variables replaced by a placeholder, which more programs have in common."""
-
-    def check(self) -> None:
-        """Raise CodeparrotError when a setting is impossible or a benchmark cannot be read."""
-        for name, least in (("min_characters", 1), ("ngram", 0), ("min_ngrams", 1)):
-            if getattr(self, name) < least:
-                raise CodeparrotError(f"contamination.{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("min_overlap", "min_renamed_overlap"):
-            if not 0 < getattr(self, name) <= 1:
-                raise CodeparrotError(f"contamination.{name} is {getattr(self, name)}; it is a share, above 0 and at most 1")
-        Index.load(self)
 
 
 class Hit(NamedTuple):
@@ -65,7 +38,7 @@ class Hit(NamedTuple):
 class Index:
     """The problems of the benchmarks, ready to be looked for."""
 
-    def __init__(self, samples: list[Sample], settings: Settings) -> None:
+    def __init__(self, samples: list[Sample], settings: "Contamination") -> None:
         # Here, because the command line knows the settings before anything is read.
         from ahocorasick_rs import BytesAhoCorasick
 
@@ -81,7 +54,7 @@ class Index:
         self._ngrams = Ngrams([sample.solution for sample in samples], settings) if settings.ngram else None
 
     @staticmethod
-    def load(settings: Settings) -> "Index":
+    def load(settings: "Contamination") -> "Index":
         """Return the index of these settings; it is made once a process.
 
         Raises:
@@ -106,7 +79,7 @@ class Index:
 
 
 @lru_cache(maxsize=4)
-def _load(settings: Settings) -> Index:
+def _load(settings: "Contamination") -> Index:
     return Index([sample for name in settings.benchmarks for sample in read_benchmark(name)], settings)
 
 

@@ -15,7 +15,7 @@ _TABLE_BITS = 20
 
 
 class Rules(Protocol):
-    """What counts as a large part (contamination.Settings)."""
+    """What counts as a large part (stage.py)."""
 
     @property
     def ngram(self) -> int: ...

@@ -18,7 +18,7 @@ from codeparrot.corpus.duplicates.pairs import EXACT, PART_DOCUMENTS, BandPart, 
 from codeparrot.corpus.duplicates.union_find import UnionFind
 from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
 from codeparrot.corpus.segments import STARS, WHOLE
-from codeparrot.corpus.work import UNFINISHED
+from codeparrot.files import new_file
 
 KEPT, EXACT_COPY, NEAR_COPY = 0, 1, 2
 KINDS = ("kept", "exact", "near")
@@ -92,13 +92,11 @@ def _ranked(documents: Documents, numbers: NDArray[np.int64], roots: NDArray[np.
 
 def write_clusters(documents: Documents, members: Members, file: Path) -> None:
     """Write the table of the clusters."""
-    unfinished = file.with_name(UNFINISHED + file.name)
-    with pq.ParquetWriter(unfinished, CLUSTERS, compression="zstd") as writer:
+    with new_file(file, durable=False) as fresh, pq.ParquetWriter(fresh, CLUSTERS, compression="zstd") as writer:
         for start in range(0, len(members.number), ROWS_TOGETHER):
             some = slice(start, start + ROWS_TOGETHER)
             part = Members(members.number[some], members.cluster[some], members.verdict[some])
             writer.write_table(_named(documents, part))
-    unfinished.replace(file)
 
 
 def _named(documents: Documents, members: Members) -> pa.Table:

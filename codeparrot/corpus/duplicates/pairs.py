@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.segments import FINGERPRINT, Segment
-from codeparrot.corpus.work import UNFINISHED
+from codeparrot.files import new_file
 
 EXACT = -1
 PART_DOCUMENTS = 4_000_000
@@ -87,11 +87,13 @@ def find_pairs(task: BandPart, segments: list[Segment], settings: NearDuplicates
     documents = Documents(segments)
     numbers, groups = _groups(task, documents)
     pairs = _exact(documents, numbers, groups) if task.band == EXACT else near_pairs(documents, numbers, groups, settings)
-    task.output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = task.output.with_name(UNFINISHED + task.output.name)
-    with unfinished.open("wb") as file:
+    save_pairs(task.output, pairs)
+
+
+def save_pairs(output: Path, pairs: NDArray[np.int64]) -> None:
+    """Write the pairs of a task."""
+    with new_file(output) as fresh, fresh.open("wb") as file:
         np.save(file, pairs)
-    unfinished.replace(task.output)
 
 
 Groups = NDArray[np.int64]

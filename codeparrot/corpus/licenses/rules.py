@@ -5,6 +5,7 @@ what the file itself says in a line "SPDX-License-Identifier: ...". Licences are
 user may choose the first, of MIT AND GPL-3.0-only both hold. This is a filter by what is declared, not legal advice.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,6 +60,12 @@ class LicenseSettings:
         """Raise CodeparrotError when a licence has no such name or the file cannot be read."""
         _allowed(self.allow)
         _opted_out(self.opt_out)
+
+    def files(self) -> dict[str, str]:
+        """Return what stands for the content of the list of those who opted out, if there is one."""
+        if not self.opt_out:
+            return {}
+        return {"licenses.opt_out": hashlib.sha256(Path(self.opt_out).expanduser().read_bytes()).hexdigest()}
 
 
 def spdx(declared: str) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
+from codeparrot.corpus import registry
 from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, UNKNOWN_LICENSE, VALID
 from codeparrot.corpus.report.pictures import LIGHT, WATERFALL, pictures_of, render, size_in_words, stages_of
-from codeparrot.corpus.report.reading import contamination_of, secrets_of, source_line
+from codeparrot.corpus.report.reading import findings_of, source_line
+from codeparrot.corpus.stage import Stage
 from codeparrot.markdown import plain, table
 
 HUB_LICENSES = frozenset(
@@ -49,8 +51,7 @@ def card(statistics: dict[str, Any], name: str, pictures: Iterable[str] = ()) ->
             *_removed(statistics, shown),
             *_sources(statistics),
             *_licenses(statistics),
-            *_privacy(statistics),
-            *_contamination(statistics),
+            *_stages(statistics),
             *_limits(),
             *_settings(statistics),
         ]
@@ -215,32 +216,15 @@ def _licenses(statistics: dict[str, Any]) -> list[str]:
 NO_OPT_OUT = "No list of owners who opted out was given to the build."
 
 
-def _privacy(statistics: dict[str, Any]) -> list[str]:
-    found = secrets_of(statistics)
-    lines = ["## Personal data and secrets", ""]
-    if found is None:
-        return [*lines, "They were neither looked for nor removed: the texts are as they were published.", ""]
-    done = "replaced by placeholders" if found["mode"] == "redact" else "the files removed"
-    lines += [
-        "E-mail addresses, IP addresses, keys and passwords were looked for by patterns and by how random a text is, and "
-        f"{done}; {found['files']:,} files held some. Patterns miss some, and names of people stay in the texts.",
-        "",
-    ]
-    return [*lines, *table(("kind", "found"), found["kinds"].items()), ""]
+def _stages(statistics: dict[str, Any]) -> list[str]:
+    """Return the sections of the stages of cleaning: the last one first, so that people come before benchmarks."""
+    found = findings_of(statistics)
+    return [line for name, stage in reversed(registry.stages().items()) for line in _stage(stage, found[name])]
 
 
-def _contamination(statistics: dict[str, Any]) -> list[str]:
-    found = contamination_of(statistics)
-    lines = ["## Decontamination", ""]
-    if found is None:
-        return [
-            *lines,
-            "The corpus was not compared with any benchmark: it may hold problems that a model is evaluated by.",
-            "",
-        ]
-    rows = [(name, how, count) for name, ways in found["benchmarks"].items() for how, count in (ways or {"": 0}).items()]
-    lines += [f"Files that hold a problem of a benchmark or its solution were removed: {found['files']:,}.", ""]
-    return [*lines, *table(("benchmark", "found by", "files"), rows), ""]
+def _stage(stage: type[Stage], found: dict[str, Any] | None) -> list[str]:
+    lines = [f"## {stage.title}", "", stage.words(found), ""]
+    return lines if found is None else [*lines, *table(*stage.table(found)), ""]
 
 
 def _limits() -> list[str]:

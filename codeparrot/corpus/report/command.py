@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codeparrot.corpus.report.reading import check_shards, contamination_of, read_statistics, secrets_of, source_line
+from codeparrot.corpus import registry
+from codeparrot.corpus.report.reading import check_shards, findings_of, read_statistics, source_line
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
 from codeparrot.markdown import clean
@@ -15,7 +16,6 @@ from codeparrot.result import Result
 
 NAMES_SHOWN = 5
 LICENSES_SHOWN = 12
-HITS_SHOWN = 20
 NOT_RECORDED = "not recorded"
 NOT_DONE = "not looked for"
 
@@ -40,8 +40,7 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
     from codeparrot.corpus.report.pictures import stages_of
 
     findings = inspect(folder, statistics, samples, clusters, tokenizer)
-    facts = {"corpus": corpus, **statistics, "waterfall": stages_of(statistics), **findings}
-    facts |= {"contamination": contamination_of(statistics), "secrets": secrets_of(statistics)}
+    facts = {"corpus": corpus, **statistics, "waterfall": stages_of(statistics), **findings, **findings_of(statistics)}
     text = clean("\n".join([*_overview(corpus, statistics), *_sections(facts)]))
     if html:
         from codeparrot.corpus.report.page import write_page
@@ -90,8 +89,9 @@ def _sections(facts: dict[str, Any]) -> Iterator[str]:
     yield from (f"  {source_line(source)}" for source in facts["sources"])
     yield from _clusters(facts["clusters"])
     yield from _samples(facts["samples"])
-    yield from _contamination(facts["contamination"])
-    yield from _secrets(facts["secrets"])
+    for name, stage in registry.stages().items():
+        yield f"{stage.heading or stage.title}:{'' if facts[name] else f' {NOT_DONE}'}"
+        yield from (f"  {line}" for line in (stage.report(facts[name]) if facts[name] else ()))
     yield from _tokens(facts["tokens"])
 
 
@@ -113,24 +113,6 @@ def _samples(samples: dict[str, list[dict[str, Any]]] | None) -> Iterator[str]:
         for file in files:
             detail = f"  {file['detail']}" if file["detail"] else ""
             yield f"    {_size(file['size']):>9}  {file['repo_name']} {file['path']}{detail}"
-
-
-def _contamination(found: dict[str, Any] | None) -> Iterator[str]:
-    yield f"contamination with benchmarks:{'' if found else f' {NOT_DONE}'}"
-    for name, ways in found["benchmarks"].items() if found else ():
-        yield f"  {name}: " + (", ".join(f"{how} {count:,}" for how, count in ways.items() if count) or "none")
-    hits = found["hits"] if found else []
-    for hit in hits[:HITS_SHOWN]:
-        yield f"    {hit['benchmark']} {hit['task_id']} ({hit['how']}): {hit['repo_name']} {hit['path']}"
-    if len(hits) > HITS_SHOWN:
-        yield f"    and {len(hits) - HITS_SHOWN:,} more (--json lists them)"
-
-
-def _secrets(found: dict[str, Any] | None) -> Iterator[str]:
-    yield f"secrets and personal data:{'' if found else f' {NOT_DONE}'}"
-    if found:
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in found["kinds"].items() if count)
-        yield f"  {found['mode']}, in {_count(found['files'], 'file')}: {kinds or 'none'}"
 
 
 def _tokens(found: dict[str, Any] | None) -> Iterator[str]:

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from codeparrot.corpus import registry
 from codeparrot.corpus.documents import CONTENT, PATH, SIZE
 from codeparrot.errors import CodeparrotError
 
 MEMBERS_SHOWN = 20
-HIDDEN = "secret"
-"""A reason that begins so: a sample of it would show what was removed so that nobody sees it."""
 
 
 def inspect(folder: Path, statistics: dict[str, Any], samples: int, clusters: int, tokenizer: str) -> dict[str, Any]:
@@ -96,12 +95,13 @@ def removed_samples(file: Path, number: int) -> dict[str, list[dict[str, Any]]]:
     """Return for each reason the first files of its sample. The build chose them by a hash, so they are as good as random."""
     import pyarrow.parquet as pq
 
+    hidden = {stage.reason for stage in registry.stages().values() if stage.hides_samples}
     samples: dict[str, list[dict[str, Any]]] = {}
     for batch in pq.ParquetFile(file).iter_batches(batch_size=64):
         for row in batch.to_pylist():
             shown = samples.setdefault(row["reason"], [])
             if len(shown) < number:
-                content = "" if row["reason"].startswith(HIDDEN) else row.get("content") or ""
+                content = "" if row["reason"] in hidden else row.get("content") or ""
                 facts = {name: row.get(name) for name in ("repo_name", "path", "size", "detail")}
                 shown.append({**facts, "content": content})
     return samples

@@ -4,13 +4,15 @@ What it shows of files was written by anybody: all of it is escaped, and the pag
 """
 
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
+from codeparrot.corpus import registry
 from codeparrot.corpus.report.pictures import DARK, LIGHT, WATERFALL, pictures_of, render, size_in_words
 from codeparrot.corpus.report.reading import source_line
+from codeparrot.corpus.stage import Stage
 from codeparrot.errors import CodeparrotError
+from codeparrot.files import new_file
 from codeparrot.markdown import clean
 
 SHARES_SHOWN = 25
@@ -20,10 +22,9 @@ HITS_SHOWN = 1000
 def write_page(file: Path, folder: Path, facts: dict[str, Any]) -> None:
     """Write the page of the corpus in `folder`; it appears when it is complete."""
     text = page(folder, facts)
-    partial = file.with_name(f".{file.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(partial, file)  # noqa: PTH105
+        with new_file(file) as fresh:
+            fresh.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         raise CodeparrotError(f'--html "{file}" cannot be written ({error.strerror}): name another') from error
 
@@ -38,6 +39,7 @@ def page(folder: Path, facts: dict[str, Any]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters.update(size=size_in_words, number=lambda value: f"{value:,}", clean=clean, source=source_line)
     pictures = [
@@ -45,8 +47,15 @@ def page(folder: Path, facts: dict[str, Any]) -> str:
         for each in pictures_of(folder, facts)
         if each.file != WATERFALL  # the table of the stages has bars of its own
     ]
-    shown = {"name": folder.resolve().name, "pictures": pictures, "shares": SHARES_SHOWN, "hits": HITS_SHOWN}
+    shown: dict[str, Any] = {"name": folder.resolve().name, "pictures": pictures, "shares": SHARES_SHOWN, "hits": HITS_SHOWN}
+    shown["cleaning"] = [_cleaning(name, stage, facts[name]) for name, stage in registry.stages().items()]
     return environment.get_template("report.html").render({**facts, **shown})
+
+
+def _cleaning(name: str, stage: type[Stage], found: dict[str, Any] | None) -> dict[str, Any]:
+    heading = stage.heading or stage.title
+    # A stage without a template of its own here has a table of what it found.
+    return {"heading": heading[:1].upper() + heading[1:], "found": found, "templates": [f"{name}.html", "stage.html"]}
 
 
 def _inline(png: bytes) -> str:

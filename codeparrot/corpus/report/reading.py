@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from codeparrot.corpus import registry
 from codeparrot.corpus.documents import COLUMNS
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
@@ -44,18 +45,9 @@ def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
             raise CodeparrotError(f"shard {folder / name} has {fault}; build the corpus again")
 
 
-def contamination_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what was found of each benchmark that was looked for; None where none was, or where that is not recorded."""
-    found = statistics.get("contamination") or {}
-    asked = statistics.get("settings", {}).get("contamination", {}).get("benchmarks", ())
-    benchmarks = {name: found.get("benchmarks", {}).get(name, {}) for name in (*asked, *found.get("benchmarks", {}))}
-    return {"files": found.get("files", 0), "benchmarks": benchmarks, "hits": found.get("hits", [])} if benchmarks else None
-
-
-def secrets_of(statistics: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what was found of personal data and secrets; None where nobody looked, or where that is not recorded."""
-    found = {"mode": statistics.get("settings", {}).get("secrets", {}).get("mode", "off"), **(statistics.get("secrets") or {})}
-    return {"files": 0, "kinds": {}, **found} if found["mode"] != "off" else None
+def findings_of(statistics: dict[str, Any]) -> dict[str, dict[str, Any] | None]:
+    """Return for every stage of cleaning what it found; None where it was off, or where that is not recorded."""
+    return {name: stage.findings(name, statistics) for name, stage in registry.stages().items()}
 
 
 def source_line(source: dict[str, Any]) -> str:

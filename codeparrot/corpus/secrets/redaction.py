@@ -1,4 +1,4 @@
-"""The stage that takes out keys and passwords (credentials.py), e-mail and IP addresses (addresses.py).
+"""Takes out keys and passwords (credentials.py), e-mail and IP addresses (addresses.py).
 
 Each is replaced by a placeholder, the same for the same secret throughout a file and another one for another, which is never
 taken for a secret again. Placeholders are letters, digits and underscores, or addresses that are reserved for examples, so a
@@ -6,13 +6,12 @@ program that parsed still parses.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import count
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from codeparrot.corpus.secrets.addresses import EMAIL, IPV4, IPV6, Finding, emails, ip_addresses
 from codeparrot.corpus.secrets.credentials import credentials
-from codeparrot.errors import CodeparrotError
 
 Kind = Literal["credentials", "emails", "ip_addresses"]
 
@@ -23,34 +22,15 @@ _EXAMPLE_NETWORKS = ("192.0.2.", "198.51.100.", "203.0.113.")
 """Reserved for documentation (RFC 5737)."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What to do with secrets and personal data."""
-
-    mode: Literal["redact", "drop", "off"] = "redact"
-    """redact: replace them by placeholders; drop: remove every file that holds one; off: do not look."""
-    kinds: tuple[Kind, ...] = ("credentials", "emails", "ip_addresses")
-    """What to look for."""
-
-    def check(self) -> None:
-        """Raise CodeparrotError when there is no such mode or kind."""
-        for name, values, known in (("mode", (self.mode,), ("redact", "drop", "off")), ("kinds", self.kinds, get_args(Kind))):
-            for value in values:
-                if value not in known:
-                    raise CodeparrotError(f'secrets.{name}: there is no "{value}"; it can be {", ".join(known)}')
-
-
 class Redacted(NamedTuple):
     content: str
     counts: dict[str, int]
     """Places by kind of secret, in alphabetical order; a private key of many lines is one."""
 
 
-def redact(content: str, settings: Settings) -> Redacted:
-    """Return the text with placeholders, and what was found. A caller that drops files drops those with counts."""
-    if settings.mode == "off":
-        return Redacted(content, {})
-    findings = _without_overlaps([finding for kind in sorted(settings.kinds) for finding in _FIND[kind](content)])
+def redact(content: str, kinds: Iterable[Kind]) -> Redacted:
+    """Return the text with placeholders, and what was found of these kinds."""
+    findings = _without_overlaps([finding for kind in sorted(kinds) for finding in _FIND[kind](content)])
     if not findings:
         return Redacted(content, {})
     placeholders: dict[tuple[str, str], str] = {}

@@ -22,7 +22,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
-from codeparrot.corpus.documents import UNKNOWN_LICENSE, Record, Removed, Source
+from codeparrot.corpus.documents import UNKNOWN_LICENSE, Reading, Record, Removed, Source
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.licenses.rules import all_of
 from codeparrot.corpus.sources.files import printable, walk_sources
@@ -80,6 +80,11 @@ def open_archives(files: list[Path], suffixes: tuple[str, ...], seed: int, max_s
     parts.sort(key=lambda each: (position(seed, Path(each.file).name, str(each.part)), each))
     facts = {"kind": "archives", "files": len(files), "bytes": sum(part.state.size for part in parts if part.part == 0)}
     return Source(facts, iter(parts), None, digest_of_all(part.key for part in parts))
+
+
+def open_named(spec: str, reading: Reading) -> Source:
+    """Open `archives:` and a file, a folder or a glob."""
+    return open_archives(find_archives(spec), reading.suffixes, reading.seed, reading.max_size)
 
 
 def find_archives(spec: str) -> list[Path]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from codeparrot.corpus.documents import Record, Removed, Source, Unit
+from codeparrot.corpus.documents import Reading, Record, Removed, Source, Unit
 from codeparrot.corpus.filters.size import SIZE_FILTER
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.sources.files import BATCH_FILES, printable
@@ -47,7 +47,7 @@ class BlobBatch(NamedTuple):
                 yield Record(self.repository.name, blob.path, self.license, content)
 
 
-def open_git(spec: str, suffixes: tuple[str, ...], seed: int, max_size: int) -> Source:
+def open_git(spec: str, reading: Reading) -> Source:
     """Every tracked file with one of the suffixes.
 
     A repository is called after its remote `origin` (owner/name), else after its folder. Its licence is that of the licence
@@ -60,7 +60,7 @@ def open_git(spec: str, suffixes: tuple[str, ...], seed: int, max_size: int) -> 
     if not folders:
         raise CodeparrotError(f"source {spec}: there is no git repository at or below {root}")
     opened = {folder: _open(folder, revision) for folder in folders}
-    repositories = sorted(filter(None, opened.values()), key=lambda each: (position(seed, each.name), each))
+    repositories = sorted(filter(None, opened.values()), key=lambda each: (position(reading.seed, each.name), each))
     if not repositories:
         what = f'revision "{revision}"' if revision != "HEAD" else "commit"
         raise CodeparrotError(f"source {spec}: {'none of its repositories has a' if len(folders) > 1 else 'it has no'} {what}")
@@ -70,7 +70,7 @@ def open_git(spec: str, suffixes: tuple[str, ...], seed: int, max_size: int) -> 
         "repositories": [{"name": each.name, "commit": each.commit} for each in repositories],
         "without_revision": [printable(str(folder)) for folder, repository in opened.items() if repository is None],
     }
-    units = _units(repositories, suffixes, seed, max_size)
+    units = _units(repositories, reading.suffixes, reading.seed, reading.max_size)
     return Source(facts, units, None, digest_of_all(digest(*each) for each in repositories))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from codeparrot.corpus.documents import TRAIN, ColumnNames, Record, Removed, Source
+from codeparrot.corpus.documents import TRAIN, ColumnNames, Reading, Record, Removed, Source
 from codeparrot.corpus.sources.files import walk_sources
 from codeparrot.corpus.sources.listing import UNREACHABLE, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.presets import columns_of
@@ -24,9 +24,9 @@ WITHOUT_TEXTS = "bigcode/the-stack-v2"
 """Its tables name files that lie elsewhere."""
 
 
-def open_hub(spec: str, columns: ColumnNames) -> Source:
+def open_hub(spec: str, reading: Reading) -> Source:
     """The train split of a data set, or its only split."""
-    name = hub.parse(spec)
+    name, columns = hub.parse(spec), reading.columns
     if name.path.startswith(WITHOUT_TEXTS):
         require_columns(["blob_id"], columns, name.path)
     with hub.readable(spec):

@@ -2,61 +2,50 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from codeparrot.corpus.documents import ColumnNames, Source, Unit
-from codeparrot.corpus.sources import archives, git
+from codeparrot.corpus import registry
+from codeparrot.corpus.documents import Reading, Source, Unit
+from codeparrot.corpus.sources import archives
 from codeparrot.corpus.sources.files import open_folder
-from codeparrot.corpus.sources.hub import open_hub
 from codeparrot.corpus.sources.installed import open_installed
 from codeparrot.corpus.sources.tables import open_tables
 from codeparrot.errors import CodeparrotError, nearest
-from codeparrot.location import HUB
 from codeparrot.stream.readers.folder import DATA, is_data, matches
 
 PYTHON = "python"
-KINDS = (
-    f"python, a folder, a table ({', '.join(DATA)}) or an archive ({', '.join(archives.SUFFIXES)}) or a "
-    f"glob of them, {git.PREFIX}FOLDER, {archives.PREFIX}FOLDER, or {HUB}NAME"
-)
-
-
-class Reading(NamedTuple):
-    """How sources are read."""
-
-    seed: int
-    max_size: int
-    """Bytes; larger files are not read."""
-    suffixes: tuple[str, ...]
-    columns: ColumnNames
 
 
 def open_source(spec: str, reading: Reading) -> Source:
     """Open what a `--source` names, or raise CodeparrotError when it names nothing that can be read."""
     if spec == PYTHON:
         return open_installed(reading.seed, reading.max_size)
-    if spec.startswith(HUB):
-        return open_hub(spec, reading.columns)
-    if spec.startswith(git.PREFIX):
-        return git.open_git(spec, reading.suffixes, reading.seed, reading.max_size)
+    scheme, colon, _ = spec.partition(":")
+    if colon and scheme in registry.SOURCES:
+        return registry.load(registry.SOURCES[scheme].target)(spec, reading)
     path = Path(spec).expanduser()
     if path.is_dir():
         return open_folder(path, reading.suffixes, reading.seed, reading.max_size)
-    files = archives.find_archives(spec) if spec.startswith(archives.PREFIX) else _files(spec, path)
+    files = _files(spec, path)
     if all(map(archives.is_archive, files)):
         return archives.open_archives(files, reading.suffixes, reading.seed, reading.max_size)
     return open_tables(files, reading.columns, reading.seed)
 
 
+def _kinds() -> str:
+    *others, last = (f"{scheme}:{source.names}" for scheme, source in registry.SOURCES.items())
+    endings, archived = ", ".join(DATA), ", ".join(archives.SUFFIXES)
+    return f"python, a folder, a table ({endings}) or an archive ({archived}) or a glob of them, {', '.join(others)}, or {last}"
+
+
 def _files(spec: str, path: Path) -> list[Path]:
     files = [path] if path.exists() else [Path(each) for each in matches(str(path))]
     if not files:
-        hint = nearest(spec, [PYTHON]) or f"; a source is {KINDS}"
+        hint = nearest(spec, [PYTHON]) or f"; a source is {_kinds()}"
         raise CodeparrotError(f'source "{spec}" does not exist{hint}')
     all_archives = all(map(archives.is_archive, files))
     for file in files:
         if not file.is_file() or not (all_archives or is_data(file)):
-            raise CodeparrotError(f"source {file} cannot be read; a source is {KINDS}")
+            raise CodeparrotError(f"source {file} cannot be read; a source is {_kinds()}")
     return files
 
 

@@ -15,15 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeparrot.corpus.contamination.benchmark_texts import Sample, description, read_benchmark
-from codeparrot.corpus.contamination.index import Index, Settings, normalised
+from codeparrot.corpus.contamination.index import Index, normalised
 from codeparrot.corpus.contamination.program_tokens import tokens
-from codeparrot.corpus.report.command import contamination_of
+from codeparrot.corpus.contamination.stage import Contamination
+from codeparrot.corpus.report.reading import findings_of
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.problems.sets import load_problems
 from tests.corpus.samples import STANDARD_LIBRARY
 
-HUMANEVAL = Settings(benchmarks=("humaneval",))
+HUMANEVAL = Contamination(benchmarks=("humaneval",))
 SURROUNDINGS = "import os\n\n\ndef other(path):\n    return os.path.join(path, 'name')\n\n\n{}\n\nprint(other('.'))\n"
 
 
@@ -140,21 +141,21 @@ def test_a_hit_says_what_was_found_and_how(index: Index, problems: list[Problem]
 
 
 def test_what_is_short_is_everybodys() -> None:
-    index = Index([Sample("own", "1", "Add numbers.", "    return a + b\n")], Settings())
+    index = Index([Sample("own", "1", "Add numbers.", "    return a + b\n")], Contamination())
     assert index.hits('def add(a, b):\n    "Add numbers."\n    return a + b\n') == []
 
 
 @pytest.mark.parametrize(("characters", "found"), [(39, False), (40, True)])
 def test_a_text_is_looked_for_when_it_has_forty_characters(characters: int, found: bool) -> None:
     text = "".join(chr(ord("a") + number % 26) for number in range(characters))
-    index = Index([Sample("own", "1", text, "")], Settings())
+    index = Index([Sample("own", "1", text, "")], Contamination())
     assert bool(index.hits(f"x = 1\n#  {text[:20].upper()}\n#  {text[20:]}\n")) is found
 
 
 @pytest.mark.parametrize(("names", "found"), [(14, True), (13, False)])
 def test_a_solution_is_compared_when_it_has_five_ngrams(names: int, found: bool) -> None:
     solution = " ".join(str(number) for number in range(1000, 1000 + names))
-    index = Index([Sample("own", "1", "", solution)], Settings(min_characters=1000))
+    index = Index([Sample("own", "1", "", solution)], Contamination(min_characters=1000))
     assert bool(index.hits(f"before = 1\n{solution}\nafter = 2\n")) is found
 
 
@@ -162,20 +163,20 @@ def test_a_solution_is_compared_when_it_has_five_ngrams(names: int, found: bool)
 def test_half_of_the_ngrams_must_be_there(kept: int, found: bool) -> None:
     # 50 tokens have 41 n-grams; of the first 30 and 29 there are 21 and 20. Numbers cannot be renamed.
     solution = [str(number) for number in range(1000, 1050)]
-    index = Index([Sample("own", "1", "", " ".join(solution))], Settings(min_characters=1000))
+    index = Index([Sample("own", "1", "", " ".join(solution))], Contamination(min_characters=1000))
     assert bool(index.hits(" ".join(solution[:kept]))) is found
 
 
 def test_a_program_of_the_same_form_with_other_attributes_is_no_copy() -> None:
     solution = "for a in b:\n    c.append(a.first[0] + d.second(1, a))\n    e.third += c.pop()\n"
-    index = Index([Sample("own", "1", "", solution)], Settings())
+    index = Index([Sample("own", "1", "", solution)], Contamination())
     renamed_only = "for v in w:\n    x.append(v.first[0] + y.second(1, v))\n    z.third += x.pop()\n"
     assert [hit.how for hit in index.hits(renamed_only)] == ["ngram"]
     assert index.hits("for v in w:\n    x.extend(v.fifth[0] + y.sixth(1, v))\n    z.last += x.get()\n") == []
 
 
 def test_a_table_with_other_numbers_is_no_copy() -> None:
-    index = Index([Sample("own", "1", "", f"table = {[*range(100, 130)]}\n")], Settings())
+    index = Index([Sample("own", "1", "", f"table = {[*range(100, 130)]}\n")], Contamination())
     assert index.hits(f"names = {[*range(100, 130)]}\n") != []
     assert index.hits(f"table = {[*range(200, 230)]}\n") == []
 
@@ -214,7 +215,7 @@ MBPP = {
 def test_a_file_of_the_user_is_a_benchmark(tmp_path: Path, name: str) -> None:
     own = {"prompt": "def f(x):\n    '''A documentation that is nowhere else at all, ever.'''\n"}
     file = write_rows(tmp_path / name, [MBPP, own])
-    index = Index.load(Settings(benchmarks=(str(file),)))
+    index = Index.load(Contamination(benchmarks=(str(file),)))
     hits = index.hits('"""Write a Python function to find\n   the first repeated character in a given string."""\n')
     assert [(hit.benchmark, hit.task_id, hit.how) for hit in hits] == [(str(file), "602", "docstring")]
     assert {hit.how for hit in index.hits(CODE.replace("str1", "text"))} == {"ngram"}
@@ -227,10 +228,10 @@ def test_hits_are_counted_under_the_name_that_was_asked_for(tmp_path: Path, monk
         (tmp_path / name).parent.mkdir()
         write_rows(tmp_path / name, [row])
     monkeypatch.chdir(tmp_path)
-    hits = Index.load(Settings(benchmarks=names)).hits(f"{CODE}\n# What is asked for in the other one of the two files.\n")
+    hits = Index.load(Contamination(benchmarks=names)).hits(f"{CODE}\n# What is asked for in the other one of the two files.\n")
     assert {hit.benchmark for hit in hits} == {*names}
     found = {"files": 1, "benchmarks": dict(Counter(hit.benchmark for hit in hits)), "hits": []}
-    report = contamination_of({"settings": {"contamination": {"benchmarks": names}}, "contamination": found})
+    report = findings_of({"settings": {"contamination": {"benchmarks": names}}, "contamination": found})["contamination"]
     assert report and [*report["benchmarks"]] == [*names]
 
 
@@ -248,7 +249,7 @@ COMMENT = "# Given a list of numbers, their weights and a limit,\n#\n# return th
     ],
 )
 def test_a_description_in_comments_is_found_as_one_in_a_docstring(tmp_path: Path, prompt: str) -> None:
-    index = Index.load(Settings(benchmarks=(str(write_rows(tmp_path / "own.jsonl", [{"prompt": prompt}])),)))
+    index = Index.load(Contamination(benchmarks=(str(write_rows(tmp_path / "own.jsonl", [{"prompt": prompt}])),)))
     for document in (prompt, f'"""{COMMENT.replace("#", "")}"""\n'):
         assert [hit.how for hit in index.hits(f"import os\n{document}    return 1\n")] == ["docstring"]
 
@@ -284,26 +285,26 @@ def test_our_own_problems_are_a_benchmark() -> None:
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path, content: str, named: str) -> None:
     (tmp_path / "own.jsonl").write_text(content, encoding="latin-1")
     with pytest.raises(CodeparrotError, match=named):
-        Settings(benchmarks=(str(tmp_path / "own.jsonl"),)).check()
+        Contamination(benchmarks=(str(tmp_path / "own.jsonl"),)).check()
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        Settings(min_characters=0),
-        Settings(ngram=-1),
-        Settings(min_ngrams=0),
-        Settings(min_overlap=0),
-        Settings(min_overlap=1.5),
+        Contamination(min_characters=0),
+        Contamination(ngram=-1),
+        Contamination(min_ngrams=0),
+        Contamination(min_overlap=0),
+        Contamination(min_overlap=1.5),
     ],
 )
-def test_impossible_settings_are_refused(settings: Settings) -> None:
+def test_impossible_settings_are_refused(settings: Contamination) -> None:
     with pytest.raises(CodeparrotError, match="contamination"):
         settings.check()
 
 
 def test_without_a_benchmark_nothing_is_found() -> None:
-    assert Index.load(Settings()).hits("def f():\n    return 1\n" * 100) == []
+    assert Index.load(Contamination()).hits("def f():\n    return 1\n" * 100) == []
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,9 @@ def test_estimates_are_without_bias_and_as_sharp_as_theory_says() -> None:
 
 
 PROGRAM = """
-from codeparrot.corpus.duplicates.shingles import shingles
-from codeparrot.corpus.duplicates.bands import NearDuplicates, bands_of
-from codeparrot.corpus.duplicates.signatures import band_keys, signatures
+from codeparrot.corpus.minhash.shingles import shingles
+from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
+from codeparrot.corpus.minhash.signatures import band_keys, signatures
 rows = signatures([shingles(b"def f(x): return x + 1", 5), shingles(b"", 5)], 256)
 print(rows[0, :3].tolist(), int(rows.sum()), int(band_keys(rows, bands_of(NearDuplicates())).sum()))
 """

@@ -112,8 +112,9 @@ def test_a_corpus_of_an_older_version_has_a_page(tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_is_an_error(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(CodeparrotError, match="cannot be written"):
-        report(str(corpus), html=str(tmp_path / "none" / "page.html"))
+        report(str(corpus), html=str(tmp_path / "file" / "page.html"))
 
 
 def test_the_report_as_text_and_as_json(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:

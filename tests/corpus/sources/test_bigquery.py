@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codeparrot.cli import main
-from codeparrot.corpus.secrets.redaction import Settings as SecretSettings
+from codeparrot.corpus.secrets.stage import Secrets
 from codeparrot.corpus.sources.bigquery import sql
 from tests.corpus.samples import make, modules, read
 
@@ -24,7 +24,7 @@ def test_an_export_is_read_as_it_is(tmp_path: Path) -> None:
     for file in range(3):
         lines = "".join(json.dumps(exported(number)) + "\n" for number in range(file * 4, file * 4 + 4))
         (tmp_path / "export" / f"{file:012}.json.gz").write_bytes(gzip.compress(lines.encode()))
-    make(f"{tmp_path}/export/*.json.gz", tmp_path / "out", secrets=SecretSettings("off"))
+    make(f"{tmp_path}/export/*.json.gz", tmp_path / "out", secrets=Secrets("off"))
     found = {document["path"]: document for document in read(tmp_path / "out")}
     assert len(found) == 8 and not any("gpl" in document["license"].lower() for document in found.values())
     for number in range(12):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codeparrot.corpus.documents import Record, Removed
+from codeparrot.corpus.documents import ColumnNames, Reading, Record, Removed
 from codeparrot.corpus.sources import git, git_objects
 from codeparrot.corpus.sources.git import name_of_remote, open_git
 from codeparrot.corpus.sources.license_files import MAX_LICENSE_FILES
@@ -13,6 +13,7 @@ from tests.corpus.license_texts import MIT_LICENSE
 from tests.corpus.samples import make, modules, read
 
 WHO = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+READING = Reading(0, 100, (".py",), ColumnNames())
 
 
 def run(folder: Path, *arguments: str, text: bytes = b"") -> str:
@@ -42,7 +43,7 @@ def commit(folder: Path, files: dict[str, str]) -> str:
 
 
 def outcomes(spec: str, seed: int = 0, max_size: int = 10**6) -> list[Record | Removed]:
-    found = [each for unit in open_git(spec, (".py",), seed, max_size).units for each in unit.records()]
+    found = [each for unit in open_git(spec, READING._replace(seed=seed, max_size=max_size)).units for each in unit.records()]
     assert all(each.repo_name for each in found)
     return [Removed(each.reason, each.size) if isinstance(each, Removed) else each for each in found]
 
@@ -82,7 +83,7 @@ def test_a_folder_of_repositories_gives_all_of_them_bare_ones_and_mirrors_too(tm
     (tmp_path / "all" / "link").symlink_to(tmp_path / "all" / "me")
     spec = f"git:{tmp_path / 'all'}"
     assert names(spec) == {("one", "a.py"), ("bare", "a.py"), ("you/two", "b.py")}
-    facts = open_git(spec, (".py",), 0, 100).facts
+    facts = open_git(spec, READING).facts
     assert {"name": "one", "commit": run(one, "rev-parse", "HEAD")} in facts["repositories"]
     assert "secret" not in str(facts)
 
@@ -218,17 +219,17 @@ def test_the_order_follows_from_the_seed(tmp_path: Path) -> None:
     spec = f"git:{tmp_path}"
     assert outcomes(spec) == outcomes(spec) != outcomes(spec, seed=1)
     assert sorted(outcomes(spec)) == sorted(outcomes(spec, seed=1))  # type: ignore[type-var]
-    keys = [unit.key for unit in open_git(spec, (".py",), 0, 100).units]
+    keys = [unit.key for unit in open_git(spec, READING).units]
     assert len(set(keys)) == len(keys) == 6
 
 
 def test_another_commit_gives_another_listing(tmp_path: Path) -> None:
     root = repository(tmp_path / "project", {"a.py": "a\n"})
-    before = open_git(f"git:{root}", (".py",), 0, 100)
+    before = open_git(f"git:{root}", READING)
     os.utime(root / ".git" / "HEAD", (1, 1))
-    assert open_git(f"git:{root}", (".py",), 0, 100).listing == before.listing
+    assert open_git(f"git:{root}", READING).listing == before.listing
     commit(root, {"b.py": "b\n"})
-    assert open_git(f"git:{root}", (".py",), 0, 100).listing != before.listing
+    assert open_git(f"git:{root}", READING).listing != before.listing
 
 
 def test_the_licence_is_that_of_the_licence_file_at_the_top(tmp_path: Path) -> None:
@@ -250,7 +251,7 @@ def test_a_repository_without_a_commit_is_an_error_or_named_among_others(tmp_pat
         outcomes(f"git:{tmp_path / 'empty'}")
     repository(tmp_path / "full", {"a.py": "a\n"})
     assert names(f"git:{tmp_path}") == {("full", "a.py")}
-    assert open_git(f"git:{tmp_path}", (".py",), 0, 100).facts["without_revision"] == [str(tmp_path / "empty" / ".git")]
+    assert open_git(f"git:{tmp_path}", READING).facts["without_revision"] == [str(tmp_path / "empty" / ".git")]
 
 
 def test_a_corpus_is_built_from_repositories(tmp_path: Path) -> None:

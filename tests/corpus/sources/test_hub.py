@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from codeparrot.corpus.documents import ColumnNames, Record, Removed
+from codeparrot.corpus.documents import ColumnNames, Reading, Record, Removed
 from codeparrot.corpus.report.reading import read_statistics
 from codeparrot.corpus.sources.hub import open_hub
 from codeparrot.errors import CodeparrotError
@@ -50,7 +50,8 @@ def test_the_name_of_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def records(spec: str, columns: ColumnNames | None = None) -> list[Record | Removed]:
-    return [record for unit in open_hub(spec, columns or ColumnNames()).units for record in unit.records()]
+    reading = Reading(0, 10**6, (".py",), columns or ColumnNames())
+    return [record for unit in open_hub(spec, reading).units for record in unit.records()]
 
 
 def test_a_folder_is_streamed_as_a_data_set_of_the_hub_would_be(dataset: Path) -> None:
@@ -134,9 +135,9 @@ def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
 
 PROGRAM = """
 import json, sys
-from codeparrot.corpus.documents import ColumnNames
+from codeparrot.corpus.documents import ColumnNames, Reading
 from codeparrot.corpus.sources.hub import open_hub
-source = open_hub(sys.argv[1], ColumnNames())
+source = open_hub(sys.argv[1], Reading(0, 10**6, (".py",), ColumnNames()))
 units = {unit.key: unit for unit in source.units}
 wanted = sys.argv[2:] or list(units)
 texts = {key: [record.content for record in units[key].records()] for key in wanted}

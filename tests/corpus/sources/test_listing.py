@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.documents import ColumnNames, Source
+from codeparrot.corpus.documents import ColumnNames, Reading, Source
 from codeparrot.corpus.sources import tables
 from codeparrot.corpus.sources.listing import digest
-from codeparrot.corpus.sources.opening import Reading, open_source
+from codeparrot.corpus.sources.opening import open_source
 
 READING = Reading(seed=0, max_size=10**6, suffixes=(".py",), columns=ColumnNames())
 

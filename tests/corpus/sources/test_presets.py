@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from codeparrot.corpus.documents import ColumnNames, Record
-from codeparrot.corpus.sources.opening import Reading, open_source
+from codeparrot.corpus.documents import ColumnNames, Reading, Record
+from codeparrot.corpus.sources.opening import open_source
 from codeparrot.corpus.sources.presets import PRESETS, columns_of
 from codeparrot.errors import CodeparrotError
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from codeparrot.corpus.documents import ColumnNames
-from codeparrot.corpus.sources.opening import Reading, open_source, take_turns
+from codeparrot.corpus.documents import ColumnNames, Reading
+from codeparrot.corpus.sources.opening import open_source, take_turns
 from codeparrot.errors import CodeparrotError
 
 READING = Reading(seed=0, max_size=10**6, suffixes=(".py",), columns=ColumnNames())
