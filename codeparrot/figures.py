@@ -3,6 +3,7 @@
 Figures are made without pyplot: no window system and no global state beside a training loop.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -88,10 +89,20 @@ def save(figure: Any, place: Path) -> None:
         OSError: it cannot be written.
     """
     with files.new_file(place) as fresh:
-        # Without the name of the program the same data gives the same bytes.
-        metadata = {"Software": None} if place.suffix == ".png" else None
-        colour = figure.get_facecolor()
-        figure.savefig(fresh, format=place.suffix[1:], dpi=DOTS_PER_INCH, facecolor=colour, metadata=metadata)
+        _write(figure, fresh, place.suffix[1:])
+
+
+def png(figure: Any) -> bytes:
+    """Return a picture as PNG."""
+    buffer = io.BytesIO()
+    _write(figure, buffer, "png")
+    return buffer.getvalue()
+
+
+def _write(figure: Any, target: Path | io.BytesIO, kind: str) -> None:
+    # Without the name of the program the same data gives the same bytes.
+    metadata = {"Software": None} if kind == "png" else None
+    figure.savefig(target, format=kind, dpi=DOTS_PER_INCH, facecolor=figure.get_facecolor(), metadata=metadata)
 
 
 def count_in_words(value: float) -> str:

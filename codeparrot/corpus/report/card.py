@@ -12,9 +12,10 @@ import yaml
 
 from codeparrot.corpus import registry
 from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, UNKNOWN_LICENSE, VALID
-from codeparrot.corpus.report.pictures import LIGHT, WATERFALL, pictures_of, render, size_in_words, stages_of
+from codeparrot.corpus.report.pictures import WATERFALL, pictures_of, render, stages_of
 from codeparrot.corpus.report.reading import findings_of, source_line
 from codeparrot.corpus.stage import Stage
+from codeparrot.figures import LIGHT, size_in_words
 from codeparrot.markdown import plain, table
 
 HUB_LICENSES = frozenset(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.corpus import registry
-from codeparrot.corpus.report.pictures import DARK, LIGHT, WATERFALL, pictures_of, render, size_in_words
+from codeparrot.corpus.report.pictures import WATERFALL, pictures_of, render
 from codeparrot.corpus.report.reading import source_line
 from codeparrot.corpus.stage import Stage
 from codeparrot.errors import CodeparrotError
+from codeparrot.figures import DARK, LIGHT, size_in_words
 from codeparrot.files import new_file
 from codeparrot.markdown import clean
 

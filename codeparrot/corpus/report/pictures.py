@@ -4,34 +4,23 @@ Sizes are those of all documents. Line lengths are those of at most SAMPLED_GROU
 so the cost does not grow with the corpus, apart from one column of whole numbers. The same corpus gives the same bytes.
 """
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from codeparrot import figures
 from codeparrot.corpus.documents import CONTENT, SIZE
+from codeparrot.figures import Palette, count_in_words, size_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INCHES, DOTS_PER_INCH = (7.0, 3.2), 150
+INCHES = (7.0, 3.2)
 SAMPLED_GROUPS = 64
 LONGEST_LINE = 160
 """Characters; the last bar of the picture holds all longer lines."""
 LINE_STEP = 5
 WATERFALL = "waterfall.png"
-
-
-class Palette(NamedTuple):
-    paper: str
-    ink: str
-    faint: str
-    grid: str
-    bar: str
-
-
-LIGHT = Palette("#ffffff", "#1f2937", "#6b7280", "#e5e7eb", "#2563eb")
-DARK = Palette("#161b22", "#e6edf3", "#9aa4b0", "#30363d", "#6ea8fe")
 
 
 class Bars(NamedTuple):
@@ -111,23 +100,16 @@ def _sampled_texts(files: list[Path]) -> Iterator[list[str]]:
 
 def render(picture: Picture, palette: Palette) -> bytes:
     """Return a picture as PNG."""
-    # Figure itself, not pyplot: no window system and no global state.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=INCHES, layout="constrained", facecolor=palette.paper)
-    axes = figure.subplots()
-    axes.set_facecolor(palette.paper)
+    figure, (axes,) = figures.make(INCHES, palette=palette)
     axes.set_title(picture.caption, color=palette.ink, fontsize=10, loc="left")
-    axes.tick_params(colors=palette.faint, labelsize=8, length=0)
+    # Smaller than a figure of its own, without a frame, with lines across its bars alone.
+    axes.tick_params(labelsize=8)
     axes.xaxis.label.set_color(palette.faint)
     axes.yaxis.label.set_color(palette.faint)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.set_axisbelow(True)
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(False)
     picture.draw(axes, palette)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor=palette.paper, metadata={"Software": None})
-    return buffer.getvalue()
+    return figures.png(figure)
 
 
 def _sizes(axes: "Axes", palette: Palette, bars: Bars) -> None:
@@ -159,7 +141,7 @@ def _counts(axes: "Axes", palette: Palette, label: str) -> None:
     axes.set_ylabel(label, fontsize=8)
     axes.set_ylim(0, 1.05 * max(1, *axes.dataLim.intervaly))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number_in_words(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count_in_words(value)))
     axes.grid(axis="y", color=palette.grid, linewidth=0.8)
 
 
@@ -177,19 +159,3 @@ def _waterfall(axes: "Axes", palette: Palette, stages: list[dict[str, Any]]) -> 
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_in_words(value)))
     axes.grid(axis="x", color=palette.grid, linewidth=0.8)
-
-
-def size_in_words(size: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
-
-
-def number_in_words(number: float) -> str:
-    for unit in ("", "k", "M"):
-        if abs(number) < 1000:
-            return f"{number:.3g}{unit}"
-        number /= 1000
-    return f"{number:.3g}G"

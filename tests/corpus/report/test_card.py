@@ -9,7 +9,7 @@ import yaml
 
 from codeparrot.corpus.documents import COLUMNS
 from codeparrot.corpus.report.card import card, pictures
-from codeparrot.corpus.report.pictures import document_sizes, line_lengths, number_in_words, size_in_words, stages_of
+from codeparrot.corpus.report.pictures import document_sizes, line_lengths, stages_of
 from tests.corpus.recorded import HOSTILE, write_recorded
 from tests.corpus.samples import read
 
@@ -149,14 +149,3 @@ def test_the_stages_of_an_older_corpus_follow_from_what_was_removed() -> None:
         ("size", 7, 70),
         ("duplicate", 6, 61),
     ]
-
-
-@pytest.mark.parametrize(
-    ("size", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2.5e9, "2.5 GB"), (4e12, "4 TB")]
-)
-def test_sizes_in_words(size: float, words: str) -> None:
-    assert size_in_words(size) == words
-
-
-def test_numbers_in_words() -> None:
-    assert [number_in_words(number) for number in (0, 950, 1500, 2e6, 3e9)] == ["0", "950", "1.5k", "2M", "3G"]
