@@ -30,7 +30,7 @@ TABLE = {
     "model": "config",
     "objectives": "stream model registry",
     "optim": "model registry",
-    "corpus": "stream loading hub eval.problems",
+    "corpus": "stream loading hub eval.problems registry",
     "tokenizer": "stream loading hub",
     "generation": "model loading",
     "eval": "generation model loading hub run stream launcher training.preemption",

@@ -4,9 +4,10 @@ A line names a module and what it holds, as "module:NAME". Filters and stages ar
 source when a build names it; so the modules of filters and stages import nothing heavy at their top.
 """
 
-import importlib
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from codeparrot.registry import load
 
 if TYPE_CHECKING:
     from codeparrot.corpus.filters.filter import Filter
@@ -63,9 +64,3 @@ def filters() -> "tuple[Filter, ...]":
 def stages() -> "dict[str, type[Stage]]":
     """Return the stages in the order of STAGES."""
     return {name: load(target) for name, target in STAGES.items()}
-
-
-def load(target: str) -> Any:
-    """Return what "module:NAME" names."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
