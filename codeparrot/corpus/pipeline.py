@@ -21,7 +21,7 @@ from tqdm import tqdm
 from codeparrot import __version__
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
 from codeparrot.corpus.cluster.executor import HasOutput
-from codeparrot.corpus.documents import SIZE, TRAIN, VALID, Source
+from codeparrot.corpus.documents import SIZE, TRAIN, VALID, Reading, Source
 from codeparrot.corpus.duplicates.choice import Members, band_parts, choose, write_clusters
 from codeparrot.corpus.duplicates.pairs import EXACT, Documents, find_pairs
 from codeparrot.corpus.judge import Rules
@@ -33,7 +33,7 @@ from codeparrot.corpus.report.card import card, pictures
 from codeparrot.corpus.segments import FINGERPRINT, Segment
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shards, plan, write_piece
-from codeparrot.corpus.sources.opening import Reading, open_source, take_turns
+from codeparrot.corpus.sources.opening import open_source, take_turns
 from codeparrot.corpus.split import valid_repositories
 from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of
 from codeparrot.corpus.tally import Tally, bucket_weights, tally_of

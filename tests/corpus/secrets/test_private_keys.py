@@ -4,10 +4,11 @@ import random
 
 from codeparrot.corpus.filters.syntax import is_python
 from codeparrot.corpus.secrets.credentials import credentials
-from codeparrot.corpus.secrets.redaction import Settings, redact
+from codeparrot.corpus.secrets.redaction import redact
+from codeparrot.corpus.secrets.stage import Secrets
 from tests.corpus.secrets.made_up import BASE64, draw, private_key
 
-REDACT = Settings()
+REDACT = Secrets().kinds
 
 
 def spellings(key: str) -> tuple[str, str, str]:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codeparrot.corpus.documents import ColumnNames
-from codeparrot.corpus.sources.opening import Reading, open_source
+from codeparrot.corpus.documents import ColumnNames, Reading
+from codeparrot.corpus.sources.opening import open_source
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers import hub
 from codeparrot.stream.readers.folder import find_data, split_of
