@@ -47,20 +47,22 @@ def model() -> Path:
 
 
 def ours() -> tuple[float, dict[str, Any]]:
-    from codeparrot.eval.problems.sets import load_problems
-    from codeparrot.generation.engine import Job, Sampling, generate
+    from codeparrot.eval.sampling import Sampling, generate, wanted
+    from codeparrot.eval.tasks.humaneval import HumanEval
     from codeparrot.loading import load_model
     from codeparrot.model.hardware import keep_freed_memory
 
     keep_freed_memory()
     loaded, words = load_model(str(model()), "cpu")
-    jobs = [Job(problem, TEMPERATURE, sample) for problem in load_problems("humaneval") for sample in range(SAMPLES)]
+    task = HumanEval()
+    problems = task.load()
+    keys = wanted(problems, [TEMPERATURE], SAMPLES)
     sampling = Sampling(top_p=TOP_P, max_new_tokens=MAX_NEW_TOKENS)
-    list(generate(loaded, words, jobs[:8], Sampling(top_p=TOP_P, max_new_tokens=4)))
+    list(generate(loaded, words, task, problems, keys[:8], Sampling(top_p=TOP_P, max_new_tokens=4)))
     start = time.perf_counter()
-    done = list(generate(loaded, words, jobs, sampling))
+    done = list(generate(loaded, words, task, problems, keys, sampling))
     seconds = time.perf_counter() - start
-    assert len(done) == len(jobs)
+    assert len(done) == len(keys)
     return len(done) / seconds, {"tokens": sum(each.num_tokens for each in done), "seconds": seconds}
 
 
@@ -73,7 +75,7 @@ def pipeline(batch_size: int, every: int = 1) -> tuple[float, dict[str, Any]]:
     from transformers import pipeline as make
 
     from codeparrot.eval.problems.sets import load_problems
-    from codeparrot.generation.decoding import cut
+    from codeparrot.generation.texts import cut
     from codeparrot.model.hardware import keep_freed_memory
 
     keep_freed_memory()

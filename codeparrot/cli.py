@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from codeparrot import __version__
 from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.eval.tasks import TASKS
 
 _RANK = int(os.environ.get("RANK", "0"))
 """Only the first of several processes of one run prints the result."""
@@ -60,14 +61,9 @@ COMMANDS = {
         "pretrain a model; the same as accelerate launch codeparrot/train.py",
         check="codeparrot.checks:check",
     ),
-    "eval humaneval": Command(
-        "codeparrot.eval.tasks.humaneval:humaneval", "pass@k by unit tests: generate, run in a sandbox, report"
-    ),
+    **{f"eval {name}": Command(*task) for name, task in TASKS.items()},
     "eval compare": Command(
         "codeparrot.eval.compare:compare", "whether two evaluations differ, compared problem by problem", positional=True
-    ),
-    "eval perplexity": Command(
-        "codeparrot.eval.tasks.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"
     ),
     "inspect": Command("codeparrot.inspect_batch:inspect", "the batch of one training step, with the documents it came from"),
     "hub status": Command("codeparrot.publishing.commands:status", "what of a run is on the Hub, and what waits"),

@@ -1,32 +1,35 @@
 """An evaluation of a checkpoint: where it is written, what its samples depend on, and the order of its steps."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
-from codeparrot.eval import parallel
+from codeparrot.eval import parallel, scoring
 from codeparrot.eval import samples as store
-from codeparrot.eval.problems.sets import ProblemSet
+from codeparrot.eval.problems.problem import P, ProblemSet
+from codeparrot.eval.sampling import Sampling, wanted
+from codeparrot.eval.task import Task
 from codeparrot.result import DONE, STOPPED, Result
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Of one checkpoint on one set of problems; the arguments are those of `codeparrot eval humaneval`."""
+class Evaluation(Generic[P]):
+    """Of one checkpoint by one task; the arguments are those of the task's command."""
 
+    task: Task[P]
+    problems: ProblemSet[P]
+    """The task's, or the first of them."""
     checkpoint: str
-    problems: ProblemSet
     temperatures: list[float]
     num_samples: int
-    sampling: dict[str, Any]
+    sampling: Sampling
     batch_size: int
     device: str
     precision: str
     output: str | None
 
-    def run(self, share: parallel.Share, score: Callable[..., Result]) -> Result:
+    def run(self, share: parallel.Share) -> Result:
         """Generate what is missing; then, on the main process, score.
 
         Raises:
@@ -37,7 +40,7 @@ class Evaluation:
 
         place = find_model(self.checkpoint)
         folder = Path(self.output).expanduser() if self.output else default_folder(place, self.problems.name)
-        keys = parallel.wanted(self.problems.problems, self.temperatures, self.num_samples)
+        keys = wanted(self.problems, self.temperatures, self.num_samples)
         processes, device = parallel.start(self.device)
         with StopRequest() as stop:
             self._generate(place, folder, keys, processes, device, share, stop)
@@ -54,15 +57,14 @@ class Evaluation:
         if there < len(keys):
             words = f"{there} of {len(keys)} samples are there; run the same command again to go on"
             return Result(words, {**facts, "stopped": True}, STOPPED)
-        store.put_together(folder, self.problems.problems, done)
-        return self._score(place, folder, [done[key] for key in keys], score)
+        store.put_together(folder, self.problems, done)
+        return self._score(place, folder, [done[key] for key in keys])
 
     def _generate(
         self, place: str, folder: Path, keys: Any, processes: parallel.Processes, device: str, share: parallel.Share, stop: Any
     ) -> None:
         import torch
 
-        from codeparrot.generation.engine import Sampling
         from codeparrot.loading import load_model
         from codeparrot.model.hardware import keep_freed_memory
 
@@ -81,11 +83,12 @@ class Evaluation:
         near_end = parallel.time_is_up()
         parallel.generate_missing(
             folder,
-            self.problems.problems,
+            self.task,
+            self.problems,
             keys,
             model,
             tokenizer,
-            Sampling(**self.sampling),
+            self.sampling,
             self.batch_size,
             processes,
             share,
@@ -99,18 +102,19 @@ class Evaluation:
             "weights": weights_of(place, model),
             "problems": self.problems.sha256,
             "precision": self.precision,
-            **self.sampling,
+            **asdict(self.sampling),
+            **self.task.settings,
         }
 
-    def _score(self, place: str, folder: Path, rows: list[dict[str, Any]], score: Callable[..., Result]) -> Result:
+    def _score(self, place: str, folder: Path, samples: list[dict[str, Any]]) -> Result:
         from codeparrot.eval.plots import draw_over_tokens
 
-        settings = {**self.sampling, "precision": self.precision, "samples": self.num_samples}
+        settings = {**asdict(self.sampling), **self.task.settings, "precision": self.precision, "samples": self.num_samples}
         facts: dict[str, Any] = {"checkpoint": place, "settings": {**settings, "temperature": self.temperatures}}
         manifest = Path(place).parent / "manifest.json"
         if manifest.is_file():
             facts["tokens"] = json.loads(manifest.read_text(encoding="utf-8")).get("tokens")
-        result = score(folder, rows, facts)
+        result = scoring.report(self.task, self.problems, self.task.score(self.problems, samples), facts, folder)
         run = run_of(place)
         if run is not None:
             draw_over_tokens(run, run / "plots" / "pass_at_k.png")

@@ -5,7 +5,7 @@ one that is slower, or dies, costs the others nothing. A start with another numb
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval import samples as store
-from codeparrot.eval.problems.problem import Problem
+from codeparrot.eval.problems.problem import P
+from codeparrot.eval.sampling import Key, Sampling, generate
+from codeparrot.eval.task import Task
 
 END_MARGIN_SECONDS = 60.0
 """Inside a SLURM job the generation ends so long before the job does."""
@@ -79,23 +81,14 @@ class Share:
         return Share(int(number), int(of))
 
 
-def wanted(problems: Sequence[Problem], temperatures: Sequence[float], num_samples: int) -> list[store.Key]:
-    """Return the samples of an evaluation. At temperature 0 all samples of a problem are the same: there is one."""
-    return [
-        store.Key(problem.task_id, temperature, sample)
-        for problem in problems
-        for temperature in temperatures
-        for sample in range(num_samples if temperature > 0 else 1)
-    ]
-
-
 def generate_missing(
     folder: Path,
-    problems: Sequence[Problem],
-    keys: Sequence[store.Key],
+    task: Task[P],
+    problems: Iterable[P],
+    keys: Sequence[Key],
     model: Any,
     tokenizer: Any,
-    sampling: Any,
+    sampling: Sampling,
     batch_size: int,
     processes: Processes,
     share: Share,
@@ -105,6 +98,7 @@ def generate_missing(
 
     Args:
         folder: where samples are.
+        task: what asks for completions.
         problems: all of them.
         keys: all samples, of all shares.
         model: of transformers, on its device.
@@ -117,8 +111,6 @@ def generate_missing(
     """
     from tqdm import tqdm
 
-    from codeparrot.generation.engine import Job, generate
-
     by_name = {problem.task_id: problem for problem in problems}
     # Whole problems, so that a prompt is read once; long and short ones in every share.
     ordered = sorted(by_name, key=lambda name: (len(by_name[name].prompt), name))
@@ -129,36 +121,18 @@ def generate_missing(
     missing = [key for key in keys if key.task_id in in_share and key not in done]
     names = [name for name in ordered if any(key.task_id == name for key in missing)] if processes.count > 1 else ordered
     own_names = set(names[processes.rank :: processes.count])
-    jobs = [Job(by_name[key.task_id], key.temperature, key.sample) for key in missing if key.task_id in own_names]
-    if not jobs:
+    own = [key for key in missing if key.task_id in own_names]
+    if not own:
         return
     alone = processes.count == 1 and share.of == 1
     name = f"{share.number}-of-{share.of}-{processes.rank}-of-{processes.count}"
     path = folder / store.SAMPLES if alone else store.part(folder, name)
     shown = None if processes.main else True
     file = store.Appender(path)
-    with tqdm(total=len(jobs), desc="samples", unit="sample", disable=shown, smoothing=0.1) as bar:
-        for completion in generate(model, tokenizer, jobs, sampling, batch_size, stopped):
-            file.append(line_of(completion))
+    with tqdm(total=len(own), desc="samples", unit="sample", disable=shown, smoothing=0.1) as bar:
+        for sample in generate(model, tokenizer, task, by_name.values(), own, sampling, batch_size, stopped):
+            file.append(sample.line())
             bar.update()
-
-
-def line_of(completion: Any) -> dict[str, Any]:
-    """Return a completion as it stands in samples.jsonl."""
-    job = completion.job
-    return {
-        "task_id": job.problem.task_id,
-        "completion": completion.text,
-        "temperature": job.temperature,
-        "sample": job.sample,
-        "ended": completion.ended,
-    }
-
-
-def missing_words(keys: Sequence[store.Key], done: Mapping[store.Key, Any]) -> str:
-    """Say how many samples are there."""
-    there = sum(key in done for key in keys)
-    return f"{there} of {len(keys)} samples are there; run the same command again to go on"
 
 
 def time_is_up() -> Callable[[], bool]:

@@ -1,37 +1,36 @@
 """Pictures of pass@k: over k for one evaluation, over training tokens for a run."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#ca8a04", "#db2777")
-INK, GRID = "#1f2937", "#e5e7eb"
+from codeparrot import figures
+
+INCHES = 8.0, 4.5
 
 
 def draw_curves(report: Mapping[str, Any], path: Path) -> None:
     """Draw pass@k over k, a curve a temperature, with the intervals where they were asked for."""
-    figure, axis = _axes("k", "pass@k, %")
+    figure, (axis,) = figures.make(INCHES)
+    axis.set_xlabel("k")
     for index, line in enumerate(report["by_temperature"]):
-        colour = COLOURS[index % len(COLOURS)]
+        style = figures.style(index)
         # Keys are text where the report was read from its file.
         curve = {int(k): 100 * value for k, value in line["curve"].items()}
         label = None if line["temperature"] is None else f"temperature {line['temperature']}"
-        axis.plot(list(curve), list(curve.values()), color=colour, marker="o", markersize=3, label=label)
+        axis.plot(list(curve), list(curve.values()), marker="o", markersize=3, label=label, **style)
         for name in report["best"]:
             if name in line:
                 value, k = line[name], int(name.partition("@")[2])
-                axis.vlines(k, 100 * value["low"], 100 * value["high"], color=colour, linewidth=1)
+                axis.vlines(k, 100 * value["low"], 100 * value["high"], color=style["color"], linewidth=1)
     most = max((int(k) for line in report["by_temperature"] for k in line["curve"]), default=1)
     if most > 1:
         axis.set_xscale("log")
         marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= most]
         axis.set_xticks(marks, list(map(str, marks)))
         axis.minorticks_off()
-    axis.set_ylim(bottom=0)
-    axis.set_title(f"{report['problem_set']['name']}, {report['problems']} problems", loc="left", color=INK)
-    _finish(figure, axis, path)
+    _finish(figure, axis, f"{report['problem_set']['name']}, {report['problems']} problems", path)
 
 
 def draw_over_tokens(run: Path, path: Path) -> bool:
@@ -43,13 +42,12 @@ def draw_over_tokens(run: Path, path: Path) -> bool:
     curves = _over_tokens(run)
     if not curves:
         return False
-    figure, axis = _axes("training tokens", "pass@k, %")
+    figure, (axis,) = figures.make(INCHES)
+    axis.set_xlabel("training tokens")
     for index, (label, points) in enumerate(sorted(curves.items())):
         tokens, values = zip(*sorted(points.items()), strict=True)
-        axis.plot(tokens, [100 * value for value in values], color=COLOURS[index % len(COLOURS)], marker="o", label=label)
-    axis.set_ylim(bottom=0)
-    axis.set_title(run.resolve().name, loc="left", color=INK)
-    _finish(figure, axis, path)
+        axis.plot(tokens, [100 * value for value in values], marker="o", label=label, **figures.style(index))
+    _finish(figure, axis, run.resolve().name, path)
     return True
 
 
@@ -70,23 +68,10 @@ def _over_tokens(run: Path) -> dict[str, dict[int, float]]:
     return curves
 
 
-def _axes(x: str, y: str) -> tuple[Any, Any]:
-    # Figures of their own: pyplot would be shared with whoever imports this.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axis = figure.subplots()
-    axis.grid(color=GRID)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
-    return figure, axis
-
-
-def _finish(figure: Any, axis: Any, path: Path) -> None:
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(frameon=False)
+def _finish(figure: Any, axis: Any, name: str, path: Path) -> None:
+    axis.set_ylim(bottom=0)
+    axis.set_ylabel("pass@k, %")
+    figures.title(axis, name)
+    figures.legend(axis, place="best")
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(fresh, format=path.suffix[1:], dpi=150, facecolor="white")
-    fresh.replace(path)
+    figures.save(figure, path)

@@ -12,21 +12,16 @@ passes over the keys that it does not know.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from codeparrot import files
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.problem import Problem
+from codeparrot.eval.problems.problem import Question
+from codeparrot.eval.sampling import Key
 
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
-
-
-class Key(NamedTuple):
-    task_id: str
-    temperature: float
-    sample: int
 
 
 class Appender:
@@ -68,7 +63,7 @@ def read_all(folder: Path) -> dict[Key, dict[str, Any]]:
     return found
 
 
-def put_together(folder: Path, problems: Sequence[Problem], samples: Mapping[Key, dict[str, Any]]) -> None:
+def put_together(folder: Path, problems: Iterable[Question], samples: Mapping[Key, dict[str, Any]]) -> None:
     """Write `samples.jsonl` anew, in the order of the problems, and remove the parts."""
     order = {problem.task_id: number for number, problem in enumerate(problems)}
 
@@ -106,7 +101,7 @@ def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         raise CodeparrotError(f"the samples in {folder} were made with {', '.join(changed)}: name another --output")
 
 
-def read_foreign(path: Path, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any]]:
     """Return the samples of a file in OpenAI's format, from anywhere.
 
     Samples are numbered as they come where they have no number, and have the temperature None where none is written.

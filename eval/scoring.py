@@ -1,28 +1,27 @@
-"""Judge samples and write what came of them: results.jsonl, report.json, report.md, pass_at_k.png.
+"""Score samples and write what came of them: results.jsonl, report.json, and what the task shows beside them.
 
-No score is given for problems whose own reference solutions do not pass here. Each file is written whole or not at all.
+Also judging by unit tests: no score is given for problems whose own reference solutions do not pass here. Each file is written
+whole or not at all.
 """
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from codeparrot import files
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval import report as reports
-from codeparrot.eval.problems.problem import Problem
-from codeparrot.eval.problems.sets import ProblemSet
+from codeparrot.eval.problems.problem import P, Problem, ProblemSet
 from codeparrot.eval.samples import write_lines
 from codeparrot.eval.sandbox.executor import Executor
+from codeparrot.eval.task import Rows, Task
+from codeparrot.result import Result
 
-RESULTS, REPORT, PAGE, PICTURE = "results.jsonl", "report.json", "report.md", "pass_at_k.png"
+RESULTS, REPORT = "results.jsonl", "report.json"
 
 
-def judge(
-    executor: Executor, problems: ProblemSet, samples: Sequence[Mapping[str, Any]], check: bool = True
-) -> list[dict[str, Any]]:
+def judge(executor: Executor, problems: ProblemSet[Problem], samples: Rows, check: bool = True) -> list[dict[str, Any]]:
     """Return each sample with what came of it: outcome, passed, detail, weak.
 
     Args:
@@ -49,7 +48,7 @@ def judge(
     return results
 
 
-def self_check(executor: Executor, problems: ProblemSet) -> None:
+def self_check(executor: Executor, problems: ProblemSet[Problem]) -> None:
     """Run every reference solution.
 
     Raises:
@@ -67,26 +66,38 @@ def self_check(executor: Executor, problems: ProblemSet) -> None:
         )
 
 
-def write(
-    folder: Path | None,
-    problems: ProblemSet,
-    results: list[dict[str, Any]],
-    ks: Sequence[int],
-    facts: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the report, and write it and the results into `folder`, if there is one."""
-    ended = dict(Counter(row["ended"] for row in results if isinstance(row.get("ended"), str)))
-    described = {"name": problems.name, "source": problems.source, "sha256": problems.sha256}
-    tasks = [problem.task_id for problem in problems]
-    report = reports.make(results, tasks, ks, {"problem_set": described, **({"ended": ended} if ended else {}), **facts})
-    if folder is not None:
-        from codeparrot.eval.plots import draw_curves
+def report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mapping[str, Any], folder: Path | None) -> Result:
+    """Return what came of an evaluation, and write results and report into `folder`, if there is one.
 
+    Args:
+        task: what scored the samples.
+        problems: all that were to be solved.
+        results: a sample each.
+        facts: more to report.
+        folder: where to write.
+    """
+    found = _report(task, problems, results, {**facts, **({"output": str(folder)} if folder else {})})
+    if folder is not None:
         write_lines(folder / RESULTS, results)
-        files.write_json(folder / REPORT, report, indent=1)
-        files.write_text(folder / PAGE, reports.markdown(report))
-        draw_curves(report, folder / PICTURE)
-    return report
+        files.write_json(folder / REPORT, found, indent=1)
+        task.write(found, folder)
+    return Result(task.text(found) + (f"\n{folder}/" if folder else ""), found)
+
+
+def _report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mapping[str, Any]) -> dict[str, Any]:
+    ended = dict(Counter(row["ended"] for row in results if isinstance(row.get("ended"), str)))
+    summary = task.summary(problems, results)
+    described = {"name": problems.name, "source": problems.source, "sha256": problems.sha256}
+    return {
+        **summary,
+        # Measures with their intervals, for curves and cards.
+        "best": summary.get("best", {}),
+        "problems": len(problems),
+        "samples": len(results),
+        "problem_set": described,
+        **({"ended": ended} if ended else {}),
+        **facts,
+    }
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
@@ -111,9 +122,3 @@ def _is_result(row: Any) -> bool:
         return False
     right = isinstance(row["task_id"], str) and isinstance(row["passed"], bool)
     return right and isinstance(row["temperature"], int | float | None)
-
-
-def subset(problems: ProblemSet, limit: int) -> ProblemSet:
-    """Return the first `limit` problems, all for 0."""
-    chosen: tuple[Problem, ...] = problems.problems[: limit or None]
-    return ProblemSet(problems.name, chosen, problems.source, problems.sha256)

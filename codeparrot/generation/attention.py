@@ -25,10 +25,10 @@ def rowwise_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention in the form that transformers calls: query [rows, heads, new, head dimension]; output [rows, new, heads, ...].
 
-    The fused kernel serves several new tokens and what is not on a CPU.
+    The fused kernel serves prompts, which have several new tokens or no mask, and what is not on a CPU.
     """
     rows, heads, new, width = query.shape
-    if new > 1 or query.device.type != "cpu":
+    if new > 1 or attention_mask is None or query.device.type != "cpu":
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return output, None
     # Several heads may share keys and values. Taken one after the other, all products have the same shape.

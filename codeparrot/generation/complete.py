@@ -90,8 +90,8 @@ def generate_completions(
 ) -> list[str]:
     """Return what `model` goes on with after `prompt`, up to the first of the `stop` texts, without white space at the end.
 
-    The model may be in the middle of its training: its modes (train or eval) and the random state of the process, of the CPU
-    and of the model's CUDA device, are left as they were. A prompt that does not fit the context beside the new tokens loses
+    The model may be in the middle of its training: its modes (train or eval) and the random state of the process are left as
+    they were. A prompt that does not fit the context beside the new tokens loses
     its beginning, down to half the context, and a warning is logged.
 
     Args:
@@ -105,26 +105,29 @@ def generate_completions(
         seed: Of the sampling; None draws a new one.
         stop: Texts that end a completion and are not part of it; the prompt's own text does not count.
         show: Is given the text of a single completion as it grows: the pieces joined are what is returned.
-        broken_off: Is asked behind each token; True ends the completions there.
+        broken_off: Is asked before each token; True ends the completions there.
     """
-    from transformers import GenerationConfig
-
-    from codeparrot.generation.decoding import generate
+    from codeparrot.generation.engine import Engine
+    from codeparrot.generation.multinomial import Multinomial, Noise, processors_of
+    from codeparrot.generation.prompts import context_length, encode_prompt, fit
+    from codeparrot.generation.requests import Request
 
     greedy = temperature == 0
-    config = GenerationConfig(
-        do_sample=not greedy,
-        temperature=None if greedy else temperature,
-        top_p=None if greedy else top_p,
-        top_k=None if greedy else 0,
-        max_new_tokens=max_new_tokens,
-        num_return_sequences=1 if greedy else num_completions,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.eos_token_id,
-        use_cache=True,
-    )
-    completions = generate(model, tokenizer, prompt, config, seed, stop, show, broken_off)
-    return completions * num_completions if greedy else completions
+    num_rows = 1 if greedy else num_completions
+    noise, processors, end = Noise(seed, num_rows, model.device), processors_of(model), frozenset({tokenizer.eos_token_id})
+    # Once for all rows, so that a prompt that is too long is reported once.
+    ids, longest = fit(encode_prompt(tokenizer, prompt), max_new_tokens, context_length(model))
+    rows = [Multinomial(temperature, top_p, noise, row, processors) for row in range(num_rows)]
+    # Nothing else runs beside these: to fill up the batch would only cost.
+    with Engine(model, tokenizer, batch_size=num_rows, multiple=1) as engine:
+        completions = [engine.submit(Request(ids, sampler, longest, tuple(stop), end)) for sampler in rows]
+        while engine.busy and not (broken_off and broken_off()):
+            engine.step()
+            if show and (piece := completions[0].take()):
+                show(piece)
+    if show and (piece := completions[0].take(last=True)):
+        show(piece)
+    return [each.text for each in completions] * (num_completions if greedy else 1)
 
 
 def _check(num_completions: int, temperature: float, top_p: float, max_new_tokens: int) -> None:

@@ -1,287 +1,181 @@
-"""Completions of many problems, many samples each, in one batch that is always full.
+"""Completions of many prompts in one batch that is always full.
+
+    with Engine(model, tokenizer) as engine:
+        completion = engine.submit(Request("def add(a, b):", Nucleus(0.2)))
+        for piece in completion:
+            print(piece, end="")
 
 Guarantees
-- A completion is a function of the model, the prompt and (seed, problem, sample, temperature). Batch size, order, number of
-  processes and an interruption in between do not change it: on a CPU in float32 to the last bit. By construction, each prompt
-  is read by itself, a sequence lies in a slot that begins with it (slots.py), and attention and sampling treat each row by
-  itself (attention.py, sampling.py). By measurement, with torch 2.13 and MKL, a matrix product of at least 16 rows, a multiple
-  of 16, orders the sums of a row alike whatever the number of rows and threads; one of 1 to 9 rows does not. Tests hold both.
-  On GPUs kernels are chosen by size: there completions can differ in the rare place where a last bit decides.
-- A completion ends before the first stop text that the model itself wrote, at the end token, or after `max_new_tokens`. It
+- A completion is a function of the model and its request. Batch size, order, what is beside it and an interruption in between
+  do not change it: on a CPU in float32 to the last bit, where the batch is filled up to a multiple of ROWS (batch.py) and the
+  sampler treats each row by itself (sampling.py).
+- A completion ends before the first stop text that the model itself wrote, at an end token, or after its longest length. It
   leaves the batch there and another takes its place. Nothing waits for the longest.
-- The prompt is used as it is, or without the white space at its end where that is asked for. No padding is in front of it.
+- Inside `with` the model evaluates; its modes and the random state of the process are afterwards what they were.
 
-Cost: one forward pass of the prompt for all samples of a problem; then one a token for the whole batch. Problems with long
-prompts come first, so that neighbours are about as long and a lack of memory shows at once.
+Cost: one forward pass of a prompt for all its samples that are submitted one behind the other; then one a token for the whole
+batch. Models whose sequences can not lie side by side are run one by one (one_by_one.py); the log says so.
 """
 
-import ast
-import inspect
-import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicLayer
 
-from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.problem import Problem
-from codeparrot.generation.attention import rowwise
-from codeparrot.generation.decoding import Decoder, context_length, cut, encode_prompt, evaluating
-from codeparrot.generation.sampling import draw, stream
-from codeparrot.generation.slots import Slots
+from codeparrot.generation.batch import NotInSlots, SlotBatch, obstacle, window
+from codeparrot.generation.one_by_one import OneByOne
+from codeparrot.generation.prompts import context_length, encode_prompt, fit
+from codeparrot.generation.requests import CANCELLED, Completion, Request
+from codeparrot.generation.texts import Decoder
+
+log = logging.getLogger(__name__)
 
 ROWS = 16
 """Matrix products of a multiple of so many rows order the sums of each row alike; those of 1 to 9 rows do not."""
-GRANULARITY = 64
-"""Attention reads a multiple of so many tokens."""
 
 
-REQUEST = "Complete this Python function. Answer with the whole function in one block of code.\n\n```python\n{prompt}\n```"
-CHAT_STOP = ("\n```",)
+class Engine:
+    """Completes what is submitted to it, first come first served. To be entered before it is run."""
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """What decides a completion beside the model, the prompt, the temperature and the number of the sample."""
-
-    top_p: float = 0.95
-    max_new_tokens: int = 256
-    seed: int = 0
-    strip_prompt: bool = False
-    chat: bool = False
-    """Whether the model is asked in a conversation, laid out by the tokenizer's template, and answers with a whole function."""
-
-
-class Job(NamedTuple):
-    problem: Problem
-    temperature: float
-    """0: the likeliest token each time."""
-    sample: int
-
-
-class Completion(NamedTuple):
-    job: Job
-    text: str
-    num_tokens: int
-    ended: str
-    """What ended it: stop (a stop text), end (the end token) or length."""
-
-
-def generate(
-    model: Any,
-    tokenizer: Any,
-    jobs: Iterable[Job],
-    sampling: Sampling,
-    batch_size: int = 64,
-    broken_off: Callable[[], bool] = lambda: False,
-) -> Iterator[Completion]:
-    """Yield the completion of each job as it is done.
-
-    Args:
-        model: a causal language model of transformers, unwrapped; its mode is afterwards what it was.
-        tokenizer: its tokenizer.
-        jobs: what to complete; their order does not matter.
-        sampling: how.
-        batch_size: sequences at a time.
-        broken_off: is asked before each token; True ends the generation, and what is unfinished is lost.
-
-    Raises:
-        CodeparrotError: the model is of a kind that can not be sampled this way.
-    """
-    prompts = {job.problem.task_id: job.problem for job in jobs}
-    read = {name: _Prompt.read(model, tokenizer, problem, sampling) for name, problem in prompts.items()}
-    # The jobs of a problem one behind the other; the end of the list comes first.
-    pending = sorted(
-        jobs, key=lambda job: (len(read[job.problem.task_id].ids), job.problem.task_id, job.temperature, job.sample)
-    )
-    if not pending:
-        return
-    check_model(model, max(prompt.length for prompt in read.values()))
-    with evaluating(model), rowwise(model):
-        batch = _Batch(model, tokenizer, sampling, read, min(batch_size, len(pending)))
-        while not broken_off():
-            yield from batch.fill(pending)
-            if not batch.running:
-                return
-            yield from batch.step(pending)
-
-
-def check_model(model: Any, length: int) -> None:
-    """Check that sequences of `length` tokens can be sampled from a model.
-
-    Raises:
-        CodeparrotError: it does not take positions, or remembers its past in another way than as keys and values of all of it.
-    """
-    config, kind = model.config.get_text_config(), model.config.model_type
-    missing = {"position_ids", "past_key_values", "attention_mask", "logits_to_keep"} - set(
-        inspect.signature(model.forward).parameters
-    )
-    if missing:
-        raise CodeparrotError(f"models of the type {kind} can not be sampled here: they take no {min(missing)}")
-    others = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if others:
-        raise CodeparrotError(f"models of the type {kind} can not be sampled here: not all their layers are attention")
-    for name, words in (("attn_logit_softcapping", "soft-capped scores"), ("alibi", "ALiBi")):
-        if getattr(config, name, None):
-            raise CodeparrotError(f"models of the type {kind} can not be sampled here: their attention has {words}")
-    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    if "local" in (getattr(config, "attention_layers", None) or ()):  # GPT-Neo
-        window = config.window_size
-    if window is not None and window < length:
-        raise CodeparrotError(
-            f"the model attends to {window} tokens and prompt and completion are {length} long: lower --max_new_tokens"
-        )
-
-
-@dataclass(frozen=True)
-class _Prompt:
-    """A problem's prompt in tokens."""
-
-    ids: list[int]
-    max_new_tokens: int
-    text: Decoder
-    stop: tuple[str, ...]
-    lead: str = ""
-    """What comes between the problem's prompt and the text that is generated."""
-
-    @property
-    def length(self) -> int:
-        """Longest sequence that can come of it, in tokens."""
-        return len(self.ids) + self.max_new_tokens
-
-    @staticmethod
-    def read(model: Any, tokenizer: Any, problem: Problem, sampling: Sampling) -> "_Prompt":
-        if sampling.chat:
-            before = _conversation(tokenizer, problem.prompt)
-            ids, num_new = encode_prompt(model, tokenizer, "", sampling.max_new_tokens, before)
-            # The answer is a whole function, and defines anew what the prompt began.
-            lead = "\n\n" if _compiles(problem.prompt) else "\n    pass\n\n"
-            return _Prompt(ids, num_new, Decoder(tokenizer, ids), CHAT_STOP, lead)
-        text = problem.prompt.rstrip() if sampling.strip_prompt else problem.prompt
-        ids, num_new = encode_prompt(model, tokenizer, text, sampling.max_new_tokens)
-        return _Prompt(ids, num_new, Decoder(tokenizer, ids), problem.stop)
-
-
-@dataclass
-class _Sequence:
-    """A completion that grows."""
-
-    job: Job
-    prompt: _Prompt
-    random: random.Random
-    ids: list[int] = field(default_factory=list)
-    tail: str = ""
-    ended: str = ""
-
-    @property
-    def position(self) -> int:
-        """Of the newest token."""
-        return len(self.prompt.ids) + len(self.ids) - 1
-
-    def add(self, token: int, piece: str, ends: bool) -> bool:
-        """Take a token, and return whether the completion is done."""
-        stop = self.prompt.stop
-        if ends:
-            self.ended = "end"
-            return True
-        self.ids.append(token)
-        # Only when to stop is decided by this: what the completion is, by the whole text.
-        self.tail += piece
-        if any(word in self.tail for word in stop):
-            self.ended = "stop"
-        elif len(self.ids) == self.prompt.max_new_tokens:
-            self.ended = "length"
-        self.tail = self.tail[1 - max(map(len, stop), default=1) :] if len(self.tail) > 64 else self.tail
-        return bool(self.ended)
-
-    def completion(self) -> Completion:
-        text = self.prompt.lead + cut(self.prompt.text(self.ids), self.prompt.stop)
-        return Completion(self.job, text, len(self.ids), self.ended)
-
-
-class _Batch:
-    """The sequences that are being completed, in the first slots of `count`."""
-
-    def __init__(self, model: Any, tokenizer: Any, sampling: Sampling, prompts: dict[str, _Prompt], batch_size: int) -> None:
-        self.running: list[_Sequence] = []
-        self._model, self._sampling, self._prompts = model, sampling, prompts
-        self._device = model.device
-        self._size = batch_size
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int = 64, multiple: int = ROWS) -> None:
+        """
+        Args:
+            model: a causal language model of transformers, unwrapped (not DDP, DeepSpeed or FSDP).
+            tokenizer: its tokenizer.
+            batch_size: sequences at a time.
+            multiple: rows of the batch are filled up to a multiple of this. With ROWS a completion has the same bits whatever
+                is beside it; 1 is quicker for a few sequences.
+        """
+        self._model, self._tokenizer, self._size = model, tokenizer, batch_size
+        self._pending: deque[Completion] = deque()
+        self._running: list[Completion] = []
+        self._longest = 0
         self._context = context_length(model)
-        longest = max(prompt.length for prompt in prompts.values())
-        self._slots = Slots(_round_up(batch_size), longest, GRANULARITY, self._device)
         self._ends = _end_tokens(model, tokenizer)
+        self._obstacle, self._window = obstacle(model), window(model)
+        self._slots, self._singles = SlotBatch(model, multiple), OneByOne(model)
+        self._batch: SlotBatch | OneByOne | None = None
+        self._entered, self._mode = contextlib.ExitStack(), contextlib.ExitStack()
         self._pieces: dict[int, str] = {}
         # A letter before a token: some tokenizers write the first token of a text in another way.
         self._piece = Decoder(tokenizer, tokenizer("a", add_special_tokens=False)["input_ids"])
-        self._read: tuple[_Prompt, Any, torch.Tensor] | None = None
 
-    def fill(self, pending: list[Job]) -> Iterator[Completion]:
-        """Start jobs until the batch is full, and yield those that end with their first token."""
-        while pending and len(self.running) < self._size:
-            yield from self._start(pending, len(self.running))
+    def __enter__(self) -> "Engine":
+        self._entered.enter_context(evaluating(self._model))
+        self._entered.push(lambda *_: self._mode.close())
+        return self
 
-    def _start(self, pending: list[Job], row: int) -> Iterator[Completion]:
-        """Start the last of the pending jobs in a free row."""
-        job = pending.pop()
-        prompt = self._prompts[job.problem.task_id]
-        cache, logits = self._read_prompt(prompt)
-        sequence = _Sequence(job, prompt, stream(self._sampling.seed, job.problem.task_id, job.sample, job.temperature))
-        if self._add([sequence], logits)[0]:
-            yield sequence.completion()
-            return
-        self._slots.put(row, cache, len(prompt.ids))
-        self.running[row : row + 1] = [sequence]
+    def __exit__(self, *_: object) -> None:
+        self._entered.close()
+        self._batch = None
+
+    def submit(self, request: Request) -> Completion:
+        """Queue a request. A prompt that does not fit the context loses its beginning, and a warning is logged."""
+        prompt = request.prompt
+        ids = encode_prompt(self._tokenizer, prompt) if isinstance(prompt, str) else prompt
+        used, num_new = fit(ids, request.max_new_tokens, self._context)
+        completion = Completion(request, used, num_new, self._tokenizer, self._ends, self.step)
+        self._longest = max(self._longest, completion.length)
+        self._pending.append(completion)
+        return completion
+
+    def run(self, broken_off: Callable[[], bool] = lambda: False) -> Iterator[Completion]:
+        """Yield each completion as it ends, until none is left.
+
+        Args:
+            broken_off: is asked before each token; True ends the run, and completions keep what they have.
+        """
+        while self.busy and not broken_off():
+            yield from self.step()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is to be completed."""
+        return bool(self._pending or self._running)
 
     @torch.no_grad()
-    def _read_prompt(self, prompt: _Prompt) -> tuple[Any, torch.Tensor]:
-        """Return keys and values of a prompt and the logits [1, vocabulary] behind it. Those of the last prompt are kept."""
-        if self._read is None or self._read[0] is not prompt:
-            self._read = None
-            count = _round_up(len(prompt.ids))
-            # What is behind the prompt changes nothing before it; its positions may be beyond the context.
-            ids = torch.tensor([prompt.ids + [0] * (count - len(prompt.ids))], device=self._device)
-            positions = torch.arange(count, device=self._device).clamp(max=(self._context or count) - 1)
-            output = self._model(input_ids=ids, position_ids=positions[None], use_cache=True, logits_to_keep=ROWS)
-            if not all(isinstance(layer, DynamicLayer) for layer in output.past_key_values.layers):
-                kind = self._model.config.model_type
-                raise CodeparrotError(f"models of the type {kind} can not be sampled here: not all their layers are attention")
-            self._read = prompt, output.past_key_values, output.logits[:, len(prompt.ids) - 1 - count].float()
-        return self._read[1:]
+    def step(self) -> list[Completion]:
+        """Fill the batch, give each sequence in it a token, and return those that ended."""
+        done = self._remove() + self._fill()
+        if self._running:
+            assert self._batch is not None
+            self._add(self._running, self._batch.forward([each.ids[-1] for each in self._running]))
+            done += self._remove()
+        return done
 
-    @torch.no_grad()
-    def _forward(self) -> torch.Tensor:
-        """Give the newest token of each sequence to the model and return the logits behind it."""
-        count = _round_up(len(self.running))
-        newest = [sequence.ids[-1] for sequence in self.running] + [0] * (count - len(self.running))
-        longest = max(sequence.position for sequence in self.running)
-        ids = torch.tensor(newest, device=self._device)[:, None]
-        output = self._model(input_ids=ids, **self._slots.next_token(count, longest))
-        self._slots.advance(len(self.running))
-        return output.logits[: len(self.running), -1].float()
+    def _fill(self) -> list[Completion]:
+        """Start requests until the batch is full, and return those that end with their first token."""
+        done = []
+        while self._pending and len(self._running) < self._size and self._choose(self._pending[0]):
+            completion = self._pending.popleft()
+            if completion.ended != CANCELLED:
+                self._start(completion)
+            if completion.ended:
+                done.append(completion)
+        return done
 
-    def step(self, pending: list[Job]) -> Iterator[Completion]:
-        """Complete each sequence by a token, and yield those that are done; jobs take their places."""
-        done = self._add(self.running, self._forward())
-        for row in reversed(range(len(done))):
-            if not done[row]:
-                continue
-            yield self.running[row].completion()
-            last = self.running.pop()
-            if row < len(self.running):
-                self._slots.move(len(self.running), row, last.position)
-                self.running[row] = last
-            self._slots.clear(len(self.running))
+    def _choose(self, first: Completion) -> bool:
+        """Make ready the kind of batch that a request needs, and return whether it can start: one of another kind waits."""
+        beyond = self._window is not None and self._window < first.length
+        wanted = self._singles if self._obstacle or beyond else self._slots
+        if wanted is self._batch:
+            return True
+        if self._running:
+            return False
+        self._mode.close()
+        self._mode.enter_context(wanted.in_use())
+        self._batch = wanted
+        if wanted is self._singles and len(self._pending) > 1:
+            words = self._obstacle or f"they attend to {self._window} tokens and {first.length} are asked for"
+            log.warning(f"models of the type {self._model.config.model_type} complete one by one: {words}")
+        return True
 
-    def _add(self, sequences: Sequence[_Sequence], logits: torch.Tensor) -> list[bool]:
-        temperatures = [sequence.job.temperature for sequence in sequences]
-        tokens = draw(logits, temperatures, self._sampling.top_p, [sequence.random for sequence in sequences])
-        return [
-            sequence.add(token, self._text(token), token in self._ends)
-            for sequence, token in zip(sequences, tokens, strict=True)
-        ]
+    def _start(self, completion: Completion) -> None:
+        assert self._batch is not None
+        completion.random = completion.request.sampler.start()
+        try:
+            logits = self._batch.read(completion.prompt)
+        except NotInSlots:
+            self._obstacle = "not all their layers are attention"
+            self._choose(completion)
+            logits = self._batch.read(completion.prompt)
+        self._add([completion], logits)
+        if not completion.ended:
+            self._reserve()
+            self._batch.put(len(self._running))
+            self._running.append(completion)
+
+    def _reserve(self) -> None:
+        """Take the room for all that is there and waits, once."""
+        assert self._batch is not None
+        waiting = 1 + len(self._running) + len(self._pending)
+        self._batch.reserve(min(self._size, waiting), self._longest)
+
+    def _remove(self) -> list[Completion]:
+        """Take those that have ended out of the batch."""
+        done = []
+        for row in reversed(range(len(self._running))):
+            if self._running[row].ended:
+                assert self._batch is not None
+                self._batch.leave(row)
+                done.append(self._running[row])
+                last = self._running.pop()
+                if row < len(self._running):
+                    self._running[row] = last
+        return done
+
+    def _add(self, completions: Sequence[Completion], logits: torch.Tensor) -> None:
+        """Draw the next token of each row, those whose samplers are of a kind together."""
+        kinds: dict[Any, list[int]] = {}
+        for row, completion in enumerate(completions):
+            kinds.setdefault(type(completion.request.sampler), []).append(row)
+        for kind, rows in kinds.items():
+            own = [completions[row] for row in rows]
+            for completion, token in zip(own, kind.draw(logits if len(kinds) == 1 else logits[rows], own), strict=True):
+                completion.add(token, self._text)
 
     def _text(self, token: int) -> str:
         if token not in self._pieces:
@@ -289,34 +183,20 @@ class _Batch:
         return self._pieces[token]
 
 
-def _conversation(tokenizer: Any, prompt: str) -> list[int]:
-    """Return the tokens of a conversation that asks for a function, up to where the answer's code begins.
-
-    Raises:
-        CodeparrotError: the tokenizer has no template for conversations.
-    """
-    if not tokenizer.chat_template:
-        raise CodeparrotError("the model's tokenizer has no chat template: leave out --chat")
-    asked = [{"role": "user", "content": REQUEST.format(prompt=prompt.rstrip())}]
-    ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
-    return [*ids, *tokenizer("```python\n", add_special_tokens=False)["input_ids"]]
-
-
-def _compiles(source: str) -> bool:
-    """Return whether a source is whole: a signature without a docstring is not."""
+@contextlib.contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode; what was training trains again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
     try:
-        ast.parse(source)
-    except (SyntaxError, ValueError):
-        return False
-    return True
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Return the tokens that end a text, by the tokenizer and by the model."""
     of_model = model.generation_config.eos_token_id
     listed = of_model if isinstance(of_model, list) else [of_model]
-    return {token for token in (tokenizer.eos_token_id, *listed) if token is not None}
-
-
-def _round_up(count: int) -> int:
-    return -(-count // ROWS) * ROWS
+    return frozenset(token for token in (tokenizer.eos_token_id, *listed) if token is not None)

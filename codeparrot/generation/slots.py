@@ -5,7 +5,8 @@ p of a sequence lies at position p of its slot, whatever its neighbours do: noth
 the model was trained with, and what attention computes for a row does not depend on how long the others are. What lies behind
 a sequence's last token is masked.
 
-Cost: memory for slots x length tokens, taken when the first sequence arrives; a new token is written in place.
+Cost: memory for slots x length tokens, taken when the first sequence arrives, and copied when a longer one comes than any
+before; a new token is written in place.
 """
 
 from typing import Any
@@ -25,17 +26,32 @@ class Slots:
     """
 
     def __init__(self, count: int, length: int, granularity: int, device: torch.device) -> None:
-        self.length = _round_up(length, granularity)
-        self._granularity = granularity
-        self.mask = torch.full((count, 1, 1, self.length), -torch.inf, device=device)
-        """What attention adds to its scores: 0 for the tokens that a sequence has."""
-        self.mask[..., 0] = 0.0  # a row without any token would be 0 / 0
-        self.positions = torch.zeros(count, dtype=torch.int64, device=device)
-        """Where each row's next token goes."""
+        self._granularity, self._device = granularity, device
         self.cache = Cache(layers=[])
-        self.rows = torch.arange(count, device=device)
         self.reach = 0
         """Tokens that attention reads."""
+        self._make(count, length)
+
+    def _make(self, count: int, length: int) -> None:
+        self.length = _round_up(max(length, 1), self._granularity)
+        self.mask = torch.full((count, 1, 1, self.length), -torch.inf, device=self._device)
+        """What attention adds to its scores: 0 for the tokens that a sequence has."""
+        self.mask[..., 0] = 0.0  # a row without any token would be 0 / 0
+        self.positions = torch.zeros(count, dtype=torch.int64, device=self._device)
+        """Where each row's next token goes."""
+        self.rows = torch.arange(count, device=self._device)
+
+    def reserve(self, count: int, length: int) -> None:
+        """Have room for `count` sequences of `length` tokens; those that are there stay."""
+        old, mask, positions = len(self.rows), self.mask, self.positions
+        if count <= old and length <= self.length:
+            return
+        self._make(max(count, old), max(length, self.length))
+        self.mask[:old, ..., : mask.shape[-1]] = mask
+        self.positions[:old] = positions
+        for layer in self.cache.layers:
+            assert isinstance(layer, _SlotLayer)
+            layer.grow()
 
     def put(self, row: int, prompt: Cache, num_tokens: int) -> None:
         """Start a sequence in a slot with the first `num_tokens` tokens of a cache of one sequence."""
@@ -91,11 +107,20 @@ class _SlotLayer(CacheLayerMixin):
     def __init__(self, slots: Slots, like: Any) -> None:
         super().__init__()
         self._slots = slots
-        shape = (len(slots.rows), like.keys.shape[1], slots.length)
-        # Zeros: what is masked is multiplied by 0, which leaves nothing of any finite number.
-        self.keys = like.keys.new_zeros((*shape, like.keys.shape[3]))
-        self.values = like.values.new_zeros((*shape, like.values.shape[3]))
+        self.keys, self.values = self._room(like.keys), self._room(like.values)
         self.is_initialized = True
+
+    def _room(self, like: torch.Tensor) -> torch.Tensor:
+        # Zeros: what is masked is multiplied by 0, which leaves nothing of any finite number.
+        return like.new_zeros((len(self._slots.rows), like.shape[1], self._slots.length, like.shape[3]))
+
+    def grow(self) -> None:
+        """Take over what is there into as much room as the slots have now."""
+        assert self.keys is not None and self.values is not None
+        before = self.keys, self.values
+        self.keys, self.values = self._room(self.keys), self._room(self.values)
+        for new, old in zip((self.keys, self.values), before, strict=True):
+            new[: len(old), :, : old.shape[2]] = old
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values, slots, count = self.keys, self.values, self._slots, len(key_states)

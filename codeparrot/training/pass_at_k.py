@@ -41,12 +41,12 @@ class PassAtK:
             self._load()
 
     def _load(self) -> None:
-        from codeparrot.eval.problems.sets import load_problems
-        from codeparrot.eval.scoring import subset
+        from codeparrot.eval.tasks.humaneval import HumanEval
 
         trouble = ""
         try:
-            self._problems = subset(load_problems(self._settings.humaneval_problems), self._settings.humaneval_limit)
+            self._task = HumanEval(self._settings.humaneval_problems)
+            self._problems = self._task.load().first(self._settings.humaneval_limit)
         except CodeparrotError as error:
             trouble = str(error)
         self._off_if(trouble)
@@ -65,7 +65,7 @@ class PassAtK:
         if self._off_if(next((words for _, words in gathered if words), "")):
             return
         rows = {key: text for own, _ in gathered for key, text in own.items()}
-        if len(rows) < len(self._jobs()):
+        if len(rows) < len(self._keys()):
             logger.info("the unit tests at step %d were broken off: the run is to stop", progress.step)
         elif self._training.accelerator.is_main_process:
             self._thread = threading.Thread(target=self._judge, args=(progress, rows), daemon=True, name="unit tests")
@@ -104,26 +104,26 @@ class PassAtK:
             self._thread = None
         self.report()
 
-    def _jobs(self) -> list[Any]:
-        from codeparrot.generation.engine import Job
+    def _keys(self) -> list[Any]:
+        from codeparrot.eval.sampling import Key
 
         return [
-            Job(problem, TEMPERATURE, sample)
+            Key(problem.task_id, TEMPERATURE, sample)
             for problem in self._problems
             for sample in range(self._settings.humaneval_samples)
         ]
 
     def _complete(self, progress: Progress) -> tuple[dict[Any, str], str]:
         """Return this process's completions by problem and sample, and what went wrong."""
-        from codeparrot.generation.engine import Sampling, generate
+        from codeparrot.eval.sampling import Sampling, generate
 
-        training, jobs = self._training, self._jobs()
+        training, keys = self._training, self._keys()
         together = training.sharded.sharded
         if isinstance(training.model, FSDPModule):
             # Generation enters below the root module, whose own parameters only its forward pass would gather.
             training.model.unshard()
         if not together:
-            jobs = jobs[training.accelerator.process_index :: training.accelerator.num_processes]
+            keys = keys[training.accelerator.process_index :: training.accelerator.num_processes]
 
         def broken_off() -> bool:
             training.watchdog.beat(progress.step, "unit tests")
@@ -132,11 +132,12 @@ class PassAtK:
         sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS, seed=progress.step)
         try:
             with training.accelerator.autocast():
-                done = list(generate(training.language_model, training.tokenizer, jobs, sampling, broken_off=broken_off))
+                model, tokenizer = training.language_model, training.tokenizer
+                done = list(generate(model, tokenizer, self._task, self._problems, keys, sampling, broken_off=broken_off))
         except (CodeparrotError, RuntimeError, ValueError, TypeError) as error:
             # A kind of model that can not be sampled, no memory left.
             return {}, f"{type(error).__name__}: {error}"
-        return {(each.job.problem.task_id, each.job.sample): each.text for each in done}, ""
+        return {(each.key.task_id, each.key.sample): each.text for each in done}, ""
 
     def _judge(self, progress: Progress, rows: dict[Any, str]) -> None:
         """Run the programs; in the background."""

@@ -1,6 +1,12 @@
-"""A problem: a prompt to complete, and a test that decides whether a completion solves it."""
+"""A problem: a prompt to complete, and a test that decides whether a completion solves it; and sets of problems of any kind."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from codeparrot.errors import CodeparrotError
 
 STOP = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
 """Where a completion of a function ends, as in the CodeParrot and Codex evaluations."""
@@ -23,3 +29,57 @@ class Problem:
     """A completion that solves it; empty where there is none."""
     stop: tuple[str, ...] = STOP
     """Text that ends a completion and is not part of it."""
+
+
+class Question(Protocol):
+    """What a problem of any task has: a dataclass of plain data with these fields among others."""
+
+    @property
+    def task_id(self) -> str: ...
+
+    @property
+    def prompt(self) -> str: ...
+
+
+P = TypeVar("P", bound=Question)
+
+
+@dataclass(frozen=True)
+class ProblemSet(Generic[P]):
+    """Problems in order, with distinct task ids."""
+
+    name: str
+    problems: tuple[P, ...]
+    source: str
+    """Where it came from: a path, or a Hub data set and revision."""
+    sha256: str
+    """Of the content of the whole set."""
+
+    @staticmethod
+    def of(name: str, problems: Iterable[P], source: str) -> "ProblemSet[P]":
+        """Return the set of these problems.
+
+        Raises:
+            CodeparrotError: there are none, or two have the same task id.
+        """
+        problems = tuple(problems)
+        if not problems:
+            raise CodeparrotError(f"{source}: no problems in it")
+        seen: set[str] = set()
+        for problem in problems:
+            if problem.task_id in seen:
+                raise CodeparrotError(f"{source}: task_id {problem.task_id} twice")
+            seen.add(problem.task_id)
+        rows: list[Any] = [asdict(problem) for problem in problems]  # type: ignore[call-overload]
+        content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+        return ProblemSet(name, problems, source, hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest())
+
+    def first(self, limit: int) -> "ProblemSet[P]":
+        """Return the first `limit` problems, all for 0. The hash stays that of the whole set."""
+        return replace(self, problems=self.problems[: limit or None])
+
+    def __iter__(self) -> Iterator[P]:
+        return iter(self.problems)
+
+    def __len__(self) -> int:
+        return len(self.problems)

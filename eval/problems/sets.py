@@ -7,40 +7,20 @@ same problems or visibly not. A set with a reference solution that fails its own
 Tests and programs see the standard library only; a test that imports NumPy, as those of HumanEval+ do, sees NumPy too.
 """
 
-import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.eval.problems.formats import normalized
-from codeparrot.eval.problems.problem import STOP, Problem
+from codeparrot.eval.problems.problem import STOP, Problem, ProblemSet
 from codeparrot.loading import corpus_here
 
 
-@dataclass(frozen=True)
-class ProblemSet:
-    """Problems in order, with distinct task ids."""
-
-    name: str
-    problems: tuple[Problem, ...]
-    source: str
-    """Where it came from: a path, or a Hub data set and revision."""
-    sha256: str
-    """Of the problems' content."""
-
-    def __iter__(self) -> Iterator[Problem]:
-        return iter(self.problems)
-
-    def __len__(self) -> int:
-        return len(self.problems)
-
-
-def load_problems(name: str) -> ProblemSet:
+def load_problems(name: str) -> ProblemSet[Problem]:
     """Return a set of problems.
 
     Args:
@@ -80,7 +60,7 @@ def _installed() -> Path | None:
     return None
 
 
-def _read(name: str, path: Path) -> ProblemSet:
+def _read(name: str, path: Path) -> ProblemSet[Problem]:
     import gzip
     import zlib
 
@@ -92,7 +72,7 @@ def _read(name: str, path: Path) -> ProblemSet:
                     problems.append(_from_line(line, f"{path}, line {number}"))
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise CodeparrotError(f"{path}: can not be read: {error}") from None
-    return _set(name, problems, str(path))
+    return ProblemSet.of(name, problems, str(path))
 
 
 def _from_line(line: str, where: str) -> Problem:
@@ -105,7 +85,7 @@ def _from_line(line: str, where: str) -> Problem:
     return from_row(row, where)
 
 
-def _from_hub(name: str, location: str) -> ProblemSet:
+def _from_hub(name: str, location: str) -> ProblemSet[Problem]:
     import datasets
     from datasets.exceptions import DatasetsError
 
@@ -120,20 +100,7 @@ def _from_hub(name: str, location: str) -> ProblemSet:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CodeparrotError(f"data set {location} of the Hub has no problems that can be read: {said}") from None
     problems = [from_row(row, f"{location}, row {number}") for number, row in enumerate(rows, 1)]
-    return _set(name, problems, f"hub:{location}")
-
-
-def _set(name: str, problems: Iterable[Problem], source: str) -> ProblemSet:
-    problems = tuple(problems)
-    if not problems:
-        raise CodeparrotError(f"{source}: no problems in it")
-    seen: set[str] = set()
-    for problem in problems:
-        if problem.task_id in seen:
-            raise CodeparrotError(f"{source}: task_id {problem.task_id} twice")
-        seen.add(problem.task_id)
-    content = "".join(json.dumps(asdict(problem), sort_keys=True) + "\n" for problem in problems)
-    return ProblemSet(name, problems, source, hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest())
+    return ProblemSet.of(name, problems, f"hub:{location}")
 
 
 def from_row(row: Mapping[str, Any], where: str) -> Problem:

@@ -5,13 +5,83 @@ Also for samples from anywhere (`--samples_file`), and for the reference solutio
 report.json, report.md, pass_at_k.png, settings.json. The same command again goes on where it was interrupted.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import local_folder
+from codeparrot.eval.command import check_places, check_ranges
+from codeparrot.eval.problems import conversation
+from codeparrot.eval.problems.problem import Problem, ProblemSet
+from codeparrot.eval.task import Rows, Task
+from codeparrot.generation.requests import Request
 from codeparrot.result import Result
+
+PAGE, PICTURE = "report.md", "pass_at_k.png"
+
+
+@dataclass(frozen=True)
+class HumanEval(Task[Problem]):
+    """Complete functions; run their unit tests in a sandbox."""
+
+    name: str = "humaneval"
+    """Of the set of problems."""
+    ks: tuple[int, ...] = (1,)
+    """For pass@k."""
+    strip_prompt: bool = False
+    """Whether the white space at the end of prompts is left out."""
+    chat: bool = False
+    """Whether the model is asked in a conversation, laid out by the tokenizer's template, and answers with a whole function."""
+    workers: int = 0
+    """Programs that are tested at a time; 0: as many as there are cores."""
+    unsafe: bool = False
+    """Whether the programs run without a sandbox."""
+    check: bool = True
+    """Whether the reference solutions are run first."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"strip_prompt": self.strip_prompt, "chat": self.chat}
+
+    def load(self) -> ProblemSet[Problem]:
+        from codeparrot.eval.problems.sets import load_problems
+
+        return load_problems(self.name)
+
+    def request(self, problem: Problem, tokenizer: Any) -> Request:
+        if self.chat:
+            return Request(conversation.conversation(tokenizer, problem.prompt), stop=conversation.STOP)
+        return Request(problem.prompt.rstrip() if self.strip_prompt else problem.prompt, stop=problem.stop)
+
+    def answer(self, problem: Problem, text: str) -> str:
+        return conversation.behind(problem.prompt) + text if self.chat else text
+
+    def score(self, problems: ProblemSet[Problem], samples: Rows) -> list[dict[str, Any]]:
+        from codeparrot.eval.sandbox.executor import Executor
+        from codeparrot.eval.scoring import judge
+
+        with Executor(num_workers=self.workers or None, unsafe=self.unsafe) as executor:
+            return judge(executor, problems, samples, self.check)
+
+    def summary(self, problems: ProblemSet[Problem], results: Rows) -> dict[str, Any]:
+        from codeparrot.eval import report as reports
+
+        # A sandbox or none is part of what a number means.
+        return reports.make(results, [problem.task_id for problem in problems], self.ks, {"unsafe": self.unsafe})
+
+    def text(self, report: Mapping[str, Any]) -> str:
+        from codeparrot.eval import report as reports
+
+        return reports.text(report)
+
+    def write(self, report: Mapping[str, Any], folder: Path) -> None:
+        from codeparrot import files
+        from codeparrot.eval import report as reports
+        from codeparrot.eval.plots import draw_curves
+
+        files.write_text(folder / PAGE, reports.markdown(report))
+        draw_curves(report, folder / PICTURE)
 
 
 def humaneval(
@@ -61,105 +131,61 @@ def humaneval(
         workers: Programs that are tested at a time; 0: as many as there are cores.
         unsafe: Run the programs without a sandbox, where there can be none. They can do whatever you can.
     """
-    from codeparrot.eval.parallel import Share
-    from codeparrot.eval.problems.sets import load_problems
-    from codeparrot.eval.scoring import subset
-
-    _check(samples, temperature, k, top_p, max_new_tokens, limit, batch_size, workers)
+    check_ranges(
+        samples=samples,
+        temperature=temperature,
+        k=k,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        limit=limit,
+        batch_size=batch_size,
+        workers=workers,
+    )
     if sum((checkpoint is not None, samples_file is not None, reference)) != 1:
         raise CodeparrotError("give one of --checkpoint, --samples_file and --reference: what is to be scored")
     if share and checkpoint is None:
         raise CodeparrotError("--share is for generating: give --checkpoint")
-    _check_place(checkpoint, samples_file, output)
-    # A temperature that is named twice would count its samples twice.
-    temperature = list(dict.fromkeys(temperature))
-    chosen = subset(load_problems(problems), limit)
-    score = _Scoring(chosen, k, workers, unsafe)
-    if reference:
-        return score.of_references(Path(output).expanduser() if output else None)
-    if samples_file is not None:
-        path = Path(samples_file).expanduser()
-        return score.of_file(path, Path(output).expanduser() if output else path.with_name(f"{path.name}_evaluation"))
-    sampling = {"top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed, "strip_prompt": strip_prompt, "chat": chat}
-    assert checkpoint is not None
-    from codeparrot.eval.evaluate import Evaluation
-
-    evaluation = Evaluation(checkpoint, chosen, temperature, samples, sampling, batch_size, device, precision, output)
-    return evaluation.run(Share.parse(share), score.of_samples)
-
-
-class _Scoring:
-    """Scores samples of a set of problems."""
-
-    def __init__(self, problems: Any, ks: list[int], workers: int, unsafe: bool) -> None:
-        self._problems, self._ks, self._workers, self._unsafe = problems, sorted(set(ks)), workers, unsafe
-
-    def of_references(self, folder: Path | None) -> Result:
-        problems = [problem for problem in self._problems if problem.canonical_solution]
-        rows = [
-            {"task_id": problem.task_id, "completion": problem.canonical_solution, "temperature": None, "sample": 0}
-            for problem in problems
-        ]
-        if len(rows) < len(self._problems):
-            raise CodeparrotError(f"{len(self._problems) - len(rows)} of the problems have no reference solution to score")
-        return self.of_samples(folder, rows, {"reference": True}, check=False)
-
-    def of_file(self, path: Path, folder: Path) -> Result:
-        from codeparrot.eval.samples import read_foreign
-
-        return self.of_samples(folder, read_foreign(path, self._problems.problems), {"samples_file": str(path)})
-
-    def of_samples(self, folder: Path | None, rows: list[dict[str, Any]], facts: dict[str, Any], check: bool = True) -> Result:
-        """Run the samples and report."""
-        from codeparrot.eval import report as reports
-        from codeparrot.eval import scoring
-        from codeparrot.eval.sandbox.executor import Executor
-
-        with Executor(num_workers=self._workers or None, unsafe=self._unsafe) as executor:
-            results = scoring.judge(executor, self._problems, rows, check)
-        # A sandbox or none is part of what a number means.
-        where = {"output": str(folder)} if folder else {}
-        report = scoring.write(folder, self._problems, results, self._ks, {**facts, "unsafe": self._unsafe, **where})
-        text = reports.text(report) + (f"\n{folder}/" if folder else "")
-        failed = [row["task_id"] for row in results if not row["passed"]] if facts.get("reference") else []
-        if failed:
-            text += f"\nfailed: {', '.join(failed)}"
-        return Result(text, report)
-
-
-def _check_place(checkpoint: str | None, samples_file: str | None, output: str | None) -> None:
-    """Raise CodeparrotError for what is not on this machine and can be nowhere else, before problems are fetched."""
-    if output is not None:
-        path = Path(output).expanduser()
-        there = next((place for place in (path, *path.parents) if place.exists()), None)
-        if there is not None and not there.is_dir():
-            raise CodeparrotError(f"--output {output}: {there} is a file and no folder")
-    if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
-        local_folder(checkpoint)
+    check_places(checkpoint, output)
     if samples_file is not None and not Path(samples_file).expanduser().is_file():
         raise CodeparrotError(f"there is no file {samples_file}")
+    task = HumanEval(problems, tuple(sorted(set(k))), strip_prompt, chat, workers, unsafe)
+    chosen = task.load().first(limit)
+    folder = Path(output).expanduser() if output else None
+    if reference:
+        return _score_references(task, chosen, folder)
+    if samples_file is not None:
+        return _score_file(task, chosen, Path(samples_file).expanduser(), folder)
+    assert checkpoint is not None
+    from codeparrot.eval.evaluate import Evaluation
+    from codeparrot.eval.parallel import Share
+    from codeparrot.eval.sampling import Sampling
+
+    # A temperature that is named twice would count its samples twice.
+    temperatures, sampling = list(dict.fromkeys(temperature)), Sampling(top_p, max_new_tokens, seed)
+    evaluation = Evaluation(task, chosen, checkpoint, temperatures, samples, sampling, batch_size, device, precision, output)
+    return evaluation.run(Share.parse(share))
 
 
-def _check(
-    samples: int,
-    temperature: list[float],
-    k: list[int],
-    top_p: float,
-    max_new_tokens: int,
-    limit: int,
-    batch_size: int,
-    workers: int,
-) -> None:
-    rules: list[tuple[str, Any, Callable[[Any], bool], str]] = [
-        ("samples", samples, lambda value: value >= 1, "at least 1"),
-        ("temperature", temperature, lambda values: values and all(0 <= each <= 100 for each in values), "0 (greedy) or more"),
-        ("k", k, lambda values: values and all(each >= 1 for each in values), "at least 1"),
-        ("top_p", top_p, lambda value: 0 < value <= 1, "above 0 and at most 1"),
-        ("max_new_tokens", max_new_tokens, lambda value: value >= 1, "at least 1"),
-        ("limit", limit, lambda value: value >= 0, "0 (all problems) or more"),
-        ("batch_size", batch_size, lambda value: value >= 1, "at least 1"),
-        ("workers", workers, lambda value: value >= 0, "0 (as many as there are cores) or more"),
+def _score_references(task: HumanEval, problems: ProblemSet[Problem], folder: Path | None) -> Result:
+    from codeparrot.eval.scoring import report
+
+    rows = [
+        {"task_id": problem.task_id, "completion": problem.canonical_solution, "temperature": None, "sample": 0}
+        for problem in problems
+        if problem.canonical_solution
     ]
-    for name, value, holds, words in rules:
-        if not holds(value):
-            raise CodeparrotError(f"--{name} {value} is out of range: {words}")
+    if len(rows) < len(problems):
+        raise CodeparrotError(f"{len(problems) - len(rows)} of the problems have no reference solution to score")
+    results = replace(task, check=False).score(problems, rows)
+    result = report(task, problems, results, {"reference": True}, folder)
+    failed = [row["task_id"] for row in results if not row["passed"]]
+    return result._replace(text=f"{result.text}\nfailed: {', '.join(failed)}") if failed else result
+
+
+def _score_file(task: HumanEval, problems: ProblemSet[Problem], path: Path, folder: Path | None) -> Result:
+    from codeparrot.eval.samples import read_foreign
+    from codeparrot.eval.scoring import report
+
+    folder = folder or path.with_name(f"{path.name}_evaluation")
+    results = task.score(problems, read_foreign(path, problems))
+    return report(task, problems, results, {"samples_file": str(path)}, folder)

@@ -17,7 +17,8 @@ from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
 from codeparrot.generation import complete as complete_module
 from codeparrot.generation.complete import BLOCK_END, complete, generate_completions
-from codeparrot.generation.decoding import Decoder, StopAtText, cut, settled
+from codeparrot.generation.requests import Completion, Request
+from codeparrot.generation.texts import Decoder, cut, settled
 from codeparrot.loading import find_model, load_model
 
 CONTEXT = 160
@@ -106,11 +107,11 @@ def test_generation_stops_with_the_token_that_completes_a_stop_text(tokenizer, w
     prompt, written = tokenizer("\ndef f():")["input_ids"], "".join(words)
     ids = [index for part in (written if by_character else [written]) for index in tokenizer(part)["input_ids"]]
     text = Decoder(tokenizer, prompt)
-    stops = StopAtText(text, BLOCK_END)
-    for length in range(1, len(ids) + 1):
-        stopped = bool(stops(torch.tensor([[*prompt, *ids[:length]]]), None)[0])
-        assert stopped == any(word in text(ids[:length]) for word in BLOCK_END)
-        if stopped:
+    grown = Completion(Request("", stop=BLOCK_END), prompt, len(ids) + 1, tokenizer, frozenset({0}), step=lambda: None)
+    for length, token in enumerate(ids, 1):
+        grown.add(token, lambda token: text([token]))
+        assert (grown.ended == "stop") == any(word in text(ids[:length]) for word in BLOCK_END)
+        if grown.ended:
             break
 
 

@@ -1,0 +1,116 @@
+"""Sampling as transformers' `generate` samples with the random numbers of torch: `codeparrot complete` draws this way.
+
+Guarantee: with the same logits, a request that is row r of n, with the seed s, has the tokens of row r that
+`torch.manual_seed(s); model.generate(do_sample=True, num_return_sequences=n)` draws, to the bit.
+
+torch.multinomial draws one token a row as argmax(p / q), with exponential noise q of the shape of p (the exponential form of
+the Gumbel trick). The noise of a step is thus a function of the seed, the step, the number of rows and the vocabulary, and of
+nothing that a row is; rows that have ended go on taking theirs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+if TYPE_CHECKING:
+    from codeparrot.generation.requests import Completion
+
+
+class Noise:
+    """The noise of rows that are sampled side by side. Any step can be asked for; the rows cost least when they keep step."""
+
+    def __init__(self, seed: int | None, num_rows: int, device: torch.device) -> None:
+        self._generator = torch.Generator(device)
+        if seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(seed)
+        self._num_rows = num_rows
+        self._states: list[torch.Tensor] = []
+        """Of the generator, before each step that was drawn."""
+        self._drawn: tuple[int, torch.Tensor] | None = None
+
+    def of_row(self, row: int, step: int, size: int) -> torch.Tensor:
+        """Return the noise [size] of a row at a step, for a vocabulary of `size` tokens."""
+        if self._drawn is None or self._drawn[0] != step:
+            if step < len(self._states):
+                self._generator.set_state(self._states[step])
+            for number in range(min(step, len(self._states)), step + 1):
+                self._states[number:] = [self._generator.get_state()]
+                noise = torch.empty(self._num_rows, size, device=self._generator.device)
+                self._drawn = number, noise.exponential_(1, generator=self._generator)
+        assert self._drawn is not None
+        return self._drawn[1][row]
+
+
+@dataclass(frozen=True)
+class Multinomial:
+    """One of several rows that share their noise."""
+
+    temperature: float
+    """0: the likeliest token each time."""
+    top_p: float
+    noise: Noise
+    row: int = 0
+    processors: LogitsProcessorList | None = None
+    """What the model's own settings do to scores before they are sampled from."""
+
+    def start(self) -> None:
+        return None
+
+    @staticmethod
+    def draw(logits: torch.Tensor, completions: Sequence["Completion"]) -> list[int]:
+        samplers: list[Any] = [completion.request.sampler for completion in completions]
+        if any(sampler.processors is not None for sampler in samplers):
+            logits = torch.cat([_processed(row, completion) for row, completion in zip(logits, completions, strict=True)])
+        tokens = [0] * len(completions)
+        for wanted in {(sampler.temperature, sampler.top_p) for sampler in samplers}:
+            rows = [row for row, sampler in enumerate(samplers) if (sampler.temperature, sampler.top_p) == wanted]
+            scores = logits if len(rows) == len(tokens) else logits[rows]
+            if wanted[0] > 0:
+                drawn = ((samplers[row], len(completions[row].ids)) for row in rows)
+                noise = [sampler.noise.of_row(sampler.row, step, logits.shape[1]) for sampler, step in drawn]
+                scores = _probabilities(scores, *wanted) / torch.stack(noise)
+            for row, token in zip(rows, scores.argmax(-1).tolist(), strict=True):
+                tokens[row] = token
+        return tokens
+
+
+def _processed(scores: torch.Tensor, completion: "Completion") -> torch.Tensor:
+    """Return the scores [1, vocabulary] of a row as the model's settings have them."""
+    sampler: Any = completion.request.sampler
+    ids: Any = torch.tensor([completion.prompt + completion.ids], device=scores.device)
+    return scores[None] if sampler.processors is None else sampler.processors(ids, scores[None])
+
+
+def _probabilities(scores: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+    unread: Any = None  # warpers are given the tokens and do not look at them
+    if temperature != 1:
+        scores = TemperatureLogitsWarper(float(temperature))(unread, scores)  # type: ignore[arg-type]
+    if top_p < 1:
+        scores = TopPLogitsWarper(top_p)(unread, scores)  # type: ignore[arg-type]
+    return torch.softmax(scores, -1)
+
+
+def processors_of(model: Any) -> LogitsProcessorList | None:
+    """Return what a model's generation_config.json asks for beside the sampling, as transformers' `generate` applies it."""
+    settings = model.generation_config
+    found: list[LogitsProcessor] = []
+    if settings.repetition_penalty not in (None, 1.0):
+        found.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
+    if settings.no_repeat_ngram_size:
+        found.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
+    if settings.suppress_tokens:
+        found.append(SuppressTokensLogitsProcessor(settings.suppress_tokens, device=model.device))
+    return LogitsProcessorList(found) if found else None

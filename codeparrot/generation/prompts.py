@@ -1,0 +1,40 @@
+"""From a prompt to the tokens of it that the model reads.
+
+Guarantees: a prompt is text, whatever it spells; the context of the model is never exceeded.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
+    """Return the tokens of a prompt. What it spells is text, special tokens too; an empty one is the end of a document."""
+    return tokenizer(prompt, split_special_tokens=True, verbose=False)["input_ids"] or [tokenizer.eos_token_id]
+
+
+def fit(ids: Sequence[int], num_new: int, context: int | None) -> tuple[list[int], int]:
+    """Return the last tokens of a prompt, as many as are used, and how many new ones have room behind them.
+
+    The prompt gives way to the new tokens down to half the context, and a warning is logged; beyond that they give way to it.
+
+    Args:
+        ids: tokens of the prompt.
+        num_new: new tokens that are asked for.
+        context: tokens that the model can read, or None where it knows no limit.
+    """
+    if context is None or len(ids) + num_new <= context:
+        return list(ids), num_new
+    new = min(num_new, max(context - len(ids), context // 2))
+    used = min(len(ids), context - new)
+    if used < len(ids):
+        kept = f"the last {used} of its {len(ids)} tokens are used"
+        log.warning(f"the prompt is too long: {kept} (the context holds {context}, {new} of them new)")
+    return list(ids[-used:]), new
+
+
+def context_length(model: Any) -> int | None:
+    """Return how many tokens a model can read, or None where it knows no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)

@@ -1,0 +1,112 @@
+"""`codeparrot eval TASK` for a task that needs no options of its own, and the ranges of the options that tasks share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.eval.task import Task
+from codeparrot.result import Result
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "samples": (lambda value: value >= 1, "at least 1"),
+    "temperature": (lambda values: bool(values) and all(0 <= each <= 100 for each in values), "0 (greedy) or more"),
+    "k": (lambda values: bool(values) and all(each >= 1 for each in values), "at least 1"),
+    "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    "max_new_tokens": (lambda value: value >= 1, "at least 1"),
+    "limit": (lambda value: value >= 0, "0 (all problems) or more"),
+    "batch_size": (lambda value: value >= 1, "at least 1"),
+    "workers": (lambda value: value >= 0, "0 (as many as there are cores) or more"),
+}
+
+
+def check_ranges(**options: Any) -> None:
+    """Check options by their names.
+
+    Raises:
+        CodeparrotError: one is out of its range.
+    """
+    for name, value in options.items():
+        holds, words = RULES[name]
+        if not holds(value):
+            raise CodeparrotError(f"--{name} {value} is out of range: {words}")
+
+
+def check_places(checkpoint: str | None = None, output: str | None = None) -> None:
+    """Check places before anything is fetched.
+
+    Raises:
+        CodeparrotError: the checkpoint is not on this machine and can be nowhere else, or the output can not be a folder.
+    """
+    from codeparrot.location import local_folder
+
+    if output is not None:
+        path = Path(output).expanduser()
+        there = next((place for place in (path, *path.parents) if place.exists()), None)
+        if there is not None and not there.is_dir():
+            raise CodeparrotError(f"--output {output}: {there} is a file and no folder")
+    if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
+        local_folder(checkpoint)
+
+
+def command(task: Task[Any], max_new_tokens: int = 128) -> Callable[..., Result]:
+    """Return the command of a task.
+
+    Args:
+        task: the first line of its docstring is the first line of the command's help.
+        max_new_tokens: default of --max_new_tokens.
+    """
+    longest = max_new_tokens
+
+    def run(
+        checkpoint: str,
+        samples: int = 1,
+        temperature: list[float] = [0.0],  # noqa: B006 - read only
+        top_p: float = 0.95,
+        max_new_tokens: int = longest,
+        limit: int = 0,
+        seed: int = 0,
+        batch_size: int = 64,
+        device: str = "auto",
+        precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+        share: str = "",
+        output: str | None = None,
+    ) -> Result:
+        from codeparrot.eval.evaluate import Evaluation
+        from codeparrot.eval.parallel import Share
+        from codeparrot.eval.sampling import Sampling
+
+        check_ranges(
+            samples=samples,
+            temperature=temperature,
+            top_p=top_p,
+            max_new_tokens=max_new_tokens,
+            limit=limit,
+            batch_size=batch_size,
+        )
+        check_places(checkpoint, output)
+        sampling, temperatures = Sampling(top_p, max_new_tokens, seed), list(dict.fromkeys(temperature))
+        evaluation = Evaluation(
+            task, task.load().first(limit), checkpoint, temperatures, samples, sampling, batch_size, device, precision, output
+        )
+        return evaluation.run(Share.parse(share))
+
+    run.__doc__ = f"{(task.__doc__ or '').strip().splitlines()[0]}\n\n{OPTIONS}"
+    return run
+
+
+OPTIONS = """Args:
+    checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a .gguf file, or a name on the Hub.
+    samples: Samples a problem at each temperature; one at temperature 0, where all are the same.
+    temperature: Temperatures of the sampling; 0 takes the likeliest token each time.
+    top_p: Sample among the likeliest tokens that hold this probability together, above 0 and at most 1.
+    max_new_tokens: Longest completion, in tokens.
+    limit: Only the first so many problems; 0: all.
+    seed: The same seed gives the same samples, whatever the batch size and the number of processes.
+    batch_size: Samples at a time on each process; less needs less memory.
+    device: Where to generate: cpu, cuda, cuda:1, mps; auto takes the first accelerator there is.
+    precision: Of the weights; auto: fp32 on a CPU, as stored elsewhere.
+    share: Generate only a part of the problems and do not score: 0/4 is the first of four. The command without it, when all
+        parts are there, scores them.
+    output: Folder to write to; for a run's checkpoint its eval/TASK/step_00001000, else evaluations/NAME/TASK.
+"""

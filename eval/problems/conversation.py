@@ -1,0 +1,36 @@
+"""A problem as a conversation: a model that was trained to answer is asked for the whole function."""
+
+import ast
+from typing import Any
+
+from codeparrot.errors import CodeparrotError
+
+REQUEST = "Complete this Python function. Answer with the whole function in one block of code.\n\n```python\n{prompt}\n```"
+STOP = ("\n```",)
+
+
+def conversation(tokenizer: Any, prompt: str) -> tuple[int, ...]:
+    """Return the tokens of a conversation that asks for a function, up to where the answer's code begins.
+
+    Raises:
+        CodeparrotError: the tokenizer has no template for conversations.
+    """
+    if not tokenizer.chat_template:
+        raise CodeparrotError("the model's tokenizer has no chat template: leave out --chat")
+    asked = [{"role": "user", "content": REQUEST.format(prompt=prompt.rstrip())}]
+    ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    return (*ids, *tokenizer("```python\n", add_special_tokens=False)["input_ids"])
+
+
+def behind(prompt: str) -> str:
+    """Return what comes between a problem's prompt and an answer, which is a whole function and defines anew what it began."""
+    return "\n\n" if _compiles(prompt) else "\n    pass\n\n"
+
+
+def _compiles(source: str) -> bool:
+    """Return whether a source is whole: a signature without a docstring is not."""
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""Samples of a task from a model: which ones there are, and the requests that the engine completes for them.
+
+Guarantee: a sample is a function of the model, the request of its problem, and (seed, problem, sample, temperature).
+Cost: problems with long prompts come first, so that neighbours are about as long and a lack of memory shows at once.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from codeparrot.eval.problems.problem import P, Question
+from codeparrot.eval.task import Task
+from codeparrot.generation.requests import Completion, Request
+from codeparrot.generation.sampling import Nucleus
+
+
+class Key(NamedTuple):
+    """Names a sample."""
+
+    task_id: str
+    temperature: float
+    """0: the likeliest token each time."""
+    sample: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What decides a completion beside the model, its request, the temperature and the number of the sample."""
+
+    top_p: float = 0.95
+    max_new_tokens: int = 256
+    seed: int = 0
+
+
+class Sample(NamedTuple):
+    key: Key
+    text: str
+    num_tokens: int
+    ended: str
+    """What ended it: stop (a stop text), end (the end token) or length."""
+
+    def line(self) -> dict[str, Any]:
+        """Return it as it stands in samples.jsonl."""
+        return {
+            "task_id": self.key.task_id,
+            "completion": self.text,
+            "temperature": self.key.temperature,
+            "sample": self.key.sample,
+            "ended": self.ended,
+        }
+
+
+def wanted(problems: Iterable[Question], temperatures: Sequence[float], num_samples: int) -> list[Key]:
+    """Return the samples of an evaluation. At temperature 0 all samples of a problem are the same: there is one."""
+    return [
+        Key(problem.task_id, temperature, sample)
+        for problem in problems
+        for temperature in temperatures
+        for sample in range(num_samples if temperature > 0 else 1)
+    ]
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    task: Task[P],
+    problems: Iterable[P],
+    keys: Iterable[Key],
+    sampling: Sampling,
+    batch_size: int = 64,
+    broken_off: Callable[[], bool] = lambda: False,
+) -> Iterator[Sample]:
+    """Yield each sample as it is done.
+
+    Args:
+        model: a causal language model of transformers, unwrapped; its mode is afterwards what it was.
+        tokenizer: its tokenizer.
+        task: what asks for completions.
+        problems: those of the samples, and others.
+        keys: the samples; their order does not matter.
+        sampling: how they are drawn.
+        batch_size: samples at a time.
+        broken_off: is asked before each token; True ends the generation, and what is unfinished is lost.
+    """
+    from codeparrot.generation.engine import Engine
+
+    keys = list(keys)
+    named = {key.task_id for key in keys}
+    by_name = {problem.task_id: problem for problem in problems if problem.task_id in named}
+    asked = {name: _fitted(model, tokenizer, task.request(by_name[name], tokenizer), sampling) for name in by_name}
+    # The samples of a problem one behind the other.
+    keys.sort(key=lambda key: (len(asked[key.task_id].prompt), key), reverse=True)
+    with Engine(model, tokenizer, batch_size) as engine:
+        submitted: dict[Completion, Key] = {}
+        for key in keys:
+            names = (sampling.seed, key.task_id, key.sample, key.temperature)
+            sampler = Nucleus(key.temperature, sampling.top_p, names)
+            submitted[engine.submit(replace(asked[key.task_id], sampler=sampler))] = key
+        for done in engine.run(broken_off):
+            key = submitted.pop(done)
+            yield Sample(key, task.answer(by_name[key.task_id], done.text), len(done.ids), done.ended)
+
+
+def _fitted(model: Any, tokenizer: Any, request: Request, sampling: Sampling) -> Request:
+    """Return a request in tokens that fit the context: once for all samples of a problem."""
+    from codeparrot.generation.prompts import context_length, encode_prompt, fit
+
+    ids = encode_prompt(tokenizer, request.prompt) if isinstance(request.prompt, str) else request.prompt
+    used, num_new = fit(ids, sampling.max_new_tokens, context_length(model))
+    return replace(request, prompt=used, max_new_tokens=num_new)

@@ -1,0 +1,70 @@
+"""Samples are asked for as the task says, and are a function of seed, problem, number and temperature."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+from codeparrot.eval.problems.problem import Problem
+from codeparrot.eval.sampling import Key, Sample, Sampling, generate, wanted
+from codeparrot.eval.tasks.humaneval import HumanEval
+
+END: Any = {"bos_token_id": 0, "eos_token_id": 0}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder) -> Any:
+    return AutoTokenizer.from_pretrained(tokenizer_folder)
+
+
+@pytest.fixture(scope="module")
+def gpt2() -> Any:
+    torch.manual_seed(0)
+    shape: Any = {"vocab_size": 512, "n_positions": 192, "n_embd": 48, "n_layer": 2, "n_head": 3}
+    return GPT2LMHeadModel(GPT2Config(**shape, initializer_range=0.3, **END)).eval()
+
+
+def problem(prompt: str, name: str = "p") -> Problem:
+    return Problem(name, prompt, "f", "")
+
+
+def sampled(model: Any, tokenizer: Any, task: HumanEval, problems: list[Problem], *args: Any) -> list[Sample]:
+    return list(generate(model, tokenizer, task, problems, wanted(problems, [0.0, 0.9], 3), *args))
+
+
+def test_a_sample_depends_on_nothing_beside_its_own_numbers(gpt2, tokenizer) -> None:
+    problems = [problem("x = 1\n" * count, f"p/{count}") for count in (1, 5, 9)]
+    found = {each.key: each for each in sampled(gpt2, tokenizer, HumanEval(), problems, Sampling(max_new_tokens=12))}
+    assert set(found) == {Key(f"p/{count}", t, s) for count in (1, 5, 9) for t, s in ((0.0, 0), (0.9, 0), (0.9, 1), (0.9, 2))}
+    assert len({each.text for each in found.values()}) > 6
+    for number in (0, 2):
+        alone = sampled(gpt2, tokenizer, HumanEval(), [problems[number]], Sampling(max_new_tokens=12), 1)
+        assert all(found[each.key] == each for each in alone)
+    other = sampled(gpt2, tokenizer, HumanEval(), problems, Sampling(max_new_tokens=12, seed=1))
+    assert sum(found[each.key].text != each.text for each in other) >= 6
+
+
+@pytest.mark.parametrize(("strip", "left"), [(False, "def f():\n    "), (True, "def f():")])
+def test_the_prompt_is_used_as_it_is_unless_its_end_is_to_be_stripped(gpt2, tokenizer, strip, left) -> None:
+    given: list[list[int]] = []
+    hook = gpt2.register_forward_pre_hook(
+        lambda _, args, kwargs: given.append(kwargs["input_ids"][0].tolist()), with_kwargs=True
+    )
+    task, key = HumanEval(strip_prompt=strip), Key("p", 0.0, 0)
+    list(generate(gpt2, tokenizer, task, [problem("def f():\n    ")], [key], Sampling(max_new_tokens=1)))
+    hook.remove()
+    ids = tokenizer(left)["input_ids"]
+    assert given[0][: len(ids)] == ids and not any(given[0][len(ids) :])
+
+
+@pytest.mark.parametrize("prompt", ["def f(x):\n", 'def f(x):\n    """Double."""\n', "import math\n\n\ndef f(x):"])
+def test_an_answer_in_a_conversation_follows_what_is_whole(prompt: str, gpt2, tokenizer_folder) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    task, key = HumanEval(chat=True), Key("p", 0.0, 0)
+    (found,) = generate(gpt2, tokenizer, task, [problem(prompt)], [key], Sampling(max_new_tokens=1))
+    lead = found.text[: found.text.rindex("\n\n") + 2]
+    names: dict[str, Any] = {}
+    exec(f"{prompt}{lead}def f(x):\n    return 2 * x\n", names)
+    assert names["f"](2) == 4 and ("pass" in lead) == ("Double" not in prompt)
