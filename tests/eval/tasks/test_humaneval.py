@@ -15,7 +15,8 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from codeparrot.cli import main
 from codeparrot.eval.compare import compare
 from codeparrot.eval.problems.sets import load_problems
-from codeparrot.eval.samples import Key, read_all
+from codeparrot.eval.samples import read_all
+from codeparrot.eval.sampling import Key
 from codeparrot.eval.tasks.humaneval import humaneval
 from tests.launching import ROOT, SCRIPTS, require
 
