@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from transformers.cache_utils import DynamicLayer
 
-from codeparrot.generation.attention import rowwise
+from codeparrot.generation.attention import FUSED, ROWWISE, attention
 from codeparrot.generation.prompts import context_length
 from codeparrot.generation.slots import Slots
 
@@ -83,7 +83,7 @@ class SlotBatch:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        with rowwise(self._model):
+        with attention(self._model, ROWWISE if self._multiple > 1 else FUSED):
             yield
 
     def reserve(self, count: int, length: int) -> None:

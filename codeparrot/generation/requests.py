@@ -48,6 +48,8 @@ class Completion:
         self._ends = ends if request.ends is None else request.ends
         self._step = step
         self._tail = ""
+        # A stop text that is still to be completed has all but one of its characters in the tail at most.
+        self._longest_tail = max(map(len, request.stop), default=1) - 1
         self._taken = 0
 
     @property
@@ -90,6 +92,4 @@ class Completion:
             self.ended = "stop"
         elif len(self.ids) == self.max_new_tokens:
             self.ended = "length"
-        # A stop text that is still to be completed has all but one of its characters here at most.
-        kept = max(map(len, self.request.stop), default=1) - 1
-        self._tail = self._tail[-kept:] if kept else ""
+        self._tail = self._tail[-self._longest_tail :] if self._longest_tail else ""

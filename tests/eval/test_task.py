@@ -104,4 +104,4 @@ def test_a_registered_task_is_a_command(run: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(SystemExit):
         main(["eval", "longest", "--help"])
     out = " ".join(capsys.readouterr().out.split())
-    assert "Write on; longer is better." in out and "default: 12" in out and "Samples a problem at each temperature" in out
+    assert "Write on; longer is better" in out and "default: 12" in out
