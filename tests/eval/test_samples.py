@@ -12,7 +12,8 @@ from codeparrot.eval.evaluate import default_folder
 from codeparrot.eval.parallel import Share
 from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.samples import Appender, hold_settings, put_together, read_all, read_foreign
-from codeparrot.eval.scoring import write
+from codeparrot.eval.scoring import report as report_of
+from codeparrot.eval.tasks.humaneval import HumanEval
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -40,7 +41,7 @@ def test_what_ended_a_foreign_sample_is_counted_where_it_is_a_word() -> None:
     problems = load_problems("codeparrot")
     result = {"temperature": None, "outcome": "failed", "passed": False, "weak": False}
     found = [{**result, "task_id": each.task_id, "ended": ["x"]} for each in problems]
-    assert "ended" not in write(None, problems, found, [1], {})
+    assert "ended" not in report_of(HumanEval(), problems, found, {}, None).data
 
 
 def test_lines_are_appended_whole_and_a_cut_one_is_replaced(tmp_path) -> None:
