@@ -99,10 +99,11 @@ def rooms(graph: Mapping[str, Iterable[str]]) -> Graph:
 
 
 SMALL = (
-    "codeparrot errors result files figures markdown config location registry checks arguments launcher configs launch".split()
-)
+    "codeparrot errors result files figures markdown_tables config setting location registry checks arguments launcher "
+    "plot configs launch"
+).split()
 """Imported from nearly everywhere: arrows to them would hide the others."""
-ENTRIES = "__main__ cli train quickstart plot inspect_batch".split()
+ENTRIES = "__main__ cli train quickstart inspect_batch".split()
 SIGNALS = "codeparrot.training.preemption"
 """Signals and time limits: a module of training that an evaluation uses alone, too."""
 WORDS = {

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from docs.draw_rooms import ROOT, circles, imports, modules, room
+from docs.draw_rooms import ROOT, arrows, circles, draw, imports, modules, room
 
-ANYWHERE = "codeparrot errors result files figures markdown config setting location".split()
+ANYWHERE = "codeparrot errors result files figures markdown_tables config setting location".split()
 """Small modules without anything above them."""
 ENTRIES = "train quickstart plot inspect_batch cli __main__".split()
 """Entry points, which may import everything."""
@@ -14,7 +14,7 @@ TABLE = {
     "errors": "",
     "result": "",
     "files": "",
-    "markdown": "",
+    "markdown_tables": "",
     "figures": "files",
     "location": "errors",
     "setting": "errors",
@@ -104,3 +104,8 @@ def test_functions_are_read_on_one_screen() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and length(node) > 80
     ]
     assert long == []
+
+
+def test_the_picture_shows_the_imports_there_are() -> None:
+    drawn = (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8")
+    assert drawn == draw(arrows(imports())), "draw it again: python docs/draw_rooms.py"

@@ -16,7 +16,7 @@ from codeparrot import __version__
 from codeparrot.config import as_list
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.location import Branch, is_hub_name, split_hub_name
-from codeparrot.markdown import table
+from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
 

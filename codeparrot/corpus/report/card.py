@@ -16,7 +16,7 @@ from codeparrot.corpus.report.pictures import WATERFALL, pictures_of, render, st
 from codeparrot.corpus.report.reading import findings_of, source_line
 from codeparrot.corpus.stage import Stage
 from codeparrot.figures import LIGHT, size_in_words
-from codeparrot.markdown import plain, table
+from codeparrot.markdown_tables import plain, table
 
 HUB_LICENSES = frozenset(
     "afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsl-1.0 cc0-1.0 cc-by-4.0 cc-by-sa-4.0 "

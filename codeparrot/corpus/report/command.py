@@ -11,7 +11,7 @@ from codeparrot.corpus import registry
 from codeparrot.corpus.report.reading import check_shards, findings_of, read_statistics, source_line
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
-from codeparrot.markdown import clean
+from codeparrot.markdown_tables import clean
 from codeparrot.result import Result
 
 NAMES_SHOWN = 5

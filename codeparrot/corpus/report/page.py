@@ -14,7 +14,7 @@ from codeparrot.corpus.stage import Stage
 from codeparrot.errors import CodeparrotError
 from codeparrot.figures import DARK, LIGHT, size_in_words
 from codeparrot.files import new_file
-from codeparrot.markdown import clean
+from codeparrot.markdown_tables import clean
 
 SHARES_SHOWN = 25
 HITS_SHOWN = 1000
