@@ -18,7 +18,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -198,11 +198,11 @@ def changes_that_matter(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def _completed(saved: dict[str, Any]) -> dict[str, Any]:
     """Return a saved configuration with the defaults of the settings that it lacks."""
-    defaults = Config()
-    completed = asdict(defaults) | saved
-    for field in fields(defaults):
-        if is_dataclass(section := getattr(defaults, field.name)):
-            completed[field.name] = asdict(section) | completed[field.name]
+    config = Config()
+    defaults = asdict(config)
+    completed = defaults | saved
+    for name in (name for name, section in vars(config).items() if is_dataclass(section)):
+        completed[name] = defaults[name] | completed[name]
     return completed
 
 
