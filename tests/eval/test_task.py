@@ -29,10 +29,15 @@ class Snippet:
 SNIPPETS = [Snippet(f"longest/{count}", "x = 1\n" * count) for count in (1, 9, 4)]
 
 
+SETTINGS = {"kind": "plain"}
+
+
 class Longest(Task[Snippet]):
     """Write on; longer is better."""
 
-    settings = {"kind": "plain"}  # noqa: RUF012 - read only
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(SETTINGS)
 
     def load(self) -> ProblemSet[Snippet]:
         return ProblemSet.of("longest", SNIPPETS, "this test")
@@ -87,7 +92,7 @@ def test_samples_that_are_there_are_kept_and_those_of_other_settings_refused(run
     longest(str(run), output=output, samples=2, temperature=[0.0, 0.5])
     after = (tmp_path / "samples.jsonl").read_text(encoding="utf-8")
     assert len(after.splitlines()) == 9 and set(before.splitlines()) < set(after.splitlines())
-    monkeypatch.setattr(Longest, "settings", {"kind": "fancy"})
+    monkeypatch.setitem(SETTINGS, "kind", "fancy")
     with pytest.raises(CodeparrotError, match=r"kind plain \(now fancy\)"):
         longest(str(run), output=output)
 
