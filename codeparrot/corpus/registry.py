@@ -13,21 +13,22 @@ if TYPE_CHECKING:
     from codeparrot.corpus.filters.filter import Filter
     from codeparrot.corpus.stage import Stage
 
-FILTERS = (
-    "codeparrot.corpus.filters.size:FILTER",
-    "codeparrot.corpus.filters.generated:FILTER",
-    "codeparrot.corpus.filters.line_lengths:LONGEST",
-    "codeparrot.corpus.filters.line_lengths:MEAN",
-    "codeparrot.corpus.filters.alphanumeric:FILTER",
-    "codeparrot.corpus.filters.config_tests:FILTER",
-    "codeparrot.corpus.filters.keywords:FILTER",
-    "codeparrot.corpus.filters.assignments:FILTER",
-    "codeparrot.corpus.filters.non_ascii:FILTER",
-    "codeparrot.corpus.filters.comments:FILTER",
-    "codeparrot.corpus.filters.syntax:FILTER",
-    "codeparrot.corpus.filters.characters_per_token:FILTER",
-)
-"""Rules that judge a document by itself (filters/filter.py). `--help` and the card list their limits in this order."""
+FILTERS = {
+    "size": "codeparrot.corpus.filters.size:FILTER",
+    "generated": "codeparrot.corpus.filters.generated:FILTER",
+    "longest_line": "codeparrot.corpus.filters.line_lengths:LONGEST",
+    "mean_line": "codeparrot.corpus.filters.line_lengths:MEAN",
+    "alphanumeric": "codeparrot.corpus.filters.alphanumeric:FILTER",
+    "config_or_test": "codeparrot.corpus.filters.config_tests:FILTER",
+    "no_keyword": "codeparrot.corpus.filters.keywords:FILTER",
+    "few_assignments": "codeparrot.corpus.filters.assignments:FILTER",
+    "non_ascii": "codeparrot.corpus.filters.non_ascii:FILTER",
+    "comments": "codeparrot.corpus.filters.comments:FILTER",
+    "syntax": "codeparrot.corpus.filters.syntax:FILTER",
+    "characters_per_token": "codeparrot.corpus.filters.characters_per_token:FILTER",
+}
+"""Rules that judge a document by itself (filters/filter.py), by the names under which the statistics count what they remove.
+`--help` and the card list their limits in this order."""
 
 STAGES = {
     "contamination": "codeparrot.corpus.contamination.stage:Contamination",
@@ -55,9 +56,9 @@ SOURCES = {
 
 
 @cache
-def filters() -> "tuple[Filter, ...]":
+def filters() -> "dict[str, Filter]":
     """Return the filters in the order of FILTERS."""
-    return tuple(map(load, FILTERS))
+    return {name: load(target) for name, target in FILTERS.items()}
 
 
 @cache

@@ -17,7 +17,6 @@ def passes(text: Text, limits: Limits) -> bool:
 
 
 FILTER = Filter(
-    "alphanumeric",
     Limits,
     passes,
     order=50,

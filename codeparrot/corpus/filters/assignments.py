@@ -17,7 +17,6 @@ def passes(text: Text, limits: Limits) -> bool:
 
 
 FILTER = Filter(
-    "few_assignments",
     Limits,
     passes,
     order=60,

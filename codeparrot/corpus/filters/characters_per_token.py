@@ -59,7 +59,6 @@ def files(limits: Limits) -> dict[str, str]:
 
 
 FILTER = Filter(
-    "characters_per_token",
     Limits,
     passes,
     order=120,

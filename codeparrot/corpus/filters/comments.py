@@ -77,7 +77,6 @@ def check(limits: Limits) -> None:
 
 
 FILTER = Filter(
-    "comments",
     Limits,
     passes,
     order=100,

@@ -64,7 +64,6 @@ def count_word(encoded: bytes, word: str) -> int:
 
 
 FILTER = Filter(
-    NAME,
     Limits,
     passes,
     order=80,

@@ -1,7 +1,7 @@
 """What a filter is: a rule that judges a document by its text, the limits that are its settings, and its words on the card.
 
-A filter is a file in this folder and a line of FILTERS in registry.py. The fields of its `limits` become `--filters.FIELD`,
-stand in recipes and on the card, and must have names that no other filter uses.
+A filter is a file in this folder and a line of FILTERS in registry.py, which names it. The fields of its `limits` become
+`--filters.FIELD`, stand in recipes and on the card, and must have names that no other filter uses.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,6 @@ def _always(limits: Any) -> bool:
 class Filter(NamedTuple):
     """A filter; its functions take an object that has the fields of `limits`, and travel to no worker."""
 
-    name: str
-    """Under which the statistics count what it removed."""
     limits: type
     """A frozen dataclass of texts, switches and numbers that are 0 or more; `fraction` is for those of at most 1."""
     passes: Callable[[Text, Any], bool]

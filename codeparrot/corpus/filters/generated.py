@@ -20,7 +20,6 @@ def passes(text: Text, limits: Limits) -> bool:
 
 
 FILTER = Filter(
-    "generated",
     Limits,
     passes,
     order=20,

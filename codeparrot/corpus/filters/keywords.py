@@ -21,7 +21,6 @@ def passes(text: Text, limits: Limits) -> bool:
 
 
 FILTER = Filter(
-    NAME,
     Limits,
     passes,
     order=70,

@@ -23,7 +23,6 @@ def passes_mean(text: Text, limits: Limits) -> bool:
 
 
 LONGEST = Filter(
-    "longest_line",
     Limits,
     passes_longest,
     order=30,
@@ -31,7 +30,6 @@ LONGEST = Filter(
     is_on=lambda limits: limits.max_line_length,
 )
 MEAN = Filter(
-    "mean_line",
     Limits,
     passes_mean,
     order=40,

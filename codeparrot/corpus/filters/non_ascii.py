@@ -17,7 +17,6 @@ def passes(text: Text, limits: Limits) -> bool:
 
 
 FILTER = Filter(
-    "non_ascii",
     Limits,
     passes,
     order=90,

@@ -16,15 +16,15 @@ from codeparrot.corpus.filters.thresholds import Thresholds
 
 
 @cache
-def _in_order() -> tuple[Filter, ...]:
-    return tuple(sorted(registry.filters(), key=lambda each: each.order))
+def _in_order() -> tuple[tuple[str, Filter], ...]:
+    return tuple(sorted(registry.filters().items(), key=lambda each: each[1].order))
 
 
 def first_failing(text: Text, limits: Thresholds) -> str | None:
     """Return the name of the first filter that removes the text, None if all of them let it pass."""
-    return next((each.name for each in _in_order() if each.is_on(limits) and not each.passes(text, limits)), None)
+    return next((name for name, each in _in_order() if each.is_on(limits) and not each.passes(text, limits)), None)
 
 
 def rules(limits: Thresholds) -> dict[str, str]:
     """Return for the name of every filter that is on what it removes, in words, in the order in which they judge."""
-    return {each.name: each.rule.format(**asdict(limits)) for each in _in_order() if each.is_on(limits)}
+    return {name: each.rule.format(**asdict(limits)) for name, each in _in_order() if each.is_on(limits)}

@@ -27,7 +27,6 @@ def check(limits: Limits) -> None:
 
 
 FILTER = Filter(
-    SIZE_FILTER,
     Limits,
     passes,
     order=10,

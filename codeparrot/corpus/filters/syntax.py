@@ -34,4 +34,4 @@ def passes(text: Text, limits: Limits) -> bool:
     return is_python(text.content)
 
 
-FILTER = Filter("syntax", Limits, passes, order=110, rule="not Python 3", is_on=lambda limits: limits.check_syntax)
+FILTER = Filter(Limits, passes, order=110, rule="not Python 3", is_on=lambda limits: limits.check_syntax)

@@ -9,7 +9,7 @@ from codeparrot.errors import CodeparrotError
 
 # Their fields come in the order of FILTERS, which dataclasses read from the last base to the first.
 _Limits: Any = make_dataclass(
-    "_Limits", [], bases=tuple(dict.fromkeys(each.limits for each in reversed(registry.filters()))), frozen=True
+    "_Limits", [], bases=tuple(dict.fromkeys(each.limits for each in reversed(registry.filters().values()))), frozen=True
 )
 
 
@@ -27,9 +27,9 @@ class Thresholds(_Limits):
                 raise CodeparrotError(f"filters.{each.name} is {value}; it cannot be negative")
             if value > most:
                 raise CodeparrotError(f"filters.{each.name} is {value}; it is a fraction, from 0 to {most}")
-        for filter_ in registry.filters():
+        for filter_ in registry.filters().values():
             filter_.check(self)
 
     def files(self) -> dict[str, str]:
         """Return what stands for the content of the files that the limits name."""
-        return {name: digest for each in registry.filters() for name, digest in each.files(self).items()}
+        return {name: digest for each in registry.filters().values() for name, digest in each.files(self).items()}

@@ -12,7 +12,7 @@ from codeparrot.corpus.filters.text import Text
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.errors import CodeparrotError
 
-PASSES = {each.name: each.passes for each in registry.filters()}
+PASSES = {name: each.passes for name, each in registry.filters().items()}
 DEFAULT = Thresholds()
 
 
