@@ -106,7 +106,7 @@ def test_a_setting_out_of_range_is_refused(package, corpus, tokenizer_folder, tm
 
 def build(package: Path, folder: Path, *words: str) -> tuple[str, dict[str, Any]]:
     """Return the card and the statistics of a corpus of what lies in `folder`."""
-    lenient = ["--near_duplicates.threshold", "0", "--filters.max_line_length", "0", "--workers", "1"]
+    lenient = ["--near_duplicates.threshold", "0", "--valid_fraction", "0", "--workers", "1"]
     run(package, "corpus", "build", "--output", "built", "--overwrite", "true", *lenient, *words, cwd=folder)
     statistics = json.loads((folder / "built" / "statistics.json").read_text(encoding="utf-8"))
     return (folder / "built" / "README.md").read_text(encoding="utf-8"), statistics
@@ -118,10 +118,12 @@ def raw(tmp_path: Path) -> Path:
     folder = tmp_path / "raw"
     folder.mkdir()
     for number in range(6):
-        (folder / f"module{number}.py").write_text(f"def function{number}(value):\n    return value + {number}\n" * 20)
-    (folder / "plans.py").write_text("def plan(value):\n    # TODO: write it\n    return value\n\n\n" * 10)
+        (folder / f"module{number}.py").write_text(
+            f"def function{number}(value):\n    result = value + {number}\n    return result\n\n\n" * 30
+        )
+    (folder / "plans.py").write_text("def plan(value):\n    # TODO: write it\n    result = value\n    return result\n\n\n" * 20)
     (folder / "tabs.py").write_text("def tabbed(value):\n\tresult = value\n\treturn result\n\n\n" * 30)
-    cell = {"cell_type": "code", "source": ["def noted(value):\n", "    return value * 2\n"] * 20}
+    cell = {"cell_type": "code", "source": ["def noted(value):\n", "    result = value * 2\n", "    return result\n"] * 30}
     (folder / "lesson.ipynb").write_text(json.dumps({"cells": [cell, {"cell_type": "markdown", "source": ["words"]}]}))
     return tmp_path
 

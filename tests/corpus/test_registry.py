@@ -79,6 +79,7 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     registry.stages.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plugged")
 def test_a_stage_and_a_source_that_are_registered_take_part(tmp_path: Path) -> None:
     statistics = make("texts:6", tmp_path / "out", marks=Marks(remove=True), valid_fraction=0)
