@@ -1,8 +1,8 @@
 """Pretrain a causal language model: `accelerate launch codeparrot/train.py --config configs/nano.yaml`.
 
-Read top to bottom: the parts are made, the run goes on from its newest checkpoint, the loop takes steps. A step is one global
-batch: micro-batches forward and backward (one all-reduce of the gradients, at the last), clip, update. What is due behind a
-step (metrics, evaluation, checkpoint, stop) follows at its end. All processes run every line; what only one does says so.
+Read top to bottom: make the parts, go on from the newest checkpoint, take steps. A step is one global batch: micro-batches
+forward and backward (one all-reduce of the gradients, at the last one), clip, update. What is due after a step (metrics,
+evaluation, checkpoint, stop) follows at its end. All processes run every line, unless it says that only one does.
 """
 
 import sys
@@ -17,7 +17,7 @@ from codeparrot.training.preemption import StopRequest
 
 
 def train(config: Config) -> Result:
-    """Train until `train.max_steps` or until asked to stop, and return how it went.
+    """Train until `train.max_steps` or until asked to stop, and return the outcome.
 
     Raises:
         CodeparrotError: the settings cannot work together, or with the data, the tokenizer or the run directory; a process
@@ -32,7 +32,7 @@ def train(config: Config) -> Result:
         with Pushes(config, accelerator.is_main_process) as pushes:
             with Watchdog(accelerator, startup_seconds, timeout_seconds) as watchdog, watchdog.explaining():
                 result = _train(config, accelerator, stop, watchdog, pushes)
-            # Nobody waits for the main process any more.
+            # No other process waits for the main one any more.
             return result._replace(data=result.data | pushes.finish(lambda: stop.requested))
 
 
@@ -48,7 +48,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
     from codeparrot.training.validation import Validation
 
     quiet_and_ready(accelerator)
-    # What does not fit together fails here, before a run directory exists.
+    # Parts that do not fit together fail here, before a run directory exists.
     fitted = parts.fit(config)
     with run_directory(config, accelerator) as directory:
         watchdog.log = directory.log(accelerator.process_index)
@@ -74,7 +74,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
                 progress = Progress(progress.step + 1, progress.tokens + training.tokens_per_step)
                 health.done(progress.step, loss, grad_norm, before)
 
-                # What is due behind it.
+                # What is due after the step.
                 directory.step = progress.step
                 watchdog.beat(progress.step, "training")
                 monitor.step(progress, lr)
@@ -99,13 +99,13 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
             stop.agree(training.agreement.gather)
             result = outcome(config, begin, progress, validation.score, checkpoints)
         monitor.draw()
-        # Together: a launcher ends the others as soon as one has ended with a status.
+        # All end together: a launcher kills the others as soon as one has ended with a status.
         training.agreement.any(False)
         return result
 
 
 def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, Any]:
-    """Take one step, which is one global batch; return this process's mean loss and the norm of the whole gradient."""
+    """Take one step (one global batch); return this process's mean loss and the norm of the whole gradient."""
     import torch
 
     from codeparrot.training.parts import seed_step
@@ -117,7 +117,7 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
         with monitor.waiting_for_data():
             input_ids, labels = training.examples(next(batches), step, micro_batch)
         with accelerator.accumulate(model):
-            # Every window predicts as many tokens: the mean over micro-batches and processes is the mean over all tokens.
+            # Every window predicts equally many tokens: the mean over micro-batches and processes is that over all tokens.
             micro_loss = model(input_ids, labels)
             accelerator.backward(training.health.guard(micro_loss))
             loss += micro_loss.detach() / training.micro_batches
@@ -137,7 +137,7 @@ def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoi
     """
     if checkpoints.saved_step != end.step:
         raise CodeparrotError(
-            f"the run ended at step {end.step} and its checkpoint could not be written; make room on the disk and run the same "
+            f"the run ended at step {end.step} but its checkpoint could not be written; make room on the disk and run the same "
             f"command again: it goes on from step {checkpoints.saved_step}"
         )
     facts = {

@@ -67,5 +67,5 @@ def test_a_gpu_without_bf16_is_told_what_to_use(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
-    with pytest.raises(CodeparrotError, match="bf16 is not for Tesla V100; use fp16 or fp32"):
+    with pytest.raises(CodeparrotError, match=r"Tesla V100 does not support train\.precision bf16; use fp16 or fp32"):
         start_processes(Config())

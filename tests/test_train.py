@@ -245,7 +245,7 @@ def test_a_second_trainer_in_the_same_run_directory_is_refused(tmp_path, corpus,
     with (tmp_path / "runs" / "tiny" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _, err = run(config, status=1)
-    assert "another process trains in" in err
+    assert "another process is training in" in err
 
 
 @pytest.mark.slow

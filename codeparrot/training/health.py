@@ -1,12 +1,12 @@
 """Numerical health: a step whose loss or gradient is not finite, or far out of line, changes nothing.
 
-All processes skip a step together, because all of them see the norm of the same reduced gradient; a loss that is not finite
-is turned into a gradient that is not. The decision stays on the device: the optimizer takes it as a tensor, so a step waits
-for nothing. What was skipped is read behind a logged step, which waits for the device
-anyway, and before a checkpoint. DeepSpeed looks for non-finite gradients by itself, with a synchronisation of its own.
+All processes skip a step together, because all of them see the norm of the same reduced gradient; a non-finite loss becomes a
+non-finite gradient. The decision stays on the device: the optimizer takes it as a tensor, so a step waits for nothing. The
+host reads which steps were skipped after a logged step, which waits for the device anyway, and before a checkpoint. DeepSpeed
+looks for non-finite gradients by itself, with a synchronisation of its own.
 
-For every step that was skipped, or whose gradient norm is six standard deviations above the mean of the last steps,
-`anomalies.jsonl` gets a line with the documents behind its batch.
+Every step that was skipped, or whose gradient norm is six standard deviations above the mean of the last steps, gets a line in
+`anomalies.jsonl` with the documents behind its batch.
 """
 
 import math
@@ -32,7 +32,7 @@ class StepRecord(NamedTuple):
     """Mean over the tokens of the global batch."""
     grad_norm: float
     limit: float
-    """Gradient norm from which on a step is a spike; infinite while too few steps have been seen."""
+    """Gradient norm above which a step is a spike; infinite while too few steps have been seen."""
     skipped: bool
     before: Any
     """Where the stream was before the step."""
@@ -58,7 +58,7 @@ class Health:
         config: the limits.
         accelerator: of the run.
         optimizer: unwrapped.
-        kind: what is known of it: how a step is skipped.
+        kind: says how the optimizer skips a step.
         zero: DeepSpeed's optimizer around it, if there is one.
     """
 
@@ -81,13 +81,13 @@ class Health:
         optimizer.register_step_pre_hook(self._before_update)
 
     def guard(self, loss: Tensor) -> Tensor:
-        """Return the loss; one that is not finite gets a gradient that is not finite either, which reaches all processes."""
+        """Return the loss. A non-finite loss gets a non-finite gradient, which reaches all processes."""
         return loss * torch.where(loss.detach().isfinite(), 1.0, math.nan)
 
     def before_update(self, grad_norm: Any) -> None:
         """Decide about the update from the norm of the whole gradient. All processes call this.
 
-        Under DeepSpeed, whose update is over by then, the decision was made in it.
+        DeepSpeed has made its update by then, and the decision within it.
         """
         if self._zero is None:
             self._check(grad_norm)
@@ -104,16 +104,16 @@ class Health:
         if self._config.outlier_sigmas:
             bad = (bad | (norm > self._limit)).to(torch.float32)
             if self._accelerator.num_processes > 1:
-                # The norms are equal to the last bit but for a fault; apart from each other the replicas would stay for ever.
+                # Barring a fault the norms are equal to the last bit; diverged replicas would never reconverge.
                 torch.distributed.all_reduce(bad, torch.distributed.ReduceOp.MAX)
         self._verdict = bad.to(torch.float32)
         self._norms = torch.where((self._places == self._count % self._norms.numel()) & (bad == 0), norm, self._norms)
         self._count = self._count + (bad == 0)
 
     def done(self, step: int, loss: Tensor, grad_norm: Any, before: Any) -> None:
-        """Keep what a step was like, for `review`. `loss` is this process's mean."""
+        """Record a step for `review`. `loss` is this process's mean."""
         if self._zero is not None and self._verdict is None:
-            # DeepSpeed found the gradient not finite and made no update.
+            # DeepSpeed found a non-finite gradient and made no update.
             self._check(grad_norm)
         norm = _whole(grad_norm).to(self._norms)
         assert self._verdict is not None
@@ -138,14 +138,14 @@ class Health:
 
     @property
     def hopeless(self) -> bool:
-        """Whether too many steps in a row were skipped; alike on all processes.
+        """Whether too many steps in a row were skipped; the same on all processes.
 
-        A run that goes on from the middle of such a row, with other settings perhaps, is judged by its own steps first.
+        A run that resumes in the middle of such a row, perhaps with other settings, is first judged after a step of its own.
         """
         return self._last.skipped and self.in_a_row >= self._config.max_skipped_steps
 
     def error(self) -> CodeparrotError:
-        """Return what a hopeless run ends with."""
+        """Return the error that ends a hopeless run."""
         return CodeparrotError(
             f"{self.in_a_row} steps in a row up to step {self._last.step} were skipped ({self._last.reason}); their documents "
             "are in anomalies.jsonl: lower optim.lr or optim.clip_norm and go on from a checkpoint by --resume, or raise "
@@ -153,12 +153,12 @@ class Health:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to decide alike: a few numbers."""
+        """Return what a resumed run needs to make the same decisions: a few numbers."""
         norms = self._norms.tolist()[: int(self._count)]
         return {"norms": norms, "count": int(self._count), "num_skipped": self.num_skipped, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state; norms of a window of another length are dropped."""
+        """Go on from a state. Norms from a window of another length are dropped."""
         self.num_skipped, self.in_a_row = state["num_skipped"], state["in_a_row"]
         norms = torch.tensor(state["norms"], dtype=torch.float32)
         if len(norms) == min(state["count"], self._norms.numel()):
@@ -166,7 +166,7 @@ class Health:
             self._count.fill_(state["count"])
 
     def _before_update(self, optimizer: Any, *_: Any) -> None:
-        """ZeRO knows its norm only here, and updates group by group."""
+        """Decide here under ZeRO, which knows its norm only now and updates group by group."""
         if self._verdict is None:
             self._check(self._zero._global_grad_norm)
         assert self._verdict is not None
@@ -174,7 +174,7 @@ class Health:
 
 
 def _whole(norm: Any) -> Tensor:
-    """A norm as FSDP2, DDP (tensors) and DeepSpeed (a tensor or a number) have it."""
+    """Return a norm as a tensor, whether FSDP2, DDP (tensors) or DeepSpeed (a tensor or a number) computed it."""
     if isinstance(norm, DTensor):
         norm = norm.full_tensor()
     return torch.as_tensor(norm, dtype=torch.float32).detach()

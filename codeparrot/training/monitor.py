@@ -1,7 +1,7 @@
-"""What a run tells while it goes on: derived values at the start, a line a logged step, evaluations, the loss curve.
+"""What a run reports: derived values at the start, a line a logged step, evaluations, the loss curve.
 
-Throughput is of the window it is logged for, evaluations and checkpoints left out. The loss is the mean over the tokens of the
-global batch of that step. A logged step is the only one that waits for the device.
+Throughput covers the steps since the last logged one, without evaluations and checkpoints. The loss is the mean over the tokens
+of the global batch of that step. Only a logged step waits for the device.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ logger = logging.getLogger("codeparrot")
 
 
 class Monitor:
-    """Made on all processes; the main one writes. Entered while the loop runs."""
+    """Every process makes one and enters it for the loop; only the main one writes."""
 
     def __init__(self, training: Training, begin: Progress) -> None:
         config, accelerator = training.config, training.accelerator
@@ -64,20 +64,20 @@ class Monitor:
 
     @contextlib.contextmanager
     def waiting_for_data(self) -> Iterator[None]:
-        """Time spent in here is waiting for the stream."""
+        """Count the time spent inside as waiting for the stream."""
         start = time.perf_counter()
         yield
         self._data_seconds += time.perf_counter() - start
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Time spent in here is not training."""
+        """Do not count the time spent inside as training."""
         start = time.perf_counter()
         yield
         self._window_start += time.perf_counter() - start
 
     def review(self) -> list[StepRecord]:
-        """Read how the steps since the last time went; anomalies are written down. All processes call this."""
+        """Return how the steps since the last review went, and write down anomalies. All processes call this."""
         training = self._training
         records = training.health.review()
         for record in records:
@@ -88,7 +88,7 @@ class Monitor:
         return records
 
     def step(self, progress: Progress, lr: float) -> None:
-        """Count a step; log it if that is due. All processes call this."""
+        """Count a step, and log it if it is due. All processes call this."""
         config = self._training.config.train
         self._step = progress.step
         if progress.step % config.log_every_steps and progress.step != config.max_steps:
@@ -137,9 +137,9 @@ class Monitor:
         logger.info("evaluation at step %d | %s", progress.step, score)
 
     def tested(self, line: dict[str, Any]) -> None:
-        """Log unit tests, whose verdicts come some steps behind the step they are of. The main process calls this."""
+        """Log unit tests, whose verdicts arrive some steps after the step they measure. The main process calls this."""
         self._metrics.append(line)
-        # Trackers take steps in their order only: there they are of the step at which they are known.
+        # Trackers only take steps in order, so they get the step at which the verdicts arrived.
         scores = {name: value for name, value in line.items() if name.startswith("pass@")}
         self._trackers.log({**scores, "pass_at_k_tokens": line["tokens"]}, self._step)
         shown = " | ".join(f"{name} {value:.2%}" for name, value in scores.items())
@@ -151,7 +151,7 @@ class Monitor:
             self._samples.append(line)
 
     def draw(self) -> None:
-        """Draw plots/loss.png. A picture that cannot be drawn is reported, no more."""
+        """Draw plots/loss.png. A failure is only reported."""
         folder = self._training.config.run_directory
         if self._main:
             try:
@@ -160,7 +160,7 @@ class Monitor:
                 logger.warning("cannot draw %s: %s", folder / "plots" / "loss.png", error)
 
     def _report(self, record: StepRecord, documents: list[dict[str, Any]]) -> None:
-        """Write an anomaly down. Documents that are named in the log are those of the first window."""
+        """Write down an anomaly with the documents of its batch."""
         values = {"loss": _finite(record.loss), "grad_norm": _finite(record.grad_norm), "limit": _finite(record.limit)}
         line = {"step": record.step, "reason": record.reason, "skipped": record.skipped, **values, "documents": documents}
         self._anomalies.append(line)
@@ -177,7 +177,7 @@ class Monitor:
 
 
 def documents_behind(training: Training, record: StepRecord) -> list[dict[str, Any]]:
-    """Return the documents of the batch of a step, of all processes. All processes call this."""
+    """Return the documents in the global batch of a step. All processes call this."""
     train = training.config.train
     try:
         own = training.stream.documents(record.before, train.global_batch_size // training.accelerator.num_processes)
@@ -189,7 +189,7 @@ def documents_behind(training: Training, record: StepRecord) -> list[dict[str, A
 
 
 def derived_values(training: Training, flops: int, peak: float, peak_source: str, begin: Progress) -> Iterator[str]:
-    """Yield what follows from the configuration, with how it follows."""
+    """Yield lines that say what follows from the configuration, and how."""
     config, world = training.config, training.accelerator.num_processes
     train, stream = config.train, config.stream
     tokens = train.global_batch_size * stream.seq_length

@@ -1,4 +1,4 @@
-"""The parts of a run that change as it goes on, and how they are made from the configuration."""
+"""The parts of a run that change as it goes on, and how the configuration makes them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from codeparrot.training.watchdog import Watchdog
 
 
 class Fitted(NamedTuple):
-    """What was found to fit together before anything of the run is written."""
+    """Parts that were checked to fit together before the run writes anything."""
 
     tokenizer: Any
     settings: Any
@@ -34,20 +34,20 @@ class Fitted(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """The parts of a run that change as it goes on, and those that everything behind a step needs."""
+    """The parts of a run that change as it goes on, and those that everything after a step needs."""
 
     config: Config
     accelerator: Any
     agreement: Agreement
     watchdog: Watchdog
     model: Any
-    """The LanguageModel, as Accelerate has wrapped it."""
+    """The LanguageModel, wrapped by Accelerate."""
     optimizer: Any
-    """As Accelerate has wrapped it."""
+    """Wrapped by Accelerate."""
     settings: Any
     """The transformers config of the model."""
     skeleton: Any
-    """The transformers model without weights: how a checkpoint is written and read, whatever the strategy."""
+    """The transformers model without weights: checkpoints are written and read through it, whatever the strategy."""
     tokenizer: Any
     stream: ConstantLengthDataset
     objective: Objective
@@ -65,7 +65,7 @@ class Training:
 
     @property
     def micro_batches(self) -> int:
-        """Forward passes of this process in a step."""
+        """Return the number of forward passes of this process in a step."""
         return self.config.micro_batches(self.accelerator.num_processes)
 
     @property
@@ -86,10 +86,10 @@ class Training:
         )
 
     def examples(self, windows: Any, step: int, micro_batch: int) -> tuple[Tensor, Tensor]:
-        """Return what the objective makes of a micro-batch, on the device: input ids and labels, [windows, length] each.
+        """Return input ids and labels of a micro-batch as the objective makes them, on the device, [windows, length] each.
 
         Raises:
-            CodeparrotError: the objective does not predict equally many tokens in each window.
+            CodeparrotError: the objective does not predict the same number of tokens in each window.
         """
         found = self.objective.examples(windows, self._numbers(step, micro_batch), self.config.run.seed)
         check_even(found)
@@ -98,9 +98,9 @@ class Training:
         return input_ids, input_ids if same else to_device(found.labels, self.accelerator.device)
 
     def _numbers(self, step: int, micro_batch: int) -> Sequence[int]:
-        """Return the places in the run's order of the windows of a micro-batch of this process.
+        """Return the numbers in the run's order of the windows in a micro-batch of this process.
 
-        Sequence j of the run is of lane j mod lanes, and lanes are dealt to the processes round-robin: so are sequences.
+        Sequence j of the run comes from lane j mod lanes. Lanes are dealt to the processes round-robin, and so are sequences.
         """
         train, world_size = self.config.train, self.accelerator.num_processes
         first = step * (train.global_batch_size // world_size) + micro_batch * train.micro_batch_size
@@ -120,7 +120,7 @@ def fit(config: Config) -> Fitted:
 
 
 def make(config: Config, fitted: Fitted, accelerator: Any, watchdog: Watchdog) -> Training:
-    """Make the parts as they are at the beginning of a run, wrapped for however many processes there are.
+    """Make the parts as they are at the beginning of a run, wrapped for the number of processes there are.
 
     Raises:
         CodeparrotError: the data cannot be read.
@@ -131,7 +131,7 @@ def make(config: Config, fitted: Fitted, accelerator: Any, watchdog: Watchdog) -
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     stream = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, rank=rank, world_size=world_size)
 
-    # Model and optimizer; what splits the model moves it to the device.
+    # Model and optimizer. A strategy that splits the model also moves it to the device.
     checkpointing, compiled = config.train.gradient_checkpointing, config.train.compile
     model = build_model(settings, gradient_checkpointing=checkpointing, seed=config.run.seed, compile=compiled)
     model = model.to(accelerator.device) if strategy_of(accelerator) == "replicated" else model
@@ -157,12 +157,12 @@ def make(config: Config, fitted: Fitted, accelerator: Any, watchdog: Watchdog) -
 
 
 def to_device(array: Any, device: torch.device) -> Tensor:
-    """Return an array on the device; a GPU is not waited for."""
+    """Return an array on the device, without waiting for a GPU."""
     batch = torch.from_numpy(array)
     return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Draw the masks of dropout of a step from these numbers alone: a checkpoint needs no random state."""
+    """Seed the dropout masks of a step from these numbers alone, so that a checkpoint needs no random state."""
     digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)

@@ -1,9 +1,8 @@
-"""pass@1 while a run trains: problems are completed between two steps, and the programs run behind the steps that follow.
+"""pass@1 while a run trains: the model completes problems between two steps, and the programs run beside the following steps.
 
-The loop waits for the completions alone, of which each process writes its share. What comes of them goes into metrics.jsonl and
-the trackers when it is known, with the step that it is of. Nothing that fails here stops training: it is reported once, and the
-measurements are off from then on. A request to stop breaks the completions off; the verdicts of an interrupted run are not
-waited for.
+The loop waits only for the completions; each process writes its share. The verdicts go into metrics.jsonl and the trackers when
+they arrive, under the step they measure. No failure here stops training: it is reported once, and the measurements are off from
+then on. A request to stop interrupts the completions, and an interrupted run does not wait for verdicts.
 """
 
 import logging
@@ -23,11 +22,11 @@ logger = logging.getLogger("codeparrot")
 
 TEMPERATURE, MAX_NEW_TOKENS = 0.2, 128
 LAST_VERDICTS_SECONDS = 120.0
-"""So long the end of a run waits for them."""
+"""How long the end of a run waits for them."""
 
 
 class PassAtK:
-    """Measures the model as it is. Made on all processes."""
+    """Measures the current model. Every process makes one."""
 
     def __init__(self, training: Training, monitor: Monitor, stop: StopRequest) -> None:
         self._training, self._monitor, self._stop = training, monitor, stop
@@ -36,7 +35,7 @@ class PassAtK:
         self._found: queue.SimpleQueue[dict[str, Any] | str] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._trouble = ""
-        """What went wrong in the background; told to all processes the next time."""
+        """What went wrong in the background; all processes hear of it at the next measurement."""
         if self._on:
             self._load()
 
@@ -52,7 +51,7 @@ class PassAtK:
         self._off_if(trouble)
 
     def run(self, progress: Progress) -> None:
-        """Complete the problems and have the programs run. All processes call this."""
+        """Complete the problems and start running the programs. All processes call this."""
         if not self._on:
             return
         self._finish_thread()
@@ -66,13 +65,13 @@ class PassAtK:
             return
         rows = {key: text for own, _ in gathered for key, text in own.items()}
         if len(rows) < len(self._keys()):
-            logger.info("the unit tests at step %d were broken off: the run is to stop", progress.step)
+            logger.info("the unit tests at step %d were interrupted: the run is stopping", progress.step)
         elif self._training.accelerator.is_main_process:
             self._thread = threading.Thread(target=self._judge, args=(progress, rows), daemon=True, name="unit tests")
             self._thread.start()
 
     def report(self) -> None:
-        """Log what is known by now. Costs nothing."""
+        """Log the verdicts that have arrived. Costs nothing."""
         while not self._found.empty():
             found = self._found.get()
             if isinstance(found, str):
@@ -89,7 +88,7 @@ class PassAtK:
             self._draw()
 
     def _draw(self) -> None:
-        """Draw plots/pass_at_k.png. A picture that cannot be drawn is reported, no more."""
+        """Draw plots/pass_at_k.png. A failure is only reported."""
         from codeparrot.eval.plots import draw_over_tokens
 
         folder = self._training.config.run_directory
@@ -120,7 +119,7 @@ class PassAtK:
         training, keys = self._training, self._keys()
         together = training.sharded.sharded
         if isinstance(training.model, FSDPModule):
-            # Generation enters below the root module, whose own parameters only its forward pass would gather.
+            # Generation calls modules below the root; only the root's forward pass would gather the root's own parameters.
             training.model.unshard()
         if not together:
             keys = keys[training.accelerator.process_index :: training.accelerator.num_processes]
@@ -135,12 +134,12 @@ class PassAtK:
                 model, tokenizer = training.language_model, training.tokenizer
                 done = list(generate(model, tokenizer, self._task, self._problems, keys, sampling, broken_off=broken_off))
         except (CodeparrotError, RuntimeError, ValueError, TypeError) as error:
-            # A kind of model that can not be sampled, no memory left.
+            # The model cannot be sampled, or memory ran out.
             return {}, f"{type(error).__name__}: {error}"
         return {(each.key.task_id, each.key.sample): each.text for each in done}, ""
 
     def _judge(self, progress: Progress, rows: dict[Any, str]) -> None:
-        """Run the programs; in the background."""
+        """Run the programs, in the background."""
         from codeparrot.eval import report as reports
         from codeparrot.eval.sandbox.executor import Executor
         from codeparrot.eval.scoring import judge
@@ -152,7 +151,7 @@ class PassAtK:
         try:
             with Executor(num_workers=2) as executor:
                 results = judge(executor, self._problems, samples, check=False)
-        except Exception as error:  # noqa: BLE001 - in a thread nobody else would hear of it; the loop reports it
+        except Exception as error:  # noqa: BLE001 - nobody else would see an error in this thread; the loop reports it
             self._found.put(str(error) or type(error).__name__)
             return
         ks = sorted({1, self._settings.humaneval_samples})

@@ -1,11 +1,11 @@
-"""Stopping a run without losing it: on a signal, or before the batch system's time is over.
+"""Stopping a run without losing it: on a signal, or before the batch system's time limit.
 
 The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 sets a flag, which all processes agree on at the end of the step; evaluation,
 sampling and the start look at it too. The run saves, marks `status.json` and ends. A second Ctrl-C ends the process at once.
-Launchers pass a Ctrl-C on that the terminal has already sent to every process, so what comes within a few seconds of the first
-is the same request; and batch systems repeat their signals, so only Ctrl-C has a second meaning.
+The terminal sends Ctrl-C to every process and launchers pass it on again, so another one within a few seconds is the same
+request. Batch systems repeat their signals, so only Ctrl-C has a second meaning.
 
-Inside SLURM the run also stops by itself when the time left is no more than a save needs.
+Inside SLURM the run also stops by itself when the time left is only just enough for a save.
 """
 
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger("codeparrot")
 SAME_REQUEST_SECONDS = 3.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 ASK_AGAIN_SECONDS = 60.0
-"""The end of a job is asked for again so often once it is near: an administrator may have moved it."""
+"""How often the end of a job is asked for again once it is near: an administrator may have moved it."""
 
 
 class StopRequest:
@@ -30,20 +30,20 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.reason = ""
-        """What asked first: the name of a signal, or "time limit"."""
+        """The first request: the name of a signal, or "time limit"."""
         self._first_time = 0.0
         self._previous: dict[int, object] = {}
         self._deadline: Callable[[], bool] = lambda: False
 
     @property
     def requested(self) -> bool:
-        """Whether the run is to end. Processes may differ: they decide together."""
+        """Whether this process was asked to stop. Processes may differ, so they decide together."""
         if not self.reason and self._deadline():
             self.request("time limit")
         return bool(self.reason)
 
     def agree(self, gather: Callable[[str], list[str]]) -> None:
-        """Take over the reason of whichever process was asked. All processes call this."""
+        """Adopt the reason of the first process that was asked. All processes call this."""
         self.reason = next((reason for reason in gather(self.reason) if reason), "")
 
     def at(self, deadline: Callable[[], bool]) -> None:
@@ -67,11 +67,11 @@ class StopRequest:
     def _handle(self, number: int, _: FrameType | None) -> None:
         if not self.reason:
             self.request(signal.Signals(number).name)
-            # os.write: a handler may run in the middle of a print.
+            # os.write, because a handler may run in the middle of a print.
             again = "; again: stop at once" if number == signal.SIGINT else ""
             os.write(sys.stderr.fileno(), f"\nstopping: this step is finished and saved first{again}\n".encode())
         elif number == signal.SIGINT and time.monotonic() - self._first_time > SAME_REQUEST_SECONDS:
-            os.write(sys.stderr.fileno(), b"\nstopped at once; the newest complete checkpoint is where it goes on\n")
+            os.write(sys.stderr.fileno(), b"\nstopped at once; the run will go on from its newest complete checkpoint\n")
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
@@ -80,7 +80,7 @@ class TimeLimit:
     """The end of the SLURM job that this process is part of, and whether it is near.
 
     Args:
-        ask: returns the end in seconds since 1970, or None where there is none; by default SLURM is asked.
+        ask: returns the end in seconds since 1970, or None if there is none; asks SLURM by default.
     """
 
     def __init__(self, ask: Callable[[], float | None] | None = None) -> None:
@@ -89,7 +89,7 @@ class TimeLimit:
         self._asked = time.monotonic()
 
     def reached(self, needed_seconds: float) -> bool:
-        """Whether no more than `needed_seconds` are left."""
+        """Whether `needed_seconds` or less are left."""
         if self.end is None or time.time() + needed_seconds < self.end:
             return False
         if time.monotonic() - self._asked > ASK_AGAIN_SECONDS:
@@ -106,10 +106,10 @@ def slurm_end_time() -> float | None:
     try:
         command = ["squeue", "--noheader", "--jobs", job, "--Format", "EndTime"]
         asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.split()
-        # A job without a limit ends at `NONE` or `N/A`.
+        # SLURM prints `NONE` or `N/A` for a job without a limit.
         has_end = asked and asked[0][0].isdigit()
         return time.mktime(time.strptime(asked[0], "%Y-%m-%dT%H:%M:%S")) if has_end else None
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         # A container may lack squeue.
-        logger.info("the end of SLURM job %s is not known (%s): stopping in time is left to --signal", job, error)
+        logger.info("the end of SLURM job %s is unknown (%s): only its --signal stops the run in time", job, error)
         return None

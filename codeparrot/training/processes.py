@@ -1,4 +1,4 @@
-"""The processes of a run: how many there are, that they are as many as were asked for, and what they agree on."""
+"""The processes of a run: their number, checked against the number asked for, and what they agree on."""
 
 import os
 import sys
@@ -16,8 +16,8 @@ def start_processes(config: Config) -> Any:
     """Return the Accelerator, with the process group set up and its size asserted.
 
     Raises:
-        CodeparrotError: the processes cannot share the batch, are not as many as were launched, or the launch configuration
-            contradicts the recipe.
+        CodeparrotError: the processes cannot share the batch, Accelerate sees another number than was launched, or the launch
+            configuration contradicts the recipe.
     """
     world_size = world_size_asked()
     check_world_size(config, world_size)
@@ -31,7 +31,7 @@ def start_processes(config: Config) -> Any:
     if config.train.precision == "fp16" and not has_accelerator:
         raise CodeparrotError("train.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     if config.train.precision == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
-        raise CodeparrotError(f"train.precision bf16 is not for {torch.cuda.get_device_name()}; use fp16 or fp32")
+        raise CodeparrotError(f"{torch.cuda.get_device_name()} does not support train.precision bf16; use fp16 or fp32")
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.micro_batches(world_size)),
@@ -41,7 +41,7 @@ def start_processes(config: Config) -> Any:
     )
     if accelerator.num_processes != world_size:
         raise CodeparrotError(
-            f"{world_size} processes were launched and Accelerate sees {accelerator.num_processes}: each would train alone; "
+            f"{world_size} processes were launched but Accelerate sees {accelerator.num_processes}: each would train alone; "
             "launch with one of the configurations in launch/"
         )
     if strategy_of(accelerator) == "deepspeed":
@@ -52,7 +52,7 @@ def start_processes(config: Config) -> Any:
 
 
 def quiet_and_ready(accelerator: Any) -> None:
-    """Prepare the process for the loop: libraries are silent where the run has its own words, freed memory is kept."""
+    """Prepare the process for the loop: silence libraries where the run reports itself, and keep freed memory."""
     from transformers.utils.logging import disable_progress_bar
 
     from codeparrot.model import hardware
@@ -68,7 +68,7 @@ def strategy_of(accelerator: Any) -> str:
 
 
 def strategy_name(accelerator: Any) -> str:
-    """Return what the strategy is called: one process, DDP, FSDP2, ZeRO-2."""
+    """Return the strategy's name: one process, DDP, FSDP2, ZeRO-2."""
     if strategy_of(accelerator) == "deepspeed":
         return f"ZeRO-{accelerator.state.deepspeed_plugin.zero_stage}"
     if strategy_of(accelerator) == "fsdp":
@@ -79,16 +79,16 @@ def strategy_name(accelerator: Any) -> str:
 def _on_the_cpu() -> dict[str, Any]:
     """Return the Accelerator's arguments for the strategy that was launched, without a GPU.
 
-    Accelerate takes DeepSpeed and FSDP for a CPU only half: DeepSpeed wants its back end named, and what turns FSDP on is that
-    GPUs were found, which is said here in their stead.
+    Accelerate only half supports DeepSpeed and FSDP on a CPU: DeepSpeed needs its back end named, and FSDP is only turned on
+    when GPUs are found, so this claims that they were.
     """
-    # Imported wherever it is installed, DeepSpeed would warn that it looked for a GPU.
+    # Accelerate imports DeepSpeed wherever it is installed, and DeepSpeed would warn that it looked for a GPU.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     from accelerate.state import DistributedType, PartialState
     from accelerate.utils import InitProcessGroupKwargs
 
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        # Its collectives on the CPU are compiled at the first start, by the ninja that is installed beside Python.
+        # DeepSpeed compiles its CPU collectives at the first start, with the ninja that is installed beside Python.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         return {"kwargs_handlers": [InitProcessGroupKwargs(backend="gloo")]}
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
@@ -99,7 +99,7 @@ def _on_the_cpu() -> dict[str, Any]:
 
 
 def _set_up_fsdp(accelerator: Any) -> None:
-    """Keep the loss and the sums of gradients in float32; Accelerate's own policy makes both bfloat16."""
+    """Keep the loss and the sums of gradients in float32; Accelerate's own policy would make both bfloat16."""
     import torch
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
@@ -112,16 +112,16 @@ def _set_up_fsdp(accelerator: Any) -> None:
 
 
 def set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
-    """Give DeepSpeed the recipe's values. Its own file wins over Accelerate's arguments without a word, so both must agree.
+    """Give DeepSpeed the recipe's values. Its own file silently overrides Accelerate's arguments, so both must agree.
 
     Raises:
-        CodeparrotError: the file asks for something else than the recipe, or for what a run cannot be resumed with.
+        CodeparrotError: the file contradicts the recipe, or asks for something that a run cannot be resumed with.
     """
-    # DeepSpeed calls collectives by names that torch warns of, at every step.
+    # DeepSpeed calls collectives by deprecated names, and torch would warn at every step.
     warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)
     settings = plugin.deepspeed_config
     if config.train.precision == "fp16":
-        raise CodeparrotError("train.precision fp16 does not go with DeepSpeed here; use bf16, or launch/ddp.yaml or fsdp.yaml")
+        raise CodeparrotError("train.precision fp16 is not supported with DeepSpeed; use bf16, or launch/ddp.yaml or fsdp.yaml")
     for name in ("optimizer", "scheduler"):
         if name in settings:
             raise CodeparrotError(f'the DeepSpeed file sets "{name}", which is the recipe\'s ({name[:5]}...); remove it there')
@@ -132,7 +132,7 @@ def set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
         raise CodeparrotError("the DeepSpeed file asks for ZeRO stage 0, which is DDP; use launch/ddp.yaml, or stage 1, 2 or 3")
     stage = settings["zero_optimization"]["stage"]
     if stage == 1 and config.train.precision == "bf16" and settings.get("data_types", {}).get("grad_accum_dtype") == "fp32":
-        # DeepSpeed takes another optimizer then, BF16_Optimizer, with a state of its own kind.
+        # DeepSpeed would then use another optimizer, BF16_Optimizer, with a different kind of state.
         raise CodeparrotError("the DeepSpeed file asks for ZeRO-1 with grad_accum_dtype fp32; use stage 2, or remove it there")
     values = {
         "train_micro_batch_size_per_gpu": config.train.micro_batch_size,
@@ -148,7 +148,7 @@ def set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
 
 
 class Agreement:
-    """Lets all processes decide alike at a step, without waiting for an accelerator.
+    """Lets all processes make the same decision at a step, without waiting for an accelerator.
 
     Flags travel over gloo between CPUs, so that asking costs no device synchronisation.
     """

@@ -1,8 +1,8 @@
-"""The parts of a run that change as it goes on, and going on from a checkpoint.
+"""How a run goes on from a checkpoint.
 
-A checkpoint is free of world size and strategy: the weights are the Hugging Face model that everything else loads, the
-optimizer's moments are whole tensors, the stream's state is a position a lane. All that differs between processes, the masks
-of dropout, is drawn anew at each step from (seed, step, process).
+A checkpoint does not depend on world size or strategy: the weights are the Hugging Face model that everything else loads, the
+optimizer's moments are whole tensors, the stream's state is a position a lane. Only the dropout masks differ between
+processes, and each step draws them from (seed, step, process).
 """
 
 import json
@@ -40,10 +40,10 @@ def resume(training: Training) -> tuple[Progress, dict[str, Any]]:
     """Go on from the checkpoint that the configuration asks for; all processes take the same one.
 
     Returns:
-        Where the run is, and the origin of its stream (origin.py).
+        Where the run is, and the origin of its stream (run/origin.py).
 
     Raises:
-        CodeparrotError: there is none where one was named, or it is of a run with other settings.
+        CodeparrotError: the named checkpoint does not exist, or comes from a run with other settings.
     """
     place = _choose(training)
     if place is None:
@@ -67,7 +67,7 @@ def _choose(training: Training) -> Path | None:
     """Return the checkpoint to go on from.
 
     Raises:
-        CodeparrotError: on all processes alike.
+        CodeparrotError: the same on all processes.
     """
     wanted = training.config.resume
     if wanted.startswith(HUB):
@@ -93,16 +93,16 @@ def _choose(training: Training) -> Path | None:
 
 
 def _is_same_command(config: Config, place: Path) -> bool:
-    """Whether a run that was begun from a named checkpoint is to go on: its own checkpoint was written under this command."""
+    """Whether a run that began from a named checkpoint should go on from its own one: this command wrote it."""
     saved = checkpoint.read_manifest(place)["config"]
     return saved["resume"] == config.resume and not checkpoint.changes_that_matter(saved, asdict(config))
 
 
 def _fetch(training: Training, name: str) -> None:
-    """Fetch the checkpoint that a run without checkpoints begins with. The other processes say meanwhile that they are alive.
+    """Fetch the checkpoint from which a run without checkpoints begins. Meanwhile all processes keep their watchdogs informed.
 
     Raises:
-        CodeparrotError: on all processes alike.
+        CodeparrotError: the same on all processes.
     """
     from codeparrot.hub.fetch import resumable
 
@@ -148,37 +148,37 @@ def _objection(training: Training, place: Path | None) -> str | None:
     manifest = checkpoint.read_manifest(place)
     same_tokenizer = manifest["tokenizer_sha256"] == tokenizer_digest(training.tokenizer)
     if config.resume != "auto" and not config.resume.startswith(HUB):
-        return None if same_tokenizer else f"{place} was trained with another tokenizer than {config.tokenizer.path}"
+        return None if same_tokenizer else f"{place} was trained with a tokenizer other than {config.tokenizer.path}"
     changes = checkpoint.changes_that_matter(manifest["config"], asdict(config))
     if not same_tokenizer:
-        changes.append("tokenizer.path: another vocabulary than the checkpoint's")
+        changes.append("tokenizer.path: not the checkpoint's vocabulary")
     if not changes:
         return None
     return (
-        f"{place} is of a run with other settings ({'; '.join(changes)}); set them back to go on with it, "
-        f"choose another run.name to start anew, or go on with the new settings by --resume {place}"
+        f"{place} comes from a run with other settings ({'; '.join(changes)}); set them back to go on with it, "
+        f"choose another run.name to start afresh, or go on with the new settings by --resume {place}"
     )
 
 
 def _load_stream(training: Training, place: Path) -> bool:
-    """Return whether the stream goes on where the checkpoint's was."""
+    """Load the stream's state; return whether the stream goes on from the checkpoint's position."""
     try:
         training.stream.load_state_dict(json.loads((place / "stream.json").read_text(encoding="utf-8")))
     except CodeparrotError as error:
         resume = training.config.resume
         if resume == "auto" or resume.startswith(HUB) or _is_same_command(training.config, place):
             raise
-        # Another phase of training on other data, asked for by naming the checkpoint.
+        # The user named the checkpoint to begin another phase of training, on other data.
         logger.warning("%s: the stream starts at its beginning", error)
         return False
     return True
 
 
 def load_weights(training: Training, folder: Path) -> None:
-    """Read the Hugging Face model in `folder` into the training's model, on whatever strategy.
+    """Read the Hugging Face model in `folder` into the training's model, whatever the strategy.
 
     Raises:
-        CodeparrotError: it is another model.
+        CodeparrotError: the folder holds another model.
     """
     with _without_zero3(training.accelerator):
         options: Any = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
@@ -187,7 +187,7 @@ def load_weights(training: Training, folder: Path) -> None:
     differing = [name for name in sharded.names if name not in weights or weights[name].shape != sharded.shape(name)]
     differing += [name for name in weights if name not in sharded.names]
     if differing:
-        raise CodeparrotError(f"{folder} is another model: {differing[0]} differs (of {len(differing)}); set model back")
+        raise CodeparrotError(f"{folder} holds another model: {differing[0]} differs (of {len(differing)}); set model back")
     for name in sharded.names:
         sharded.put(name, WEIGHT, weights.pop(name).detach())
 
@@ -206,7 +206,7 @@ def _load_state(training: Training, folder: Path) -> None:
 
 
 class _without_zero3:
-    """transformers' loading spreads a model over the processes under ZeRO-3; here each process reads the whole."""
+    """Has each process read the whole model under ZeRO-3, where transformers would spread it over the processes."""
 
     def __init__(self, accelerator: Any) -> None:
         plugin = getattr(accelerator.state, "deepspeed_plugin", None)

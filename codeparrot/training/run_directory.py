@@ -1,6 +1,6 @@
-"""The directory of a run: one trainer at a time, its log, its resolved configuration, and how it stands.
+"""The directory of a run: one trainer at a time, its log, its resolved configuration, and its status.
 
-`status.json` says so to job scripts: `state` is "running", "stopped" (saved; the same command goes on), "finished" or "failed"
+Job scripts read `status.json`: `state` is "running", "stopped" (saved; the same command goes on), "finished" or "failed"
 (`reason` holds the error), with `step`, `max_steps`, `reason` and `time`. A killed process leaves "running" behind.
 """
 
@@ -27,13 +27,13 @@ logger = logging.getLogger("codeparrot")
 
 
 class RunDirectory:
-    """What a process writes there of itself."""
+    """What a process writes about itself into the run directory."""
 
     def __init__(self, config: Config, main: bool) -> None:
         self.path = config.run_directory
         self._config, self._main = config, main
         self.step = 0
-        """The last step that is known to be done."""
+        """The last step known to be done."""
 
     def log(self, rank: int) -> Path:
         """Return the log of a process."""
@@ -59,7 +59,7 @@ class RunDirectory:
             files.write_json(self.path / ORIGIN, origin)
 
     def _write(self, state: str, reason: str = "") -> None:
-        """Only the main process writes. A full disk is reported, no more."""
+        """Write the status; only the main process does. A full disk is only reported."""
         if not self._main:
             return
         status = {"state": state, "step": self.step, "max_steps": self._config.train.max_steps}
@@ -72,10 +72,10 @@ class RunDirectory:
 
 @contextmanager
 def run_directory(config: Config, accelerator: Any) -> Iterator[RunDirectory]:
-    """Make the run directory and hold it while the run lasts.
+    """Make the run directory and lock it while the run lasts.
 
     Raises:
-        CodeparrotError: it cannot be written, or another process trains in it.
+        CodeparrotError: it cannot be written, or another process is training in it.
     """
     folder, main = config.run_directory, accelerator.is_main_process
     try:
@@ -97,11 +97,11 @@ def write_config(config: Config) -> None:
 
 
 def _lock(folder: Path) -> IO[str]:
-    """The lock goes with the process, however it ends."""
+    """Lock the run directory. The lock ends with the process, however that ends."""
     file = (folder / ".lock").open("w", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise CodeparrotError(f"another process trains in {folder}; wait for it, or choose another run.name") from None
+        raise CodeparrotError(f"another process is training in {folder}; wait for it, or choose another run.name") from None
     return file

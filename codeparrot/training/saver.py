@@ -1,11 +1,11 @@
 """Writing checkpoints beside the training.
 
-The loop waits for the copy to the host's memory alone. A thread of each process then writes, flushes and hashes its share;
-when all have done so, which the processes learn from the flags that they exchange at each step anyway, the main one gives the
-checkpoint its manifest and its name and removes old ones. What cannot be written is tried again, then reported; training goes
-on and older checkpoints stay.
+The loop waits only for the copy to the host's memory. Then a thread in each process writes, flushes and hashes its share. The
+processes learn that all have finished from the flags that they exchange at each step anyway; the main one then gives the
+checkpoint its manifest and its name and removes old ones. A failed write is tried again, then reported; training goes on and
+older checkpoints stay.
 
-Cost: 12 bytes a parameter of host memory, shared by the processes; the stall is in benchmarks/checkpoint.py.
+Cost: 12 bytes a parameter of host memory, shared by the processes; benchmarks/checkpoint.py measures the stall.
 """
 
 import json
@@ -35,7 +35,7 @@ from codeparrot.training.sharding import WEIGHT, ShardedState
 logger = logging.getLogger("codeparrot")
 
 RETRY_SECONDS = (1.0, 4.0)
-"""Waits before what could not be written is tried again."""
+"""Waits before each new try of a failed write."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class _Unfinished:
     stall_seconds: float = 0.0
     """How long training waited."""
     published: bool = False
-    """Whether all shares are written, and the last part has begun."""
+    """Whether all shares are written and publishing has begun."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ class HostCopy:
     """`kind/name` to a whole tensor."""
 
     def take(self, state: ShardedState, rank: int, world_size: int, device: torch.device) -> None:
-        """Copy what falls to this process. All processes call this; it returns when the copy is done."""
+        """Copy this process's share. All processes call this; it returns when the copy is done."""
         sizes = {name: state.shape(name).numel() for name in state.names}
         owners = deal(sizes, world_size, len(state.moments))
         for name in state.names:
@@ -81,7 +81,7 @@ class HostCopy:
 
 
 def deal(sizes: dict[str, int], world_size: int, num_moments: int) -> dict[str, int]:
-    """Return which process writes the moments of each parameter: all write about the same, the weights of process 0 counted."""
+    """Return which process writes the moments of each parameter, so that all write about as much; process 0 has the weights."""
     loads = [0] * world_size
     loads[0] = sum(sizes.values()) if world_size > 1 else 0
     owners: dict[str, int] = {}
@@ -92,19 +92,19 @@ def deal(sizes: dict[str, int], world_size: int, num_moments: int) -> dict[str, 
 
 
 class Saver:
-    """Writes the run's checkpoints; made on all processes."""
+    """Writes the run's checkpoints. Every process makes one."""
 
     def __init__(
         self, training: Training, begin: Progress, origin: dict[str, Any], published: Callable[[], set[int]] = set
     ) -> None:
-        """Begin behind the step that training goes on from.
+        """Begin after the step that training resumes from.
 
         Args:
             origin: of the stream, for the manifests.
-            published: called on the main process behind each checkpoint; returns the steps of those that must stay.
+            published: called on the main process after each checkpoint; returns the steps of those that must stay.
         """
         self.saved_step = begin.step
-        """Step of the newest complete checkpoint; 0: none."""
+        """Step of the newest complete checkpoint; 0 if there is none."""
         self.longest_seconds = 0.0
         """The longest time from the beginning of a save to its end."""
         self._training, self._origin, self._published = training, origin, published
@@ -126,13 +126,13 @@ class Saver:
         return main and minutes > 0 and time.monotonic() - self._last_time >= 60 * minutes
 
     def stop_in_time(self, stop: StopRequest) -> None:
-        """Have the run stop before the job's time limit, long enough for two saves and the margin of the configuration."""
+        """Have the run stop before the job's time limit, early enough for two saves and the configured margin."""
         if self._training.accelerator.is_main_process:
             limit, margin = TimeLimit(), self._training.config.checkpoint.time_limit_margin_seconds
             stop.at(lambda: limit.reached(margin + 2 * self.longest_seconds))
 
     def save(self, progress: Progress) -> None:
-        """Begin a checkpoint, if this step has none. All processes call this."""
+        """Begin a checkpoint unless this step has one. All processes call this."""
         if progress.step == (self._unfinished.progress.step if self._unfinished else self.saved_step):
             return
         if self._unfinished is not None:
@@ -143,7 +143,7 @@ class Saver:
             self.finish()
 
     def advance(self) -> None:
-        """Go on with an unfinished checkpoint. All processes call this, when none of them is busy."""
+        """Continue an unfinished checkpoint. All processes call this, when none of them is busy."""
         if self._unfinished is None:
             return
         assert self._work is not None
@@ -160,7 +160,7 @@ class Saver:
             self._work = self._thread.submit(_persist, lambda: self._publish(files) if main else {})
 
     def finish(self) -> None:
-        """Wait until nothing is unfinished. All processes call this."""
+        """Wait until the unfinished checkpoint is done. All processes call this."""
         while self._unfinished is not None:
             while self._training.agreement.any(self.busy)[0]:
                 self._training.watchdog.beat(self._unfinished.progress.step, "checkpoint")
@@ -201,7 +201,7 @@ class Saver:
         return {"stream.json": stream_state, f"state/{TRAINING}": state}
 
     def _write_share(self, partial: Path, small: dict[str, Any]) -> dict[str, Any]:
-        """Write this process's files; return what the manifest says of them."""
+        """Write this process's files; return their entries for the manifest."""
         rank, needed = self._training.accelerator.process_index, sum(t.nbytes for t in self._copy.tensors.values())
         free = shutil.disk_usage(partial).free
         if needed > free:
@@ -226,7 +226,7 @@ class Saver:
         assert self._unfinished is not None
         kept = self._training.config.checkpoint
         checkpoint.publish(self._unfinished.partial, self._unfinished.facts, files)
-        # The checkpoint is there, whatever becomes of the older ones.
+        # The checkpoint exists now, whatever happens to the older ones.
         folder, published = self._training.checkpoints, self._published()
         error = _attempt(lambda: checkpoint.prune(folder, kept.keep_last, kept.keep_every_steps, published))
         if error:
@@ -242,7 +242,7 @@ class Saver:
         self._unfinished = None
 
     def _report(self, error: str) -> None:
-        """Say what a checkpoint failed of, and give its space back."""
+        """Log why a checkpoint failed and free its space."""
         assert self._unfinished is not None
         step, partial, self._unfinished = self._unfinished.progress.step, self._unfinished.partial, None
         if self._training.accelerator.is_main_process:
@@ -256,7 +256,7 @@ class Saver:
 
 
 def _persist(action: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], str | None]:
-    """Return what writing returned, or why it failed each time."""
+    """Return the result of `action`, or the last error if every try failed."""
     error = None
     for wait in (*RETRY_SECONDS, None):
         result: dict[str, Any] = {}
@@ -270,7 +270,7 @@ def _persist(action: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], str 
 
 
 def _attempt(action: Callable[[], object]) -> str | None:
-    """Return the error of writing files, or None. torch and safetensors have their own for a full disk."""
+    """Return the error of writing files, or None. torch and safetensors raise errors of their own on a full disk."""
     try:
         action()
     except (OSError, RuntimeError, SafetensorError) as error:

@@ -1,10 +1,9 @@
 """The state of a run as whole tensors by parameter name, wherever the strategy keeps its pieces.
 
 One process, DDP, FSDP2 and ZeRO-1, 2 and 3 hold the same float32 weights and AdamW moments; they differ in who holds which
-piece. Read and written as whole tensors, a checkpoint is free of strategy and world size: a run goes on with any other.
+piece. A checkpoint holds whole tensors, so it does not depend on strategy or world size, and a run goes on with any other.
 
-Cost: one collective a tensor where it is split; nothing where it is not. All processes call `whole` and `put` in the same
-order.
+Cost: one collective for each tensor that is split, nothing for others. All processes call `whole` and `put` in the same order.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,12 +26,12 @@ class ShardedState(Protocol):
     """Whether a process holds less than all of the parameters, so that the model only runs on all processes together."""
     names: list[str]
     moments: tuple[str, ...]
-    """What the optimizer keeps of each parameter, by name."""
+    """Names of the tensors that the optimizer keeps for each parameter."""
 
     def shape(self, name: str) -> torch.Size: ...
 
     def whole(self, name: str, kind: str) -> Tensor:
-        """Return a whole float32 tensor on the device; where nothing is split, the tensor itself, not a copy."""
+        """Return a whole float32 tensor on the device. A tensor that is not split is returned itself, not copied."""
         ...
 
     def put(self, name: str, kind: str, value: Tensor) -> None:
@@ -41,7 +40,7 @@ class ShardedState(Protocol):
 
     @property
     def num_updates(self) -> int:
-        """How many updates the optimizer has made; skipped steps are none."""
+        """How many updates the optimizer has made, without skipped steps."""
         ...
 
     @num_updates.setter
@@ -52,11 +51,11 @@ def sharded_state(accelerator: Any, model: Any, language_model: nn.Module, optim
     """Return the state behind a model and an optimizer that Accelerate has prepared.
 
     Args:
-        accelerator: that prepared them.
+        accelerator: the one that prepared them.
         model: as prepared.
         language_model: the transformers model inside it.
         optimizer: as `kind` has built it.
-        kind: what is known of it.
+        kind: the optimizer's description.
     """
     if strategy_of(accelerator) == "deepspeed":
         return ZeroState(model, language_model, optimizer, kind)
@@ -83,7 +82,7 @@ class TorchState:
     def put(self, name: str, kind: str, value: Tensor) -> None:
         tensor = self._tensor(name, kind)
         if isinstance(tensor, DTensor):
-            # Every process has the whole value: nothing is sent.
+            # Every process has the whole value, so nothing is sent.
             value = distribute_tensor(value.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
         tensor.copy_(value)
 
@@ -102,7 +101,7 @@ class TorchState:
 
 
 class ZeroState:
-    """DeepSpeed ZeRO-1, 2 and 3, by the functions that DeepSpeed has for it (deepspeed.utils.safe_get_...)."""
+    """DeepSpeed ZeRO-1, 2 and 3, through DeepSpeed's own functions (deepspeed.utils.safe_get_...)."""
 
     def __init__(self, engine: Any, language_model: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind) -> None:
         self._zero = engine.optimizer
@@ -113,7 +112,7 @@ class ZeroState:
         self._optimizer = optimizer
         _make_state(optimizer, kind, self._flat())
         if self._stage < 3:
-            # Done by the first step otherwise; before it, the moments of a checkpoint could not be written.
+            # Otherwise the first step would do this, and no moments could be loaded before it.
             self._zero._lazy_init_hp_params_optimizer_state()
 
     def shape(self, name: str) -> torch.Size:
@@ -155,7 +154,7 @@ class ZeroState:
             self._optimizer.state[flat][UPDATES].fill_(count)
 
     def _flat(self) -> Iterator[Tensor]:
-        """The joined float32 pieces of this process: what the optimizer updates."""
+        """Yield the joined float32 pieces of this process, which the optimizer updates."""
         yield from self._zero.single_partition_of_fp32_groups if self._stage < 3 else self._zero.fp32_partitioned_groups_flat
 
 

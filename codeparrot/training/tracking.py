@@ -1,7 +1,7 @@
-"""What a run leaves behind to read: metrics.jsonl, one log a process, trackers, and the terminal.
+"""Where a run reports: one log a process, trackers, and the terminal.
 
-Nothing here can stop training. A line that cannot be written (a full disk) is kept and written later; a tracker that fails is
-reported once and left out.
+Nothing here can stop training. A log line that cannot be written is dropped; a tracker that fails is reported once and left
+out.
 """
 
 import logging
@@ -19,16 +19,16 @@ from codeparrot.run.metrics import log_file
 
 logger = logging.getLogger("codeparrot")
 SHOWN_BY_BAR = {"terminal": "without a bar"}
-"""`extra` of log records that the progress bar shows where there is one."""
+"""`extra` of log records that a progress bar shows if there is one."""
 ONLY_IN_FILE = {"terminal": "never"}
-"""`extra` of log records for the log file alone."""
+"""`extra` of log records that only go to the log file."""
 
 
 class Trackers:
-    """TensorBoard and W&B through Accelerate's classes for them, on the main process; one that fails is left out.
+    """TensorBoard and W&B through Accelerate's classes for them, on the main process. A tracker that fails is left out.
 
-    Each is held here and not by the Accelerator, which lets the failure of one end the others, and whose `end_training` takes
-    down the process group that the end of the run still needs.
+    This class holds them and not the Accelerator: there, one tracker's failure ends the others, and `end_training` destroys
+    the process group that the end of the run still needs.
     """
 
     def __init__(self, accelerator: Any, config: Config, settings: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ class Trackers:
             self._guard(name, lambda tracker: tracker.finish())
 
     def _guard(self, name: str, action: Callable[[Any], object]) -> None:
-        """A tracker is somebody else's program talking to somebody else's server: whatever it raises, training goes on."""
+        """Call a tracker, and go on whatever it raises: it is somebody else's program talking to somebody else's server."""
         try:
             action(self._trackers[name])
         except Exception as error:  # noqa: BLE001 - see the docstring; it is reported
@@ -65,7 +65,7 @@ class Trackers:
 
 
 def _tracker(name: str, config: Config) -> Any:
-    """Return a tracker of Accelerate that is not started."""
+    """Return one of Accelerate's trackers, not yet started."""
     from accelerate.tracking import TensorBoardTracker, WandBTracker
 
     project, folder = config.tracking.project, str(config.run_directory)
@@ -75,7 +75,7 @@ def _tracker(name: str, config: Config) -> Any:
 
 
 def _installed(package: str) -> bool:
-    """Whether a package is there. An import would not tell: a folder ./wandb of earlier runs is an (empty) package too."""
+    """Whether a package is installed. An import cannot tell: a folder ./wandb of earlier runs is an (empty) package too."""
     try:
         return bool(metadata.version(package))
     except metadata.PackageNotFoundError:
@@ -83,7 +83,7 @@ def _installed(package: str) -> bool:
 
 
 def _flattened(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | str]:
-    """Return settings as trackers take them: dotted names, and text for what is neither a number nor text."""
+    """Return settings as trackers take them: dotted names, and values other than numbers and text as text."""
     flat: dict[str, int | float | str] = {}
     for key, value in settings.items():
         if isinstance(value, dict):
@@ -94,7 +94,7 @@ def _flattened(settings: dict[str, Any], prefix: str = "") -> dict[str, int | fl
 
 
 class Bar:
-    """A progress bar on a terminal, and lines in the log; without a terminal the lines are shown instead."""
+    """A progress bar on a terminal. Without a terminal, log lines are shown instead."""
 
     def __init__(self, max_steps: int, step: int, shown: bool) -> None:
         self._bar = tqdm(total=max_steps, initial=step, unit="step", disable=None if shown else True, dynamic_ncols=True)
@@ -119,7 +119,7 @@ def set_up_logging(folder: Path, rank: int) -> None:
     to_file = logging.FileHandler(log_file(folder, rank), encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(to_file)
-    # A log line that cannot be written must neither stop training nor fill the terminal with tracebacks.
+    # A log line that cannot be written must not stop training or fill the terminal with tracebacks.
     logging.raiseExceptions = False
     to_terminal = _TerminalHandler()
     to_terminal.setLevel(logging.INFO if rank == 0 else logging.ERROR)
@@ -139,6 +139,6 @@ class _TerminalHandler(logging.Handler):
 
 
 def _wandb_key() -> bool:
-    """Whether W&B could log in. The key itself is never read into a variable that might be logged."""
+    """Whether W&B could log in. The key is never read into a variable that might be logged."""
     netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
     return bool(os.environ.get("WANDB_API_KEY")) or (netrc.is_file() and "api.wandb.ai" in netrc.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""An evaluation of a run: the whole validation set is measured on all processes, and prompts are completed.
+"""An evaluation of a run: all processes measure the whole validation set, and the model completes prompts.
 
-A request to stop breaks it off at the next batch or token: what was measured so far is not reported.
+A request to stop interrupts it at the next batch or token, and the partial measurement is not reported.
 """
 
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger("codeparrot")
 
 
 class Validation:
-    """Measures the model as it is."""
+    """Measures the current model."""
 
     def __init__(self, training: Training, monitor: Monitor, stop: StopRequest) -> None:
         config, accelerator = training.config, training.accelerator
@@ -49,7 +49,7 @@ class Validation:
         with self._monitor.paused():
             score = self._measure(progress)
             if score is None:
-                logger.info("the evaluation at step %d was broken off: the run is to stop", progress.step)
+                logger.info("the evaluation at step %d was interrupted: the run is stopping", progress.step)
                 return
             self.score = score
             self._monitor.evaluated(progress, score)
@@ -88,13 +88,13 @@ class Validation:
         return self._training.agreement.any(self._stop.requested)[0]
 
     def _sample(self, progress: Progress) -> None:
-        """Complete the prompts: on the main process, or where it has not the whole model, on all, which do the same."""
+        """Complete the prompts on the main process. If it does not hold the whole model, all processes do the same work."""
         training, config = self._training, self._training.config.evaluate
         together, main = training.sharded.sharded, training.accelerator.is_main_process
         if not together and not main:
             return
         if isinstance(training.model, FSDPModule):
-            # Generation enters below the root module, whose own parameters only its forward pass would gather.
+            # Generation calls modules below the root; only the root's forward pass would gather the root's own parameters.
             training.model.unshard()
         lines: list[dict[str, Any]] = []
         for prompt in config.prompts:

@@ -1,8 +1,8 @@
-"""A process that dies or hangs takes the job down soon, with an error that names it and its last step.
+"""A process that dies or hangs soon ends the job, with an error that names the process and its last step.
 
-Every process has a thread that tells the launcher's key-value store once a second that it is there and which step it is in.
-When no step is finished for the time-out (long at the start, short after the first steps), or when a collective fails because
-another process is gone, the store tells who is missing or behind. The hot path only sets a number.
+Once a second, a thread in every process tells the launcher's key-value store that the process is alive and which step it is in.
+When no step finishes within the time-out (long at the start, short after the first steps), or when a collective fails because
+another process is gone, the store tells which process is missing or behind. The hot path only sets a number.
 """
 
 import faulthandler
@@ -25,13 +25,13 @@ logger = logging.getLogger("codeparrot")
 
 INTERVAL_SECONDS = 1.0
 SUSPENDED_SECONDS = 30.0
-"""A watchdog that slept so much too long was stopped together with its process."""
+"""If the watchdog overslept by this much, the whole process was suspended."""
 FIRST_STEPS = 3
-"""Steps that still have the start's time-out: compilation, first files, first checkpoints."""
+"""Steps that still get the start's time-out: compilation, first files, first checkpoints."""
 
 
 class Peer(NamedTuple):
-    """What a process last said of itself."""
+    """What a process last said about itself."""
 
     rank: int
     host: str = "?"
@@ -50,12 +50,12 @@ class _Sign(NamedTuple):
 
 
 class Watchdog:
-    """Runs from the start of the processes to the end of the run; entered as a context.
+    """Runs from the start of the processes to the end of the run; a context manager.
 
     Args:
         accelerator: of the run.
         startup_seconds, timeout_seconds: longest time between two signs of life, at the start and later.
-        fatal: what to do on a time-out, given the error; by default the process prints it and ends with status 1.
+        fatal: called with the error on a time-out; by default the process prints it and ends with status 1.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Watchdog:
         self._done = threading.Event()
         self._store = _store() if self._world > 1 else None
         self.log: Path | None = None
-        """Where the stacks of the threads are written when time is out."""
+        """File that gets the stacks of the threads on a time-out."""
         self.last_words: Callable[[str], None] = lambda text: None
-        """Is given the error before the process ends."""
+        """Called with the error before the process ends."""
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> "Watchdog":
@@ -92,7 +92,7 @@ class Watchdog:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Turn the failure of a collective into an error that names the process that is gone.
+        """Turn the failure of a collective into an error that names the missing process.
 
         Raises:
             CodeparrotError: another process is gone.
@@ -106,13 +106,13 @@ class Watchdog:
             raise CodeparrotError(f"{self._account(lost)}; start again: the run goes on from its newest checkpoint") from error
 
     def missing(self) -> list[Peer]:
-        """Return the other processes that have said nothing for three intervals. Takes that long."""
+        """Return the other processes that say nothing for three intervals. Takes that long."""
         try:
             before = self._peers()
             time.sleep(3 * INTERVAL_SECONDS)
             silent = [old for old, new in zip(before, self._peers(), strict=True) if old.beats == new.beats]
         except RuntimeError:
-            # The store is gone, and with it the launcher of the first machine.
+            # The store is gone, so the launcher of the first machine is too.
             silent = [Peer(0, "the first machine")]
         return [peer for peer in silent if peer.rank != self._rank]
 
@@ -121,7 +121,7 @@ class Watchdog:
         while not self._done.wait(INTERVAL_SECONDS):
             now = time.monotonic()
             if now - before > SUSPENDED_SECONDS:
-                # The whole process was stopped (Ctrl-Z) and goes on: that was not its training thread's fault.
+                # The whole process was suspended (Ctrl-Z) and goes on: the training thread is not to blame.
                 self._state = self._state._replace(when=now)
             beats, before = beats + 1, now
             step, doing, when = self._state
@@ -140,7 +140,7 @@ class Watchdog:
             logger.debug("the launcher's store is gone: %s", error)
 
     def _suspects(self) -> str:
-        """Say who is gone, or who is behind, or that everyone waits."""
+        """Say who is missing, or who is behind, or that everyone waits."""
         own = [Peer(self._rank, socket.gethostname(), self._state.step, self._state.doing)]
         if self._store is None:
             return suspects(own)
@@ -151,7 +151,7 @@ class Watchdog:
             return suspects(own)
 
     def _account(self, lost: list[Peer]) -> str:
-        # Its own word may be a second old; that this process got so far shows that the other did.
+        # Its last message may be a second old, but it must have got as far as this process has.
         reached = self._state.step - 1
         named = ", ".join(f"process {peer.rank} ({peer.host}, last step {max(peer.step, reached)})" for peer in lost[:8])
         return f"{named}{f' and {len(lost) - 8} more' if len(lost) > 8 else ''} died or hangs"
@@ -177,7 +177,7 @@ class Watchdog:
 
 
 def suspects(peers: list[Peer]) -> str:
-    """Say which of the processes that are all there holds the others up."""
+    """Say which process holds the others up, given that all are alive."""
     newest = max(peer.step for peer in peers)
     behind = [peer for peer in peers if peer.step < newest] or [peer for peer in peers if peer.doing != peers[0].doing]
     if not behind:
@@ -200,7 +200,7 @@ def _parse(rank: int, said: bytes) -> Peer:
 def _store() -> Any:
     """Connect to the store through which the launcher's processes found each other.
 
-    It lives as long as the launcher of the first machine, so it can still be asked when a process is gone.
+    The first machine's launcher keeps it alive, so it still answers when a process is gone.
     """
     import torch.distributed as dist
 
@@ -208,6 +208,6 @@ def _store() -> Any:
     store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage] - documented, not in __all__
         address, port, is_master=False, timeout=timedelta(seconds=10)
     )
-    # A launcher that starts its processes anew (--max_restarts) keeps the store: what the earlier ones said does not count.
+    # A launcher that restarts its processes (--max_restarts) keeps the store: ignore what earlier ones wrote.
     restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return dist.PrefixStore(restarts, store)  # pyright: ignore[reportPrivateImportUsage]

@@ -116,14 +116,14 @@ def test_a_signal_during_start_up_ends_the_run_before_its_first_step(tmp_path, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_an_evaluation_is_broken_off(tmp_path, corpus, tokenizer_folder, num_processes) -> None:
+def test_an_evaluation_is_interrupted(tmp_path, corpus, tokenizer_folder, num_processes) -> None:
     slow = {"every_steps": 2, "micro_batch_size": 1, "sample_tokens": 0}
     config = write_config(
         tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate=slow, checkpoint={"every_steps": 0}, train={"max_steps": 24}
     )
     tiny = tmp_path / "runs" / "tiny"
     status, err = stop_behind_step(start(config, num_processes=num_processes), tiny / "metrics.jsonl", 2, signal.SIGTERM)
-    assert "was broken off" in err and status_of(tiny)["state"] == "stopped"
+    assert "was interrupted" in err and status_of(tiny)["state"] == "stopped"
     assert status_of(tiny)["step"] <= 3
     assert [line for line in (tiny / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if '"eval_loss"' in line][
         1:
