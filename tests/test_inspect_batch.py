@@ -230,7 +230,7 @@ def test_checkpoints_of_a_run_that_went_back_and_on_in_another_order_are_not_gon
 
 def test_a_run_whose_origin_is_not_known_is_not_guessed_at(tiny) -> None:
     (tiny / "origin.json").unlink()
-    with pytest.raises(CodeparrotError, match=r"origin\.json cannot be read .*: where the data of .* begin is not known"):
+    with pytest.raises(CodeparrotError, match=r"origin\.json cannot be read .*, so nothing says where the data of .* begins"):
         inspect(str(tiny), 3)
 
 

@@ -1,4 +1,4 @@
-"""The model: any causal language model of transformers, its loss, and what the hardware does best."""
+"""The model: any causal language model of transformers, its loss, and the peak speed of the hardware."""
 
 IGNORED = -100
-"""Label of a token that is not predicted (the value that transformers and torch use)."""
+"""Label of a token that is not predicted (as in transformers and torch)."""

@@ -1,8 +1,8 @@
 """Any causal language model of transformers, from the `model` section of the configuration to a training loss.
 
-Guarantees: a wrong key or an impossible value is an error of one line before a weight is allocated; parameters are float32
-and a function of (config, seed); the loss is the family's own: where its logits are more than `head(hidden)`, or its loss
-more than their cross-entropy, the chunked loss (codeparrot/loss.py) is not used and the log says so.
+Guarantees: a wrong key or an impossible value is a one-line error before any weight is allocated; parameters are float32 and a
+function of (config, seed); the loss is the family's own. Where a family's logits are more than `head(hidden)`, or its loss is
+more than their cross-entropy, the chunked loss (loss.py) is not used and the log says so.
 
 Costs: `model_config`, `num_parameters` and `flops_per_token` build the model on the meta device (0.2 s for 48 layers, no
 memory); `LanguageModel` runs the new model three times on 16 tokens.
@@ -40,8 +40,8 @@ _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads
 def model_config(settings: Mapping[str, Any]) -> PreTrainedConfig:
     """Return the transformers config for the `model` section of a configuration.
 
-    What `settings` does not name keeps the family's default, except the ids of special tokens: those belong to the family's
-    own tokenizer, and are None until they are set from the tokenizer of the run.
+    Fields that `settings` does not name keep the family's default, except the ids of special tokens: those belong to the
+    family's own tokenizer, and are None until the run's tokenizer sets them.
 
     Args:
         settings: `family` (a model type of transformers with a causal language model: gpt2, llama, ...) and any fields of
@@ -81,7 +81,7 @@ def _family(settings: Mapping[str, Any]) -> str:
 
 
 def _canonical_names(config_class: type[PreTrainedConfig], keys: Mapping[str, Any]) -> dict[str, str]:
-    """Map each key to the field that it sets. Aliases are resolved here because transformers checks no types behind them."""
+    """Map each key to the field that it sets. Aliases are resolved here because transformers does not check their types."""
     own = {field.name for field in dataclasses.fields(config_class)} | set(_ACCEPTED_BESIDE_FIELDS)
     own |= set(_LEGACY_ROPE) if "rope_parameters" in own else set()
     known = (own | set(config_class.attribute_map)) - set(_OURS)
@@ -105,7 +105,7 @@ def _no_token_ids(config_class: type[PreTrainedConfig]) -> dict[str, None]:
 
 
 def _check_sizes(config: PreTrainedConfig, names: Mapping[str, str]) -> None:
-    """What transformers accepts and then builds no layer from, or fails on in the first step."""
+    """Refuse sizes that transformers accepts, but that build no layer or fail in the first step."""
     written = {name: key for key, name in names.items()}
     text = config.get_text_config()
     for alias in _SIZES:
@@ -118,7 +118,7 @@ def _check_sizes(config: PreTrainedConfig, names: Mapping[str, str]) -> None:
 
 
 def _value_error(error: Exception, names: Mapping[str, str]) -> str:
-    """`Field 'n_layer' expected int, got str` with the key as the user wrote it."""
+    """Return an error such as `Field 'n_layer' expected int, got str`, with the key as the user wrote it."""
     text = _last_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
     field = re.match(r"Field '(\w+)' (.*?)(\. Errors: .*)?$", text)
     if field is None:
@@ -127,16 +127,16 @@ def _value_error(error: Exception, names: Mapping[str, str]) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    """transformers puts the reason last."""
+    """Return the last line of an error, where transformers puts the reason."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
 
 
 def _new_model(config: PreTrainedConfig) -> PreTrainedModel:
-    """Float32 weights on the current device; the config is copied, for building a model writes into it.
+    """Return a model with float32 weights on the current device. The config is copied, because building a model changes it.
 
-    Not `AutoModelForCausalLM.from_config`: in a DeepSpeed ZeRO-3 process that spreads the weights over the ranks at once, and
-    draws others than everywhere else.
+    Not `AutoModelForCausalLM.from_config`: in a DeepSpeed ZeRO-3 process it spreads the weights over the ranks at once, and
+    draws different ones.
     """
     config = copy.deepcopy(config)
     config.dtype = torch.float32
@@ -152,17 +152,17 @@ def without_weights(config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def num_parameters(model_or_config: nn.Module | PreTrainedConfig) -> int:
-    """Number of parameters; tied weights count once. From a config, nothing is allocated."""
+    """Return the number of parameters; tied weights count once. For a config, nothing is allocated."""
     model = model_or_config if isinstance(model_or_config, nn.Module) else without_weights(model_or_config)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def flops_per_token(config: PreTrainedConfig, seq_length: int) -> int:
-    """FLOPs of forward and backward a token: 6 N + 12 * layers * heads * head width * seq_length (PaLM, appendix B).
+    """Return forward and backward FLOPs a token: 6 N + 12 * layers * heads * head width * seq_length (PaLM, appendix B).
 
-    N counts the parameters that every token is multiplied with: not position embeddings (as nanoGPT), not an input
-    embedding that is no head too, and of routed experts only the share that a token passes through. The second term is
-    attention without the causal mask's saving, as is the custom; recomputation by gradient checkpointing is not counted.
+    N counts the parameters that every token is multiplied with: no position embeddings (as in nanoGPT), no input embedding
+    unless it is also the head, and of routed experts only the share that a token passes through. The second term is attention
+    without the causal mask's saving, as is customary; recomputation by gradient checkpointing is not counted.
 
     Args:
         config: of any family.
@@ -184,7 +184,7 @@ def flops_per_token(config: PreTrainedConfig, seq_length: int) -> int:
 
 
 def _routed_share(config: PreTrainedConfig) -> float:
-    """The part of the routed experts that one token passes through; 1 for a dense model."""
+    """Return the share of the routed experts that one token passes through; 1 for a dense model."""
     chosen = getattr(config, "num_experts_per_tok", None)
     counts = (getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
     experts = next((count for count in counts if count), None)
@@ -192,19 +192,19 @@ def _routed_share(config: PreTrainedConfig) -> float:
 
 
 def build_model(config: PreTrainedConfig, *, gradient_checkpointing: bool, seed: int, compile: bool = False) -> "LanguageModel":
-    """Build a model with new float32 weights on the CPU, all of them in every process. Global random state stays as it was.
+    """Build a model with new float32 weights on the CPU, all of them in every process. Global random state is not touched.
 
     Args:
         config: from `model_config`; it is not changed.
         gradient_checkpointing: keep only each layer's input and compute the rest again in the backward pass.
         seed: of the weights.
-        compile: compile the decoder (not the loss) at its first step. Names in the state dict stay.
+        compile: compile the decoder (not the loss) at its first step. Names in the state dict stay the same.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = _new_model(config)
     if config._attn_implementation is None and model.config._attn_implementation == "eager":
-        logger.warning("model.family %s has no SDPA attention in transformers: attention runs eagerly", config.model_type)
+        logger.warning("model.family %s has no SDPA attention in transformers, so attention runs eagerly", config.model_type)
     if gradient_checkpointing:
         try:
             model.activation_checkpointing_enable({"use_reentrant": False})
@@ -220,19 +220,19 @@ class LanguageModel(nn.Module):
     """A causal language model whose forward pass is its loss.
 
     The loss uses the head's weight, so it must be computed inside the module that DDP, DeepSpeed or FSDP wraps: this one.
-    `model` is the transformers model; it can still be called, generates, and is what is saved.
+    `model` is the transformers model: it can still be called, it generates, and it is what a checkpoint holds.
 
     Args:
         model: a causal language model. Its head becomes a `LossHead` (same weight, same names).
         own_loss: whether to use the family's own loss, which holds the logits of the whole micro-batch. None finds out by
-            running the model, which needs its weights (on the meta device, say).
+            running the model, which needs real weights: set it for a model on the meta device.
     """
 
     def __init__(self, model: PreTrainedModel, own_loss: bool | None = None) -> None:
         super().__init__()
         self.model = model
         if getattr(model, "loss_type", "") is None:
-            model.loss_type = "ForCausalLM"  # What transformers falls back to, with a warning at each start.
+            model.loss_type = "ForCausalLM"  # transformers falls back to it anyway, with a warning at each start
         self.own_loss = _needs_own_loss(model) if own_loss is None else own_loss
         if not self.own_loss:
             self._head.__class__ = LossHead
@@ -243,8 +243,8 @@ class LanguageModel(nn.Module):
         Args:
             input_ids: (windows, length).
             labels: (windows, length), not shifted: usually `input_ids` itself; IGNORED (-100) is not predicted.
-            reduction: "mean" over the predicted tokens, what training minimises; "sum" for evaluation over several batches,
-                to be divided by the sum of `num_predicted(labels)`. A family's auxiliary losses are in the mean alone.
+            reduction: "mean" over the predicted tokens, which training minimises; "sum" for evaluation over several batches,
+                to be divided by the sum of `num_predicted(labels)`. Only the mean includes a family's auxiliary losses.
         """
         if self.own_loss:
             return self._forward_own_loss(input_ids, labels, reduction)
@@ -261,7 +261,7 @@ class LanguageModel(nn.Module):
     def _head(self) -> nn.Module:
         return cast(nn.Module, self.model.get_output_embeddings())
 
-    # What Accelerate asks a model for: `auto` values of DeepSpeed, and which modules FSDP shards on their own.
+    # Accelerate reads these from a model: for DeepSpeed's `auto` values, and for the modules that FSDP shards on their own.
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -290,7 +290,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
 def _needs_own_loss(model: PreTrainedModel) -> bool:
     """Compare the model's own logits and loss with those of a linear head, on two windows of 8 tokens.
 
-    The input of the head is scaled until the largest logit is 64: at the size of new logits, a soft cap changes nothing yet.
+    The head's input is scaled until the largest logit is 64: a new model's logits are too small for a soft cap to show.
     """
     head, decoder = model.get_output_embeddings(), model.base_model
     if head is None or type(head) not in (nn.Linear, LossHead) or decoder is model:
@@ -320,7 +320,7 @@ def _own_loss_because(model: PreTrainedModel, reason: str) -> bool:
 
 
 def _probe_windows(model: PreTrainedModel) -> Tensor:
-    """Two windows that differ in their last token alone."""
+    """Return two windows that differ only in their last token."""
     text = model.config.get_text_config()
     length = min(8, getattr(text, "max_position_embeddings", None) or 8)
     windows = (torch.arange(length, device=model.device) * 7).repeat(2, 1)

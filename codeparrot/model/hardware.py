@@ -1,4 +1,4 @@
-"""What the machine can do, and one setting that CPU training needs."""
+"""The machine's peak speed and memory, and one setting that CPU training needs."""
 
 import ctypes
 import platform
@@ -25,7 +25,7 @@ PEAK_FLOPS = {
 
 
 def peak_flops(device: Any, precision: str) -> tuple[float, str]:
-    """Return the peak FLOP/s of one device and where the figure is from: its data sheet, or a matrix product timed now."""
+    """Return the peak FLOP/s of one device and the source of the figure: its data sheet, or a matrix product timed now."""
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
@@ -36,8 +36,8 @@ def peak_flops(device: Any, precision: str) -> tuple[float, str]:
 
 
 def data_sheet_flops(name: str) -> float | None:
-    """Return the half-precision peak of a device by the name that its driver gives; None: its data sheet is not here."""
-    # The longest: "NVIDIA L40S" also contains L40 and L4.
+    """Return the half-precision peak of a device by the name that its driver reports, or None if it is not listed."""
+    # The longest match, because "NVIDIA L40S" also contains L40 and L4.
     key = max((key for key in PEAK_FLOPS if key in name), key=len, default=None)
     return PEAK_FLOPS[key] if key else None
 
@@ -60,9 +60,10 @@ def _measured_flops(device: Any, precision: str) -> float:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed instead of giving it back to the kernel (CPU training only).
+    """Have glibc keep freed memory instead of returning it to the kernel (CPU training only).
 
-    Each step frees and asks again for the same large buffers; faulting their pages in anew costs a good part of a step.
+    Each step frees the same large buffers and allocates them again; faulting in their pages each time costs a good part of a
+    step.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -74,7 +75,7 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory_bytes(device: Any) -> int:
-    """Return the most memory used so far: of the accelerator, or of this process on a CPU."""
+    """Return the peak memory so far, in bytes: of the accelerator, or of this process on a CPU."""
     import torch
 
     if device.type == "cuda":

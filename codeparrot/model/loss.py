@@ -4,12 +4,12 @@ Guarantees: value and gradients equal `F.cross_entropy(hidden @ weight.T + bias,
 rounding. Under autocast, or with parameters in bfloat16, the matrix products run in that type; the soft-max, the sum of the
 losses and the gradients of weight and bias accumulate in float32.
 
-Costs: the rows are taken a chunk at a time and the gradients are computed in the forward pass, so that no chunk is computed
-twice: three matrix products a chunk, as without chunks. Memory: the gradients and the float32 logits of one chunk; when the
-products run in another type, also those logits, the weight and its product in that type.
+Costs: rows are processed a chunk at a time, and the forward pass also computes the gradients, so no chunk is computed twice:
+three matrix products a chunk, as without chunks. Memory: the gradients and the float32 logits of one chunk; when the products
+run in another type, also those logits, the weight and its product in that type.
 
-`torch.nn.functional.linear_cross_entropy` (torch 2.13) is not used: with bfloat16 input it returns the loss in bfloat16 and
-sums the chunks in it (11.69 for 11.36 over 32 chunks).
+`torch.nn.functional.linear_cross_entropy` (torch 2.13) is not used: with bfloat16 input it sums the chunks and returns the loss
+in bfloat16 (11.69 instead of 11.36 over 32 chunks).
 """
 
 from collections.abc import Callable
@@ -24,30 +24,30 @@ from codeparrot.model import IGNORED
 _CHUNK_BYTES_CPU = 64 * 2**20
 """Float32 logits of one chunk: as fast as 128 MiB and up to a third faster than 16 MiB, at vocabularies of 8,192 and 32,768."""
 _CHUNK_BYTES_ACCELERATOR = 512 * 2**20
-"""Every chunk reads and writes the weight's gradient once: some thousand rows hide that behind their matrix products."""
+"""Every chunk reads and writes the weight's gradient once; the matrix products of some thousand rows hide that."""
 
 
 class LossHead(nn.Linear):
     """A linear head that also computes the loss.
 
-    The product with the weight must happen inside the forward of the module that owns the weight: ZeRO-3 and FSDP2 gather a
-    parameter for that module alone.
+    The product with the weight must happen in the forward of the module that owns the weight: ZeRO-3 and FSDP2 gather a
+    parameter only for that module.
     """
 
     def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the logits, or with `labels` (one for each row of `input`) the sum of the cross-entropies, a scalar."""
+        """Return the logits, or, given `labels` (one a row of `input`), the sum of the cross-entropies, a scalar."""
         if labels is None:
             return nn.functional.linear(input, self.weight, self.bias)
         return cross_entropy_sum(input, self.weight, self.bias, labels)
 
 
 def next_token_labels(labels: Tensor) -> Tensor:
-    """Label of each position = the token after it; the last position of a window predicts nothing. Shape is kept."""
+    """Return labels shifted to the next token, in the same shape; the last position of a window predicts nothing."""
     return nn.functional.pad(labels[..., 1:], (0, 1), value=IGNORED)
 
 
 def num_predicted(labels: Tensor) -> Tensor:
-    """Number of tokens that a batch of windows predicts (a scalar tensor on the labels' device: no synchronisation).
+    """Return the number of tokens that a batch of windows predicts (a scalar tensor on the labels' device: no synchronisation).
 
     Args:
         labels: token ids, (windows, length), not shifted; IGNORED where nothing is to be predicted.
@@ -60,14 +60,14 @@ def cross_entropy_sum(
 ) -> Tensor:
     """Return the sum over rows of -log softmax(hidden @ weight.T + bias)[label], a float32 scalar.
 
-    Rows labelled IGNORED count nothing; when all are, the sum and every gradient is 0. Can be differentiated once.
+    Rows labelled IGNORED do not count; if all are, the sum and every gradient are 0. Can be differentiated once.
 
     Args:
         hidden: (..., width).
         weight: (vocabulary, width).
         bias: (vocabulary,) or None.
         labels: (...), int64.
-        chunk_rows: rows whose logits exist at once; by default as many as fit 64 MiB on a CPU, 512 MiB elsewhere.
+        chunk_rows: rows whose logits exist at once; by default as many as fit into 64 MiB on a CPU, 512 MiB elsewhere.
     """
     rows, targets = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
     if chunk_rows is None:
@@ -105,7 +105,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden, dtype=dtype) if need_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and need_bias else None
-        # One set of buffers for all chunks: on a CPU, memory that is freed and mapped again costs its page faults each time.
+        # One set of buffers for all chunks: on a CPU, freeing and mapping memory again costs page faults each time.
         buffer = hidden.new_empty((min(chunk_rows, hidden.shape[0]), weight.shape[0]), dtype=dtype)
         buffer_float = buffer if dtype == torch.float32 else torch.empty_like(buffer, dtype=torch.float32)
         buffer_weight = torch.empty_like(weight_cast) if need_weight and dtype != torch.float32 else None
@@ -138,7 +138,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         ctx: Any, grad_total: Tensor
     ) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
-            raise RuntimeError("the loss was differentiated twice: its gradients are handed out, not kept")
+            raise RuntimeError("the loss was differentiated twice: its gradients are handed out once, not kept")
         gradients, ctx.gradients = ctx.gradients, None
         # The scale (1 / tokens, the loss scaler's factor) comes last, in float32, so that float16 gradients do not underflow.
         scaled = (
@@ -162,7 +162,7 @@ def _losses_then_gradients_(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _add_product_(total: Tensor, left: Tensor, right: Tensor, buffer: Tensor | None) -> None:
-    """total += left.T @ right in float32; the product of a narrower type needs a buffer."""
+    """Add left.T @ right to total, in float32; a product in a narrower type needs a buffer."""
     if buffer is None:
         total.addmm_(left.T, right)
     else:

@@ -1,4 +1,4 @@
-"""Objectives: what a window becomes before the model sees it, and what of it is predicted. One file and one line each."""
+"""Objectives: what a window becomes before the model sees it, and which tokens are predicted. One file and one line each."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 OBJECTIVES = {
     "causal": "codeparrot.objectives.causal:Causal",
 }
-"""`objective.name` to the dataclass whose fields are the other settings of `objective`."""
+"""Maps `objective.name` to a dataclass; its fields are the other settings of `objective`."""
 
 
 def load_objective(settings: Mapping[str, Any]) -> "Objective":
     """Return the objective that the section `objective` of a configuration describes.
 
     Raises:
-        CodeparrotError: there is none of that name, or it has no such settings.
+        CodeparrotError: no objective has that name, or it does not have these settings.
     """
     name = settings.get("name", "causal")
     kind = registry.find("objective.name", name, OBJECTIVES)

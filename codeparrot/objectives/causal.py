@@ -1,4 +1,4 @@
-"""Causal language modelling: each token of a window is predicted from those before it."""
+"""Causal language modelling: the model predicts each token of a window from those before it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

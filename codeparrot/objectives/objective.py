@@ -1,7 +1,7 @@
 """What an objective is.
 
-An objective is a function of the window, its number in the run and the seed: resuming, the world size, micro-batches and
-threads change nothing. The number of a window is its place in the order of the run, counted from 0 over all processes.
+An objective is a function of the window, its number in the run and the seed, so resuming, world size, micro-batches and threads
+change nothing. The number of a window is its place in the order of the run, counted from 0 over all processes.
 Each window predicts the same number of tokens, so the mean over micro-batches and processes is the mean over all tokens.
 """
 
@@ -16,29 +16,29 @@ from codeparrot.model import IGNORED
 
 
 class Examples(NamedTuple):
-    """What the model sees of a micro-batch, and what it is to say."""
+    """What the model sees of a micro-batch, and what it should predict."""
 
     input_ids: NDArray[np.int64]
     """[windows, length]"""
     labels: NDArray[np.int64]
-    """[windows, length], not shifted: a token is its own label; codeparrot.model.IGNORED where nothing is predicted."""
+    """[windows, length], not shifted: a token is its own label, or codeparrot.model.IGNORED if it is not predicted."""
 
 
 class Objective(Protocol):
     """A frozen dataclass; its fields are its settings, and the docstring under each is their help."""
 
     def examples(self, windows: NDArray[np.int64], numbers: Sequence[int], seed: int) -> Examples:
-        """Return what becomes of windows.
+        """Return the examples that windows become.
 
         Args:
-            windows: [windows, length] token ids, not to be changed.
+            windows: [windows, length] token ids; do not change them.
             numbers: of the windows in the run.
             seed: of the run.
         """
         ...
 
     def card(self) -> str:
-        """Return its line on the model card."""
+        """Return the objective's line on the model card."""
         ...
 
 
@@ -46,7 +46,7 @@ def check_even(examples: Examples) -> None:
     """Check that each window predicts the same number of tokens.
 
     Raises:
-        CodeparrotError: they differ; the loss would not be the mean over the tokens of the global batch.
+        CodeparrotError: the numbers differ, so the loss would not be the mean over the tokens of the global batch.
     """
     if examples.labels is examples.input_ids:
         return

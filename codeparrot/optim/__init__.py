@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, one file each. An optimizer plugs in by its file and a line here."""
+"""Optimizers and learning-rate schedules, one file each. A new optimizer is its file and a line here."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 OPTIMIZERS = {
     "adamw": "codeparrot.optim.adamw:AdamW",
 }
-"""`optim.name` to the class of what is known of the optimizer."""
+"""Maps `optim.name` to the class that describes the optimizer."""
 
 
 def load_optimizer(settings: Mapping[str, Any]) -> "OptimizerKind":
-    """Return what is known of the optimizer that the section `optim` of a configuration names.
+    """Return the description of the optimizer that the section `optim` of a configuration names.
 
     Raises:
-        CodeparrotError: there is none of that name.
+        CodeparrotError: no optimizer has that name.
     """
     return registry.find("optim.name", settings.get("name", "adamw"), OPTIMIZERS)()

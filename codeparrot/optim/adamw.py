@@ -1,6 +1,6 @@
 """AdamW with decoupled weight decay (Loshchilov and Hutter, 2019), in torch's fused implementation.
 
-Weight decay follows the shape of a parameter, so it is right for every family of models and does not depend on names.
+Weight decay depends on the shape of a parameter, not on its name, so it is right for every family of models.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class AdamW:
         return torch.optim.AdamW(groups, lr=settings["lr"], betas=betas, eps=settings["eps"], fused=True)
 
     def skip(self, optimizer: "torch.optim.Optimizer", verdict: "Tensor") -> None:
-        # Made for loss scalers (torch.amp.GradScaler sets it): the fused update reads it on the device.
+        # The fused update reads this flag on the device; torch has it for loss scalers (torch.amp.GradScaler sets it).
         optimizer.found_inf = verdict  # type: ignore[attr-defined]
 
     def card(self, settings: Mapping[str, Any]) -> str:

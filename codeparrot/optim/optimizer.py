@@ -1,7 +1,7 @@
-"""What is known of an optimizer, in one place: how it is built, what it keeps, how it skips a step, what the card says.
+"""Everything known of an optimizer in one place: how it is built, what it keeps, how it skips a step, what the card says.
 
-Its state is a few tensors a parameter, each of the parameter's shape, and a count of updates. So a checkpoint holds whole
-tensors by parameter name, and any strategy writes and reads them.
+Its state is a few tensors a parameter, each of the parameter's shape, and a count of updates. A checkpoint holds them whole, by
+parameter name, so any strategy writes and reads them.
 """
 
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 class OptimizerKind(Protocol):
     moments: ClassVar[tuple[str, ...]]
-    """Names in the optimizer's state of the tensors that have a parameter's shape; each costs 4 bytes a parameter."""
+    """Names of the tensors in the optimizer's state that have a parameter's shape; each costs 4 bytes a parameter."""
 
     def build(self, model: "nn.Module", settings: Mapping[str, Any]) -> "torch.optim.Optimizer":
-        """Return the optimizer of a model whose parameters are on the device and in the type that they are trained in.
+        """Return the optimizer of a model whose parameters already have the device and type they are trained with.
 
         Args:
-            model: to train; a tied parameter is listed once.
+            model: the model to train; it lists a tied parameter once.
             settings: the section `optim` of the configuration.
         """
         ...
 
     def skip(self, optimizer: "torch.optim.Optimizer", verdict: "Tensor") -> None:
-        """Have the update that follows change nothing where `verdict` is not 0, without reading it on the host.
+        """Have the next update change nothing if `verdict` is not 0, without reading it on the host.
 
         Args:
             optimizer: as built.
@@ -35,16 +35,16 @@ class OptimizerKind(Protocol):
         ...
 
     def card(self, settings: Mapping[str, Any]) -> str:
-        """Return its line on the model card."""
+        """Return the optimizer's line on the model card."""
         ...
 
 
 UPDATES = "step"
-"""Name in the optimizer's state of the count of updates, a float32 scalar a parameter."""
+"""Name of the count of updates in the optimizer's state, a float32 scalar a parameter."""
 
 
 def new_state(kind: OptimizerKind, parameter: "Tensor") -> "dict[str, Tensor]":
-    """Return the state of a parameter as the first update would make it: so it can be saved and loaded at any time."""
+    """Return the state of a parameter as the first update would make it, so that it can be saved and loaded before then."""
     import torch
 
     state = {UPDATES: torch.zeros((), dtype=torch.float32, device=parameter.device)}

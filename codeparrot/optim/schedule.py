@@ -1,4 +1,4 @@
-"""The learning rate is a pure function of the step: a resumed run needs no scheduler state."""
+"""The learning rate is a pure function of the step, so a resumed run needs no scheduler state."""
 
 import math
 from typing import Literal
@@ -21,11 +21,11 @@ def learning_rate(
 ) -> float:
     """Return the learning rate of optimizer step `step`.
 
-    Warm-up is linear: step 0 uses peak / warmup_steps, step warmup_steps - 1 uses peak. Then the rate falls so that the last
-    step, max_steps - 1, uses exactly final_fraction * peak. A run that is all warm-up ends at the peak.
+    Warm-up is linear: step 0 uses peak / warmup_steps, step warmup_steps - 1 uses peak. Then the rate falls, and the last step,
+    max_steps - 1, uses exactly final_fraction * peak. A run that is all warm-up ends at the peak.
 
     Args:
-        step: 0 for the first optimizer step. Past the end of the run the final value holds.
+        step: 0 for the first optimizer step. The final value holds past the end of the run.
         peak: the highest learning rate.
         warmup_steps: optimizer steps of linear warm-up; 0 starts at the peak.
         max_steps: optimizer steps of the whole run.
@@ -46,7 +46,7 @@ def learning_rate(
 
 
 def _remaining(name: str, progress: float) -> float:
-    """What is left of the way from the peak to the final value, from 1 at progress 0 to 0 at progress 1."""
+    """Return the fraction of the way from the final value up to the peak: 1 at progress 0, 0 at progress 1."""
     if name == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
     if name in ("linear", "wsd"):

@@ -1,8 +1,8 @@
 """A checkpoint exists or it does not.
 
 It is written beside its place, flushed to the disk, given a manifest with the size and SHA-256 of every file, and renamed
-last. Older ones are removed only then. SIGKILL at any moment costs at most the work since the last checkpoint; a checkpoint
-that was cut at any byte is not chosen.
+last. Only then are older ones removed. SIGKILL at any moment costs at most the work since the last checkpoint. A checkpoint
+that was truncated at any byte is never chosen.
 
     step_00001000/
       model/          config.json, model.safetensors, tokenizer: loads with AutoModelForCausalLM.from_pretrained
@@ -40,28 +40,28 @@ def name_of(step: int) -> str:
 
 
 def partial_of(folder: Path, step: int) -> Path:
-    """Return where the checkpoint of a step is written before it has its name."""
+    """Return the folder in which the checkpoint of a step is written before it gets its name."""
     return folder / f"{_PARTIAL}{name_of(step)}"
 
 
 def begin(partial: Path) -> None:
-    """Make the empty folder to write a checkpoint in."""
+    """Make an empty folder to write a checkpoint into."""
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
 
 
 def describe(partial: Path, names: list[str]) -> dict[str, Any]:
-    """Flush files of an unfinished checkpoint to the disk; return what the manifest says of them."""
+    """Flush files of an unfinished checkpoint to the disk; return their entries for the manifest."""
     return {name: _describe(partial / name) for name in names}
 
 
 def publish(partial: Path, facts: dict[str, Any], described: dict[str, Any]) -> Path:
-    """Give what was written its manifest and its name; return the checkpoint.
+    """Add the manifest to a written folder and give it its name; return the checkpoint.
 
     Args:
         partial: folder that holds all of `described`, flushed.
         facts: go into the manifest.
-        described: files, from `describe`, of all processes.
+        described: the files of all processes, from `describe`.
     """
     manifest = {"version": MANIFEST_VERSION, **facts, "time": time.time(), "files": dict(sorted(described.items()))}
     # No newline at the end: a manifest that lost its last byte is not JSON.
@@ -70,7 +70,7 @@ def publish(partial: Path, facts: dict[str, Any], described: dict[str, Any]) -> 
         files.flush(path)
     place = partial.with_name(partial.name.removeprefix(_PARTIAL))
     if place.exists():
-        # The same step was saved before and found damaged at the start, or saved twice by one run: the newer one counts.
+        # This step was saved before and found damaged at the start, or one run saved it twice: the newer one counts.
         remove(place)
     partial.rename(place)
     files.flush(place.parent)
@@ -80,7 +80,7 @@ def publish(partial: Path, facts: dict[str, Any], described: dict[str, Any]) -> 
 def fault(checkpoint: Path, share: int = 0, num_shares: int = 1) -> str | None:
     """Return why a checkpoint is not complete, or None if every byte of it is there.
 
-    Of `num_shares` readers each checks the content of its share of the files, and that all files are there.
+    Each of `num_shares` readers checks the content of its share of the files, and that all files are there.
     """
     try:
         manifest = read_manifest(checkpoint)
@@ -93,7 +93,7 @@ def fault(checkpoint: Path, share: int = 0, num_shares: int = 1) -> str | None:
         if path.stat().st_size != described["bytes"]:
             return f"{name} has {path.stat().st_size} bytes instead of {described['bytes']}"
         if index % num_shares == share and _sha256(path) != described["sha256"]:
-            return f"{name} has another SHA-256 than when it was written"
+            return f"{name} has another SHA-256 than it was written with"
     return None
 
 
@@ -101,14 +101,14 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
     """Return the manifest.
 
     Raises:
-        CodeparrotError: there is none, or it is cut.
+        CodeparrotError: there is none, or it is truncated.
     """
     try:
         manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CodeparrotError(f"{checkpoint} has no {MANIFEST}: it is not a complete checkpoint") from None
     except ValueError:
-        raise CodeparrotError(f"{checkpoint / MANIFEST} is cut or damaged") from None
+        raise CodeparrotError(f"{checkpoint / MANIFEST} is truncated or damaged") from None
     if manifest.get("version") != MANIFEST_VERSION:
         raise CodeparrotError(f"{checkpoint} has version {manifest.get('version')}; this program reads {MANIFEST_VERSION}")
     return manifest
@@ -117,7 +117,8 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
 def steps(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, complete or not, the newest first.
 
-    By the time of writing: a run that went back writes lower steps behind higher ones. Where no time can be read comes first.
+    The order is by time of writing, because a run that went back writes lower steps after higher ones. Checkpoints whose time
+    cannot be read come first.
     """
     places = [place for place in folder.glob("step_*") if _NAME.fullmatch(place.name)] if folder.is_dir() else []
     return sorted(places, key=lambda place: (_time(place), place.name), reverse=True)
@@ -136,12 +137,12 @@ def newest_complete(
     share: int = 0,
     num_shares: int = 1,
 ) -> Path | None:
-    """Return the newest checkpoint that every process finds complete; those passed over are named in the log.
+    """Return the newest checkpoint that every process finds complete. The log names those that were passed over.
 
     Args:
         folder: holds the checkpoints.
-        gather: returns the items of all processes, in the order of their ranks; all of them call this function.
-        share, num_shares: rank and number of the processes, which check the content of the files together.
+        gather: returns the items of all processes in the order of their ranks; all of them call this function.
+        share, num_shares: rank and number of the processes, which share the work of checking the files.
     """
     for place in gather(steps(folder))[0]:
         votes = gather(fault(place, share, num_shares))
@@ -153,11 +154,13 @@ def newest_complete(
 
 
 def prune(folder: Path, keep_last: int, keep_every_steps: int, kept: Collection[int] = ()) -> None:
-    """Remove what is left of unfinished saves, and checkpoints but the newest, those at multiples of a number of steps, and
-    those of the steps in `kept`."""
+    """Remove leftovers of unfinished saves, and old checkpoints.
+
+    The newest `keep_last` stay, and so do those at multiples of `keep_every_steps` and at the steps in `kept`.
+    """
     for partial in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(partial, ignore_errors=True)
-    # What has a name and no manifest is left of an interrupted removal; a cut manifest takes no other's place.
+    # A named folder without a manifest is left from an interrupted removal. A damaged one does not count towards keep_last.
     known = {place: _time(place) for place in steps(folder)}
     dated = [place for place, written in known.items() if written < float("inf")]
     left_over = [place for place in known if not (place / MANIFEST).exists()]
@@ -168,13 +171,13 @@ def prune(folder: Path, keep_last: int, keep_every_steps: int, kept: Collection[
 
 
 def remove(checkpoint: Path) -> None:
-    """Remove a checkpoint, its manifest first: what is left of an interrupted removal is not complete."""
+    """Remove a checkpoint, its manifest first, so that an interrupted removal leaves no complete one."""
     (checkpoint / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(checkpoint)
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield (dotted name, old, new) of settings that differ."""
+    """Yield (dotted name, old, new) for each setting that differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in {**old, **new}:
             yield from differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
@@ -185,8 +188,8 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any
 def changes_that_matter(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return `name: old -> new` for each setting that would make the resumed run another run.
 
-    A setting that `old` lacks, because an older version wrote it, had what is the default today. The data and the tokenizer are
-    compared themselves, not their paths.
+    A setting that `old` lacks, because an older version wrote it, had today's default. Data and tokenizer are compared by content,
+    not by path.
     """
     free = tuple(changeable(Config()))
     return [

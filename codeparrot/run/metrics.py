@@ -1,6 +1,7 @@
 """`metrics.jsonl` and the logs: what a run leaves behind to read.
 
-A line that cannot be written (a full disk) is kept and written later. One line a step, however often the run was interrupted.
+A metrics line that cannot be written (a full disk) is kept and written later. There is one line a step, however often the run
+was interrupted.
 """
 
 import json
@@ -16,7 +17,7 @@ logger = logging.getLogger("codeparrot")
 class MetricsLog:
     """Appends JSON lines to a file. A resumed run continues the file from its step on, so there is one line a step.
 
-    A run that begins at step 0 does step 0 again too: it begins with an empty file.
+    A run that starts at step 0 also repeats step 0, so it begins with an empty file.
     """
 
     def __init__(self, path: Path, resumed_step: int) -> None:
@@ -32,22 +33,20 @@ class MetricsLog:
             files.append(self._path, b"".join(self._pending))
         except OSError as error:
             if not self._warned:
-                logger.warning(
-                    "cannot write %s (%s): its lines are kept and written when it is possible again", self._path, error
-                )
+                logger.warning("cannot write %s (%s): its lines are kept, and written once that works again", self._path, error)
             self._warned = True
             return
         self._pending, self._warned = [], False
 
     def _drop_after(self, step: int) -> None:
-        """Remove lines of steps that are done again, and a line that was cut."""
+        """Remove lines of steps that will be repeated, and a truncated line."""
         kept = [line for line in read_lines(self._path) if line["step"] <= step] if step else []
         whole = "".join(json.dumps(line) + "\n" for line in kept)
         files.write_text(self._path, whole)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON-lines file; a last line that was cut is left out."""
+    """Return the objects of a JSON-lines file, without a truncated last line."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
 

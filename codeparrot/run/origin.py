@@ -1,10 +1,10 @@
-"""Where the order of a run's windows began: what `codeparrot inspect` walks from.
+"""Where the order of a run's windows began; `codeparrot inspect` walks from there.
 
-Behind its origin the stream is one, however often the run was interrupted: the same data, order and global batches. A run that
-goes on from a named checkpoint with another order, or on other data, has a new origin. `origin.json` in the run directory is
-that of the last start; a checkpoint's manifest carries its own, so that it goes wherever the checkpoint goes.
+From its origin on, the stream is continuous, however often the run was interrupted: the same data, order and global batches. A
+run that goes on from a named checkpoint in another order, or on other data, has a new origin. `origin.json` in the run
+directory belongs to the last start; a checkpoint's manifest carries its own, which moves with the checkpoint.
 
-    {"step": 0, "stream": {... a state of the stream ...}, "from": null, or the checkpoint that was gone on from}
+    {"step": 0, "stream": {... a state of the stream ...}, "from": null, or the checkpoint that the run went on from}
 """
 
 import json
@@ -20,9 +20,9 @@ ORIGIN = "origin.json"
 
 
 def same_order(saved: dict[str, Any], config: Config) -> bool:
-    """Whether a manifest's configuration deals the same data out as `config` does.
+    """Whether a manifest's configuration deals out the data in the same order as `config`.
 
-    The settings of the stream that a resumed run may change do not change the order; the stream compares the data themselves.
+    Settings of the stream that a resumed run may change do not change the order. The stream compares the data itself.
     """
     free = dict.fromkeys(changeable(config.stream))
     return (
@@ -36,11 +36,11 @@ def read_origin(run: Path) -> dict[str, Any]:
     """Return the origin of a run directory.
 
     Raises:
-        CodeparrotError: it has none.
+        CodeparrotError: it has none, or it cannot be read.
     """
     try:
         return json.loads((run / ORIGIN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CodeparrotError(
-            f"{run / ORIGIN} cannot be read ({error}): where the data of {run} begin is not known; train it on, which writes it"
+            f"{run / ORIGIN} cannot be read ({error}), so nothing says where the data of {run} begins; train it on to write it"
         ) from error
