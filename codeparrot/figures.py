@@ -1,6 +1,6 @@
-"""One look for every picture: a palette, a figure maker, numbers in words, saving whole.
+"""One look for every picture: a palette, a figure maker, numbers in words, and saving whole or not at all.
 
-Figures are made without pyplot: no window system and no global state beside a training loop.
+Figures are made without pyplot, so a training loop gets no window system and no global state.
 """
 
 import io
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 150
 COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#ca8a04", "#db2777", "#0891b2", "#57534e")
-"""Of curves; more curves than colours take them again, dashed."""
+"""Colours of curves. Further curves repeat them with dashed lines."""
 
 
 class Palette(NamedTuple):
@@ -32,13 +32,13 @@ DARK = Palette("#161b22", "#e6edf3", "#9aa4b0", "#30363d", "#6ea8fe")
 
 
 def prepare() -> None:
-    """Import what drawing needs: half a second of a processor, which a process beside training had better take at the start."""
+    """Import what drawing needs. That costs half a second of a processor; a process beside training pays it at the start."""
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
 
 
 def make(inches: tuple[float, float], panels: int = 1, palette: Palette = LIGHT, **layout: Any) -> tuple[Any, "list[Axes]"]:
-    """Return a figure and its panels, one below the other, dressed.
+    """Return a styled figure and its panels, one below the other.
 
     Args:
         inches: width and height.
@@ -72,18 +72,18 @@ def title(axis: "Axes", text: str, palette: Palette = LIGHT) -> None:
 
 
 def legend(axis: "Axes", columns: int = 1, palette: Palette = LIGHT, place: Any = "upper right") -> None:
-    """Name the curves, where any has a name."""
+    """Add a legend if any curve has a name."""
     if axis.get_legend_handles_labels()[0]:
         axis.legend(loc=place, fontsize=9.5, labelcolor=palette.ink, edgecolor=palette.grid, ncols=columns)
 
 
 def style(index: int) -> dict[str, Any]:
-    """Return how curve number `index` is drawn."""
+    """Return the colour and line style of curve number `index`."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": ("-", "--", ":")[index // len(COLOURS) % 3]}
 
 
 def save(figure: Any, place: Path) -> None:
-    """Write a picture whose suffix is one of FORMATS, whole or not at all.
+    """Write a picture, whole or not at all; its suffix is one of FORMATS.
 
     Raises:
         OSError: it cannot be written.
@@ -100,7 +100,7 @@ def png(figure: Any) -> bytes:
 
 
 def _write(figure: Any, target: Path | io.BytesIO, kind: str) -> None:
-    # Without the name of the program the same data gives the same bytes.
+    # Without the name of the program, the same data gives the same bytes.
     metadata = {"Software": None} if kind == "png" else None
     figure.savefig(target, format=kind, dpi=DOTS_PER_INCH, facecolor=figure.get_facecolor(), metadata=metadata)
 

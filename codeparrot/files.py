@@ -1,7 +1,7 @@
-"""Files and folders that are there whole or not at all.
+"""Files and folders that exist whole or not at all.
 
-What is written lies under a hidden name beside its place, is flushed to the disk and renamed last. A reader sees the old
-content or the new one, never a part of either, also behind a kill or a power cut. What a killed process leaves behind has a
+New content is written under a hidden name beside its place, flushed to the disk, and renamed last. A reader sees the old
+content or the new one, never a part of either, even after a kill or a power cut. What a killed process leaves behind has a
 name that begins with UNFINISHED.
 Cost: one fsync a file.
 """
@@ -21,12 +21,12 @@ UNFINISHED = ".unfinished-"
 
 @contextmanager
 def new_file(place: Path, durable: bool = True) -> Iterator[Path]:
-    """Yield a path to write to. When the block ends without an error, the file takes its place; else nothing has changed.
+    """Yield a path to write to. If the block ends without an error, the file takes its place; else nothing has changed.
 
     Args:
-        place: where the file goes; its folder is made if it is not there.
-        durable: whether the content is on the disk before the file takes its place. What only matters while this process
-            runs need not be.
+        place: where the file goes; its folder is made if it does not exist.
+        durable: whether the content is flushed to the disk before the file takes its place. A file that only matters while
+            this process runs does not need it.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     fresh = place.with_name(f"{UNFINISHED}{os.getpid()}-{place.name}")
@@ -52,7 +52,7 @@ def write_json(place: Path, value: Any, indent: int | None = None) -> None:
 
 @contextmanager
 def new_folder(place: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes its place when the block ends without an error. A folder that is there already stays."""
+    """Yield an empty folder that takes its place when the block ends without an error. A folder that already exists stays."""
     place.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=place.parent))
     try:
@@ -70,7 +70,7 @@ def new_folder(place: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(place: Path) -> Iterator[Path]:
-    """Yield an empty folder that replaces the one in its place when the block ends without an error; else that one stays."""
+    """Yield an empty folder that replaces the one in its place if the block ends without an error; else the old one stays."""
     fresh = place.with_name(f"{UNFINISHED}{os.getpid()}-{place.name}")
     with new_folder(fresh) as folder:
         yield folder
@@ -81,7 +81,7 @@ def replaced_folder(place: Path) -> Iterator[Path]:
 
 
 def put_folder(folder: Path, place: Path) -> None:
-    """Move a folder into the place of another, which is removed. Killed in between, neither is in that place."""
+    """Move a folder into the place of another, which is removed. A kill in between leaves neither in that place."""
     aside = place.with_name(f"{UNFINISHED}{os.getpid()}-before-{place.name}")
     if place.exists():
         place.rename(aside)
@@ -93,7 +93,7 @@ def append(path: Path, lines: bytes) -> None:
     """Append whole lines to a file, or leave it as it was.
 
     Raises:
-        OSError: they do not fit the disk, or the file cannot be written.
+        OSError: they do not fit on the disk, or the file cannot be written.
     """
     with path.open("ab", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
@@ -106,7 +106,7 @@ def append(path: Path, lines: bytes) -> None:
 
 
 def cut_unfinished_line(path: Path) -> None:
-    """Remove what a killed process left of a last line."""
+    """Remove an unfinished last line that a killed process left."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
@@ -114,7 +114,7 @@ def cut_unfinished_line(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have the content of a file, or the names in a folder, on the disk."""
+    """Flush the content of a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -123,6 +123,6 @@ def flush(path: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Have all that lies in a folder on the disk."""
+    """Flush a folder and everything in it to the disk."""
     for path in (*folder.rglob("*"), folder):
         flush(path)

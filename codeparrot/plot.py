@@ -1,8 +1,8 @@
 """Draw the curves of runs: training loss and validation perplexity over tokens.
 
-Guarantees: the picture is complete or absent; a run that is being written is drawn as far as it got; a step whose value was not
+Guarantees: the picture is complete or absent; a run in progress is drawn as far as it has got; a step whose value was not
 finite is a gap in its curve.
-Cost: about two seconds, half of them for loading matplotlib; 100,000 logged steps add one.
+Cost: about two seconds, half of it for loading matplotlib; 100,000 logged steps add one.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ INCHES = (8.0, 6.0)
 SMOOTHING = 0.02
 """Half the window of the moving average, as a fraction of the logged steps."""
 STEEP_START = 0.01
-"""Fraction of a long training that may leave the panels at the top, where the model still learns how frequent tokens are."""
+"""First fraction of a long training whose values may lie above the panels: the model still learns how frequent tokens are."""
 FEW_STEPS, FEW_EVALUATIONS = 2000, 50
-"""Up to so many values a curve is shown from the first one on, and evaluations are marked one by one."""
+"""A curve of at most this many values is shown from the first one on, and evaluations are marked one by one."""
 LONGEST_NAME = 40
 """Characters of a run's name in the legend."""
 
@@ -49,7 +49,7 @@ def plot(runs: list[str], output: str | None = None) -> Result:
 
     Args:
         runs: Run folders; several are drawn into one picture.
-        output: Picture to write (.png, .svg or .pdf); plots/loss.png in a single run, loss.png here for several.
+        output: Picture to write (.png, .svg or .pdf); by default plots/loss.png in a single run, or loss.png here for several.
     """
     folders = [_folder(name) for name in dict.fromkeys(runs)]
     if not folders:
@@ -80,13 +80,13 @@ def read(folder: Path) -> Run:
     """Read the curves of a run from its metrics.jsonl.
 
     Raises:
-        CodeparrotError: there is none, or it has no loss and no perplexity yet.
+        CodeparrotError: there is no such file, or it has no loss and no perplexity yet.
     """
     path = folder / "metrics.jsonl"
     try:
         rows = list(_rows(path))
     except OSError as error:
-        raise CodeparrotError(f'"{folder}" is no run: {path.name} cannot be read ({error.strerror})') from error
+        raise CodeparrotError(f'"{folder}" is not a run: {path.name} cannot be read ({error.strerror})') from error
     run = Run(folder.resolve().name, _curve(rows, "loss"), _curve(rows, "perplexity"))
     if not any(map(math.isfinite, run.loss.values + run.perplexity.values)):
         raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
@@ -94,9 +94,9 @@ def read(folder: Path) -> Run:
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """Return the moving average of a curve, over the values there are; a gap stays a gap.
+    """Return the moving average of a curve over its finite values; a gap stays a gap.
 
-    The window widens from the first value on, where a loss falls too steeply to be averaged with what comes later.
+    The window starts narrow and widens: at first a loss falls too steeply to be averaged with later values.
     """
     import numpy as np
 
@@ -121,7 +121,7 @@ def _folder(name: str) -> Path:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield what was logged. A line that is no JSON was cut by a kill or a full disk, or is being written."""
+    """Yield the logged lines. A line that is not JSON was truncated by a kill or a full disk, or is being written."""
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             with contextlib.suppress(ValueError):
@@ -161,7 +161,7 @@ def _words(fact: dict[str, Any]) -> list[str]:
 
 def _draw(runs: Sequence[Run], output: Path) -> None:
     if output.suffix not in figures.FORMATS:
-        raise CodeparrotError(f'"{output}" is no picture this can write: end its name in {", ".join(figures.FORMATS)}')
+        raise CodeparrotError(f'"{output}" has no known picture format: end its name in {", ".join(figures.FORMATS)}')
     panels = [panel for panel, curve in ((_loss_panel, "loss"), (_perplexity_panel, "perplexity")) if _any(runs, curve)]
     figure, axes = figures.make(INCHES, len(panels), h_pad=0.08, w_pad=0.12, hspace=0.06)
     for panel, axis in zip(panels, axes, strict=True):
@@ -183,7 +183,7 @@ def _loss_panel(axis: "Axes", runs: Sequence[Run]) -> None:
         _line(axis, curve, index, run.name)
     levels = [level for curve in (*curves, *(run.loss for run in runs)) for level in _levels(curve, FEW_STEPS)]
     if levels:
-        # The raw curve may leave the panel: a single spike shall not flatten all the rest.
+        # The raw curve may leave the panel, so that a single spike does not flatten the rest.
         low, high = _percentiles(levels)
         margin = 0.08 * (high - low) or 0.1
         axis.set_ylim(low - margin, high + margin)
@@ -204,7 +204,7 @@ def _perplexity_panel(axis: "Axes", runs: Sequence[Run]) -> None:
         margin = (max(levels) / min(levels)) ** 0.08 if max(levels) > min(levels) else 1.1
         axis.set_ylim(min(levels) / margin, max(levels) * margin)
     low, high = axis.get_ylim()
-    # Powers of ten and their doubles leave an axis of less than a decade bare.
+    # An axis of less than a decade would have hardly any ticks at powers of ten, their doubles and fives.
     wide, narrow = LogLocator(subs=(1, 2, 5), numticks=8), MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
     axis.yaxis.set_major_locator(wide if high > 10 * low else narrow)
     axis.yaxis.set_minor_locator(NullLocator())
@@ -214,7 +214,7 @@ def _perplexity_panel(axis: "Axes", runs: Sequence[Run]) -> None:
 
 
 def _levels(curve: Curve, few: int) -> list[float]:
-    """Return the values that the panel must show: all, or those after the steep start where there are more than a few."""
+    """Return the values that the panel must show: all of them, or only those after the steep start if there are many."""
     points = [point for point in zip(*curve, strict=True) if math.isfinite(point[1])]
     later = [value for tokens, value in points if tokens >= STEEP_START * points[-1][0]]
     return later if len(later) > few else [value for _, value in points]
@@ -228,7 +228,7 @@ def _percentiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _line(axis: "Axes", curve: Curve, index: int, name: str, **options: Any) -> None:
-    # A curve of one point is no line: it needs a dot to be seen.
+    # A curve of one point is not a line: it needs a dot to be visible.
     dot = {"marker": "o", "markersize": 5} if sum(map(math.isfinite, curve.values)) == 1 else {}
     axis.plot(*curve, linewidth=1.8, label=_short(name), **figures.style(index), **(options | dot))
 

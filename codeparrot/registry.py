@@ -1,4 +1,4 @@
-"""Names to what plugs in: a registry maps a name to "module:attribute", which is imported only when it is asked for."""
+"""Finds parts that plug in: a registry maps a name to "module:attribute", which is imported only when somebody asks for it."""
 
 import dataclasses
 import importlib
@@ -16,15 +16,15 @@ def load(target: str) -> Any:
 
 
 def find(setting: str, name: Any, registry: Mapping[str, str]) -> Any:
-    """Return what is registered under a name.
+    """Return the part that is registered under a name.
 
     Args:
-        setting: the key that the name was given by, for the error.
+        setting: the setting that holds the name, for the error.
         name: as the user wrote it.
-        registry: names to "module:attribute".
+        registry: maps names to "module:attribute".
 
     Raises:
-        CodeparrotError: there is nothing of this name; the nearest is named.
+        CodeparrotError: nothing has this name; the error suggests the nearest one.
     """
     if name not in registry:
         hint = nearest(str(name), registry)
@@ -36,7 +36,7 @@ def build(section: str, kind: type, settings: Mapping[str, Any]) -> Any:
     """Return an instance of a dataclass from settings that a user wrote.
 
     Raises:
-        CodeparrotError: a setting is unknown (the nearest is named), of another type, or out of range.
+        CodeparrotError: a setting is unknown (the error suggests the nearest one), of the wrong type, or out of range.
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
@@ -44,7 +44,7 @@ def build(section: str, kind: type, settings: Mapping[str, Any]) -> Any:
     for name in settings:
         if name not in known:
             expected = f"known: {', '.join(known)}" if known else "it has no settings"
-            raise CodeparrotError(f'{section}.{name} is no setting of "{kind.__name__}"{nearest(name, known)} ({expected})')
+            raise CodeparrotError(f'{section}.{name} is not a setting of "{kind.__name__}"{nearest(name, known)} ({expected})')
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     try:

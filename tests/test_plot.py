@@ -137,7 +137,7 @@ def test_what_is_no_run_or_no_picture_is_named(tmp_path):
     (tmp_path / "other").mkdir()
     for runs, output, message in (
         ([f"{run}n"], None, 'did you mean ".*run"'),
-        ([str(tmp_path / "other")], None, "is no run: metrics.jsonl cannot be read"),
+        ([str(tmp_path / "other")], None, "is not a run: metrics.jsonl cannot be read"),
         (["nobody"], None, 'no run "nobody" here'),
         ([], None, "no run to draw"),
         ([str(run)], str(tmp_path / "loss.bmp"), r"end its name in \.png, \.svg, \.pdf"),

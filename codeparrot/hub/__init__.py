@@ -1,1 +1,1 @@
-"""Reading from the Hub: the client (client.py), and models, tokenizers, corpora and runs as folders here (fetch.py)."""
+"""Reading from the Hub: the client (client.py); models, tokenizers, corpora and runs as local folders (fetch.py)."""

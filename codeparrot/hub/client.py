@@ -1,7 +1,7 @@
-"""The way to the Hub: one client with time-outs, and its errors in one line without secrets.
+"""The client of the Hub: requests with time-outs, and errors in one line without secrets.
 
-huggingface_hub waits for ever for a server that does not answer; here every request has a time-out. A token is used, never
-shown: what is printed or written of an error goes through `reason`.
+huggingface_hub waits indefinitely for a server that does not answer; here every request has a time-out. A token is used, never
+shown: every error that is printed or logged goes through `reason`.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ TIMEOUT_SECONDS = 300.0
 CONNECT_SECONDS = 10.0
 LOG_IN = "`hf auth login`, or the environment variable HF_TOKEN"
 FAILURES = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
-"""What the client raises when the Hub or the way to it fails, or refuses; anything else is a defect."""
+"""What the client raises when the Hub or the network fails, or the Hub refuses; anything else is a defect."""
 _DENIED, _LATER, _MOVED = (401, 403), (408, 429), 412
 _SECRETS = re.compile(r"hf_\w+|(?<=://)[^/\s@]+@|(?<=Bearer )\S+|\?[^\s'\")>]*")
 
@@ -29,8 +29,8 @@ def connect(timeout_seconds: float = TIMEOUT_SECONDS, sent: Callable[[int], obje
     """Return the client.
 
     Args:
-        timeout_seconds: a request whose server is silent for so long fails.
-        sent: is told the number of bytes of each piece of a request that has gone out (not those that Xet sends).
+        timeout_seconds: a request fails when its server is silent for this long.
+        sent: called with the number of bytes of each piece of a request that has gone out (but not for uploads through Xet).
     """
     timeout = httpx2.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
 
@@ -38,19 +38,19 @@ def connect(timeout_seconds: float = TIMEOUT_SECONDS, sent: Callable[[int], obje
         if constants.is_offline_mode():
             raise OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
         if sent is not None:
-            # Not a transport of our own: with one, the client would leave the environment's proxies out.
+            # Not a transport of our own: with one, the client would ignore the environment's proxies.
             request.stream = _Counted(request.stream, sent)
 
     def client() -> httpx2.Client:
         return httpx2.Client(event_hooks={"request": [begin]}, follow_redirects=True, timeout=timeout)
 
     set_client_factory(client)
-    hub_logging.set_verbosity_error()  # its own retries and hints: what comes of them is reported here
+    hub_logging.set_verbosity_error()  # hides its retries and hints; their outcome is reported here
     return HfApi()
 
 
 class _Counted(httpx2.SyncByteStream):
-    """Tells of the bytes of a request as they are sent."""
+    """Reports the bytes of a request as they are sent."""
 
     def __init__(self, stream: Any, sent: Callable[[int], object]) -> None:
         self._stream, self._sent = stream, sent
@@ -65,7 +65,7 @@ class _Counted(httpx2.SyncByteStream):
 
 
 def offline() -> str:
-    """Return why the Hub is not to be asked from here, or an empty string."""
+    """Return why this machine does not contact the Hub, or an empty string."""
     if constants.is_offline_mode():
         return "HF_HUB_OFFLINE is set"
     return "" if get_token() else f"there is no token here (log in: {LOG_IN})"
@@ -73,7 +73,7 @@ def offline() -> str:
 
 def reason(error: BaseException) -> str:
     """Return an error as one line that holds no token, no password and no signed address."""
-    # "Error while uploading ...", "cannot find the requested files in the local cache": what is behind it says more.
+    # "Error while uploading ...", "cannot find the requested files in the local cache": the cause says more.
     told = [each for each in _chain(error) if not isinstance(each, RuntimeError | LocalEntryNotFoundError)]
     text = " ".join(str((told or [error])[0]).split()) or type(error).__name__
     token = get_token()
@@ -83,20 +83,20 @@ def reason(error: BaseException) -> str:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from, and so on."""
+    """Yield an error, its cause, the cause's cause, and so on."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def _answer(error: BaseException) -> httpx2.Response | None:
-    """Return the answer of the Hub that an error is about, None where there was none."""
+    """Return the answer of the Hub behind an error, or None if there was none."""
     answers = (each.response for each in _chain(error) if isinstance(each, HfHubHTTPError | httpx2.HTTPStatusError))
     return next(answers, None)
 
 
 def denied(error: BaseException) -> bool:
-    """Whether the Hub does not accept the token, or not for this."""
+    """Whether the Hub rejects the token, or does not permit this request."""
     answer = _answer(error)
     return isinstance(error, LocalTokenNotFoundError) or (answer is not None and answer.status_code in _DENIED)
 
@@ -108,7 +108,7 @@ def moved(error: BaseException) -> bool:
 
 
 def unreachable(error: BaseException) -> bool:
-    """Whether there was no answer, or one that says to come back later."""
+    """Whether the Hub did not answer, or said to come back later."""
     answer = _answer(error)
     if answer is not None:
         return answer.status_code in _LATER or answer.status_code >= 500
@@ -116,7 +116,7 @@ def unreachable(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException) -> float:
-    """Return the seconds that the Hub asks to wait, 0 where it does not."""
+    """Return the seconds that the Hub asks to wait, or 0."""
     answer = _answer(error)
     with contextlib.suppress(ValueError):
         return max(0.0, float(answer.headers.get("Retry-After", 0))) if answer is not None else 0.0
@@ -128,10 +128,10 @@ def readable(what: str) -> Iterator[None]:
     """Turn a failure of the Hub into one line.
 
     Args:
-        what: what was tried, as "cannot read org/name".
+        what: what failed, such as "cannot read org/name".
 
     Raises:
-        CodeparrotError: naming the remedy.
+        CodeparrotError: names the remedy.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Reading from the Hub: a model, a tokenizer or a corpus as a folder here, and a run's state to go on from.
+"""Reading from the Hub: a model, a tokenizer or a corpus as a local folder, and a run's state to go on from.
 
-What is downloaded is data, never code: safetensors, JSON, Parquet and the files of tokenizers, of the commit that the
-revision names at that moment. Downloads are kept in the Hub's cache, which also serves when the Hub cannot be reached.
+Only data is downloaded, never code: safetensors, JSON, Parquet and tokenizer files, of the commit that the revision names at
+that moment. Downloads stay in the Hub's cache, which also serves when the Hub cannot be reached.
 """
 
 import json
@@ -23,40 +23,40 @@ TOKENIZER_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")
 CORPUS_FILES = ("*.parquet", "*.json", "*.jsonl", "*.jsonl.gz", "*.jsonl.zst", "README.md")
 STATE = "checkpoint/"
-"""Folder of a branch with what of a checkpoint is no part of its model."""
+"""Folder of a branch with the parts of a checkpoint that do not belong to its model."""
 _SAFE = re.compile(r"(model|state)/[\w][\w.\-]*|stream\.json")
 
 logger = logging.getLogger("codeparrot")
 
 
 def model(name: str) -> Path:
-    """Return the folder of a model of the Hub, `owner/name[@revision]`, with its tokenizer.
+    """Return the folder of a model on the Hub, `owner/name[@revision]`, with its tokenizer.
 
     Raises:
-        CodeparrotError: it is not there, or cannot be reached and was never fetched.
+        CodeparrotError: it does not exist, or the Hub cannot be reached and it was never fetched.
     """
     return _snapshot(name, "model", "model", MODEL_FILES)
 
 
 def tokenizer(name: str) -> Path:
-    """Return the folder of a tokenizer of the Hub; as `model`."""
+    """Return the folder of a tokenizer on the Hub; see `model`."""
     return _snapshot(name, "tokenizer", "model", TOKENIZER_FILES)
 
 
 def corpus(name: str) -> Path:
-    """Return the folder of a data set of the Hub; as `model`."""
+    """Return the folder of a data set on the Hub; see `model`."""
     return _snapshot(name, "data set", "dataset", CORPUS_FILES)
 
 
 def _snapshot(name: str, what: str, kind: str, patterns: tuple[str, ...]) -> Path:
     repo, revision = split_hub_name(name)
-    # The files of a branch's other folders are no part of its model.
+    # Files in subfolders of a branch do not belong to its model.
     others = ["*/*"] if kind == "model" else []
     options: Any = {"repo_type": kind, "allow_patterns": list(patterns), "ignore_patterns": others}
     with readable(f'cannot read the {what} "{name}" of the Hub'):
         api = connect()
         try:
-            api.repo_info(repo, revision=revision, repo_type=kind)  # fails at once, where a download tries for long
+            api.repo_info(repo, revision=revision, repo_type=kind)  # fails at once, where a download would retry for long
             return Path(api.snapshot_download(repo, revision=revision, **options))
         except FAILURES as error:
             if not unreachable(error):
@@ -65,18 +65,17 @@ def _snapshot(name: str, what: str, kind: str, patterns: tuple[str, ...]) -> Pat
                 folder = Path(api.snapshot_download(repo, revision=revision, local_files_only=True, **options))
             except LocalEntryNotFoundError:
                 raise error from None
-            logger.warning("the Hub cannot be reached: %s is what was downloaded of it before (%s)", name, folder.name)
+            logger.warning("the Hub cannot be reached: using an earlier download of %s (%s)", name, folder.name)
             return folder
 
 
 def resumable(name: str, checkpoints: Path) -> Path:
-    """Fetch the checkpoint that a run pushed with its state; return where it is among `checkpoints`, complete.
+    """Fetch the checkpoint that a run pushed with its state; return its complete folder in `checkpoints`.
 
-    An interrupted download goes on where it stopped. Besides the checkpoint, the run's metrics.jsonl is fetched if this run
-    has none.
+    An interrupted download goes on where it stopped. The run's metrics.jsonl is fetched too, if this run has none.
 
     Raises:
-        CodeparrotError: there is none, it cannot be reached, or what came is not what was pushed.
+        CodeparrotError: there is none, it cannot be reached, or the download differs from what was pushed.
     """
     repo, revision = split_hub_name(name)
     folder = checkpoints / ".fetched"
@@ -95,7 +94,7 @@ def resumable(name: str, checkpoints: Path) -> Path:
 
 
 def _files(manifest: Path, name: str) -> list[str]:
-    """Return the files of a checkpoint; none of their names leads out of its folder."""
+    """Return the files of a checkpoint, after checking that no name leads out of its folder."""
     try:
         names = list(json.loads(manifest.read_text(encoding="utf-8"))["files"])
     except (ValueError, KeyError, TypeError):
@@ -106,7 +105,7 @@ def _files(manifest: Path, name: str) -> list[str]:
 
 
 def _place(name: str) -> str:
-    """Return where a file of a checkpoint is on the branch: the model at the top, so that it loads by the branch's name."""
+    """Return the path of a checkpoint's file on the branch. The model is at the top, so that it loads by the branch's name."""
     return PurePosixPath(name).name if name.startswith("model/") else f"{STATE}{name}"
 
 

@@ -1,8 +1,8 @@
-"""What training sees of the Hub: a queue that takes every checkpoint at once, and a process that works it off.
+"""What training sees of the Hub: a queue that takes every checkpoint at once, and a process that works through it.
 
-Training never waits for the Hub: at the start the token and the names are checked, within seconds and on one process; behind
-each checkpoint the queue is written and the uploader is told; at the end of the run, when all processes have left it, the
-first one may show what is still going up. Nothing of it is inside a collective.
+Training never waits for the Hub. At the start, one process checks the token and the names, within seconds. After each
+checkpoint, it writes the queue and tells the uploader. At the end of the run, when the other processes have left, it may show
+what is still being pushed. Nothing here happens inside a collective.
 """
 
 import json
@@ -23,12 +23,12 @@ from codeparrot.run import checkpoint
 logger = logging.getLogger("codeparrot")
 
 START_SECONDS = 60.0
-"""The start waits no longer for the uploader, which gives the Hub a fraction of that for each answer."""
+"""Longest wait for the uploader at the start. The uploader waits a fraction of this for each answer of the Hub."""
 LOOK_SECONDS = 0.25
 
 
 class Pushes:
-    """Made on all processes, entered while the run lasts; only the main one does anything."""
+    """Every process makes one and enters it for the run; only the main one does anything."""
 
     def __init__(self, config: Config, main: bool) -> None:
         self._settings = HubConfig(**{**vars(config.hub), "branch": config.hub.branch or config.run.name})
@@ -43,23 +43,23 @@ class Pushes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """The uploader ends with the run; what it was doing is done again by the next one."""
+        """End the uploader with the run. The next one repeats what it was doing."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
 
     def start(self, agreement: Any) -> None:
-        """Start the uploader and hear what it says of the token and the names. All processes call this.
+        """Start the uploader and read its verdict on the token and the names. All processes call this.
 
         Raises:
-            CodeparrotError: on all of them: the run cannot be pushed like this, and only the user can mend it.
+            CodeparrotError: on all of them: the run cannot be pushed like this, and only the user can fix it.
         """
         refusal = agreement.from_main(self._begin() if self._on else None)
         if refusal:
             raise CodeparrotError(refusal)
 
     def _begin(self) -> str | None:
-        """Return why the run must not begin, or None."""
+        """Start the uploader; return why the run must not begin, or None."""
         from codeparrot.publishing.ledger import Ledger
 
         self._ledger = Ledger(self._run)
@@ -89,7 +89,7 @@ class Pushes:
     def published(self) -> set[int]:
         """Queue the checkpoints that are due; return the steps of those that must stay on the disk.
 
-        Called behind each checkpoint, beside the training; raises nothing that the Hub or the disk is to blame for.
+        Called after each checkpoint, beside the training. Never raises because of the Hub or the disk.
         """
         if not self._on:
             return set()
@@ -109,16 +109,16 @@ class Pushes:
         return kept
 
     def finish(self, asked_to_stop: Callable[[], bool]) -> dict[str, Any]:
-        """Wait for what is still going up, if the Hub can be reached, and say what is left; return both for programs.
+        """Wait for running uploads if the Hub can be reached, log what is left, and return the counts for programs.
 
-        Called when the run has reached its end. A request to stop (Ctrl-C) ends the waiting; nothing is lost by it.
+        Called when the run has reached its end. A request to stop (Ctrl-C) ends the wait and loses nothing.
         """
         if not self._on:
             return {}
         try:
             return {"hub": self._finish(asked_to_stop)}
         except (OSError, CodeparrotError) as error:
-            logger.warning("what is left for the Hub cannot be told (%s): codeparrot hub status --run %s", error, self._run)
+            logger.warning("cannot tell what is left for the Hub (%s): codeparrot hub status --run %s", error, self._run)
             return {}
 
     def _finish(self, asked_to_stop: Callable[[], bool]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Pushes:
         return place | {"pushed": len(facts["pushed"]), "pending": len(pending), "skipped": len(facts["skipped"])}
 
     def _wait(self, asked_to_stop: Callable[[], bool]) -> None:
-        """Show what goes up until it is up, nothing has moved for `hub.finish_minutes`, or a stop is asked for."""
+        """Show the uploads until they are done, nothing has moved for `hub.finish_minutes`, or somebody asks to stop."""
         from tqdm import tqdm
 
         from codeparrot.publishing import progress
@@ -165,7 +165,7 @@ class Pushes:
                 time.sleep(LOOK_SECONDS)
 
     def _report(self) -> None:
-        """Tell in the run's log what has changed since the last time."""
+        """Log what has changed since the last report."""
         facts = self._ledger.read()
         for kind in ("pushed", "skipped"):
             for each in facts[kind]:
@@ -185,8 +185,8 @@ class Pushes:
                 logger.warning(text, failing, facts["error"], len(facts["pending"]))
 
     def _start_uploader(self) -> dict[str, str]:
-        """Start it and return its first line; a server that is silent for long is heard no further."""
-        # In a session of its own: a Ctrl-C on the terminal is the trainer's to answer.
+        """Start the uploader and return its first line, or "unreachable" if it is silent for too long."""
+        # In a session of its own, so that Ctrl-C on the terminal only reaches the trainer.
         with (self._run / "log" / "hub.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "codeparrot.publishing.uploader", str(self._run.resolve())],
@@ -205,7 +205,7 @@ class Pushes:
         return json.loads(line)
 
     def _tell(self) -> None:
-        """Say that there is something new. An uploader that has just ended is noticed at the next checkpoint."""
+        """Tell the uploader that there is something new. If it has just ended, the next checkpoint notices."""
         assert self._process is not None and self._process.stdin is not None
         try:
             self._process.stdin.write(b"\n")

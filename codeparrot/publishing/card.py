@@ -1,7 +1,7 @@
-"""The model card of a run as of one of its checkpoints: made from the run alone, the same each time it is made.
+"""The model card of a run as of one of its checkpoints: made from the run alone, and the same each time.
 
-It says what was trained on what and under which licences, how far it is and how good, and how to load it; evaluation results
-are in the Hub's `model-index`, too. Of paths on this machine only the last part is told.
+It says which model was trained on which data under which licences, how far it is and how good, and how to load it. Evaluation
+results are also in the Hub's `model-index`. A path on this machine appears only by its last part.
 """
 
 import json
@@ -24,10 +24,10 @@ EVALUATIONS_SHOWN = 12
 LICENSES_SHOWN = 10
 PLOT = "plots/loss.png"
 METRICS = {"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
-"""Of a line of metrics.jsonl, beside pass@k."""
+"""Names in a line of metrics.jsonl and on the card; pass@k comes on top."""
 VALIDATION = "validation set of the run"
 HUB_NAMES = {VALIDATION: "code", "humaneval": "openai/openai_humaneval", "mbpp": "google-research-datasets/mbpp"}
-"""What the Hub calls that on which measures are taken."""
+"""Hub data set IDs of the evaluation sets."""
 
 
 def model_card(
@@ -43,9 +43,9 @@ def model_card(
     Args:
         manifest: of the checkpoint.
         metrics: the lines of metrics.jsonl up to its step.
-        reports: of `codeparrot eval humaneval`, by the step that they are of, none later than this one.
-        target: where it goes.
-        parameters: of the model.
+        reports: of `codeparrot eval humaneval`, by the step they measure, none later than this one.
+        target: the branch it goes to.
+        parameters: number of the model's parameters.
         plot: whether there is a picture of the loss.
     """
     config, step = manifest["config"], manifest["step"]
@@ -53,7 +53,7 @@ def model_card(
     return "\n".join(
         [
             "---",
-            # Of these weights and no others: what was measured at an earlier step stands in the tables.
+            # Only results of these weights; measurements at earlier steps are in the tables.
             _front_matter(config, [*(row for row in evaluations if row["step"] == step), *reports.get(step, [])], target),
             "---",
             "",
@@ -70,7 +70,7 @@ def model_card(
 
 
 def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """Return the finite measures of evaluations, by what they are of and their name.
+    """Return the finite measures of evaluations, by evaluation set and name.
 
     Args:
         rows: lines of metrics.jsonl and reports of unit tests, of one step.
@@ -94,7 +94,7 @@ def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], tar
     results = [
         EvalResult(
             task_type="text-generation",
-            dataset_type=HUB_NAMES.get(measured_on, measured_on),  # what is of one type is one data set there
+            dataset_type=HUB_NAMES.get(measured_on, measured_on),  # the Hub treats each type as one data set
             dataset_name=measured_on,
             metric_type=name.replace("eval_loss", "loss"),
             metric_value=round(value, 6),
@@ -195,7 +195,7 @@ def _data(config: dict[str, Any]) -> list[str]:
 
 
 def _of_corpus(folder: Path) -> Iterator[str]:
-    """Yield what the statistics of a corpus say, where there is one."""
+    """Yield what the statistics of a corpus say, if the folder is one."""
     path = folder / STATISTICS
     if not path.is_file():
         return

@@ -1,4 +1,4 @@
-"""`codeparrot hub status` and `codeparrot hub push`: the queue of a run, seen and worked off by hand."""
+"""`codeparrot hub status` and `codeparrot hub push`: the queue of a run, shown and pushed by hand."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ SHOWN = 10
 
 
 def status(run: str) -> Result:
-    """Show what of a run is on the Hub, what waits, and what was left out. Asks nobody but the run's hub.json.
+    """Show which checkpoints of a run are on the Hub, which wait, and which were skipped. Reads only the run's hub.json.
 
     Args:
         run: Run folder.
@@ -36,17 +36,17 @@ def status(run: str) -> Result:
 
 
 def push(run: str, repo: str = "", branch: str = "", private: bool | None = None, patience_minutes: float = 10.0) -> Result:
-    """Push what of a run is not on the Hub yet, and wait until it is. Ctrl-C loses nothing: the same command goes on.
+    """Push the checkpoints of a run that the Hub does not have, and wait. Ctrl-C loses nothing: the same command goes on.
 
-    Results of `codeparrot eval` that came behind the push of the newest checkpoint are added to its card.
+    Results of `codeparrot eval` that came after the push of the newest checkpoint are added to its card.
 
     Args:
         run: Run folder.
-        repo: owner/name; default: where the run was pushed to before, or its hub.repo.
-        branch: Branch; default: the same, or the run's name.
-        private: Whether a repository that is created is private; default: as the run's hub.private, which is true where its
-            configuration does not say otherwise.
-        patience_minutes: Give up when nothing has come through for so long; what is left stays queued.
+        repo: owner/name; default: where the run was pushed before, or its hub.repo.
+        branch: Branch; default: the one the run was pushed to before, or the run's name.
+        private: Whether a new repository is private; default: the run's hub.private, which is true unless its configuration
+            says otherwise.
+        patience_minutes: Give up when no push has succeeded for this long; the rest stays queued.
     """
     from tqdm import tqdm
 
@@ -56,7 +56,7 @@ def push(run: str, repo: str = "", branch: str = "", private: bool | None = None
     with ledger.pushing() as free:
         if not free:
             raise CodeparrotError(f"{run} is being pushed already, by the run or another command: see codeparrot hub status")
-        # Not before: whoever holds the right to push goes by what is written there.
+        # Not before: the process that holds the right to push reads these settings.
         ledger.open(_settings(ledger, repo, branch, private))
         queue, start = ledger.pending(), time.monotonic()
         with tqdm(total=_bytes(queue), desc="pushing", unit="B", unit_scale=True, disable=None) as bar:
@@ -84,15 +84,15 @@ def push(run: str, repo: str = "", branch: str = "", private: bool | None = None
 def _folder(run: str) -> Path:
     folder = Path(run).expanduser()
     if not (folder / "config.yaml").is_file():
-        raise CodeparrotError(f'"{run}" is no run: it has no config.yaml')
+        raise CodeparrotError(f'"{run}" is not a run: it has no config.yaml')
     return folder
 
 
 def _settings(ledger: Ledger, repo: str, branch: str, private: bool | None) -> HubConfig:
-    """Return where to and how a run is to be pushed: as before, or as configured, but for what is given.
+    """Return where and how to push a run: as before or as configured, except for the given arguments.
 
     Raises:
-        CodeparrotError: nothing says where, or the name is none.
+        CodeparrotError: nothing says where, or the repository's name is invalid.
     """
     run, opened = ledger.run, ledger.path.exists()
     before = ledger.settings if opened else _configured(run)
@@ -100,11 +100,11 @@ def _settings(ledger: Ledger, repo: str, branch: str, private: bool | None) -> H
     if not settings.repo:
         raise CodeparrotError(f"nothing says where {run} goes: name a --repo (owner/name)")
     if not REPOSITORY.fullmatch(settings.repo):
-        raise CodeparrotError(f'--repo "{settings.repo}" is no name of a repository; write owner/name')
+        raise CodeparrotError(f'--repo "{settings.repo}" is not the name of a repository; write owner/name')
     if private is not None:
         settings.private = private
     elif opened and settings.repo != before.repo:
-        # A --private false was said of the repository before, not of this one.
+        # An earlier --private false was meant for the previous repository, not for this one.
         settings.private = _configured(run).private
     return settings
 

@@ -1,9 +1,9 @@
 """One checkpoint becomes one commit of the run's branch, exactly once.
 
-A commit says in its last line which checkpoint it is. Before a checkpoint is committed the branch is asked whether it has it,
-so an answer that was lost, or a process killed in between, doubles nothing; the commit names the head that was seen, so that
-the Hub refuses it when somebody else's came first. What a commit holds is the run as of its step: later lines of
-metrics.jsonl are left out, the card and the picture are made from what remains.
+A commit's last line says which checkpoint it holds. Before committing a checkpoint we ask the branch whether it has it, so
+neither a lost answer nor a killed process leads to a second commit. The commit names the head it was made on, so the Hub
+refuses it if somebody else's came first. A commit holds the run as of its step: later lines of metrics.jsonl are left out, and
+the card and the picture are made from the others.
 
     /             config.json, model.safetensors, tokenizer: from_pretrained(repo, revision=branch)
     README.md     model card
@@ -40,11 +40,11 @@ CARD = "README.md"
 
 
 class Conflict(CodeparrotError):
-    """The branch is another run's."""
+    """The branch belongs to another run."""
 
 
 class Damaged(CodeparrotError):
-    """A checkpoint is not what was written."""
+    """A checkpoint has changed since it was written."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class History:
 
 
 def prepare(api: HfApi, target: Branch, private: bool) -> None:
-    """Make the repository and the branch if they are not there. A new branch begins empty, whatever is on main."""
+    """Make the repository and the branch if they do not exist. A new branch begins empty, whatever is on main."""
     try:
         api.list_repo_commits(target.repo, revision=target.branch)
         return
@@ -77,7 +77,7 @@ def history(api: HfApi, target: Branch, ours: set[str]) -> History:
         ours: digests of the checkpoints that this run has or has pushed.
 
     Raises:
-        Conflict: it holds checkpoints, and none of them is of this run.
+        Conflict: it holds checkpoints, but none of this run.
     """
     commits = api.list_repo_commits(target.repo, revision=target.branch)
     found = History(commits[0].commit_id)
@@ -95,7 +95,7 @@ def push(api: HfApi, run: Path, entry: Entry, target: Branch, state: bool, paren
     """Commit a checkpoint on top of `parent`; return the commit.
 
     Raises:
-        Damaged: its files are not those of its manifest.
+        Damaged: its files do not match its manifest.
     """
     place = run / "checkpoints" / entry.name
     fault = checkpoint.fault(place)
@@ -118,9 +118,9 @@ def push(api: HfApi, run: Path, entry: Entry, target: Branch, state: bool, paren
 
 
 def renew_card(api: HfApi, run: Path, entry: Entry, target: Branch, parent: str) -> str | None:
-    """Commit the card of the branch's newest checkpoint alone, if it would be another one today; return the commit.
+    """Commit the card of the branch's newest checkpoint alone, if it has changed; return the commit.
 
-    What is measured behind a push (`codeparrot eval humaneval`) comes onto the branch this way.
+    This way, results measured after a push (`codeparrot eval humaneval`) reach the branch.
     """
     place = run / "checkpoints" / entry.name
     with _as_of(run, checkpoint.read_manifest(place), target) as (beside, _):
@@ -138,7 +138,7 @@ def renew_card(api: HfApi, run: Path, entry: Entry, target: Branch, parent: str)
 
 
 def _files(place: Path, manifest: dict[str, Any], state: bool) -> Iterator[tuple[str, Path]]:
-    """Yield path on the branch and path here."""
+    """Yield pairs: the path on the branch and the path here."""
     for name in manifest["files"]:
         if name.startswith("model/"):
             yield name.removeprefix("model/"), place / name
@@ -149,14 +149,14 @@ def _files(place: Path, manifest: dict[str, Any], state: bool) -> Iterator[tuple
 
 
 def _is_stale(name: str, files: dict[str, Path]) -> bool:
-    """Whether a file on the branch is a part of an earlier checkpoint that this one does not have."""
+    """Whether a file on the branch belongs to an earlier checkpoint and not to this one."""
     ours = name.startswith(STATE) or name == PLOT or ("/" not in name and ".safetensors" in name)
     return ours and name not in files
 
 
 @contextmanager
 def _as_of(run: Path, manifest: dict[str, Any], target: Branch) -> Iterator[tuple[dict[str, Path], list[dict[str, Any]]]]:
-    """Yield the files that go beside the model as of its step, and the lines of metrics.jsonl until then."""
+    """Yield the files that go beside the model, as of its step, and the lines of metrics.jsonl up to it."""
     with tempfile.TemporaryDirectory(prefix="codeparrot-push-") as scratch:
         folder = Path(scratch) / manifest["config"]["run"]["name"]  # the picture is labelled with the name
         folder.mkdir()

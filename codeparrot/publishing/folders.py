@@ -1,8 +1,8 @@
 """`codeparrot tokenizer push` and `codeparrot corpus push`: a folder becomes a repository that loads by its name.
 
-One commit holds all of it. What was uploaded before an error or a Ctrl-C is not uploaded again by the next try; a folder that
-is there already makes no commit. What is on the branch already and is neither written by such a push nor a card is nobody's to
-delete here: the push is refused.
+One commit holds all of it. The next try does not repeat uploads that finished before an error or Ctrl-C; an unchanged folder
+makes no commit. If the branch holds a file that is neither a card nor one that such a push writes, the push is refused: it must
+not delete it.
 """
 
 from fnmatch import fnmatchcase
@@ -18,18 +18,18 @@ from codeparrot.result import Result
 _BESIDE = ("README.md", ".gitattributes")
 """What any branch may hold."""
 _OF_A_MODEL = ("config.json", "generation_config.json", "*.index.json")
-"""JSON that no tokenizer consists of."""
+"""JSON files that are never part of a tokenizer."""
 _NAMED = 3
 
 
 def push_tokenizer(tokenizer: str, repo: str, branch: str = "main", private: bool = True) -> Result:
-    """Push a tokenizer to the Hub, with a card. It is loaded by owner/name[@branch] wherever a tokenizer is named.
+    """Push a tokenizer to the Hub, with a card. Name it as owner/name[@branch] wherever a tokenizer is named.
 
     Args:
         tokenizer: Folder of a tokenizer, from codeparrot tokenizer train.
-        repo: owner/name of a model repository, created if it is not there.
-        branch: Branch, created if it is not there.
-        private: Whether a repository that is created is private.
+        repo: owner/name of a model repository, created if it does not exist.
+        branch: Branch, created if it does not exist.
+        private: Whether a new repository is private.
     """
     from codeparrot.hub.fetch import TOKENIZER_FILES
 
@@ -43,13 +43,13 @@ def push_tokenizer(tokenizer: str, repo: str, branch: str = "main", private: boo
 def push_corpus(corpus: str, repo: str, branch: str = "main", private: bool = True) -> Result:
     """Push a corpus to the Hub: shards, splits and card with its pictures; no samples of removed files.
 
-    It is loaded by owner/name[@branch] wherever a corpus is named.
+    Name it as owner/name[@branch] wherever a corpus is named.
 
     Args:
         corpus: Folder that codeparrot corpus build wrote; its shards are checked first.
-        repo: owner/name of a data set, created if it is not there.
-        branch: Branch, created if it is not there.
-        private: Whether a repository that is created is private.
+        repo: owner/name of a data set, created if it does not exist.
+        branch: Branch, created if it does not exist.
+        private: Whether a new repository is private.
     """
     folder = Path(corpus).expanduser()
     check_shards(folder, read_statistics(folder))
@@ -59,7 +59,7 @@ def push_corpus(corpus: str, repo: str, branch: str = "main", private: bool = Tr
 def _push(
     folder: Path, repo: str, branch: str, private: bool, kind: str, patterns: tuple[str, ...], title: str, texts: dict[str, str]
 ) -> Result:
-    """Upload the files of a folder, and `texts` beside them; what an earlier push left on the branch besides goes.
+    """Upload the files of a folder, and `texts` beside them. Other files of an earlier push are deleted from the branch.
 
     Raises:
         CodeparrotError: the branch holds files that no such push wrote, or the Hub does not answer, or refuses.
@@ -69,7 +69,7 @@ def _push(
     from codeparrot.hub import client
 
     if not is_hub_name(repo) or "/" not in repo:
-        raise CodeparrotError(f'--repo "{repo}" is no repository: write owner/name')
+        raise CodeparrotError(f'--repo "{repo}" is not a repository: write owner/name')
     api: Any = client.connect()
     files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.name not in texts})
     with client.readable(f"cannot push {folder} to {repo}"):
@@ -112,7 +112,7 @@ def _push(
 
 
 def _is_foreign(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a file on the branch is none that a push of these patterns writes. Such a push writes no folders."""
+    """Whether no push of these patterns writes such a file. A push writes no subfolders."""
     ours = "/" not in name and any(fnmatchcase(name, pattern) for pattern in patterns)
     return name not in _BESIDE and (not ours or any(fnmatchcase(name, pattern) for pattern in _OF_A_MODEL))
 

@@ -1,8 +1,8 @@
-"""`hub.json`: what of a run has been pushed where, and what is pending.
+"""`hub.json`: which checkpoints of a run have been pushed where, and which are pending.
 
-The queue is durable because it is derived: what is complete in `checkpoints/`, due, and neither pushed nor skipped is
-pending, whoever was killed when. A checkpoint is known by the digest of its content, so one that is saved again with the same
-bytes is not pushed twice, and one of the same step with other bytes is.
+The queue is durable because it is derived: a complete checkpoint in `checkpoints/` that is due, and neither pushed nor skipped,
+is pending, no matter which process was killed when. The digest of its content identifies a checkpoint: one that is saved again
+with the same bytes is not pushed twice, but one of the same step with other bytes is.
 
 The trainer and the uploader both write the file, one at a time and whole (a lock, a rename); only one process pushes.
 """
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
     tokens: int
     digest: str
     num_bytes: int
-    """Of everything that a push may send of it."""
+    """Size of everything that a push may send."""
     time: float
     """When it was written, seconds since 1970."""
 
@@ -45,34 +45,34 @@ class Entry(NamedTuple):
 
 
 class Ledger:
-    """The file of one run. Every method reads and writes it anew: another process may have."""
+    """The file of one run. Every method reads it again before it writes, because another process may have changed it."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self.path = run / LEDGER
 
     def read(self) -> dict[str, Any]:
-        """Return what is written.
+        """Return the content.
 
         Raises:
-            CodeparrotError: there is nothing, or it is damaged.
+            CodeparrotError: there is no file, or it is damaged.
         """
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise CodeparrotError(f"{self.run} has no {LEDGER}: nothing of it goes to the Hub; name a --repo") from None
+            raise CodeparrotError(f"{self.run} has no {LEDGER}: it is not pushed to the Hub; name a --repo") from None
         except (ValueError, OSError) as error:
-            remedy = "remove it: what is on the branch already is recognised there"
+            remedy = "remove it: a push recognises what is on the branch already"
             raise CodeparrotError(f"{self.path} cannot be read ({error}); {remedy}") from error
         if content.get("version") != VERSION:
             raise CodeparrotError(f"{self.path} has version {content.get('version')}; this program reads {VERSION}")
         return content
 
     def open(self, settings: HubConfig) -> None:
-        """Write down where to and how the run is pushed from now on."""
+        """Write down where and how the run is pushed from now on."""
         with self._changing() as content:
             if (settings.repo, settings.branch) != (content.get("repo"), content.get("branch")):
-                # What waited for another branch says nothing of what this one lacks: the queue is derived anew.
+                # Checkpoints that waited for another branch say nothing about what this one lacks: derive the queue again.
                 content["pending"] = []
             content |= {"version": VERSION, "repo": settings.repo, "branch": settings.branch}
             content["settings"] = {key: value for key, value in vars(settings).items() if key not in ("repo", "branch")}
@@ -90,12 +90,12 @@ class Ledger:
         return HubConfig(repo=content["repo"], branch=content["branch"], **content["settings"])
 
     def pending(self) -> list[Entry]:
-        """Bring the queue in line with the checkpoints there are; return it, the oldest first."""
+        """Update the queue to the checkpoints on the disk; return it, the oldest first."""
         with self._changing() as content:
             present = {entry.digest: entry for entry in entries(self.run / "checkpoints", content["settings"]["state"])}
             settled = {each["digest"]: _entry(each) for each in _of_branch(content, "pushed")}
             for entry in map(_entry, _of_branch(content, "skipped")):
-                # What was damaged or gone may be saved again.
+                # A checkpoint that was damaged or gone may be saved again.
                 if present.get(entry.digest, entry).time == entry.time:
                     settled.setdefault(entry.digest, entry)
             queue = {each["digest"]: _entry(each) for each in content["pending"] if each["digest"] not in settled}
@@ -109,7 +109,7 @@ class Ledger:
             return list(queue.values())
 
     def next(self) -> Entry | None:
-        """Return what is to be pushed now, or None. Behind, `hub.when_behind: newest` lets go of all but the newest."""
+        """Return the next checkpoint to push, or None. If several wait, `hub.when_behind: newest` skips all but the newest."""
         queue = self.pending()
         if len(queue) > 1 and self.settings.when_behind == "newest":
             with self._changing() as content:
@@ -120,7 +120,7 @@ class Ledger:
         return queue[0] if queue else None
 
     def pushed(self, entry: Entry, commit: str, target: Branch) -> None:
-        """Write down that a checkpoint is on a branch: where it is, even if the run has begun to go elsewhere meanwhile."""
+        """Write down that a checkpoint is on `target`, even if the run goes to another branch by now."""
         with self._changing() as content:
             content["pushed"].append(entry._asdict() | target._asdict() | {"commit": commit, "pushed_at": time.time()})
             if target == (content["repo"], content["branch"]):
@@ -128,7 +128,7 @@ class Ledger:
             content |= {"state": "idle", "error": ""}
 
     def newest_pushed(self) -> Entry | None:
-        """Return the checkpoint that the branch shows, if it is still on the disk."""
+        """Return the newest checkpoint on the branch, if it is still on the disk."""
         pushed = [_entry(each) for each in _of_branch(self.read(), "pushed")]
         present = {entry.digest for entry in entries(self.run / "checkpoints")}
         return pushed[-1] if pushed and pushed[-1].digest in present else None
@@ -140,8 +140,8 @@ class Ledger:
             self._settle(content, entry)
 
     def note(self, state: str, error: str = "") -> None:
-        """Write down how pushing stands: idle, pushing, or why not: offline (nothing to ask the Hub with), unreachable, denied,
-        conflict (the branch is another run's), failed."""
+        """Write down the state of pushing: idle, pushing, or why not: offline (no token or no network), unreachable, denied,
+        conflict (the branch belongs to another run), failed."""
         with self._changing() as content:
             content |= {"state": state, "error": error}
 
@@ -152,7 +152,7 @@ class Ledger:
 
     @contextmanager
     def pushing(self, wait: bool = False) -> Iterator[bool]:
-        """Hold the right to push; yields whether it was to be had. It goes with the process, however it ends."""
+        """Hold the right to push; yields whether it was free. The right ends with the process, however that ends."""
         with (self.run / _PUSHING).open("w", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -171,7 +171,7 @@ class Ledger:
     def _is_due(self, entry: Entry, decided: list[Entry], content: dict[str, Any]) -> bool:
         every = content["settings"]["every"]
         last = max(decided, key=_age).step if decided else 0
-        # A step below the last one: the run went back and took another way from there.
+        # A step below the last one means that the run went back and took another course from there.
         return not every or not 0 < entry.step - last < every or _is_final(self.run / "checkpoints" / entry.name)
 
     @contextmanager
@@ -192,21 +192,21 @@ def entries(checkpoints: Path, state: bool = False) -> list[Entry]:
 
     Args:
         checkpoints: the folder.
-        state: whether a push sends the optimizer's state, too, which then counts.
+        state: whether a push also sends the optimizer's state; then it counts towards the size.
     """
     found = []
     for place in checkpoint.steps(checkpoints):
         try:
             manifest = checkpoint.read_manifest(place)
         except (CodeparrotError, OSError):
-            continue  # being removed, or not complete: nothing that could be pushed
+            continue  # being removed, or not complete: it cannot be pushed
         sent = [file["bytes"] for name, file in manifest["files"].items() if state or name.startswith("model/")]
         found.append(Entry(manifest["step"], manifest["tokens"], digest_of(manifest), sum(sent), manifest["time"]))
     return sorted(found, key=_age)
 
 
 def digest_of(manifest: dict[str, Any]) -> str:
-    """Return what a checkpoint is known by: the SHA-256 of its model and its position in the data."""
+    """Return what identifies a checkpoint: a SHA-256 over its model and its position in the data."""
     files: Iterable[tuple[str, dict[str, Any]]] = sorted(manifest["files"].items())
     lines = [f"{name} {file['sha256']}" for name, file in files if not name.startswith("state/")]
     return hashlib.sha256("\n".join([str(manifest["step"]), *lines]).encode()).hexdigest()[:32]
@@ -225,7 +225,7 @@ def _age(entry: Entry) -> tuple[float, int]:
 
 
 def _is_newer(entry: Entry, decided: list[Entry]) -> bool:
-    """Whether a checkpoint has not been decided on yet: it was written after all that were. (Clocks may differ.)"""
+    """Whether a checkpoint was written after all that were decided on. (Clocks may differ.)"""
     return all(entry.time > each.time for each in decided) or all(entry.step > each.step for each in decided)
 
 

@@ -1,6 +1,6 @@
-"""How far the checkpoint that is being pushed has come, in a small file that the uploader writes and whoever waits reads.
+"""Progress of the current push, in a small file that the uploader writes and whoever waits reads.
 
-The bytes are those of the requests that have gone out; what Xet sends is not among them and shows when it is done.
+It counts the bytes of requests that have gone out. Uploads through Xet are not among them and show only when they are done.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ class Sent(NamedTuple):
 
 
 class Writer:
-    """Counts, and writes at most twice a second. A file that cannot be written shows less, no more."""
+    """Counts, and writes at most twice a second. If the file cannot be written, only the display suffers."""
 
     def __init__(self, run: Path) -> None:
         self._path = run / _FILE
@@ -45,7 +45,7 @@ class Writer:
 
 
 def read(run: Path) -> Sent | None:
-    """Return what has been sent of the checkpoint that is being pushed, None where none is."""
+    """Return how much of the current checkpoint has been sent, or None if none is being pushed."""
     try:
         return Sent(*json.loads((run / _FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError):

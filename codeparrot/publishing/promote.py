@@ -1,7 +1,7 @@
-"""`codeparrot hub promote`: a run's branch, or one commit of it, becomes what `main` holds, in one commit.
+"""`codeparrot hub promote`: one commit makes `main` hold what a run's branch, or one commit of it, holds.
 
-Files are copied on the Hub: weights are not sent again (only small files that are no LFS files travel). The commit names the
-main that was looked at; if it has moved since, the Hub refuses it, and nothing has changed.
+The Hub copies the files: weights are not sent again (only small files outside LFS travel). The commit names the head of main
+that it was made on; if main has moved since, the Hub refuses it and nothing has changed.
 """
 
 import re
@@ -27,10 +27,10 @@ class _Commit(NamedTuple):
 
 
 def promote(run: str = "", repo: str = "", branch: str = "", commit: str = "") -> Result:
-    """Make a run's branch on the Hub what main holds: copied there in one commit, without a new upload.
+    """Copy a run's branch on the Hub to main, in one commit and without a new upload.
 
     Args:
-        run: Run folder, whose hub.json says repository and branch.
+        run: Run folder, whose hub.json names repository and branch.
         repo: owner/name, instead of --run.
         branch: Branch to promote, instead of the run's.
         commit: One commit of the branch (7 to 40 hexadecimal digits); default: its newest.
@@ -41,9 +41,9 @@ def promote(run: str = "", repo: str = "", branch: str = "", commit: str = "") -
 
     source = target_of(run, repo, branch)
     if source.branch == MAIN:
-        raise CodeparrotError("main is what a branch is promoted to: name a --branch")
+        raise CodeparrotError("main cannot be promoted to itself: name another --branch")
     if commit and not _COMMIT.fullmatch(commit):
-        raise CodeparrotError(f'--commit "{commit}" is no commit: give 7 to 40 of its hexadecimal digits')
+        raise CodeparrotError(f'--commit "{commit}" is not a commit: give 7 to 40 of its hexadecimal digits')
     api = client.connect()
     with client.readable(f"cannot promote {source}"):
         chosen = _choose(api, source, commit)
@@ -62,10 +62,10 @@ def promote(run: str = "", repo: str = "", branch: str = "", commit: str = "") -
 
 
 def target_of(run: str, repo: str, branch: str) -> Branch:
-    """Return the branch that is meant by a run, or by its own name.
+    """Return the branch that a run, or a repository and branch, names.
 
     Raises:
-        CodeparrotError: neither says it.
+        CodeparrotError: neither is given.
     """
     if not run and not (repo and branch):
         raise CodeparrotError("name a --run, or --repo and --branch")
@@ -81,7 +81,7 @@ def _choose(api: "HfApi", source: Branch, commit: str) -> _Commit:
 
 
 def _tree(api: "HfApi", repo: str, revision: str) -> dict[str, str]:
-    """Return path to content (a git object) of every file."""
+    """Map the path of every file to its content (the ID of a git object)."""
     from huggingface_hub.hf_api import RepoFile
 
     files = api.list_repo_tree(repo, recursive=True, revision=revision)

@@ -1,11 +1,11 @@
-"""Pushes what is pending in `hub.json` until nothing is, in a process beside the training.
+"""Pushes the pending checkpoints of `hub.json` until none is left, in a process beside the training.
 
 `python -m codeparrot.publishing.uploader RUN` starts it.
 
-It may be killed at any moment: what it was doing is done again, and nothing is doubled (push.py). What fails is tried again,
-with waits that double, or as long as the Hub asks for. Its standard input tells it of the trainer: a line is a new
-checkpoint, the end means that no more will come; then it ends with the queue, or with the first failure. It runs at the
-lowest priority.
+It may be killed at any moment: the next one repeats what it was doing, and nothing is committed twice (commit.py). A failed
+push is tried again, with waits that double, or for as long as the Hub asks. On standard input, a line from the trainer means a
+new checkpoint. The end of input means that no more will come; the uploader then ends when the queue is empty, or at the first
+failure. It runs at the lowest priority.
 """
 
 import json
@@ -30,21 +30,21 @@ LOG = "log/hub.log"
 LONGEST_WAIT_SECONDS = 300.0
 LOOK_AGAIN_SECONDS = 30.0
 CHECK_SECONDS = 10.0
-"""A start waits no longer for an answer of the Hub."""
+"""Longest wait for an answer of the Hub at the start."""
 
 HOPELESS = ("offline", "denied", "conflict")
-"""States of the queue that waiting does not mend."""
+"""States of the queue that waiting does not cure."""
 
 logger = logging.getLogger("codeparrot.hub")
 
 
 class Turn(NamedTuple):
-    """What came of trying to push the next checkpoint."""
+    """The outcome of trying to push the next checkpoint."""
 
     entry: Entry | None = None
-    """The checkpoint; None: nothing is pending."""
+    """The checkpoint; None if nothing is pending."""
     commit: str = ""
-    """The commit that holds it now; empty: it failed."""
+    """The commit that now holds it; empty if the push failed."""
     state: str = "idle"
     error: str = ""
     wait_seconds: float = 0.0
@@ -52,7 +52,7 @@ class Turn(NamedTuple):
 
 
 class Uploader:
-    """Pushes one checkpoint at a time. The right to push (Ledger.pushing) is its maker's to hold."""
+    """Pushes one checkpoint at a time. Its caller must hold the right to push (Ledger.pushing)."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._settings, self._target = ledger, ledger.settings, ledger.branch
@@ -62,14 +62,14 @@ class Uploader:
         self._failures = 0
 
     def turn(self) -> Turn:
-        """Push the next checkpoint, once. What fails of the Hub or the network is written down and returned, not raised.
+        """Try once to push the next checkpoint. A failure of the Hub or the network is written down and returned, not raised.
 
         Raises:
-            CodeparrotError: the run goes elsewhere now: its queue is no longer this one's.
+            CodeparrotError: the run is pushed to another branch now, so its queue no longer belongs to this uploader.
         """
         now = self._ledger.branch
         if now != self._target:
-            raise CodeparrotError(f"{self._ledger.run} goes to {now} now: nothing more of it is pushed to {self._target}")
+            raise CodeparrotError(f"{self._ledger.run} goes to {now} now: nothing more is pushed to {self._target}")
         entry = self._ledger.next()
         if entry is None:
             self._ledger.note("idle")
@@ -87,7 +87,7 @@ class Uploader:
         except push.Conflict as error:
             return self._failed(entry, "conflict", str(error), 0.0)
         except (*client.FAILURES, CodeparrotError) as error:
-            # Whatever it was: the branch is looked at again before the next try.
+            # Whatever it was, read the branch again before the next try.
             self._history = None
             state = "denied" if client.denied(error) else "unreachable" if client.unreachable(error) else "failed"
             return self._failed(entry, state, client.reason(error), client.retry_after(error), client.moved(error))
@@ -111,20 +111,20 @@ class Uploader:
         self._ledger.note(state, error)
         self._failures += 1
         doubled = min(LONGEST_WAIT_SECONDS, self._settings.retry_seconds * 2 ** min(self._failures - 1, 20))
-        # Runs that lost the same Hub do not come back to it in the same second.
+        # So that runs which lost the same Hub do not come back to it in the same second.
         wait = 0.0 if at_once else doubled * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         return Turn(entry, state=state, error=error, wait_seconds=max(wait, asked_seconds))
 
 
 class Trainer:
-    """What standard input tells of the process that started this one."""
+    """What standard input says about the process that started this one."""
 
     def __init__(self, source: IO[bytes]) -> None:
         self._news, self.gone = threading.Event(), threading.Event()
         threading.Thread(target=self._listen, args=(source,), daemon=True).start()
 
     def wait_for_news(self, seconds: float) -> None:
-        """Return when there is a new checkpoint, when the trainer is gone, or after so many seconds."""
+        """Return when there is a new checkpoint, when the trainer is gone, or after this many seconds."""
         self._news.wait(seconds)
         self._news.clear()
 
@@ -136,7 +136,7 @@ class Trainer:
 
 
 def work(ledger: Ledger, trainer: Trainer) -> None:
-    """Push until the trainer is gone and nothing is pending or a push failed."""
+    """Push until the trainer is gone and either nothing is pending or a push has failed."""
     uploader = Uploader(ledger)
     last_error = ""
     while True:
@@ -155,7 +155,7 @@ def work(ledger: Ledger, trainer: Trainer) -> None:
 
 
 def push_all(ledger: Ledger, patience_seconds: float, report: Callable[[Turn], object]) -> Turn:
-    """Push until nothing is pending, or no push has come through for so long; return the last turn."""
+    """Push until nothing is pending, or no push has succeeded for this long; return the last turn."""
     uploader, moved = Uploader(ledger), time.monotonic()
     while True:
         turn = uploader.turn()
@@ -171,7 +171,7 @@ def push_all(ledger: Ledger, patience_seconds: float, report: Callable[[Turn], o
 
 
 def renew_card(ledger: Ledger) -> str | None:
-    """Bring what was measured since onto the card of the newest checkpoint on the branch; return the commit, if it takes one.
+    """Add newer measurements to the card of the newest checkpoint on the branch; return the commit, if there is one.
 
     Raises:
         CodeparrotError: the Hub does not answer, or refuses.
@@ -191,8 +191,8 @@ def check(ledger: Ledger) -> dict[str, str]:
     """Ask the Hub for the token's owner, the repository and the branch; return what is wrong.
 
     Returns:
-        `error`: what only the user can mend (a token that is not accepted or may not write there, a name that is none, a branch
-        that is another run's). `offline`: why the Hub is not to be asked from here. `unreachable`: why it cannot be, now.
+        `error`: what only the user can fix (a token that is not accepted or may not write there, an invalid name, a branch of
+        another run). `offline`: why this machine does not contact the Hub. `unreachable`: why the Hub cannot be reached now.
     """
     settings, target = ledger.settings, ledger.branch
     why_not = client.offline()
@@ -215,18 +215,17 @@ def check(ledger: Ledger) -> dict[str, str]:
 
 
 def step_back() -> None:
-    """Take only time that nobody else wants: even at the lowest priority each thread would have its slices of a busy machine,
-    and training waits for its slowest thread."""
+    """Take only processor time that nobody else wants. Even at the lowest priority each thread would get slices of a busy
+    machine, and training waits for its slowest thread."""
     os.nice(19)
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def main(run: Path) -> int:
-    """The process beside the training. A second one for the same run waits until the first has ended.
+    """Run the process beside the training. A second one for the same run waits until the first has ended.
 
-    Its first line on standard output is what `check` returned, as JSON. Offline it ends there, and leaves the right to push to
-    whoever is not.
+    It prints the result of `check` as its first line, in JSON. Offline it ends there, and leaves the right to push to others.
     """
     step_back()
     handler = logging.FileHandler(run / LOG, encoding="utf-8")

@@ -188,8 +188,8 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any
 def changes_that_matter(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return `name: old -> new` for each setting that would make the resumed run another run.
 
-    A setting that `old` lacks, because an older version wrote it, had today's default. Data and tokenizer are compared by content,
-    not by path.
+    A setting that `old` lacks, because an older version wrote it, had today's default. Data and tokenizer are compared by
+    content, not by path.
     """
     free = tuple(changeable(Config()))
     return [

@@ -74,9 +74,9 @@ def test_windows_that_predict_unequally_many_tokens_are_refused() -> None:
     ("settings", "words"),
     [
         ({"name": "casual"}, 'objective.name: there is no "casual"; did you mean "causal"?'),
-        ({"name": "numbered", "rat": 1.0}, 'objective.rat is no setting of "Numbered"; did you mean "rate"?'),
+        ({"name": "numbered", "rat": 1.0}, 'objective.rat is not a setting of "Numbered"; did you mean "rate"?'),
         ({"name": "numbered", "rate": "much"}, "objective: .*rate"),
-        ({"name": "causal", "rate": 1.0}, 'objective.rate is no setting of "Causal" .it has no settings'),
+        ({"name": "causal", "rate": 1.0}, 'objective.rate is not a setting of "Causal" .it has no settings'),
     ],
 )
 def test_wrong_settings_are_named(settings, words, monkeypatch) -> None:

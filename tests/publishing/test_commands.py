@@ -21,7 +21,7 @@ def test_a_run_that_was_trained_without_the_hub_is_pushed_afterwards(here: HubSe
         status(str(run))
     with pytest.raises(CodeparrotError, match=r"name a --repo \(owner/name\)"):
         push(str(run))
-    with pytest.raises(CodeparrotError, match='--repo "model" is no name of a repository; write owner/name'):
+    with pytest.raises(CodeparrotError, match='--repo "model" is not the name of a repository; write owner/name'):
         push(str(run), repo="model")
     assert not (run / "hub.json").exists(), "a wrong name is not kept"
     result = push(str(run), repo="me/model")
@@ -79,7 +79,7 @@ def test_status_says_what_is_there_what_waits_and_what_was_left_out(here: HubSer
 @pytest.mark.parametrize("command", ["status", "push"])
 def test_what_is_no_run_is_one_line(command: str, tmp_path: Path) -> None:
     done = subprocess.run([*COMMAND, "hub", command, "--run", tmp_path], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, f'codeparrot: error: "{tmp_path}" is no run: it has no config.yaml\n')
+    assert (done.returncode, done.stderr) == (1, f'codeparrot: error: "{tmp_path}" is not a run: it has no config.yaml\n')
 
 
 @pytest.mark.slow

@@ -78,8 +78,8 @@ def test_an_answer_that_is_lost_is_found_by_the_next_try(here: HubServer, run: P
     [
         ({}, "name a --run, or --repo and --branch"),
         ({"repo": "me/model"}, "name a --run, or --repo and --branch"),
-        ({"repo": "me/model", "branch": "main"}, "main is what a branch is promoted to"),
-        ({"repo": "me/model", "branch": "run", "commit": "HEAD~1"}, "is no commit"),
+        ({"repo": "me/model", "branch": "main"}, "main cannot be promoted to itself"),
+        ({"repo": "me/model", "branch": "run", "commit": "HEAD~1"}, "is not a commit"),
         ({"repo": "me/nothing", "branch": "run"}, "cannot promote me/nothing@run"),
     ],
 )
