@@ -59,12 +59,12 @@ run=$(
     "${container[@]}" python - "$NUM_PROCESSES" --config "$@" <<'PYTHON'
 import sys
 
+from codeparrot.arguments import parse_config
 from codeparrot.checks import check_world_size
-from codeparrot.config import parse
 from codeparrot.errors import CodeparrotError
 
 try:
-    config = parse(sys.argv[2:])
+    config = parse_config(sys.argv[2:])
     check_world_size(config, int(sys.argv[1]))
 except CodeparrotError as error:
     sys.exit(f"pretrain.sh: error: {error}")
