@@ -1,1 +1,1 @@
-"""Configurations of `accelerate launch`; they are part of the package so that `codeparrot verify` works from a wheel."""
+"""Configurations for `accelerate launch`; the package contains them so that `codeparrot verify` works from a wheel."""

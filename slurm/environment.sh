@@ -1,13 +1,13 @@
-# Where codeparrot is installed on this cluster; sourced by every script beside it.
+# Where codeparrot is installed on this cluster. Every script in this folder sources it.
 #
-# Edit the defaults once, or set them where you submit: `VENV=~/venvs/codeparrot sbatch slurm/pretrain.sh ...` (sbatch hands
+# Edit the defaults once, or set them when you submit: `VENV=~/venvs/codeparrot sbatch slurm/pretrain.sh ...` (sbatch passes
 # the environment on).
 
 MODULES=${MODULES:-}     # environment modules, e.g. "cuda/12.8 gcc/13"
-VENV=${VENV-.venv}       # virtual environment; where it is missing or empty: what is on PATH
+VENV=${VENV-.venv}       # virtual environment; if .venv is missing or this is empty, PATH is used
 CONTAINER=${CONTAINER:-} # command prefix, e.g. "apptainer exec --nv --bind /scratch image.sif"
 
-# Output appears when it is printed, not when a buffer is full.
+# Output appears as it is printed, not when a buffer is full.
 export PYTHONUNBUFFERED=1
 
 fail() {
@@ -16,12 +16,12 @@ fail() {
 }
 
 if [[ -n $MODULES ]]; then
-    type module &>/dev/null || fail "MODULES is \"$MODULES\" and there is no module command in a job's shell; see slurm/README.md"
+    type module &>/dev/null || fail "MODULES is \"$MODULES\" but there is no module command in a job's shell; see slurm/README.md"
     # shellcheck disable=SC2086  # several modules
     module load $MODULES
 fi
 
-# The prefix as words. A space inside a word is not possible here; put such a command into a script.
+# The prefix as words. A word cannot contain a space; put such a command into a script.
 read -r -a container <<<"$CONTAINER"
 
 if [[ -z $CONTAINER ]]; then

@@ -7,11 +7,11 @@
 ##SBATCH --cpus-per-task=8
 #SBATCH --output=slurm-%A_%a-%x.out
 #
-# Evaluate the checkpoints of a run, one a task of the array (the oldest is 0), into RUN/evaluations/CHECKPOINT.json.
+# Evaluate the checkpoints of a run into RUN/evaluations/CHECKPOINT.json. Each task of the array takes one; task 0 the oldest.
 #
 #     sbatch --array=0-3 slurm/evaluate.sh runs/small data/corpus [more data] [--batch_size 16 ...]
 #
-# What follows the run is `--data` of `codeparrot eval perplexity` and its other options.
+# The arguments after the run are `--data` of `codeparrot eval perplexity` and its other options.
 set -euo pipefail
 # shellcheck source=slurm/environment.sh
 source slurm/environment.sh
@@ -21,16 +21,16 @@ source slurm/environment.sh
 run=$1
 shift
 shopt -s nullglob
-# Those that are complete have a manifest; names sort by step.
+# Complete checkpoints have a manifest; names sort by step.
 manifests=("$run"/checkpoints/step_*/manifest.json)
 ((${#manifests[@]} > 0)) || fail "$run has no complete checkpoint (no $run/checkpoints/step_*/manifest.json)"
 ((SLURM_ARRAY_TASK_ID < ${#manifests[@]})) ||
-    fail "$run has ${#manifests[@]} complete checkpoints and no number $SLURM_ARRAY_TASK_ID; use --array=0-$((${#manifests[@]} - 1))"
+    fail "$run has ${#manifests[@]} complete checkpoints, not number $SLURM_ARRAY_TASK_ID; use --array=0-$((${#manifests[@]} - 1))"
 checkpoint=$(dirname "${manifests[$SLURM_ARRAY_TASK_ID]}")
 name=$(basename "$checkpoint")
 
 mkdir -p "$run/evaluations"
-# Written beside its place and renamed: a result exists whole or not at all.
+# Write beside the result and rename, so that it exists whole or not at all.
 partial=$run/evaluations/.$name.$SLURM_JOB_ID
 trap 'rm -f "$partial"' EXIT
 "${container[@]}" codeparrot eval perplexity --checkpoint "$checkpoint" --data "$@" --json >"$partial"

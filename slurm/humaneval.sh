@@ -7,13 +7,13 @@
 ##SBATCH --cpus-per-task=8
 #SBATCH --output=slurm-%A_%a-%x.out
 #
-# pass@k of a checkpoint: each task of an array generates its share of the problems; the same script without an array generates
-# what is missing, runs the unit tests and reports.
+# pass@k of a checkpoint. In an array, each task generates its share of the problems. Without an array, the same script
+# generates missing samples, runs the unit tests and reports.
 #
 #     shares=$(sbatch --parsable --array=0-7 slurm/humaneval.sh runs/small --samples 200)
 #     sbatch --dependency=afterany:$shares slurm/humaneval.sh runs/small --samples 200
 #
-# What follows the checkpoint are other options of `codeparrot eval humaneval`.
+# The arguments after the checkpoint are other options of `codeparrot eval humaneval`.
 set -euo pipefail
 # shellcheck source=slurm/environment.sh
 source slurm/environment.sh

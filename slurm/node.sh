@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Launch the processes of one node and pass the first signal on to them; run by `srun` in slurm/pretrain.sh, one task a node.
+# Launch the processes of one node and pass the first signal on to them. `srun` in slurm/pretrain.sh runs this, one task a node.
 #
-# Training handles SIGUSR1, SIGTERM and SIGINT: the step is finished, saved, and the process ends. Two things are in the way:
-#  - The launcher (torchrun) would die of the signal, or kill the processes 30 s after it. It is told to ignore it.
+# On SIGUSR1, SIGTERM or SIGINT, training finishes the step, saves, and ends. Two things get in the way:
+#  - The launcher (torchrun) would die of the signal, or kill the processes 30 s after it. So it ignores the signal.
 #  - SLURM signals only a task's main process (proctrack/cgroup, pgid) or all of them (linuxproc, SignalChildrenProcesses), and
-#    the processes, in sessions of their own, may not hear it. This shell passes it on: once to each, since a second signal
-#    means "at once", and as soon as the process listens, so that a signal during the start is not lost.
+#    the training processes, in sessions of their own, may not get it. So this shell passes it on: only once to each, because a
+#    second signal means "at once", and only when the process listens, so that a signal during the start is not lost.
 set -euo pipefail
 
-# In this order: the launcher inherits the ignored signals, its processes set their own handlers. The inner shell ignores them
-# once more, because container runtimes set what they inherit back.
+# In this order: the launcher inherits the ignored signals, and its processes set their own handlers. The inner shell ignores
+# them once more, because container runtimes reset what they inherit.
 trap '' USR1 TERM INT
 read -r -a container <<<"${CONTAINER:-}"
-# torchrun's own handlers, less the signals that are training's (its default: SIGTERM,SIGINT,SIGHUP,SIGQUIT).
+# torchrun handles only the signals that training does not (its default: SIGTERM,SIGINT,SIGHUP,SIGQUIT).
 export PET_SIGNALS_TO_HANDLE=SIGHUP,SIGQUIT
 # SLURM_NODEID is this node's own number: it must not be expanded on the first node.
 "${container[@]}" sh -c 'trap "" USR1 TERM INT; exec "$@"' launcher \
@@ -25,7 +25,7 @@ trap 'asked=${asked:-USR1}' USR1
 trap 'asked=${asked:-TERM}' TERM
 trap 'asked=${asked:-INT}' INT
 
-# Prints the processes below $1 that train: they run the script, and not through the launcher.
+# Prints the training processes below $1: they run the script themselves, not through the launcher.
 workers() {
     local child words
     for child in $(pgrep --parent "$1" || true); do
@@ -61,6 +61,6 @@ done
 status=0
 wait "$launcher" || status=$?
 
-# Asked to stop, the processes end with status 75, which torchrun reports as a failure: --kill-on-bad-exit would then kill the
-# other nodes in the middle of their saves. What came of it is in status.json.
+# Processes that were asked to stop end with status 75. torchrun reports that as a failure, and --kill-on-bad-exit would kill the
+# other nodes in the middle of their saves. status.json holds the outcome.
 [[ -n $asked ]] || exit "$status"

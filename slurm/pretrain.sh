@@ -11,18 +11,18 @@
 #SBATCH --signal=USR1@300
 #SBATCH --output=slurm-%j-%x.out
 #
-# Pretrain on any number of nodes: one task a node, which launches that node's processes (slurm/node.sh).
+# Pretrain on any number of nodes. Each node has one task, which launches that node's processes (slurm/node.sh).
 #
 #     sbatch --nodes 4 --time 24:00:00 slurm/pretrain.sh configs/small.yaml [--optim.lr 3e-4 ...]
 #
 # Submit from the repository, or with `sbatch --chdir REPOSITORY`. A job that runs out of time saves and puts itself back into
-# the queue, until the run is finished. slurm/README.md has the rest.
+# the queue until the run is finished. slurm/README.md says the rest.
 set -euo pipefail
 
 LAUNCH=${LAUNCH:-ddp}                         # launch/NAME.yaml: cpu, ddp, fsdp, zero1, zero2, zero3
 PROCESSES_PER_NODE=${PROCESSES_PER_NODE:-}    # default: one a GPU of the job, or one
 MASTER_ADDR=${MASTER_ADDR:-}                  # default: the job's first node
-MASTER_PORT=${MASTER_PORT:-}                  # default: follows from the job's number, so that jobs do not meet on a node
+MASTER_PORT=${MASTER_PORT:-}                  # default: derived from the job's number, so that jobs do not clash on a node
 
 # NCCL says what went wrong, not only that something did.
 export NCCL_DEBUG=${NCCL_DEBUG:-WARN}
@@ -38,7 +38,7 @@ source slurm/environment.sh
 
 [[ -n ${SLURM_JOB_ID:-} ]] || fail "submit this with sbatch"
 [[ -f ${1:-} ]] || fail "there is no recipe \"${1:-}\"; give its file first: sbatch slurm/pretrain.sh configs/small.yaml"
-[[ -f launch/$LAUNCH.yaml ]] || fail "LAUNCH=$LAUNCH is none of $(cd launch && echo *.yaml | sed 's/\.yaml//g')"
+[[ -f launch/$LAUNCH.yaml ]] || fail "LAUNCH=$LAUNCH is not one of $(cd launch && echo *.yaml | sed 's/\.yaml//g')"
 
 if [[ -z $PROCESSES_PER_NODE ]]; then
     PROCESSES_PER_NODE=${SLURM_GPUS_ON_NODE:-$({ nvidia-smi --list-gpus 2>/dev/null || true; } | wc -l)}
@@ -47,14 +47,14 @@ fi
 NUM_PROCESSES=$((SLURM_JOB_NUM_NODES * PROCESSES_PER_NODE))
 [[ $LAUNCH != cpu || $NUM_PROCESSES == 1 ]] || fail "LAUNCH=cpu is one process, not $NUM_PROCESSES; use LAUNCH=ddp"
 MASTER_ADDR=${MASTER_ADDR:-$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)}
-# Below the range that Linux draws ports of connections from (32768 and up).
+# Below the range from which Linux draws ports for connections (32768 and up).
 MASTER_PORT=${MASTER_PORT:-$((15000 + SLURM_JOB_ID % 15000))}
 # The processes of a node share its cores; torchrun would give each a single thread.
 threads=$((${SLURM_CPUS_ON_NODE:-1} / PROCESSES_PER_NODE))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 export LAUNCH NUM_PROCESSES MASTER_ADDR MASTER_PORT CONTAINER
 
-# A wrong recipe ends here, in one line, before any node has loaded a library.
+# A wrong recipe fails here, in one line, before any node has loaded a library.
 run=$(
     "${container[@]}" python - "$NUM_PROCESSES" --config "$@" <<'PYTHON'
 import sys
@@ -72,7 +72,7 @@ print(config.run_directory)
 PYTHON
 )
 
-# How the run stands: training writes status.json, and a checkpoint has its manifest when it is complete.
+# The state of the run: training writes status.json, and a complete checkpoint has a manifest.
 written() { stat --format %y "$run/status.json" 2>/dev/null || true; }
 newest() { { find "$run/checkpoints" -mindepth 2 -maxdepth 2 -path '*/step_*/manifest.json' 2>/dev/null || true; } | sort | tail -n 1; }
 said() {
@@ -88,7 +88,7 @@ gained() { [[ $(newest) != "$begin" ]]; }
 requeue() {
     local idle="$run/.idle_$SLURM_JOB_ID" now
     now=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p')
-    # Cancelled by its user, or put back by SLURM itself (preemption, a dead node).
+    # The user cancelled the job, or SLURM itself put it back (preemption, a dead node).
     if [[ $now != RUNNING ]]; then
         echo "pretrain.sh: $2; SLURM says $now"
         exit "$1"
@@ -96,7 +96,7 @@ requeue() {
     if gained; then
         rm -f "$idle"
     elif [[ -e $idle ]]; then
-        # It would go on like that for ever.
+        # It would never get any further.
         rm -f "$idle"
         fail "$2, and two starts in a row brought no new checkpoint: not requeued; give it more time (--time) or look at $run/log"
     else
@@ -117,10 +117,10 @@ pretrain.sh: job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): $run w
 on $SLURM_JOB_NUM_NODES nodes ($SLURM_JOB_NODELIST), meeting at $MASTER_ADDR:$MASTER_PORT
 EOT
 
-# This shell outlives signals to the job, to read how the run ended.
+# This shell survives signals to the job, so that it can read how the run ended.
 trap : TERM INT USR1
-# --kill-on-bad-exit: when a node fails, the others do not wait for it until NCCL's timeout.
-# --cpus-per-task: srun does not take it over from sbatch. --cpu-bind=none: the one task is all processes of the node.
+# --kill-on-bad-exit: when a node fails, the others do not wait for it until NCCL's time-out.
+# --cpus-per-task: srun does not inherit it from sbatch. --cpu-bind=none: the one task holds all processes of the node.
 status=0
 srun --kill-on-bad-exit=1 --cpu-bind=none ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} \
     slurm/node.sh --config "$@" || status=$?
@@ -138,8 +138,8 @@ case "$state $reason" in
         exit 75
         ;;
 esac
-# It failed: a node died, a GPU, a network. What worked until then is worth another start, and so is a start of a job that
-# worked before and did not get as far as training; an error of the recipe or the data would only come again.
+# It failed: a node died, a GPU, a network. Try again if this start made a new checkpoint, or if the job worked before and this
+# start did not get as far as training. An error in the recipe or the data would only come again.
 why="failed${step:+ at step $step} (${reason:-srun ended with status $status})"
 if gained || [[ $state != failed && ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
     requeue "$status" "$why"

@@ -174,7 +174,7 @@ def test_a_wrong_recipe_ends_in_one_line_before_a_node_is_used(cluster, tmp_path
         "train.micro_batch_size is 0; it must be at least 1": (("--train.micro_batch_size", "0"), {}),
         'did you mean "optim.lr"?': (("--optim.rate", "1"), {}),
         "6 processes do not divide stream.lanes 4": ((), {"PROCESSES_PER_NODE": "3"}),
-        "LAUNCH=zero9 is none of": ((), {"LAUNCH": "zero9"}),
+        "LAUNCH=zero9 is not one of": ((), {"LAUNCH": "zero9"}),
     }
     jobs = {said: pretrain(cluster, config, *arguments, **settings) for said, (arguments, settings) in wrong.items()}
     for said, job in jobs.items():
