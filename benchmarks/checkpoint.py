@@ -1,7 +1,7 @@
 """How long training waits for a checkpoint of the small recipe (111.0M parameters): written beside it, and by itself.
 
-Both runs are the real loop in a fresh process each; the time is that of `Saver.save`, as the loop meets it. Saves are far
-enough apart that none waits for the one before. The first save also makes the buffers and is shown on its own.
+Each run is the real loop in a fresh process. The time is that of `Saver.save` as the loop calls it. Saves are far enough apart
+that none waits for the one before. The first save also makes the buffers and is shown on its own.
 """
 
 import json
@@ -36,7 +36,7 @@ def settings(background: bool) -> Any:
 
 
 def measure(background: bool) -> dict[str, Any]:
-    """Train and return the stalls of the saves and the seconds of the steps."""
+    """Train; return the stalls of the saves and the seconds of the steps."""
     from codeparrot.run.metrics import read_lines
     from codeparrot.train import train
     from codeparrot.training.saver import Saver

@@ -11,7 +11,7 @@ from pathlib import Path
 
 DATA = Path("data/benchmarks")
 
-# The commands of this interpreter's environment are found whether or not it is activated.
+# Finds the commands of this interpreter's environment, whether or not it is activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 

@@ -1,14 +1,14 @@
 """The corpus stage on real Python files of installed packages, duplicates included: speed, recall and memory.
 
-- Filters and exact duplicates: files a second on two cores, from the sources to the decision which ones are kept; beside it
-  with the characters-a-token filter and the syntax check.
-- Near duplicates, from texts to the decision which ones are kept, shingling included, against datasketch's MinHash and LSH: the
-  same files, one core each, the same shingles, permutations and bands. Recall and precision against the exact Jaccard
+- Filters and exact duplicates: files a second on two cores, from the sources to the decision which files are kept; also with
+  the characters-a-token filter and the syntax check.
+- Near duplicates, from texts to the decision which files are kept, shingling included, against datasketch's MinHash and LSH:
+  the same files, one core each, the same shingles, permutations and bands. Recall and precision against the exact Jaccard
   similarity of the sets of shingles.
 - Memory: the largest sum over the processes of a whole build, at two sizes.
 
-It reads at least FILES files: those of this environment, and of the environments in CODEPARROT_BENCHMARK_SOURCES (folders,
-separated by colons) where they are not enough.
+It reads at least FILES files: those of this environment and, if they are not enough, of the environments in
+CODEPARROT_BENCHMARK_SOURCES (folders, separated by colons).
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def filtering(filters: Any) -> tuple[int, float]:
-    """Return how many files were read, filtered and compared, and how many of them a second, best of ROUNDS."""
+    """Return how many files were read, filtered and compared, and how many a second, best of ROUNDS."""
     settings = Settings(
         source=folders(),
         max_bytes=0,
@@ -85,7 +85,7 @@ def filtering(filters: Any) -> tuple[int, float]:
         reading = Reading(0, filters.max_size, settings.suffixes, COLUMNS)
         sources = [open_source(each, reading) for each in settings.source]
         with tempfile.TemporaryDirectory() as place, Workers(WORKERS) as pool:
-            list(pool.map(abs, range(WORKERS)))  # the processes are there
+            list(pool.map(abs, range(WORKERS)))  # starts the processes
             start = time.perf_counter()
             segments = pipeline._read(sources, settings, pool, Path(place) / "read")
             (Path(place) / "duplicates").mkdir()
@@ -96,7 +96,7 @@ def filtering(filters: Any) -> tuple[int, float]:
 
 
 def candidates(count: int) -> list[Candidate]:
-    """Return documents that pass the filters, no two of the same text: a sample of every folder, in hash order."""
+    """Return documents that pass the filters, no two with the same text: a sample of every folder, in hash order."""
     found: dict[bytes, Candidate] = {}
     rules, reading = Rules(0, FILTERS, LICENSES), Reading(0, FILTERS.max_size, (".py",), COLUMNS)
     for unit in take_turns(open_source(folder, reading).units for folder in folders()):
@@ -151,7 +151,7 @@ def similar_pairs(sets: list[frozenset[int]], least: float) -> list[tuple[int, i
     holders: dict[int, list[int]] = defaultdict(list)
     for number, each in enumerate(sets):
         rarest = sorted(each, key=lambda element: (frequency[element], element))
-        # Two sets this similar share one of the rarest elements of each.
+        # Two sets this similar share at least one of the rarest elements of each.
         for element in rarest[: len(each) - int(np.ceil(least * len(each))) + 1]:
             holders[element].append(number)
     pairs = {pair for numbers in holders.values() for pair in combinations(numbers, 2)}

@@ -1,7 +1,7 @@
-"""Programs a second of the sandbox against openai/human-eval's executor: HumanEval's reference solutions, the same workers.
+"""Programs a second in the sandbox and in openai/human-eval's executor: HumanEval's reference solutions, the same workers.
 
-Each side runs in a process of its own, since both fork and the size of what is forked counts. In turns, the best round of each;
-start-up is outside the measured time on both sides. Orphans: processes of the sandboxes that are left at the end.
+Each side runs in a process of its own, because both fork and the size of the forking process matters. The sides take turns, and
+the best round of each counts, without start-up. Orphans are sandbox processes that are left at the end.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from benchmarks.common import Ratio, report
 
 ROUNDS, TIMEOUT_SECONDS = 2, 3.0
 COPIES = 8
-"""Programs a problem, one after another, as samples come."""
+"""Programs a problem, one after another, in the order of samples."""
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -27,7 +27,7 @@ def ours(num_workers: int) -> dict[str, float]:
     from codeparrot.eval.sandbox.executor import Executor, Limits
     from codeparrot.eval.scoring import self_check
 
-    # Whatever loses its parent becomes a child of this process and is counted.
+    # A process that loses its parent becomes a child of this one and is counted.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     problems = load_problems("humaneval")
     jobs = [(problem, problem.canonical_solution) for problem in problems for _ in range(COPIES)]

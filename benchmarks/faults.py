@@ -1,7 +1,7 @@
 """SIGKILLs at random moments over one run on two processes, half of them during a save.
 
-The run must end with the weights of the uninterrupted one, to the last bit. Prints the steps that were done again and the time
-from a start to its first new step.
+The run must end with the weights of the uninterrupted one, to the last bit. Prints the repeated steps and the time from a start
+to its first new step.
 
     python -m benchmarks.faults [NUMBER OF KILLS, 100]
 """
@@ -39,7 +39,7 @@ def last_step(run: Path) -> int:
 
 
 def newest(run: Path) -> int:
-    """Step of the newest complete checkpoint."""
+    """Return the step of the newest complete checkpoint, or 0."""
     return max((int(path.parent.name[5:]) for path in run.glob("checkpoints/step_*/manifest.json")), default=0)
 
 
@@ -51,9 +51,9 @@ def weights(run: Path, step: int) -> str:
 def kill_at_random(
     start: Callable[[], "subprocess.Popen[Any]"], run: Path, during_save: bool, draw: random.Random, wait_seconds: float
 ) -> Fault | None:
-    """Start the run, let it get at least one checkpoint further, kill all of it; None when it ended before.
+    """Start the run, let it write at least one more checkpoint, then kill all of it; return None if it ended before.
 
-    A kill that is not during a save comes up to `wait_seconds` after the first new step.
+    A kill outside a save comes up to `wait_seconds` after the first new step.
     """
     import psutil
 
@@ -61,7 +61,7 @@ def kill_at_random(
     resumed, metrics = newest(run), run / "metrics.jsonl"
     first, moment = None, draw.uniform(0, wait_seconds)
     while process.poll() is None:
-        # A resumed run first cuts the lines of steps that it takes again: until then the last line is an old one.
+        # A resumed run first removes the lines of steps that it repeats; until then the last line is an old one.
         if first is None and metrics.exists() and metrics.stat().st_mtime > started and last_step(run) > resumed:
             first = time.perf_counter()
         if newest(run) > resumed and first is not None:
@@ -83,7 +83,7 @@ def kill_at_random(
 def torture(
     start: Callable[[], "subprocess.Popen[Any]"], run: Path, kills: int, wait_seconds: float = 1.5, seed: int = 0
 ) -> list[Fault]:
-    """Kill a run again and again, then let it end; return what was lost."""
+    """Kill a run again and again, then let it finish; return the faults."""
     draw, faults = random.Random(seed), []
     for number in range(kills):
         fault = kill_at_random(start, run, number % 2 == 1, draw, wait_seconds)

@@ -1,8 +1,8 @@
 """Completions a second: 164 HumanEval prompts, 4 samples each, a GPT-2 of 10M parameters.
 
-Against the text-generation pipeline of transformers with the same temperature, top-p, longest length and stop texts, prompts
-sorted by length, at the best of several batch sizes. The model is trained first for some minutes on this machine's Python
-sources, since how long completions are is what batching is about. Each runs in a process of its own.
+The peer is the text-generation pipeline of transformers with the same temperature, top-p, longest length and stop texts, its
+prompts sorted by length, at the best of several batch sizes. The model is first trained for some minutes on this machine's
+Python sources, because batching depends on realistic lengths of completions. Each side runs in a process of its own.
 """
 
 import json
@@ -17,7 +17,7 @@ from benchmarks.common import DATA, Ratio, corpus, report, tokenizer
 
 SAMPLES, MAX_NEW_TOKENS, TEMPERATURE, TOP_P = 4, 128, 0.8, 0.95
 BATCH_SIZES = (16, 64, 164)
-"""Of the pipeline, in sequences; the best on a quarter of the prompts is taken."""
+"""Batch sizes of the pipeline, in sequences; the one that is fastest on a quarter of the prompts is used."""
 MODEL = {"family": "gpt2", "vocab_size": 16384, "n_positions": 1024, "n_embd": 256, "n_layer": 8, "n_head": 8}
 MODEL |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 RUN = DATA / "runs" / "generation"
@@ -67,7 +67,7 @@ def ours() -> tuple[float, dict[str, Any]]:
 
 
 def pipeline(batch_size: int, every: int = 1) -> tuple[float, dict[str, Any]]:
-    """The pipeline on every so many prompts."""
+    """Run the pipeline on one in `every` prompts."""
     import logging
 
     import torch
@@ -92,7 +92,7 @@ def pipeline(batch_size: int, every: int = 1) -> tuple[float, dict[str, Any]]:
     generate(prompts[:2], batch_size=2, **options | {"max_new_tokens": 4})
     torch.manual_seed(0)
     start = time.perf_counter()
-    # The batch size of a pipeline is in prompts.
+    # A pipeline counts its batch size in prompts.
     done = generate(prompts, batch_size=max(1, batch_size // SAMPLES), **options)
     texts = [cut(each["generated_text"], problems[0].stop) for samples in done for each in samples]
     seconds = time.perf_counter() - start

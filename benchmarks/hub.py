@@ -1,9 +1,9 @@
 """Time of the training loop while its checkpoints are pushed to a slow Hub, against the same loop without pushes.
 
-The Hub is the one of the tests, on this machine, and takes 1 MB/s; a checkpoint is saved so often that there is nearly always
-one to push. The time is that between two steps by the clock, checkpoints included; the wait for the last uploads behind the
-loop is not part of it and printed beside it. Rounds alternate in their order and the best of each side counts, as in the other
-benchmarks: on a machine of two cores one pair of runs differs by several percent either way. All pairs are printed.
+The Hub is the tests' own, on this machine, and takes 1 MB/s; checkpoints are so frequent that there is nearly always one to
+push. The time is the wall-clock time between two steps, checkpoints included; the wait for the last uploads after the loop is
+printed separately. Rounds alternate in their order and the best of each side counts, as in the other benchmarks: on a machine
+of two cores one pair of runs differs by several percent either way. All pairs are printed.
 """
 
 import json
@@ -27,7 +27,7 @@ class Loop(NamedTuple):
     seconds: float
     """From step WARM_UP to step STEPS."""
     whole_seconds: float
-    """Of the command."""
+    """From the start of the command to its end."""
     pushed: int
     pushed_meanwhile: int
     """Checkpoints that were on the Hub before the last step."""
@@ -51,7 +51,7 @@ def train(hub: HubServer | None) -> Loop:
 
 
 def step_times(log: Path) -> dict[int, float]:
-    """Return when each logged step was logged, in seconds since 1970."""
+    """Return the time of each logged step, in seconds since 1970."""
     times = {}
     for line in log.read_text(encoding="utf-8").splitlines():
         words = line.split()
@@ -73,7 +73,7 @@ def main() -> None:
     corpus()
     tokenizer(4096)
     with tempfile.TemporaryDirectory() as place, serve(Path(place)) as hub:
-        # It stands for a machine of its own: what it computes is not to be taken from the training.
+        # It stands for another machine, so its work must not take time from training.
         for thread in Path(f"/proc/{hub.pid}/task").iterdir():
             os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
         hub.faults.limit_uploads(BYTES_PER_SECOND)
@@ -90,7 +90,7 @@ def main() -> None:
         {
             "each pair of runs": ", ".join(f"{a.seconds:.1f} / {b.seconds:.1f} s" for a, b in runs),
             "checkpoints pushed, of which before the last step": f"{pushed}, {during}",
-            "wait for the rest behind the loop": f"{wait:.1f} s",
+            "wait for the rest after the loop": f"{wait:.1f} s",
         },
     )
     sys.exit(0 if ratio.reached and pushed == ROUNDS * STEPS // SAVE_EVERY else 1)

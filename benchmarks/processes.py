@@ -1,6 +1,6 @@
 """A step of the whole loop on two processes against two bare DDP processes with the same model and batch.
 
-Scaling means nothing on one machine's cores; this is what the framework costs beside the all-reduce.
+Scaling means nothing on one machine's cores; this measures what the framework costs on top of the all-reduce.
 """
 
 import json
@@ -17,7 +17,7 @@ ROUNDS, MICRO_BATCH = 3, 4
 
 
 def ours() -> float:
-    """Tokens a second of the loop, by its own figures over the windows behind the warm-up."""
+    """Return the loop's tokens a second, by its own figures for the steps after the warm-up."""
     from codeparrot.run.metrics import read_lines
 
     name = f"processes_{time.time_ns()}"
@@ -45,7 +45,7 @@ def ours() -> float:
 
 
 def bare_process() -> None:
-    """One of two processes: DDP, forward, backward, clip, update on a fixed batch, and nothing else."""
+    """Run one of two processes: DDP, forward, backward, clip, update on a fixed batch, and nothing else."""
     import torch
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel

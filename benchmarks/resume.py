@@ -1,6 +1,6 @@
 """Time from start to the first batch when resuming a stream early and late, and the size of its state.
 
-The late position is reached by running the stream to it once; both are then resumed in fresh processes in turns.
+The stream runs to the late position once. Fresh processes then resume from both positions in turns.
 """
 
 import json
@@ -34,7 +34,7 @@ def dataset(encoder: Any) -> Any:
 
 def resume(state: Path) -> float:
     """Return the seconds from opening the data to the first batch, in this fresh process."""
-    encoder = make_encoder()  # the same for any position, and so not in the measurement: it would hide a difference
+    encoder = make_encoder()  # not measured: it is the same for any position and would hide a difference
     stored = json.loads(state.read_text())
     start = time.perf_counter()
     stream = dataset(encoder)

@@ -1,11 +1,12 @@
 """Windows a second of the stream from raw text, in one process.
 
-Against (a) the tokenizer's bare `encode_batch` on the same text with the same threads, and (b) the algorithm of the original
-CodeParrot script (fill a list of texts, tokenise it, join, slice, drop the tail), written anew, fed from the same files. Then
-the default encoder. Stream and peer take turns, and the best of several rounds of each counts: other work only slows.
+The peers are (a) the tokenizer's bare `encode_batch` on the same text with the same threads, and (b) a rewrite of the original
+CodeParrot script's algorithm (fill a list of texts, tokenise it, join, slice, drop the tail), fed from the same files. Then
+comes the default encoder. Stream and peers take turns, and the best of several rounds of each counts, since other work can only
+slow them down.
 
-A lane encodes some 70 windows in one call and hands them out one by one. The stream is therefore measured over whole rounds of
-calls, one for each lane: what was encoded before the clock started is as much as is left when it stops.
+A lane encodes some 70 windows in one call and hands them out one by one. So the stream is measured over whole rounds of calls,
+one for each lane: as much is encoded before the clock starts as is left when it stops.
 """
 
 import time
@@ -32,7 +33,7 @@ class Counting:
 
 
 class Measured:
-    """A stream of `lanes` lanes, behind the small calls at its start."""
+    """A stream of `lanes` lanes, after the small calls at its start."""
 
     def __init__(self, lanes: int, kind: str) -> None:
         start = time.perf_counter()
@@ -43,7 +44,7 @@ class Measured:
         self._pull_until(8 * lanes)
 
     def windows_per_second(self, seconds: float) -> float:
-        """Measure over whole rounds of calls, for at least so long."""
+        """Measure over whole rounds of calls, for at least this long."""
         count, start = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - start) < seconds:
             count += self._pull_until(self.encoder.calls + self.lanes)
@@ -76,7 +77,7 @@ def documents() -> list[str]:
 
 
 def original(texts: Iterator[str], loaded: Any, num_of_sequences: int = 1024, chars_per_token: float = 3.6) -> Iterator[Any]:
-    """Fill a buffer of characters, tokenise it as a list, join with the end token, slice; a short last slice is dropped."""
+    """Fill a buffer of characters, tokenise it as a list, join with the end token, slice, drop a short last slice."""
     import torch
 
     wanted = SEQ_LENGTH * chars_per_token * num_of_sequences
@@ -100,7 +101,7 @@ def endless(texts: list[str]) -> Iterator[str]:
 
 
 def windows_per_second(windows: Iterator[Any], seconds: float) -> float:
-    """Pull windows for about so long. What is prepared in bulk is paid for in the same measurement."""
+    """Pull windows for about this long. The measurement includes work done in bulk."""
     count, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
         count += sum(1 for _ in islice(windows, 64))
@@ -108,7 +109,7 @@ def windows_per_second(windows: Iterator[Any], seconds: float) -> float:
 
 
 def bare(loaded: Any, texts: list[str], seconds: float) -> tuple[float, float]:
-    """Return windows' worth of tokens a second and MB a second of bare `encode_batch`."""
+    """Return the speed of bare `encode_batch`: tokens a second, counted in windows, and MB a second."""
     tokens, num_bytes, start = 0, 0, time.perf_counter()
     position = 0
     while (elapsed := time.perf_counter() - start) < seconds:

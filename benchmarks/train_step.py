@@ -1,7 +1,7 @@
 """Tokens a second of the whole training loop, with everything on.
 
-Against (a) a bare forward, backward and update of the same model on one fixed batch and (b) `transformers.Trainer` with the
-same model, data (pre-packed windows, in memory) and precision. Each runs in a fresh process, in turns; the best round counts.
+The peers are (a) a bare forward, backward and update of the same model on one fixed batch and (b) `transformers.Trainer` with
+the same model, data (pre-packed windows, in memory) and precision. Each runs in a fresh process, in turns; the best counts.
 """
 
 import json
@@ -45,7 +45,7 @@ def settings() -> Any:
 
 
 def ours() -> float:
-    """The loop as a user runs it: its own figures, over the windows behind the warm-up."""
+    """Run the loop as a user does; return its own figure for the steps after the warm-up."""
     from codeparrot.run.metrics import read_lines
     from codeparrot.train import train
 
@@ -57,7 +57,7 @@ def ours() -> float:
 
 
 def bare() -> float:
-    """Forward, backward, clip and update, and nothing else."""
+    """Run forward, backward, clip and update, and nothing else."""
     import torch
 
     from codeparrot.config import OptimConfig
@@ -84,7 +84,7 @@ def bare() -> float:
 
 
 def trainer() -> float:
-    """transformers.Trainer on windows that are packed already."""
+    """Run transformers.Trainer on windows that are packed already."""
     import torch
     from transformers import AutoModelForCausalLM, GPT2Config, Trainer, TrainerCallback, TrainingArguments
 
