@@ -5,6 +5,7 @@ flags (`--NAME.FIELD`), its place in recipes, in `settings` and in statistics.js
 default but `title` and `clean`.
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -43,7 +44,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(ABC):
     """A stage of cleaning. It travels to the workers by pickle and prepares itself at its first text there."""
 
     title: ClassVar[str]
@@ -71,9 +72,9 @@ class Stage:
         """Return which documents it removes, in words; empty where it removes none."""
         return ""
 
+    @abstractmethod
     def clean(self, content: str) -> Cleaned:
         """Return what becomes of a text, a function of it and the settings alone."""
-        raise NotImplementedError
 
     def summary(self, found: Found) -> dict[str, Any]:
         """Return as JSON what statistics.json says of all that it found."""
