@@ -167,4 +167,4 @@ def test_a_command_has_flags_and_a_status(package, tokenizer_folder, raw) -> Non
     assert run(package, *words, cwd=raw).startswith("8 files, ")
     counts = json.loads(run(package, *words, "--most", "300", "--json", status=1, cwd=raw))["files"]
     assert len(counts) == 8
-    assert "Tokens that a file may have" in run(package, "tokenizer", "count", "--help")
+    assert "Most tokens that a file may have" in run(package, "tokenizer", "count", "--help")
