@@ -9,7 +9,6 @@ Exit status: 0 success, 1 an error (one line on stderr), 2 wrong arguments, 75 s
 
 import atexit
 import contextlib
-import gc
 import json
 import os
 import sys
@@ -94,8 +93,6 @@ def usage() -> str:
 
 def entry(arguments: Sequence[str] | None = None) -> None:
     """Run one command, by default that of the command line, and end the process with its exit status."""
-    # Nearly all that a start makes stays: looking for garbage among it takes a fifth of the time of importing torch.
-    gc.set_threshold(100_000, 20, 100)
     status = 1
     if "WORLD_SIZE" in os.environ:
         # One of several processes. Exit handlers run in reverse order: the one registered first runs last.

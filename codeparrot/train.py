@@ -10,6 +10,7 @@ from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
+from codeparrot.launcher import collect_garbage_as_usual, collect_garbage_rarely
 from codeparrot.publishing.beside_training import Pushes
 from codeparrot.result import DONE, STOPPED, Result
 from codeparrot.run.progress import Progress
@@ -23,6 +24,7 @@ def train(config: Config) -> Result:
         CodeparrotError: the settings cannot work together, or with the data, the tokenizer or the run directory; a process
             died; too many steps in a row were skipped.
     """
+    collect_garbage_rarely()
     with StopRequest() as stop:
         from codeparrot.training.processes import start_processes
         from codeparrot.training.watchdog import Watchdog
@@ -61,6 +63,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
         validation, pass_at_k = Validation(training, monitor, stop), PassAtK(training, monitor, stop)
         checkpoints.stop_in_time(stop)
 
+        collect_garbage_as_usual()
         progress = begin
         (stopped,) = training.agreement.any(stop.requested)
         batches = training.stream.batches(config.train.micro_batch_size)
