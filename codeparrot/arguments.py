@@ -64,8 +64,9 @@ def _default(action: Action) -> str:
 class Parser(ArgumentParser):
     """Exits with status 2 and one line on stderr when the arguments are wrong."""
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog=prog, formatter_class=Help)
+    def __init__(self, prog: str | None = None, **options: Any) -> None:
+        # jsonargparse makes parsers of this class for the fields of nested dataclasses, with options of its own.
+        super().__init__(prog=prog, **{"formatter_class": Help, **options})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = " ".join(str(ex or message).split())

@@ -39,9 +39,13 @@ def test_workers_never_see_ctrl_c() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+def die(status: int) -> None:
+    os._exit(status)
+
+
 def test_a_killed_worker_is_an_error_and_no_hang() -> None:
     with Workers(2) as workers, pytest.raises(CodeparrotError, match="memory"):
-        list(workers.map(os._exit, [1, 1]))
+        list(workers.map(die, [1, 1]))
 
 
 def test_work_is_taken_only_as_fast_as_results_are_wanted() -> None:

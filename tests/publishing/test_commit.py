@@ -339,7 +339,7 @@ def test_what_drawing_needs_is_imported_before_there_is_anything_to_push(
     run = make_run(tmp_path / "early", tokenizer_folder)
     queue_of(run)
     code = (
-        "import sys; from pathlib import Path; from codeparrot.hub import uploader\n"
+        "import sys; from pathlib import Path; from codeparrot.publishing import uploader\n"
         f"assert uploader.main(Path({str(run)!r})) == 0 and 'matplotlib.backends.backend_agg' in sys.modules"
     )
     # Beside training it would take half a second of a processor from the steps.
