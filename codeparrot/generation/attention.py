@@ -1,11 +1,11 @@
-"""Attention of one new token a sequence, with the same bits for a sequence whatever is computed beside it.
+"""Attention for one new token per sequence. A sequence gets the same bits whatever is computed beside it.
 
-torch's fused attention on a CPU gives each thread a piece of one buffer, whose alignment decides how a sum is ordered: the last
-bit of a row depends on the thread that it falls to. Here each head of each sequence is a matrix product of its own in a batched
-product. Measured with torch 2.13 (MKL): equal bits for any number of rows, any place among them, any length
-of cache behind the sequence's end, and one or two threads; as fast as the fused kernel, both are bound by memory.
+torch's fused attention on a CPU gives each thread a piece of one buffer. The piece's alignment decides the order of a sum, so
+the last bit of a row depends on the thread that computes it. Here each head of each sequence is its own matrix product in a
+batched product. Measured with torch 2.13 (MKL): equal bits for any number of rows, any position among them, any length of
+cache after the sequence's end, and one or two threads. It is as fast as the fused kernel: both are bound by memory.
 
-Prompts go through the fused kernel, each by itself: there rows are many and the buffers aligned.
+Prompts go through the fused kernel one at a time: they have many rows, and their buffers are aligned.
 """
 
 import contextlib
@@ -18,21 +18,21 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 ROWWISE, FUSED = "codeparrot_rowwise", "codeparrot_fused"
-"""Attention in slots: with the same bits for a row whatever is beside it; or by the fused kernel, quicker for a few rows."""
+"""Attention in slots: ROWWISE gives a row the same bits whatever is beside it; FUSED is faster for a few rows."""
 
 
 def rowwise_attention(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **kwargs: Any
 ) -> tuple[torch.Tensor, None]:
-    """Attention in the form that transformers calls: query [rows, heads, new, head dimension]; output [rows, new, heads, ...].
+    """Attention as transformers calls it: query [rows, heads, new, head dimension]; output [rows, new, heads, ...].
 
-    The fused kernel serves prompts, which have several new tokens or no mask, and what is not on a CPU.
+    The fused kernel serves prompts, which have several new tokens or no mask, and every device but the CPU.
     """
     rows, heads, new, width = query.shape
     if new > 1 or attention_mask is None or query.device.type != "cpu":
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return output, None
-    # Several heads may share keys and values. Taken one after the other, all products have the same shape.
+    # Several heads may share keys and values. The loop takes them one by one, so all products have the same shape.
     groups = heads // key.shape[1]
     queries = query.view(rows, heads // groups, groups, width) * (width**-0.5 if scaling is None else scaling)
     keys, values = _matrices(key).transpose(1, 2), _matrices(value)
@@ -45,9 +45,9 @@ def rowwise_attention(
 
 
 def _matrices(cache: torch.Tensor) -> torch.Tensor:
-    """Return the part of a cache [rows, heads, length, width] that is read as [rows * heads, length, width], without a copy."""
+    """View the part of a cache that is read, [rows, heads, length, width], as [rows * heads, length, width], without a copy."""
     rows, heads, length, width = cache.shape
-    assert cache.stride(0) == heads * cache.stride(1), "heads of a row lie one behind the other"
+    assert cache.stride(0) == heads * cache.stride(1), "heads of a row are contiguous"
     return cache.as_strided((rows * heads, length, width), (cache.stride(1), cache.stride(2), cache.stride(3)))
 
 
@@ -59,7 +59,7 @@ for name in (ROWWISE, FUSED):
 
 @contextlib.contextmanager
 def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """Have a model compute attention one of these ways."""
+    """Make a model compute attention one of these ways, and restore its own afterwards."""
     before = model.config._attn_implementation or "eager"
     model.set_attn_implementation(name)
     try:

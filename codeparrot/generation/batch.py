@@ -1,10 +1,10 @@
-"""Sequences side by side in slots: one forward pass a token for all of them.
+"""Sequences side by side in slots: one forward pass gives each of them a token.
 
 Guarantee, for a multiple of 16 rows: the logits of a sequence are a function of its own tokens, on a CPU in float32 to the last
-bit. By construction, each prompt is read by itself, a sequence lies in a slot that begins with it (slots.py), and attention
-treats each row by itself (attention.py). By measurement, with torch 2.13 and MKL, a matrix product of at least 16 rows, a
-multiple of 16, orders the sums of a row alike whatever the number of rows and threads; one of 1 to 9 rows does not. Tests hold
-both. On GPUs kernels are chosen by size: there completions can differ in the rare place where a last bit decides.
+bit. By construction, each prompt is read by itself, a sequence starts at the beginning of its slot (slots.py), and attention
+treats each row by itself (attention.py). By measurement, with torch 2.13 and MKL, a matrix product of a multiple of 16 rows
+orders the sums of a row the same way for any number of rows and threads; one of 1 to 9 rows does not. Tests hold both. GPUs
+choose kernels by size: completions can differ there in the rare place where a last bit decides.
 """
 
 import contextlib
@@ -20,36 +20,36 @@ from codeparrot.generation.prompts import context_length
 from codeparrot.generation.slots import Slots
 
 GRANULARITY = 64
-"""Attention reads a multiple of so many tokens."""
+"""Attention reads a multiple of this many tokens."""
 
 
 class Batch(Protocol):
-    """What the engine has of a model: rows of sequences, the first of them taken."""
+    """The engine's view of a model: rows of sequences, filled from the first row on."""
 
     def reserve(self, count: int, length: int) -> None:
-        """Have room for `count` sequences of `length` tokens."""
+        """Make room for `count` sequences of `length` tokens."""
 
     def read(self, ids: Sequence[int]) -> torch.Tensor:
-        """Read a prompt and return the logits [1, vocabulary] behind it, float32."""
+        """Read a prompt and return the logits [1, vocabulary] after it, float32."""
         ...
 
     def put(self, row: int) -> None:
-        """Start a sequence with the prompt that was read last, in the first row that is free."""
+        """Start a sequence with the prompt that was read last, in the first free row."""
 
     def forward(self, newest: Sequence[int]) -> torch.Tensor:
-        """Give each row its newest token and return the logits [rows, vocabulary] behind them, float32."""
+        """Give each row its newest token and return the logits [rows, vocabulary] after them, float32."""
         ...
 
     def leave(self, row: int) -> None:
-        """End the sequence of a row; that of the last row takes its place."""
+        """End the sequence in a row; the one in the last row takes its place."""
 
 
 class NotInSlots(Exception):
-    """The model remembers its past in another way than as keys and values of all of it."""
+    """The model does not remember its past as keys and values of every token."""
 
 
 def obstacle(model: Any) -> str:
-    """Return in words why sequences of a model can not lie in slots, empty where nothing is known that hinders it."""
+    """Say why sequences of a model cannot lie in slots; return an empty string where no reason is known."""
     config = model.config.get_text_config()
     taken = set(inspect.signature(model.forward).parameters)
     if missing := {"position_ids", "past_key_values", "attention_mask", "logits_to_keep"} - taken:
@@ -63,7 +63,7 @@ def obstacle(model: Any) -> str:
 
 
 def window(model: Any) -> int | None:
-    """Return to how many tokens a model attends where that is less than its context."""
+    """Return how many tokens a model attends to where that is less than its context."""
     config = model.config.get_text_config()
     if "local" in (getattr(config, "attention_layers", None) or ()):  # GPT-Neo
         return config.window_size
@@ -78,7 +78,7 @@ class SlotBatch:
         self._context = context_length(model)
         self._slots = Slots(0, 0, GRANULARITY, model.device)
         self._lengths: list[int] = []
-        """Tokens of each row that the model was given."""
+        """How many tokens of each row the model was given."""
         self._read: tuple[tuple[int, ...], Any, torch.Tensor] | None = None
 
     @contextlib.contextmanager
@@ -93,16 +93,16 @@ class SlotBatch:
         return -(-count // self._multiple) * self._multiple
 
     def read(self, ids: Sequence[int]) -> torch.Tensor:
-        """Read a prompt. The last one is kept: its other samples cost no reading.
+        """Read a prompt. The last one is kept, so its other samples need no reading.
 
         Raises:
-            NotInSlots: the model keeps something else than keys and values.
+            NotInSlots: the model keeps something other than keys and values.
         """
         own = tuple(ids)
         if self._read is None or self._read[0] != own:
             self._read = None
             count = self._rounded(len(own))
-            # What is behind the prompt changes nothing before it; its positions may be beyond the context.
+            # Padding after the prompt changes nothing before it; its positions may lie beyond the context.
             given = torch.tensor([[*own, *[0] * (count - len(own))]], device=self._model.device)
             positions = torch.arange(count, device=given.device).clamp(max=(self._context or count) - 1)
             output = self._model(input_ids=given, position_ids=positions[None], use_cache=True, logits_to_keep=self._multiple)

@@ -1,7 +1,7 @@
 """Complete code with a checkpoint.
 
-Guarantees: the same checkpoint, prompt, settings and seed give the same completions on the same machine; what is streamed to a
-terminal is what is returned otherwise. Weights are read from safetensors only and no code from the Hub is run.
+Guarantees: the same checkpoint, prompt, settings and seed give the same completions on the same machine; a terminal is
+streamed the text that would be returned otherwise. Weights are read from safetensors only, and no code from the Hub runs.
 """
 
 import math
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BLOCK_END = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
-"""What starts a new top-level block of Python: a completion of a function ends there (Codex, arXiv:2107.03374, section 3)."""
+"""Starts of a new top-level block of Python: a completion of a function ends there (Codex, arXiv:2107.03374, section 3)."""
 STDIN = "-"
 
 
@@ -38,15 +38,15 @@ def complete(
 
     Args:
         checkpoint: A run (its newest checkpoint is used), a checkpoint, a folder with a model, a .gguf file, or a Hub name.
-        prompt: Text to go on from; - reads standard input, an empty text starts a new document.
+        prompt: Text to continue; - reads standard input, an empty text starts a new document.
         file: File with the prompt, instead of --prompt.
         num_completions: Completions to draw for the prompt.
-        temperature: Of the sampling; 0 takes the likeliest token each time.
-        top_p: Sample among the likeliest tokens that hold this probability together, above 0 and at most 1.
-        max_new_tokens: Longest completion, in tokens, where the context of the model has room for it.
+        temperature: Sampling temperature; 0 takes the likeliest token each time.
+        top_p: Sample among the likeliest tokens that together hold this probability, above 0 and at most 1.
+        max_new_tokens: Longest completion, in tokens, if the model's context has room for it.
         seed: The same seed gives the same completions; null draws new ones each time.
         stop_at_block_end: End before the first new top-level block of Python (class, def, #, @, print, if).
-        device: Where to run: cpu, cuda, cuda:1, mps; auto takes the first accelerator there is.
+        device: Where to run: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
     _check(num_completions, temperature, top_p, max_new_tokens)
     text = _read_prompt(prompt, file)
@@ -70,7 +70,7 @@ def complete(
         if streaming:
             _show("\n")
         raise
-    # What was streamed is not printed again: only the end of its last line is missing.
+    # Streamed text is not printed again: only the end of its last line is missing.
     return Result("" if streaming else _joined(completions), {"checkpoint": folder, "prompt": text, "completions": completions})
 
 
@@ -88,24 +88,24 @@ def generate_completions(
     show: Callable[[str], None] | None = None,
     broken_off: Callable[[], bool] | None = None,
 ) -> list[str]:
-    """Return what `model` goes on with after `prompt`, up to the first of the `stop` texts, without white space at the end.
+    """Return the text with which `model` continues `prompt`, up to the first of the `stop` texts, without trailing white space.
 
     The model may be in the middle of its training: its modes (train or eval) and the random state of the process are left as
-    they were. A prompt that does not fit the context beside the new tokens loses
-    its beginning, down to half the context, and a warning is logged.
+    they were. If prompt and new tokens do not fit the context together, the prompt loses its beginning, down to half the
+    context, and a warning is logged.
 
     Args:
         model: A causal language model of transformers, unwrapped (not DDP, DeepSpeed or FSDP).
         tokenizer: Its tokenizer. Special tokens spelled out in the prompt are taken as text.
-        prompt: Text to go on from; an empty one starts a document.
+        prompt: Text to continue; an empty one starts a document.
         num_completions: Completions, generated as one batch.
-        temperature: Of the sampling; 0 is greedy, and then all completions are the same.
-        top_p: Probability mass that is sampled from, above 0 and at most 1.
-        max_new_tokens: Longest completion, in tokens, where the context of the model has room for it.
-        seed: Of the sampling; None draws a new one.
+        temperature: Sampling temperature; 0 is greedy, and then all completions are the same.
+        top_p: Probability mass to sample from, above 0 and at most 1.
+        max_new_tokens: Longest completion, in tokens, if the model's context has room for it.
+        seed: Sampling seed; None draws a new one.
         stop: Texts that end a completion and are not part of it; the prompt's own text does not count.
-        show: Is given the text of a single completion as it grows: the pieces joined are what is returned.
-        broken_off: Is asked before each token; True ends the completions there.
+        show: Called with each new piece of a single completion's text; joined, the pieces are the returned text.
+        broken_off: Called before each token; True ends the completions there.
     """
     from codeparrot.generation.engine import Engine
     from codeparrot.generation.multinomial import Multinomial, Noise, processors_of
@@ -115,10 +115,10 @@ def generate_completions(
     greedy = temperature == 0
     num_rows = 1 if greedy else num_completions
     noise, processors, end = Noise(seed, num_rows, model.device), processors_of(model), frozenset({tokenizer.eos_token_id})
-    # Once for all rows, so that a prompt that is too long is reported once.
+    # Done once for all rows, so that a prompt that is too long is reported once.
     ids, longest = fit(encode_prompt(tokenizer, prompt), max_new_tokens, context_length(model))
     rows = [Multinomial(temperature, top_p, noise, row, processors) for row in range(num_rows)]
-    # Nothing else runs beside these: to fill up the batch would only cost.
+    # Nothing else runs beside these rows: filling up the batch would only cost time.
     with Engine(model, tokenizer, batch_size=num_rows, multiple=1) as engine:
         completions = [engine.submit(Request(ids, sampler, longest, tuple(stop), end)) for sampler in rows]
         while engine.busy and not (broken_off and broken_off()):

@@ -1,4 +1,4 @@
-"""Completions of many prompts in one batch that is always full.
+"""Complete many prompts in one batch that is kept full.
 
     with Engine(model, tokenizer) as engine:
         completion = engine.submit(Request("def add(a, b):", Nucleus(0.2)))
@@ -6,15 +6,15 @@
             print(piece, end="")
 
 Guarantees
-- A completion is a function of the model and its request. Batch size, order, what is beside it and an interruption in between
-  do not change it: on a CPU in float32 to the last bit, where the batch is filled up to a multiple of ROWS (batch.py) and the
-  sampler treats each row by itself (sampling.py).
-- A completion ends before the first stop text that the model itself wrote, at an end token, or after its longest length. It
-  leaves the batch there and another takes its place. Nothing waits for the longest.
-- Inside `with` the model evaluates; its modes and the random state of the process are afterwards what they were.
+- A completion is a function of the model and its request. Batch size, order, neighbours and interruptions do not change it: on
+  a CPU in float32 to the last bit, if the batch is filled up to a multiple of ROWS (batch.py) and the sampler treats each row
+  by itself (sampling.py).
+- A completion ends before the first stop text that the model itself wrote, at an end token, or at its longest length. It
+  then leaves the batch and another takes its place: nothing waits for the longest.
+- Inside `with` the model is in evaluation mode; afterwards its modes and the random state of the process are what they were.
 
-Cost: one forward pass of a prompt for all its samples that are submitted one behind the other; then one a token for the whole
-batch. Models whose sequences can not lie side by side are run one by one (one_by_one.py); the log says so.
+Cost: one forward pass over a prompt for all of its samples that are submitted in a row; then one per token for the whole batch.
+Models whose sequences cannot lie side by side run them one by one (one_by_one.py); the log says so.
 """
 
 import contextlib
@@ -34,11 +34,11 @@ from codeparrot.generation.texts import Decoder
 log = logging.getLogger(__name__)
 
 ROWS = 16
-"""Matrix products of a multiple of so many rows order the sums of each row alike; those of 1 to 9 rows do not."""
+"""Matrix products of a multiple of this many rows sum each row in the same order; those of 1 to 9 rows do not."""
 
 
 class Engine:
-    """Completes what is submitted to it, first come first served. To be entered before it is run."""
+    """Completes submitted requests, first come first served. Enter it before running it."""
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int = 64, multiple: int = ROWS) -> None:
         """
@@ -46,8 +46,8 @@ class Engine:
             model: a causal language model of transformers, unwrapped (not DDP, DeepSpeed or FSDP).
             tokenizer: its tokenizer.
             batch_size: sequences at a time.
-            multiple: rows of the batch are filled up to a multiple of this. With ROWS a completion has the same bits whatever
-                is beside it; 1 is quicker for a few sequences.
+            multiple: the batch is filled up to a multiple of this many rows. With ROWS a completion has the same bits whatever
+                is beside it; 1 is faster for a few sequences.
         """
         self._model, self._tokenizer, self._size = model, tokenizer, batch_size
         self._pending: deque[Completion] = deque()
@@ -60,7 +60,7 @@ class Engine:
         self._batch: SlotBatch | OneByOne | None = None
         self._entered, self._mode = contextlib.ExitStack(), contextlib.ExitStack()
         self._pieces: dict[int, str] = {}
-        # A letter before a token: some tokenizers write the first token of a text in another way.
+        # Decode each token after a letter: some tokenizers decode the first token of a text differently.
         self._piece = Decoder(tokenizer, tokenizer("a", add_special_tokens=False)["input_ids"])
 
     def __enter__(self) -> "Engine":
@@ -86,19 +86,19 @@ class Engine:
         """Yield each completion as it ends, until none is left.
 
         Args:
-            broken_off: is asked before each token; True ends the run, and completions keep what they have.
+            broken_off: called before each token; True ends the run, and completions keep what they have.
         """
         while self.busy and not broken_off():
             yield from self.step()
 
     @property
     def busy(self) -> bool:
-        """Whether anything is to be completed."""
+        """Whether any completion is unfinished."""
         return bool(self._pending or self._running)
 
     @torch.no_grad()
     def step(self) -> list[Completion]:
-        """Fill the batch, give each sequence in it a token, and return those that ended."""
+        """Fill the batch, give each sequence in it a token, and return the completions that ended."""
         done = self._remove() + self._fill()
         if self._running:
             assert self._batch is not None
@@ -107,7 +107,7 @@ class Engine:
         return done
 
     def _fill(self) -> list[Completion]:
-        """Start requests until the batch is full, and return those that end with their first token."""
+        """Start requests until the batch is full, and return the completions that end with their first token."""
         done = []
         while self._pending and len(self._running) < self._size and self._choose(self._pending[0]):
             completion = self._pending.popleft()
@@ -118,7 +118,7 @@ class Engine:
         return done
 
     def _choose(self, first: Completion) -> bool:
-        """Make ready the kind of batch that a request needs, and return whether it can start: one of another kind waits."""
+        """Prepare the kind of batch that a request needs, and return whether it can start: it waits while another kind runs."""
         beyond = self._window is not None and self._window < first.length
         wanted = self._singles if self._obstacle or beyond else self._slots
         if wanted is self._batch:
@@ -129,8 +129,8 @@ class Engine:
         self._mode.enter_context(wanted.in_use())
         self._batch = wanted
         if wanted is self._singles and len(self._pending) > 1:
-            words = self._obstacle or f"they attend to {self._window} tokens and {first.length} are asked for"
-            log.warning(f"models of the type {self._model.config.model_type} complete one by one: {words}")
+            words = self._obstacle or f"they attend to {self._window} tokens, and {first.length} were requested"
+            log.warning(f"models of type {self._model.config.model_type} complete one by one: {words}")
         return True
 
     def _start(self, completion: Completion) -> None:
@@ -149,13 +149,13 @@ class Engine:
             self._running.append(completion)
 
     def _reserve(self) -> None:
-        """Take the room for all that is there and waits, once."""
+        """Reserve room once for all running and waiting completions."""
         assert self._batch is not None
         waiting = 1 + len(self._running) + len(self._pending)
         self._batch.reserve(min(self._size, waiting), self._longest)
 
     def _remove(self) -> list[Completion]:
-        """Take those that have ended out of the batch."""
+        """Take the completions that have ended out of the batch."""
         done = []
         for row in reversed(range(len(self._running))):
             if self._running[row].ended:
@@ -168,7 +168,7 @@ class Engine:
         return done
 
     def _add(self, completions: Sequence[Completion], logits: torch.Tensor) -> None:
-        """Draw the next token of each row, those whose samplers are of a kind together."""
+        """Draw the next token of each row; rows with the same kind of sampler draw together."""
         kinds: dict[Any, list[int]] = {}
         for row, completion in enumerate(completions):
             kinds.setdefault(type(completion.request.sampler), []).append(row)
@@ -185,7 +185,7 @@ class Engine:
 
 @contextlib.contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode; what was training trains again afterwards."""
+    """Put a model into evaluation mode; modules that were in training mode return to it afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -196,7 +196,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the tokens that end a text, by the tokenizer and by the model."""
+    """Return the tokens that end a text according to the tokenizer or the model."""
     of_model = model.generation_config.eos_token_id
     listed = of_model if isinstance(of_model, list) else [of_model]
     return frozenset(token for token in (tokenizer.eos_token_id, *listed) if token is not None)

@@ -1,11 +1,11 @@
-"""Sampling as transformers' `generate` samples with the random numbers of torch: `codeparrot complete` draws this way.
+"""Samples as transformers' `generate` does, with torch's random numbers: `codeparrot complete` draws this way.
 
-Guarantee: with the same logits, a request that is row r of n, with the seed s, has the tokens of row r that
-`torch.manual_seed(s); model.generate(do_sample=True, num_return_sequences=n)` draws, to the bit.
+Guarantee: with the same logits and seed s, a request that is row r of n gets exactly the tokens of row r that
+`torch.manual_seed(s); model.generate(do_sample=True, num_return_sequences=n)` draws.
 
-torch.multinomial draws one token a row as argmax(p / q), with exponential noise q of the shape of p (the exponential form of
-the Gumbel trick). The noise of a step is thus a function of the seed, the step, the number of rows and the vocabulary, and of
-nothing that a row is; rows that have ended go on taking theirs.
+torch.multinomial draws one token per row as argmax(p / q), with exponential noise q of the shape of p (the exponential form of
+the Gumbel trick). So the noise of a step depends on the seed, the step, the number of rows and the vocabulary, and not on the
+rows' contents; rows that have ended still consume theirs.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Noise:
-    """The noise of rows that are sampled side by side. Any step can be asked for; the rows cost least when they keep step."""
+    """The noise of rows that are sampled side by side. Any step can be requested; rows at the same step cost least."""
 
     def __init__(self, seed: int | None, num_rows: int, device: torch.device) -> None:
         self._generator = torch.Generator(device)
@@ -38,7 +38,7 @@ class Noise:
             self._generator.manual_seed(seed)
         self._num_rows = num_rows
         self._states: list[torch.Tensor] = []
-        """Of the generator, before each step that was drawn."""
+        """State of the generator before each step that was drawn."""
         self._drawn: tuple[int, torch.Tensor] | None = None
 
     def of_row(self, row: int, step: int, size: int) -> torch.Tensor:
@@ -64,7 +64,7 @@ class Multinomial:
     noise: Noise
     row: int = 0
     processors: LogitsProcessorList | None = None
-    """What the model's own settings do to scores before they are sampled from."""
+    """Changes that the model's own settings make to the scores before sampling."""
 
     def start(self) -> None:
         return None
@@ -88,14 +88,14 @@ class Multinomial:
 
 
 def _processed(scores: torch.Tensor, completion: "Completion") -> torch.Tensor:
-    """Return the scores [1, vocabulary] of a row as the model's settings have them."""
+    """Return the scores [1, vocabulary] of a row after the model's own processors."""
     sampler: Any = completion.request.sampler
     ids: Any = torch.tensor([completion.prompt + completion.ids], device=scores.device)
     return scores[None] if sampler.processors is None else sampler.processors(ids, scores[None])
 
 
 def _probabilities(scores: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    unread: Any = None  # warpers are given the tokens and do not look at them
+    unread: Any = None  # warpers take the tokens but do not read them
     if temperature != 1:
         scores = TemperatureLogitsWarper(float(temperature))(unread, scores)  # type: ignore[arg-type]
     if top_p < 1:
@@ -104,7 +104,7 @@ def _probabilities(scores: torch.Tensor, temperature: float, top_p: float) -> to
 
 
 def processors_of(model: Any) -> LogitsProcessorList | None:
-    """Return what a model's generation_config.json asks for beside the sampling, as transformers' `generate` applies it."""
+    """Return the processors that a model's generation_config.json asks for, as transformers' `generate` applies them."""
     settings = model.generation_config
     found: list[LogitsProcessor] = []
     if settings.repetition_penalty not in (None, 1.0):

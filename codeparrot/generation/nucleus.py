@@ -1,12 +1,12 @@
 """The next token of each row, drawn from its nucleus.
 
-Guarantee: a row's token is a function of its logits, its temperature and its own random numbers; which rows are beside it, and
-how many threads compute, changes no bit of it.
+Guarantee: a row's token is a function of its logits, its temperature and its own random numbers; neither the rows beside it
+nor the number of threads changes a bit of it.
 
-Nucleus sampling (arXiv:1904.09751) without sorting: a token is drawn from the whole distribution and taken if the tokens that
-are more probable hold less than top_p together, else another is drawn. That gives every token of the nucleus its share, as
-cutting and scaling would, and needs 1 / top_p draws at most on average, each one pass over the probabilities. (Tokens that are
-exactly as probable as the last one of the nucleus belong to it.)
+Nucleus sampling (arXiv:1904.09751) without sorting: draw a token from the whole distribution, and keep it if the more probable
+tokens together hold less than top_p; otherwise draw again. Every token of the nucleus gets its share, as with cutting and
+scaling. It takes at most 1 / top_p draws on average, each one pass over the probabilities. (Tokens exactly as probable as the
+last one of the nucleus belong to it.)
 """
 
 import random
@@ -20,7 +20,7 @@ _BLOCK = 64
 
 
 def stream(*names: object) -> random.Random:
-    """Return the random numbers that belong to a name: other ones for each, the same on every machine and in every order."""
+    """Return a name's own random numbers: different for each name, the same on every machine and in every order."""
     return random.Random("/".join(map(str, names)))  # noqa: S311 - seeded by a hash of the text, for sampling
 
 
@@ -31,9 +31,9 @@ def draw(
 
     Args:
         logits: float32.
-        temperatures: of each row; 0 takes the likeliest token and draws no random number.
-        top_ps: probability that the nucleus of each row holds, above 0 and at most 1.
-        streams: random numbers of each row.
+        temperatures: each row's; 0 takes the likeliest token and draws no random number.
+        top_ps: probability that each row's nucleus holds, above 0 and at most 1.
+        streams: each row's random numbers.
     """
     tokens = logits.argmax(-1).tolist()
     left = [row for row, temperature in enumerate(temperatures) if temperature > 0]
@@ -70,7 +70,7 @@ def _at(blocks: torch.Tensor, ends: torch.Tensor, uniform: torch.Tensor) -> tupl
     inside = blocks[torch.arange(len(blocks), device=blocks.device), block[:, 0]]
     sums = before + inside.double().cumsum(-1)
     place = torch.searchsorted(sums, target, right=True).clamp(max=_BLOCK - 1)
-    # The last bit of a sum may point behind the block's last token, or at one without any probability.
+    # The last bit of a sum may point past the block's last token, or at one with zero probability.
     last = _BLOCK - 1 - (inside > 0).flip(-1).int().argmax(-1, keepdim=True)
     place = torch.minimum(place, last)
     return (block * _BLOCK + place)[:, 0], inside.gather(1, place)[:, 0]

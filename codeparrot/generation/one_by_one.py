@@ -1,6 +1,6 @@
-"""Sequences of any causal language model, each with a past of its own: for recurrent ones and other kinds of attention.
+"""Sequences of any causal language model, each with its own past: for recurrent models and other kinds of attention.
 
-Cost: a forward pass a token for each sequence, and one of the prompt; nothing is shared.
+Cost: one forward pass per token of each sequence, and one over its prompt; nothing is shared.
 """
 
 import contextlib
@@ -13,13 +13,13 @@ import torch
 
 class _Past(NamedTuple):
     ids: torch.Tensor
-    """[1, length]: the prompt, and the new tokens that the model was given."""
+    """[1, length]: the prompt and the new tokens given to the model."""
     kept: dict[str, Any]
-    """What the model is given beside tokens: its cache, by the name that it has for it."""
+    """What the model takes besides tokens: its cache, under the model's own name for it."""
 
 
 class OneByOne:
-    """Runs a model the way transformers' `generate` does: the model itself says what it wants to be given."""
+    """Runs a model the way transformers' `generate` does: the model itself prepares its inputs."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -33,7 +33,7 @@ class OneByOne:
         yield
 
     def reserve(self, count: int, length: int) -> None:
-        """Nothing is held before it is needed."""
+        """Reserve nothing: memory is taken when it is needed."""
 
     def read(self, ids: Sequence[int]) -> torch.Tensor:
         given = torch.tensor([list(ids)], device=self._model.device)

@@ -1,6 +1,6 @@
-"""From a prompt to the tokens of it that the model reads.
+"""From a prompt to the tokens that the model reads.
 
-Guarantees: a prompt is text, whatever it spells; the context of the model is never exceeded.
+Guarantees: a prompt is text, whatever it spells; the model's context is never exceeded.
 """
 
 import logging
@@ -11,19 +11,20 @@ log = logging.getLogger(__name__)
 
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
-    """Return the tokens of a prompt. What it spells is text, special tokens too; an empty one is the end of a document."""
+    """Return the tokens of a prompt. Special tokens spelled out in it are text; an empty one becomes the end of a document."""
     return tokenizer(prompt, split_special_tokens=True, verbose=False)["input_ids"] or [tokenizer.eos_token_id]
 
 
 def fit(ids: Sequence[int], num_new: int, context: int | None) -> tuple[list[int], int]:
-    """Return the last tokens of a prompt, as many as are used, and how many new ones have room behind them.
+    """Return the tokens at the end of a prompt that the model reads, and how many new ones fit after them.
 
-    The prompt gives way to the new tokens down to half the context, and a warning is logged; beyond that they give way to it.
+    The prompt is shortened to make room for new tokens, down to half the context, and a warning is logged; below that, fewer
+    new tokens are generated.
 
     Args:
         ids: tokens of the prompt.
-        num_new: new tokens that are asked for.
-        context: tokens that the model can read, or None where it knows no limit.
+        num_new: requested new tokens.
+        context: most tokens that the model can read, or None for no limit.
     """
     if context is None or len(ids) + num_new <= context:
         return list(ids), num_new
@@ -36,5 +37,5 @@ def fit(ids: Sequence[int], num_new: int, context: int | None) -> tuple[list[int
 
 
 def context_length(model: Any) -> int | None:
-    """Return how many tokens a model can read, or None where it knows no limit."""
+    """Return how many tokens a model can read, or None for no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)

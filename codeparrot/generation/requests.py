@@ -1,4 +1,4 @@
-"""What is asked of the engine, and what comes of it."""
+"""A request to the engine, and the completion that it returns."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ CANCELLED = "cancelled"
 
 @dataclass(frozen=True)
 class Request:
-    """One completion of one prompt. Several samples are several requests, whose samplers have other random numbers."""
+    """One completion of one prompt. Several samples are several requests whose samplers have different random numbers."""
 
     prompt: str | Sequence[int]
-    """Text, or its tokens where it is more than text."""
+    """Text, or tokens where text alone cannot say it."""
     sampler: Sampler = GREEDY
     max_new_tokens: int = 128
-    """Longest completion, in tokens, where the context of the model has room for it."""
+    """Longest completion, in tokens, if the model's context has room for it."""
     stop: tuple[str, ...] = ()
-    """Texts that end the completion and are not part of it; those in the prompt do not count."""
+    """Texts that end the completion and are not part of it; the prompt's own text does not count."""
     ends: frozenset[int] | None = None
-    """Tokens that end it; None: those of the tokenizer and the model."""
+    """Tokens that end it; None: the end tokens of the tokenizer and the model."""
 
 
 class Completion:
     """A completion that grows while its engine runs.
 
-    Iterated over, it runs the engine and yields its text piece by piece: the pieces joined are `text`.
+    Iterating over it runs the engine and yields its text piece by piece: joined, the pieces are `text`.
     """
 
     def __init__(
@@ -39,27 +39,27 @@ class Completion:
         """Tokens that the model reads."""
         self.max_new_tokens = longest
         self.ids: list[int] = []
-        """New tokens, without the one that ended it."""
+        """New tokens, without the end token."""
         self.ended = ""
-        """What ended it: stop (a stop text), end (an end token), length, or cancelled; empty while it grows."""
+        """Why it ended: stop (a stop text), end (an end token), length, or cancelled; empty while it grows."""
         self.random: Any = None
-        """What its sampler draws with."""
+        """What its sampler draws from."""
         self._decode = Decoder(tokenizer, prompt)
         self._ends = ends if request.ends is None else request.ends
         self._step = step
         self._tail = ""
-        # A stop text that is still to be completed has all but one of its characters in the tail at most.
+        # An unfinished stop text has at most all but one of its characters in the tail.
         self._longest_tail = max(map(len, request.stop), default=1) - 1
         self._taken = 0
 
     @property
     def length(self) -> int:
-        """Longest sequence that can come of it, in tokens."""
+        """Longest sequence that it can become, in tokens."""
         return len(self.prompt) + self.max_new_tokens
 
     @property
     def text(self) -> str:
-        """What there is of it: up to its stop text, without white space at the end."""
+        """Its text so far, up to a stop text, without trailing white space."""
         return cut(self._decode(self.ids), self.request.stop)
 
     def __iter__(self) -> Iterator[str]:
@@ -71,13 +71,13 @@ class Completion:
             self._step()
 
     def take(self, last: bool = False) -> str:
-        """Return the text that is certain by now and was not taken before; with `last` all the rest of it."""
+        """Return the text that is now certain and was not taken before; with `last`, all the rest."""
         text = self.text if self.ended or last else settled(self._decode(self.ids), self.request.stop)
         piece, self._taken = text[self._taken :], max(self._taken, len(text))
         return piece
 
     def cancel(self) -> None:
-        """Give it up: it leaves the batch before the next token."""
+        """Cancel it: it leaves the batch before the next token."""
         self.ended = self.ended or CANCELLED
 
     def add(self, token: int, text_of: Callable[[int], str]) -> None:
@@ -86,7 +86,7 @@ class Completion:
             self.ended = "end"
             return
         self.ids.append(token)
-        # Only when to stop is decided by this: what the completion is, by the whole text.
+        # The tail only decides when to stop; the completion itself is cut from the whole text.
         self._tail += text_of(token)
         if any(word in self._tail for word in self.request.stop):
             self.ended = "stop"

@@ -1,6 +1,7 @@
 """Samplers: how a completion draws its tokens.
 
-A sampler is a description; what changes while tokens are drawn belongs to the completion. Importing this costs no torch.
+A sampler is a description; state that changes while tokens are drawn belongs to the completion. Importing this module does not
+import torch.
 """
 
 import random
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Sampler(Protocol):
-    """Draws the tokens of one completion. Rows of the batch whose samplers are of the same class draw together."""
+    """Draws the tokens of one completion. Rows of a batch whose samplers have the same class draw together."""
 
     def start(self) -> Any:
-        """Return what a completion draws with, its `random`; called when it begins."""
+        """Return the `random` that a completion draws from; called when it begins."""
 
     @staticmethod
     def draw(logits: "torch.Tensor", completions: Sequence["Completion"]) -> list[int]:
@@ -28,14 +29,14 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class Nucleus:
-    """Samples among the likeliest tokens that hold `top_p` together, with the random numbers that belong to a name."""
+    """Samples among the likeliest tokens that together hold `top_p`, with a name's own random numbers."""
 
     temperature: float
     """0: the likeliest token each time."""
     top_p: float = 1.0
     """Above 0 and at most 1."""
     name: tuple[object, ...] = (0,)
-    """The same name has the same random numbers, whatever is drawn beside it."""
+    """The same name gets the same random numbers, whatever is drawn beside it."""
 
     def start(self) -> random.Random:
         from codeparrot.generation.nucleus import stream

@@ -1,12 +1,12 @@
 """Keys and values of sequences of different lengths, side by side, as a cache of transformers.
 
-A row of the batch is a slot that one sequence takes, from its prompt to its end, and that another takes after it. Token number
-p of a sequence lies at position p of its slot, whatever its neighbours do: nothing is padded in front, positions are those that
-the model was trained with, and what attention computes for a row does not depend on how long the others are. What lies behind
-a sequence's last token is masked.
+A row of the batch is a slot. One sequence holds it from its prompt to its end, then the next takes it. Token number p of a
+sequence lies at position p of its slot, whatever its neighbours do: nothing is padded in front, positions are those the model
+was trained with, and attention for a row does not depend on how long the others are. Everything after a sequence's last token
+is masked.
 
-Cost: memory for slots x length tokens, taken when the first sequence arrives, and copied when a longer one comes than any
-before; a new token is written in place.
+Cost: memory for slots x length tokens, taken when the first sequence arrives and copied when a longer one than any before
+arrives. A new token is written in place.
 """
 
 from typing import Any
@@ -17,12 +17,12 @@ from transformers.cache_utils import CacheLayerMixin
 
 
 class Slots:
-    """Where the sequences stand.
+    """The slots of a batch.
 
     Args:
-        count: sequences that fit.
+        count: number of slots.
         length: longest sequence, in tokens.
-        granularity: attention reads a multiple of so many tokens, the longest sequence rounded up.
+        granularity: attention reads a multiple of this many tokens, the longest sequence rounded up.
     """
 
     def __init__(self, count: int, length: int, granularity: int, device: torch.device) -> None:
@@ -35,14 +35,14 @@ class Slots:
     def _make(self, count: int, length: int) -> None:
         self.length = _round_up(max(length, 1), self._granularity)
         self.mask = torch.full((count, 1, 1, self.length), -torch.inf, device=self._device)
-        """What attention adds to its scores: 0 for the tokens that a sequence has."""
+        """Added to attention's scores: 0 for the tokens that a sequence has, -inf for the rest."""
         self.mask[..., 0] = 0.0  # a row without any token would be 0 / 0
         self.positions = torch.zeros(count, dtype=torch.int64, device=self._device)
         """Where each row's next token goes."""
         self.rows = torch.arange(count, device=self._device)
 
     def reserve(self, count: int, length: int) -> None:
-        """Have room for `count` sequences of `length` tokens; those that are there stay."""
+        """Make room for `count` sequences of `length` tokens; the present ones stay."""
         old, mask, positions = len(self.rows), self.mask, self.positions
         if count <= old and length <= self.length:
             return
@@ -73,7 +73,7 @@ class Slots:
         self.mask[target] = self.mask[source]
 
     def clear(self, row: int) -> None:
-        """Leave a slot to nobody; it costs the least that a row can."""
+        """Empty a slot; it then costs as little as a row can."""
         self.positions[row] = 0
         self.mask[row, ..., 1:] = -torch.inf
 
@@ -82,7 +82,7 @@ class Slots:
 
         Args:
             count: rows.
-            longest: the largest position of a token that is given.
+            longest: the largest position of the new tokens.
         """
         self.reach = _round_up(longest + 1, self._granularity)
         positions = self.positions[:count]
@@ -95,7 +95,7 @@ class Slots:
         }
 
     def advance(self, count: int) -> None:
-        """Count the token that the first `count` rows were given."""
+        """Count the token that each of the first `count` rows was given."""
         self.positions[:count] += 1
 
 
@@ -111,11 +111,11 @@ class _SlotLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def _room(self, like: torch.Tensor) -> torch.Tensor:
-        # Zeros: what is masked is multiplied by 0, which leaves nothing of any finite number.
+        # Zeros: masked positions get weight 0, and 0 times a finite number is 0.
         return like.new_zeros((len(self._slots.rows), like.shape[1], self._slots.length, like.shape[3]))
 
     def grow(self) -> None:
-        """Take over what is there into as much room as the slots have now."""
+        """Copy the contents into room of the slots' present size."""
         assert self.keys is not None and self.values is not None
         before = self.keys, self.values
         self.keys, self.values = self._room(self.keys), self._room(self.values)

@@ -1,7 +1,7 @@
 """The text of new tokens, and where it ends.
 
-Guarantees: a completion ends before the first stop text that the model itself wrote; what is shown while it grows is always the
-beginning of what is returned.
+Guarantees: a completion ends before the first stop text that the model itself wrote; the text shown while it grows is always
+the beginning of the returned text.
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from typing import Any
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
-    """Return `text` up to the first of the stop texts in it, without white space at its end."""
+    """Return `text` up to the first stop text in it, without trailing white space."""
     ends = [position for word in stop if (position := text.find(word)) >= 0]
     return text[: min(ends, default=len(text))].rstrip()
 
 
 def settled(text: str, stop: Sequence[str]) -> str:
-    """Return the part of `text` that its completion will begin with, whatever follows."""
+    """Return the part of `text` with which the completion will begin, whatever follows."""
     if any(word in text for word in stop):
         return cut(text, stop)
-    # The last bytes of a text may be the first of a character, which decodes to U+FFFD until the others have come.
+    # A text may end inside a character, whose first bytes decode to U+FFFD until the rest arrive.
     known = text.rstrip("\ufffd")
-    # The start of a stop text may yet turn out to be one, and then it goes with the white space before it.
+    # A partial stop text may still become whole; then it is cut along with the white space before it.
     begun = (length for word in stop for length in range(1, len(word)) if known.endswith(word[:length]))
     return known[: len(known) - max(begun, default=0)].rstrip()
 
@@ -34,7 +34,7 @@ class Decoder:
     prompt_ids: Sequence[int]
 
     def __call__(self, ids: Sequence[int]) -> str:
-        # Some tokenizers drop the space before the first token of a text: decode behind the last token of the prompt.
+        # Some tokenizers drop the space before the first token of a text: decode after the last token of the prompt.
         before = list(self.prompt_ids[-1:])
         return self._decode([*before, *ids])[len(self._decode(before)) :]
 
