@@ -1,1 +1,1 @@
-"""Running generated programs where they can reach nothing."""
+"""Run generated programs where they can reach nothing."""

@@ -1,9 +1,9 @@
-"""One sandbox: bubblewrap around a warm interpreter that forks a process a program (inside/zygote.py).
+"""One sandbox: bubblewrap around a warm interpreter that forks one process per program (inside/zygote.py).
 
-What a process in it has: a processor, memory and processes up to the limits, a scratch folder in memory, the running Python's
-standard library, and one descriptor. What it has not: a network, another file that it could write, /proc, /sys, a terminal,
-the programs of /bin and /usr/bin, capabilities, a way to new namespaces, and any process outside to see. As root everything
-runs as nobody (uid 65534): limits do not bind root, not even inside a sandbox. A start costs about 0.1 s, a program about 2 ms.
+A process in it has a processor, memory and processes up to the limits, a scratch folder in memory, the running Python's
+standard library, and one descriptor. It has no network, no other writable file, no /proc, no /sys, no terminal, no programs of
+/bin and /usr/bin, no capabilities, no way to new namespaces, and sees no process outside. When started by root, everything runs
+as nobody (uid 65534): limits do not bind root, not even in a sandbox. A start costs about 0.1 s, a program about 2 ms.
 """
 
 import functools
@@ -32,23 +32,23 @@ INSTALL = "install bubblewrap 0.8 or newer (apt install bubblewrap, dnf install 
 INSIDE = Path(__file__).parent / "inside"
 PACKAGES = "/packages"
 STAGE = "/mnt"
-"""Where root's private mounts go whose own path other users may not enter, a Python below /root for instance."""
+"""Where root mounts, privately, paths that other users may not enter: a Python below /root, for instance."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use. Times are those of the reference machine and scale with the speed of this one."""
+    """What one program may use. Times are for the reference machine and scale with the speed of this one."""
 
     cpu_seconds: float = 3.0
-    """CPU time of the program, all its processes together."""
+    """CPU time of all the program's processes together."""
     wall_seconds: float = 10.0
-    """Time from start to verdict, for programs that wait instead of computing."""
+    """Time from start to verdict; catches programs that wait instead of computing."""
     memory_bytes: int = 1 << 30
     """Address space of each process."""
     processes: int = 16
     """Processes and threads at a time."""
     output_bytes: int = 1 << 23
-    """Size of one answer to the test. What a program prints goes nowhere."""
+    """Size of one answer to the test. A program's printed output is discarded."""
     file_bytes: int = 1 << 23
     """Size of one file."""
     scratch_bytes: int = 1 << 25
@@ -57,20 +57,20 @@ class Limits:
     """Descriptors of each process."""
 
     def inside(self) -> dict[str, int]:
-        """Return those that are set on the process itself."""
+        """Return the limits that are set on the process itself."""
         names = ("memory_bytes", "processes", "output_bytes", "file_bytes", "open_files")
         return {name: getattr(self, name) for name in names}
 
 
 def command(limits: Limits, packages: list[Path], control: int, seccomp: int) -> list[str]:
-    """Return the command line of a sandbox whose interpreter talks over the descriptor `control` and can import `packages`.
+    """Return the command line of a sandbox. Its interpreter talks over the descriptor `control` and can import `packages`.
 
     Raises:
-        CodeparrotError: bubblewrap, or as root setpriv, is missing or too old.
+        CodeparrotError: bubblewrap is missing or too old, or, as root, setpriv is missing.
     """
     bubblewrap = _tool("bwrap", INSTALL)
     _check_version(bubblewrap)
-    # The kernel ends these first when the machine runs out of memory.
+    # When the machine runs out of memory, the kernel kills these processes first.
     words = ["/bin/sh", "-c", 'echo 1000 > /proc/self/oom_score_adj; exec "$@"', "sh"]
     sources = {path: path for path in _python_paths()}
     sources[str(INSIDE)] = "/inside/inside"
@@ -114,12 +114,12 @@ def _check_version(bubblewrap: str) -> None:
     said = subprocess.run([bubblewrap, "--version"], capture_output=True, text=True, check=False).stdout.split()
     version = said[-1] if said else "?"
     if not all(part.isdigit() for part in version.split(".")) or tuple(map(int, version.split("."))) < (0, 8):
-        raise CodeparrotError(f"bubblewrap {version} can not limit what the sandbox needs limited: {INSTALL}")
+        raise CodeparrotError(f"bubblewrap {version} cannot set the limits that the sandbox needs: {INSTALL}")
 
 
 @functools.cache
 def numpy_folders() -> list[Path]:
-    """Return where NumPy is, which the tests of HumanEval+ import; nothing where it is not installed."""
+    """Return the folders of NumPy, which the tests of HumanEval+ import; none where it is not installed."""
     found = importlib.util.find_spec("numpy")
     if found is None or found.origin is None:
         return []
@@ -129,12 +129,12 @@ def numpy_folders() -> list[Path]:
 
 def _interpreter(control: int, way: str, inside: str, packages: str) -> list[str]:
     start = f"import sys; sys.path.insert(0, {inside!r}); from inside.zygote import main; main()"
-    # Not -I: it would ignore the fixed hash seed. The environment is empty, so nothing else is taken from it.
+    # Not -I: it would ignore the fixed hash seed. The environment is otherwise empty, so nothing else comes from it.
     return [_executable(), "-s", "-S", "-P", "-B", "-X", "utf8", "-c", start, str(control), way, packages]
 
 
 def _environment() -> list[str]:
-    # The order of a set of strings is the same in every run and on both sides.
+    # The fixed hash seed gives a set of strings the same order in every run and on both sides.
     return [word for name, value in _VARIABLES.items() for word in ("--setenv", name, value)]
 
 
@@ -142,7 +142,7 @@ _VARIABLES = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "HOME": "/tmp"
 
 
 def _executable() -> str:
-    # In a virtual environment: the interpreter that it was made from.
+    # In a virtual environment: the interpreter it was made from.
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
@@ -159,7 +159,7 @@ def _python_paths() -> list[str]:
 
 
 def _system() -> list[str]:
-    """Return the options that bring the system's libraries; the programs of /bin and /usr/bin stay outside."""
+    """Return the options that mount the system's libraries; the programs of /bin and /usr/bin stay outside."""
     words = []
     for path in map(Path, ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache")):
         if path.is_symlink():
@@ -170,7 +170,7 @@ def _system() -> list[str]:
 
 
 def _open_to_all(path: str) -> bool:
-    """Return whether every user may go the way to a path and read what is there."""
+    """Return whether every user may reach a path and read it."""
     end = Path(path).resolve()
     ways = {*Path(path).absolute().parents, *end.parents}
     return all(folder.stat().st_mode & 0o001 for folder in ways) and bool(end.stat().st_mode & 0o004)
@@ -178,7 +178,7 @@ def _open_to_all(path: str) -> bool:
 
 @contextmanager
 def _on_processor(processor: int) -> Iterator[None]:
-    """Have what is started here run on one processor, which it can not change: the filter refuses it."""
+    """Run everything started here on one processor; a sandboxed process cannot change that: the filter refuses."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {processor})
     try:
@@ -188,7 +188,7 @@ def _on_processor(processor: int) -> Iterator[None]:
 
 
 class Sandbox:
-    """A started sandbox. Its control socket is what `select` watches; `receive` then returns a message, or None at its end."""
+    """A started sandbox. `select` watches its control socket; `receive` then returns a message, or None once it has ended."""
 
     def __init__(self, limits: Limits, packages: list[Path], processor: int, unsafe: bool = False) -> None:
         self.ready = False
@@ -222,7 +222,7 @@ class Sandbox:
         return self.control.fileno()
 
     def run(self, task: str, order: tuple[str, ...], cpu_seconds: float, end: socket.socket) -> None:
-        """Have one task run with a socket, which is closed here. Only its own process reads the file that holds the order."""
+        """Run one task with a socket, which is closed here. Only the task's own process reads the file with the order."""
         sheet = os.memfd_create("sheet", os.MFD_CLOEXEC)
         try:
             os.pwrite(sheet, encode(order, MAX_SHEET_BYTES), 0)
@@ -232,14 +232,14 @@ class Sandbox:
             os.close(sheet)
 
     def stop(self) -> None:
-        """Have the running task ended; its report follows."""
+        """Tell the sandbox to end the running task; its report follows."""
         self._send(encode(("stop",), PACKET_BYTES))
 
     def _send(self, message: bytes, *descriptors: int) -> None:
         try:
             socket.send_fds(self.control, [message], descriptors)
         except (BrokenPipeError, ConnectionResetError):
-            # It ended; the next `receive` says so.
+            # The sandbox has ended; the next `receive` says so.
             return
 
     def receive(self) -> tuple[Any, ...] | None:
@@ -252,18 +252,18 @@ class Sandbox:
         return message
 
     def why_not_started(self) -> str:
-        """Return what the sandbox said on standard error before it was ready."""
+        """Return the last line that the sandbox wrote to standard error before it was ready."""
         self._process.wait(timeout=10)
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit status {self._process.returncode}"
 
     def kill(self) -> None:
-        """End it the hard way; `receive` then says so."""
+        """Kill it; `receive` then reports the end."""
         self._process.kill()
 
     def close(self) -> None:
-        """End it and everything in it."""
+        """End the sandbox and everything in it."""
         self.control.close()
         try:
             self._process.wait(timeout=2)

@@ -1,19 +1,19 @@
 """Verdicts on generated programs, from outside the processes that run them.
 
-A verdict `passed` means that the test's assertions ran and held. Why a program can not obtain it otherwise: the test runs in a
-sandbox of its own, in a process that no line of the program ever enters. The program's process, in another sandbox, holds one
-descriptor, and what comes over it is plain data, rebuilt there as exact builtin types (inside/codec.py): no object of the
-program, hence no `__eq__`, crosses. What that process says decides nothing; its answers are compared by the test. The verdict
-itself goes from the test's process through a file that the program's sandbox never sees. So whatever the program does to its
-own process (exit status, builtins, frames, memory, descriptors, threads), it can only answer, and to answer rightly is to
-solve.
+A verdict `passed` means that the test's assertions ran and held. A program cannot obtain it any other way: the test runs in its
+own sandbox, in a process that no line of the program ever enters. The program's process, in another sandbox, holds one
+descriptor. Only plain data crosses it, and the test's side rebuilds it as exact builtin types (inside/codec.py): no object of
+the program, hence no `__eq__`, crosses. What that process says decides nothing: the test compares its answers. The
+verdict itself leaves the test's process through a file that the program's sandbox never sees. So whatever the program does to
+its own process (exit status, builtins, frames, memory, descriptors, threads), it can only answer, and to answer correctly is to
+solve the problem.
 
-A test that needs live objects (functions, generators, classes of the program) can not be asked over such a channel. That is a
-property of the problem, found out with its reference solution before anything is judged: when that passes the weaker way
-(inside/weak.py) and not the strong one, the problem's verdicts are given the weaker way and marked `weak`.
+A test that needs live objects (functions, generators, classes of the program) cannot work over such a channel. That is a
+property of the problem, and its reference solution reveals it before anything is judged: if the solution passes the weaker way
+(inside/weak.py) and not the strong one, the problem's verdicts are reached the weaker way and marked `weak`.
 
-Nothing outlives a program: its process group's namespace is emptied after it, and a sandbox in which anything was left, a
-process or a file, is thrown away. Cost: two forks a program, 2 to 4 ms of CPU time (benchmarks/execution.py).
+Nothing outlives a program: its process group's namespace is emptied after it, and a sandbox in which a process or a file was
+left is thrown away. Cost: two forks per program, 2 to 4 ms of CPU time (benchmarks/execution.py).
 """
 
 import os
@@ -33,11 +33,11 @@ from codeparrot.eval.sandbox.worker import Worker
 __all__ = ["Executor", "Limits", "Outcome", "Verdict"]
 
 REFERENCE_SECONDS = 0.0022
-"""What the calibration takes on the machine whose seconds the limits are in: one core of an AMD EPYC 9004 (Zen 4)."""
+"""Duration of the calibration on the reference machine of the limits: one core of an AMD EPYC 9004 (Zen 4)."""
 SLOWER = 1.25
-"""A machine that has become slower by this much since the limits were scaled is busy: a time-out does not count there."""
+"""A machine that has slowed by more than this factor since the limits were scaled is busy: time-outs do not count there."""
 LOOKAHEAD = 4
-"""Jobs a worker that are taken before they are needed, to give a worker more of the problem that it has."""
+"""Jobs per worker that are taken early, so that a worker can be given more programs of its current problem."""
 WARNING = "codeparrot: warning: unsafe: generated programs run WITHOUT a sandbox and can do whatever this user can"
 
 
@@ -46,11 +46,11 @@ class Executor:
 
     Args:
         limits: what a program may use.
-        num_workers: programs at a time; by default as many as there are processors for this process.
+        num_workers: programs at a time; by default as many as this process may use processors.
         unsafe: run without a sandbox. Programs can then do whatever this user can.
 
     Raises:
-        CodeparrotError: on entering, when there can be no sandbox here.
+        CodeparrotError: on entering, if a sandbox is not possible here.
     """
 
     def __init__(self, limits: Limits | None = None, num_workers: int | None = None, unsafe: bool = False) -> None:
@@ -58,9 +58,9 @@ class Executor:
         self.num_workers = num_workers or len(os.sched_getaffinity(0))
         self.unsafe = unsafe
         self.speed = Speed(1.0, 1.0)
-        """This machine's, when the pool was started."""
+        """This machine's speed when the pool was started."""
         self.weak: dict[Problem, bool] = {}
-        """The problems whose way is known, and whether it is the weaker one."""
+        """The problems whose way of judging is known, and whether it is the weaker one."""
         self._workers: list[Worker] = []
         self._stack = ExitStack()
 
@@ -74,7 +74,7 @@ class Executor:
                 processor = processors[index % len(processors)]
                 self._workers.append(Worker(self.limits, processor, self.unsafe, self._selector))
                 stack.callback(self._workers[-1].close)
-            # All at once: the speed that counts is the one that programs see in a full pool.
+            # All at once: programs will see the speed of a full pool.
             self.speed = self._calibrated(self._workers)
             self._stack = stack.pop_all()
         return self
@@ -86,7 +86,7 @@ class Executor:
     def judge(self, jobs: Iterable[tuple[Problem, str]]) -> Iterator[tuple[int, Verdict]]:
         """Yield the index and the verdict of each job, in the order in which they end.
 
-        A job is a problem and a completion: the program is the prompt and the completion. Jobs are taken as workers come
+        A job is a problem and a completion; the program is the prompt plus the completion. Jobs are taken as workers become
         free, a few ahead.
         """
         queue = Queue(jobs, self.weak, LOOKAHEAD * self.num_workers)
@@ -115,13 +115,13 @@ class Executor:
                     else:
                         yield from queue.settle(running.pop(worker), verdict, doubt is not Doubt.NONE)
         finally:
-            # The caller stopped in between, or a sandbox could not be started.
+            # The caller stopped early, or a sandbox could not be started.
             for worker in running:
                 if worker in self._workers and worker.busy:
                     worker.drop()
 
     def _calibrated(self, workers: list[Worker]) -> Speed:
-        """Return the speed at which the slowest of the workers runs at present."""
+        """Return the speed at which the slowest of the workers runs now."""
         for worker in workers:
             worker.calibrate()
         found: list[tuple[float, float]] = []
@@ -130,14 +130,14 @@ class Executor:
         return Speed(max(seconds for seconds, _ in found) / REFERENCE_SECONDS, max(wall for _, wall in found))
 
     def _wait(self) -> list[tuple[Worker, Run]]:
-        """Wait for the sandboxes, stop what is over its time, and return the runs that have ended."""
+        """Wait for the sandboxes, stop the runs that are over their time, and return those that have ended."""
         now = time.monotonic()
         first = min(worker.deadline for worker in self._workers)
         events = self._selector.select(None if first == float("inf") else max(0.0, first - now))
         runs = [(key.data[0], key.data[0].handle(key.data[1])) for key, _ in events]
         overdue = [worker for worker in self._workers if worker.deadline < time.monotonic()]
         if overdue:
-            # One that has ended meanwhile is heard first: a caller that is slow to take verdicts costs no program its own.
+            # Workers that ended meanwhile are heard first: a caller slow to take verdicts must not cost a program its own.
             heard = {key.data[0] for key, _ in self._selector.select(0)}
             for worker in overdue:
                 if worker not in heard:

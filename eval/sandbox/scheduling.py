@@ -1,9 +1,9 @@
 """Which program runs next, and when a verdict counts.
 
-Three rules. A problem with a reference solution is judged when that solution has shown the way: the strong one, or the weaker
-one where only that lets the reference pass. A verdict that a busy machine may have caused (a time-out, a kill) counts when it
-comes a second time with nothing else running. A worker stays with its problem while there are programs of it among the next
-few, since its test's process is there; else it is first in, first out.
+Three rules. A problem with a reference solution waits until that solution has shown the way: the strong one, or the weaker one
+where only that lets the reference pass. A verdict that a busy machine may have caused (a time-out, a kill) counts when it comes
+a second time, with nothing else running. A worker stays with its problem while the next few jobs include programs of it, since
+the process of its test is already running; otherwise jobs run in the order they came.
 """
 
 from collections import deque
@@ -14,9 +14,9 @@ from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.sandbox.verdict import Verdict
 
 MAX_PARKED = 256
-"""Jobs taken from the caller that wait for a reference solution."""
+"""Most jobs taken from the caller that wait for a reference solution."""
 MAX_DOUBTED = 32
-"""Programs that wait for a moment with nothing else running."""
+"""Most programs that wait for a moment when nothing else runs."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Queue:
 
     Args:
         jobs: taken as they are needed.
-        weak: what is known of the problems' ways; it is added to.
+        weak: problems whose way is known, and whether it is the weaker one; this adds to it.
         lookahead: jobs to choose from.
     """
 
@@ -50,14 +50,14 @@ class Queue:
         self._parked: dict[Problem, list[Job]] = {}
         self._doubted: deque[Job] = deque()
         self._alone = False
-        """Whether the doubted ones have their turn."""
+        """Whether it is the turn of the doubted programs."""
 
     def next(self, running: Collection[Job], served: Problem | None = None) -> Job | None:
         """Return a job to start now, or None when there is none before one of the running ones has ended.
 
         Args:
-            running: what the other workers do.
-            served: the problem whose test the worker has a process for.
+            running: the other workers' jobs.
+            served: the problem whose test has a process on this worker.
         """
         while len(self._ready) < self._lookahead and self._more and sum(map(len, self._parked.values())) < MAX_PARKED:
             self._take()
@@ -101,7 +101,7 @@ class Queue:
             self._ready.append(Job(REFERENCE, problem, problem.canonical_solution))
 
     def settle(self, job: Job, verdict: Verdict, doubtful: bool) -> Iterator[tuple[int, Verdict]]:
-        """Take the verdict on a job and yield those that are final now."""
+        """Take the verdict on a job and yield the verdicts that are now final."""
         if doubtful and not job.alone:
             self._doubted.append(replace(job, alone=True))
         elif job.index != REFERENCE:
@@ -112,11 +112,11 @@ class Queue:
             yield from self._release(job.problem, job.weak and verdict.passed, verdict)
 
     def _release(self, problem: Problem, weak: bool, verdict: Verdict) -> Iterator[tuple[int, Verdict]]:
-        """The way of a problem is known: start what waited for it."""
+        """Record a problem's way, now known, and release the jobs that waited for it."""
         self._weak[problem] = weak
         for job in self._parked.pop(problem):
             if job.completion == problem.canonical_solution and verdict.weak == weak:
-                # It has just been run.
+                # This completion has just run, as the reference solution.
                 yield job.index, verdict
             else:
                 self._ready.append(replace(job, weak=weak))

@@ -1,9 +1,9 @@
-"""The system calls that a program in a sandbox is refused, as a filter for bubblewrap's --seccomp.
+"""The system calls refused to a program in a sandbox, as a filter for bubblewrap's --seccomp.
 
 Namespaces keep a program from reaching anything outside. The filter closes what they leave open: memory that outlives a program
-(System V segments, message queues, keys, memfd), a hand on the interpreter that serves the next program (its limits, priority
-and processors), address families that have no namespace (vsock reaches the host of a virtual machine), and the parts of the
-kernel that most escapes went through (new namespaces, mounts, bpf, io_uring, userfaultfd, perf).
+(System V segments, message queues, keys, memfd), control over the interpreter that serves the next program (its limits,
+priority and processors), address families without a namespace (vsock reaches the host of a virtual machine), and the parts of
+the kernel that most escapes used (new namespaces, mounts, bpf, io_uring, userfaultfd, perf).
 """
 
 import errno
@@ -13,7 +13,7 @@ import struct
 
 from codeparrot.errors import CodeparrotError
 
-# Number on x86-64 and in the table that the newer architectures share (asm-generic/unistd.h).
+# Call numbers on x86-64, and in the table that newer architectures share (asm-generic/unistd.h).
 REFUSED = {
     **{"shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180), "memfd_create": (319, 279)},
     **{"memfd_secret": (447, 447), "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219)},
@@ -42,7 +42,7 @@ _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 
 
 def filter_program(machine: str | None = None) -> bytes:
-    """Return the filter for this machine: struct sock_filter, as many as it needs.
+    """Return the filter for this machine: an array of struct sock_filter.
 
     Raises:
         CodeparrotError: the machine's system calls are not known here.
@@ -57,13 +57,13 @@ def filter_program(machine: str | None = None) -> bytes:
         _step(_EQUAL, architecture, 1, 0),
         _step(_RETURN, _KILL),
         _step(_LOAD, _NUMBER),
-        # The x32 calls of x86-64 have numbers of their own.
+        # The x32 calls of x86-64 have their own numbers.
         _step(_AT_LEAST, 0x40000000, 0, 1),
         refuse,
     ]
     for numbers in REFUSED.values():
         program += [_step(_EQUAL, numbers[column], 0, 1), refuse]
-    # The C library falls back from clone3, whose flags a filter can not see, to clone.
+    # The C library falls back to clone from clone3, whose flags a filter cannot see.
     program += [_step(_EQUAL, CLONE3[column], 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]
     argument = _step(_LOAD, _FIRST_ARGUMENT)
     program += [_step(_EQUAL, CLONE[column], 0, 4), argument, _step(_ANY_BIT, NEW_NAMESPACES, 0, 1), refuse, _allow()]

@@ -1,4 +1,4 @@
-"""What is known of a run, and the verdict that follows from it."""
+"""The facts known about a run, and the verdict that follows from them."""
 
 import signal
 import socket
@@ -23,11 +23,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one program."""
+    """The judgement on one program."""
 
     outcome: Outcome
     detail: str = ""
-    """For people: the exception and its line, the assertion, the limit. It may be the program's own words."""
+    """For people: the exception and its line, the assertion, or the limit. The program may have written it."""
     weak: bool = False
     """Whether test and program shared a process (inside/weak.py)."""
     seconds: float = 0.0
@@ -43,38 +43,38 @@ class Doubt(Enum):
 
     NONE = auto()
     SPEED = auto()
-    """It used its CPU time, which counts where the machine is as fast as when the limit was scaled."""
+    """It used up its CPU time, which counts if the machine is as fast as when the limit was scaled."""
     BUSY = auto()
-    """It waited too long, or was killed: other processes may have taken what it needed."""
+    """It waited too long or was killed: other processes may have taken the resources it needed."""
 
 
 class Speed(NamedTuple):
-    """What calibration found."""
+    """The results of a calibration."""
 
     scale: float
-    """Seconds of CPU time of this machine for one of the reference machine."""
+    """Seconds of CPU time here for one second on the reference machine."""
     wall: float
-    """Seconds that pass for one of CPU time: more than one where others compute too."""
+    """Seconds that pass for one second of CPU time: more than one if others compute too."""
 
 
 class Report(NamedTuple):
-    """What a sandbox says about a process that it ran."""
+    """A sandbox's report on a process that it ran."""
 
     status: int
     """Exit status, or minus the signal."""
     cpu_seconds: float
     why: str
-    """Why it was ended: `stopped`, `cpu`, `lost` when the sandbox ended with it, or nothing."""
+    """Why it was ended: `stopped`, `cpu`, `lost` if the sandbox ended with it, or empty."""
     left: str
-    """What it left behind, which is gone with the sandbox."""
+    """What it left behind; ending the sandbox removes that."""
 
 
 @dataclass
 class Run:
-    """One program with its test. It has ended when the program's process has and the test's has spoken or ended."""
+    """One program with its test. It has ended once the program's process has ended and the test's has spoken or ended."""
 
     session: tuple[str, ...]
-    """Task and order of the test's process; the next program with the same one is judged by the same process."""
+    """Task and order of the test's process; the same process judges the next program with the same session."""
     weak: bool
     cpu_seconds: float
     wall_seconds: float

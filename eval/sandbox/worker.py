@@ -1,7 +1,7 @@
-"""A worker: a sandbox for tests and one for programs, which judge one program at a time.
+"""A worker: a sandbox for tests and one for programs. It judges one program at a time.
 
-The two meet only in a socket made for the run, over which plain data goes. A program has a process of its own. A test's process
-serves the programs of its problem one after another: nothing of a program ever is in it but data.
+The two meet only in a socket made for the run, which carries plain data. A program has its own process. A test's process serves
+the programs of its problem one after another: nothing of a program but data is ever in it.
 """
 
 import selectors
@@ -18,32 +18,32 @@ from codeparrot.eval.sandbox.verdict import Outcome, Report, Run, Speed
 
 NEEDS = "it needs user namespaces: sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0"
 STOP_SECONDS = 10.0
-"""Within which a sandbox reports after it was told to stop. Generous: it does so at once."""
+"""Time in which a sandbox must report after it was told to stop. Generous: it reports at once."""
 
 
 class Worker:
-    """Runs one program at a time. `handle` takes what is heard and returns the run that has ended with it."""
+    """Runs one program at a time. `handle` takes a message and returns the run if the message ended it."""
 
     def __init__(self, limits: Limits, processor: int, unsafe: bool, selector: selectors.BaseSelector) -> None:
-        # Test and program wait for each other, so that a second processor would only add the cost of waking it up: a third.
+        # Test and program share a processor. They alternate, so a second CPU only adds wake-ups, which cost a third.
         self._limits, self._processor, self._unsafe, self._selector = limits, processor, unsafe, selector
         self._sandboxes = {part: self._new(part) for part in ("test", "program")}
         self._run: Run | None = None
         self._session: tuple[str, ...] | None = None
-        """What the test's process was given, while there is one."""
+        """Task and order of the test's process, while there is one."""
         self._ending = False
-        """Whether it was told to end, or did, and has not been reported yet."""
+        """Whether the test's process was told to end, or ended, and its report has not come yet."""
         self._socket: socket.socket | None = None
-        """On which programs' channels go to it and its verdicts come back."""
+        """Carries programs' channels to the test's process and its verdicts back."""
         self.deadline = float("inf")
-        """When the run is to be stopped, on the monotonic clock."""
+        """When to stop the run, on the monotonic clock."""
 
     @property
     def busy(self) -> bool:
         return self._run is not None
 
     def judge(self, problem: Problem, completion: str, weak: bool, speed: Speed) -> None:
-        """Start a program with the limits of time that fit the machine's speed."""
+        """Start a program with time limits that fit the machine's speed."""
         source = problem.prompt + completion
         if weak:
             session, task, order = ("observe",), "weak", (source, problem.test, problem.entry_point)
@@ -58,7 +58,7 @@ class Worker:
         elif self._session == session and not self._ending:
             self._hand_over(run)
         else:
-            # The report on the other one opens this one.
+            # The report on the old session opens the new one.
             self._end_session()
 
     def calibrate(self) -> None:
@@ -73,7 +73,7 @@ class Worker:
         self._set_deadline(run)
 
     def _set_deadline(self, run: Run) -> None:
-        # A sandbox that is still starting has the run in its mail box.
+        # A sandbox that is still starting has the run waiting in its socket.
         ready = all(sandbox.ready for sandbox in self._sandboxes.values())
         self.deadline = time.monotonic() + run.wall_seconds if ready else float("inf")
 
@@ -82,7 +82,7 @@ class Worker:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
         self._selector.register(self._socket, selectors.EVENT_READ, (self, "session"))
-        # Its time is bounded by that of the verdicts.
+        # The time for a verdict bounds its time.
         self._sandboxes["test"].run(run.session[0], run.session[1:], float("inf"), theirs)
         self._hand_over(run)
 
@@ -90,7 +90,7 @@ class Worker:
         """Give the test's process its end of the channel to the program."""
         assert self._socket is not None and run.end is not None
         with run.end, suppress(BrokenPipeError, ConnectionResetError):
-            # Where it has ended, its report says so.
+            # If the process has ended, its report says so.
             socket.send_fds(self._socket, [b"x"], [run.end.fileno()])
         run.end = None
 
@@ -106,7 +106,7 @@ class Worker:
             self._socket = None
 
     def handle(self, part: str) -> Run | None:
-        """Take one message, of a sandbox or of the test's process (`session`); return the run if it has ended with it."""
+        """Take one message from a sandbox or from the test's process (`session`); return the run if that ended it."""
         run = self._run
         if part == "session":
             self._hear_verdict(run)
@@ -128,12 +128,12 @@ class Worker:
         try:
             data = self._socket.recv(PACKET_BYTES)
         except BlockingIOError:
-            # What was ready to be read was another session's, which has been closed since.
+            # The readable data belonged to an earlier session, which has been closed since.
             return
         except ConnectionResetError:
             data = b""
         if not data or run is None or run.end is not None:
-            # It has ended, or speaks unasked: its report is what counts.
+            # It has ended, or speaks unasked: only its report counts.
             self._close_socket()
             self._end_session()
             return
@@ -144,7 +144,7 @@ class Worker:
             self._sandboxes["program"].stop()
 
     def _hear_report(self, part: str) -> Report | None:
-        """Take one message of a sandbox; return the report if it is one, also for a sandbox that has ended."""
+        """Take one message from a sandbox; return the report if it is one, or if the sandbox has ended."""
         sandbox = self._sandboxes[part]
         message = sandbox.receive()
         if message == ("ready",):
@@ -155,7 +155,7 @@ class Worker:
             raise CodeparrotError(f"the sandbox does not start: {sandbox.why_not_started()} ({NEEDS})")
         report = Report(-signal.SIGKILL, 0.0, "lost", "") if message is None else Report(*message[1:])
         if part == "test":
-            # It may have spoken before it ended.
+            # The test may have spoken before it ended.
             self._hear_verdict(self._run)
             self._close_socket()
             self._session = None
@@ -170,7 +170,7 @@ class Worker:
                 run.end.setblocking(False)
                 run.said = decode(run.end.recv(PACKET_BYTES))
         elif run.session and run.end is not None and not run.timed_out:
-            # That was the process of another problem's test.
+            # The report was on another problem's test.
             self._open_session(run)
         elif run.session and run.said is None:
             run.test = report
@@ -178,7 +178,7 @@ class Worker:
                 self._sandboxes["program"].stop()
 
     def stop(self) -> None:
-        """End the run at its deadline; the reports of both sandboxes follow. A sandbox that gives none in time is killed."""
+        """End the run at its deadline; both sandboxes then report. A sandbox that does not report in time is killed."""
         assert self._run is not None
         for part, heard in (("program", self._run.program), ("test", self._run.said or self._run.test)):
             if heard is None and self._run.timed_out:
@@ -205,7 +205,7 @@ class Worker:
         self._sandboxes[part].close()
 
     def drop(self) -> None:
-        """Give up the run: its sandboxes are replaced."""
+        """Give up the run and replace both sandboxes."""
         if self._run is not None and self._run.end is not None:
             self._run.end.close()
         self._run, self.deadline = None, float("inf")
@@ -222,10 +222,10 @@ class Worker:
 
 
 def _checked(data: bytes) -> dict[str, str]:
-    """Return what the test's process said, as far as it can be believed: an outcome, and a detail for people."""
+    """Return the test process's message if it is valid, an error otherwise: an outcome, and a detail for people."""
     try:
         said = decode(data)
         outcome, detail = said["outcome"], said["detail"]
         return {"outcome": outcome if outcome == "gone" else Outcome(outcome), "detail": str(detail)}
     except (Malformed, TypeError, KeyError, ValueError):
-        return {"outcome": Outcome.ERROR, "detail": "the test's process said what is no verdict"}
+        return {"outcome": Outcome.ERROR, "detail": "the test's process sent an invalid verdict"}

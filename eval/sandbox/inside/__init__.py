@@ -1,1 +1,1 @@
-"""What runs inside the sandboxes. Only the standard library is there: nothing here imports the rest of the project."""
+"""Code that runs inside the sandboxes. They have only the standard library, so nothing here imports the rest of the project."""

@@ -1,7 +1,7 @@
 """The process of one program under test: it defines the function, then answers the test's calls.
 
-Nothing in this process decides anything. It holds one descriptor, over which the answers go as plain data, and the program may
-do with it whatever it likes: an answer is all that it can send.
+Nothing in this process decides anything. It holds one descriptor, which carries the answers as plain data. The program may do
+whatever it likes with it: an answer is all that it can send.
 """
 
 import sys
@@ -34,7 +34,7 @@ def run(channel: Channel, source: str, entry_point: str) -> None:
 
 
 def define(source: str) -> dict[str, Any]:
-    """Execute the program as a module that can be found by its name, as dataclasses and pickle expect."""
+    """Execute the program as a module that is found by its name, as dataclasses and pickle expect."""
     module = ModuleType("program")
     sys.modules[module.__name__] = module
     exec(compile(source, FILE, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the purpose
@@ -42,7 +42,7 @@ def define(source: str) -> dict[str, Any]:
 
 
 def answer(channel: Channel, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Call the function and send what came of it."""
+    """Call the function and send its result."""
     before = None
     if not all(type(arg) in _ATOMS for arg in (*args, *kwargs.values())):
         before = encode((args, kwargs), channel.max_bytes)
@@ -86,7 +86,7 @@ def describe(error: BaseException, file: str = FILE, where: str = "line") -> str
 
 
 def line_of(trace: TracebackType | None, file: str) -> int | None:
-    """Return the line of `file` at which an exception came up."""
+    """Return the innermost line of `file` from which an exception came."""
     line = None
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == file:

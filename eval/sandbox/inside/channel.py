@@ -1,6 +1,6 @@
 """Frames of plain data over a stream socket: how a test and the program under test talk.
 
-A frame is a length of four bytes and one encoded tuple whose first item names it:
+A frame is a four-byte length and one encoded tuple whose first item names it:
 
     test to program   ("call", args, kwargs)
     program to test   ("ready",)
@@ -29,15 +29,15 @@ def encode_frame(frame: tuple[Any, ...], max_bytes: int, iterators: bool = False
 
 
 class Channel:
-    """One end. Frames of more than `max_bytes` are neither sent nor taken."""
+    """One end. It neither sends nor accepts frames of more than `max_bytes`."""
 
     def __init__(self, descriptor: int, max_bytes: int) -> None:
-        # Read and written directly: a socket object costs a freshly forked process more pages than all else here.
+        # Read and written directly: a socket object costs a freshly forked process more pages than everything else here.
         self._descriptor = descriptor
         self.max_bytes = max_bytes
 
     def send(self, *frame: Any, iterators: bool = False) -> None:
-        """Raises NotPlain before anything is sent, Closed when nobody is there to read it."""
+        """Raises NotPlain before anything is sent, Closed if nobody is there to read."""
         data = encode_frame(frame, self.max_bytes, iterators)
         try:
             written = os.write(self._descriptor, data)
@@ -47,7 +47,7 @@ class Channel:
             raise Closed from None
 
     def receive(self) -> tuple[Any, ...]:
-        """Raises Closed, or Malformed when what came is no frame."""
+        """Raises Closed, or Malformed if the data is not a frame."""
         data = self._read(_READ_BYTES)
         while len(data) < 4:
             data += self._read(4 - len(data))
@@ -61,7 +61,7 @@ class Channel:
                 parts.append(self._read(min(missing, _READ_BYTES)))
                 missing -= len(parts[-1])
             data = b"".join(parts)
-        # Each side waits for the other's frame, so that nothing follows one.
+        # Each side waits for the other's frame, so nothing follows this one.
         frame = decode(data[4:])
         if type(frame) is not tuple or not frame or type(frame[0]) is not str:
             raise Malformed("not a frame")

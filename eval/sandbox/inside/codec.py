@@ -1,9 +1,9 @@
 """Plain data as bytes, between a test and the program under test.
 
-What decodes is of an exact builtin type, whatever the sender is: a value has no method that the sender wrote. Values are
-numbers, strings, bytes, None, and lists, tuples, dicts, sets, frozensets, ranges and dict views of them, plus iterators, which
-arrive as an iterator over a copy of their items. An instance of a subclass crosses as its builtin part. Nothing is evaluated
-and no name is looked up, so hostile bytes can at most be `Malformed`.
+A decoded value has an exact builtin type, whoever the sender is: it has no method that the sender wrote. Values are numbers,
+strings, bytes, None, and lists, tuples, dicts, sets, frozensets, ranges and dict views of them, plus iterators, which arrive as
+an iterator over a copy of their items. An instance of a subclass crosses as its builtin part. Decoding evaluates nothing and
+looks up no name, so hostile bytes can at most be `Malformed`.
 """
 
 import struct
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 MAX_DEPTH = 200
-"""Of nested containers. Far below the interpreter's own limit, which hostile data must not reach."""
+"""Most nested containers. Far below the interpreter's own limit, which hostile data must not reach."""
 
 _LENGTH = struct.Struct("<I")
 _INT64 = struct.Struct("<q")
@@ -21,18 +21,18 @@ _KEYS, _VALUES, _ITEMS = type({}.keys()), type({}.values()), type({}.items())
 
 
 class NotPlain(TypeError):
-    """The value is none of the types above, too large or nested too deeply."""
+    """The value has none of the types above, is too large, or is nested too deeply."""
 
 
 class Malformed(ValueError):
-    """The bytes are no encoding."""
+    """The bytes are not a valid encoding."""
 
 
 def encode(value: Any, max_bytes: int, iterators: bool = False) -> bytes:
-    """Return the bytes of a value. With `iterators` an iterator is consumed; else it is refused.
+    """Return the bytes of a value. With `iterators`, an iterator is consumed; otherwise it is refused.
 
     Raises:
-        NotPlain: see there; also when the bytes would be more than `max_bytes`.
+        NotPlain: see there; also if the bytes would exceed `max_bytes`.
     """
     out = bytearray()
     _encode(value, out, max_bytes, iterators, MAX_DEPTH)
@@ -62,7 +62,7 @@ def _encode(value: Any, out: bytearray, max_bytes: int, iterators: bool, depth: 
         out += b"c" + _COMPLEX.pack(value.real, value.imag)
     else:
         tag, items = _container(value, iterators)
-        # The count is not known before: an iterator is asked for no more items than fit.
+        # The count is not known beforehand: an iterator is asked for no more items than fit.
         start, count = len(out), 0
         out += tag + b"\0\0\0\0"
         for count, item in enumerate(items, 1):  # noqa: B007
@@ -87,7 +87,7 @@ def _encode_bytes(tag: bytes, value: bytes | bytearray, out: bytearray, max_byte
 
 
 def _container(value: Any, iterators: bool) -> tuple[bytes, Iterator[Any]]:
-    """Return the tag and the items. The builtin's own iteration is used: a subclass may have written another."""
+    """Return the tag and the items. Uses the builtin's own iteration: a subclass may define another."""
     if isinstance(value, list):
         return b"l", list.__iter__(value)
     if isinstance(value, tuple):
@@ -120,7 +120,7 @@ def decode(data: bytes) -> Any:
     try:
         value, end = _decode(data, 0, MAX_DEPTH)
     except (struct.error, TypeError, ValueError, OverflowError) as error:
-        # Cut short, not hashable where it has to be, not UTF-8, ...
+        # Cut short, not hashable where it must be, not UTF-8, ...
         raise Malformed(str(error)) from None
     if end != len(data):
         raise Malformed("bytes behind the end")
@@ -141,7 +141,7 @@ def _decode(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     count = _LENGTH.unpack_from(data, at)[0]
     at += 4
     if count > len(data) - at:
-        # Every item takes a byte at least. Also bounds the memory that a false count could claim.
+        # Every item takes at least a byte. This also bounds the memory that a false count could claim.
         raise Malformed("cut short")
     if tag in _FROM_BYTES:
         return _FROM_BYTES[tag](data[at : at + count]), at + count

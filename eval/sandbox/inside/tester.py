@@ -1,8 +1,7 @@
 """The process of one test: it never runs a line of the program under test.
 
-The prompt belongs to the problem, so its helpers are defined here; the function to be completed is replaced by one that asks
-the program's process. `passed` is returned only when the test's own `check` came to its end and the channel was whole until
-then.
+The prompt belongs to the problem, so its helpers are defined here. A function that asks the program's process replaces the one
+to be completed. `passed` is returned only if the test's own `check` ran to its end and the channel stayed intact until then.
 """
 
 import builtins
@@ -14,12 +13,12 @@ from .channel import Channel, Closed
 from .codec import Malformed, NotPlain
 
 FILE, PROMPT = "<test>", "<prompt>"
-NO_ANSWER = "the program sent what is no answer"
+NO_ANSWER = "the program sent an invalid answer"
 _ENDS_LOOPS = (StopIteration, StopAsyncIteration, GeneratorExit)
 
 
 class Gone(BaseException):
-    """The program can not answer any more. Not an Exception: a test that tolerates exceptions does not tolerate this."""
+    """The program can no longer answer. Not an Exception: a test that tolerates exceptions does not tolerate this."""
 
 
 class Asked:
@@ -31,14 +30,14 @@ class Asked:
         self.broken: tuple[str, str] | None = None
         """Outcome and detail, once no further answer can count."""
         self.raised: tuple[BaseException, str] | None = None
-        """The last exception of the program that was raised here, and where it came up there."""
+        """The last exception of the program that was raised here, and where the program raised it."""
 
     def ready(self) -> None:
         """Wait until the program is defined."""
         self._expect("ready", 1)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return what the program returns or raise what it raises; arguments change here as they changed there."""
+        """Return what the program returns or raise what it raises; arguments change here as the program changed them."""
         if self.broken is not None:
             raise Gone
         try:
@@ -72,7 +71,7 @@ class Asked:
         return Gone()
 
     def _exception(self, names: Any, args: Any, text: Any) -> BaseException:
-        """Return an exception of the nearest class that both sides know: a builtin one or one of the prompt."""
+        """Return an exception of the nearest class that both sides know: a builtin, or one from the prompt."""
         if type(names) is not tuple or type(args) is not tuple or type(text) is not str:
             return self._break("error", NO_ANSWER)
         text = printable(text)
@@ -82,11 +81,11 @@ class Asked:
             known = self.names.get(name, getattr(builtins, name, None)) if type(name) is str else None
             if isinstance(known, type) and issubclass(known, BaseException):
                 if issubclass(known, _ENDS_LOOPS):
-                    # It would end a loop of the test early, for example of all(map(candidate, inputs)), as if it had held.
+                    # It would end a loop of the test early, as in all(map(candidate, inputs)), as if the assertion had held.
                     known = RuntimeError
                 try:
                     exception = known(*args)
-                except Exception:  # noqa: BLE001, S112 - UnicodeDecodeError, for one, wants other arguments: take its parent
+                except Exception:  # noqa: BLE001, S112 - UnicodeDecodeError, for one, needs other arguments: take its parent
                     continue
                 self.raised = (exception, text)
                 return exception
@@ -94,12 +93,12 @@ class Asked:
 
 
 def printable(text: str) -> str:
-    """Return text from the program as one line that does nothing to a terminal."""
+    """Return text from the program as one line that is harmless to a terminal."""
     return "".join(char if char.isprintable() else " " for char in text[:300])
 
 
 def merged(old: Any, new: Any) -> Any:
-    """Return `new`, as far as possible in the containers of `old`: what is still in its place keeps its identity."""
+    """Return `new`, reusing the containers of `old` where possible: one that is still in its place keeps its identity."""
     if type(old) is not type(new):
         return new
     if isinstance(old, list | tuple):
@@ -123,9 +122,9 @@ def merged(old: Any, new: Any) -> Any:
 
 
 def prepare(prompt: str, test: str, entry_point: str) -> Callable[[Channel], dict[str, str]]:
-    """Return what judges one program: given its channel, outcome and detail.
+    """Return a function that judges one program: it takes the channel and returns outcome and detail.
 
-    Prompt and test are executed anew for each, so that no program meets names that the test changed for another. The outcome
+    It executes prompt and test again for each program, so that none meets names that the test changed for another. The outcome
     `gone` says that the program's process ended before it had answered.
     """
     prompt_code = _compiled(prompt)
@@ -161,13 +160,13 @@ def prepare(prompt: str, test: str, entry_point: str) -> Callable[[Channel], dic
 
 
 def _compiled(prompt: str) -> Any:
-    """Return the code of the prompt, for its imports and helpers; a function that it leaves without a body gets one."""
+    """Return the code of the prompt, for its imports and helpers; a function without a body gets one."""
     for ending in ("", "\n    pass\n"):
         try:
             return compile(prompt + ending, PROMPT, "exec", dont_inherit=True)
         except (SyntaxError, ValueError):
             continue
-    # It ends amid a statement: nothing of it can stand alone, and a test that needs it fails with the reference solution too.
+    # It ends inside a statement, so it cannot be used alone; a test that needs it fails with the reference solution too.
     return None
 
 

@@ -1,9 +1,9 @@
 """The weaker way, for tests that need live objects: program and test share one process.
 
-What it still withstands: leaving early, exiting with any status, replaced builtins, and bytes written to every descriptor. The
-test's side hands over a number at the start that stays in the socket, not in this interpreter, until `check` has come to its
-end; only its echo counts. What it can not withstand: a program that knows this file, reads the number from the socket and
-echoes it, and one whose objects are equal to everything. Therefore its verdicts are counted apart.
+It still withstands leaving early, exiting with any status, replaced builtins, and bytes written to every descriptor. At the
+start the test's side sends a number, which stays in the socket, not in this interpreter, until `check` has run to its end; only
+its echo counts. It cannot withstand a program that knows this file, reads the number from the socket and echoes it, nor one
+whose objects are equal to everything. Therefore its verdicts are counted separately.
 """
 
 import os
@@ -17,7 +17,7 @@ from .tester import NO_ANSWER, printable
 
 def run(channel: Channel, source: str, test: str, entry_point: str) -> None:
     """Execute program, test and check as one source, then send how it ended."""
-    # Bound before the program could replace it.
+    # Bound before the program can replace them.
     receive, send = channel.receive, channel.send
     joined = f"{source}\n{test}\ncheck({entry_point})\n"
     outcome, detail = "", ""
@@ -29,7 +29,7 @@ def run(channel: Channel, source: str, test: str, entry_point: str) -> None:
         outcome, detail = "failed", describe(error)
     except BaseException as error:  # noqa: BLE001 - whatever the program raises is its result
         outcome, detail = "error", describe(error)
-    # Read in any case: a socket that is closed with something unread takes back what was sent last.
+    # Always read it: a socket that is closed with unread data discards what was sent last.
     number = receive()[1]
     if outcome:
         send(outcome, detail)
@@ -42,7 +42,7 @@ def observer() -> Callable[[Channel], dict[str, str]]:
 
 
 def observe(channel: Channel) -> dict[str, str]:
-    """Return outcome and detail: what the other process says, but `passed` only with the number of this run."""
+    """Return outcome and detail as the other process reports them, but `passed` only with the number of this run."""
     number = os.urandom(16).hex()
     try:
         channel.send("number", number)

@@ -1,15 +1,15 @@
-"""The warm interpreter of a sandbox: it forks a process for each task, ends it, and says what it cost and what it left.
+"""The warm interpreter of a sandbox: it forks a process for each task, ends it, and reports its cost and what it left.
 
-It is the first process of its pid namespace, so that nothing inside can stop or kill it, and not dumpable, so that nothing
-inside can read its memory or take its descriptors. It never reads a program or a test itself: the forked process does, from a
-file that it alone is given. So no program finds another's text, or a reference solution, in memory that it inherits.
+It is the first process of its pid namespace, so nothing inside can stop or kill it. It is not dumpable, so nothing inside can
+read its memory or take its descriptors. It never reads a program or a test itself: the forked process does, from a file that
+only that process is given. So no program finds another's text, or a reference solution, in memory that it inherits.
 
 Messages are encoded tuples, one a packet:
 
     to it      ("limits", limits) first; ("run", task, CPU seconds) with two descriptors, a socket and the sheet; ("stop",)
     from it    ("ready",); ("done", exit status or minus the signal, CPU seconds, why it was ended, what it left)
 
-An empty read means that the harness is gone: the zygote ends, and with it, as the first of its namespace, everything in it.
+An empty read means that the harness is gone: the zygote ends, and as the first of its namespace it takes everything else along.
 """
 
 import ctypes
@@ -33,8 +33,8 @@ OUT_OF_MEMORY = 77
 _PR_SET_DUMPABLE = 4
 _POLL_MILLISECONDS = 50
 
-# Imported before the fork, because many programs import them, at a cost of milliseconds. What brings a shared library with it
-# (random, hashlib) makes every fork dearer instead.
+# Imported before the fork, because many programs import them and each import costs milliseconds. A module with a shared library
+# (random, hashlib) would make every fork more expensive instead.
 PRELOAD = "bisect collections copy functools heapq itertools math operator re string typing".split()
 
 
@@ -42,9 +42,9 @@ def main() -> None:
     """Serve until the control socket closes. Arguments: its descriptor, `isolated` or `open`, a folder of packages."""
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=int(sys.argv[1]))
     isolated = sys.argv[2] == "isolated"
-    # Whatever else was inherited is not for programs.
+    # Programs get no other inherited descriptor.
     if control.fileno() > 3:
-        # An empty range would close everything: close_range(2) takes the end before 0 for the last there is.
+        # Python passes the end less one: for 0 that is -1, which close_range(2) reads as the highest descriptor.
         os.closerange(3, control.fileno())
     os.closerange(control.fileno() + 1, 1 << 20)
     _, limits = decode(control.recv(PACKET_BYTES))
@@ -55,7 +55,7 @@ def main() -> None:
     _warm_up()
     # The harness is imported; the packages come last.
     sys.path[:] = [*sys.path[1:], *filter(None, sys.argv[3:])]
-    # Standard error told the harness about a failed start. From here on, nothing that is printed goes anywhere.
+    # Until now, standard error told the harness about a failed start. From here on, all output is discarded.
     os.dup2(1, 2)
     gc.collect()
     gc.freeze()
@@ -66,7 +66,7 @@ def main() -> None:
             return
         message = decode(data)
         if message[0] == "stop":
-            # It crossed the report of a run that had ended by itself.
+            # It crossed with the report of a run that had ended by itself.
             continue
         report = _run(control, isolated, descriptors, limits["output_bytes"], *message[1:])
         control.send(encode(("done", *report), PACKET_BYTES))
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """Judge one program here, so that what the first one allocates and caches is there before every fork."""
+    """Judge one program here, so that the allocations and caches of a first run exist before every fork."""
     ours, theirs = socket.socketpair()
     channel = Channel(os.dup(theirs.fileno()), PACKET_BYTES)
     with ours, theirs:
@@ -102,7 +102,7 @@ def _run(
 
 
 def _wait(control: socket.socket, pid: int, cpu_seconds: float) -> tuple[int, str]:
-    """Wait until the process ends, has used its CPU time, or is not wanted any more."""
+    """Wait until the process ends, has used its CPU time, or is no longer wanted."""
     clock = (~pid << 3) | 2  # the CPU clock of another process: clock_getcpuclockid(3)
     handle = os.pidfd_open(pid)
     poll = select.poll()
@@ -128,13 +128,13 @@ def _wait(control: socket.socket, pid: int, cpu_seconds: float) -> tuple[int, st
     os.close(handle)
     status = os.waitpid(pid, 0)[1]
     if why == "stopped" and os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
-        # A process that ends closes its channel before its end can be waited for: the others may see that first.
+        # A process that ends closes its channel before it can be waited for: the others may see that first.
         why = ""
     return status, why
 
 
 def _left(isolated: bool, pid: int, unchanged: int) -> str:
-    """End whatever the program left running and return what that was; an empty string when it left nothing."""
+    """End whatever the program left running, and return what it left; an empty string if nothing."""
     left = []
     try:
         if isolated:
@@ -154,9 +154,9 @@ def _left(isolated: bool, pid: int, unchanged: int) -> str:
 def _scratch_changed() -> int:
     """Return when the scratch folder last changed: its files, its mode, its attributes. No program can set this time."""
     try:
-        return os.stat(".").st_ctime_ns  # noqa: PTH116 - pathlib would make every fork dearer
+        return os.stat(".").st_ctime_ns  # noqa: PTH116 - pathlib would make every fork more expensive
     except PermissionError:
-        # Only a program that changed the mode can have done that.
+        # Only a program that changed the mode can cause this.
         return -1
 
 
@@ -166,7 +166,7 @@ def _cpu_of_children() -> float:
 
 
 def _child(control: int, isolated: bool, descriptors: list[int], max_bytes: int, task: str) -> None:
-    """Run one task in this process and end it. Only the socket is open besides the standard three when foreign code runs."""
+    """Run one task in this process and end it. When foreign code runs, only the socket and the standard three are open."""
     status = 1
     try:
         os.close(control)
@@ -185,7 +185,7 @@ def _child(control: int, isolated: bool, descriptors: list[int], max_bytes: int,
 
 
 def _confine(limits: dict[str, int], isolated: bool) -> None:
-    """Set the limits on this process, from which every other inherits them, and close it to the others."""
+    """Set the limits on this process, from which all others inherit them, and shut the others out of it."""
     values = {
         resource.RLIMIT_AS: limits["memory_bytes"],
         resource.RLIMIT_FSIZE: limits["file_bytes"],
@@ -195,7 +195,7 @@ def _confine(limits: dict[str, int], isolated: bool) -> None:
         resource.RLIMIT_MEMLOCK: 0,
     }
     if isolated:
-        # Counted within the namespace, with this process. Outside one it would count every process of the user.
+        # Counted within the namespace, this process included. Outside one it would count every process of the user.
         values[resource.RLIMIT_NPROC] = limits["processes"] + 1
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     for name, value in values.items():
@@ -213,7 +213,7 @@ def weak_program(descriptor: int, max_bytes: int, source: str, test: str, entry_
 
 
 def session(prepare: Callable[..., Callable[[Channel], dict[str, str]]]) -> Callable[..., None]:
-    """Return a task that judges the programs of one problem, one after another: a channel comes in, its verdict goes out."""
+    """Return a task that judges the programs of one problem one after another: it takes a channel and sends its verdict."""
 
     def serve(descriptor: int, max_bytes: int, *order: str) -> None:
         harness = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=descriptor)
@@ -231,7 +231,7 @@ def session(prepare: Callable[..., Callable[[Channel], dict[str, str]]]) -> Call
 
 
 def calibrate(descriptor: int, max_bytes: int) -> None:
-    """Send the CPU seconds that a fixed piece of work takes, and how many seconds passed for each of them."""
+    """Send the CPU seconds that a fixed piece of work takes, and how many seconds passed per CPU second."""
     best, all_started, clock = float("inf"), time.process_time(), time.monotonic()
     for _ in range(4):
         start = time.process_time()
