@@ -1,4 +1,4 @@
-"""A problem as a conversation: a model that was trained to answer is asked for the whole function."""
+"""A problem as a conversation: asks a model that was trained to answer for the whole function."""
 
 import ast
 from typing import Any
@@ -23,12 +23,12 @@ def conversation(tokenizer: Any, prompt: str) -> tuple[int, ...]:
 
 
 def behind(prompt: str) -> str:
-    """Return what comes between a problem's prompt and an answer, which is a whole function and defines anew what it began."""
+    """Return the text between a problem's prompt and an answer, a whole function that redefines the one the prompt began."""
     return "\n\n" if _compiles(prompt) else "\n    pass\n\n"
 
 
 def _compiles(source: str) -> bool:
-    """Return whether a source is whole: a signature without a docstring is not."""
+    """Return whether a source is complete: a signature without a docstring is not."""
     try:
         ast.parse(source)
     except (SyntaxError, ValueError):

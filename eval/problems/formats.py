@@ -1,7 +1,7 @@
 """Rows of other benchmarks in OpenAI's format (sets.py).
 
 MBPP: a description, assertions that call the function by name, and a whole program as the solution. evalplus: either `test`, as
-OpenAI, or inputs whose expected outputs are what the reference solution returns.
+in OpenAI's format, or inputs for which the reference solution returns the expected outputs.
 """
 
 import ast
@@ -11,7 +11,7 @@ from typing import Any
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import STOP_PROGRAM
 
-# Assertions at the top level of a test call the function by its name; executing the test is then the check.
+# Top-level assertions of a test call the function by its name: executing the test is the check.
 CHECKED_BY_NAME = "\n\ndef check(candidate):\n    pass\n"
 
 
@@ -19,14 +19,14 @@ def normalized(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the row with OpenAI's keys.
 
     Raises:
-        CodeparrotError: a key is missing or of another type, the tested function can not be told, or nothing is tested.
+        CodeparrotError: a key is missing or of another type, the tested function is unclear, or nothing is tested.
     """
     try:
         return _normalized(dict(row), where)
     except KeyError as error:
         raise CodeparrotError(f"{where}: the key {error} is missing") from None
     except (TypeError, AttributeError) as error:
-        raise CodeparrotError(f"{where}: a value is of another type than its format has: {error}") from None
+        raise CodeparrotError(f"{where}: a value is not of the type that its format has: {error}") from None
 
 
 def _normalized(row: dict[str, Any], where: str) -> dict[str, Any]:
@@ -42,15 +42,15 @@ def _normalized(row: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _with_check(test: str, entry_point: str, where: str) -> str:
-    """Return a test that defines `check`; one whose statements check by themselves gets a `check` that does nothing.
+    """Return a test that defines `check`; a test whose own statements check gets a `check` that does nothing.
 
     Raises:
-        CodeparrotError: it would pass every program: its assertions are in functions that nobody calls, or there are none.
+        CodeparrotError: it would pass every program: it has no assertions, or only in functions that nobody calls.
     """
     try:
         tree = ast.parse(test)
     except (SyntaxError, ValueError) as error:
-        raise CodeparrotError(f"{where}: the test is no Python: {error}") from None
+        raise CodeparrotError(f"{where}: the test is not Python: {error}") from None
     executed = list(_executed(tree))
     if "check" in {name for node in executed for name in _bound(node)}:
         return test
@@ -64,7 +64,7 @@ def _with_check(test: str, entry_point: str, where: str) -> str:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what is executed when a module is: all but the bodies of its functions and classes."""
+    """Yield the nodes that run when a module runs: all but the bodies of its functions and classes."""
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
@@ -72,7 +72,7 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _bound(node: ast.AST) -> list[str]:
-    """Return the names that a node gives a value."""
+    """Return the names that a node binds."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):
@@ -112,7 +112,7 @@ def _tested_function(solution: str, assertions: str, where: str) -> str:
         defined = {node.name for node in ast.parse(solution).body if isinstance(node, ast.FunctionDef)}
         calls = [node.func for node in ast.walk(ast.parse(assertions)) if isinstance(node, ast.Call)]
     except SyntaxError as error:
-        raise CodeparrotError(f"{where}: the solution or the assertions are no Python: {error}") from None
+        raise CodeparrotError(f"{where}: the solution or the assertions are not Python: {error}") from None
     for function in calls:
         if isinstance(function, ast.Name) and function.id in defined:
             return function.id
@@ -120,10 +120,10 @@ def _tested_function(solution: str, assertions: str, where: str) -> str:
 
 
 def _evalplus(row: dict[str, Any], where: str) -> dict[str, Any]:
-    """Inputs become a test that compares with the reference solution, which runs beside the test, not beside the program."""
+    """Turn the inputs into a test that compares with the reference solution; it runs with the test, not with the program."""
     missing = [key for key in ("prompt", "entry_point", "canonical_solution") if not isinstance(row.get(key), str)]
     if missing:
-        raise CodeparrotError(f"{where}: the key {missing[0]!r} is missing or no string")
+        raise CodeparrotError(f"{where}: the key {missing[0]!r} is missing or not a string")
     inputs = [*row["base_input"], *(row.get("plus_input") or ())]
     row["test"] = _EVALPLUS_TEST.format(
         reference=row["prompt"] + row["canonical_solution"], name=row["entry_point"], inputs=inputs, atol=row.get("atol") or 0

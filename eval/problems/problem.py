@@ -24,7 +24,7 @@ class Problem:
     entry_point: str
     """The function that is tested."""
     test: str
-    """Python source that defines `check(candidate)`, whose assertions hold for a solution."""
+    """Python source that defines `check(candidate)`; its assertions hold for a solution."""
     canonical_solution: str = ""
     """A completion that solves it; empty where there is none."""
     stop: tuple[str, ...] = STOP
@@ -32,7 +32,7 @@ class Problem:
 
 
 class Question(Protocol):
-    """What a problem of any task has: a dataclass of plain data with these fields among others."""
+    """A problem of any task: a dataclass of plain data with at least these fields."""
 
     @property
     def task_id(self) -> str: ...
@@ -53,14 +53,14 @@ class ProblemSet(Generic[P]):
     source: str
     """Where it came from: a path, or a Hub data set and revision."""
     sha256: str
-    """Of the content of the whole set."""
+    """Hash of the content of the whole set."""
 
     @staticmethod
     def of(name: str, problems: Iterable[P], source: str) -> "ProblemSet[P]":
         """Return the set of these problems.
 
         Raises:
-            CodeparrotError: there are none, or two have the same task id.
+            CodeparrotError: there are no problems, or two have the same task id.
         """
         problems = tuple(problems)
         if not problems:
@@ -68,7 +68,7 @@ class ProblemSet(Generic[P]):
         seen: set[str] = set()
         for problem in problems:
             if problem.task_id in seen:
-                raise CodeparrotError(f"{source}: task_id {problem.task_id} twice")
+                raise CodeparrotError(f"{source}: task_id {problem.task_id} appears twice")
             seen.add(problem.task_id)
         rows: list[Any] = [asdict(problem) for problem in problems]  # type: ignore[call-overload]
         content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)

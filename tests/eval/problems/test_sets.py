@@ -122,10 +122,10 @@ def test_a_test_that_every_program_would_pass_is_refused(row: dict[str, Any]) ->
     ("row", "message"),
     [
         ({key: value for key, value in MBPP.items() if key != "task_id"}, "here: the key 'task_id' is missing"),
-        ({**MBPP, "test_list": [1]}, "here: a value is of another type"),
+        ({**MBPP, "test_list": [1]}, "here: a value is not of the type"),
         ({**MBPP, "code": None}, "here: "),
-        ({**EVALPLUS, "base_input": 3}, "here: a value is of another type"),
-        ({**ROW, "test": "def check(:"}, "here: the test is no Python"),
+        ({**EVALPLUS, "base_input": 3}, "here: a value is not of the type"),
+        ({**ROW, "test": "def check(:"}, "here: the test is not Python"),
     ],
 )
 def test_a_row_of_another_shape_is_named(row: dict[str, Any], message: str) -> None:
@@ -142,7 +142,7 @@ def test_a_row_of_another_shape_is_named(row: dict[str, Any], message: str) -> N
         (json.dumps({**ROW, "prompt": 3}), "line 2: 'prompt' is not a string"),
         (json.dumps({**ROW, "entry_point": "a b"}), "line 2: entry_point 'a b' is not the name of a function"),
         (json.dumps({**ROW, "stop": [""]}), "line 2: 'stop' is not a list of strings"),
-        (json.dumps(ROW), "task_id t/1 twice"),
+        (json.dumps(ROW), "task_id t/1 appears twice"),
         (json.dumps({**MBPP, "test_list": ["assert 1"]}), "line 2: the assertions call no function of the solution"),
     ],
 )
@@ -167,7 +167,7 @@ def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_gzip_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl.gz").write_text(json.dumps(ROW))
-    with pytest.raises(CodeparrotError, match="can not be read"):
+    with pytest.raises(CodeparrotError, match="cannot be read"):
         load_problems(str(tmp_path / "own.jsonl.gz"))
 
 
@@ -222,7 +222,7 @@ def test_problems_that_the_hub_does_not_have_are_one_line(here: HubServer, monke
     with pytest.raises(CodeparrotError, match='cannot read the data set "hub:me/none" of the Hub: '):
         load_problems("hub:me/none")
     push(here, "me/empty", {"train/x": [ROW]})
-    with pytest.raises(CodeparrotError, match="data set me/empty of the Hub has no problems that can be read: "):
+    with pytest.raises(CodeparrotError, match="data set me/empty on the Hub has no readable problems: "):
         load_problems("hub:me/empty")
     monkeypatch.setattr("codeparrot.eval.problems.sets._installed", lambda: None)
     here.faults.refuse()
