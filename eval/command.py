@@ -36,7 +36,7 @@ def check_places(checkpoint: str | None = None, output: str | None = None) -> No
     """Check places before anything is fetched.
 
     Raises:
-        CodeparrotError: the checkpoint is not on this machine and can be nowhere else, or the output can not be a folder.
+        CodeparrotError: the checkpoint is not on this machine and cannot be anywhere else, or the output cannot be a folder.
     """
     from codeparrot.location import local_folder
 
@@ -44,7 +44,7 @@ def check_places(checkpoint: str | None = None, output: str | None = None) -> No
         path = Path(output).expanduser()
         there = next((place for place in (path, *path.parents) if place.exists()), None)
         if there is not None and not there.is_dir():
-            raise CodeparrotError(f"--output {output}: {there} is a file and no folder")
+            raise CodeparrotError(f"--output {output}: {there} is a file, not a folder")
     if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
         local_folder(checkpoint)
 
@@ -97,16 +97,16 @@ def command(task: Task[Any], max_new_tokens: int = 128) -> Callable[..., Result]
 
 OPTIONS = """Args:
     checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a .gguf file, or a name on the Hub.
-    samples: Samples a problem at each temperature; one at temperature 0, where all are the same.
-    temperature: Temperatures of the sampling; 0 takes the likeliest token each time.
-    top_p: Sample among the likeliest tokens that hold this probability together, above 0 and at most 1.
+    samples: Samples per problem at each temperature; one at temperature 0, where all are the same.
+    temperature: Sampling temperatures; 0 takes the likeliest token each time.
+    top_p: Sample among the likeliest tokens that together hold this probability, above 0 and at most 1.
     max_new_tokens: Longest completion, in tokens.
-    limit: Only the first so many problems; 0: all.
+    limit: Only the first N problems; 0: all.
     seed: The same seed gives the same samples, whatever the batch size and the number of processes.
     batch_size: Samples at a time on each process; less needs less memory.
-    device: Where to generate: cpu, cuda, cuda:1, mps; auto takes the first accelerator there is.
+    device: Where to generate: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     precision: Of the weights; auto: fp32 on a CPU, as stored elsewhere.
-    share: Generate only a part of the problems and do not score: 0/4 is the first of four. The command without it, when all
-        parts are there, scores them.
-    output: Folder to write to; for a run's checkpoint its eval/TASK/step_00001000, else evaluations/NAME/TASK.
+    share: Generate only a share of the problems and do not score: 0/4 is the first of four. Once all shares are there, the
+        command without --share scores them.
+    output: Folder to write to; default: RUN/eval/TASK/step_00001000 for a run's checkpoint, else evaluations/NAME/TASK.
 """

@@ -13,15 +13,15 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
 
     Args:
         evaluations: Two --output folders of `codeparrot eval humaneval`, or their results.jsonl.
-        k: For pass@k; those that are more than the samples of a problem are left out.
-        seed: Of the draws that interval and p-value are made of.
+        k: Values for pass@k; those above the number of samples per problem are left out.
+        seed: Seed of the draws for interval and p-value.
     """
     from codeparrot.eval import statistics
     from codeparrot.eval.report import counts
     from codeparrot.eval.scoring import read_results
 
     if len(evaluations) != 2:
-        raise CodeparrotError(f"{len(evaluations)} evaluations were named: name the folders of two")
+        raise CodeparrotError(f"{len(evaluations)} evaluations were named: name exactly two folders")
     if not k or min(k) < 1:
         raise CodeparrotError(f"--k {k} is out of range: at least 1")
     rows = [read_results(Path(name).expanduser()) for name in evaluations]
@@ -29,7 +29,7 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
     if tasks[0] != tasks[1]:
         different = len(set(tasks[0]) ^ set(tasks[1]))
         raise CodeparrotError(
-            f"the evaluations are of different problems ({different} are in one alone): compare the same ones"
+            f"the evaluations are of different problems ({different} are in only one of them): compare the same ones"
         )
     notes = _differences([_report(Path(name).expanduser()) for name in evaluations])
     tables = [counts(each, tasks[0]) for each in rows]
@@ -58,7 +58,7 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
 
 
 def _report(place: Path) -> dict[str, Any]:
-    """Return the report beside results, or nothing where there is none."""
+    """Return the report beside the results, or an empty one where there is none."""
     from codeparrot.eval.scoring import REPORT, RESULTS
 
     folder = place.parent if place.name == RESULTS else place
@@ -70,10 +70,10 @@ def _report(place: Path) -> dict[str, Any]:
 
 
 def _differences(reports: list[dict[str, Any]]) -> list[str]:
-    """Return what makes the evaluations differ beside the models.
+    """Return how the evaluations differ besides their models.
 
     Raises:
-        CodeparrotError: their problems have the same names and are not the same, as HumanEval's and HumanEval+'s.
+        CodeparrotError: their problems share names but differ, like HumanEval's and HumanEval+'s.
     """
     first, second = (report.get("problem_set") or {} for report in reports)
     if first and second and first.get("sha256") != second.get("sha256"):

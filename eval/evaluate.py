@@ -1,4 +1,4 @@
-"""An evaluation of a checkpoint: where it is written, what its samples depend on, and the order of its steps."""
+"""An evaluation of a checkpoint: the order of its steps, the folder it writes to, and the settings its samples depend on."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -15,11 +15,11 @@ from codeparrot.result import DONE, STOPPED, Result
 
 @dataclass(frozen=True)
 class Evaluation(Generic[P]):
-    """Of one checkpoint by one task; the arguments are those of the task's command."""
+    """Evaluation of one checkpoint by one task; the arguments are those of the task's command."""
 
     task: Task[P]
     problems: ProblemSet[P]
-    """The task's, or the first of them."""
+    """All problems of the task, or the first of them."""
     checkpoint: str
     temperatures: list[float]
     num_samples: int
@@ -30,10 +30,10 @@ class Evaluation(Generic[P]):
     output: str | None
 
     def run(self, share: parallel.Share) -> Result:
-        """Generate what is missing; then, on the main process, score.
+        """Generate the missing samples; then, on the main process, score.
 
         Raises:
-            CodeparrotError: the checkpoint can not be used, or the folder has samples of another.
+            CodeparrotError: the checkpoint cannot be used, or the folder has samples of another.
         """
         from codeparrot.loading import find_model
         from codeparrot.training.preemption import StopRequest
@@ -52,10 +52,10 @@ class Evaluation(Generic[P]):
         there = sum(key in done for key in keys)
         facts = {"checkpoint": place, "output": str(folder), "samples": there}
         if share.of > 1:
-            words = f"{folder}: share {share.number} of {share.of}; {there} of {len(keys)} samples are there in all"
+            words = f"{folder}: share {share.number} of {share.of}; {there} of all {len(keys)} samples are done"
             return Result(words, {**facts, "stopped": bool(stop.reason)}, STOPPED if stop.reason else DONE)
         if there < len(keys):
-            words = f"{there} of {len(keys)} samples are there; run the same command again to go on"
+            words = f"{there} of {len(keys)} samples are done; run the same command again to continue"
             return Result(words, {**facts, "stopped": True}, STOPPED)
         store.put_together(folder, self.problems, done)
         return self._score(place, folder, [done[key] for key in keys])
@@ -70,7 +70,7 @@ class Evaluation(Generic[P]):
 
         there = store.read_all(folder)
         if all(key in there for key in keys) and processes.count == 1 and Path(place).exists():
-            # Nothing to generate: files can be told from others without a model of them.
+            # Nothing to generate: the hash of the files identifies the weights without loading them.
             store.hold_settings(folder, self._settings(place, None))
             return
         dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -96,7 +96,7 @@ class Evaluation(Generic[P]):
         )
 
     def _settings(self, place: str, model: Any) -> dict[str, Any]:
-        """Return what the samples depend on."""
+        """Return the settings that the samples depend on."""
         return {
             "checkpoint": place,
             "weights": weights_of(place, model),
@@ -122,7 +122,7 @@ class Evaluation(Generic[P]):
 
 
 def run_of(place: str) -> Path | None:
-    """Return the run that a model is of: RUN/checkpoints/step_00001000/model."""
+    """Return the run that a model belongs to, RUN of RUN/checkpoints/step_00001000/model, or None."""
     path = Path(place)
     return path.parents[2] if path.name == "model" and len(path.parts) > 3 and path.parents[1].name == "checkpoints" else None
 
@@ -137,7 +137,7 @@ def default_folder(place: str, problems: str) -> Path:
 
 
 def weights_of(place: str, model: Any) -> str:
-    """Return what tells these weights from others: a hash of the files, or the commit on the Hub."""
+    """Return what identifies these weights: a hash of the files, or the commit on the Hub."""
     import xxhash
 
     path = Path(place)

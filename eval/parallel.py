@@ -1,7 +1,7 @@
-"""Generate the samples of an evaluation: on several processes, in shares of a job array, in as many starts as it takes.
+"""Generate the samples of an evaluation: on several processes, in shares of a job array, over as many starts as it takes.
 
-Processes hold no collective while they generate: each takes its part of what is missing and appends to a file of its own, so
-one that is slower, or dies, costs the others nothing. A start with another number of processes takes over what was written.
+Processes run no collectives while they generate: each takes its part of the missing samples and appends to its own file, so a
+slow or dead process costs the others nothing. A later start with another number of processes keeps what was written.
 """
 
 import time
@@ -18,7 +18,7 @@ from codeparrot.eval.sampling import Key, Sampling, generate
 from codeparrot.eval.task import Task
 
 END_MARGIN_SECONDS = 60.0
-"""Inside a SLURM job the generation ends so long before the job does."""
+"""Inside a SLURM job, generation ends this long before the job does."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Processes:
     rank: int = 0
     count: int = 1
     wait: Callable[[], None] = lambda: None
-    """Returns on all of them when all have called it."""
+    """Returns once all of them have called it."""
     close: Callable[[], None] = lambda: None
 
     @property
@@ -40,7 +40,7 @@ def start(device: str) -> tuple[Processes, str]:
     """Return the processes that the launcher started, and the device of this one.
 
     Raises:
-        CodeparrotError: the launcher was asked for several and started one.
+        CodeparrotError: the launcher was asked for several processes, and another number runs.
     """
     from codeparrot.launcher import world_size_asked
 
@@ -51,33 +51,33 @@ def start(device: str) -> tuple[Processes, str]:
     from accelerate import PartialState
 
     on_cpu = device == "cpu" or not torch.accelerator.is_available()
-    # The last process may come long after the first.
+    # The last process may finish long after the first.
     state = PartialState(cpu=on_cpu, timeout=timedelta(days=30))
     if state.num_processes != count:
-        raise CodeparrotError(f"{count} processes were launched and Accelerate sees {state.num_processes}: use launch/ddp.yaml")
+        raise CodeparrotError(f"{count} processes were launched, Accelerate sees {state.num_processes}: use launch/ddp.yaml")
     found = Processes(state.process_index, count, state.wait_for_everyone, state.destroy_process_group)
     return found, "cpu" if on_cpu else str(state.device)
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which of several equal parts of the work, each a job of its own."""
+    """One of several equal parts of the work; each is a job of its own."""
 
     number: int = 0
     of: int = 1
 
     @staticmethod
     def parse(text: str) -> "Share":
-        """Read "2/8", the third of eight; empty: all.
+        """Read "2/8", the third of eight; an empty text is the whole.
 
         Raises:
-            CodeparrotError: it is none.
+            CodeparrotError: it is not a share.
         """
         if not text:
             return Share()
         number, _, of = text.partition("/")
         if not (number.isdigit() and of.isdigit() and int(number) < int(of)):
-            raise CodeparrotError(f'--share "{text}" is no share: 0/4 is the first of four')
+            raise CodeparrotError(f'--share "{text}" is not a share: 0/4 is the first of four')
         return Share(int(number), int(of))
 
 
@@ -97,26 +97,26 @@ def generate_missing(
     """Generate this process's part of the samples that are not there yet.
 
     Args:
-        folder: where samples are.
-        task: what asks for completions.
-        problems: all of them.
+        folder: where the samples are.
+        task: makes the requests.
+        problems: all problems.
         keys: all samples, of all shares.
         model: of transformers, on its device.
         tokenizer: its tokenizer.
-        sampling: how.
+        sampling: how they are drawn.
         batch_size: samples at a time.
         processes: the processes of this start.
         share: of the problems.
-        stopped: whether to end early.
+        stopped: returns whether to end early.
     """
     from tqdm import tqdm
 
     by_name = {problem.task_id: problem for problem in problems}
-    # Whole problems, so that a prompt is read once; long and short ones in every share.
+    # Deal out whole problems, so that a prompt is read once; every share gets long and short ones.
     ordered = sorted(by_name, key=lambda name: (len(by_name[name].prompt), name))
     in_share = set(ordered[share.number :: share.of])
     done = store.read_all(folder)
-    # All must have read what is missing before one adds to it, or they would not deal out the same list.
+    # All must read the samples that are done before one adds to them, or they would deal out different lists.
     processes.wait()
     missing = [key for key in keys if key.task_id in in_share and key not in done]
     names = [name for name in ordered if any(key.task_id == name for key in missing)] if processes.count > 1 else ordered
@@ -136,13 +136,13 @@ def generate_missing(
 
 
 def time_is_up() -> Callable[[], bool]:
-    """Return what says that the SLURM job of this process, if it is one, is nearly over."""
+    """Return a function that tells whether the SLURM job of this process, if any, is nearly over."""
     from codeparrot.training.preemption import TimeLimit
 
     limit, asked = TimeLimit(), [0.0, False]
 
     def near() -> bool:
-        # Asked before each token; looked at once a second.
+        # Called before each token; checks once a second.
         if time.monotonic() - asked[0] > 1.0:
             asked[:] = time.monotonic(), limit.reached(END_MARGIN_SECONDS)
         return bool(asked[1])

@@ -11,12 +11,12 @@ INCHES = 8.0, 4.5
 
 
 def draw_curves(report: Mapping[str, Any], path: Path) -> None:
-    """Draw pass@k over k, a curve a temperature, with the intervals where they were asked for."""
+    """Draw pass@k over k: a curve per temperature, and intervals at the requested k."""
     figure, (axis,) = figures.make(INCHES)
     axis.set_xlabel("k")
     for index, line in enumerate(report["by_temperature"]):
         style = figures.style(index)
-        # Keys are text where the report was read from its file.
+        # Keys are strings in a report that was read from its file.
         curve = {int(k): 100 * value for k, value in line["curve"].items()}
         label = None if line["temperature"] is None else f"temperature {line['temperature']}"
         axis.plot(list(curve), list(curve.values()), marker="o", markersize=3, label=label, **style)
@@ -52,7 +52,7 @@ def draw_over_tokens(run: Path, path: Path) -> bool:
 
 
 def _over_tokens(run: Path) -> dict[str, dict[int, float]]:
-    """Return for each measured thing its values by the number of tokens."""
+    """Return the values of each measure by the number of tokens."""
     from codeparrot.run.metrics import read_lines
 
     curves: dict[str, dict[int, float]] = {}

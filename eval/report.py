@@ -1,7 +1,7 @@
-"""What samples and verdicts amount to: a report as data, as text and as Markdown.
+"""The report of an evaluation: as data, as text and as Markdown.
 
-`pass@k` is that of the temperature with the best pass@k, and says which; the table of all temperatures stands beside it, since
-the best of several is a little better than any that was chosen before.
+`pass@k` is that of the temperature with the best pass@k, which it names. The table of all temperatures stands beside it, since
+the best of several is a little better than one chosen beforehand.
 """
 
 from collections import Counter
@@ -11,11 +11,11 @@ from typing import Any
 from codeparrot.eval import statistics
 
 Rows = Sequence[Mapping[str, Any]]
-"""Results: task_id, temperature, passed, outcome, ..., one a sample."""
+"""Results, one per sample: task_id, temperature, passed, outcome, ..."""
 
 
 def counts(rows: Rows, tasks: Iterable[str]) -> dict[float | None, list[tuple[int, int]]]:
-    """Return for each temperature the samples of each problem and how many of them passed.
+    """Return, for each temperature, the number of samples of each problem and how many of them passed.
 
     A temperature at which a problem has no sample is left out.
     """
@@ -32,8 +32,8 @@ def make(rows: Rows, tasks: Sequence[str], ks: Sequence[int], facts: Mapping[str
     Args:
         rows: results.
         tasks: names of the problems.
-        ks: for pass@k; one that is more than the samples of a problem is left out, and named.
-        facts: more to report.
+        ks: for pass@k; one above the number of samples per problem is left out, and named.
+        facts: further entries of the report.
     """
     table = []
     for temperature, row in counts(rows, tasks).items():

@@ -1,14 +1,14 @@
-"""Samples on the disk: OpenAI's format, appended as they come, by several processes at once, and taken up again.
+"""Samples on disk, in OpenAI's format: several processes append them as they come, and a later start continues them.
 
 Guarantees
-- A sample that was written is never generated again; a line that was cut when its process was killed is.
-- Each process appends to a file of its own, so that none tears another's line, also on a network file system: `samples.jsonl`
-  is the whole of them, put together in the order of the problems when all are there.
-- What made the samples is in `settings.json`. Samples that other settings would make are refused, with the difference; more
+- A sample that was written is never generated again; one whose line was cut when its process was killed is.
+- Each process appends to its own file, so that none tears another's line, even on a network file system. When all samples are
+  there, `samples.jsonl` holds them in the order of the problems.
+- `settings.json` holds the settings that made the samples. Other settings are refused, and the error names the difference. More
   samples, temperatures or problems are no difference, since each sample has its own random numbers.
 
 A line is {"task_id": ..., "completion": ..., "temperature": ..., "sample": ..., "ended": ...}; openai/human-eval reads it and
-passes over the keys that it does not know.
+ignores the keys that it does not know.
 """
 
 import json
@@ -25,7 +25,7 @@ SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
 
 
 class Appender:
-    """Adds lines to a file, each whole or not at all. What a killed process left of a line is cut off first."""
+    """Appends lines to a file, each whole or not at all. First cuts off the partial line that a killed process left."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,7 +46,7 @@ def read_all(folder: Path) -> dict[Key, dict[str, Any]]:
     """Return the samples of all processes, finished and interrupted ones.
 
     Raises:
-        CodeparrotError: a file has lines that were not written here.
+        CodeparrotError: a file has lines that no evaluation wrote.
     """
     found: dict[Key, dict[str, Any]] = {}
     for path in [folder / SAMPLES, *sorted(folder.glob("samples-*.jsonl"))]:
@@ -64,7 +64,7 @@ def read_all(folder: Path) -> dict[Key, dict[str, Any]]:
 
 
 def put_together(folder: Path, problems: Iterable[Question], samples: Mapping[Key, dict[str, Any]]) -> None:
-    """Write `samples.jsonl` anew, in the order of the problems, and remove the parts."""
+    """Rewrite `samples.jsonl` in the order of the problems, and remove the parts."""
     order = {problem.task_id: number for number, problem in enumerate(problems)}
 
     def place(key: Key) -> tuple[Any, ...]:
@@ -81,15 +81,15 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write down what makes the samples in a folder, or check that it is what made those that are there.
+    """Record the settings that make the samples in a folder, or check that they made the samples that are there.
 
     Raises:
-        CodeparrotError: it differs.
+        CodeparrotError: they differ.
     """
     path = folder / SETTINGS
     if not path.is_file():
         if read_all(folder):
-            raise CodeparrotError(f"{folder} has samples and no {SETTINGS} that says what made them: name another --output")
+            raise CodeparrotError(f"{folder} has samples but no {SETTINGS} that says what made them: name another --output")
         files.write_json(path, settings, indent=1)
         return
     before = json.loads(path.read_text(encoding="utf-8"))
@@ -102,12 +102,12 @@ def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any]]:
-    """Return the samples of a file in OpenAI's format, from anywhere.
+    """Return the samples of a file in OpenAI's format, whoever wrote it.
 
-    Samples are numbered as they come where they have no number, and have the temperature None where none is written.
+    Samples are numbered in the order in which they come, and have the temperature None where the file gives none.
 
     Raises:
-        CodeparrotError: it can not be read, or a line is not a sample of one of the problems.
+        CodeparrotError: the file cannot be read, or a line is not a sample of one of the problems.
     """
     known = {problem.task_id for problem in problems}
     count: dict[tuple[str, float | None], int] = {}
@@ -117,16 +117,16 @@ def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any
         if not isinstance(task, str) or not isinstance(completion, str):
             raise CodeparrotError(f'{where}: a sample is {{"task_id": ..., "completion": ...}}, both strings')
         if task not in known:
-            raise CodeparrotError(f"{where}: {task} is none of the problems: name theirs with --problems")
+            raise CodeparrotError(f"{where}: {task} is not one of the problems: name the right ones with --problems")
         if temperature is not None and not isinstance(temperature, int | float):
-            raise CodeparrotError(f"{where}: the temperature is {temperature!r} and no number")
+            raise CodeparrotError(f"{where}: the temperature is {temperature!r}, not a number")
         number = count[task, temperature] = count.get((task, temperature), -1) + 1
         kept = {"ended": row["ended"]} if "ended" in row else {}
         rows.append({"task_id": task, "completion": completion, "temperature": temperature, "sample": number, **kept})
     missing = sorted(known - {row["task_id"] for row in rows})
     if missing:
         more = f" and {len(missing) - 1} more problems" if len(missing) > 1 else ""
-        raise CodeparrotError(f"{path} has no sample of {missing[0]}{more}: a score is of all of them")
+        raise CodeparrotError(f"{path} has no sample of {missing[0]}{more}: a score needs all of them")
     return rows
 
 
@@ -143,4 +143,4 @@ def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                         raise CodeparrotError(f"{path}, line {number}: not a JSON object")
                     yield f"{path}, line {number}", row
     except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError, zlib.error) as error:
-        raise CodeparrotError(f"{path}: can not be read: {error}") from None
+        raise CodeparrotError(f"{path}: cannot be read: {error}") from None

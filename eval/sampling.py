@@ -1,7 +1,7 @@
-"""Samples of a task from a model: which ones there are, and the requests that the engine completes for them.
+"""Samples of a task from a model: their names, and the requests that the engine completes for them.
 
 Guarantee: a sample is a function of the model, the request of its problem, and (seed, problem, sample, temperature).
-Cost: problems with long prompts come first, so that neighbours are about as long and a lack of memory shows at once.
+Cost: long prompts come first, so that neighbours have similar lengths and a lack of memory shows at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Sampling:
-    """What decides a completion beside the model, its request, the temperature and the number of the sample."""
+    """Settings that decide a completion besides the model, its request, the temperature and the sample's number."""
 
     top_p: float = 0.95
     max_new_tokens: int = 256
@@ -37,10 +37,10 @@ class Sample(NamedTuple):
     text: str
     num_tokens: int
     ended: str
-    """What ended it: stop (a stop text), end (the end token) or length."""
+    """Why it ended: stop (a stop text), end (the end token) or length."""
 
     def line(self) -> dict[str, Any]:
-        """Return it as it stands in samples.jsonl."""
+        """Return its line of samples.jsonl."""
         return {
             "task_id": self.key.task_id,
             "completion": self.text,
@@ -70,17 +70,17 @@ def generate(
     batch_size: int = 64,
     broken_off: Callable[[], bool] = lambda: False,
 ) -> Iterator[Sample]:
-    """Yield each sample as it is done.
+    """Yield each sample as it ends.
 
     Args:
-        model: a causal language model of transformers, unwrapped; its mode is afterwards what it was.
+        model: a causal language model of transformers, unwrapped; its mode is restored afterwards.
         tokenizer: its tokenizer.
-        task: what asks for completions.
-        problems: those of the samples, and others.
+        task: makes the requests.
+        problems: at least those of the samples.
         keys: the samples; their order does not matter.
         sampling: how they are drawn.
         batch_size: samples at a time.
-        broken_off: is asked before each token; True ends the generation, and what is unfinished is lost.
+        broken_off: called before each token; True ends the generation, and unfinished samples are lost.
     """
     from codeparrot.generation.engine import Engine
 
@@ -88,7 +88,7 @@ def generate(
     named = {key.task_id for key in keys}
     by_name = {problem.task_id: problem for problem in problems if problem.task_id in named}
     asked = {name: _fitted(model, tokenizer, task.request(by_name[name], tokenizer), sampling) for name in by_name}
-    # The samples of a problem one behind the other.
+    # Keep the samples of a problem next to each other.
     keys.sort(key=lambda key: (len(asked[key.task_id].prompt), key), reverse=True)
     with Engine(model, tokenizer, batch_size) as engine:
         submitted: dict[Completion, Key] = {}
@@ -102,7 +102,7 @@ def generate(
 
 
 def _fitted(model: Any, tokenizer: Any, request: Request, sampling: Sampling) -> Request:
-    """Return a request in tokens that fit the context: once for all samples of a problem."""
+    """Return a request whose prompt is tokens that fit the context; done once for all samples of a problem."""
     from codeparrot.generation.prompts import context_length, encode_prompt, fit
 
     ids = encode_prompt(tokenizer, request.prompt) if isinstance(request.prompt, str) else request.prompt

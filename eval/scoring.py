@@ -1,7 +1,7 @@
-"""Score samples and write what came of them: results.jsonl, report.json, and what the task shows beside them.
+"""Score samples and write the results: results.jsonl, report.json, and the task's own files beside them.
 
-Also judging by unit tests: no score is given for problems whose own reference solutions do not pass here. Each file is written
-whole or not at all.
+Also judges by unit tests: problems whose own reference solutions do not pass here get no score. Each file is written whole or
+not at all.
 """
 
 import json
@@ -22,13 +22,13 @@ RESULTS, REPORT = "results.jsonl", "report.json"
 
 
 def judge(executor: Executor, problems: ProblemSet[Problem], samples: Rows, check: bool = True) -> list[dict[str, Any]]:
-    """Return each sample with what came of it: outcome, passed, detail, weak.
+    """Return each sample with its verdict: outcome, passed, detail, weak.
 
     Args:
-        executor: what runs them, entered.
+        executor: runs the programs; already entered.
         problems: the problems of the samples.
-        samples: task_id, completion, and what else is to be kept.
-        check: first run every reference solution.
+        samples: task_id, completion, and other keys to keep.
+        check: whether to run every reference solution first.
 
     Raises:
         CodeparrotError: a reference solution does not pass.
@@ -67,13 +67,13 @@ def self_check(executor: Executor, problems: ProblemSet[Problem]) -> None:
 
 
 def report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mapping[str, Any], folder: Path | None) -> Result:
-    """Return what came of an evaluation, and write results and report into `folder`, if there is one.
+    """Return the result of an evaluation, and write results and report into `folder`, if given.
 
     Args:
-        task: what scored the samples.
-        problems: all that were to be solved.
-        results: a sample each.
-        facts: more to report.
+        task: the task that scored the samples.
+        problems: all problems of the evaluation.
+        results: one per sample.
+        facts: further entries of the report.
         folder: where to write.
     """
     found = _report(task, problems, results, {**facts, **({"output": str(folder)} if folder else {})})
@@ -101,16 +101,16 @@ def _report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mappin
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """Return the results that an evaluation has left in a folder.
+    """Return the results that an evaluation left in a folder.
 
     Raises:
-        CodeparrotError: there are none, or a line is not one.
+        CodeparrotError: there are none, or a line is not a result.
     """
     path = folder / RESULTS if folder.is_dir() else folder
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
-        raise CodeparrotError(f"{folder} is no finished evaluation: {path.name} can not be read ({error})") from error
+        raise CodeparrotError(f"{folder} is not a finished evaluation: {path.name} cannot be read ({error})") from error
     for number, row in enumerate(rows, 1):
         if not _is_result(row):
             raise CodeparrotError(f"{path}, line {number}: not a result, which has task_id, temperature and passed")

@@ -1,7 +1,7 @@
-"""Windows that overlap: each token is predicted once, with a long past before it.
+"""Windows that overlap: each token is predicted once, with many tokens before it.
 
-In windows side by side the first tokens of each have next to nothing to go by, and the loss is higher than the model deserves.
-Here a window begins `stride` tokens behind the one before it, and only what that one has not predicted yet is counted.
+In windows side by side, the first tokens of each have almost no context, and the loss is higher than the model deserves. Here
+each window begins `stride` tokens after the one before it, and only tokens not yet predicted count.
 Cost: seq_length / stride times the forward passes.
 """
 
@@ -15,7 +15,7 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class SlidingWindows:
-    """Takes the place of a ValidationSet.
+    """Stands in for a ValidationSet.
 
     Args:
         tokens: all tokens in order.
@@ -36,7 +36,7 @@ class SlidingWindows:
         return -(-self.count // size)
 
     def batch(self, index: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return input ids and labels [size, seq_length]; beyond the end there is nothing to predict."""
+        """Return input ids and labels [size, seq_length]; rows past the end predict nothing."""
         input_ids = np.zeros((size, self.seq_length), np.int64)
         labels = np.full((size, self.seq_length), IGNORED, np.int64)
         for row, number in enumerate(range(index * size, min((index + 1) * size, self.count))):

@@ -1,13 +1,13 @@
-"""pass@k: what it is, how sure it is, and whether two runs differ.
+"""pass@k: its definition, its uncertainty, and whether two runs differ.
 
-pass@k of a problem is the probability that at least one of k of its n samples passes when the k are drawn without putting back:
-1 - C(n - c, k) / C(n, k) for c that passed (arXiv:2107.03374, equation 1). It is unbiased for every k <= n, and computed as a
-product, in which nothing overflows and nothing cancels. The score is the mean over problems.
+pass@k of a problem is the probability that at least one of k of its n samples passes when the k are drawn without replacement:
+1 - C(n - c, k) / C(n, k) for c that passed (arXiv:2107.03374, equation 1). It is unbiased for every k <= n. It is computed as a
+product, which neither overflows nor cancels. The score is the mean over problems.
 
-The interval says how far the score would move with other problems of the same kind: 95% of the means of problems drawn anew
-(bootstrap, percentiles). Two runs are compared problem by problem: the interval of the mean difference by drawing problems
-anew, and the share of random signs of the differences that give a mean as large (permutation test, two-sided). All draws are
-seeded.
+The interval says how far the score would move with other problems of the same kind: it holds 95% of the means of resampled
+problems (bootstrap, percentiles). Two runs are compared problem by problem: resampling the problems gives the interval of the
+mean difference, and the p-value is the share of random signs of the differences that give a mean as large (permutation test,
+two-sided). All draws are seeded.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ class Estimate(NamedTuple):
 
 class Comparison(NamedTuple):
     difference: Estimate
-    """Of the first less the second."""
+    """The first minus the second."""
     p_value: float
-    """Probability of a difference at least so large, either way, if the runs were exchangeable."""
+    """Probability of a difference at least this large, either way, if the runs were exchangeable."""
 
 
 def pass_at_k(num_samples: int, num_passed: int, k: int) -> float:
-    """Return the probability that one of k samples passes, by the counts of a problem.
+    """Return the probability that at least one of k samples of a problem passes.
 
     Raises:
         ValueError: k is not from 1 to the number of samples, or more passed than there are.
@@ -48,7 +48,7 @@ def pass_at_k(num_samples: int, num_passed: int, k: int) -> float:
 
 
 def per_problem(counts: Sequence[tuple[int, int]], k: int) -> NDArray[np.float64]:
-    """Return pass@k of each problem, by its number of samples and of those that passed."""
+    """Return pass@k of each problem from its numbers of samples and of passed samples."""
     return np.array([pass_at_k(num_samples, num_passed, k) for num_samples, num_passed in counts])
 
 
@@ -60,14 +60,14 @@ def estimate(values: NDArray[np.float64], seed: int = 0) -> Estimate:
 
 
 def compare(first: NDArray[np.float64], second: NDArray[np.float64], seed: int = 0) -> Comparison:
-    """Compare two runs by the values of the same problems, in the same order."""
+    """Compare two runs by their values on the same problems, in the same order."""
     generator = np.random.default_rng(seed)
     differences = first - second
     observed = abs(differences.mean())
     at_least = 0
     for start in range(0, DRAWS, _CHUNK):
         signs = generator.choice([-1.0, 1.0], (min(_CHUNK, DRAWS - start), len(differences)))
-        # Differences of fractions: what is equal may differ in its last bits.
+        # Differences of fractions: equal values may differ in their last bits.
         at_least += int((np.abs((signs * differences).mean(1)) >= observed - 1e-12).sum())
     low, high = np.percentile(_bootstrap(differences, generator), [2.5, 97.5])
     interval = Estimate(float(differences.mean()), float(low), float(high))
@@ -75,7 +75,7 @@ def compare(first: NDArray[np.float64], second: NDArray[np.float64], seed: int =
 
 
 def _bootstrap(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """Return the means of as many values, drawn anew from them."""
+    """Return the means of DRAWS resamples of the values, with replacement."""
     means = []
     for start in range(0, DRAWS, _CHUNK):
         drawn = generator.integers(0, len(values), (min(_CHUNK, DRAWS - start), len(values)))

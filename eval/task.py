@@ -1,7 +1,7 @@
-"""What an evaluation task is: problems, what is asked of the model, and what its answers are worth.
+"""An evaluation task: its problems, its requests to the model, and the scores of the answers.
 
-Everything else is done for it: samples that survive an interruption, shares of a job array, several processes, files and a
-report (evaluate.py), and a command with the usual options (command.py). A task is one file in tasks/ and one line in its
+The rest is done for it: samples that survive an interruption, shares of a job array, several processes, files and a report
+(evaluate.py), and a command with the usual options (command.py). A task is one file in tasks/ and one line in its
 `__init__.py`.
 """
 
@@ -14,7 +14,7 @@ from codeparrot.eval.problems.problem import P, ProblemSet
 from codeparrot.generation.requests import Request
 
 Rows = Sequence[Mapping[str, Any]]
-"""Samples: task_id, completion, temperature, sample, ..., one each; results are samples with what came of them."""
+"""Samples, one per row: task_id, completion, temperature, sample, ...; results are samples with their scores."""
 
 
 class Task(ABC, Generic[P]):
@@ -22,24 +22,24 @@ class Task(ABC, Generic[P]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its samples depend on beside the problems and the sampling: samples that other settings made are refused."""
+        """Its samples depend on these besides problems and sampling: samples made with other settings are refused."""
         return {}
 
     @abstractmethod
     def load(self) -> ProblemSet[P]:
-        """Return its problems. The name of the set is that of the folder which the evaluation is written to."""
+        """Return its problems. The evaluation is written to a folder with the name of the set."""
 
     @abstractmethod
     def request(self, problem: P, tokenizer: Any) -> Request:
-        """Return what to complete, and where a completion ends. sampling.py fills in the sampler and the longest length."""
+        """Return the prompt, and where its completion ends. sampling.py fills in the sampler and the longest length."""
 
     def answer(self, problem: P, text: str) -> str:
-        """Return what is written down as the completion, given the text that was generated."""
+        """Return the completion to record for a generated text."""
         return text
 
     @abstractmethod
     def score(self, problems: ProblemSet[P], samples: Rows) -> list[dict[str, Any]]:
-        """Return each sample with what came of it. With `passed`, true or false, `codeparrot eval compare` reads it."""
+        """Return each sample with its score. `codeparrot eval compare` reads results that have `passed`, true or false."""
 
     @abstractmethod
     def summary(self, problems: ProblemSet[P], results: Rows) -> dict[str, Any]:
@@ -50,11 +50,11 @@ class Task(ABC, Generic[P]):
         return plain_text(report)
 
     def write(self, report: Mapping[str, Any], folder: Path) -> None:
-        """Write what the report is to be shown as beside report.json."""
+        """Write further views of the report beside report.json."""
 
 
 def plain_text(report: Mapping[str, Any]) -> str:
-    """Return the fractional numbers of a report, a line each."""
+    """Return the fractional numbers of a report, one per line."""
     lines = [f"{report['problem_set']['name']}: {report['problems']} problems, {report['samples']} samples"]
     lines += [f"{name.replace('_', ' ')}  {value:.4f}" for name, value in report.items() if isinstance(value, float)]
     return "\n".join(lines)

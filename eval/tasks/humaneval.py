@@ -1,8 +1,8 @@
 """`codeparrot eval humaneval`: generate, run the tests, report pass@k.
 
-Also for samples from anywhere (`--samples_file`), and for the reference solutions of the problems (`--reference`). In the
---output folder: samples.jsonl (OpenAI's format), results.jsonl (a line a sample: task_id, completion, outcome, passed),
-report.json, report.md, pass_at_k.png, settings.json. The same command again goes on where it was interrupted.
+It also scores samples from elsewhere (`--samples_file`) and the problems' reference solutions (`--reference`). The --output
+folder gets samples.jsonl (OpenAI's format), results.jsonl (one line per sample: task_id, completion, outcome, passed),
+report.json, report.md, pass_at_k.png, settings.json. Run again, the same command continues where it was interrupted.
 """
 
 from collections.abc import Mapping
@@ -26,19 +26,19 @@ class HumanEval(Task[Problem]):
     """Complete functions; run their unit tests in a sandbox."""
 
     name: str = "humaneval"
-    """Of the set of problems."""
+    """Name of the set of problems."""
     ks: tuple[int, ...] = (1,)
-    """For pass@k."""
+    """Values of k for pass@k."""
     strip_prompt: bool = False
-    """Whether the white space at the end of prompts is left out."""
+    """Whether white space at the end of prompts is removed."""
     chat: bool = False
-    """Whether the model is asked in a conversation, laid out by the tokenizer's template, and answers with a whole function."""
+    """Whether to ask the model in a conversation, in its tokenizer's template; it answers with a whole function."""
     workers: int = 0
-    """Programs that are tested at a time; 0: as many as there are cores."""
+    """Programs tested at a time; 0: as many as there are cores."""
     unsafe: bool = False
-    """Whether the programs run without a sandbox."""
+    """Whether to run the programs without a sandbox."""
     check: bool = True
-    """Whether the reference solutions are run first."""
+    """Whether to run the reference solutions first."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class HumanEval(Task[Problem]):
     def summary(self, problems: ProblemSet[Problem], results: Rows) -> dict[str, Any]:
         from codeparrot.eval import report as reports
 
-        # A sandbox or none is part of what a number means.
+        # The meaning of a score depends on whether there was a sandbox.
         return reports.make(results, [problem.task_id for problem in problems], self.ks, {"unsafe": self.unsafe})
 
     def text(self, report: Mapping[str, Any]) -> str:
@@ -111,25 +111,25 @@ def humaneval(
     Args:
         checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a .gguf file, or a name on the Hub.
         problems: humaneval, humaneval+, mbpp, codeparrot (the project's own), a JSONL file in OpenAI's format, or hub:NAME.
-        samples: Samples a problem at each temperature; one at temperature 0, where all are the same.
-        temperature: Temperatures of the sampling; 0 takes the likeliest token each time.
-        k: For pass@k; at most --samples.
-        top_p: Sample among the likeliest tokens that hold this probability together, above 0 and at most 1.
+        samples: Samples per problem at each temperature; one at temperature 0, where all are the same.
+        temperature: Sampling temperatures; 0 takes the likeliest token each time.
+        k: Values of k for pass@k; at most --samples.
+        top_p: Sample among the likeliest tokens that together hold this probability, above 0 and at most 1.
         max_new_tokens: Longest completion, in tokens.
-        strip_prompt: Leave out the white space at the end of prompts; the report says so.
-        chat: Ask for the whole function in the model's chat format; for models that were trained to answer.
-        limit: Only the first so many problems; 0: all.
+        strip_prompt: Remove white space at the end of prompts; the report says so.
+        chat: Ask for the whole function in the model's chat format; for models trained to answer.
+        limit: Only the first N problems; 0: all.
         seed: The same seed gives the same samples, whatever the batch size and the number of processes.
         batch_size: Samples at a time on each process; less needs less memory.
-        device: Where to generate: cpu, cuda, cuda:1, mps; auto takes the first accelerator there is.
+        device: Where to generate: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
         precision: Of the weights; auto: fp32 on a CPU, as stored elsewhere.
-        share: Generate only a part of the problems and do not score: 0/4 is the first of four. The command without it, when all
-            parts are there, scores them.
+        share: Generate only a share of the problems and do not score: 0/4 is the first of four. Once all shares are there, the
+            command without --share scores them.
         samples_file: Score these samples, in OpenAI's format, instead of generating any.
         reference: Score the reference solutions of the problems.
-        output: Folder to write to; for a run's checkpoint its eval/PROBLEMS/step_00001000, else evaluations/NAME/PROBLEMS.
-        workers: Programs that are tested at a time; 0: as many as there are cores.
-        unsafe: Run the programs without a sandbox, where there can be none. They can do whatever you can.
+        output: Folder to write to; default: RUN/eval/PROBLEMS/step_00001000 for a run, else evaluations/NAME/PROBLEMS.
+        workers: Programs tested at a time; 0: as many as there are cores.
+        unsafe: Run the programs without a sandbox, where none is possible. They can do whatever you can.
     """
     check_ranges(
         samples=samples,
@@ -160,7 +160,7 @@ def humaneval(
     from codeparrot.eval.parallel import Share
     from codeparrot.eval.sampling import Sampling
 
-    # A temperature that is named twice would count its samples twice.
+    # A temperature named twice would count its samples twice.
     temperatures, sampling = list(dict.fromkeys(temperature)), Sampling(top_p, max_new_tokens, seed)
     evaluation = Evaluation(task, chosen, checkpoint, temperatures, samples, sampling, batch_size, device, precision, output)
     return evaluation.run(Share.parse(share))

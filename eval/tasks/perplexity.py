@@ -1,8 +1,8 @@
 """Loss, perplexity and bits per byte over a whole validation set.
 
-The loss is the mean over every predicted token of the set, on all processes together: whatever the number of processes and
-the batch size, it is the same number (to the rounding of a sum). Bits per byte divides the same sum by the bytes of the
-predicted tokens, so that models with different tokenizers can be compared; tokens that stand for no text count no bytes.
+The loss is the mean over every predicted token of the set, over all processes: it does not depend on the number of processes or
+the batch size (up to the rounding of a sum). Bits per byte divides the same sum by the bytes of the predicted tokens, so that
+models with different tokenizers can be compared; tokens that stand for no text count no bytes.
 """
 
 import math
@@ -37,18 +37,18 @@ def evaluate(
     progress: Callable[[], object] = lambda: None,
     broken_off: Callable[[], bool] = lambda: False,
 ) -> Score | None:
-    """Return the score of a LanguageModel on a ValidationSet, or None when it was broken off.
+    """Return the score of a LanguageModel on a ValidationSet, or None if it was broken off.
 
     Args:
         model: called as model(input_ids, labels, reduction="sum").
         valid: the windows of this process.
-        batch_size: windows a forward pass.
-        token_bytes: [vocabulary] tensor, bytes that each token stands for.
+        batch_size: windows per forward pass.
+        token_bytes: [vocabulary] tensor of the bytes that each token stands for.
         device: where to compute.
-        add_up: adds a tensor over all processes.
-        most: the largest of a count over all processes: each runs as many batches, or they would wait for each other.
+        add_up: sums a tensor over all processes.
+        most: returns the largest count over all processes: each runs that many batches, or they would wait for each other.
         progress: called after each batch.
-        broken_off: asked after each batch; True, on all processes alike, ends the evaluation without a score.
+        broken_off: called after each batch; True, on all processes alike, ends the evaluation without a score.
     """
     import torch
 
@@ -56,7 +56,7 @@ def evaluate(
     model.eval()
     # float64: a sum over billions of tokens.
     sums = torch.zeros(3, dtype=torch.float64, device=device)
-    # Not inference_mode: what a sharded model gathers in it could not be used by the next training step.
+    # Not inference_mode: the next training step could not use what a sharded model gathers in it.
     with torch.no_grad():
         for index in range(most(valid.num_batches(batch_size))):
             input_ids, labels = (torch.from_numpy(array).to(device) for array in valid.batch(index, batch_size))
@@ -112,14 +112,14 @@ def perplexity(
     Args:
         checkpoint: run directory (its newest checkpoint), checkpoint, model folder, .gguf file, or Hub name.
         data: documents: Parquet or JSONL files, folders, globs, hub:NAME.
-        batch_size: windows a forward pass.
-        seq_length: tokens a window; 0: the model's context.
-        stride: tokens from one window to the next: they overlap, and each token is predicted with at least
-            seq_length - stride tokens before it. 0: side by side.
-        split: which files of a folder that has several splits (train-*, valid-*), and which split of a Hub data set.
+        batch_size: windows per forward pass.
+        seq_length: tokens per window; 0: the model's context.
+        stride: tokens from the start of one window to the next: windows overlap, and each token is predicted with at
+            least seq_length - stride tokens before it. 0: windows side by side.
+        split: which files of a folder with several splits (train-*, valid-*), and which split of a Hub data set.
         text_column: column that holds the text.
         precision: fp32, or bf16 for the matrix products.
-        device: where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator there is.
+        device: where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
     import numpy as np
     import torch

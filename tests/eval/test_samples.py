@@ -31,9 +31,9 @@ def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
     data = bytearray(gzip.compress(bytes(range(256)) * 9))
     data[10:40] = b"\xff" * 30
     (tmp_path / "x.jsonl.gz").write_bytes(data)
-    with pytest.raises(CodeparrotError, match="can not be read"):
+    with pytest.raises(CodeparrotError, match="cannot be read"):
         load_problems(str(tmp_path / "x.jsonl.gz"))
-    with pytest.raises(CodeparrotError, match="can not be read"):
+    with pytest.raises(CodeparrotError, match="cannot be read"):
         read_foreign(tmp_path / "x.jsonl.gz", [])
 
 

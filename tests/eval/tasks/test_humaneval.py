@@ -129,9 +129,9 @@ def test_reference_solutions_all_pass_and_wrong_samples_do_not(tmp_path, sandbox
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "can not be read"),
+        ("{", "cannot be read"),
         ('{"task_id": "codeparrot/0"}', "line 1: a sample is"),
-        ('{"task_id": "nobody/0", "completion": "x"}', "none of the problems"),
+        ('{"task_id": "nobody/0", "completion": "x"}', "not one of the problems"),
         ('{"task_id": "codeparrot/0", "completion": "x"}', f"codeparrot/1 and {NUM_PROBLEMS - 2} more problems"),
     ],
 )
@@ -152,8 +152,8 @@ def test_samples_that_are_none_are_refused_in_one_line(tmp_path, text, message, 
         (["--reference", "--temperature", "-1"], "--temperature"),
         (["--checkpoint", "/nowhere/x"], "/nowhere/x"),
         (["--checkpoint", "/nowhere/x.gguf"], "/nowhere/x.gguf"),
-        (["--reference", "--output", __file__], "is a file and no folder"),
-        (["--reference", "--output", f"{__file__}/x"], "is a file and no folder"),
+        (["--reference", "--output", __file__], "is a file, not a folder"),
+        (["--reference", "--output", f"{__file__}/x"], "is a file, not a folder"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, capsys) -> None:
@@ -219,7 +219,7 @@ def test_ctrl_c_keeps_what_was_sampled_and_says_how_to_go_on(run, tmp_path, refe
     out, err = process.communicate(timeout=120)
     assert process.returncode == 75, err[-3000:]
     found = generated(tmp_path)
-    assert f"{len(found)} of {NUM_SAMPLES} samples are there; run the same command again" in out
+    assert f"{len(found)} of {NUM_SAMPLES} samples are done; run the same command again" in out
     assert 5 <= len(found) < NUM_SAMPLES and found.items() <= reference.items()
     assert not (tmp_path / "results.jsonl").exists()
 
