@@ -1,4 +1,4 @@
-"""What several rooms' tests share: real Python sources, a tokenizer trained on them, and a Hub."""
+"""Shared by the tests of several rooms: real Python sources, a tokenizer trained on them, and a Hub."""
 
 import json
 import signal
@@ -20,13 +20,13 @@ END = "<|endoftext|>"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that have slow tests, so that no worker is left alone with one at the end."""
+    """Run files with slow tests first, so that no worker is left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the tests that are slow on this machine and are not marked so: a report, and no failure."""
+    """Name the tests that are slow on this machine but not marked slow: a report, not a failure."""
     calls = [report for report in terminalreporter.getreports("passed") if report.when == "call"]
     found = [report for report in calls if report.duration > SLOW_SECONDS and "slow" not in report.keywords]
     if found:
@@ -37,7 +37,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> Iterator[None]:
-    """Ctrl-C as a program on a terminal meets it: test workers and background jobs ignore it, and so would their children."""
+    """Handle Ctrl-C as on a terminal: test workers and background jobs ignore it, and so would their children."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -101,14 +101,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
-    """A Hub of its own for the tests of a module: each test makes its repositories and switches its faults off again."""
+    """A Hub for the tests of one module: each test makes its own repositories and switches its faults off again."""
     with serve(tmp_path_factory.mktemp("hub")) as server:
         yield server
 
 
 @pytest.fixture
 def here(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
-    """The Hub, for code that runs in this process; all of its faults are switched off behind the test."""
+    """The Hub, for code that runs in this process; all of its faults are switched off after the test."""
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
@@ -117,7 +117,7 @@ def here(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", hub.url + template)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    # The client's own retries, a second and more apart, come at once.
+    # The client retries at once instead of after a second or more.
     monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
     hub.forget_requests()
     yield hub

@@ -1,7 +1,7 @@
-"""Training in which a process has a fault at a step: `FAULT=rank:step:kind` with kind nan, inf or scale; several with spaces.
+"""Train with a fault in one process at one step: `FAULT=rank:step:kind`, kind nan, inf or scale; spaces separate several.
 
-nan: the loss and so the gradient are not finite. inf: the loss alone, its gradient stays finite. scale: a loss ten thousand
-times too large.
+nan: the loss, and so the gradient, is not finite. inf: only the loss is not finite. scale: the loss is ten thousand times too
+large.
 """
 
 import os

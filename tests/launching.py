@@ -49,19 +49,19 @@ def write_config(path: Path, corpus: Path, tokenizer: Path, **changes: dict[str,
 
 
 def train_command(num_processes: int, launch: str = "ddp") -> list[str]:
-    """Return what starts training: the plain command for one process, else the launch configuration `launch`."""
+    """Return the command that starts training: the plain one for one process, else with the launch configuration `launch`."""
     if launch.startswith("zero"):
         require("g++", "DeepSpeed compiles its collectives for the CPU")
     if num_processes == 1 and launch == "ddp":
         return [str(SCRIPTS / "codeparrot"), "train"]
     launcher = [str(SCRIPTS / "accelerate"), "launch", "--config_file", str(ROOT / "launch" / f"{launch}.yaml")]
-    # A free port for every launch: runs of several tests do not meet.
+    # A free port for every launch, so that the runs of different tests do not meet.
     port = ["--main_process_port", "0", "--num_processes", str(num_processes)]
     return [*launcher, *port, str(ROOT / "codeparrot" / "train.py")]
 
 
 def require(program: str, why: str) -> None:
-    """Skip the test where a program is missing; in continuous integration that is a failure."""
+    """Skip the test if a program is missing; in continuous integration, fail."""
     if shutil.which(program) is None:
         missing = f"{program} is not installed ({why}); .ci/packages installs it as root"
         pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
@@ -75,7 +75,7 @@ def start(
     command: list[str] | None = None,
     environment: dict[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Start training in its own process group, from the folder that the launch configurations name their files from."""
+    """Start training in its own process group, in the folder to which the launch configurations' paths are relative."""
     return subprocess.Popen(
         [*(command or train_command(num_processes, launch)), "--config", str(config), *arguments],
         stdout=subprocess.PIPE,
@@ -122,7 +122,7 @@ def stop_behind_step(process: subprocess.Popen[str], metrics: Path, step: int, n
 
 
 def kill_tree(process: subprocess.Popen[str]) -> None:
-    """SIGKILL a launcher and its processes, which it starts in sessions of their own: a node that dies takes all of them."""
+    """SIGKILL a launcher and its processes, which run in their own sessions: a dying node takes all of them."""
     for child in psutil.Process(process.pid).children(recursive=True):
         child.kill()
     os.killpg(process.pid, signal.SIGKILL)
@@ -155,5 +155,5 @@ def weights(run_directory: Path, step: int = 24) -> str:
 
 
 def curve(run_directory: Path) -> list[tuple[int, float, float]]:
-    """Step, loss and gradient norm of each line: what must be equal to the last bit."""
+    """Step, loss and gradient norm of each line; they must be equal to the last bit."""
     return [(line["step"], line["loss"], line["grad_norm"]) for line in lines(run_directory) if "loss" in line]

@@ -1,7 +1,7 @@
-"""What version 0.1 wrote is read by this one: a run with its checkpoint and evaluation, a corpus, windows.
+"""This version reads what version 0.1 wrote: a run with its checkpoint and evaluation, a corpus, windows.
 
-tests/artefacts/0.1/ holds the bytes as that version wrote them (pictures and the second checkpoint left out), and below
-expected/ what it said of them: the run to its end at step 8, a batch, a perplexity.
+tests/artefacts/0.1/ holds the bytes that version wrote (without pictures and the second checkpoint), and expected/ below it the
+output of that version: the run to its end at step 8, a batch, a perplexity.
 """
 
 import json
@@ -24,7 +24,7 @@ EVALUATION = "runs/old/eval/problems/step_00000004"
 
 @pytest.fixture
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of what there was, in the working folder: its paths are relative."""
+    """A copy of the artefacts in the working folder, since their paths are relative."""
     shutil.copytree(OLD, tmp_path, dirs_exist_ok=True)
     (tmp_path / "runs").mkdir()
     (tmp_path / "run").rename(tmp_path / "runs" / "old")
@@ -76,7 +76,7 @@ def test_a_checkpoint_has_the_perplexity_that_it_had(old: Path, capsys: pytest.C
 def test_a_corpus_is_reported(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = said(capsys, "corpus", "report", "--corpus", "corpus", "--html", "corpus.html")
     recorded = json.loads((OLD / "corpus" / "statistics.json").read_text(encoding="utf-8"))
-    # What was looked for in vain is reported otherwise than it is recorded.
+    # A search that finds nothing is reported differently from how it is recorded.
     same = recorded.keys() - {"secrets", "contamination"}
     assert recorded["documents"] == 24 and {name: found[name] for name in same} == {name: recorded[name] for name in same}
     assert "<html" in (old / "corpus.html").read_text(encoding="utf-8")

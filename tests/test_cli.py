@@ -15,7 +15,7 @@ from codeparrot import cli
 from tests.launching import ROOT, SCRIPTS
 
 PLUGGED_IN = ROOT / "docs" / "extending.md"
-"""Its commands exist once its examples are plugged in, where a test of its own runs them."""
+"""Its commands exist once its examples are plugged in; its own test runs them."""
 DOCUMENTS = [
     ROOT / "README.md",
     *sorted({*(ROOT / "docs").glob("*.md")} - {PLUGGED_IN}),
@@ -53,14 +53,14 @@ def test_help_starts_at_once_and_imports_nothing_heavy() -> None:
 
 
 def test_help_takes_less_time_than_twenty_bare_interpreters() -> None:
-    """A ratio, not a time: an import of torch alone would be a hundred."""
+    """A ratio, not a time: importing torch alone would make it a hundred."""
 
     def seconds(*command: str) -> float:
         start = time.perf_counter()
         subprocess.run(command, capture_output=True, check=True)
         return time.perf_counter() - start
 
-    # In turn, so that both meet whatever else the machine does.
+    # In turn, so that other load on the machine affects both.
     pairs = [(seconds(sys.executable, "-c", "pass"), seconds(str(SCRIPTS / "codeparrot"), "--help")) for _ in range(9)]
     bare, ours = (statistics.median(times) for times in zip(*pairs, strict=True))
     assert ours < 20 * bare
@@ -191,7 +191,7 @@ cli.entry()
     [(["--text", "done"], 0), (["--text", "stopped"], 75), (["--text", "wrong"], 1), ([], 2), (["--help"], 0), (["--text"], 2)],
 )
 def test_threads_that_are_at_work_do_not_change_how_a_process_of_several_ends(arguments, status) -> None:
-    """As gloo's are behind the last collective: taken down beside them, the interpreter aborts."""
+    """Like gloo's threads after the last collective: shutting down the interpreter beside them aborts it."""
     environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "0"}
     ended = subprocess.run(
         [sys.executable, "-c", BUSY, "busy", *arguments],
@@ -214,7 +214,7 @@ def test_the_documents_show_commands() -> None:
 
 @pytest.mark.parametrize("command", documented_commands())
 def test_the_commands_of_the_documents_are_understood(command, monkeypatch) -> None:
-    """Read to the end, and not run: what they do has tests of its own."""
+    """Parsed to the end but not run: the commands have tests of their own."""
     monkeypatch.chdir(ROOT)
     cli.prepare(shlex.split(command.split(" | ")[-1].split(" > ")[0])[1:])
 

@@ -99,7 +99,7 @@ def test_impossible_combinations_name_the_key_and_the_nearest_value(arguments, m
 
 
 def fields() -> dict[str, dataclasses.Field[Any]]:
-    """Every field of the sections of the configuration, by its dotted name."""
+    """Every field of the configuration's sections, by its dotted name."""
     sections = {name: value for name, value in vars(Config()).items() if dataclasses.is_dataclass(value)}
     return {f"{name}.{field.name}": field for name, section in sections.items() for field in dataclasses.fields(section)}
 

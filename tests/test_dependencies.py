@@ -1,4 +1,4 @@
-"""What the package depends on: each library has a reason and a tested version, and training needs none of the corpus's."""
+"""The package's dependencies: each library has a reason and a tested version, and training needs none of the corpus's."""
 
 import re
 import subprocess
@@ -21,9 +21,9 @@ CORPUS_ONLY = {
     "license-expression": "license_expression",
     "rensa": "rensa",
 }
-"""What each library of the extra is imported as."""
+"""The import name of each library of the extra."""
 SHARED = {"jinja2", "packaging"}
-"""Those of the extra that libraries of the base install bring along, so nothing shows whether this package needs them."""
+"""Libraries of the extra that the base install brings along, so nothing shows whether this package needs them."""
 WITHOUT = f"""
 import sys
 for name in {sorted(CORPUS_ONLY.values())!r}:

@@ -105,7 +105,7 @@ def test_a_setting_out_of_range_is_refused(package, corpus, tokenizer_folder, tm
 
 
 def build(package: Path, folder: Path, *words: str) -> tuple[str, dict[str, Any]]:
-    """Return the card and the statistics of a corpus of what lies in `folder`."""
+    """Return the card and the statistics of a corpus of the files in `folder`."""
     lenient = ["--near_duplicates.threshold", "0", "--valid_fraction", "0", "--workers", "1"]
     run(package, "corpus", "build", "--output", "built", "--overwrite", "true", *lenient, *words, cwd=folder)
     statistics = json.loads((folder / "built" / "statistics.json").read_text(encoding="utf-8"))
@@ -114,7 +114,7 @@ def build(package: Path, folder: Path, *words: str) -> tuple[str, dict[str, Any]
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """A folder with plain modules, one of plans, one of tabs, and a notebook."""
+    """A folder with plain modules, a module of plans, one of tabs, and a notebook."""
     folder = tmp_path / "raw"
     folder.mkdir()
     for number in range(6):

@@ -1,4 +1,4 @@
-"""`codeparrot inspect`: that it shows what a step trained on, from every place that it can start from."""
+"""`codeparrot inspect` shows what a step trained on, from every place where it can start."""
 
 import json
 import shutil
@@ -77,7 +77,7 @@ def test_a_step_before_at_or_behind_a_checkpoint_is_what_two_processes_see(train
 
 
 def test_the_run_consumed_what_is_shown(trained) -> None:
-    """What a real training run's checkpoint says of the stream is where inspecting it ends."""
+    """Inspecting a real run ends at the stream position in its checkpoint."""
     state = json.loads((trained / "checkpoints" / "step_00000006" / "stream.json").read_text(encoding="utf-8"))
     shown = inspect(str(trained), 6).data["windows"]
     assert {(window["lane"], window["window"]) for window in shown[-4:]} == {
@@ -144,7 +144,7 @@ def go_on(trained: Path, *arguments: str) -> None:
 
 
 def walked(config: Config, tokenizer_json: str, checkpoint: Path, steps: int) -> np.ndarray:
-    """Walk from a checkpoint's place, in the order of `config`, to the batch of a step behind it."""
+    """Walk from a checkpoint's place, in the order of `config`, to the batch of a later step."""
     dataset = ConstantLengthDataset(config.stream, make_encoder(tokenizer_json, 0), seed=config.run.seed)
     dataset.load_state_dict(json.loads((checkpoint / "stream.json").read_text(encoding="utf-8")))
     return np.array(list(islice(dataset, (steps - 1) * BATCH, steps * BATCH)))
@@ -161,7 +161,7 @@ def test_a_branch_in_the_same_order_is_the_same_stream_from_its_beginning(traine
 
 @pytest.mark.slow
 def test_a_branch_in_another_order_begins_where_it_was_begun(trained, tmp_path, tokenizer_json) -> None:
-    """The first two starts are the branch's; its source is gone by the third, and the checkpoint that was nearest to it."""
+    """The first two starts are the branch's own; by the third, its source and the checkpoint nearest to it are gone."""
     branch, source = tmp_path / "branch", shutil.copytree(trained, tmp_path / "source")
     named = source / "checkpoints" / "step_00000002"
     go_on_as = ["--run.dir", str(tmp_path), "--run.name", "branch", "--run.seed", "5", "--checkpoint.every_steps", "1"]
@@ -206,7 +206,7 @@ def test_a_branch_on_other_data_begins_at_their_start(trained, tmp_path, corpus,
     go_on(trained, "--run.dir", str(tmp_path), "--run.name", "branch", "--resume", str(named), "--stream.train", data)
     config = load_config(tmp_path / "branch" / "config.yaml")
     np.testing.assert_array_equal(input_ids(tmp_path / "branch", 6), expected(config, tokenizer_json, 2))
-    # The same command goes on with the branch: data that are others by then are no new phase.
+    # The same command continues the branch: data that have changed by then start no new phase.
     other = ["--stream.train", str(next(corpus.glob("train-00001*")))]
     again = ["--run.dir", str(tmp_path), "--run.name", "branch", "--resume", str(named)]
     _, err = run(trained.parent.parent / "c.yaml", *again, *other, status=1)
@@ -215,7 +215,7 @@ def test_a_branch_on_other_data_begins_at_their_start(trained, tmp_path, corpus,
 
 @pytest.mark.slow
 def test_checkpoints_of_a_run_that_went_back_and_on_in_another_order_are_not_gone_on_from(tiny, tokenizer_json) -> None:
-    """The newer ones of before stay there: step 4 was done twice, and the second time is the run's."""
+    """The earlier, newer checkpoints stay: step 4 was done twice, and the second time counts."""
     named = tiny / "checkpoints" / "step_00000002"
     again = ["--run.dir", str(tiny.parent), "--stream.block_documents", "5", "--resume", str(named)]
     write = ["--checkpoint.every_steps", "0", "--checkpoint.keep_last", "10", "--train.max_steps", "3"]
@@ -236,7 +236,7 @@ def test_a_run_whose_origin_is_not_known_is_not_guessed_at(tiny) -> None:
 
 @pytest.mark.slow
 def test_a_checkpoint_without_an_origin_becomes_one(tiny, trained) -> None:
-    """As earlier versions wrote them."""
+    """Earlier versions wrote such checkpoints."""
     config_file = tiny.parent / "c.yaml"
     shutil.copy(tiny / "config.yaml", config_file)
     for path in (tiny / "checkpoints").glob("*/manifest.json"):

@@ -34,7 +34,7 @@ def free_port() -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("launch", ["multinode", "zero3"])
 def test_two_machines_train_one_run(tmp_path, corpus, tokenizer_folder, launch) -> None:
-    """Two launchers of one process each, as on two machines."""
+    """Two launchers with one process each, as on two machines."""
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
     run(config, "--run.name", "alone")
     together = ["--num_machines", "2", "--num_processes", "2", "--main_process_ip", "127.0.0.1"]

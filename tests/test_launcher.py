@@ -1,4 +1,4 @@
-"""While a run starts, garbage is looked for rarely; while it trains, as usual."""
+"""Garbage is collected rarely while a run starts, and as usual while it trains."""
 
 import gc
 import subprocess

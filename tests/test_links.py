@@ -1,4 +1,4 @@
-"""Links between the pages: every relative one leads to a file that is there, and to a heading of that page."""
+"""Links between pages: every relative one leads to an existing file, and to a heading of that page."""
 
 import os
 import re
@@ -15,12 +15,12 @@ PAGES = sorted(
     {*ROOT.glob("*.md"), *(page for room in ("docs", "launch", "slurm", ".github") for page in (ROOT / room).rglob("*.md"))}
 )
 LOADED = re.compile(r"<(?:script|link|img)\b[^>]*?(?:src|href)=\"?(https?://[^\"> ]+)")
-"""What a page makes a browser load from elsewhere."""
+"""Matches what a page makes a browser load from elsewhere."""
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def prose(page: Path) -> str:
-    """Return a page without its code, in which brackets mean something else."""
+    """Return a page without its code, where brackets mean something else."""
     text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"`[^`\n]*`", lambda code: code[0].replace("](", "] ("), text)
 

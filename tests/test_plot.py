@@ -33,7 +33,7 @@ def falling(num_steps: int = 300, every: int = 50, tokens: int = 4096) -> list[d
 
 @pytest.fixture
 def figures(monkeypatch) -> list[Figure]:
-    """Fills with the figures that are saved."""
+    """Collects the figures that are saved."""
     saved: list[Figure] = []
     save = Figure.savefig
 
@@ -46,7 +46,7 @@ def figures(monkeypatch) -> list[Figure]:
 
 
 def colours(path: Path) -> int:
-    """Return how many pixels are coloured, which only curves are."""
+    """Return how many pixels are coloured; only curves are."""
     pixels = image.imread(path)[..., :3]
     return int((np.ptp(pixels, axis=-1) > 0.3).sum())
 

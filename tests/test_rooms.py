@@ -1,4 +1,4 @@
-"""The rooms hold: no import goes in a circle, and none goes against the table of docs/architecture.md."""
+"""The rooms hold: no import circle, and no import against the table of docs/architecture.md."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from docs.draw_rooms import ROOT, arrows, circles, draw, imports, modules, room
 
 ANYWHERE = "codeparrot errors result files figures markdown_tables config setting location".split()
-"""Small modules without anything above them."""
+"""Small modules that import nothing above them."""
 ENTRIES = "train quickstart plot inspect_batch cli __main__".split()
 """Entry points, which may import everything."""
 TABLE = {
@@ -40,7 +40,7 @@ TABLE = {
     "configs": "",
     "launch": "",
 }
-"""What each room may import beside itself and what is ANYWHERE; a dotted name is that module or folder of the room alone."""
+"""What each room may import besides itself and ANYWHERE; a dotted name is only that module or folder of the room."""
 LIMIT = 350
 
 

@@ -1,4 +1,4 @@
-"""The loop, by real processes: exact resume, equality over processes and splits, stopping, refusals."""
+"""The loop, in real processes: exact resume, equality over processes and splits, stopping, refusals."""
 
 import json
 import signal
@@ -58,7 +58,7 @@ def test_sigkill_and_resume_twice_give_the_bits_of_the_uninterrupted_run(
     whole = tmp_path / "runs" / "whole" if num_processes == 2 else reference
     tiny = tmp_path / "runs" / "tiny"
     for step in (11, 19):
-        # Saves that training waits for: the checkpoint before the kill is there for certain.
+        # Training waits for saves, so the checkpoint before the kill certainly exists.
         process = start(config, "--checkpoint.background", "false", num_processes=num_processes)
         kill_behind_step(process, tiny / "metrics.jsonl", step)
     _, err = run(config, num_processes=num_processes)
@@ -193,7 +193,7 @@ def test_evaluation_samples_and_trackers_are_written(tmp_path, corpus, tokenizer
     tiny = tmp_path / "runs" / "tiny"
     evaluations = [line for line in lines(tiny) if "eval_loss" in line]
     assert [line["step"] for line in evaluations] == [0, 2, 4]
-    assert evaluations[0]["perplexity"] == pytest.approx(512, rel=0.1)  # a new model knows nothing
+    assert evaluations[0]["perplexity"] == pytest.approx(512, rel=0.1)  # a new model has learned nothing
     assert 0 < evaluations[0]["bits_per_byte"] < 9
     facts = json.loads(out)
     assert facts["loss"] == evaluations[-1]["eval_loss"] and facts["step"] == 4

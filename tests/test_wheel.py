@@ -1,4 +1,4 @@
-"""The package as a user gets it: a wheel in an environment of its own, away from the repository."""
+"""The package as a user gets it: a wheel in its own environment, away from the repository."""
 
 import json
 import os
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(*command: str | Path, place: Path) -> str:
-    """Run a command with nothing of this environment but its programs; return its stdout."""
+    """Run a command with only the programs of this environment; return its stdout."""
     hidden = ("PYTHON", "VIRTUAL_ENV", "PIP_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -34,7 +34,7 @@ def run(*command: str | Path, place: Path) -> str:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is packaged: building leaves files in its tree, and takes those of earlier builds into the wheel."""
+    """A copy of the packaged files: a build leaves files in its tree, and takes those of earlier builds into the wheel."""
     copy = tmp_path_factory.mktemp("source")
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -53,7 +53,7 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a fresh environment that holds the wheel, and finds the libraries of this one."""
+    """The programs of a fresh environment that holds the wheel and finds this one's libraries."""
     folder = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", folder, place=folder)
     python = folder / "bin" / "python"
@@ -76,7 +76,7 @@ def packaged(source: Path) -> Iterator[str]:
 def test_a_wheel_holds_every_module_and_every_data_file(source: Path, wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("codeparrot/")}
     assert held == set(packaged(source)) - NOT_PACKAGED
-    # By name too: the line above would hold if they were missing from the repository.
+    # By name too: the line above would pass if they were missing from the repository.
     for kind in ("py.typed", ".html", ".sql", ".jsonl", "nano.yaml", "ddp.yaml", "zero3.json", "corpus/stack.yaml"):
         assert any(name.endswith(kind) for name in held), kind
 

@@ -1,4 +1,4 @@
-"""Texts of licences, as repositories hold them."""
+"""Licence texts as repositories hold them."""
 
 MIT_LICENSE = """MIT License
 

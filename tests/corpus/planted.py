@@ -1,7 +1,7 @@
-"""Documents of which it is known what is in them: pairs of a known similarity, copies, broken ones.
+"""Documents with known contents: pairs of known similarity, copies, broken ones.
 
-They look like Python and pass CodeParrot's filters. All tokens are drawn from a seeded generator, so two documents have only
-those shingles in common that were planted.
+They look like Python and pass CodeParrot's filters. All tokens are drawn from a seeded generator, so two documents share only
+the shingles that were planted.
 """
 
 import json
@@ -25,7 +25,7 @@ def words(generator: random.Random, count: int) -> list[str]:
 
 
 def code(tokens: Sequence[str]) -> str:
-    """Write tokens as statements of four, in functions of ten statements."""
+    """Write tokens as statements of four tokens, in functions of ten statements."""
     lines = []
     for index, start in enumerate(range(0, len(tokens), 4)):
         first, *rest = tokens[start : start + 4]
@@ -37,7 +37,7 @@ def code(tokens: Sequence[str]) -> str:
 
 
 def similar(generator: random.Random, similarity: float, tokens: int = TOKENS) -> tuple[str, str, float]:
-    """Return two documents of the same length and the Jaccard similarity of their shingles, as near as can be."""
+    """Return two documents of the same length, and the Jaccard similarity of their shingles, as near as possible."""
     shingles = tokens - NGRAM + 1
     shared = round(2 * shingles * similarity / (1 + similarity))
     common = words(generator, shared + NGRAM - 1)
@@ -46,7 +46,7 @@ def similar(generator: random.Random, similarity: float, tokens: int = TOKENS) -
 
 
 def pairs(similarity: float, count: int, seed: int = 0) -> list[tuple[Planted, Planted]]:
-    """Return pairs of this similarity, every document in a repository of its own."""
+    """Return pairs of this similarity; every document has its own repository."""
     generator = random.Random(f"{seed} {similarity}")
     made = []
     for index in range(count):

@@ -1,4 +1,4 @@
-"""A corpus with all that a build may record of what it removed, some of it written by somebody who means harm."""
+"""A corpus with every record that a build may keep of what it removed, some written with malicious intent."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from tests.corpus.samples import make, write_repositories
 
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}\x1b[31m\u202e"
-"""For a page, a template, a terminal and a reader of text that runs from the right."""
+"""An attack on a page, a template, a terminal and a reader of right-to-left text."""
 
 
 def write_recorded(folder: Path) -> Path:

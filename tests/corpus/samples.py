@@ -1,4 +1,4 @@
-"""Raw material for the tests: folders of repositories made of real standard library modules, and reading a corpus back."""
+"""Raw material for tests: folders of repositories made from real standard library modules. Also reads a corpus back."""
 
 import hashlib
 import sys
@@ -19,7 +19,7 @@ COMMAND = [sys.executable, "-c", "from codeparrot.cli import entry; entry()"]
 """The `codeparrot` command of this interpreter."""
 
 LENIENT = Thresholds(min_size=0, min_equals_signs=0, no_keyword_chance=0, config_or_test_chance=0)
-"""For texts that are no programs."""
+"""Settings for texts that are not programs."""
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -50,7 +50,7 @@ def make(source: Any, output: Path, **settings: Any) -> dict[str, Any]:
 
 
 def read(corpus: Path, split: str = "*") -> list[dict[str, Any]]:
-    """Return the documents of a corpus in their order."""
+    """Return the documents of a corpus in order."""
     tables = [pq.read_table(file) for file in sorted(corpus.glob(f"{split}-*.parquet"))]
     return pa.concat_tables(tables).to_pylist() if tables else []
 

@@ -29,7 +29,7 @@ from tests.corpus.samples import COMMAND, LENIENT, digests, make, modules, read,
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten repositories of six modules, and one more of files that every rule removes."""
+    """Ten repositories of six modules, and one more with a file for every rule to remove."""
     root = write_repositories(tmp_path_factory.mktemp("raw"))
     spoilt = root / "spoilt"
     spoilt.mkdir()
@@ -80,10 +80,10 @@ def test_every_file_is_counted_once_under_the_rule_that_removed_it(built: tuple[
     }
     duplicates = removed.pop("duplicate")
     assert {name: each for name, each in removed.items() if each[0]} == {n: each for n, each in expected.items() if each[0]}
-    assert duplicates[0] == 1  # the copy, or its original, whichever comes later
+    assert duplicates[0] == 1  # the copy or its original, whichever comes later
     assert statistics["read"] == {"files": len(files), "bytes": sum(file.stat().st_size for file in files)}
     assert statistics["documents"] + sum(each["files"] for each in statistics["removed"].values()) == len(files)
-    redacted = statistics["waterfall"][-1]["removed_bytes"]  # what placeholders are shorter than secrets
+    redacted = statistics["waterfall"][-1]["removed_bytes"]  # placeholders are this much shorter than the secrets
     bytes_removed = sum(each["bytes"] for each in statistics["removed"].values())
     assert statistics["bytes"] + redacted + bytes_removed == statistics["read"]["bytes"]
 
@@ -185,7 +185,7 @@ def test_a_sample_is_the_beginning_of_a_larger_sample(raw: Path, tmp_path: Path)
         statistics = make(raw, tmp_path / str(max_bytes), max_bytes=max_bytes, workers=workers, secrets=secrets)
         contents = {document["content"] for document in read(tmp_path / str(max_bytes))}
         assert previous < contents
-        assert max_bytes <= statistics["bytes"] < max_bytes + 100_000  # whole files: the largest one has 100,000 bytes
+        assert max_bytes <= statistics["bytes"] < max_bytes + 100_000  # whole files: the largest has 100,000 bytes
         assert statistics["read"]["bytes"] == statistics["bytes"] + sum(x["bytes"] for x in statistics["removed"].values())
         previous = contents
 
@@ -268,7 +268,7 @@ def test_python_gives_versions_and_licences(tmp_path: Path) -> None:
     distributions = statistics["sources"][0]["distributions"]
     documents = read(tmp_path / "out")
     for document in documents:
-        # A file may say more than its distribution.
+        # A file may state more than its distribution does.
         assert document["license"].startswith(distributions[document["repo_name"]]["license"].removesuffix("unknown"))
     assert sum(each["documents"] for each in distributions.values()) == len(documents)
     assert "| cpython | 3." in (tmp_path / "out" / "README.md").read_text()

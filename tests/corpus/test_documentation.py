@@ -1,4 +1,4 @@
-"""docs/corpus.md names what there is. That its commands are understood, tests/test_cli.py holds for all documents."""
+"""docs/corpus.md names what exists. tests/test_cli.py checks for all documents that their commands parse."""
 
 from pathlib import Path
 

@@ -30,7 +30,7 @@ def wait_until_it_works(process: subprocess.Popen[str], output: Path) -> None:
 
 
 def workers_of(session: int) -> list[int]:
-    """Processes of a session that still run."""
+    """Return the processes of a session that still run."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -156,7 +156,7 @@ def test_a_run_killed_between_its_two_renames_loses_nothing(tmp_path: Path, raw:
 
 @pytest.mark.parametrize("limit", [20_000, 300_000])
 def test_a_full_disk_is_one_line(tmp_path: Path, raw: Path, limit: int) -> None:
-    # A limit on the size of files fails the same calls as a full disk: first in a segment, then in a shard.
+    # A limit on file sizes makes the same calls fail as a full disk: first in a segment, then in a shard.
     program = f"from resource import *; setrlimit(RLIMIT_FSIZE, ({limit}, {limit})); {COMMAND[2]}"
     command = [*COMMAND[:2], program, "corpus", "build", "--source", raw, "--output", tmp_path / "corpus", "--workers", "2"]
     # What is measured writes files, too.

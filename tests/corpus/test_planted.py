@@ -1,4 +1,4 @@
-"""A whole build of a corpus of which everything is known: what is removed, under which name, and what is left."""
+"""A whole build of a corpus with known contents: what is removed, for which reason, and what is left."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ from tests.corpus.planted import Planted, documents, pairs, write_rows
 from tests.corpus.samples import digests, make, read
 
 LEVELS = {0.5: (0.0, 0.0), 0.6: (0.0, 0.05), 0.75: (0.7, 1.0), 0.85: (0.98, 1.0), 0.9: (1.0, 1.0), 0.95: (1.0, 1.0)}
-"""Similarity: the least and the most share of the pairs of which one is removed."""
+"""For each similarity, bounds on the share of pairs of which one document is removed."""
 PAIRS, PLAIN, COPIES, BROKEN, SECRETS = 60, 150, 20, 10, 5
 
 

@@ -1,4 +1,4 @@
-"""What plugs into the corpus is known by its line in the registry alone."""
+"""The corpus knows a plug-in by its line in the registry alone."""
 
 import inspect
 import subprocess
@@ -29,9 +29,9 @@ class Marks(Stage):
     """What to do with marks."""
 
     remove: bool = False
-    """Whether they are removed."""
+    """Whether to remove them."""
     most: int = 3
-    """Marks in a document, at most: others go."""
+    """Most marks in a document: documents with more are removed."""
 
     title: ClassVar[str] = "Marks"
     reason: ClassVar[str] = "marked"

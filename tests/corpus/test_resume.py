@@ -1,4 +1,4 @@
-"""A build that was killed goes on where it was, and ends with the same bytes."""
+"""A killed build continues where it stopped and ends with the same bytes."""
 
 import json
 import os
@@ -32,7 +32,7 @@ PHASES = [
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it, and what it leaves on the disk stays."""
+    """Stands for the death of the process: nothing catches it, and what it left on the disk stays."""
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_other_content_of_a_named_file_begins_anew(
         make(source, tmp_path / "corpus", **{group: settings})
     solution = json.dumps(wanted.content)[1:-1]
     listed.write_text(after.replace("CONTENT", solution), encoding="utf-8")
-    # A new process: what a file held is read once in each.
+    # As in a new process: each reads a file's contents once.
     command = [*COMMAND, "corpus", "build", "--source", str(source), "--output", str(tmp_path / "corpus"), f"--{flag}"]
     done = subprocess.run([*command, str(listed)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ def test_of_two_repositories_or_more_each_split_gets_one(names: set[str], seed: 
 @given(NAMES, NAMES, st.integers())
 def test_a_repository_stays_in_its_split_when_others_come(names: set[str], others: set[str], seed: int) -> None:
     few, many = valid_repositories(names, seed, 0.5), valid_repositories(names | others, seed, 0.5)
-    # The exception is a split that would be empty.
+    # The only exception is a split that would be empty.
     assume(1 < len(few) < len(names) - 1)
     assert many & names == few
 

@@ -21,7 +21,7 @@ def windows(tmp_path_factory, corpus, tokenizer_folder) -> Path:
 
 @pytest.fixture(scope="module")
 def tokens(corpus, tokenizer_json) -> dict[str, np.ndarray]:
-    """The documents of each split, joined, as the reference encodes them."""
+    """The documents of each split, joined and encoded by the reference."""
     encoder = make_encoder(tokenizer_json, 0, "tokenizers")
     joined = {}
     for split in ("train", "valid"):
@@ -97,7 +97,7 @@ def test_a_file_that_is_not_whole_is_refused(corpus, tokenizer_folder, tmp_path)
 
 
 def make_encoder_stub():
-    """Windows are not encoded: an encoder that is called would fail."""
+    """Return an encoder that fails when called: windows need no encoding."""
 
     class Never:
         name, end_of_document = "none", 0

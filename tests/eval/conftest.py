@@ -11,10 +11,10 @@ from codeparrot.eval.sandbox.executor import Executor, Limits
 
 @pytest.fixture(scope="session")
 def executor() -> Iterator[Executor]:
-    """Two workers, with a tight limit of CPU time: several tests wait for it to be used up."""
+    """Two workers with a tight CPU limit: several tests use it up."""
     try:
         with Executor(Limits(cpu_seconds=1.0, wall_seconds=3.0), num_workers=2) as started:
             yield started
     except CodeparrotError as error:
-        # Continuous integration installs bubblewrap: there a skip would hide that nothing was tested.
+        # Continuous integration installs bubblewrap: a skip there would hide that nothing was tested.
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))

@@ -1,4 +1,4 @@
-"""Evaluations are compared where their problems are the same; what else differs is named."""
+"""Evaluations are compared if their problems are the same; other differences are named."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files of an evaluation: whole lines, one sample each, and told from those of others."""
+"""The files of an evaluation: whole lines, one sample each, and not mistaken for another evaluation's."""
 
 import gzip
 import json

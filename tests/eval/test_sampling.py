@@ -1,4 +1,4 @@
-"""Samples are asked for as the task says, and are a function of seed, problem, number and temperature."""
+"""Requests are the task's own, and samples are a function of seed, problem, number and temperature."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""pass@k is what its definition says, its interval covers, and the paired test tells runs apart that differ and no others."""
+"""pass@k follows its definition, its interval covers, and the paired test tells apart only runs that differ."""
 
 from itertools import combinations
 
@@ -34,7 +34,7 @@ def test_pass_at_k_refuses_what_is_not_defined(numbers) -> None:
 def test_the_interval_holds_the_mean_and_is_the_same_each_time() -> None:
     values = np.random.default_rng(1).random(50)
     found = estimate(values)
-    # Of a mean of 50 values, by the central limit theorem.
+    # The interval of a mean of 50 values, by the central limit theorem.
     half = 1.96 * values.std() / np.sqrt(50)
     assert found.mean == values.mean()
     assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half), abs=0.01)
@@ -46,7 +46,7 @@ def test_runs_that_are_alike_are_not_told_apart_and_pairing_tells_small_differen
     problems = generator.random(120)
     same = compare(problems, problems)
     assert same.p_value == 1.0 and same.difference == (0.0, 0.0, 0.0)
-    # Half as far apart as the standard error of either mean: only problem by problem is it seen.
+    # Half the standard error of either mean apart: only a comparison problem by problem shows it.
     better = problems + 0.5 * problems.std() / np.sqrt(120) + generator.normal(0, 0.01, 120)
     found = compare(better, problems)
     assert found.p_value < 0.001 and found.difference.low > 0
@@ -57,7 +57,7 @@ def test_runs_that_are_alike_are_not_told_apart_and_pairing_tells_small_differen
 def test_chance_is_called_a_difference_as_often_as_the_p_value_says() -> None:
     generator = np.random.default_rng(3)
     found = [compare(generator.random(30), generator.random(30)).p_value for _ in range(60)]
-    # Binomial(60, 0.2): 12 expected, more than 22 once in a thousand.
+    # Binomial(60, 0.2): 12 are expected, more than 22 occur once in a thousand.
     assert sum(p < 0.2 for p in found) <= 22
 
 

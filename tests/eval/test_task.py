@@ -1,4 +1,4 @@
-"""A task that says only what it asks and what the answers are worth gets samples, files, a report and a command."""
+"""A task that defines only its requests and scores gets samples, files, a report and a command."""
 
 import json
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ SETTINGS = {"kind": "plain"}
 
 
 class Longest(Task[Snippet]):
-    """Write on; longer is better."""
+    """Continue the text; longer is better."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -109,4 +109,4 @@ def test_a_registered_task_is_a_command(run: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(SystemExit):
         main(["eval", "longest", "--help"])
     out = " ".join(capsys.readouterr().out.split())
-    assert "Write on; longer is better" in out and "default: 12" in out
+    assert "Continue the text; longer is better" in out and "default: 12" in out

@@ -1,4 +1,4 @@
-"""Completions end where a block ends, stream as they are returned, and leave model, random state and context as they should."""
+"""Completions end where a block ends, stream the text they return, respect the context, and restore model and random state."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def model(tokenizer: Any) -> GPT2LMHeadModel:
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(**SIZES, n_positions=CONTEXT, n_embd=48))
     ids = tokenizer(SOURCE)["input_ids"]
-    ids = torch.tensor([[0, *ids, 0], [*ids, 0, 0]])  # behind the end of another document, and first in the window
+    ids = torch.tensor([[0, *ids, 0], [*ids, 0, 0]])  # after the end of another document, and first in the window
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     model.eval()
     for _ in range(120):
@@ -51,7 +51,7 @@ def model(tokenizer: Any) -> GPT2LMHeadModel:
 
 @pytest.fixture
 def run(model: GPT2LMHeadModel, tokenizer: Any, tmp_path: Path) -> Path:
-    """A run whose newest complete checkpoint is at step 1000; step 2000 was cut."""
+    """A run whose newest complete checkpoint is at step 1000; the one at step 2000 is incomplete."""
     for step in ("step_00000900", "step_00001000", "step_00002000"):
         folder = tmp_path / "run" / "checkpoints" / step
         model.save_pretrained(folder / "model")
@@ -68,7 +68,7 @@ def go_on(model: Any, tokenizer: Any, prompt: str, **options: Any) -> str:
 
 
 def seen_by(model: Any) -> list[list[int]]:
-    """Return a list that fills with what the model is given."""
+    """Return a list that collects the model's inputs."""
     given: list[list[int]] = []
     model.register_forward_pre_hook(lambda _, args, kwargs: given.append(kwargs["input_ids"][0].tolist()), with_kwargs=True)
     return given
@@ -165,7 +165,7 @@ def test_an_interrupted_stream_ends_its_line(run, capsys, monkeypatch):
     assert out.endswith("\n") and shown[-1] == "\n" and err == "codeparrot: interrupted\n"
 
 
-# --- sampling, and what is left behind
+# --- sampling, and the state left behind
 
 
 def test_the_seed_decides_the_samples(model, tokenizer):
@@ -220,7 +220,7 @@ def test_a_long_prompt_keeps_its_end_and_says_so(model, tokenizer, caplog):
 @pytest.mark.parametrize("num_prompt", [1, 11, 12, 13, 23, 24, 99])
 def test_the_context_is_never_exceeded_and_half_of_it_is_the_prompts(tokenizer, num_prompt):
     small = GPT2LMHeadModel(GPT2Config(**SIZES, n_positions=24, n_embd=8))
-    small.generation_config.suppress_tokens = [0]  # it shall not end early
+    small.generation_config.suppress_tokens = [0]  # it must not end early
     given = seen_by(small)
     assert len(tokenizer("x" * num_prompt)["input_ids"]) == num_prompt
     go_on(small, tokenizer, "x" * num_prompt, max_new_tokens=10_000, stop=())

@@ -1,4 +1,4 @@
-"""Completions depend on nothing but the model, the prompt and the sample's own numbers, and end where they should."""
+"""Completions depend only on the model, the prompt and the sample's own random numbers, and end where they should."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def tokenizer(tokenizer_folder) -> Any:
 @pytest.fixture(scope="module")
 def gpt2() -> Any:
     torch.manual_seed(0)
-    # Wide enough for attention to matter and sharp enough for no two tokens to be alike.
+    # Wide enough for attention to matter, and sharp enough that no two tokens are equally likely.
     shape: Any = {"vocab_size": 512, "n_positions": 192, "n_embd": 48, "n_layer": 2, "n_head": 3}
     return GPT2LMHeadModel(GPT2Config(**shape, initializer_range=0.3, **END)).eval()
 
@@ -45,7 +45,7 @@ Name = tuple[int, float, int]
 
 @pytest.fixture(scope="module")
 def prompts() -> list[str]:
-    """Of very different lengths, one beyond the context."""
+    """Prompts of very different lengths, one beyond the context."""
     source = python_sources(3)[2]
     return [source[: 7 * number**2 + 3] for number in (0, 1, 2, 3, 5, 7, 14)]
 
@@ -100,7 +100,7 @@ def test_a_request_that_comes_while_others_run_changes_none_of_them(gpt2, tokeni
     reference = completed(gpt2, tokenizer, asked)
     with Engine(gpt2, tokenizer) as engine:
         found: dict[Any, Any] = {}
-        # The short ones first: room is made for longer ones while they run, and for more of them than fit a multiple.
+        # Short prompts first: the batch grows for longer ones while they run, and past a multiple of rows.
         for name, request in sorted(asked.items(), key=lambda item: len(item[1].prompt)):
             found[name] = engine.submit(request)
             engine.step()
@@ -138,13 +138,13 @@ def test_a_completion_iterated_over_runs_the_engine_and_yields_its_text(gpt2, to
 
 
 def test_the_logits_of_a_sequence_have_the_same_bits_whatever_is_beside_it(gpt2, tokenizer, prompts, monkeypatch) -> None:
-    """Stronger than equal texts: those would hide a last bit that decides nothing today."""
+    """Stronger than comparing texts, which would hide a last bit that decides nothing today."""
     seen: dict[bytes, set[int]] = {}
 
     def look(logits: torch.Tensor, temperatures: Any, top_ps: Any, streams: Any) -> list[int]:
         tokens = draw(logits, temperatures, top_ps, streams)
         for row, numbers in zip(logits, streams, strict=True):
-            # The state of a sequence's random numbers tells which it is and where it stands.
+            # The state of a sequence's random numbers identifies the sequence and its position.
             seen.setdefault(repr(numbers.getstate()).encode(), set()).add(hash(row.numpy().tobytes()))
         return tokens
 
@@ -172,7 +172,7 @@ def test_greedy_completions_are_those_of_transformers(family, tokenizer, prompts
 
 
 class Scripted(torch.nn.Module):
-    """Writes given tokens after any prompt: real batching and stopping around a model that says what the test wants."""
+    """Writes given tokens after any prompt: real batching and stopping around a model with scripted output."""
 
     def __init__(self, model: Any, script: list[int], num_prompt: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is drawn is what transformers draws with torch's random numbers."""
+"""The tokens drawn are those that transformers draws with torch's random numbers."""
 
 from typing import Any
 

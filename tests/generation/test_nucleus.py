@@ -1,4 +1,4 @@
-"""Tokens have the shares that nucleus sampling is defined by, row by row."""
+"""Tokens have the shares that nucleus sampling defines, row by row."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_tokens_have_the_frequencies_of_the_nucleus(top_p) -> None:
     wanted = nucleus(logits.double().numpy(), 0.7, top_p)
     found = np.bincount(tokens, minlength=150) / count
     assert not found[wanted == 0].any()
-    # Total variation of 20,000 draws from at most 150 outcomes.
+    # Total variation over 20,000 draws from at most 150 outcomes.
     assert np.abs(found - wanted).sum() / 2 < 0.03
 
 

@@ -1,4 +1,4 @@
-"""A model of any kind completes: where sequences can not lie side by side, each by itself, as transformers completes it."""
+"""Any kind of model completes: if sequences cannot lie side by side, one by one, as transformers completes them."""
 
 import logging
 from typing import Any

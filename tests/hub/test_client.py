@@ -1,4 +1,4 @@
-"""Errors of the Hub in one line, without secrets, and whether waiting helps."""
+"""Hub errors take one line, hold no secrets, and say whether waiting helps."""
 
 import httpx2
 import pytest

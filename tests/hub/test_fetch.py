@@ -1,4 +1,4 @@
-"""What is on the Hub is loaded by `owner/name[@revision]` wherever a path is, and only what is data is downloaded."""
+"""`owner/name[@revision]` loads from the Hub wherever a path is accepted, and only data files are downloaded."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ from tests.publishing.test_commit import COMMAND
 
 @pytest.fixture
 def run(here: HubServer, tmp_path: Path, tokenizer_folder: Path, request: pytest.FixtureRequest) -> Path:
-    """A run whose two checkpoints are on its branch, with their state."""
+    """A run with two checkpoints on its branch, state included."""
     name = "".join(each for each in request.node.name if each.isalnum())[:80]
     run = make_run(tmp_path / name, tokenizer_folder, (8, 16), state=True)
     ledger = Ledger(run)
@@ -39,7 +39,7 @@ def run(here: HubServer, tmp_path: Path, tokenizer_folder: Path, request: pytest
 
 @pytest.fixture
 def small_corpus(tmp_path: Path) -> Path:
-    """A corpus as `corpus build` leaves it, of two documents."""
+    """A corpus of two documents, as `corpus build` leaves it."""
     folder = tmp_path / "corpus"
     folder.mkdir()
     splits = {}

@@ -5,15 +5,15 @@
         assert hub.commits("me/model", "run") == [...]
 
 Repositories are real bare git repositories with a folder of LFS objects; `git clone` works, with git-lfs too. The server is a
-process of its own on 127.0.0.1, and its faults are switched at run time (faults.py lists them).
+process of its own on 127.0.0.1, and tests switch its faults on and off as it runs (faults.py lists them).
 
-What it does not have: Xet (`HF_HUB_DISABLE_XET=1` is part of `hub.environment()`), multi-part uploads, searches, Spaces, pages
+It lacks Xet (`HF_HUB_DISABLE_XET=1` is part of `hub.environment()`), multi-part uploads, searches, Spaces, pages
 of long lists, validation of a model card's YAML.
 
     store.py     git: revisions, trees, commits          api.py       the endpoints below /api
     commits.py   the payload of a commit                 content.py   files, LFS objects, git
-    lfs.py       objects and pointers                    server.py    connections, requests and what faults do to them
-    access.py    tokens                                  faults.py    which fault meets which request
+    lfs.py       objects and pointers                    server.py    connections, requests and the effects of faults
+    access.py    tokens                                  faults.py    which fault hits which request
     fixture.py   the server as a test sees it            control.py   what the test tells the server
     errors.py    how the Hub says no                     __main__.py  the process
 """

@@ -1,4 +1,4 @@
-"""Tokens: who somebody is and whether they may write. A token that is not known is refused, also where none is needed."""
+"""Tokens: who a client is and whether it may write. An unknown token is refused, even where none is needed."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ ALPHABET = string.ascii_letters + string.digits
 
 
 def new_token() -> str:
-    """As the Hub's own look."""
+    """Return a new token in the Hub's format."""
     return "hf_" + "".join(secrets.choice(ALPHABET) for _ in range(34))
 
 
@@ -22,20 +22,20 @@ class Identity(NamedTuple):
 
 
 class Access:
-    """All of the tokens that the server knows."""
+    """The tokens that the server knows."""
 
     def __init__(self) -> None:
         self._identities: dict[str, Identity] = {}
 
     def allow(self, token: str, name: str, role: str) -> None:
-        """`role`: `read` or `write`."""
+        """Accept a token; `role` is `read` or `write`."""
         self._identities[token] = Identity(name, role == "write")
 
     def deny(self, token: str) -> None:
         self._identities.pop(token, None)
 
     def identify(self, authorization: str) -> Identity | None:
-        """By the header of a request; None is a stranger without a token. Git sends the token as the password."""
+        """Return whom a request's header identifies; None without a token. Git sends the token as the password."""
         scheme, _, credentials = authorization.partition(" ")
         if not scheme:
             return None

@@ -1,4 +1,4 @@
-"""The endpoints below /api: accounts, repositories, and what a repository holds."""
+"""The endpoints below /api: accounts, repositories and their contents."""
 
 import base64
 import datetime
@@ -21,7 +21,7 @@ def web_url(server: Server, kind: str, name: str) -> str:
 
 
 def open_repository(server: Server, kind: str, name: str, identity: Identity | None) -> Repository:
-    """Raises HubError where it is not there, or is private to a stranger."""
+    """Raises HubError if it does not exist, or if it is private and the client a stranger."""
     try:
         repository = server.store.repository(kind, name)
         private = repository.facts["private"]
@@ -87,7 +87,7 @@ class Call(NamedTuple):
 
     @property
     def argument(self) -> str:
-        """A branch, a revision or a number."""
+        """The branch, revision or number in the path."""
         if len(self.rest) < 2:
             raise entry_not_found()
         return self.rest[1]
@@ -175,7 +175,7 @@ def _writable(call: Call) -> str:
     revision = call.argument
     ref = revision if revision.startswith("refs/") else f"refs/heads/{revision}"
     if ref not in call.repository.refs():
-        call.repository.resolve(revision)  # or it is not there at all
+        call.repository.resolve(revision)  # raises if it does not exist at all
         raise HubError(400, f"{revision} is neither a branch nor a pull request: nothing can be committed to it")
     return ref
 

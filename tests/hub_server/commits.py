@@ -1,4 +1,4 @@
-"""The payload of a commit: lines of JSON with a header and the operations, applied in their order."""
+"""The payload of a commit: JSON lines with a header and the operations, applied in order."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ GITATTRIBUTES = ".gitattributes"
 
 
 class Payload:
-    """Raises HubError for a line that is none of the protocol's."""
+    """Raises HubError for a line outside the protocol."""
 
     def __init__(self, content: bytes) -> None:
         lines = [json.loads(line) for line in content.splitlines() if line.strip()]
@@ -27,7 +27,7 @@ class Payload:
 
 
 def write(repository: Repository, ref: str, tip: str, payload: Payload, author: str) -> str:
-    """Commit onto `ref`, which is at `tip`; call it under the lock. Raises HubError; then nothing has changed."""
+    """Commit onto `ref`, which is at `tip`; call it under the lock. If it raises HubError, nothing has changed."""
     if payload.parent and not tip.startswith(payload.parent):
         raise stale_parent()
     changes = _changes(repository, repository.entries(tip), payload.operations)
@@ -35,7 +35,7 @@ def write(repository: Repository, ref: str, tip: str, payload: Payload, author: 
 
 
 def open_pull_request(repository: Repository, payload: Payload, author: str) -> int:
-    """A discussion with a reference refs/pr/N of its own, from main or the parent that is named, with the commit on it."""
+    """Open a discussion with its own reference refs/pr/N, which starts at main or the named parent and holds the commit."""
     start = repository.resolve(payload.parent or MAIN)
     number = len(repository.facts["discussions"]) + 1
     write(repository, f"refs/pr/{number}", start, payload, author)
@@ -46,7 +46,7 @@ def open_pull_request(repository: Repository, payload: Payload, author: str) -> 
 
 
 def merge_pull_request(repository: Repository, number: int, author: str) -> str:
-    """One commit on main with what the pull request changed. Raises HubError if that conflicts or it is not open."""
+    """Commit the pull request's changes to main. Raises HubError if they conflict or it is not open."""
     facts = repository.facts
     found = next((each for each in facts["discussions"] if each["num"] == number), None)
     if found is None or found["status"] != "open":
@@ -118,7 +118,7 @@ def _pointer(repository: Repository, oid: str) -> lfs.Pointer:
 def _attribute(
     repository: Repository, entries: dict[str, Entry], changes: dict[str, bytes | None], under_lfs: list[str]
 ) -> None:
-    """As the Hub does it: what is under LFS is so for git too, or a clone would have the pointer."""
+    """Mark files under LFS in .gitattributes, as the Hub does: without the mark a clone would hold the pointer."""
     attributes = changes.get(GITATTRIBUTES)
     if attributes is None and GITATTRIBUTES not in changes and GITATTRIBUTES in entries:
         attributes = repository.read(entries[GITATTRIBUTES])

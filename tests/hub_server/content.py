@@ -1,6 +1,6 @@
 """Files by revision, LFS objects, and git over HTTP.
 
-LFS objects go to and come from signed addresses, as on the Hub, where the store asks for no token.
+LFS objects are uploaded to and downloaded from signed addresses, as on the Hub, whose store asks for no token.
 """
 
 import hashlib
@@ -93,7 +93,7 @@ def _actions(
 
 
 def _signature(server: Server, path: str) -> str:
-    """Valid for as long as the store is: an upload may go on when the server has been started again."""
+    """Valid as long as the store exists: an upload may continue after a restart of the server."""
     secret = server.store.folder / "secret"
     if not secret.exists():
         part = Path(f"{secret}.{os.urandom(4).hex()}")
@@ -150,7 +150,7 @@ ROUTES = {RESOLVE: resolve, BATCH: batch, OBJECT: transfer, GIT: git}
 
 
 def answer(server: Server, request: Request) -> Answer | None:
-    """None if `request` is for something else."""
+    """Return the answer, or None if `request` is for something else."""
     for pattern, endpoint in ROUTES.items():
         if found := pattern.fullmatch(request.path):
             return endpoint(server, request, found)

@@ -1,4 +1,4 @@
-"""What the process that started the server tells it, beside the connections that faults end: JSON lines on standard input.
+"""Commands from the process that started the server: JSON lines on standard input, out of reach of faults.
 
 {"command": "add_fault", "settings": {"kind": "answer", "status": 503, "times": 2}}  ->  {"result": 1}
 """
@@ -12,7 +12,7 @@ from tests.hub_server.server import Server
 
 
 def serve(server: Server, commands: IO[str], answers: IO[str]) -> None:
-    """Until `commands` ends: the server ends with the process that holds the other end, however that dies."""
+    """Serve until `commands` ends: the server ends with the process at the other end, however that dies."""
     known = _commands(server)
     for line in commands:
         settings = json.loads(line)

@@ -1,4 +1,4 @@
-"""The answers by which the Hub says no. The client turns `X-Error-Code` into its exceptions."""
+"""The Hub's error answers. The client turns `X-Error-Code` into its exceptions."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class HubError(Exception):
 
 
 def repository_not_found(status: int = 404) -> HubError:
-    """401 is for who has not said who they are: whether a private repository exists is then no business of theirs."""
+    """401 answers clients without a token, who must not learn whether a private repository exists."""
     return HubError(status, "Repository not found", "RepoNotFound")
 
 

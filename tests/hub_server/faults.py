@@ -1,15 +1,15 @@
-"""What goes wrong, with which requests and how often. Rules are added and taken away at run time; the first that fires counts.
+"""What goes wrong, for which requests and how often. Rules are added and removed at run time; the first that fires counts.
 
 | kind | what happens to the request | what the client sees |
 |---|---|---|
 | answer | nothing; its body is read and an error is the answer | the status, with Retry-After where `retry_after` says so |
-| stall | it waits `seconds`, or until the rule is taken away, and then goes on if the client is still there | no answer |
+| stall | it waits `seconds`, or until the rule is removed, then continues if the client is still there | no answer |
 | cut_upload | the connection ends when `after_bytes` of its body were read | a connection that ends without an answer |
 | cut_download | the connection ends when `after_bytes` of the answer's body were sent | a body that is too short |
 | lose_answer | it is carried out; the connection ends instead of the answer | a connection that ends without an answer |
 
-Which requests a rule with a `share` meets is drawn by its own random generator from its `seed`: of the same requests in the
-same order it meets the same ones again.
+A rule with a `share` draws the requests it hits with its own random generator, from its `seed`: among the same requests in the
+same order it hits the same ones again.
 """
 
 import random
@@ -28,20 +28,20 @@ class Rule:
     method: str = ""
     """A regular expression for the whole method; empty is any."""
     path: str = ""
-    """A regular expression that is searched for in the path, as it was sent (a slash in a branch is %2F)."""
+    """A regular expression to search for in the path as sent (a slash in a branch is %2F)."""
     skip: int = 0
-    """How many of the requests that match it lets pass first."""
+    """How many matching requests it first lets pass."""
     times: int | None = None
-    """How many requests it meets; None is all."""
+    """How many requests it hits; None is all."""
     share: float = 1.0
-    """Of the requests that match, those that it meets."""
+    """The part of the matching requests that it hits."""
     seed: int = 0
     status: int = 500
     retry_after: int | None = None
     """Seconds."""
     message: str = "a fault of the server"
     code: str | None = None
-    """Of an answer: what X-Error-Code says."""
+    """X-Error-Code of the answer."""
     seconds: float | None = None
     after_bytes: int = 0
     matched: int = 0
@@ -66,7 +66,7 @@ class Rule:
 
 
 class UploadLimit:
-    """Bytes a second that all connections share; None is no limit."""
+    """Bytes per second that all connections share; None is no limit."""
 
     def __init__(self) -> None:
         self.rate: float | None = None
@@ -95,7 +95,7 @@ class Faults:
         self._added = 0
 
     def add(self, settings: dict[str, Any]) -> int:
-        """Its number."""
+        """Add a rule and return its number."""
         rule = Rule(**settings)
         with self._lock:
             self._added += 1
@@ -103,7 +103,7 @@ class Faults:
             return self._added
 
     def remove(self, number: int | None) -> None:
-        """One rule, or all; requests that it holds go on."""
+        """Remove one rule, or all; requests that they hold continue."""
         with self._lock:
             for each in [number] if number else list(self._rules):
                 self._rules.pop(each).ended.set()

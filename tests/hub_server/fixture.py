@@ -1,4 +1,4 @@
-"""The Hub as a test sees it: start, stop and kill it, let it fail, and look at what it holds and at what it was asked.
+"""The Hub as a test sees it: start, stop and kill it, make it fail, and inspect its contents and the requests it got.
 
     with serve(tmp_path / "hub") as hub:
         hub.faults.answer(503, times=2, path="/commit/")
@@ -7,8 +7,8 @@
         assert hub.files("me/model", "run")["config.json"] == (checkpoint / "config.json").read_bytes()
 
 `huggingface_hub` reads its environment when it is imported. A subprocess gets `hub.environment()`. Within the test's process
-use `hub.api()`, or pass `endpoint=hub.url, token=hub.token` to its functions; what takes no endpoint (`from_pretrained`,
-`load_dataset`) goes into a subprocess.
+use `hub.api()`, or pass `endpoint=hub.url, token=hub.token` to its functions; functions without an endpoint argument
+(`from_pretrained`, `load_dataset`) go into a subprocess.
 """
 
 import json
@@ -35,22 +35,22 @@ ROOT = Path(__file__).parents[2]
 
 
 class Faults:
-    """Switches of a running server. Those that meet requests return the number of a rule, for `remove`.
+    """Faults of a running server. Methods that add a rule return its number, for `remove`.
 
-    What they have in common, as keywords: `path` (a regular expression that is searched for in the path of the request, where
-    the slash of a branch is %2F), `method`, `skip` (how many of the matching requests pass first), `times` (how many are met;
-    else until it is removed), `share` and `seed` (that part of the matching requests, at random).
+    They share these keywords: `path` (a regular expression to search for in the path of the request, where the slash of a
+    branch is %2F), `method`, `skip` (how many matching requests pass first), `times` (how many are hit; default: all until the
+    rule is removed), `share` and `seed` (hit this part of the matching requests, at random).
     """
 
     def __init__(self, hub: "HubServer") -> None:
         self._hub = hub
 
     def answer(self, status: int, *, retry_after: int | None = None, code: str | None = None, **match: Any) -> int:
-        """An error as the answer; `code` is its X-Error-Code. The request is not carried out."""
+        """Answer with an error; `code` is its X-Error-Code. The request is not carried out."""
         return self._add("answer", status=status, retry_after=retry_after, code=code, **match)
 
     def reject_parent(self, **match: Any) -> int:
-        """Commits are answered as if another one had come in between."""
+        """Answer commits as if another one had come in between."""
         return self._add(
             "answer",
             status=412,
@@ -59,19 +59,19 @@ class Faults:
         )
 
     def stall(self, seconds: float | None = None, **match: Any) -> int:
-        """Requests wait; None is until the rule is removed. Those whose client has gone by then are not carried out."""
+        """Make requests wait; None: until the rule is removed. Requests whose client has gone are not carried out."""
         return self._add("stall", seconds=seconds, **match)
 
     def cut_upload(self, after_bytes: int, **match: Any) -> int:
-        """The connection ends within the body of a PUT (an LFS object), or of another request where `method` says so."""
+        """End the connection within the body of a PUT (an LFS object), or of another `method`."""
         return self._add("cut_upload", after_bytes=after_bytes, **{"method": "PUT", **match})
 
     def cut_download(self, after_bytes: int, **match: Any) -> int:
-        """The connection ends within the body of the answer to a GET."""
+        """End the connection within the body of the answer to a GET."""
         return self._add("cut_download", after_bytes=after_bytes, **{"method": "GET", **match})
 
     def lose_answer(self, **match: Any) -> int:
-        """The request is carried out (a commit: it is there), and the connection ends without an answer."""
+        """Carry out the request (a commit exists then), and end the connection without an answer."""
         return self._add("lose_answer", **match)
 
     def remove(self, number: int) -> None:
@@ -79,25 +79,25 @@ class Faults:
         self._hub.ask("remove_faults", number=number)
 
     def refuse(self) -> None:
-        """Connections are refused and those that are there end, until `accept`."""
+        """End all connections and refuse new ones until `accept`."""
         self._hub.ask("refuse")
 
     def accept(self) -> None:
         self._hub.ask("accept")
 
     def deny(self) -> None:
-        """The write token is not valid any more, until `allow`."""
+        """Make the write token invalid until `allow`."""
         self._hub.ask("deny", token=self._hub.token)
 
     def allow(self) -> None:
         self._hub.ask("allow", token=self._hub.token, name=USER, role="write")
 
     def limit_uploads(self, bytes_per_second: float | None) -> None:
-        """Bodies of requests are read no faster than this, all connections together. None: as fast as they come."""
+        """Read request bodies no faster than this over all connections. None: as fast as they come."""
         self._hub.ask("limit_uploads", rate=bytes_per_second)
 
     def clear(self) -> None:
-        """Everything works again, and what is held goes on."""
+        """Make everything work again; held requests continue."""
         self._hub.ask("remove_faults", number=None)
         self.limit_uploads(None)
         self.allow()
@@ -108,12 +108,12 @@ class Faults:
 
 
 class HubServer:
-    """`folder` outlives it. It keeps its port and its tokens when it is killed and started again; its faults are gone then."""
+    """`folder` outlives it. After a kill and a restart it has the same port and tokens, and no faults."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.token = new_token()
-        """May write. It is in no file and no log of the server's."""
+        """May write. No file or log of the server holds it."""
         self.read_token = new_token()
         self.faults = Faults(self)
         self.port = 0
@@ -122,7 +122,7 @@ class HubServer:
 
     @property
     def pid(self) -> int:
-        """Of the process, while it runs."""
+        """Process id, while it runs."""
         assert self._process
         return self._process.pid
 
@@ -133,7 +133,7 @@ class HubServer:
     def start(self) -> None:
         command = [sys.executable, "-m", "tests.hub_server", "--control", "--folder", self.folder, "--port", str(self.port)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-        # A group of its own: Ctrl-C of a test is not for it.
+        # A group of its own: Ctrl-C in a test must not reach it.
         self._process = subprocess.Popen(command, **pipes, process_group=0)
         self.port = self._read()["port"]
         self.faults.allow()
@@ -141,17 +141,17 @@ class HubServer:
 
     def stop(self) -> None:
         if self._process:
-            self._process.communicate()  # closes its input: it ends
+            self._process.communicate()  # closes its input, which ends it
             self._process = None
 
     def kill(self) -> None:
-        """SIGKILL, in the middle of whatever it does."""
+        """SIGKILL it in the middle of whatever it does."""
         assert self._process
         self._process.kill()
         self.stop()
 
     def ask(self, command: str, **settings: Any) -> Any:
-        """Of control.py. Raises RuntimeError for what it does not accept."""
+        """Send a command of control.py. Raises RuntimeError if the server does not accept it."""
         assert self._process and self._process.stdin
         with self._lock:
             self._process.stdin.write(json.dumps({"command": command, **settings}) + "\n")
@@ -169,7 +169,7 @@ class HubServer:
         return json.loads(line)
 
     def environment(self, home: Path | None = None) -> dict[str, str]:
-        """For a subprocess that is to take this for the Hub; `home` holds its caches."""
+        """Environment for a subprocess that takes this server for the Hub; `home` holds its caches."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_OFFLINE"))}
         return {
             **inherited,
@@ -183,28 +183,28 @@ class HubServer:
         }
 
     def api(self, token: str | None = None) -> "HfApi":
-        """The client in this process; `token` other than the one that may write."""
+        """A client in this process; `token` replaces the one that may write."""
         from huggingface_hub import HfApi
 
         return HfApi(endpoint=self.url, token=token or self.token)
 
     @property
     def requests(self) -> list[dict[str, Any]]:
-        """In the order of their arrival: method, path, query, status (None: not answered yet, or never), fault, user,
-        received_bytes (of the body), started (seconds since 1970), range (what part of a file was asked for)."""
+        """In order of arrival: method, path, query, status (None: not answered yet, or never), fault, user,
+        received_bytes (of the body), started (seconds since 1970), range (the requested part of a file)."""
         return self.ask("requests")
 
     def forget_requests(self) -> None:
         self.ask("forget_requests")
 
     def wait_for_request(self, path: str, *, fault: str | None = None, seconds: float = 60) -> None:
-        """Until there was one with `path` in its path, which met `fault`. Raises TimeoutError."""
+        """Wait for a request with `path` in its path that `fault` hit. Raises TimeoutError."""
         if not self.ask("wait_for_request", path=path, fault=fault, seconds=seconds):
             raise TimeoutError(f"nobody asked for {path} in {seconds} s")
 
     @property
     def lfs_bytes(self) -> int:
-        """That were uploaded as LFS objects, those of uploads that broke off included."""
+        """Bytes uploaded as LFS objects, broken-off uploads included."""
         return sum(each["received_bytes"] for each in self.requests if each["method"] == "PUT")
 
     def commits(self, repo: str, revision: str = "main", *, kind: str = "models") -> list[Commit]:
@@ -225,7 +225,7 @@ def serve(folder: Path) -> Iterator[HubServer]:
     hub.start()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            # What the environment says to a subprocess, for a client that this process has imported already.
+            # The environment tells a subprocess; this process may have imported the client already.
             patch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
             yield hub
     finally:

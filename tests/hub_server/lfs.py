@@ -1,4 +1,4 @@
-"""LFS objects of a repository, where git-lfs itself would put them, and the pointers that stand for them in git."""
+"""A repository's LFS objects, stored where git-lfs would put them, and the pointers that stand for them in git."""
 
 import hashlib
 import os
@@ -51,7 +51,7 @@ class Objects:
         return path.stat().st_size if path.is_file() else None
 
     def write(self, oid: str, chunks: Iterable[bytes]) -> None:
-        """Raises HubError if the content is not what `oid` says; nothing is kept then, nor when `chunks` breaks off."""
+        """Raises HubError if the content does not match `oid`. Then, or if `chunks` breaks off, nothing is kept."""
         path = self.path(oid)
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
@@ -69,7 +69,7 @@ class Objects:
 
 
 def is_attributed(path: str, gitattributes: bytes) -> bool:
-    """Whether git-lfs would look after `path`. Patterns as far as the Hub writes them itself."""
+    """Whether git-lfs would handle `path`. Knows only the patterns that the Hub itself writes."""
     for line in gitattributes.decode().splitlines():
         pattern, *attributes = line.split()[:2] or [""]
         pattern = pattern.replace("[[:space:]]", " ")
@@ -79,10 +79,10 @@ def is_attributed(path: str, gitattributes: bytes) -> bool:
 
 
 def attribute(path: str) -> bytes:
-    """The line by which the Hub puts one more path under git-lfs."""
+    """The line with which the Hub puts one more path under git-lfs."""
     return f"{path.replace(' ', '[[:space:]]')} {ATTRIBUTES}\n".encode()
 
 
 def must_be_lfs(path: str, size: int, sample: bytes, gitattributes: bytes) -> bool:
-    """`sample` is the beginning of the content; git itself calls binary what has a zero byte there."""
+    """`sample` is the beginning of the content; like git, a zero byte there means binary."""
     return size > MAX_REGULAR_BYTES or b"\0" in sample or is_attributed(path, gitattributes)

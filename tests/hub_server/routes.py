@@ -1,4 +1,4 @@
-"""Which part of the Hub a request is for."""
+"""Route a request to its part of the Hub."""
 
 from tests.hub_server import api, content
 from tests.hub_server.errors import HubError

@@ -1,6 +1,6 @@
-"""Connections and requests. Each connection has a thread; a request is written down before its answer is sent.
+"""Connections and requests. Each connection has a thread; a request is recorded before its answer is sent.
 
-A bug of the server ends the connection, with the traceback on standard error.
+A bug in the server ends the connection and prints the traceback on standard error.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ HOST = "127.0.0.1"
 class Request:
     method: str
     path: str
-    """As it was sent: quoted, without the query."""
+    """As sent: quoted, without the query."""
     query: dict[str, str]
     headers: Any
     identity: Identity | None
     chunks: Callable[[], Iterator[bytes]]
-    """The body, once."""
+    """Yields the body; call it once."""
 
     def body(self) -> bytes:
         return b"".join(self.chunks())
@@ -58,12 +58,12 @@ def as_error(error: HubError) -> Answer:
     if error.code:
         headers["X-Error-Code"] = error.code
     if error.status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="Hub"'  # or git does not send what it has
+        headers["WWW-Authenticate"] = 'Basic realm="Hub"'  # else git does not send its token
     return as_json({"error": error.message, **error.more}, error.status, **headers)
 
 
 class Broken(Exception):
-    """The connection ends here, without an answer."""
+    """Raised to end the connection without an answer."""
 
 
 class Server:
@@ -88,14 +88,14 @@ class Server:
         return listener
 
     def accept(self) -> None:
-        """Start to take connections; nothing if it does."""
+        """Start to accept connections; does nothing if it already does."""
         with self._lock:
             if not self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 self._socket.listen(128)
                 threading.Thread(target=self._accept, args=(self._socket,), daemon=True).start()
 
     def refuse(self) -> None:
-        """No connections from now on, and an end to those that are there. The port stays ours: bound, not listened to."""
+        """Refuse new connections and end the open ones. The port stays ours: bound, but not listening."""
         with self._lock:
             hang_up(self._socket)
             self._socket.close()
@@ -108,7 +108,7 @@ class Server:
             try:
                 connection, address = listener.accept()
             except OSError:
-                return  # no longer listened to
+                return  # no longer listening
             with self._lock:
                 if listener is not self._socket:
                     return connection.close()
@@ -117,9 +117,9 @@ class Server:
 
     def _serve(self, connection: socket.socket, address: Any) -> None:
         try:
-            Handler(connection, address, self)  # pyright: ignore[reportArgumentType] (it asks nothing of a socketserver)
+            Handler(connection, address, self)  # pyright: ignore[reportArgumentType] (it uses nothing of a socketserver)
         except (ConnectionError, Broken):
-            pass  # the other end went away, or was to be dropped
+            pass  # the other end went away, or a fault dropped it
         finally:
             with self._lock:
                 self._connections.discard(connection)
@@ -128,14 +128,14 @@ class Server:
 
 
 def hang_up(connection: socket.socket) -> None:
-    """End a connection at once; what was sent arrives, what was not read is lost."""
+    """End a connection at once; sent data arrives, unread data is lost."""
     with contextlib.suppress(OSError):  # it may have ended by itself
         connection.shutdown(socket.SHUT_RDWR)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or every answer takes 40 ms
+    disable_nagle_algorithm = True  # else every answer takes 40 ms
     server: Any  # a Server
     rule: Rule | None
     entry: dict[str, Any]
@@ -152,12 +152,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server.requests.append(self.entry)
         body = self._body()
         if kind == "stall":
-            if self.command != "PUT":  # an object is harmless, and what is left of it to send is held too
-                body = iter(list(body))  # what is there to read below is then the end of the connection
+            if self.command != "PUT":  # an object is harmless, and holding its upload is part of the stall
+                body = iter(list(body))  # so that only the end of the connection is left to read below
             self._stall()
         answer = self._answer(path, query, body)
         for _ in body:
-            pass  # what nobody read is in the way of the next request
+            pass  # unread data would be in the way of the next request
         self.entry["status"] = answer.status
         if kind == "lose_answer":
             raise Broken
@@ -183,9 +183,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return answer
 
     def _body(self) -> Iterator[bytes]:
-        """Whatever its encoding, within the speed limit, and no further than a fault lets it."""
+        """Yield the body in any encoding, within the speed limit, and only as far as a fault allows."""
         limit = self.server.faults.uploads
-        if limit.rate is not None:  # or the kernel would take megabytes ahead of it
+        if limit.rate is not None:  # else the kernel would buffer megabytes ahead of it
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limit.chunk_bytes)
         cut_at = self.rule.after_bytes if self.rule and self.rule.kind == "cut_upload" else None
         for chunk in self._chunked(limit) if "chunked" in self.headers.get("Transfer-Encoding", "") else self._sized(limit):
@@ -220,7 +220,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _stall(self) -> None:
         assert self.rule
         self.rule.ended.wait(self.rule.seconds)
-        # Who has given up meanwhile must not find later that it was done all the same.
+        # A client that has given up meanwhile must not find later that its request was carried out.
         readable, _, _ = select.select([self.connection], [], [], 0)
         if readable and not self.connection.recv(1, socket.MSG_PEEK):
             raise Broken

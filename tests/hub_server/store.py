@@ -1,8 +1,8 @@
 """Bare git repositories: revisions, trees and commits, by the `git` command.
 
-References change under the repository's lock and only from the value that was looked at, so that concurrent commits follow one
-another and one that names an outdated parent is refused. A `git push` into the repository is seen at once. What a commit holds
-is looked up once (15 ms) and kept.
+References change under the repository's lock and only from the value that was read, so concurrent commits follow one another,
+and one that names an outdated parent is refused. A `git push` into the repository is seen at once. A commit's contents are
+looked up once (15 ms) and kept.
 """
 
 import json
@@ -23,7 +23,7 @@ MAIN = "main"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 COMMIT_OID = re.compile("[0-9a-f]{40}")
 NOT_IN_A_REVISION = re.compile(r"[~^:?*\[\\\s]|\.\.|@\{|^-|^/|//|/$|^$")
-# Nothing of the machine's own configuration; no writes that wait for the disk; no process that tidies up by itself.
+# Ignore the machine's own configuration; do not wait for the disk; start no cleaning in the background.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 ENVIRONMENT |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
 CONFIG = {"core.fsync": "none", "gc.auto": "0", "receive.autogc": "false", "http.receivepack": "true"}
@@ -35,9 +35,9 @@ class Entry(NamedTuple):
     path: str
     is_folder: bool
     oid: str
-    """Of git."""
+    """Git's object id."""
     size: int
-    """Of the content, not of its pointer; 0 for a folder."""
+    """Bytes of the content, not of its pointer; 0 for a folder."""
     pointer: lfs.Pointer | None
 
 
@@ -45,7 +45,7 @@ class Commit(NamedTuple):
     oid: str
     title: str
     message: str
-    """What follows the title."""
+    """The text after the title."""
     author: str
     time: int
     """Seconds since 1970."""
@@ -59,13 +59,13 @@ class Repository:
         self._entries: dict[str, dict[str, Entry]] = {}
 
     def git(self, *arguments: str, content: bytes = b"") -> bytes:
-        """Standard output. Raises CalledProcessError, with the error output."""
+        """Run git and return its standard output. Raises CalledProcessError, with the error output."""
         command = ["git", "-C", str(self.path), *arguments]
         return subprocess.run(command, input=content, capture_output=True, check=True, env=ENVIRONMENT).stdout
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What git does not hold: private, created, discussions. Change them by `write_facts`, under the lock."""
+        """Facts that git does not hold: private, created, discussions. Change them with `write_facts`, under the lock."""
         return json.loads((self.path / "hub.json").read_text(encoding="utf-8"))
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
@@ -79,7 +79,7 @@ class Repository:
         return {fields[0]: fields[-1] for fields in map(str.split, lines)}
 
     def resolve(self, revision: str) -> str:
-        """The commit of a branch, a tag, a full reference or a commit (in full or its beginning)."""
+        """The commit of a branch, a tag, a full reference or a commit (full or abbreviated)."""
         if NOT_IN_A_REVISION.search(revision):
             raise revision_not_found(revision)
         names = [f"refs/heads/{revision}", f"refs/tags/{revision}"]
@@ -95,7 +95,7 @@ class Repository:
         raise revision_not_found(revision)
 
     def entries(self, commit: str) -> dict[str, Entry]:
-        """Everything that a commit holds, by path, in git's order."""
+        """All files and folders of a commit, by path, in git's order."""
         if commit not in self._entries:
             self._entries[commit] = self._read_entries(commit)
         return self._entries[commit]
@@ -124,7 +124,7 @@ class Repository:
         return found
 
     def read(self, entry: Entry) -> bytes:
-        """The content of a file, of an LFS object in the place of its pointer."""
+        """The content of a file; for a pointer, the content of its LFS object."""
         if entry.pointer:
             return self.objects.path(entry.pointer.oid).read_bytes()
         return self.git("cat-file", "blob", entry.oid)
@@ -141,7 +141,7 @@ class Repository:
         return found
 
     def point(self, ref: str, commit: str, *, new: bool = False) -> None:
-        """Let `ref` name `commit`. Raises HubError if it is to be new and is there."""
+        """Point `ref` at `commit`. Raises HubError if it must be new and exists."""
         try:
             self.git("update-ref", ref, commit, *(["0" * 40] if new else []))
         except subprocess.CalledProcessError as error:
@@ -194,7 +194,7 @@ class Store:
         return self.folder / kind / f"{name}.git"
 
     def repository(self, kind: str, name: str) -> Repository:
-        """`kind` is `models` or `datasets`. Raises HubError if there is none."""
+        """`kind` is `models` or `datasets`. Raises HubError if it does not exist."""
         path = self._path(kind, name)
         with self._lock:
             if not (path / "hub.json").exists():
@@ -202,7 +202,7 @@ class Store:
             return self._repositories.setdefault((kind, name), Repository(path))
 
     def create(self, kind: str, name: str, *, private: bool, author: str) -> None:
-        """With a first commit that holds .gitattributes, as on the Hub. Raises FileExistsError."""
+        """Create a repository with a first commit that holds .gitattributes, as on the Hub. Raises FileExistsError."""
         path = self._path(kind, name)
         with self._lock:
             if (path / "hub.json").exists():

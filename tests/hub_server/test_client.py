@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def repo(hub: HubServer, folder: Path) -> str:
-    """With one commit on the branch `run/a`."""
+    """A repository with one commit on the branch `run/a`."""
     repo = new_repo(hub, "model")
     hub.api().create_branch(repo, branch="run/a")
     hub.api().upload_folder(repo_id=repo, folder_path=folder, revision="run/a", commit_message="step 10")
@@ -128,7 +128,7 @@ def test_files_and_folders_are_deleted(hub: HubServer) -> None:
 def test_a_commit_cannot_name_an_lfs_object_that_was_not_uploaded(hub: HubServer) -> None:
     repo = new_repo(hub, "missing")
     operation = add("model.safetensors", WEIGHTS)
-    operation._upload_mode, operation._is_uploaded = "lfs", True  # as the client believes after an upload
+    operation._upload_mode, operation._is_uploaded = "lfs", True  # the client believes so after an upload
     with pytest.raises(BadRequestError, match="pointed to a file that does not exist"):
         hub.api().create_commit(repo, [operation], commit_message="a pointer to nothing")
     assert len(hub.commits(repo)) == 1

@@ -79,7 +79,7 @@ def test_the_client_waits_as_long_as_retry_after_says(hub: HubServer, repo: str,
 
 
 def test_connections_are_refused_until_they_are_accepted_again(hub: HubServer, repo: str) -> None:
-    hub.api().model_info(repo)  # there is a connection
+    hub.api().model_info(repo)  # opens a connection
     hub.faults.refuse()
     for _ in range(2):
         with pytest.raises(httpx2.NetworkError):
@@ -152,7 +152,7 @@ def test_a_commit_whose_answer_is_lost_is_there(hub: HubServer, repo: str) -> No
     with pytest.raises(httpx2.RemoteProtocolError):
         commit(hub, repo, b"this content\n")
     assert titles(hub, repo) == before + 1
-    commit(hub, repo, b"this content\n")  # the client sees that it is there already
+    commit(hub, repo, b"this content\n")  # the client sees that it already exists
     assert titles(hub, repo) == before + 1
 
 

@@ -1,4 +1,4 @@
-"""What loads from the Hub loads from this one: transformers, datasets and git."""
+"""Everything that loads from the Hub loads from this one: transformers, datasets and git."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def test_transformers_and_datasets_load_by_revision(hub: HubServer, tmp_path: Pa
 @pytest.mark.slow
 def test_git_clones_and_pushes_with_the_files_of_lfs(hub: HubServer, tmp_path: Path) -> None:
     if not shutil.which("git-lfs"):
-        # Continuous integration installs it: there a skip would hide that nothing was tested.
+        # Continuous integration installs it: a skip there would hide that nothing was tested.
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("git-lfs is not installed")
     repo = hub.api().create_repo("me/cloned", private=True).repo_id
     weights = os.urandom(50_000)

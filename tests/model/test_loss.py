@@ -24,7 +24,7 @@ def problem(rows: int, width: int, vocabulary: int, seed: int = 0, bias: bool = 
 
 
 def reference(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
-    """What transformers does: the logits in the type of the product, then all of them in float32."""
+    """Transformers' way: the logits in the product's type, then all of them in float32."""
     logits = nn.functional.linear(hidden, weight, bias).float()
     return nn.functional.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORED)
 
@@ -34,7 +34,7 @@ def gradients(loss: Tensor, *tensors: Tensor | None) -> list[Tensor]:
 
 
 class Recorder(TorchDispatchMode):
-    """Every tensor that is made, and the types of every matrix product."""
+    """Records every tensor that is made, and the types of every matrix product."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ def test_parameters_in_half_precision_get_gradients_of_their_type_and_a_float32_
 
 
 def test_float16_gradients_do_not_underflow_when_the_loss_is_a_mean_over_many_tokens():
-    """Probabilities near 1 / vocabulary, divided by the tokens, lie below float16's smallest number (6e-8)."""
+    """Probabilities near 1 / vocabulary, divided by the number of tokens, are below float16's smallest number (6e-8)."""
     hidden, weight, _, labels = problem(64, 8, 2048, bias=False)
     with torch.autocast("cpu", torch.float16):
         loss = cross_entropy_sum(hidden, weight * 1e-3, None, labels) / 1e6
@@ -157,7 +157,7 @@ def test_float16_gradients_do_not_underflow_when_the_loss_is_a_mean_over_many_to
 
 
 def test_gradients_of_several_losses_add_up_in_a_weight_used_twice():
-    """Tied embeddings, two micro-batches: the weight is embedding and head."""
+    """Tied embeddings, two micro-batches: one weight is both embedding and head."""
     _, weight, _, labels = problem(10, 6, 9, bias=False)
     tokens = labels.flip(0)
     for half in (slice(0, 4), slice(4, 10)):

@@ -21,10 +21,10 @@ from codeparrot.training.parts import Training
 
 @dataclass(frozen=True)
 class Numbered:
-    """Writes down which windows it was given."""
+    """Records the windows it is given."""
 
     rate: float = 0.5
-    """Of nothing."""
+    """Settings of an objective that has none."""
 
     def examples(self, windows: NDArray[np.int64], numbers: Sequence[int], seed: int) -> Examples:
         return Examples(np.broadcast_to(np.array(numbers)[:, None], windows.shape).copy(), windows)
@@ -34,12 +34,12 @@ class Numbered:
 
 
 def numbers_seen(config: Config, world_size: int, step: int) -> dict[int, int]:
-    """Return for each sequence of a global batch, by its place in it, the number that the objective saw."""
+    """Return the number that the objective saw for each sequence of a global batch, by its place."""
     seen = {}
     for rank in range(world_size):
         parts: Any = SimpleNamespace(config=config, accelerator=SimpleNamespace(num_processes=world_size, process_index=rank))
         own = [n for m in range(config.micro_batches(world_size)) for n in Training._numbers(parts, step, m)]
-        # The order of the run: sequence j is of lane j mod lanes, and process r has the lanes that are r modulo the world size.
+        # The order of the run: sequence j is of lane j mod lanes; process r has the lanes that are r modulo the world size.
         places = [j for j in range(config.train.global_batch_size) if (j % config.stream.lanes) % world_size == rank]
         seen |= dict(zip(places, own, strict=True))
     return seen

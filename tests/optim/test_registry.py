@@ -1,4 +1,4 @@
-"""What is known of an optimizer is found by its name."""
+"""An optimizer's name finds all that is known of it."""
 
 from dataclasses import asdict
 
@@ -17,7 +17,7 @@ def test_an_unknown_optimizer_is_refused_with_the_nearest() -> None:
 
 
 def test_a_run_without_a_name_is_of_adamw() -> None:
-    """Configurations of earlier versions name none."""
+    """Configurations of earlier versions name no optimizer."""
     assert load_optimizer({}).card(asdict(OptimConfig())) == "AdamW, lr 0.0005, betas 0.9 and 0.999, decay 0.1"
 
 

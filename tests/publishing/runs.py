@@ -27,7 +27,7 @@ def make_run(
     train: Sequence[str] = ("data/corpus",),
     **hub: Any,
 ) -> Path:
-    """Make a run of 24 steps and of the name `folder.name` with checkpoints at `steps`; `hub` are its settings."""
+    """Make a run of 24 steps, named `folder.name`, with checkpoints at `steps`; `hub` holds its settings."""
     settings = HubConfig(**{"repo": "me/model", "branch": folder.name, "retry_seconds": 0.05, "timeout_seconds": 5.0, **hub})
     config = Config(hub=settings)
     config.run.name, config.run.dir, config.tokenizer.path = folder.name, str(folder.parent), str(tokenizer_folder)
@@ -41,7 +41,7 @@ def make_run(
 
 
 def add_checkpoint(run: Path, step: int, config: Config, seed: int | None = None) -> Path:
-    """Log a step with its evaluation, and save it. The weights are drawn from the seed, or the step."""
+    """Log a step with its evaluation, and save it. The weights are drawn with the seed, or else the step."""
     tokens = step * TOKENS_PER_STEP
     loss = 6.0 - step / 100
     lines = [{"step": step, "tokens": tokens, "loss": loss, "lr": 1e-3, "grad_norm": 1.0, "tokens_per_second": 1.0}]

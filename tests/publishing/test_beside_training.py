@@ -1,4 +1,4 @@
-"""Pushing beside real training: the branch holds what was trained, and training does not notice."""
+"""Pushing during real training: the branch holds what was trained, and training is not affected."""
 
 import json
 import signal
@@ -43,14 +43,14 @@ def working(hub: HubServer) -> Iterator[HubServer]:
 
 
 def configure(tmp_path: Path, corpus: Path, tokenizer: Path, name: str, **hub: Any) -> tuple[Path, Path]:
-    """Return a configuration file and its run directory. Each test has a branch of its own."""
+    """Return a configuration file and its run directory. Each test has its own branch."""
     changes = {"evaluate": EVALUATE, "hub": HUB | {"branch": name} | hub}
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer, run={"name": name}, **changes)
     return config, tmp_path / "runs" / name
 
 
 def measures(run_directory: Path) -> list[dict[str, Any]]:
-    """What training computed: all of metrics.jsonl but times."""
+    """The numbers that training computed: metrics.jsonl without times."""
     kept = ("step", "tokens", "loss", "grad_norm", "lr", "eval_loss")
     rows = [json.loads(line) for line in (run_directory / "metrics.jsonl").read_text().splitlines()]
     return [{name: row[name] for name in kept if name in row} for row in rows]
@@ -70,7 +70,7 @@ def test_a_run_is_a_branch_with_a_commit_a_checkpoint_until_it_is_promoted(
     hub.api().create_repo("me/model", private=True)
     hub.api().create_branch("me/model", branch="bystander")
     before = {branch: hub.commits("me/model", branch) for branch in ("main", "bystander")}
-    # One checkpoint is kept, and still each is pushed.
+    # Only one checkpoint is kept, yet each is pushed.
     config, folder = configure(tmp_path, corpus, tokenizer_folder, "branch")
     _, err = run(config, environment=hub.environment())
     assert measures(folder) == measures(reference)

@@ -1,4 +1,4 @@
-"""The model card says what the Hub can read and what a person has to know, and tells no path of this machine."""
+"""The model card says what the Hub can read and what a person must know, and reveals no path of this machine."""
 
 import json
 import shutil

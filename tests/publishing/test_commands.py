@@ -1,4 +1,4 @@
-"""The queue of a run, by hand."""
+"""Commands that work a run's queue by hand."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The queue is worked off exactly once, in order, whatever the Hub does."""
+"""Every item of the queue is pushed exactly once, in order, whatever the Hub does."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ STEPS = (8, 16, 24)
 
 @pytest.fixture
 def run(tmp_path: Path, tokenizer_folder: Path, request: pytest.FixtureRequest) -> Path:
-    """A run with three checkpoints; its branch has the name of the test."""
+    """A run with three checkpoints; its branch is named after the test."""
     name = "".join(each if each.isalnum() else "-" for each in request.node.name)[:80].strip("-")
     return make_run(tmp_path / name, tokenizer_folder, STEPS)
 
@@ -90,7 +90,7 @@ def test_every_fault_of_the_hub_is_outlived_and_doubles_nothing(here: HubServer,
     def look(turn: Turn) -> None:
         turns.append(turn)
         assert time.monotonic() < deadline
-        # Those that last end by somebody's hand.
+        # Faults without an end are removed by hand.
         if turn.state == "denied":
             here.faults.allow()
         if fault == "refused":
@@ -98,7 +98,7 @@ def test_every_fault_of_the_hub_is_outlived_and_doubles_nothing(here: HubServer,
 
     monitor_timeout(ledger, 1.0)
     push_all(ledger, 120, look)
-    push_all(ledger, 120, look)  # a state that waiting does not mend ends the first
+    push_all(ledger, 120, look)  # an error that waiting does not cure ends the first
     assert any(request["fault"] for request in here.requests) or any(turn.error for turn in turns), "the fault was not met"
     assert_all_there(here, run)
 
@@ -234,7 +234,7 @@ def test_somebody_elses_commit_on_the_branch_stays(here: HubServer, run: Path) -
 def test_two_uploaders_of_one_run_that_do_not_see_each_other_double_nothing(
     here: HubServer, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on two machines whose file system does not carry locks."""
+    """Two machines whose shared file system does not carry locks."""
     other = tmp_path / "elsewhere" / run.name
     shutil.copytree(run, other)
     commit = HfApi.create_commit
@@ -342,5 +342,5 @@ def test_what_drawing_needs_is_imported_before_there_is_anything_to_push(
         "import sys; from pathlib import Path; from codeparrot.publishing import uploader\n"
         f"assert uploader.main(Path({str(run)!r})) == 0 and 'matplotlib.backends.backend_agg' in sys.modules"
     )
-    # Beside training it would take half a second of a processor from the steps.
+    # During training it would cost the steps half a second of a processor.
     subprocess.run([sys.executable, "-c", code], env=here.environment(), stdin=subprocess.DEVNULL, check=True)

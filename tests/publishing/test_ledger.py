@@ -1,4 +1,4 @@
-"""What is due, what is known, and what must stay on the disk."""
+"""What is due, what is known, and what must stay on disk."""
 
 import shutil
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_what_was_pushed_is_not_pending_again(run: Path) -> None:
         (0, (3, 7, 8), [3, 7, 8]),
         (8, (4, 8, 12, 16, 20), [8, 16]),
         (8, (5, 10, 15, 20), [10, 20]),
-        (8, (4, 22, 24), [22, 24]),  # the last step always
+        (8, (4, 22, 24), [22, 24]),  # the last step is always due
     ],
 )
 def test_checkpoints_are_due_so_many_steps_apart_and_the_last_one(run: Path, every: int, saved: tuple, due: list) -> None:

@@ -1,4 +1,4 @@
-"""main becomes what a branch holds, in one commit, and never by accident."""
+"""One commit makes main hold what a branch holds, never by accident."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.publishing.runs import make_run
 
 @pytest.fixture
 def run(here: HubServer, tmp_path: Path, tokenizer_folder: Path, request: pytest.FixtureRequest) -> Path:
-    """A run whose two checkpoints are on its branch; the repository has the name of the test."""
+    """A run whose two checkpoints are on its branch; the repository is named after the test."""
     repo = "me/" + "".join(each for each in request.node.name if each.isalnum())[:80]
     run = make_run(tmp_path / "run", tokenizer_folder, (8, 16), repo=repo)
     ledger = Ledger(run)

@@ -66,7 +66,7 @@ def test_a_checkpoint_with_a_flipped_byte_or_a_missing_file_is_named_and_passed_
 
 
 def test_processes_take_the_newest_checkpoint_that_all_of_them_find_whole(tmp_path, caplog) -> None:
-    """Three processes, each of which reads its share of the files, on one of which the newest is damaged."""
+    """Three processes each read their share of the files; one of them finds the newest checkpoint damaged."""
     import threading
 
     older, newer = write(tmp_path, 10), write(tmp_path, 20)
@@ -111,7 +111,7 @@ def test_prune_keeps_the_newest_and_every_mth(tmp_path) -> None:
 
 
 def test_what_was_written_last_is_the_newest_whatever_its_step(tmp_path) -> None:
-    """A run that went back to step 10 leaves higher steps behind."""
+    """A run that went back to step 10 leaves higher steps on disk."""
     for step in (10, 20, 30, 12, 14):
         write(tmp_path, step)
     assert checkpoint.newest_complete(tmp_path) == tmp_path / "step_00000014"

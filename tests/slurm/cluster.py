@@ -1,7 +1,7 @@
-"""A real SLURM cluster of two logical nodes on this host, for the time of a test session.
+"""A real SLURM cluster of two logical nodes on this host, for the duration of a test session.
 
-Everything of it lives in one folder: configuration, state, logs, pid files. Its processes are known by the SLURM_CONF in their
-environment, which jobs inherit; when it stops, none of them is left. Up in 2 s, down in 1 s.
+One folder holds everything: configuration, state, logs, pid files. The SLURM_CONF in their environment, which jobs inherit,
+identifies its processes; when it stops, none of them is left. It starts in 2 s and stops in 1 s.
 
 The nodes share the host's name and its address, so `hostname` is the same on both and their names do not resolve: jobs set
 MASTER_ADDR=127.0.0.1.
@@ -68,7 +68,7 @@ NODE = (
 
 
 def what_is_missing() -> str | None:
-    """Return why no cluster can be started here, or None."""
+    """Return why no cluster can start here, or None."""
     missing = [program for program in PROGRAMS if shutil.which(program, path=_PATH) is None]
     if missing:
         return f"{', '.join(missing)} not installed (.ci/packages installs slurm-wlm)"
@@ -76,11 +76,11 @@ def what_is_missing() -> str | None:
 
 
 class Cluster:
-    """Two nodes of two cores. Entered as a context.
+    """Two nodes of two cores. Use as a context manager.
 
     Args:
-        folder: an empty folder for all it writes.
-        proctrack: how SLURM finds the processes to signal: `linuxproc` signals all that descend from a task; `pgid` signals
+        folder: an empty folder for everything it writes.
+        proctrack: how SLURM finds the processes to signal: `linuxproc` signals all descendants of a task; `pgid` signals
             the task's process group alone and so misses what `accelerate launch` starts, as clusters with `cgroup` do.
     """
 
@@ -89,7 +89,7 @@ class Cluster:
         self._configuration = folder / "slurm.conf"
         self._environment = {**os.environ, "PATH": _PATH, "SLURM_CONF": str(self._configuration)}
         for name in list(self._environment):
-            # What a surrounding job has set is not of this cluster.
+            # Variables set by a surrounding job do not concern this cluster.
             if name.startswith(("SLURM_", "SBATCH_")) and name != "SLURM_CONF":
                 del self._environment[name]
         controller_port, *ports = _free_ports(1 + len(NODES))
@@ -102,7 +102,7 @@ class Cluster:
             folder=folder,
             controller_port=controller_port,
             proctrack=proctrack,
-            # Ports of jobs follow from their numbers: those of two clusters on one host must not meet.
+            # Jobs' ports follow from job numbers: those of two clusters on one host must not collide.
             first_job=controller_port * 100 % 60_000 + 1,
             nodes="\n".join(nodes),
         )
@@ -125,7 +125,7 @@ class Cluster:
     def run(
         self, *command: str, check: bool = True, folder: Path | None = None, settings: Mapping[str, str] | None = None
     ) -> str:
-        """Run a command of SLURM against this cluster and return its output."""
+        """Run a SLURM command against this cluster and return its output."""
         done = subprocess.run(
             command,
             env={**self._environment, **(settings or {})},
@@ -139,7 +139,7 @@ class Cluster:
         return done.stdout
 
     def submit(self, *arguments: str | Path, folder: Path, **environment: str) -> int:
-        """Run sbatch in `folder`, with more environment variables, and return the number of the job."""
+        """Run sbatch in `folder`, with extra environment variables, and return the job's number."""
         return int(self.run("sbatch", "--parsable", *map(str, arguments), folder=folder, settings=environment))
 
     def state(self, job: int | str) -> str:
@@ -154,12 +154,12 @@ class Cluster:
         return found[1]
 
     def output(self, job: int | str) -> str:
-        """Return what a job has printed so far."""
+        """Return a job's output so far."""
         path = Path(self.fact(job, "StdOut"))
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def wait(self, job: int | str, *states: str, seconds: float = 180.0) -> str:
-        """Wait until a job is in one of the states, and return it. A job that has ended in another fails the test."""
+        """Wait until a job is in one of the states, and return it. A job that ends in another state fails the test."""
 
         def there() -> bool:
             state = self.state(job)
@@ -170,22 +170,22 @@ class Cluster:
         return self.state(job)
 
     def until(self, condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
-        """Wait until a condition holds; `what` says what was waited for."""
+        """Wait until a condition holds; `what` names it."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what()}\n{self._log()}"
             time.sleep(0.1)
 
     def start_again(self, job: int, wait: bool = True) -> None:
-        """Start a job that was put back into the queue. SLURM would leave it there for two minutes."""
+        """Start a requeued job. SLURM would leave it in the queue for two minutes."""
         self.wait(job, "PENDING")
-        # Nodes refuse a job for a second or two after they have ended it ("Job credential revoked").
+        # Nodes refuse a job for a second or two after ending it ("Job credential revoked").
         self.run("scontrol", "update", f"jobid={job}", "StartTime=now+3")
         if wait:
             self.wait(job, "RUNNING")
 
     def report(self, job: int | str) -> str:
-        """Return what is to be read when a test fails."""
+        """Return the logs to read when a test fails."""
         return f"{self.run('scontrol', 'show', 'job', str(job), check=False)}\n{self.output(job)[-5000:]}"
 
     def idle_nodes(self) -> int:
@@ -195,10 +195,10 @@ class Cluster:
         self.run("slurmd", "-N", name)
 
     def kill_node(self, name: str) -> None:
-        """End everything on a node at once, as when its power is cut; SLURM is told, which it would notice by SlurmdTimeout."""
+        """End everything on a node at once, as in a power cut, and tell SLURM, which else would notice at SlurmdTimeout."""
         log = str(self.folder / "log" / f"slurmd-{name}.log")
         for process, environment in self._processes():
-            # SLURM's own processes on the node write its log; those of jobs have its name in their environment.
+            # SLURM's own processes on the node write its log; jobs' processes have its name in their environment.
             if f"SLURMD_NODENAME={name}" in environment or log in _open_files(process):
                 _kill(process)
         self.run("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
@@ -211,7 +211,7 @@ class Cluster:
     def stop(self) -> None:
         """End all jobs and daemons; nothing is left."""
         self.run("scancel", "--user", "root", check=False)
-        # Jobs outlive the daemons: the rest is found by its environment, until there is none.
+        # Jobs outlive the daemons: find the rest by environment, until none is left.
         deadline = time.monotonic() + 30
         while (left := [process for process, _ in self._processes()]) and time.monotonic() < deadline:
             for process in left:
@@ -223,7 +223,7 @@ class Cluster:
         """Yield the processes of this cluster, daemons and jobs, with their environment."""
         for process in psutil.process_iter():
             try:
-                # Not psutil's: slurmstepd clears the first variables for its title, where psutil takes it to end.
+                # Not with psutil: slurmstepd clears the first variables for its title, and psutil takes that for the end.
                 environment = Path(f"/proc/{process.pid}/environ").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue  # gone

@@ -23,7 +23,7 @@ def reserved_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clust
 def _started(tmp_path_factory: pytest.TempPathFactory, proctrack: str) -> Iterator[Cluster]:
     missing = what_is_missing()
     if missing:
-        # Continuous integration installs it: there a skip would hide that nothing was tested.
+        # Continuous integration installs it: a skip there would hide that nothing was tested.
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
     with Cluster(tmp_path_factory.mktemp("slurm"), proctrack) as started:
         yield started

@@ -1,4 +1,4 @@
-"""A corpus build on a real SLURM cluster: the corpus is that of one machine, byte for byte."""
+"""A corpus built on a real SLURM cluster equals that of one machine, byte for byte."""
 
 import os
 import subprocess

@@ -12,12 +12,12 @@ from tests.launching import ROOT, curve, run, write_config
 from tests.slurm.cluster import ENDS, Cluster
 
 STEPS = 400
-"""Long enough to be interrupted, some seconds."""
+"""Long enough, at some seconds, to be interrupted."""
 
 
 def recipe(folder: Path, corpus: Path, tokenizer: Path) -> Path:
     train = {"global_batch_size": 8, "micro_batch_size": 4, "max_steps": STEPS, "precision": "fp32", "log_every_steps": 1}
-    # A learning rate that does not depend on the length: a shorter run has the first losses of a longer one.
+    # The learning rate does not depend on the length, so a shorter run has the first losses of a longer one.
     schedule = {"name": "constant"}
     return write_config(folder / "c.yaml", corpus, tokenizer, train=train, schedule=schedule, checkpoint={"every_steps": 20})
 
@@ -90,7 +90,7 @@ def test_a_run_goes_on_after_signal_dead_node_and_preemption(cluster, tmp_path, 
     config, tiny = recipe(tmp_path, corpus, tokenizer_folder), tmp_path / "runs" / "tiny"
     job = pretrain(cluster, config)
 
-    # The warning before the time limit (--signal=USR1@300) is this signal.
+    # SLURM's warning before the time limit (--signal=USR1@300) is this signal.
     reach(cluster, job, tiny, 30)
     cluster.run("scancel", "--signal=USR1", str(job))
     cluster.wait(job, "PENDING")
@@ -105,7 +105,7 @@ def test_a_run_goes_on_after_signal_dead_node_and_preemption(cluster, tmp_path, 
     cluster.wait(job, "PENDING")
     cluster.revive_node("n2")
 
-    # SLURM takes the nodes for a job that is more urgent, and puts ours back into the queue by itself.
+    # SLURM takes the nodes for a more urgent job, and requeues ours by itself.
     cluster.start_again(job)
     reach(cluster, job, tiny, stopped + 120)
     urgent = cluster.submit(
@@ -143,7 +143,7 @@ def test_a_signal_reaches_training_where_slurm_signals_the_task_alone(
     reserved_cluster, tmp_path, corpus, tokenizer_folder
 ) -> None:
     config, tiny = recipe(tmp_path, corpus, tokenizer_folder), tmp_path / "runs" / "tiny"
-    # As container runtimes do, this prefix does not hand ignored signals on.
+    # Like container runtimes, this prefix does not pass on ignored signals.
     container = f"env --default-signal=USR1,TERM,INT PATH={sys.prefix}/bin:/usr/bin:/bin"
     job = pretrain(reserved_cluster, config, options=("--nodes=1",), PROCESSES_PER_NODE="2", CONTAINER=container)
     reach(reserved_cluster, job, tiny, 30)
@@ -156,7 +156,7 @@ def test_a_signal_reaches_training_where_slurm_signals_the_task_alone(
 @pytest.mark.slow
 def test_a_run_saves_before_its_time_is_over_by_its_own_clock(cluster, tmp_path, corpus, tokenizer_folder) -> None:
     config, tiny = recipe(tmp_path, corpus, tokenizer_folder), tmp_path / "runs" / "tiny"
-    # No warning by SLURM before the last second: the two minutes are over when 75 s are left.
+    # SLURM does not warn before the last second: the run counts the two minutes as over when 75 s are left.
     margin = ("--checkpoint.time_limit_margin_seconds", "75", "--train.max_steps", "100000")
     job = pretrain(cluster, config, *margin, options=("--nodes=1", "--time=2", "--signal=USR1@1"))
     reach(cluster, job, tiny, 1)
@@ -194,7 +194,7 @@ class Start(NamedTuple):
 
 SAVED, IDLE = Start("stopped", "SIGUSR1", True), Start("stopped", "time limit")
 NOTHING = Start("")
-"""The launcher ends before training has begun."""
+"""The launcher ends before training begins."""
 JOBS = {
     "goes on until it is finished": ([SAVED, SAVED, Start("finished")], "COMPLETED"),
     "does not go on for ever": ([SAVED, IDLE, IDLE], "FAILED"),
@@ -213,7 +213,7 @@ JOBS = {
 def test_a_job_is_put_back_into_the_queue_only_for_what_another_start_can_mend(
     cluster, tmp_path, corpus, tokenizer_folder
 ) -> None:
-    # In place of the launcher: it does what the test says and fails, as torchrun does with status 75.
+    # Stands in for the launcher: it does what the test says and fails, as torchrun does on status 75.
     programs = tmp_path / "venv" / "bin"
     programs.mkdir(parents=True)
     for name in ("python", "codeparrot"):

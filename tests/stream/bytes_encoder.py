@@ -1,4 +1,4 @@
-"""An encoder whose ids are the bytes of the text: what was packed can be read off the windows."""
+"""An encoder whose ids are the bytes of the text, so that windows show which text was packed."""
 
 import numpy as np
 from numpy.typing import NDArray

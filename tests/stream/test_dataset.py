@@ -34,7 +34,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def small_chunks() -> Iterator[None]:
-    """Documents here are some 50 characters long: a chunk of the usual size would be thousands of them."""
+    """Documents here have about 50 characters: a chunk of the usual size would hold thousands."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lane, "FIRST_CHUNK_CHARACTERS", 100)
         patch.setattr(lane, "CHUNK_CHARACTERS", 400)

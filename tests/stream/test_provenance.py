@@ -1,4 +1,4 @@
-"""The documents of a window: that they are named exactly, whatever the shards, the cursor and the thread."""
+"""The documents of a window are named exactly, whatever the shards, the cursor and the thread."""
 
 import gzip
 import json
@@ -32,7 +32,7 @@ SIZES = (40, 25, 60)
 
 @pytest.fixture(autouse=True, scope="module")
 def small_pieces() -> Iterator[None]:
-    """Most documents are longer than a piece, and chunks are of a few documents."""
+    """Most documents are longer than a piece, and chunks hold a few documents."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lane, "PIECE_CHARACTERS", 16)
         patch.setattr(lane, "FIRST_CHUNK_CHARACTERS", 20)
@@ -50,7 +50,7 @@ def rows_of(file: int) -> list[dict[str, Any]]:
 
 
 def write(folder: Path, kind: str) -> Any:
-    """Write three files of 125 documents; return what `source` names them."""
+    """Write three files of 125 documents; return the pattern that names them."""
     if kind == "data set":
         datasets = pytest.importorskip("datasets")
 
@@ -103,8 +103,8 @@ def ids_of(text: str) -> list[int]:
 
 
 def check_spans(entries: list[dict[str, Any]], rows: list[np.ndarray]) -> None:
-    """Hold that the spans tile their window, and that each is the next part of the named document's tokens."""
-    inside: dict[int, tuple[tuple, int]] = {}  # the document that goes on in a lane's next window, and how far it is
+    """Check that the spans tile their window, and that each is the next part of the named document's tokens."""
+    inside: dict[int, tuple[tuple, int]] = {}  # the document that continues in a lane's next window, and how much of it is read
     for entry, tokens in zip(entries, rows, strict=True):
         edges = [span["tokens"] for span in entry["documents"]]
         assert edges[0][0] == 0 and edges[-1][1] == len(tokens)
@@ -115,7 +115,7 @@ def check_spans(entries: list[dict[str, Any]], rows: list[np.ndarray]) -> None:
             place = (document["file"], document.get("row"), document.get("byte"))
             before = inside.pop(entry["lane"], None)
             if before is None and number == 0:
-                # Where tracing begins, the first document may have begun before.
+                # The first document may have begun before tracing did.
                 begin = len(expected) - len(span) if span[-1] == END else _find(expected, span)
             else:
                 begin = before[1] if before and before[0] == place else 0

@@ -93,7 +93,7 @@ def test_without_a_network_the_hub_is_a_clear_error(monkeypatch) -> None:
 
 
 def test_a_streaming_data_set_object_resumes_twice_exactly() -> None:
-    """Where `datasets`' own state would restart at the second resume, a position is all that is relied on."""
+    """Only a position is relied on: `datasets`' own state would restart at the second resume."""
     datasets = pytest.importorskip("datasets")
 
     def generate(shards: list[int]):

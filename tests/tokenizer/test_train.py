@@ -1,4 +1,4 @@
-"""The tokenizer is GPT-2's but for its vocabulary: lossless, deterministic, and unmoved by text that looks like a token."""
+"""The tokenizer is GPT-2's except for its vocabulary: lossless, deterministic, and unmoved by text that looks like a token."""
 
 import json
 import shutil

@@ -9,7 +9,7 @@ from benchmarks.faults import torture
 from tests.launching import ROOT, curve, run, train_command, weights, write_config
 
 STEPS = 400
-"""Of which four kills leave some: each lets the run go on for a third of a second at most."""
+"""Enough for four kills to leave some: between kills the run continues for a third of a second at most."""
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ OUTLIERS = ("--train.outlier_sigmas", "6", "--train.outlier_window", "16")
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
-    """A run of one process: the loss of step 5 is not a number, that of step 20 is out of line."""
+    """A run of one process: the loss of step 5 is not a number, that of step 20 is an outlier."""
     folder = tmp_path_factory.mktemp("faulty")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAULT", "0:5:nan 0:20:scale")

@@ -1,4 +1,4 @@
-"""pass@1 of a run while it trains: measured beside it, and never its end."""
+"""pass@1 of a run is measured while it trains, and never ends it."""
 
 import json
 from pathlib import Path

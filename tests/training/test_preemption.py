@@ -94,7 +94,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on(
     assert (status["state"], status["reason"]) == ("stopped", "SIGUSR1"), err[-3000:]
     (saved,) = (tiny / "checkpoints").glob("step_*")
     assert int(saved.name[5:]) == status["step"] == curve(tiny)[-1][0]
-    # torchrun reports the first process that ended: 75, all is saved.
+    # torchrun reports the first process that ended: 75, everything is saved.
     assert "exitcode  : 75" in err
     _, err = run(config, "--train.max_steps", "150", "--train.log_every_steps", "100", num_processes=2, launch=launch)
     assert f"resumed at step {status['step']}" in err and status_of(tiny)["state"] == "finished"

@@ -1,4 +1,4 @@
-"""What is written beside the training: whose share it is, that failures are tried again, that the state comes back."""
+"""Saves during training: whose share each file is, that failed saves are tried again, that the state comes back."""
 
 from types import SimpleNamespace
 from typing import Any

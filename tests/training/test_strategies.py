@@ -14,7 +14,7 @@ STRATEGIES = ("ddp", "fsdp", "zero1", "zero2", "zero3")
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
-    """An uninterrupted run on one process, with an evaluation and samples at its end."""
+    """An uninterrupted run on one process, with a final evaluation and samples."""
     folder = tmp_path_factory.mktemp("reference")
     run(write_config(folder / "c.yaml", corpus, tokenizer_folder, evaluate=EVALUATE))
     return folder / "runs" / "tiny"
@@ -41,14 +41,14 @@ def test_a_killed_run_of_two_processes_goes_on_exactly_and_is_the_run_of_one_pro
 ) -> None:
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate=EVALUATE)
     tiny = tmp_path / "runs" / "tiny"
-    # Saves that training waits for: the checkpoint before the kill is there for certain.
+    # Training waits for saves, so the checkpoint before the kill certainly exists.
     process = start(config, "--checkpoint.background", "false", num_processes=2, launch=launch)
     kill_behind_step(process, tiny / "metrics.jsonl", 18)
     before = {step: rest for step, *rest in curve(tiny)}
     _, err = run(config, num_processes=2, launch=launch)
     assert "resumed at step 8" in err or "resumed at step 16" in err
     after = {step: rest for step, *rest in curve(tiny)}
-    # What was done again has the bits of the first time; the whole is the run of one process.
+    # Repeated steps have the same bits as before; the whole equals the run on one process.
     assert {step: after[step] for step in before} == before
     assert_same_curve(tiny, reference)
     ours, theirs = ([line for line in lines(place) if "eval_loss" in line] for place in (tiny, reference))
@@ -59,7 +59,7 @@ def test_a_killed_run_of_two_processes_goes_on_exactly_and_is_the_run_of_one_pro
 
 
 def assert_same_export(ours: Path, theirs: Path) -> None:
-    """The same files, the tied head once, and a model of transformers with the same logits."""
+    """The same files, the tied head stored once, and a transformers model with the same logits."""
     import torch
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM

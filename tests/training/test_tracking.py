@@ -1,4 +1,4 @@
-"""What a run leaves to read, and that nothing of it stops training: a full disk, a tracker that fails."""
+"""The records that a run leaves, and that no failure of them stops training: a full disk, a failing tracker."""
 
 import json
 import logging
@@ -70,7 +70,7 @@ def test_lines_that_do_not_fit_the_disk_are_written_later_whole(tmp_path, monkey
 
 
 def test_a_full_device_is_reported_and_survived() -> None:
-    """/dev/full answers every write as a full disk does."""
+    """/dev/full fails every write as a full disk does."""
     log = MetricsLog.__new__(MetricsLog)
     log._path, log._pending, log._warned = Path("/dev/full"), [], False
     log.append({"step": 1})
@@ -78,7 +78,7 @@ def test_a_full_device_is_reported_and_survived() -> None:
 
 
 def tracked(folder: Path, *trackers: Literal["tensorboard", "wandb"]) -> Trackers:
-    """Trackers on a real Accelerator, with a configuration as nested as any."""
+    """Trackers on a real Accelerator, with a fully nested configuration."""
     config = Config(run=RunConfig(name="run", dir=str(folder)), tracking=TrackingConfig(trackers=list(trackers)))
     config.evaluate.prompts = ["def f(", "class A"]
     logging.getLogger("codeparrot").propagate = True
@@ -86,14 +86,14 @@ def tracked(folder: Path, *trackers: Literal["tensorboard", "wandb"]) -> Tracker
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
-    """What TensorBoard reads of a run."""
+    """Return the losses that TensorBoard reads from a run."""
     events = EventAccumulator(str(folder / "run" / "codeparrot"))
     events.Reload()
     return [(event.step, event.value) for event in events.Scalars("loss")] if "loss" in events.Tags()["scalars"] else []
 
 
 def install_wandb(folder: Path, monkeypatch, source: str) -> None:
-    """Put a W&B of our own where Python looks for packages."""
+    """Put our own W&B where Python looks for packages."""
     (folder / "wandb-1.0.dist-info").mkdir(parents=True)
     (folder / "wandb-1.0.dist-info" / "METADATA").write_text("Name: wandb\nVersion: 1.0\n", encoding="utf-8")
     (folder / "wandb.py").write_text(source, encoding="utf-8")
@@ -105,7 +105,7 @@ def install_wandb(folder: Path, monkeypatch, source: str) -> None:
 def no_key_of_wandb(monkeypatch, tmp_path) -> Iterator[None]:
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("WANDB_MODE", "")  # so that it is put back
+    monkeypatch.setenv("WANDB_MODE", "")  # so that it is restored
     monkeypatch.delenv("WANDB_MODE")
     yield
     sys.modules.pop("wandb", None)
@@ -180,7 +180,7 @@ def test_without_a_key_wandb_is_offline(tmp_path, monkeypatch, caplog) -> None:
 
 
 def test_trackers_leave_the_processes_together(tmp_path, monkeypatch) -> None:
-    """Processes agree on how the run ended after trackers are closed."""
+    """After closing trackers, processes agree on how the run ended."""
     monkeypatch.setattr(PartialState, "destroy_process_group", lambda *_: pytest.fail("the process group is gone"))
     tracked(tmp_path, "tensorboard").close()
 

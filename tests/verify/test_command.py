@@ -1,4 +1,4 @@
-"""`codeparrot verify`: that it passes here, and that it fails when something is wrong."""
+"""`codeparrot verify` passes here, and fails when something is wrong."""
 
 import json
 import subprocess

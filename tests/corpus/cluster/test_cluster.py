@@ -1,4 +1,4 @@
-"""The tasks of a build on other executors: the same documents are kept, byte for byte."""
+"""Builds on other executors keep the same documents, byte for byte."""
 
 import os
 import random
@@ -45,7 +45,7 @@ class OneMachine(Cluster):
 def test_of_20_000_documents_the_same_are_kept(tmp_path: Path) -> None:
     generator, planted = random.Random(0), []
     while len(planted) < 20_000:
-        # Families whose members differ more and more from the first: similarities from 1 down to about 0.4.
+        # Families whose members differ increasingly from the first: similarities from 1 down to about 0.4.
         tokens = words(generator, 60)
         for _ in range(generator.randrange(1, 8)):
             planted.append(Planted(f"org/r{len(planted) % 500}", f"m{len(planted)}.py", code(tokens)))
@@ -76,7 +76,7 @@ def test_a_build_by_steps_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest
 
 
 def test_units_of_which_nothing_is_kept_are_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of four repositories in a row with nothing but small files."""
+    """For example, four repositories in a row with nothing but small files."""
     for number in range(4):
         write_rows(tmp_path / f"small{number}.jsonl", [Planted("org/small", "a.py", "x = 1\n")])
     sources = [*(tmp_path / f"small{number}.jsonl" for number in range(4)), write_rows(tmp_path / "rows.jsonl", documents(20))]
@@ -89,7 +89,7 @@ def test_units_of_which_nothing_is_kept_are_no_failure(tmp_path: Path, monkeypat
 @pytest.fixture(scope="module")
 def on_ray() -> Iterator[Callable[..., Any]]:
     """Builds on a Ray cluster of this machine."""
-    # Ray's workers would wait for all other tests.
+    # At Ray's default niceness its workers would wait for all other tests.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
         ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
@@ -107,7 +107,7 @@ def test_a_build_on_ray_has_the_same_bytes(tmp_path: Path, on_ray: Callable[...,
 
 @dataclass(frozen=True)
 class Chore:
-    """What a task can do: hold, raise, or lose its process once or each time."""
+    """A task that succeeds, raises, or loses its process once or every time."""
 
     output: Path
     behaviour: str = "holds"
@@ -124,7 +124,7 @@ def work(chore: Chore) -> None:
 
 
 def run(behaviours: list[str], folder: Path) -> None:
-    """Run chores on Ray; those that can be done are."""
+    """Run chores on Ray; those that can succeed do."""
     (folder / "phase").mkdir()
     chores = [Chore(folder / "phase" / str(number), each) for number, each in enumerate(behaviours)]
     try:

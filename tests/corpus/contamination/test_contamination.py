@@ -1,4 +1,4 @@
-"""Planted copies of HumanEval's problems, as they are and disguised, among documents that hold none."""
+"""Copies of HumanEval's problems, plain and disguised, planted among documents that hold none."""
 
 import ast
 import builtins
@@ -51,7 +51,7 @@ def without_documentation(program: str) -> str:
 
 
 class Renamer(ast.NodeTransformer):
-    """Gives every name that the program itself binds another one."""
+    """Renames every name that the program itself binds."""
 
     def __init__(self, tree: ast.AST) -> None:
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
@@ -97,7 +97,7 @@ def as_comment(problem: Problem) -> str:
         (plain, 1.0),
         (respaced, 1.0),
         (as_comment, 0.99),
-        # What is left of a short problem without its documentation is everybody's: `return a + b`.
+        # Without its documentation, little is left of a short problem, and anyone might write it: `return a + b`.
         (lambda problem: without_documentation(plain(problem)), 0.88),
         (commented, 0.88),
         (renamed, 0.85),
@@ -161,7 +161,7 @@ def test_a_solution_is_compared_when_it_has_five_ngrams(names: int, found: bool)
 
 @pytest.mark.parametrize(("kept", "found"), [(30, True), (29, False)])
 def test_half_of_the_ngrams_must_be_there(kept: int, found: bool) -> None:
-    # 50 tokens have 41 n-grams; of the first 30 and 29 there are 21 and 20. Numbers cannot be renamed.
+    # 50 tokens have 41 n-grams; the first 30 and 29 tokens have 21 and 20. Numbers cannot be renamed.
     solution = [str(number) for number in range(1000, 1050)]
     index = Index([Sample("own", "1", "", " ".join(solution))], Contamination(min_characters=1000))
     assert bool(index.hits(" ".join(solution[:kept]))) is found

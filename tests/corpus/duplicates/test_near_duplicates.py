@@ -1,4 +1,4 @@
-"""Near duplicates: what is found, of documents whose exact similarity is known, and that nothing else matters."""
+"""Near duplicates: which documents of known similarity are found, and that nothing else matters."""
 
 import itertools
 import random
@@ -32,7 +32,7 @@ def candidate(planted: Planted, stars: int = -1) -> Candidate:
 
 
 def segments_of(folder: Path, candidates: list[Candidate], sizes: list[int], settings: NearDuplicates) -> list[Segment]:
-    """Write candidates to segments of these sizes, the rest to one more."""
+    """Write candidates to segments of these sizes, and the rest to one more segment."""
     waiting, written = iter(candidates), []
     for number, size in enumerate([*sizes, len(candidates)]):
         place = folder / f"{number}"
@@ -128,7 +128,7 @@ def test_texts_of_fewer_tokens_than_a_shingle_are_compared_as_a_whole_and_withou
     left = kept(tmp_path, [candidate(Planted("r", str(number), text)) for number, text in enumerate(texts)])
     names = sorted(int(path) for _, path in left)
     assert len({0, 1} & set(names)) == 1 and {2, 3, 4, 5, 6} <= set(names)
-    assert len({7, 8} & set(names)) == 1  # the same but for white space
+    assert len({7, 8} & set(names)) == 1  # the same except for white space
 
 
 def test_without_a_threshold_only_exact_ones_are_removed(tmp_path: Path) -> None:

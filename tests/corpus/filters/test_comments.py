@@ -12,7 +12,7 @@ from tests.corpus.samples import STANDARD_LIBRARY
 
 
 def expected(content: str) -> tuple[list[str], list[str]]:
-    """Return the comments by `tokenize` and the documentation strings by `ast`, as they are written."""
+    """Return comments found by `tokenize` and documentation strings found by `ast`, as written."""
     tokens = tokenize.generate_tokens(io.StringIO(content).readline)
     found = [token.string for token in tokens if token.type == tokenize.COMMENT]
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -122,7 +122,7 @@ def test_the_syntax_check_keeps_python_3_only() -> None:
 
 @pytest.mark.parametrize(("least", "kept"), [(1.0, True), (1.0001, False)])
 def test_characters_are_compared_with_the_tokens_of_the_tokenizer(tokenizer_folder: Path, least: float, kept: bool) -> None:
-    # The tokenizer of the tests has a token a byte for what it has not seen.
+    # The tests' tokenizer uses one token per byte for text it has not seen.
     limits = Thresholds(tokenizer=str(tokenizer_folder), min_characters_per_token=least)
     assert passes("characters_per_token", "\x00\x01\x02\x03" * 100, limits) is kept
 

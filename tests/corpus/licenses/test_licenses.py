@@ -81,7 +81,7 @@ def test_every_name_in_the_tables_is_an_identifier_or_a_family() -> None:
 
 
 def license_files() -> list[tuple[str, str, str]]:
-    """Return the licence files of what is installed: the distribution, the licence that it declares, the text."""
+    """Return, for each installed licence file, the distribution, the licence it declares, and the text."""
     name_of_one = re.compile(r"dist-info/(licenses/)?LICEN[CS]E(\.txt|\.md|\.rst)?$")
     found = []
     for distribution in importlib.metadata.distributions():
@@ -100,7 +100,7 @@ def test_the_licence_files_of_installed_packages_are_recognised() -> None:
     wrong = {name: each for name, each in found.items() if each[0] not in each[1].split(" AND ")}
     assert len(wrong) <= 0.05 * len(files), wrong
     more = {name: each for name, each in found.items() if each[0] != each[1]}
-    # Some hold the licences of what is bundled with them too.
+    # Some also hold the licences of software bundled with them.
     assert len(more) <= 0.15 * len(files), more
 
 

@@ -1,4 +1,4 @@
-"""Secrets of every kind, made up from dice, in programs; and what looks like one and is none."""
+"""Made-up secrets of every kind, drawn at random, in programs; and text that only looks like a secret."""
 
 import random
 import string
@@ -17,11 +17,11 @@ def draw(dice: random.Random, alphabet: str, length: int) -> str:
 
 def private_key(dice: random.Random, kind: str = "RSA ") -> str:
     lines = [draw(dice, BASE64, 64) for _ in range(12)] + [draw(dice, BASE64, 30) + "=="]
-    # In pieces, so that nothing takes this file for one that holds a key.
+    # In pieces, so that no scanner takes this file for one with a key.
     return "\n".join([f"-----BEGIN {kind}PRIVATE" + " KEY-----", *lines, f"-----END {kind}PRIVATE" + " KEY-----"])
 
 
-# What each kind of secret looks like in a program: the text of the program, and the secret in it. Made up from dice.
+# Each kind of secret in a program: the text of the program, and the secret in it. Drawn at random.
 SECRETS: dict[str, Callable[[random.Random], tuple[str, str]]] = {
     "aws_access_key": lambda dice: ("key_id = '{}'", "AKIA" + draw(dice, UPPER, 16)),
     "aws_access_key by its name": lambda dice: ("aws_secret_access_key = '{}'", draw(dice, BASE64, 40)),

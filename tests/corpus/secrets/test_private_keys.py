@@ -1,4 +1,4 @@
-"""Every line of a private key goes, however a program spells it."""
+"""Every line of a private key is removed, however a program spells it."""
 
 import random
 
@@ -12,7 +12,7 @@ REDACT = Secrets().kinds
 
 
 def spellings(key: str) -> tuple[str, str, str]:
-    """Return programs with a key in a long string, in a string a line, and in one line."""
+    """Return programs with a key in one long string, in a string per line, and in a single line."""
     in_pieces = "KEY = (" + "\n".join(f"    '{line}\\n'" for line in key.splitlines()) + ")\n"
     return f'KEY = """\n{key}\n"""\n', in_pieces, "KEY = " + repr(key) + "\n"
 

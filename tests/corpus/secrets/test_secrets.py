@@ -1,4 +1,4 @@
-"""Planted secrets of many kinds, and what only looks like one: recall, precision, and that programs stay programs."""
+"""Planted secrets of many kinds, and text that only looks like one: recall, precision, and programs stay programs."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Archives made in memory, and what comes out of them."""
+"""Make archives in memory and read their contents."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""The licence of the files of an archive is its own: not that of what it vendors."""
+"""An archive's files have the archive's own licence, not that of the code it vendors."""
 
 import gzip
 from pathlib import Path

@@ -13,7 +13,7 @@ from tests.corpus.samples import make, modules, read
 
 
 def exported(number: int) -> dict[str, Any]:
-    """A row as BigQuery exports it: whole numbers of 64 bits are texts."""
+    """A row as BigQuery exports it: 64-bit integers are strings."""
     text = modules(12)[number].decode()
     row = {"repo_name": f"me/{number % 3}", "path": f"src/{number}.py", "copies": "3", "size": str(len(text.encode()))}
     return {**row, "content": text, "license": ("mit", "gpl-3.0", "apache-2.0")[number % 3]}

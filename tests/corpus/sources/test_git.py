@@ -135,7 +135,7 @@ def test_nothing_that_a_repository_says_is_carried_out(tmp_path: Path) -> None:
     for hook in ("post-checkout", "post-index-change", "reference-transaction", "fsmonitor-watchman"):
         (root / ".git" / "hooks" / hook).write_text(f"#!/bin/sh\n{touch}\n")
         (root / ".git" / "hooks" / hook).chmod(0o755)
-    # The object of a.py is not there, as in a partial clone: it would be fetched by a command of the remote.
+    # The object of a.py is missing, as in a partial clone: fetching it would run a command that the remote names.
     run(root, "config", "remote.origin.url", f"ext::{touch}")
     run(root, "config", "remote.origin.promisor", "true")
     run(root, "config", "extensions.partialClone", "origin")
@@ -182,7 +182,7 @@ def test_a_tree_that_unfolds_to_billions_of_files_ends(tmp_path: Path, monkeypat
     root = repository(tmp_path / "bomb", {"a.py": "a\n"})
     monkeypatch.setattr(git_objects, "MAX_ENTRIES", 10_000)
     kind, name = "100644", run(root, "hash-object", "-w", "--stdin", text=b"x = 1\n")
-    for _ in range(10):  # ten to the power of ten files in eleven objects
+    for _ in range(10):  # ten to the tenth files in eleven objects
         raw = b"".join(b"%s %d.py\0" % (kind.encode(), number) + bytes.fromhex(name) for number in range(10))
         kind, name = "40000", run(root, "hash-object", "-t", "tree", "-w", "--stdin", text=raw)
     run(root, "update-ref", "refs/heads/main", run(root, "commit-tree", name, "-m", "x"))

@@ -1,4 +1,4 @@
-"""Archives that lie, are damaged, or unpack to more than anybody can hold."""
+"""Archives that lie, are damaged, or unpack to more than any machine can hold."""
 
 import stat
 import struct
@@ -48,7 +48,7 @@ def test_of_two_members_of_one_name_the_first_is_read(tmp_path: Path) -> None:
 
 
 def test_a_member_of_a_zip_without_a_name_is_refused(tmp_path: Path) -> None:
-    # zipfile ends a name at its first zero byte, and asks an empty one for its last character.
+    # zipfile cuts a name at its first zero byte, then reads the last character of an empty name.
     packed = zip_bytes([("x.py", b"x = 1\n"), ("y.py", b"y = 1\n")]).replace(b"x.py", b"\0.py")
     file = write(tmp_path / "a.zip", packed)
     assert reasons(file) == ["unsafe_path"] and contents(file) == {"y.py": b"y = 1\n"}
@@ -130,7 +130,7 @@ def test_headers_are_bounded_and_quick(tmp_path: Path, kind: bytes) -> None:
         found = outcomes(write(tmp_path / "x.tar", raw))
         assert time.perf_counter() - start < 5
         if content.startswith(b"7"):
-            assert len(found) <= 1  # what follows a long name may be called otherwise
+            assert len(found) <= 1  # the entry after a long name may have another name
         else:
             assert found == [Removed("bomb")]
 
@@ -170,12 +170,12 @@ def test_an_archive_that_is_cut_short_gives_what_is_there(tmp_path: Path, suffix
         some = contents(file)
         assert some.items() <= complete.items() and len(some) < len(complete)
         assert reasons(file)[-1] == "unreadable"
-    assert len(some) > 0 or suffix in (".tar.xz", ".tar.bz2")  # which come in large blocks
+    assert len(some) > 0 or suffix in (".tar.xz", ".tar.bz2")  # these compress in large blocks
 
 
 def test_an_archive_without_its_end_gives_what_is_there(tmp_path: Path) -> None:
     files = [(f"{number}.py", b"x = 1\n") for number in range(3)]
-    whole = tar_bytes(files)[: 3 * 1024]  # a block of header and one of content each
+    whole = tar_bytes(files)[: 3 * 1024]  # each file has one block of header and one of content
     good = Record("x", "0.py", "unknown", b"x = 1\n")
     assert outcomes(write(tmp_path / "x.tar", whole))[-1] == Removed("unreadable")
     spoilt = whole[:1024] + b"spoilt" + whole[1030:] + bytes(1024)
@@ -220,7 +220,7 @@ def test_damage_anywhere_is_never_an_error(tmp_path: Path, suffix: str, damages:
 
 @pytest.mark.parametrize("place", [2**62, 2**63 - 1, 2**63, 2**64 - 1])
 def test_a_member_that_lies_beyond_every_file_is_unreadable(tmp_path: Path, place: int) -> None:
-    """As the 64-bit fields of a zip archive's directory can say."""
+    """The 64-bit fields of a zip archive's directory allow such places."""
     content, name = b"x = 1\n", b"a.py"
     sizes = (zlib.crc32(content), len(content), len(content), len(name))
     local = struct.pack("<4s5H3L2H", b"PK\3\4", 45, 0, 0, 0, 33, *sizes, 0) + name + content

@@ -77,13 +77,13 @@ def test_names_that_cannot_be_are_errors(spec: str, dataset: Path, tmp_path: Pat
 
 
 def publish(hub: HubServer, dataset: Path, repo: str) -> str:
-    """The commit."""
+    """Publish a data set and return its commit."""
     hub.api().create_repo(repo, repo_type="dataset")
     return hub.api().upload_folder(repo_id=repo, folder_path=dataset, repo_type="dataset").oid
 
 
 KEEP_ALL = ["--near_duplicates.threshold", "0"]
-"""Rows that differ by a number are near duplicates."""
+"""Rows that differ only by a number are near duplicates, which would be removed."""
 
 
 def command(folder: Path, spec: str) -> list[str | Path]:
@@ -101,7 +101,7 @@ def test_a_data_set_is_streamed_from_the_hub_and_pinned_to_its_commit(hub: HubSe
     process = subprocess.Popen(command(tmp_path, "hub:me/corpus@main"), env=hub.environment(tmp_path / "home"))
     try:
         hub.wait_for_request("/me/corpus", fault="stall")
-        # Main moves on, to a commit without files, as soon as somebody has asked what it names.
+        # main moves on to a commit without files as soon as the build has asked which commit it names.
         names = [file.name for file in dataset.iterdir()]
         hub.api().delete_files("me/corpus", names, repo_type="dataset")
         hub.faults.remove(held)
@@ -172,7 +172,7 @@ def test_a_build_that_goes_on_fetches_the_row_groups_that_it_lacks(hub: HubServe
     assert (one["listing"], one["keys"]) == (everything["listing"], everything["keys"])
     assert one["texts"] == {everything["keys"][6]: texts[18:21]}
     assert few_bytes < num_bytes / 2
-    # Both footers, one of them twice, a little beside the texts, and nothing ahead of what is read.
+    # Both footers, one of them twice, and a little more than the texts: nothing is read ahead.
     assert few_bytes < 3 * FOOTER + 1.1 * sum(map(len, texts[18:21]))
 
 

@@ -18,7 +18,7 @@ def files_of(source: Source) -> list[SourceFile]:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder with distributions that this interpreter knows."""
+    """The only folder in which this interpreter finds distributions."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.setattr(sys, "path", [str(folder)])

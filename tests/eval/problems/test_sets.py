@@ -1,4 +1,4 @@
-"""Problems from every format, and what is wrong with a file that holds none."""
+"""Problems in every format, and errors that name what is wrong with a file that holds none."""
 
 import gzip
 import io
@@ -183,7 +183,7 @@ configs:
 
 
 def push(hub: HubServer, repo: str, rows: dict[str, list[dict[str, Any]]]) -> None:
-    """Make a data set as its owners lay it out: Parquet in a folder for each configuration, of which the card names one."""
+    """Make a data set as its owners lay it out: a folder of Parquet per configuration; the card names one of them."""
     api = hub.api()
     api.create_repo(repo, repo_type="dataset")
     added = [CommitOperationAdd("README.md", README.encode())]

@@ -1,8 +1,8 @@
-"""Runs attacks.txt against one pool and prints, as JSON, what came of each; the tests run it as different users.
+"""Runs attacks.txt against one pool and prints each result as JSON; the tests run it as different users.
 
     python attack_trial.py MARKER_FOLDER [NAME]
 
-After each attack a witness runs in the same worker. It passes only where it finds things as the first program did.
+After each attack a witness runs in the same worker. It passes only if it finds everything as the first program did.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ PROBLEM = Problem(
     "secret",
     "import sys\n\n",
     "answer",
-    # No program can know the answers: one that passes has not been asked, or has stolen them.
+    # No program can know the answers: one that passes was not asked, or stole them.
     "SECRETS = " + repr([f"secret-{secrets.token_hex(16)}" for _ in range(3)]) + "\n\n"
     "def check(candidate):\n"
     "    try:\n"
@@ -83,7 +83,7 @@ def answer(x):
 
 
 def attacks(port: int, name: str, marker: str) -> list[tuple[str, str]]:
-    """Return title and program of each."""
+    """Return the title and program of each attack."""
     text = Path(__file__).with_name("attacks.txt").read_text(encoding="utf-8")
     for word, value in {"HOSTPORT": port, "HOSTSOCKET": name, "HOSTADDRESS": own_address(), "HOSTMARK": marker}.items():
         text = text.replace(word, str(value))
@@ -115,7 +115,7 @@ def children() -> list[int]:
 
 
 def kept_memory() -> set[str]:
-    """Return the shared memory that belongs to the user as whom programs run."""
+    """Return the shared memory that belongs to the user that programs run as."""
     user = os.getuid() or NOBODY
     files = {str(path) for place in ("/dev/shm", "/dev/mqueue") for path in Path(place).glob("*") if path.stat().st_uid == user}
     rows = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
@@ -123,7 +123,7 @@ def kept_memory() -> set[str]:
 
 
 def main(folder: str, only: str = "") -> None:
-    # Whatever loses its parent becomes a child of this process.
+    # A process that loses its parent becomes a child of this one.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     marker = Path(folder) / "marker"
     name = f"codeparrot-{secrets.token_hex(8)}"
@@ -137,7 +137,7 @@ def main(folder: str, only: str = "") -> None:
             kinds = [PROBLEM, WEAK] if "[weak]" in title else [PROBLEM]
             for problem in kinds:
                 jobs.append((f"{title} {problem.task_id}", problem, program))
-                # A completion of its own: one equal to the reference would not be run again.
+                # A completion of its own: one equal to the reference would not run again.
                 jobs.append(("witness", WITNESS, f"{WITNESS.canonical_solution}# after {title!r}\n"))
         with Executor(LIMITS, num_workers=1) as executor:
             verdicts = dict(executor.judge((problem, program) for _, problem, program in jobs))

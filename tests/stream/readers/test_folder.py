@@ -1,4 +1,4 @@
-"""Which files of a folder are data, and of which split: one answer for whoever asks."""
+"""Which files of a folder are data, and which split they belong to: one answer for every caller."""
 
 import os
 from pathlib import Path
@@ -38,7 +38,7 @@ def make(folder: Path, *files: str) -> Path:
 
 
 def expected(tree: set[str], split: str) -> list[str] | None:
-    """What the rule says, said another way: a table of the names above. None: an error."""
+    """The rule restated as a table of the names above. None: an error."""
     by_split: dict[str | None, list[str]] = {}
     for folder in FOLDERS:
         for stem in STEMS:
@@ -96,7 +96,7 @@ def test_a_glob_is_the_same_for_all_three(tmp_path_factory, tree) -> None:
     ],
 )
 def test_a_folder_is_divided_as_datasets_divides_it(tmp_path, files) -> None:
-    """The corpus reads `hub:FOLDER` so, and whoever pushes a folder finds its splits again."""
+    """The corpus reads `hub:FOLDER` this way, and a pushed folder keeps its splits."""
     ours = find_data(str(make(tmp_path, *files))).by_split
     theirs = hub.open_data_set(hub.parse(f"hub:{tmp_path}"), None).files
     words = {"train": "train", "validation": "valid", "test": "test"}
