@@ -210,7 +210,7 @@ def test_a_branch_on_other_data_begins_at_their_start(trained, tmp_path, corpus,
     other = ["--stream.train", str(next(corpus.glob("train-00001*")))]
     again = ["--run.dir", str(tmp_path), "--run.name", "branch", "--resume", str(named)]
     _, err = run(trained.parent.parent / "c.yaml", *again, *other, status=1)
-    assert "holds other files than those the run began with" in err
+    assert "holds different files from those the run began with" in err
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ def test_data_that_changed_since_are_an_error(tiny, corpus, tmp_path) -> None:
     inspect(str(tiny), 1)
     shutil.copy(next(moved.glob("valid-*")), moved / "train-more.parquet")
     for step in (1, 5):
-        with pytest.raises(CodeparrotError, match="holds other files than those the run began with"):
+        with pytest.raises(CodeparrotError, match="holds different files from those the run began with"):
             inspect(str(tiny), step)
     rewrite(tiny, stream={"train": "nowhere/corpus.parquet"})
     with pytest.raises(CodeparrotError, match=r"nowhere/corpus\.parquet does not exist.*relative paths are taken from"):

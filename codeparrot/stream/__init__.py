@@ -4,8 +4,8 @@ Read in this order: lane.py (the chain of generators and its cursor), dataset.py
 readers/ (which files are data, and reading them), shards.py, parquet.py and sources.py (parts of the data that can be entered
 at any block), encode.py, tokenized.py, validation.py, provenance.py (which documents a window is made of).
 
-The names below are loaded when they are first used: the corpus and the tokenizer's commands, which need the readers alone,
-start without numpy and `tokenizers`.
+The names below are loaded on first use, so the corpus and the tokenizer's commands, which need only the readers, start without
+numpy and `tokenizers`.
 """
 
 from importlib import import_module

@@ -1,10 +1,10 @@
 """`ConstantLengthDataset`: what a process trains on.
 
-Order is a function of the configuration, not of the machine: sequence j of the run comes from lane j mod lanes, and process r
-of `world_size` owns the lanes l with l mod world_size == r. Any world size that divides the lanes, any number of threads and
-any split of the global batch into micro-batches sees the same global batches, token for token.
+The configuration alone fixes the order, not the machine: sequence j of the run comes from lane j mod lanes, and process r of
+`world_size` owns the lanes l with l mod world_size == r. Any world size that divides the lanes, any number of threads and any
+split of the global batch into micro-batches sees the same global batches, token for token.
 
-State is what was consumed: a cursor a lane (six numbers), free of ranks. What is prepared ahead is not in it.
+The state says what was consumed: one cursor per lane (six numbers), independent of ranks. It leaves out what is prepared ahead.
 """
 
 import queue
@@ -43,14 +43,14 @@ class Window(NamedTuple):
     tokens: NDArray[Any]
     lane: int
     state: LaneState
-    """State of the lane behind this window."""
+    """State of the lane after this window."""
 
 
 class Batch(NamedTuple):
     input_ids: NDArray[np.int64]
     """[windows, seq_length]"""
     states: dict[int, LaneState]
-    """States behind this batch of the lanes that are in it."""
+    """States, after this batch, of the lanes it draws from."""
 
 
 class ConstantLengthDataset:
@@ -59,9 +59,9 @@ class ConstantLengthDataset:
     Args:
         stream: the configuration; everything in it but `encoder` and `prefetch_batches` fixes the order.
         encoder: text to ids.
-        seed: of the order.
-        rank, world_size: which lanes are this process's.
-        source: instead of `stream.train`: names, or a streaming data set of `datasets`.
+        seed: the order is drawn from it.
+        rank, world_size: decide which lanes this process owns.
+        source: replaces `stream.train`: names, or a streaming data set of `datasets`.
 
     Raises:
         CodeparrotError: the data cannot be read, or the world size does not divide the lanes.
@@ -83,7 +83,7 @@ class ConstantLengthDataset:
         shards = open_shards(names, split="train", column=stream.text_column, seq_length=stream.seq_length)
         self.stream, self.encoder, self.seed = stream, encoder, seed
         self.shards = shards
-        """Those of all processes, uncut."""
+        """The shards of all processes, uncut."""
         self._data = xxhash.xxh3_64_hexdigest("\n".join(shard.identity for shard in shards).encode())
         self._lanes: Mapping[int, Sequence[Shard]] = {
             lane: own for lane, own in enumerate(lanes_of(shards, stream.lanes)) if lane % world_size == rank
@@ -99,27 +99,27 @@ class ConstantLengthDataset:
     def batches(self, micro_batch_size: int) -> "Prefetcher":
         """Return an endless iterator of [micro_batch_size, seq_length] arrays, prepared in the background.
 
-        The state follows what the iterator has handed out. Close it, or use it in a `with` statement.
+        The state follows what the iterator has handed out. Close the iterator, or use it in a `with` statement.
         """
         return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._states.update)
 
     @property
     def states(self) -> dict[int, LaneState]:
-        """How far each of this process's lanes has been consumed: a copy, which later batches do not change."""
+        """Return how far each of this process's lanes has been consumed: a copy, which later batches do not change."""
         return dict(self._states)
 
     def traced(self, before: Mapping[int, LaneState], num_windows: int) -> list[TracedWindow]:
-        """Return the next `num_windows` windows of this process behind `before`, with the documents they are made of.
+        """Return this process's next `num_windows` windows after `before`, with the documents they are made of.
 
-        The data are read again, from one block a lane on, with files of its own: iterating goes on undisturbed, also in the
-        background.
+        It opens the files itself and reads each lane again from the block of its cursor, so iteration goes on undisturbed,
+        in the background too.
 
         Args:
             before: earlier `states` of this data set.
-            num_windows: in the order of the stream.
+            num_windows: how many, in the order of the stream.
 
         Raises:
-            CodeparrotError: the data cannot be read any more.
+            CodeparrotError: the data can no longer be read.
         """
         turns = list(islice(_turns(before, sorted(self._lanes)), num_windows))
         first_round = min(before[lane].num_windows for lane in self._lanes)
@@ -136,9 +136,9 @@ class ConstantLengthDataset:
         return [next(streams[lane]) for lane in turns]
 
     def documents(self, before: Mapping[int, LaneState], num_windows: int) -> list[dict[str, Any]]:
-        """Return the documents behind the next `num_windows` windows of this process, ready for JSON; see `traced`.
+        """Return the documents in the next `num_windows` windows of this process, ready for JSON; see `traced`.
 
-        With `before` at the beginning of a step, `position` is the window's row in the global batch of that step.
+        If `before` is the state at the beginning of a step, `position` is the window's row in that step's global batch.
         """
         return [window.facts() for window in self.traced(before, num_windows)]
 
@@ -148,17 +148,17 @@ class ConstantLengthDataset:
         return {"version": STATE_VERSION, "num_lanes": self.stream.lanes, "data": self._data, "lanes": lanes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, saved with any number of processes.
+        """Go on from `state`, which any number of processes may have saved.
 
         Raises:
-            CodeparrotError: the state is of another number of lanes, of other files, or not of all of this process's lanes.
+            CodeparrotError: the state has another number of lanes, belongs to other files, or lacks lanes of this process.
         """
         if state.get("version") != STATE_VERSION:
             raise CodeparrotError(f"the stream's state has version {state.get('version')}, not {STATE_VERSION}")
         if state["num_lanes"] != self.stream.lanes:
             raise CodeparrotError(f"the run has {state['num_lanes']} lanes; set stream.lanes to that")
         if state["data"] != self._data:
-            raise CodeparrotError("stream.train holds other files than those the run began with; positions would be wrong")
+            raise CodeparrotError("stream.train holds different files from those the run began with; positions would be wrong")
         missing = [lane for lane in self._states if str(lane) not in state["lanes"]]
         if missing:
             raise CodeparrotError(f"the stream's state lacks lanes {missing}; it was not merged from all processes")
@@ -167,7 +167,7 @@ class ConstantLengthDataset:
             self._states[lane] = LaneState(num_windows, Cursor(*cursor))
 
     def _windows(self) -> Iterator[Window]:
-        """Yield windows of this process's lanes in turn, from the current state on."""
+        """Yield the windows of this process's lanes in turn, from the current state on."""
         states = self.states
         streams = {lane: self._lane(lane, states[lane].cursor) for lane in states}
         for lane in _turns(states, sorted(states)):
@@ -187,9 +187,9 @@ class ConstantLengthDataset:
 
 
 def _turns(states: Mapping[int, LaneState], lanes: Sequence[int]) -> Iterator[int]:
-    """Return, without end, which of `lanes` the next windows are of.
+    """Yield, without end, the lane of each next window.
 
-    Whole rounds have been consumed but for lanes that come first: the next is the first one that is behind.
+    Lanes advance round-robin; resume with the first one that lags.
     """
     behind = min(range(len(lanes)), key=lambda index: (states[lanes[index]].num_windows, index))
     return cycle([*lanes[behind:], *lanes[:behind]])
@@ -198,7 +198,7 @@ def _turns(states: Mapping[int, LaneState], lanes: Sequence[int]) -> Iterator[in
 def lane_windows(
     shards: Sequence[Shard], order: Order, stream: StreamConfig, encoder: Encoder, cursor: Cursor
 ) -> Iterator[tuple[NDArray[Any], Cursor]]:
-    """Yield a lane's windows behind `cursor`: packed from documents, or as they lie in window files."""
+    """Yield a lane's windows after `cursor`: packed from documents, or as window files hold them."""
     if all(shard.packed for shard in shards):
         for window, at in items(blocks(shards, order, stream.block_documents, cursor), cursor.row):
             yield window, at._replace(row=at.row + 1)
@@ -207,13 +207,13 @@ def lane_windows(
 
 
 def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Join the states of all processes into one that is free of ranks."""
+    """Join the states of all processes into one that does not depend on ranks."""
     lanes = {lane: position for state in states for lane, position in state["lanes"].items()}
     return {**states[0], "lanes": dict(sorted(lanes.items(), key=lambda entry: int(entry[0])))}
 
 
 class Prefetcher:
-    """Runs an iterator in a background thread, a few batches ahead; an error there is raised here, at its place in the order.
+    """Runs an iterator in a background thread, a few batches ahead; re-raises its errors here, at their place in the order.
 
     The encoder releases the interpreter's lock, so one thread keeps up with the fastest accelerators.
     """
@@ -243,7 +243,7 @@ class Prefetcher:
         self.close()
 
     def close(self) -> None:
-        """Stop the thread; what was prepared ahead is not in the state and is made again later."""
+        """Stop the thread. Batches prepared ahead are not in the state; they are made again later."""
         self._closed.set()
         self._thread.join()
 
@@ -252,7 +252,7 @@ class Prefetcher:
             for batch in batches:
                 if not self._put(batch):
                     return
-        except BaseException as error:  # noqa: BLE001 - handed over to the consumer, which raises it
+        except BaseException as error:  # noqa: BLE001 - passed to the consumer, which raises it
             self._put(error)
 
     def _put(self, item: Batch | BaseException) -> bool:

@@ -1,8 +1,8 @@
-"""Text to token ids, many documents in a call.
+"""Text to token ids, many documents per call.
 
-`tokenizers` is the reference. `fastokens` (Rust, no dependencies) gives the same ids many times faster (benchmarks/stream.py)
-and is taken by default when a probe at the start finds its ids equal; a test holds them equal over a whole corpus. Text that
-spells a special token is encoded as the characters it is made of: a document can never contain a control token.
+`tokenizers` is the reference. `fastokens` (Rust, no dependencies) gives the same ids many times faster (benchmarks/stream.py).
+It is the default when a probe at the start finds its ids equal; a test checks that they are equal over a whole corpus. Text
+that spells a special token is encoded character by character: a document can never contain a control token.
 """
 
 import logging
@@ -22,7 +22,7 @@ class Encoder(Protocol):
 
     name: str
     end_of_document: int
-    """Id of the token that is put behind each document."""
+    """Id of the token that follows each document."""
 
     def encode(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Return the ids of all texts, joined, and len(texts) + 1 offsets: text i is ids[offsets[i]:offsets[i + 1]]."""
@@ -71,7 +71,7 @@ def make_encoder(tokenizer_json: str, end_of_document: int, kind: str = "auto") 
     """Return the encoder `kind` ("tokenizers", "fastokens" or "auto") for a tokenizer in tokenizer.json's format.
 
     Raises:
-        CodeparrotError: `kind` is "fastokens" and its ids differ from the reference's, or it cannot read the tokenizer.
+        CodeparrotError: `kind` is "fastokens", and fastokens cannot read the tokenizer or its ids differ from the reference's.
     """
     reference = ReferenceEncoder(tokenizer_json, end_of_document)
     if kind == "tokenizers":
@@ -93,12 +93,12 @@ def _fault_of_fast(tokenizer_json: str, end_of_document: int, reference: Encoder
     probe = probe_texts(tokenizer_json)
     for ours, theirs in zip(fast.encode(probe), reference.encode(probe), strict=True):
         if not np.array_equal(ours, theirs):
-            return "gives other ids than tokenizers on the probe texts"
+            return "gives different ids from tokenizers on the probe texts"
     return None
 
 
 def probe_texts(tokenizer_json: str) -> list[str]:
-    """Texts on which encoders are likely to differ: white space, scripts, odd code points, special tokens, long words."""
+    """Return texts on which encoders may well differ: white space, scripts, odd code points, special tokens, long words."""
     specials = [token.content for token in Tokenizer.from_str(tokenizer_json).get_added_tokens_decoder().values()]
     characters = "".join(chr(code) for code in range(0x20, 0x3000) if not 0xD800 <= code < 0xE000)
     return [

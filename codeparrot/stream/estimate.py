@@ -1,16 +1,16 @@
-"""How long an epoch is, where it can be known without reading everything."""
+"""The length of an epoch, where it can be known without reading everything."""
 
 from codeparrot.stream.dataset import ConstantLengthDataset
 from codeparrot.stream.shards import Shard
 
 _MOST_SHARDS = 64
-"""Opening a file for its number of rows costs a request where it is remote: of more shards, these stand for all."""
+"""Asking a remote file for its number of rows costs a request: at most this many shards are asked, and stand for all."""
 
 
 def epoch_tokens(dataset: ConstantLengthDataset) -> tuple[int, bool] | None:
-    """Return the tokens of an epoch over all lanes, and whether that is exact; None where it is not known.
+    """Return the tokens in an epoch over all lanes, and whether that is exact; None if it is not known.
 
-    Documents are counted, and their mean length is taken from one block.
+    For documents it multiplies their number by the mean length in one block.
     """
     shards = dataset.shards
     if not shards:

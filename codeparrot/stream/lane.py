@@ -2,11 +2,10 @@
 
     documents  ->  chunks of tokens  ->  windows
 
-The order of the documents is a function of (seed, epoch, lane) alone: the lane's shards in a drawn order, and within a shard
-the documents of each block in a drawn order, so that there is no shuffle buffer to save. The packer carries the tail of a
-document into the next window: the windows of a lane, joined, are its documents, joined, with an end-of-document token after
-each. A cursor says how far the windows up to here have consumed the lane. Resuming reads one block and encodes from one
-document on, whatever the step.
+The order of the documents depends on (seed, epoch, lane) alone: the lane's shards come in a drawn order, and so do the
+documents in each block of a shard, so there is no shuffle buffer to save. The packer carries the tail of a document into the
+next window: a lane's windows, joined, are its documents, joined, with an end-of-document token after each. A cursor says how
+far the windows up to here have consumed the lane. Resuming reads one block and encodes from one document on, whatever the step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,29 +20,29 @@ from codeparrot.stream.order import permutation
 from codeparrot.stream.shards import Shard
 
 PIECE_CHARACTERS = 1 << 20
-"""Longer documents are encoded in pieces, so that one document of 100 MB costs neither the memory nor the time of all of it."""
+"""Longer documents are encoded in pieces, so one document of 100 MB is never held or awaited whole."""
 CHUNK_CHARACTERS = 1 << 18
-"""Text encoded in one call: enough to keep every thread of the encoder busy, little enough to hold for every lane."""
+"""Text encoded per call: enough to keep every thread of the encoder busy, little enough to hold for every lane."""
 FIRST_CHUNK_CHARACTERS = 1 << 13
-"""Text encoded in the first call, doubled at each further one: a start or a resume soon has its first window."""
+"""Text encoded in the first call. Each further call doubles it, so a start or a resume soon has its first window."""
 
 
 class Cursor(NamedTuple):
-    """How far a lane has been consumed: `token` tokens of a piece of a document, and everything before it."""
+    """How far a lane has been consumed: `token` tokens of one piece of a document, and everything before that piece."""
 
     epoch: int = 0
     shard: int = 0
-    """Place in the epoch's order of the lane's shards."""
+    """Index of the shard in the epoch's order of the lane's shards."""
     block: int = 0
     """Position of the block in the shard, in the shard's own unit."""
     row: int = 0
-    """Place in the block's drawn order."""
+    """Index of the document in the block's drawn order."""
     piece: int = 0
     token: int = 0
 
 
 class Order(NamedTuple):
-    """What the order of a lane's documents is drawn from."""
+    """What determines the order of a lane's documents."""
 
     seed: int
     lane: int
@@ -60,7 +59,7 @@ class DrawnBlock(NamedTuple):
 
     items: Sequence[Any]
     cursor: Cursor
-    """At the first item."""
+    """The cursor at the first item."""
     shard: Shard
     rows: NDArray[np.int64]
     """`rows[i]` is the index of item i in the block as the shard holds it."""
@@ -78,7 +77,7 @@ def blocks(shards: Sequence[Shard], order: Order, num_documents: int, start: Cur
     """Yield the lane's blocks from the block of `start` on, from its first row.
 
     Raises:
-        CodeparrotError: an epoch of an endless lane holds nothing.
+        CodeparrotError: an endless lane has no documents.
     """
     epoch, place, position = start.epoch, start.shard, start.block
     while order.epochs is None or epoch < order.epochs:
@@ -118,7 +117,7 @@ def pieces(documents: Iterator[tuple[str, Cursor]], first_piece: int) -> Iterato
 
 
 def _cut(text: str) -> list[str]:
-    """Cut a long text behind the last newline of each stretch, or hard where there is none."""
+    """Cut a long text after the last newline of each stretch, or anywhere if the stretch has none."""
     cuts, start = [], 0
     while start < len(text):
         end = min(start + PIECE_CHARACTERS, len(text))
@@ -130,15 +129,15 @@ def _cut(text: str) -> list[str]:
 
 
 def chunks(stream: Iterator[tuple[str, bool, Cursor]], encoder: Encoder, skip_tokens: int) -> Iterator[Chunk]:
-    """Encode pieces, many in a call, and end each document with the end-of-document token.
+    """Encode pieces, many per call, and end each document with the end-of-document token.
 
-    `skip_tokens` tokens of the first piece have been consumed before.
+    `skip_tokens` tokens of the first piece have already been consumed.
     """
     batch: list[tuple[str, bool, Cursor]] = []
     size, enough = 0, FIRST_CHUNK_CHARACTERS
     for piece in stream:
         batch.append(piece)
-        size += len(piece[0]) + 1  # its end counts: a lane of empty documents is a stream of ends
+        size += len(piece[0]) + 1  # the end token counts: a lane of empty documents is a stream of end tokens
         if size >= enough:
             yield _encode(batch, encoder, skip_tokens)
             batch, size, skip_tokens = [], 0, 0
@@ -183,6 +182,6 @@ def pack(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np.
 def windows(
     shards: Sequence[Shard], order: Order, num_documents: int, encoder: Encoder, seq_length: int, start: Cursor
 ) -> Iterator[tuple[NDArray[np.uint32], Cursor]]:
-    """The whole chain: the windows of a lane that come after `start`."""
+    """Run the whole chain: yield a lane's windows after `start`."""
     documents = items(blocks(shards, order, num_documents, start), start.row)
     return pack(chunks(pieces(documents, start.piece), encoder, start.token), seq_length)

@@ -1,7 +1,7 @@
 """Permutations that are a pure function of a key.
 
-`numpy`'s `Generator.permutation` may change between releases, and a run must see the same order after an upgrade. The raw
-output of a bit generator is guaranteed stable, and so is a sort: a permutation is the order of the raw numbers.
+A run must see the same order after an upgrade, but `numpy`'s `Generator.permutation` may change between releases. The raw
+output of a bit generator is guaranteed not to change, so a permutation here is the order that sorts such raw numbers.
 """
 
 import numpy as np

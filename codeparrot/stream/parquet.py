@@ -1,4 +1,4 @@
-"""Parquet files as shards: a lane decodes only the row groups that its rows lie in."""
+"""Parquet files as shards: a lane decodes only the row groups that hold its rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from codeparrot.stream.readers.parquet import Table, texts_of
 from codeparrot.stream.shards import Block, Shard, described, file_identity
 
 LIGHT_BYTES = 4096
-"""A column of a Parquet file with more bytes a row than this is not read to describe a document."""
+"""Columns with more bytes per row than this are not read to describe a document."""
 
 
 class ParquetShard(Shard):
@@ -51,7 +51,7 @@ class ParquetShard(Shard):
         return [described({"file": self.path, "row": row}, found.get(row, {}), self.column) for row in rows]
 
     def _light_columns(self, group: int) -> list[str]:
-        """Names of the columns beside the text that cost little to read."""
+        """Return the names of the columns, the text aside, that cost little to read."""
         table = self._open()
         most = LIGHT_BYTES * (table.bounds[group + 1] - table.bounds[group])
         return [name for name, size in table.column_bytes(group).items() if name != self.column and size <= most]
@@ -60,7 +60,7 @@ class ParquetShard(Shard):
         return ParquetShard(self.path, self.column, self.start, self.stop)
 
     def _row_group(self, group: int) -> Any:
-        """One row group is kept decoded: blocks follow each other."""
+        """Return a decoded row group; the last one is kept, since blocks follow each other."""
         if self._group[0] != group:
             self._group = (group, self._open().read(group, [self.column]).column(0))
         return self._group[1]

@@ -1,8 +1,8 @@
 """Which documents a window is made of, and where they lie.
 
-The lane is replayed from the cursor before the window, through the same generators that training uses, and what training skips
-is noted on the way: which shard a block is of, its drawn order, and where each document's tokens fall. Training itself pays
-nothing for it. Cost: what a resume costs, and one more look into each block that the windows touch.
+The lane is replayed from the cursor before the window, through the generators that training uses. On the way it notes what
+training does not: which shard a block comes from, its drawn order, and where each document's tokens fall. Training itself pays
+nothing for this. Cost: that of a resume, and one more look into each block that the windows touch.
 """
 
 import math
@@ -20,18 +20,18 @@ from codeparrot.stream.readers.rows import without_lone_surrogates
 from codeparrot.stream.shards import Shard
 
 LONGEST_VALUE = 300
-"""Characters of a column's value that are kept."""
+"""At most this many characters of a column's value are kept."""
 MOST_VALUES = 16
-"""Elements of a list and fields of a record that are kept."""
+"""At most this many elements of a list, or fields of a record, are kept."""
 
 
 class Span(NamedTuple):
-    """Tokens `start` to `stop` of a window, which are of one document, its end included."""
+    """Tokens `start` to `stop` of a window, all from one document, its end token included."""
 
     start: int
     stop: int
     document: Cursor
-    """The document's beginning."""
+    """Where the document begins."""
 
 
 class TracedWindow(NamedTuple):
@@ -41,26 +41,26 @@ class TracedWindow(NamedTuple):
     window: int
     """Index in the lane."""
     position: int
-    """Row in the global batch that begins with the states from which was traced."""
+    """Row in the global batch that begins at the states that tracing started from."""
     tokens: NDArray[Any]
     documents: list[dict[str, Any]]
-    """In their order: `file` and `row` or `byte` of the document, `tokens` [start, stop) in the window, and the document's
-    other columns. One entry with `file` and `window` where windows were tokenised before."""
+    """In order: `file` and `row` or `byte` of the document, `tokens` [start, stop) in the window, and the document's other
+    columns. If the windows were tokenised before, one entry with `file` and `window`."""
 
     def facts(self) -> dict[str, Any]:
-        """Return all but the tokens, ready for JSON."""
+        """Return everything but the tokens, ready for JSON."""
         return {"lane": self.lane, "window": self.window, "position": self.position, "documents": self.documents}
 
 
 def trace(
     shards: Sequence[Shard], order: Order, stream: StreamConfig, encoder: Encoder, start: Cursor, num_windows: int
 ) -> list[tuple[NDArray[Any], list[dict[str, Any]]]]:
-    """Return tokens and documents of the next `num_windows` windows of a lane behind `start`.
+    """Return the tokens and the documents of a lane's next `num_windows` windows after `start`.
 
-    `shards` are the caller's own (see `Shard.fresh`), and closed at the end.
+    `shards` must be the caller's own (see `Shard.fresh`); they are closed at the end.
 
     Raises:
-        CodeparrotError: the data cannot be read any more.
+        CodeparrotError: the data can no longer be read.
     """
     origins: dict[Cursor, DrawnBlock] = {}
     try:
@@ -78,7 +78,7 @@ def trace(
 
 
 def spans(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np.uint32], list[Span]]]:
-    """Cut the joined chunks into windows as `pack` does, with the documents of each; the last window may be shorter."""
+    """Cut the joined chunks into windows as `pack` does, and say which documents each holds; the last may be shorter."""
     parts: list[NDArray[np.uint32]] = []
     own: list[Span] = []
     filled = 0
@@ -98,7 +98,7 @@ def spans(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np
 
 
 def _joined_pieces(stream: Iterator[Chunk]) -> Iterator[tuple[NDArray[np.uint32], Cursor]]:
-    """Yield the tokens of each piece with the beginning of its document."""
+    """Yield each piece's tokens with the cursor at the beginning of its document."""
     for chunk in stream:
         bounds = [*np.maximum(chunk.starts, 0).tolist(), len(chunk.tokens)]
         for index, cursor in enumerate(chunk.cursors):
@@ -106,14 +106,14 @@ def _joined_pieces(stream: Iterator[Chunk]) -> Iterator[tuple[NDArray[np.uint32]
 
 
 def _noted(stream: Iterator[DrawnBlock], origins: dict[Cursor, DrawnBlock]) -> Iterator[DrawnBlock]:
-    """Pass blocks on and keep where they are from, without what they hold."""
+    """Pass blocks on and remember where they come from, but not what they hold."""
     for block in stream:
         origins[block.cursor] = block._replace(items=())
         yield block
 
 
 def _describe(documents: Sequence[Cursor], origins: Mapping[Cursor, DrawnBlock]) -> dict[Cursor, dict[str, Any]]:
-    """Look documents up in their shards, each block once."""
+    """Look documents up in their shards; each block is read once."""
     of_block: dict[Cursor, list[Cursor]] = {}
     for document in dict.fromkeys(documents):
         of_block.setdefault(document._replace(row=0), []).append(document)
@@ -130,7 +130,7 @@ def _entry(span: Span, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def light(value: Any) -> Any:
-    """Return a value as JSON can hold it, cut to a readable length."""
+    """Return a value in a form JSON can hold, cut to a readable length."""
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, Mapping):

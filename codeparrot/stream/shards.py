@@ -1,9 +1,9 @@
 """Shards: parts of the data that can be entered at any block.
 
-A shard reads blocks of documents by a position in its own unit (a row, a byte), which is all that the stream's state says of
-it. Where there are fewer files than lanes, files are cut: Parquet into ranges of rows (a lane decodes its own row groups),
-JSONL into ranges of bytes, a window file into ranges of windows. A compressed JSONL file can only be read from its start: its
-lanes stride over the lines and parse their own; entering it late costs the time to decompress what comes before.
+A shard reads blocks of documents by a position in its own unit (a row, a byte). That position is all that the stream's state
+holds of it. Where there are fewer files than lanes, files are cut: Parquet into ranges of rows (a lane decodes its own row
+groups), JSONL into ranges of bytes, a window file into ranges of windows. A compressed JSONL file can only be read from its
+start: its lanes stride over the lines and parse only their own. Entering it late costs decompressing what comes before.
 """
 
 import io
@@ -26,12 +26,12 @@ class Block(NamedTuple):
 
 
 class Shard(ABC):
-    """A deterministic sequence of items. Not for several threads at once."""
+    """A deterministic sequence of items. Not thread-safe."""
 
     seekable = True
-    """Whether a block in the middle costs no more than the first."""
+    """Whether reading a block in the middle costs no more than reading the first."""
     packed = False
-    """Whether the items are windows of tokens; else they are documents."""
+    """Whether the items are windows of tokens rather than documents."""
 
     @abstractmethod
     def read(self, position: int, num_items: int) -> Block:
@@ -45,8 +45,8 @@ class Shard(ABC):
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
         """Return where items `indexes` of the block at `position` lie, and what else is known of them.
 
-        `file` and one of `row`, `byte`, `window` are the place, counted from 0 in the whole file; the rest are the document's
-        columns but for its text, as they are stored.
+        `file` and one of `row`, `byte`, `window` are the place, counted from 0 in the whole file. The rest are the document's
+        other columns, as stored, without its text.
         """
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Shard(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """What tells this data from other data, wherever it lies: positions are only true of the same data."""
+        """Tells this data from other data, wherever it lies: a position is only valid for the same data."""
 
     @property
     def num_items(self) -> int | None:
@@ -64,16 +64,16 @@ class Shard(ABC):
         return None
 
     def close(self) -> None:
-        """Give back what is open; `read` opens it again."""
+        """Close what is open; `read` opens it again."""
 
 
 def file_identity(path: str | Path) -> str:
-    """Return name and size of a local file, or the whole address of a remote one."""
+    """Return the name and size of a local file, or the whole address of a remote one."""
     return str(path) if "://" in str(path) else f"{Path(path).name}:{Path(path).stat().st_size}"
 
 
 class JsonlShard(Shard):
-    """The lines of an uncompressed JSONL file that begin in bytes `start` to `stop`. Position: bytes from the first line."""
+    """The lines that begin in bytes `start` to `stop` of an uncompressed JSONL file. Position: bytes from the first line."""
 
     def __init__(self, path: str, column: str, start: int = 0, stop: int | None = None) -> None:
         self.path, self.column, self.start, self.stop = path, column, start, stop
@@ -86,7 +86,7 @@ class JsonlShard(Shard):
             self._first = self.start
             self._end = self._file.seek(0, io.SEEK_END) if self.stop is None else self.stop
             if self.start:
-                # A line belongs to the part in which it begins: the rest of the line before is the previous part's.
+                # A line belongs to the part in which it begins: skip the rest of the previous part's last line.
                 self._file.seek(self.start - 1)
                 self._file.readline()
                 self._first = self._file.tell()
@@ -103,7 +103,7 @@ class JsonlShard(Shard):
         return text_in(parsed(line, where), self.column, where)
 
     def _lines(self, position: int) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines from `position` on, with the byte at which they begin; blank ones are no documents."""
+        """Yield the lines from `position` on, each with the byte at which it begins. Blank lines are skipped."""
         file = self._open()
         file.seek(self._first + position)
         while (offset := file.tell()) < self._end:
@@ -137,7 +137,7 @@ class JsonlShard(Shard):
 
 
 class SequentialShard(Shard):
-    """Every `stride`-th item of a sequence that is read from its start, from item `offset` on. Position: own items."""
+    """Every `stride`-th item, from `offset` on, of a sequence read from its start. Position: own items."""
 
     seekable = False
 
@@ -148,11 +148,11 @@ class SequentialShard(Shard):
 
     @property
     def source(self) -> str:
-        """What the numbers of items count in."""
+        """What item numbers count within."""
         return self.path
 
     unit = "row"
-    """What errors count items in."""
+    """The unit in which errors count items."""
 
     @abstractmethod
     def iterate(self) -> Iterator[tuple[int, Any]]:
@@ -167,7 +167,7 @@ class SequentialShard(Shard):
         return text_in(self.record(item), self.column, self.place(item))
 
     def place(self, item: tuple[int, Any]) -> Place:
-        """Return where errors say that a raw item lies."""
+        """Return where a raw item lies, for errors."""
         return Place(self.unit, item[0], self.source)
 
     def read(self, position: int, num_items: int) -> Block:
@@ -225,5 +225,5 @@ def _opened(path: str) -> IO[bytes]:
 
 
 def described(place: dict[str, Any], record: Mapping[str, Any], column: str) -> dict[str, Any]:
-    """Return the place of a document and its columns but for the text; a column that is named like a place is left out."""
+    """Return a document's place and its columns without the text; a column named like a place is left out."""
     return {**place, **{name: value for name, value in record.items() if name != column and name not in place}}

@@ -1,7 +1,7 @@
 """From names in the configuration to shards, and from shards to lanes.
 
-Which lane holds which part of the data depends on the files and on the number of lanes, never on the number of processes.
-Files that the lanes do not share evenly are cut so that every lane gets the same number of equal parts of each.
+Which lane holds which part of the data depends on the files and the number of lanes, never on the number of processes. Files
+that do not divide evenly among the lanes are cut so that every lane gets the same number of equal parts of each.
 """
 
 import copy
@@ -21,7 +21,7 @@ from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, Sequentia
 from codeparrot.stream.tokenized import MANIFEST, window_shards
 
 _ENOUGH = 16
-"""With this many files a lane, one file more or less is an imbalance of at most 1 in 16, and files are left whole."""
+"""From this many files per lane on, one file more or less is an imbalance of at most 1 in 16, so files are left whole."""
 
 
 class HubShard(SequentialShard):
@@ -37,7 +37,7 @@ class HubShard(SequentialShard):
         return self.path if self.part is None else f"{self.path}, shard {self.part}"
 
     def iterate(self) -> Iterator[tuple[int, Any]]:
-        # An iteration of `datasets` notes its position in the data set: another thread needs one of its own.
+        # An iteration of `datasets` notes its position in the data set object: each thread needs its own copy.
         dataset = self.dataset if self._shared else self._copy()
         with hub.readable(self.source):
             yield from islice(enumerate(dataset), self.offset, None, self.stride)
@@ -49,7 +49,7 @@ class HubShard(SequentialShard):
         try:
             return copy.deepcopy(self.dataset)
         except TypeError as error:
-            raise CodeparrotError(f"{self.source} cannot be read a second time at once: {error}; use files instead") from error
+            raise CodeparrotError(f"{self.source} cannot be read twice at the same time: {error}; use files instead") from error
 
     def fresh(self) -> Shard:
         other = HubShard(self.dataset, self.column, self.offset, self.stride, self.part)
@@ -67,7 +67,7 @@ class HubShard(SequentialShard):
 def open_shards(names: Sequence[Any], *, split: str, column: str, seq_length: int) -> list[Shard]:
     """Return the shards behind `names`: paths, folders, globs, Hub names, or streaming data sets of `datasets`.
 
-    Which files of a folder are data, and of which split, says the package `readers`.
+    The package `readers` decides which files of a folder are data, and which split they belong to.
 
     Raises:
         CodeparrotError: a name leads to nothing that can be read, or has nothing of the split "train" or "valid".
@@ -84,7 +84,7 @@ def lanes_of(shards: Sequence[Shard], num_lanes: int) -> list[list[Shard]]:
     """Deal shards to lanes, cut where there are too few to deal evenly."""
     count = len(shards)
     even = 1 if count % num_lanes == 0 or count >= _ENOUGH * num_lanes else num_lanes // math.gcd(count, num_lanes)
-    # What can be read only from its start is cut as little as possible: each cut is read once more from the start.
+    # Shards that can only be read from their start are cut as little as possible: every part reads from the start again.
     least = 1 if count >= num_lanes else math.ceil(num_lanes / count)
     units = [part for shard in shards for part in shard.cut(even if shard.seekable else least)]
     return [units[lane::num_lanes] for lane in range(num_lanes)]
@@ -104,7 +104,7 @@ def _open(name: Any, split: str, column: str, seq_length: int) -> list[Shard]:
 
 
 def _is_on_hub(name: str) -> bool:
-    """Whether a name is meant for the Hub. A mistyped path is not, where the folder it should lie in is there."""
+    """Whether a name is meant for the Hub. A name whose parent folder exists is not: it is a mistyped path."""
     if name.startswith(HUB):
         return True
     could_be_here = Path(name).expanduser().exists() or glob.has_magic(name) or is_data(name) or "/" not in name
@@ -118,7 +118,7 @@ def _file_shard(file: str, column: str) -> Shard:
 
 
 def _dataset_shards(dataset: Any, column: str) -> list[Shard]:
-    """Shards of a data set that is already open. Of `datasets` only the order within a shard is relied on, not its state."""
+    """Return the shards of an open data set. It relies on the order within a shard of `datasets`, not on its state."""
     if hasattr(dataset, "to_iterable_dataset"):
         dataset = dataset.to_iterable_dataset()
     count = max(1, dataset.num_shards)

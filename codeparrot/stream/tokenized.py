@@ -2,8 +2,8 @@
 
 They take the place of documents: blocks of windows are shuffled, lanes and state are the same, and nothing is encoded. A
 folder holds `<split>-00000.npy` of shape [windows, seq_length] and a manifest, which is written last. The last tokens of a
-split are too few for a window: the training split's last window goes on with the split's first tokens, as the next epoch
-would; the validation split's stay short, in the manifest.
+split are too few for a window. In the training split the last window goes on with the split's first tokens, as the next epoch
+would; in the validation split these tokens stay a short window, kept in the manifest.
 """
 
 import json
@@ -62,7 +62,7 @@ class WindowShard(Shard):
 
 
 class TailShard(Shard):
-    """The last tokens of the validation set, too few for a window. They lie in the manifest."""
+    """The last tokens of the validation set, too few for a window. The manifest holds them."""
 
     packed = True
 
@@ -95,7 +95,7 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
     """Return the shards of one split of a folder of windows.
 
     Raises:
-        CodeparrotError: the windows have another length, the split is missing, or a file is not whole.
+        CodeparrotError: the windows have another length, the split is missing, or a file is missing or incomplete.
     """
     manifest = read_manifest(folder)
     if manifest["seq_length"] != seq_length:
@@ -109,6 +109,6 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
     for file in entry["files"]:
         path = folder / file["name"]
         if not path.is_file() or path.stat().st_size != file["bytes"]:
-            raise CodeparrotError(f"{path} is missing or not whole; tokenize the corpus again")
+            raise CodeparrotError(f"{path} is missing or incomplete; tokenize the corpus again")
     tail: list[Shard] = [TailShard(folder / MANIFEST, entry["tail"])] if entry["tail"] else []
     return [WindowShard(folder / file["name"], file["windows"]) for file in entry["files"]] + tail

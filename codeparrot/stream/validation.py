@@ -1,8 +1,8 @@
 """The validation set: finite and complete.
 
-The documents in their order, packed lane by lane; the last window of a lane is short. Which windows there are depends on the
-lanes alone, so the loss over all of them does not depend on the number of processes. They are encoded once and kept: 4 bytes
-a token of a process's share.
+The documents are packed in order, lane by lane; the last window of a lane is short. The windows depend on the lanes alone, so
+the loss over all of them does not depend on the number of processes. They are encoded once and kept: 4 bytes per token of a
+process's share.
 """
 
 from collections.abc import Callable
@@ -26,13 +26,13 @@ class ValidationSet:
     """The windows of one process."""
 
     windows: list[NDArray[np.uint32]]
-    """Of `seq_length` tokens; some are shorter."""
+    """Each holds `seq_length` tokens, or fewer at the end of a lane."""
     seq_length: int
 
     def batch(self, index: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return input ids and labels [size, seq_length] of a batch; beyond the end there is nothing to predict.
+        """Return a batch's input ids and labels, [size, seq_length]; beyond the end there is nothing to predict.
 
-        Processes can have a batch more or less: all can run the same number of batches, so that none waits for another.
+        One process may have a batch more than another. Batches beyond the end let all run the same number, so none waits.
         """
         input_ids = np.zeros((size, self.seq_length), np.int64)
         labels = np.full((size, self.seq_length), IGNORED, np.int64)
@@ -55,7 +55,7 @@ def load_validation_set(
 ) -> ValidationSet:
     """Read, encode and pack the whole of `stream.valid`; keep the windows of this process's lanes.
 
-    When `broken_off`, which is asked every 256 windows, is true, what was read so far is returned.
+    `broken_off` is asked every 256 windows; once it says true, what was read so far is returned.
 
     Raises:
         CodeparrotError: the data cannot be read.

@@ -92,7 +92,7 @@ def test_a_file_that_is_not_whole_is_refused(corpus, tokenizer_folder, tmp_path)
     tokenize(str(corpus), str(tokenizer_folder), str(tmp_path / "w"), seq_length=64)
     path = tmp_path / "w" / "train-00000.npy"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CodeparrotError, match=r"train-00000\.npy is missing or not whole"):
+    with pytest.raises(CodeparrotError, match=r"train-00000\.npy is missing or incomplete"):
         ConstantLengthDataset(StreamConfig(train=str(tmp_path / "w"), seq_length=64), make_encoder_stub())
 
 

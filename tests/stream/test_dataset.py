@@ -164,7 +164,7 @@ def test_a_state_of_other_data_is_refused_and_of_moved_data_is_not(files, tmp_pa
     ConstantLengthDataset(stream_config(moved), BytesEncoder()).load_state_dict(state)
     with (moved / "train-1.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"content": "more"}\n')
-    with pytest.raises(CodeparrotError, match="other files"):
+    with pytest.raises(CodeparrotError, match="different files"):
         ConstantLengthDataset(stream_config(moved), BytesEncoder()).load_state_dict(state)
 
 

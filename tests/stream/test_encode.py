@@ -52,7 +52,7 @@ def test_auto_falls_back_and_says_so_when_the_ids_differ(tokenizer_json, monkeyp
     monkeypatch.setattr(encode, "FastEncoder", Wrong)
     with caplog.at_level(logging.WARNING, logger="codeparrot"):
         assert make_encoder(tokenizer_json, 0).name == "tokenizers"
-    assert "other ids than tokenizers" in caplog.text
+    assert "different ids from tokenizers" in caplog.text
     with pytest.raises(CodeparrotError, match=r"--stream\.encoder tokenizers"):
         make_encoder(tokenizer_json, 0, "fastokens")
 

@@ -302,7 +302,7 @@ def test_a_data_set_that_cannot_be_copied_says_so() -> None:
 
     dataset = dataset_of(Locked(), lanes=1)
     next(iter(dataset))
-    with pytest.raises(CodeparrotError, match="cannot be read a second time at once"):
+    with pytest.raises(CodeparrotError, match="cannot be read twice at the same time"):
         dataset.documents(dataset.states, 1)
 
 

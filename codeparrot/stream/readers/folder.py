@@ -26,33 +26,33 @@ SPLITS = {
     "valid": ("valid", "validation", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
-"""The words by which a name says its split: those of `datasets`."""
+"""The words that name a split, those of `datasets`."""
 _STANDS_IN = {"train": ("train",), "valid": ("valid", "test")}
 _SPLIT_OF_WORD = {word: split for split, words in SPLITS.items() for word in words}
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 class DataFiles(NamedTuple):
-    """The data files behind a name, each list in the order of the paths."""
+    """The data files that a name stands for, each list in the order of the paths."""
 
     name: str
     by_split: dict[str | None, list[str]]
-    """By "train", "valid" and "test"; under None the files that say no split."""
+    """Keyed by "train", "valid" and "test"; None holds the files that name no split."""
 
     @property
     def is_divided(self) -> bool:
-        """Whether some file says its split."""
+        """Whether any file names its split."""
         return any(split is not None for split in self.by_split)
 
     def has(self, split: str) -> bool:
-        """Whether there are files of this split and no other."""
+        """Whether some files belong to this split and no other."""
         return standing_for(split, [each for each in self.by_split if each is not None]) is not None
 
     def of(self, split: str) -> list[str]:
-        """Return the files of "train" or "valid"; all files where the data are not divided.
+        """Return the files of "train" or "valid"; all files if the data are not divided.
 
         Raises:
-            CodeparrotError: the data are divided, and no file is of this split.
+            CodeparrotError: the data are divided, and no file belongs to this split.
         """
         if not self.is_divided:
             return self.by_split.get(None, [])
@@ -60,22 +60,22 @@ class DataFiles(NamedTuple):
         if chosen is None:
             other = next(file for each, files in sorted(self.by_split.items(), key=str) if each for file in files)
             raise CodeparrotError(
-                f"{self.name} holds no {split} files, though {PurePath(other).name} says its split; "
+                f"{self.name} holds no {split} files, though {PurePath(other).name} names its split; "
                 f"rename files to {split}-*, or name the files of the {split} split"
             )
         return self.by_split[chosen]
 
 
 def is_data(path: str | PurePath) -> bool:
-    """Whether the ending of a name is that of a file that can be read."""
+    """Whether a name ends like a file that can be read."""
     return PurePath(path).name.endswith(DATA)
 
 
 def find_data(name: str) -> DataFiles:
-    """Return the data files behind a file, a folder or a glob.
+    """Return the data files that a file, a folder or a glob stands for.
 
     Raises:
-        CodeparrotError: there are none, one is of another kind, or some cannot be reached.
+        CodeparrotError: there are none, one is of an unknown kind, or some cannot be reached.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -86,24 +86,24 @@ def find_data(name: str) -> DataFiles:
         raise CodeparrotError(f"{name} {found}; mend the path, or build a corpus with `codeparrot corpus build`")
     for file in files:
         if not (is_data(file) and Path(file).is_file()):
-            raise CodeparrotError(f"{file} is no data file: unknown kind of file; name {_kinds()} files, or a folder of them")
+            raise CodeparrotError(f"{file} is not a data file: unknown kind; name {_kinds()} files, or a folder of them")
     return DataFiles(name, {None: files})
 
 
 def matches(pattern: str) -> list[str]:
-    """Return what a glob matches, in the order of the paths, but for what tools write beside data."""
+    """Return what a glob matches, in the order of the paths, without what tools write beside data."""
     no_data = NO_DATA - {PurePath(pattern).name}
     return sorted(each for each in glob.glob(pattern, recursive=True) if PurePath(each).name not in no_data)
 
 
 def standing_for(split: str, present: Collection[str]) -> str | None:
-    """Return which of the splits `present`, whatever words they are called by, is "train" or "valid"; None: none of them."""
+    """Return which split in `present`, by whatever word, is "train" or "valid"; None if there is none."""
     by_meaning = {_SPLIT_OF_WORD.get(each, each): each for each in present}
     return next((by_meaning[each] for each in _STANDS_IN[split] if each in by_meaning), None)
 
 
 def split_of(relative: str | PurePath) -> str | None:
-    """Return the split that a path below the named folder says."""
+    """Return the split that a path below the named folder names."""
     for part in reversed(PurePath(relative).parts):
         for word in _WORD.findall(part.lower()):
             if word in _SPLIT_OF_WORD:

@@ -1,8 +1,8 @@
 """Data sets that `datasets` can open, from the Hub or from a folder: `hub:NAME[:CONFIG][@REVISION]`.
 
-What is Parquet, which nearly all data sets are, is given as files, which are read by ranges: entering the middle costs no more
-than the beginning. Other kinds are given as rows, which are streamed from their beginning. No code of a data set is run.
-`datasets` says which files belong to which split; their names on the Hub hold the commit.
+Parquet, which nearly all data sets are in, is returned as files and read by ranges: entering the middle costs no more than the
+beginning. Other kinds are returned as rows and streamed from the beginning. No code of a data set is run. `datasets` says which
+files belong to which split; their names on the Hub hold the commit.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class Name(NamedTuple):
     path: str
     """A name on the Hub, or a folder."""
     config: str | None
-    """One that the data set has, or a folder in it (with a slash)."""
+    """A configuration of the data set, or a folder in it (with a slash)."""
     revision: str | None
 
     @property
@@ -33,16 +33,16 @@ class Name(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """A data set as `datasets` finds it, of which nothing was read yet."""
+    """A data set as `datasets` finds it; nothing has been read yet."""
 
     builder: Any
     files: dict[str, list[str]]
-    """By split, as paths or hf://...; empty where the data set does not consist of files."""
+    """By split, as paths or hf://...; empty if the data set does not consist of files."""
     splits: list[str]
 
     @property
     def is_parquet(self) -> bool:
-        """Whether all there is to read is Parquet files."""
+        """Whether the data set consists of Parquet files alone."""
         return bool(self.files) and all(file.endswith(PARQUET) for files in self.files.values() for file in files)
 
     def rows(self, split: str) -> Any:
@@ -51,10 +51,10 @@ class DataSet(NamedTuple):
 
 
 def parse(spec: str) -> Name:
-    """Split `[hub:]NAME[:CONFIG][@REVISION]`; the name of a folder that exists is taken as it is.
+    """Split `[hub:]NAME[:CONFIG][@REVISION]`; the name of an existing folder is taken literally.
 
     Raises:
-        CodeparrotError: it names nothing.
+        CodeparrotError: the name is empty.
     """
     rest = spec.removeprefix(HUB)
     if rest and Path(rest).is_dir():
@@ -69,7 +69,7 @@ def parse(spec: str) -> Name:
 def commit_of(name: Name) -> str | None:
     """Return the commit that the revision names now; None for a folder. Without a network it fails at once.
 
-    Raises what `readable` makes readable.
+    Call it within `readable`, which turns its exceptions into errors for the user.
     """
     if name.is_local:
         return None
@@ -79,7 +79,7 @@ def commit_of(name: Name) -> str | None:
 
 
 def open_data_set(name: Name, revision: str | None) -> DataSet:
-    """Find out what a data set consists of. Raises what `readable` makes readable."""
+    """Find out what a data set consists of. Call it within `readable`, which turns its exceptions into errors for the user."""
     import datasets
 
     part: dict[str, Any] = {"data_dir": name.config} if name.names_folder else {"name": name.config}
@@ -90,7 +90,7 @@ def open_data_set(name: Name, revision: str | None) -> DataSet:
 
 @contextmanager
 def readable(spec: str) -> Iterator[None]:
-    """Turn what `datasets` and the Hub raise into a CodeparrotError that names the data set."""
+    """Turn exceptions of `datasets` and the Hub into a CodeparrotError that names the data set."""
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage] (of the client that it uses)
 

@@ -1,7 +1,7 @@
-"""JSON lines, plain or packed, from the beginning to the end, by blocks of whole lines.
+"""JSON lines, plain or packed, from beginning to end, in blocks of whole lines.
 
-A packed file may consist of several frames, as appending makes them. One that was cut, that is damaged, or that has something
-else behind its end is an error as soon as reading gets there.
+A packed file may consist of several frames, since appending adds one. A truncated or damaged file, or one with other bytes
+after its end, is an error as soon as reading gets there.
 Memory: a block and the longest line; a limit on the line bounds both.
 """
 
@@ -16,7 +16,7 @@ from codeparrot.stream.readers.folder import PACKED
 from codeparrot.stream.readers.rows import Place, unreadable
 
 BLOCK_BYTES = 1 << 18
-"""Read at once where rows are wanted one by one: every lane of a stream holds as much."""
+"""Bytes read at once when rows are wanted one by one; every lane of a stream holds this much."""
 
 
 class Lines(NamedTuple):
@@ -27,7 +27,7 @@ class Lines(NamedTuple):
 
 
 class LongLine(NamedTuple):
-    """A line beyond the limit, which was not kept."""
+    """A line longer than the limit; its text was not kept."""
 
     line: int
     num_bytes: int
@@ -37,15 +37,15 @@ def blocks(file: str, block_bytes: int, max_line_bytes: int | None = None) -> It
     """Yield all lines of a file in blocks of about `block_bytes`.
 
     Args:
-        file: its ending says how it is packed.
+        file: its name's ending says how it is packed.
         block_bytes: bytes read at once.
         max_line_bytes: longer lines come as `LongLine` and are never buffered; no less than `block_bytes`.
 
     Raises:
-        CodeparrotError: the file cannot be read or is not whole, or it is one JSON array.
+        CodeparrotError: the file cannot be read, is truncated or damaged, or is one JSON array.
     """
     first_line = 1
-    carried: list[bytes] = []  # of the line that has begun, of which `length` bytes were read
+    carried: list[bytes] = []  # the first `length` bytes of an unfinished line
     length = 0
     with _opened(file) as stream:
         while chunk := stream.read(block_bytes):
@@ -75,7 +75,7 @@ def blocks(file: str, block_bytes: int, max_line_bytes: int | None = None) -> It
 
 
 def lines(file: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers from 1; see `blocks`."""
+    """Yield the lines that are not blank, numbered from 1; see `blocks`."""
     for block in blocks(file, BLOCK_BYTES):
         assert isinstance(block, Lines)
         for number, line in enumerate(block.content.split(b"\n"), block.first_line):
@@ -95,7 +95,7 @@ def parsed(line: bytes, where: object) -> Any:
         raise CodeparrotError(f"{where} is JSON nested too deeply to be read; mend or remove that line") from None
     except ValueError as error:
         first = f"{where}".startswith("line 1 of ")
-        more = " (`jq -c .` writes a JSON file as JSON lines; move what is no data elsewhere)" if first else ""
+        more = " (`jq -c .` writes a JSON file as JSON lines; move files that are not data elsewhere)" if first else ""
         raise CodeparrotError(f"{where} is not JSON ({error}); mend or remove that line{more}") from error
 
 
@@ -107,7 +107,7 @@ def parsed_lines(file: str) -> Iterator[tuple[Place, Any]]:
 
 
 def num_bytes(file: str) -> int:
-    """Return the size of a file when it is unpacked, which for a packed one takes reading it."""
+    """Return a file's unpacked size; a packed file is read whole for it."""
     if not file.endswith(PACKED):
         return Path(file).stat().st_size
     with _opened(file) as stream:

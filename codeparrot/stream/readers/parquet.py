@@ -1,7 +1,7 @@
 """Parquet files, here or on a remote file system, by row group.
 
-Of a remote file only the footer and the columns that are asked for are fetched. Memory: the columns of one row group, or a
-batch of rows where they are taken in batches.
+From a remote file only the footer and the requested columns are fetched. Memory: the columns of one row group, or one batch of
+rows if they are read in batches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from codeparrot.stream.readers.rows import COLUMN_SETTING, Place, no_column, not
 
 
 class BrokenRow(NamedTuple):
-    """A row with a string that is no UTF-8."""
+    """A row with a string that is not UTF-8."""
 
     values: dict[str, Any]
     """Its values as Arrow's scalars."""
@@ -22,7 +22,7 @@ class Table:
     """An open Parquet file. Close it, or use it in a `with` statement.
 
     Raises:
-        CodeparrotError: here or while reading, when the file cannot be read or is damaged.
+        CodeparrotError: here or while reading: the file cannot be read or is damaged.
     """
 
     def __init__(self, file: str) -> None:
@@ -39,7 +39,7 @@ class Table:
         self.metadata = self._table.metadata
         self.schema = self._table.schema_arrow
         self.bounds = [0]
-        """Row group i holds the rows from bounds[i] to bounds[i + 1]."""
+        """Row group i holds rows bounds[i] to bounds[i + 1]."""
         for index in range(self.metadata.num_row_groups):
             self.bounds.append(self.bounds[-1] + self.metadata.row_group(index).num_rows)
 
@@ -54,7 +54,7 @@ class Table:
         return len(self.bounds) - 1
 
     def require_text(self, column: str) -> None:
-        """Raise CodeparrotError where the file has no such column, or it does not hold text."""
+        """Raise CodeparrotError if the file has no such column, or the column does not hold text."""
         if column not in self.schema.names:
             raise CodeparrotError(no_column(self.file, column, self.schema.names, COLUMN_SETTING))
         kind = self.schema.field(column).type
@@ -62,7 +62,7 @@ class Table:
             raise CodeparrotError(not_text(self.file, column, str(kind)))
 
     def column_bytes(self, group: int) -> dict[str, int]:
-        """Return the size of each column of a row group before compression."""
+        """Return the uncompressed size of each column of a row group."""
         facts = self.metadata.row_group(group)
         leaves = [facts.column(index) for index in range(facts.num_columns)]
         return {
@@ -80,7 +80,7 @@ class Table:
             raise CodeparrotError(unreadable(Place("row group", group, self.file), error)) from error
 
     def texts(self, group: int, column: str, num_rows: int) -> Iterator[str]:
-        """Yield the texts of a row group, `num_rows` of which are held at once; null is an empty document."""
+        """Yield the texts of a row group, holding `num_rows` at once; null is an empty document."""
         import pyarrow as pa
 
         row = self.bounds[group]
@@ -104,8 +104,8 @@ class Table:
         import fsspec
 
         filesystem, inside = fsspec.url_to_fs(self.file)
-        # Without a cache, which would fetch more: a request is a column of a row group. Not buffered ahead: Arrow's threads
-        # would call Python for it, and one that does so while the interpreter ends aborts the process.
+        # No cache: it would fetch more than the column of a row group that a request asks for. No buffering ahead: Arrow's
+        # threads would call Python for it, and such a call while the interpreter ends aborts the process.
         self._raw = filesystem.open(inside, "rb", cache_type="none")
         return pq.ParquetFile(self._raw, pre_buffer=False)
 
@@ -114,13 +114,13 @@ def texts_of(column: Any, first_row: int, file: str) -> list[str]:
     """Return an Arrow column of strings as documents; null is an empty one.
 
     Raises:
-        CodeparrotError: a text is no UTF-8, which Arrow does not see to.
+        CodeparrotError: a text is not UTF-8, which Arrow does not check.
     """
     try:
         return [text if text is not None else "" for text in column.to_pylist()]
     except UnicodeDecodeError as error:
         where = Place("row", first_row + _first_broken(column), file)
-        raise CodeparrotError(f"{where} holds bytes that are no UTF-8 ({reason(error)}); mend or remove that row") from error
+        raise CodeparrotError(f"{where} holds bytes that are not UTF-8 ({reason(error)}); mend or remove that row") from error
 
 
 def rows_of(batch: Any) -> list[dict[str, Any] | BrokenRow]:

@@ -25,7 +25,7 @@ class Place(NamedTuple):
 
 
 class LineAt(NamedTuple):
-    """The line that begins at a byte of a file. Saying its number reads the file up to there."""
+    """The line that begins at a byte of a file. To say its number, `str` reads the file up to there."""
 
     file: str
     byte: int
@@ -42,7 +42,7 @@ def text_in(record: Any, column: str, where: object) -> str:
     """Return the text of a record; null is an empty document.
 
     Raises:
-        CodeparrotError: the record has no such column, or it is no text.
+        CodeparrotError: the record has no such column, or the column is not text.
     """
     if not isinstance(record, Mapping):
         kind = type(record).__name__
@@ -56,7 +56,7 @@ def text_in(record: Any, column: str, where: object) -> str:
 
 
 def no_column(where: object, column: str, present: Collection[str], setting: str) -> str:
-    """Return the message for a table or a row that lacks a column; `setting` is what names the column."""
+    """Return the message for a table or a row that lacks a column; `setting` is the flag that names it."""
     hint = nearest(column, present) or f"; it has {', '.join(present) or 'none'}"
     return f'{where} has no column "{column}"{hint} ({setting} names the column)'
 
@@ -67,7 +67,7 @@ def not_text(where: object, column: str, kind: str) -> str:
 
 
 def without_lone_surrogates(text: str) -> str:
-    """JSON can spell half of a surrogate pair, which is no character and cannot be encoded: U+FFFD stands for it."""
+    """Replace lone surrogates with U+FFFD: JSON can spell one, but it is not a character and cannot be encoded."""
     try:
         text.encode()
         return text
@@ -81,5 +81,5 @@ def unreadable(where: object, error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return what an exception says, on one line, cut to a readable length."""
+    """Return an exception's message on one line, cut to a readable length."""
     return " ".join(str(error).split())[:300] or type(error).__name__

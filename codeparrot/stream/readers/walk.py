@@ -1,6 +1,6 @@
-"""What lies below a folder: every regular file once for each of its names, through links, whatever loops they form.
+"""The regular files below a folder, once for each of their names, through links, whatever loops they form.
 
-The order of the paths is not meant to be relied on: sort them.
+Do not rely on the order of the paths: sort them.
 """
 
 import os
@@ -12,12 +12,12 @@ from pathlib import Path
 class Walk:
     """Iterates over the regular files below a folder, as paths relative to it.
 
-    Folders that are links are entered after all that are not, so a file that can be reached both ways has its real path.
+    Linked folders are entered after all real ones, so a file that can be reached both ways has its real path.
 
     Args:
         root: the folder.
-        skipped: whether a file or folder of this name is left out.
-        barred_by: a folder below the root that holds a file of this name is left out.
+        skipped: says whether to leave out a file or folder of this name.
+        barred_by: leave out folders below the root that hold a file of this name.
     """
 
     def __init__(self, root: Path, skipped: Callable[[str], bool], barred_by: str | None = None) -> None:

@@ -133,7 +133,7 @@ def test_the_test_split_stands_in_for_the_validation_split_alone(tmp_path) -> No
     assert find_data(str(tmp_path)).of("valid") == [str(tmp_path / "valid.jsonl")]
     (tmp_path / "train.jsonl").unlink()
     with pytest.raises(
-        CodeparrotError, match=r"holds no train files, though .*\.jsonl says its split; rename files to train-\*"
+        CodeparrotError, match=r"holds no train files, though .*\.jsonl names its split; rename files to train-\*"
     ):
         find_data(str(tmp_path)).of("train")
 
@@ -171,9 +171,9 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path) -> None:
     [
         ("nowhere.jsonl", r"nowhere\.jsonl does not exist; mend the path"),
         ("*.parquet", r"\*\.parquet matches nothing; mend the path"),
-        ("x.csv", r"x\.csv is no data file: unknown kind of file; name \.parquet, "),
+        ("x.csv", r"x\.csv is not a data file: unknown kind; name \.parquet, "),
         ("empty", "empty holds no Parquet or JSONL files; name a folder of"),
-        ("*", r"is no data file"),
+        ("*", r"is not a data file"),
     ],
 )
 def test_what_is_no_data_is_named_with_the_remedy(tmp_path, name, message) -> None:

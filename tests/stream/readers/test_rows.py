@@ -130,7 +130,7 @@ GOOD = '{"content": "a"}'
 DEEP = '{"content": "x", "m": ' + "[" * 100_000 + "]" * 100_000 + "}"
 PLACES = [
     (broken_group, r"cannot read row group 1 of .*x\.parquet: .*fetch or build it again"),
-    (no_utf8, r"row 3 of .*x\.parquet holds bytes that are no UTF-8 .*mend or remove that row"),
+    (no_utf8, r"row 3 of .*x\.parquet holds bytes that are not UTF-8 .*mend or remove that row"),
     (
         lambda folder: write_rows(folder / "x.parquet", pa.array([b"a"])),
         r'x\.parquet: column "content" holds binary, not text; .* names',
