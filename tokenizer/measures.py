@@ -1,4 +1,4 @@
-"""What is measured on a tokenizer. Every figure is about text as text: special tokens are neither added nor recognised."""
+"""The measures of a tokenizer. All of them treat text as text: special tokens are neither added nor recognised."""
 
 import io
 import keyword
@@ -13,7 +13,7 @@ INDENTATIONS = (4, 8, 12, 16)
 NUM_LISTED = 10
 """Tokens in each list of examples."""
 IDENTIFIER_BYTES = 1_000_000
-"""Of the sample, what is parsed for identifiers: Python's own tokenizer reads about 1 MB a second."""
+"""This much of the sample is parsed for identifiers: Python's own tokenizer reads about 1 MB a second."""
 BATCH_DOCUMENTS = 64
 
 
@@ -26,16 +26,16 @@ class Measures(NamedTuple):
     lossless: float
     """Fraction of the documents that decoding restores exactly."""
     tokens_per_identifier: float
-    """Mean over the occurrences of identifiers, each with the space before it where there is one."""
+    """Mean over the occurrences of identifiers, each with the space before it if there is one."""
     whole_identifiers: float
-    """Fraction of those occurrences that are one token."""
+    """Fraction of those occurrences that are a single token."""
     indentation_tokens: dict[int, int]
     """Tokens by the number of spaces after a newline; the newline counts."""
     missing_keywords: list[str]
-    """Of KEYWORDS, bare and after a space, those that are more than one token."""
+    """KEYWORDS, bare and after a space, that take more than one token."""
     longest_tokens: list[str]
     last_tokens: list[str]
-    """Those with the highest ids: what byte-pair encoding learned last."""
+    """The tokens with the highest ids, which byte-pair encoding learned last."""
 
 
 def measure(tokenizer: Any, texts: Sequence[str], names: Counter[str], progress: Any) -> Measures:
@@ -45,7 +45,7 @@ def measure(tokenizer: Any, texts: Sequence[str], names: Counter[str], progress:
         tokenizer: What AutoTokenizer returns.
         texts: At least one document with at least one character.
         names: Occurrences of identifiers, as `identifiers` counts them.
-        progress: Its `update` is called with the bytes that were done.
+        progress: Its `update` is called with the number of bytes done.
     """
     num_tokens = num_bytes = num_restored = 0
     for first in range(0, len(texts), BATCH_DOCUMENTS):
@@ -80,10 +80,10 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def identifiers(texts: Sequence[str]) -> Counter[str]:
-    """Count the identifiers of Python sources, each with the space before it where there is one.
+    """Count the identifiers of Python sources, each with the space before it if there is one.
 
-    A source that stops being Python somewhere counts up to there. At most IDENTIFIER_BYTES are read, in documents evenly
-    spread over `texts`.
+    A source that stops being Python counts up to that point. At most IDENTIFIER_BYTES are read, from documents spread evenly
+    over `texts`.
     """
     stride = max(1, sum(map(len, texts)) // IDENTIFIER_BYTES)
     return Counter(name for text in texts[::stride] for name in _identifiers(text))
@@ -108,13 +108,13 @@ def _lengths(tokenizer: Any, texts: Sequence[str]) -> dict[str, int]:
 
 
 def _mean(values: dict[str, int], occurrences: Counter[str]) -> float:
-    """Not a number where there are no identifiers."""
+    """Return the mean; not a number if there are no identifiers."""
     total = occurrences.total()
     return sum(values[name] * count for name, count in occurrences.items()) / total if total else float("nan")
 
 
 def _indentation(tokenizer: Any) -> dict[int, int]:
-    # GPT-2's splitting gives the last space to the word that follows; so does this count.
+    # GPT-2's splitting gives the last space to the word that follows, and this count does the same.
     word = _lengths(tokenizer, [" return"])[" return"]
     lengths = _lengths(tokenizer, ["\n" + " " * spaces + "return" for spaces in INDENTATIONS])
     return {spaces: length - word for spaces, length in zip(INDENTATIONS, lengths.values(), strict=True)}

@@ -1,8 +1,8 @@
 """How well tokenizers fit a corpus, side by side.
 
-Guarantees: every tokenizer is measured on the same documents, none of which a tokenizer of codeparrot was trained on where the
-corpus has a validation split. No code from the Hub is run.
-Cost: the text is encoded and decoded once by each tokenizer, about 2 MB a second on two cores.
+Guarantees: every tokenizer is measured on the same documents. If the corpus has a validation split, no tokenizer of codeparrot
+was trained on any of them. No code from the Hub is run.
+Cost: each tokenizer encodes and decodes the text once, about 2 MB a second on two cores.
 """
 
 import re
@@ -18,30 +18,30 @@ from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, iden
 from codeparrot.tokenizer.sample import sample
 
 LONGEST_NAME = 28
-"""Characters of a tokenizer's name at the head of its column."""
+"""At most this many characters of a tokenizer's name head its column."""
 LONGEST_TOKEN = 24
-"""Characters of a token that are shown; a run of a character is shown as `x{count}`."""
+"""At most this many characters of a token are shown; a run of one character is shown as `x{count}`."""
 
 
 def report(
     tokenizer: str,
     corpus: str,
-    other: list[str] = [],  # noqa: B006 - the command line shows it, nothing changes it
+    other: list[str] = [],  # noqa: B006 - the command line shows this default, and nothing changes it
     sample_bytes: int = 10_000_000,
     text_column: str = "content",
 ) -> Result:
-    """Measure tokenizers on a corpus: bytes a token, keywords, identifiers, indentation, and what the vocabulary went into.
+    """Measure tokenizers on a corpus: bytes per token, keywords, identifiers, indentation, and what the vocabulary went into.
 
     Args:
         tokenizer: Folder of a tokenizer, or a name on the Hub.
-        corpus: Folder made by codeparrot corpus build (its validation split is read), or a Parquet or JSONL file, a glob, or a
-            data set of the Hub.
-        other: More tokenizers to put beside it, each a folder or a name on the Hub.
+        corpus: Folder made by codeparrot corpus build (its validation split is read), a Parquet or JSONL file, a glob, or a
+            data set on the Hub.
+        other: More tokenizers to compare it with, each a folder or a name on the Hub.
         sample_bytes: Bytes of text to measure on, spread evenly over the corpus.
         text_column: Column or key that holds the text of a document.
     """
     if sample_bytes < 1:
-        raise CodeparrotError(f"--sample_bytes {sample_bytes} is no sample: give a number of bytes, such as 10000000")
+        raise CodeparrotError(f"--sample_bytes {sample_bytes} is not a sample size: give a number of bytes, such as 10000000")
     corpus = corpus_here(corpus)
     files = find_data(corpus)
     held_out = files.has("valid")
@@ -63,7 +63,7 @@ def load(name: str) -> Any:
     """Load a tokenizer from a folder or from the Hub.
 
     Raises:
-        CodeparrotError: there is none, or it needs code or a library that is not here.
+        CodeparrotError: there is none, or it needs code or a library that is not installed.
     """
     folder = local_folder(name)
     from transformers import AutoTokenizer
@@ -77,7 +77,7 @@ def load(name: str) -> Any:
     except Exception as error:
         # Besides OSError, ValueError and ImportError, a damaged tokenizer.json raises Exception itself.
         raise CodeparrotError(f'no tokenizer can be loaded from the folder "{folder}" ({_first_line(error)})') from error
-    if len(tokenizer) <= 1:  # transformers makes an empty one where there is none
+    if len(tokenizer) <= 1:  # if there is none, transformers makes an empty one
         raise CodeparrotError(f'"{name}" holds no tokenizer: name a folder with a tokenizer.json')
     return tokenizer
 
@@ -109,7 +109,7 @@ def _table(measures: dict[str, Measures]) -> str:
             (f"tokens for newline + {spaces} spaces", (str(column.indentation_tokens[spaces]) for column in columns))
             for spaces in INDENTATIONS
         ],
-        ("keywords that are no token", (f"{len(column.missing_keywords)} of {2 * len(KEYWORDS)}" for column in columns)),
+        ("keywords of several tokens", (f"{len(column.missing_keywords)} of {2 * len(KEYWORDS)}" for column in columns)),
     ]
     cells = [(label, list(values)) for label, values in rows]
     label_width = max(len(label) for label, _ in cells)

@@ -1,4 +1,4 @@
-"""A sample of a corpus that is spread over all of it.
+"""A sample spread over a whole corpus.
 
 Guarantees: the same files and the same budget give the same documents in the same order; no document comes twice; every shard
 and row group contributes in proportion to its size; nothing is left out when the corpus fits the budget.
@@ -15,11 +15,11 @@ from codeparrot.stream.readers.parquet import Table
 from codeparrot.stream.readers.rows import text_in
 
 READ_FACTOR = 64
-"""A corpus of more than this many budgets is read at evenly spaced row groups only: 64 times 200 MB is half a minute."""
+"""In a corpus of more than this many budgets, only evenly spaced row groups are read: 64 times 200 MB is half a minute."""
 BATCH_ROWS = 64
-"""Rows of a Parquet file that are Python objects at once."""
+"""Rows of a Parquet file converted to Python objects at once."""
 LONGEST_DOCUMENT_BYTES = 1 << 20
-"""A longer document is cut here: one generated file of 100 MB would otherwise decide the vocabulary."""
+"""Longer documents are cut here: otherwise one generated file of 100 MB would decide the vocabulary."""
 
 
 class Piece(NamedTuple):
@@ -28,17 +28,17 @@ class Piece(NamedTuple):
     file: str
     row_group: int | None
     num_bytes: int
-    """Of text, before compression. An estimate: for JSONL it includes the keys and the escapes."""
+    """Bytes of text before compression. An estimate: for JSONL it includes the keys and the escapes."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Documents of a corpus, again and again the same: iterate over it as often as needed."""
+    """Documents of a corpus, the same every time: iterate over it as often as needed."""
 
     pieces: Sequence[Piece]
     text_column: str
     share: float
-    """Of the bytes in the pieces, the fraction that is taken."""
+    """Fraction of the bytes in the pieces that is taken."""
 
     @property
     def expected_bytes(self) -> int:
@@ -49,7 +49,7 @@ class Sample:
         for piece in self.pieces:
             for text in _documents(piece, self.text_column):
                 encoded = text.encode()[:LONGEST_DOCUMENT_BYTES]
-                # What is taken follows what was seen: the choice depends on earlier documents only, so it favours no size.
+                # Keeps `taken` in step with `seen`: the choice depends on earlier documents alone, so it favours no size.
                 if encoded and taken <= seen * self.share:
                     taken += len(encoded)
                     yield encoded.decode("utf-8", errors="ignore")
@@ -57,10 +57,10 @@ class Sample:
 
 
 def sample(files: Sequence[str], text_column: str, budget_bytes: int) -> Sample:
-    """Choose documents of about `budget_bytes` bytes of UTF-8 in all, evenly spread over `files`.
+    """Choose documents of about `budget_bytes` bytes of UTF-8 in all, spread evenly over `files`.
 
     Raises:
-        CodeparrotError: here or while reading, when a file is damaged or has no such column of text.
+        CodeparrotError: here or while reading: a file is damaged or has no such column of text.
     """
     pieces = [piece for file in files for piece in _pieces(file, text_column)]
     num_bytes = sum(piece.num_bytes for piece in pieces)

@@ -3,7 +3,7 @@
 Guarantees: the same corpus and settings give the same tokenizer; any text is encoded and restored exactly, since all 256 bytes
 are in the vocabulary; `<|endoftext|>` is the only special token, and a document that contains it as text teaches nothing about
 it; the output folder is complete or absent.
-Cost: on two cores about 13 s for each 100 MB of sample, and memory for its distinct words, not for its text.
+Cost: about 13 s per 100 MB of sample on two cores, and memory for the sample's distinct words, not for its text.
 """
 
 import json
@@ -33,14 +33,14 @@ MIN_FREQUENCY = 2
 """A pair seen once is an accident of the sample, not a word of the language."""
 HELD_OUT_BYTES = 4_000_000
 HELD_OUT_EVERY = 50
-"""Where the corpus has no validation split, one document in 50 is kept from training to measure the fit."""
+"""If the corpus has no validation split, one document in 50 is kept out of training to measure the fit."""
 FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "added_tokens.json"}
-"""What a tokenizer folder may hold: nothing else is ever overwritten."""
+"""The files a tokenizer folder may hold: nothing else is ever overwritten."""
 
 
 @dataclass
 class Tally:
-    """Counts documents while they pass by."""
+    """Counts documents as they pass by."""
 
     documents: int = 0
     num_bytes: int = 0
@@ -66,20 +66,20 @@ def train(
     """Train a byte-level BPE tokenizer for code, GPT-2's in everything but the vocabulary.
 
     Args:
-        corpus: Folder made by codeparrot corpus build, a Parquet or JSONL file, a glob of them, or a data set of the Hub.
-        output: Folder to write, which AutoTokenizer.from_pretrained loads.
+        corpus: Folder made by codeparrot corpus build, a Parquet or JSONL file, a glob of them, or a data set on the Hub.
+        output: Folder to write; AutoTokenizer.from_pretrained loads it.
         vocab_size: Tokens in the vocabulary, the 256 bytes and <|endoftext|> included.
-        sample_bytes: Bytes of text to train on, spread evenly over the corpus; all of it where it is smaller.
+        sample_bytes: Bytes of text to train on, spread evenly over the corpus; a smaller corpus is used whole.
         text_column: Column or key that holds the text of a document.
-        model_max_length: Tokens that fit the model it is meant for; written into the tokenizer as a hint, nothing is cut here.
-        overwrite: Replace the tokenizer that is at the output already.
+        model_max_length: Tokens that fit the intended model; written into the tokenizer as a hint, nothing is cut here.
+        overwrite: Replace the tokenizer that is already at the output.
     """
     if vocab_size < SMALLEST_VOCABULARY:
         raise CodeparrotError(
             f"--vocab_size {vocab_size} is too small: at least {SMALLEST_VOCABULARY} (the bytes and {END_OF_TEXT})"
         )
     if sample_bytes < 1:
-        raise CodeparrotError(f"--sample_bytes {sample_bytes} is no sample: give a number of bytes, such as 200000000")
+        raise CodeparrotError(f"--sample_bytes {sample_bytes} is not a sample size: give a number of bytes, such as 200000000")
     folder = Path(output).expanduser()
     _check_output(folder, overwrite)
     corpus = corpus_here(corpus)
@@ -99,7 +99,7 @@ def fit(texts: Iterable[str], vocab_size: int, expected_bytes: int = 0) -> "Toke
 
     Args:
         texts: Documents, read once.
-        vocab_size: Tokens, those of the bytes and END_OF_TEXT (id 0) included.
+        vocab_size: Tokens, including the bytes and END_OF_TEXT (id 0).
         expected_bytes: Bytes of text to come, for the progress bar.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -131,27 +131,27 @@ def _with_progress(texts: Iterable[str], bar: Any, stop: threading.Event) -> Ite
 
 
 def _interruptible(work: Callable[[threading.Event], None]) -> None:
-    """Run `work` in a thread of its own: `tokenizers` holds the thread that it is called in until it is done, Ctrl-C or not.
+    """Run `work` in its own thread: `tokenizers` blocks the thread that calls it until it is done, Ctrl-C or not.
 
-    Ctrl-C ends it at the next document, and while merges are learned after them (seconds).
+    Ctrl-C ends it at the next document; while merges are learned after the documents, within seconds.
     """
     stop, done = threading.Event(), Future[None]()
 
     def run() -> None:
         try:
             done.set_result(work(stop))
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
             done.set_exception(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         while thread.is_alive():
-            thread.join(0.1)  # a signal that another thread received is seen between two waits only
+            thread.join(0.1)  # Python sees a signal only between two waits if another thread received it
         done.result()
     except KeyboardInterrupt:
         stop.set()
-        thread.join()  # the interpreter must not end under a thread that would come back to it
+        thread.join()  # the interpreter must not end while a thread may still call into it
         raise
 
 
@@ -179,7 +179,7 @@ def _bytes_per_token(tokenizer: "Tokenizer", texts: Iterable[str]) -> float | No
 
 
 def _check_output(folder: Path, overwrite: bool) -> None:
-    """Refuse what could not be written in the end, before minutes are spent."""
+    """Refuse an output that could not be written in the end, before minutes are spent."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
@@ -189,7 +189,7 @@ def _check_output(folder: Path, overwrite: bool) -> None:
         raise CodeparrotError(f'--output "{folder}" is not writable: name a folder elsewhere')
     foreign = [name for name in names if name not in FILES]
     if foreign:
-        raise CodeparrotError(f'--output "{folder}" holds {foreign[0]}, which is no part of a tokenizer: name another folder')
+        raise CodeparrotError(f'--output "{folder}" holds {foreign[0]}, which is not part of a tokenizer: name another folder')
     if names and not overwrite:
         raise CodeparrotError(f'--output "{folder}" holds a tokenizer already: name another folder or add --overwrite true')
 
@@ -199,7 +199,7 @@ def _save(tokenizer: "Tokenizer", folder: Path, model_max_length: int) -> None:
 
     model = json.loads(tokenizer.to_str())["model"]
     merges: Any = [tuple(pair) for pair in model["merges"]]
-    # The class of GPT-2's own tokenizer: every version of transformers, and what is built on it, knows the name.
+    # The class of GPT-2's own tokenizer: every version of transformers, and every tool built on it, knows the name.
     saved = GPT2Tokenizer(
         vocab=model["vocab"],
         merges=merges,
@@ -211,7 +211,7 @@ def _save(tokenizer: "Tokenizer", folder: Path, model_max_length: int) -> None:
 
 
 def _result(tokenizer: "Tokenizer", folder: Path, corpus: str, tally: Tally, bytes_per_token: float | None) -> Result:
-    fit = "not measured: no document was left that it was not trained on"
+    fit = "not measured: it was trained on every document"
     if bytes_per_token is not None:
         fit = f"{bytes_per_token:.3f} bytes a token on text it was not trained on"
     text = [
