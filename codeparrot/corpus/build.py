@@ -25,7 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Result])
 
 
 def with_stages(function: Function) -> Function:
-    """Let a signature show the settings of every stage instead of **stages, so that they are flags of the command."""
+    """Show the settings of every stage in the signature instead of **stages, so that they become flags of the command."""
     signature = inspect.signature(function)
     parameters = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     place = [each.name for each in parameters].index("near_duplicates") + 1
@@ -61,8 +61,8 @@ def build(
 ) -> Result:
     """Turn raw source files into a corpus: filtered, without duplicates, split by repository, in Parquet shards.
 
-    The corpus depends on the sources and on these settings only; the number of workers does not change a byte. A build that
-    was interrupted goes on where it was when the same command is given again.
+    The corpus depends only on the sources and on these settings; the number of workers does not change a byte. Give the same
+    command again after an interruption, and the build goes on where it was.
 
     Args:
         source: One or several of: python (the standard library and the distributions installed beside this interpreter), a
@@ -70,22 +70,22 @@ def build(
             file or glob of tar archives, zip archives and wheels, JSON lines or Parquet files (a glob in quotes),
             hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or in a folder).
         output: Folder to write; it appears when it is complete.
-        max_bytes: Bytes of distinct text that passed the filters to stop at, for a sample (0: all); near duplicates are taken
-            out of it afterwards. Files on disk, JSON lines files and Parquet row groups are taken in a hash order, Hub data
-            sets from their beginning, several sources in turns.
-        valid_fraction: Fraction of the repositories that is set aside for validation, at least one (0: no valid split).
-        shard_bytes: Bytes of text in a shard, about.
-        seed: Of the order of the documents, the sample and the split.
-        workers: Processes that read, filter and write (0: one a core).
+        max_bytes: For a sample, stop after this many bytes of distinct text that passed the filters (0: read all); near
+            duplicates are removed afterwards. Files on disk, JSON lines files and Parquet row groups are read in a hash order,
+            Hub data sets from their beginning, several sources in turns.
+        valid_fraction: Fraction of the repositories set aside for validation, at least one repository (0: no valid split).
+        shard_bytes: Approximate bytes of text in a shard.
+        seed: Determines the order of the documents, the sample and the split.
+        workers: Processes that read, filter and write (0: one per core).
         overwrite: Replace the corpus in `output`, once the new one is complete.
-        suffixes: Endings of the file names that are read in folders.
+        suffixes: Endings of the file names to read in folders.
         columns: Where tables keep what the corpus needs.
         filters: What a file must satisfy to enter the corpus.
         licenses: Which licences a file may have, and whose files are left out.
         near_duplicates: When two documents are near duplicates, of which one is kept.
-        keep_removed: Files that are shown for every reason for which files were removed, in removed/samples.parquet.
+        keep_removed: Removed files to show for each reason, in removed/samples.parquet.
         executor: Where the work is done: on this machine by `workers` processes, or on a SLURM or Ray cluster (with the extra
-            codeparrot[cluster]); the output is then on a disk that all its nodes share.
+            codeparrot[cluster]); the output must then be on a disk that all its nodes share.
         cluster: What to ask of the cluster.
         stages: Settings of the stages of cleaning, by their names in STAGES (registry.py).
     """

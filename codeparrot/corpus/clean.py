@@ -1,8 +1,9 @@
-"""The third phase: what is kept of a few segments, cleaned, and divided by its position in the order.
+"""The third phase: the documents that are kept of a few segments, cleaned, and divided by their positions in the order.
 
 A stage (stage.py) looks at one document and lets it pass, changes its text or removes it. A task writes one table with a
-batch for every bucket that has documents: bucket i of BUCKETS holds those whose position has i in its top bits. So the buckets
-of all tasks one after the other, each sorted by itself, are the whole corpus in order. Memory: the text of TASK_BYTES, twice.
+batch for every bucket that has documents: bucket i of BUCKETS holds those whose position has i in its top bits. Sort each
+bucket over all tasks, put the buckets one after the other, and the whole corpus is in order. Memory: the text of TASK_BYTES,
+twice.
 """
 
 import itertools
@@ -30,7 +31,7 @@ TASK_BYTES = 64_000_000
 class CleanTask(NamedTuple):
     segments: list[Segment]
     start: int
-    """Number of their first candidate."""
+    """Number of the segments' first candidate."""
     output: Path
 
 
@@ -38,15 +39,15 @@ class Cleaner(NamedTuple):
     """What every task needs."""
 
     verdicts: Path
-    """File with a byte for every candidate."""
+    """File with one byte per candidate."""
     stages: Mapping[str, Stage]
-    """Those that are on, in their order."""
+    """The stages that are on, in order."""
     seed: int
     keep_removed: int
 
 
 def clean_tasks(documents: Documents, sizes: Sequence[int], folder: Path) -> list[CleanTask]:
-    """Return the tasks for segments of these bytes of text: neighbours, until they have TASK_BYTES."""
+    """Return the tasks for segments with these sizes in bytes: a task takes neighbours until they have TASK_BYTES."""
     tasks, first, filled = [], 0, 0
     for index, size in enumerate(sizes):
         filled += size
@@ -58,7 +59,7 @@ def clean_tasks(documents: Documents, sizes: Sequence[int], folder: Path) -> lis
 
 
 def clean(task: CleanTask, cleaner: Cleaner) -> None:
-    """Write the documents that are kept of a task's segments, unless they are there."""
+    """Write the documents that are kept of a task's segments, unless they are already there."""
     if task.output.exists():
         return
     with new_folder(task.output) as folder:
@@ -122,6 +123,6 @@ _EMPTY = pa.RecordBatch.from_pylist([], schema=DOCUMENTS)
 
 
 def read_bucket(folder: Path, bucket: int) -> pa.RecordBatch:
-    """Return the documents of a task in a bucket."""
+    """Return one bucket's documents from a task's table."""
     with pa.memory_map(str(folder / "documents.arrow")) as source:
         return pa.ipc.open_file(source).get_batch(bucket)

@@ -6,17 +6,17 @@ import tokenize
 from functools import lru_cache
 
 _PROBE = string.printable.replace("\\", "") + "\\u0041 +AGE- .xn--maana-pta."
-"""What idna, punycode, UTF-7 and the codecs of escapes would change."""
+"""Text that idna, punycode, UTF-7 and the escape codecs would change."""
 
 
 def decode(content: bytes | str) -> str | None:
-    """Return the text, or None when it is in no encoding that it declares, or cannot be written as UTF-8.
+    """Return the text, or None if it is not in the encoding that it declares, or cannot be written as UTF-8.
 
     Line ends are kept as they are. A byte order mark is not part of the text.
     """
     try:
         text = _decode_bytes(content) if isinstance(content, bytes) else content
-        # A lone surrogate, as JSON may hold, is no character: no file could hold it.
+        # JSON may hold a lone surrogate, which is not a character: no file could hold it.
         text.encode()
     except (SyntaxError, LookupError, UnicodeError):
         return None
@@ -32,8 +32,8 @@ def _decode_bytes(content: bytes) -> str:
 
 @lru_cache(maxsize=256)
 def _keeps_ascii(encoding: str) -> bool:
-    # Python reads some files whose codec does not, but what they say is not what is written in them; and the decoders of
-    # punycode and idna take time quadratic in the length.
+    # Python reads some files whose codec does not keep ASCII, but then the text is not what the bytes look like. Besides, the
+    # decoders of punycode and idna take time quadratic in the length.
     try:
         return _PROBE.encode().decode(encoding) == _PROBE
     except (LookupError, UnicodeError):

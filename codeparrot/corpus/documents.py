@@ -1,7 +1,7 @@
 """A document of a corpus: its columns, and the forms it takes between a source and a shard.
 
-A source yields a `Record` (not decoded, not judged) or says why there is none (`Removed`); a worker turns the record into
-a `Candidate` or another `Removed`; the candidates that are kept are written as documents with the columns below.
+A source yields a `Record` (not decoded, not judged) or says why there is none (`Removed`). A worker turns the record into a
+`Candidate` or another `Removed`. The candidates that are kept are written as documents with the columns below.
 """
 
 from collections.abc import Iterator
@@ -31,11 +31,11 @@ class ColumnNames:
     repo_name: str = "repo_name"
     """Column of the repository's name; without it, the table's own name is the repository of all its rows."""
     path: str = "path"
-    """Column of the path inside the repository; without it, the number of the row."""
+    """Column of the path inside the repository; without it, the row's number."""
     license: str = "license"
     """Column of the licence, a text or a list of texts; without it, "unknown"."""
     stars: str = "stars"
-    """Column of the repository's stars, a number; without it, nobody knows them."""
+    """Column of the repository's stars, a number; without it, they are unknown."""
 
 
 class Record(NamedTuple):
@@ -46,18 +46,18 @@ class Record(NamedTuple):
     license: str
     content: bytes | str
     stars: int | None = None
-    """Of the repository, where the source knows them."""
+    """The repository's stars, if the source knows them."""
 
 
 class Removed(NamedTuple):
-    """A file that is not in the corpus: the name of what removed it, and its size in bytes where that is known."""
+    """A file that is not in the corpus: the name of what removed it, and its size in bytes if that is known."""
 
     reason: str
     size: int = 0
     repo_name: str = ""
     path: str = ""
     content: str = ""
-    """Its text, of which a sample of the removed files shows the beginning."""
+    """Its text; a sample of the removed files shows the beginning."""
 
 
 class Document(NamedTuple):
@@ -72,24 +72,24 @@ class Document(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A document that passed every filter, what it is compared by, and its position in the order."""
+    """A document that passed every filter, with what it is compared by and its position in the order."""
 
     document: Document
     fingerprint: bytes
-    """The same for texts that differ in white space only."""
+    """Equal for texts that differ only in white space."""
     position: int
     whole: int
-    """Hash of everything in the document: among equals it decides which one is kept."""
+    """Hash of everything in the document; it decides which one of equals is kept."""
     stars: int = -1
-    """Of its repository; -1 where that is unknown."""
+    """Stars of its repository; -1 if unknown."""
 
 
 class Unit(Protocol):
-    """What one worker reads at a time: files of about a few MB in all. It travels to the worker by pickle."""
+    """What one worker reads at a time: files of a few MB in all. It travels to the worker by pickle."""
 
     @property
     def key(self) -> str:
-        """Of one source, no other unit has it. It is the same whenever and wherever the same is read."""
+        """Unique among the units of a source, and the same whenever and wherever the same data is read."""
         ...
 
     def records(self) -> Iterator[Record | Removed]: ...
@@ -99,11 +99,11 @@ class Reading(NamedTuple):
     """How sources are read."""
 
     seed: int
-    """Of the order of the units and records."""
+    """Determines the order of the units and records."""
     max_size: int
     """Bytes; larger files are not read."""
     suffixes: tuple[str, ...]
-    """Endings of the names of files that are read; tables have none."""
+    """Endings of the names of files to read; they do not apply to tables."""
     columns: ColumnNames
 
 
@@ -111,9 +111,9 @@ class Source(NamedTuple):
     """An open source. The order of its units and records depends on its content and the seed alone."""
 
     facts: dict[str, Any]
-    """What the card and the statistics say of it; JSON."""
+    """What the card and the statistics say about it; JSON."""
     units: Iterator[Unit]
     num_records: int | None
-    """None where only reading it to the end would tell."""
+    """None if only reading it to the end would tell."""
     listing: str
-    """Stands for all that the units depend on. Another listing: what is done of an earlier build is of no use."""
+    """Stands for everything the units depend on. If it changes, an interrupted build's work is of no use."""

@@ -1,4 +1,4 @@
-"""What a worker does with a record: decode, filter, fingerprint. A function of the record and the settings alone."""
+"""What a worker does with a record: decode, filter, fingerprint. The result depends on the record and the settings alone."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from codeparrot.corpus.licenses.rules import LicenseSettings, license_of_file, r
 
 
 class Rules(NamedTuple):
-    """What a document must satisfy by itself, and the seed of its place."""
+    """What a document must satisfy by itself, and the seed that its place is drawn from."""
 
     seed: int
     filters: Thresholds
@@ -22,7 +22,7 @@ class Rules(NamedTuple):
 
 
 def judge(record: Record, rules: Rules) -> Candidate | Removed:
-    """Return the candidate that a record is, or what removed it."""
+    """Return the candidate that a record becomes, or what removed it."""
     repo_name, path, declared = (_storable(name) for name in (record.repo_name, record.path, record.license))
     content = decode(record.content)
     if content is None:

@@ -1,8 +1,8 @@
 """A folder that appears complete or not at all.
 
-The work is done in a hidden sibling, and what it leads to is put together in another one, flushed to the disk and renamed
-last. What an interrupted build has done stays for the next one (work.py); two builds at once are refused. An existing corpus
-is replaced only after the new one is complete, and nothing but a corpus (or an empty folder) is ever replaced.
+The work is done in a hidden sibling folder. The corpus is put together in another one, flushed to the disk and renamed last.
+What an interrupted build has done stays for the next one (work.py); two builds at once are refused. An existing corpus is
+replaced only after the new one is complete, and nothing but a corpus (or an empty folder) is ever replaced.
 """
 
 import fcntl
@@ -19,16 +19,16 @@ from codeparrot.files import flush_folder
 STATISTICS = "statistics.json"
 """Written last; a folder that has it is a corpus."""
 PLACED = "placed"
-"""Beside the work of a build whose corpus is in its place, or about to be."""
+"""Lies beside the work of a build whose corpus is in its place, or about to be."""
 
 
 class Building(NamedTuple):
     """The folders of a build."""
 
     work: Path
-    """For its tasks; it stays where the build does not end well, unless no task is done."""
+    """For its tasks; it stays if the build fails, unless no task is done."""
     folder: Path
-    """Empty, and the corpus in the end."""
+    """Empty at first, the corpus in the end."""
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def _has_tasks(work: Path) -> bool:
 
 
 def _discard(partial: Path) -> None:
-    # Renamed first: what is left of a folder that is half removed is no work.
+    # Renamed first, so that the rest of a half-removed folder is not taken for work.
     shutil.rmtree(_done(partial), ignore_errors=True)
     partial.rename(_done(partial))
     shutil.rmtree(_done(partial), ignore_errors=True)
@@ -100,7 +100,7 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
 
 
 def _tidy(partial: Path, final: Path) -> None:
-    """Remove what a killed build left of a corpus, and put back the one that it had moved away."""
+    """Remove what a killed build left of a corpus, and put back the corpus that it had moved away."""
     replaced = _replaced(final)
     if (partial / PLACED).exists() and not (partial / "corpus").exists():
         shutil.rmtree(partial / "work", ignore_errors=True)
@@ -126,7 +126,7 @@ def _put(folder: Path, final: Path) -> None:
 
 @contextmanager
 def _errors_of(output: Path, partial: Path) -> Iterator[None]:
-    # Sources report their own errors, so what arrives here is about the output: a full disk, a read-only folder, ...
+    # Sources report their own errors, so an error that arrives here is about the output: a full disk, a read-only folder, ...
     try:
         yield
     except OSError as error:

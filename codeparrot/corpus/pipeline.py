@@ -1,9 +1,9 @@
 """The build, in four phases of tasks that read files and write files: read, duplicates, clean, write.
 
-The result is a function of the settings and the files that are read, byte for byte: it does not depend on the number of
-workers, on the order of the sources (unless `max_bytes` takes their beginning), on the time of day, or on how often the build
-was killed and started again. Memory: the main process holds about 10 bytes a document and 100 a duplicate, a worker about
-200 MB; the text itself is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 kB a document.
+The settings and the files that are read determine every byte of the result. It does not depend on the number of workers, on the
+order of the sources (unless `max_bytes` takes their beginning), on the time of day, or on how often the build was killed and
+started again. Memory: the main process holds about 10 bytes per document and 100 per duplicate, a worker about 200 MB; the text
+is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 kB per document.
 """
 
 import json
@@ -48,14 +48,14 @@ class Executor(Protocol):
     """Where the tasks run."""
 
     def map(self, function: Callable[[Task], None], work: Iterable[Task]) -> Generator[None, None, None]:
-        """Run the function on every task; yield once a task, in their order, when it and all before it are done.
+        """Run the function on every task; yield once per task, in order, when it and all before it are done.
 
         Closing the generator cancels the tasks that have not begun.
         """
         ...
 
     def near_pairs(self, segments: list[Segment], settings: NearDuplicates, folder: Path) -> list[Path]:
-        """Write the pairs of near duplicates into `folder`, but for those that are there, and return their files."""
+        """Write the pairs of near duplicates into `folder`, except those already there, and return their files."""
         ...
 
 
@@ -75,7 +75,7 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
         splits = _write(cleaned, tally, settings, executor, work.folder, building.folder)
         _write_removed(documents, members, cleaned, settings, building.folder)
         statistics = statistics_of(settings, sources, tally, splits, members)
-        # A path on the command line may hold bytes that are no text: escaped in JSON, question marks in the card.
+        # A path on the command line may hold bytes that are not text: escaped in JSON, question marks on the card.
         text = card(statistics, output.resolve().name, pictures(building.folder, statistics))
         (building.folder / "README.md").write_text(text, encoding="utf-8", errors="replace")
         (building.folder / STATISTICS).write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")
@@ -83,7 +83,7 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
 
 
 def _identity(settings: Settings, sources: list[Source]) -> dict[str, Any]:
-    """Return what the first three phases depend on: the settings, what is in the files that they name, and the sources."""
+    """Return what the first three phases depend on: the settings, the content of the files they name, and the sources."""
     named = {name: value for name, value in settings.recorded().items() if name not in ("valid_fraction", "shard_bytes")}
     return {**named, "files": settings.files(), "listing": [source.listing for source in sources], "version": __version__}
 
@@ -130,7 +130,7 @@ class Limit:
         self._seen: set[bytes] = set()
 
     def reached_in(self, segment: Segment) -> int | None:
-        """Return the number of the record in the segment with which the limit is reached."""
+        """Return the number of the record in the segment that reaches the limit; None if none does."""
         if not self._active:
             return None
         columns = segment.columns(FINGERPRINT, SIZE, ORDINAL).to_pydict()

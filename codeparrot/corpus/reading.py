@@ -1,4 +1,4 @@
-"""The first phase: a few units of a source to a segment of judged documents."""
+"""The first phase: turns a few units of a source into a segment of judged documents."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -19,7 +19,7 @@ UNITS = 4
 class ReadTask(NamedTuple):
     units: list[Unit]
     output: Path
-    """The segment. Its name holds a hash of the units' keys, so that other units have another segment."""
+    """The segment. Its name holds a hash of the units' keys, so other units have another segment."""
 
 
 class Reader(NamedTuple):
@@ -40,7 +40,7 @@ def read_tasks(units: Iterable[Unit], folder: Path) -> Iterator[ReadTask]:
 
 
 def read(task: ReadTask, reader: Reader) -> None:
-    """Write the segment of a task, unless it is there."""
+    """Write the segment of a task, unless it is already there."""
     if task.output.exists():
         return
     with new_folder(task.output) as folder:

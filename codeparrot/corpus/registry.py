@@ -1,7 +1,7 @@
 """What plugs into the corpus: its filters, its stages of cleaning and its sources, each a line here and a file of its own.
 
-A line names a module and what it holds, as "module:NAME". Filters and stages are imported when a build or a report begins, a
-source when a build names it; so the modules of filters and stages import nothing heavy at their top.
+A line names a module and an object in it, as "module:NAME". Filters and stages are imported when a build or a report begins, a
+source when a build names it; so the modules of filters and stages import nothing heavy at the top.
 """
 
 from functools import cache
@@ -27,24 +27,24 @@ FILTERS = {
     "syntax": "codeparrot.corpus.filters.syntax:FILTER",
     "characters_per_token": "codeparrot.corpus.filters.characters_per_token:FILTER",
 }
-"""Rules that judge a document by itself (filters/filter.py), by the names under which the statistics count what they remove.
+"""Rules that judge a document by itself (filters/filter.py). The statistics count what each removes under its name here.
 `--help` and the card list their limits in this order."""
 
 STAGES = {
     "contamination": "codeparrot.corpus.contamination.stage:Contamination",
     "secrets": "codeparrot.corpus.secrets.stage:Secrets",
 }
-"""Stages of cleaning (stage.py) in the order in which a document passes through them, by the name of their settings."""
+"""Stages of cleaning (stage.py) by the name of their settings, in the order in which a document passes through them."""
 
 
 class Scheme(NamedTuple):
     """What `--source SCHEME:...` names."""
 
     target: str
-    """Function of the whole text and a Reading that returns a Source (documents.py): the source's units list what there is, and
-    each reads its documents in a worker."""
+    """Function that takes the whole text and a Reading, and returns a Source (documents.py): the source's units list what there
+    is, and each reads its documents in a worker."""
     names: str
-    """What follows the colon, for the message that lists the sources."""
+    """What follows the colon; the message that lists the sources shows it."""
 
 
 SOURCES = {
@@ -52,7 +52,7 @@ SOURCES = {
     "archives": Scheme("codeparrot.corpus.sources.archives:open_named", "FOLDER"),
     "hub": Scheme("codeparrot.corpus.sources.hub:open_hub", "NAME"),
 }
-"""Sources that are named by a scheme; sources/opening.py knows folders, tables and archives by themselves."""
+"""Sources that a scheme names; sources/opening.py recognises folders, tables and archives without one."""
 
 
 @cache

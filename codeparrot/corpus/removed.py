@@ -1,6 +1,6 @@
-"""What was removed, on disk: all of it is counted, and of every reason a few files keep the beginning of their text.
+"""The removed files, on disk: all are counted, and for every reason a few keep the beginning of their text.
 
-Those are the ones with the smallest hashes of their names, so the sample does not depend on the order of reading.
+Those few have the smallest hashes of their names, so the sample does not depend on the order of reading.
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ REMOVED = pa.schema(
         ORDINAL: pa.int64(),
     }
 )
-"""`content` is the beginning of those that a sample may show, null for the others."""
+"""`content` is the beginning of a file's text if a sample may show it, else null."""
 
 LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -55,7 +55,7 @@ def read_table(file: Path, columns: Sequence[str]) -> pa.Table:
 
 
 class Samples:
-    """Removed files: all are counted, and of every reason those with the smallest hashes keep the beginning of their text."""
+    """Removed files: all are counted; for every reason, those with the smallest hashes keep the beginning of their text."""
 
     def __init__(self, number: int, seed: int) -> None:
         self._number, self._seed = number, seed
@@ -83,7 +83,7 @@ class Samples:
 
 
 def sampled(table: pa.Table, number: int) -> NDArray[np.bool_]:
-    """Return which rows of a table of removed files are the `number` of their reason with the smallest hashes."""
+    """Return which rows of a table of removed files have one of the `number` smallest hashes of their reason."""
     chosen = np.zeros(len(table), np.bool_)
     numbered = table.append_column("row", pa.array(np.arange(len(table))))
     ordered = numbered.sort_by([(name, "ascending") for name in (REASON, POSITION, REPO_NAME, PATH, SIZE)])
@@ -95,7 +95,7 @@ def sampled(table: pa.Table, number: int) -> NDArray[np.bool_]:
 
 
 def without_texts(table: pa.Table, number: int) -> pa.Table:
-    """Return a table of removed files in which only those that a sample of `number` may show have a text."""
+    """Return a table of removed files that keeps the text only of those that a sample of `number` may show."""
     shown = sampled(table, number).tolist()
     texts = [text if each else None for text, each in zip(table.column(CONTENT).to_pylist(), shown, strict=True)]
     return table.set_column(table.schema.get_field_index(CONTENT), REMOVED.field(CONTENT), pa.array(texts, pa.string()))

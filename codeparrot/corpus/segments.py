@@ -1,7 +1,7 @@
-"""What one task has read, on disk: its candidates with their signatures, and what it has removed. Written once.
+"""What one task has read, on disk: its candidates with their signatures, and the files it removed. Written once.
 
 A segment is a folder: `documents.arrow` (LZ4; columns are read one by one), `signatures` and `bands` (plain arrays), and
-`removed.arrow`. Memory while it is written: the text of one batch and 250 bytes a document.
+`removed.arrow`. Memory while it is written: the text of one batch and 250 bytes per document.
 """
 
 import json
@@ -104,7 +104,7 @@ class SegmentWriter:
 
 
 class Segment:
-    """A segment that is complete."""
+    """A complete segment."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,7 +114,7 @@ class Segment:
         return json.loads((self.folder / "counts.json").read_text(encoding="utf-8"))
 
     def __len__(self) -> int:
-        """Candidates in it."""
+        """Return the number of candidates."""
         return self.counts["candidates"]
 
     def columns(self, *names: str) -> pa.Table:
@@ -139,7 +139,7 @@ class Segment:
         """Return the signatures of some rows."""
         found = np.empty((len(rows), permutations), np.uint32)
         if not len(rows):
-            return found  # without candidates there is no file
+            return found  # a segment without candidates has no file
         descriptor = os.open(self.folder / "signatures", os.O_RDONLY)
         try:
             for index, row in enumerate(rows.tolist()):
@@ -149,10 +149,10 @@ class Segment:
         return found
 
     def cut(self, records: int, near: NearDuplicates) -> None:
-        """Keep only what came of the first records."""
+        """Keep only what the first `records` records became."""
         documents, removed = list(self.batches()), self.removed()
         kept = int((self.columns(ORDINAL).column(ORDINAL).to_numpy() < records).sum())
-        # Killed while it is replaced, there is none, and it is read again.
+        # If the build is killed during the replacement, the segment is missing and is read again.
         with replaced_folder(self.folder) as folder:
             whole = pa.Table.from_batches(documents, DOCUMENTS).slice(0, kept)
             write_table(folder / "documents.arrow", whole.to_batches(), DOCUMENTS)

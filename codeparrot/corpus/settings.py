@@ -1,4 +1,4 @@
-"""Everything that a corpus depends on, beside what its sources hold."""
+"""Everything that a corpus depends on, besides what its sources hold."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,27 +27,27 @@ class Settings:
     licenses: LicenseSettings
     near_duplicates: NearDuplicates
     stages: Mapping[str, Stage]
-    """All of them by the names of their settings, in the order in which they clean."""
+    """All stages by the names of their settings, in the order in which they clean."""
     keep_removed: int
 
     def recorded(self) -> dict[str, Any]:
-        """Return them as a recipe names them and as the statistics of a corpus hold them: each stage is a group of its own."""
+        """Return the settings as a recipe and the statistics of a corpus hold them: each stage is a group of its own."""
         recorded: dict[str, Any] = {}
         for name, value in asdict(self).items():
             recorded |= value if name == "stages" else {name: value}
         return recorded
 
     def files(self) -> dict[str, str]:
-        """Return what stands for the content of the files that the settings name."""
+        """Return digests of the files that the settings name."""
         stages = {name: digest for each in self.stages.values() for name, digest in each.files().items()}
         return {**self.licenses.files(), **self.filters.files(), **stages}
 
 
 def all_stages(given: Mapping[str, Stage]) -> dict[str, Stage]:
-    """Return every stage in its order: with the settings that are given, or else with its defaults.
+    """Return every stage in order: with the given settings, or else with its defaults.
 
     Raises:
-        TypeError: there is no stage of a name that is given.
+        TypeError: no stage has one of the given names.
     """
     if unknown := given.keys() - registry.STAGES.keys():
         raise TypeError(f"there is no stage {', '.join(sorted(unknown))}; STAGES in registry.py lists them")

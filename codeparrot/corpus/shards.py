@@ -1,8 +1,8 @@
-"""The fourth phase: cleaned documents to Parquet shards: zstd, small row groups, in the order of their positions.
+"""The fourth phase: writes cleaned documents to Parquet shards: zstd, small row groups, in the order of their positions.
 
-A reader that wants documents at random reads row groups, so they are small: at most ROW_GROUP_DOCUMENTS documents or
-ROW_GROUP_BYTES of text, whichever comes first, and at least one document. Which documents lie in which shard follows from
-the documents and `shard_bytes`. Memory: the text of one bucket or of a few shards, whichever is more, a worker.
+A reader that wants random documents reads row groups, so they are small: at most ROW_GROUP_DOCUMENTS documents or
+ROW_GROUP_BYTES of text, whichever comes first, and at least one document. The documents and `shard_bytes` alone decide which
+document lies in which shard. Memory per worker: the text of one bucket or of a few shards, whichever is more.
 """
 
 import json
@@ -31,7 +31,7 @@ NEAR = 1 / 8
 
 
 class Piece(NamedTuple):
-    """Neighbouring buckets that become `num_shards` shards; those without a document of the split are left out."""
+    """Neighbouring buckets that become `num_shards` shards; shards without a document are left out."""
 
     buckets: list[int]
     num_shards: int
@@ -75,9 +75,9 @@ class PieceWriter(NamedTuple):
     """What every task needs."""
 
     cleaned: list[Path]
-    """Outputs of the third phase."""
+    """The outputs of the third phase."""
     valid: frozenset[str]
-    """Repositories for validation."""
+    """The repositories for validation."""
 
 
 def piece_tasks(pieces: list[Piece], split: str, folder: Path) -> list[PieceTask]:
@@ -85,7 +85,7 @@ def piece_tasks(pieces: list[Piece], split: str, folder: Path) -> list[PieceTask
 
 
 def write_piece(task: PieceTask, writer: PieceWriter) -> None:
-    """Sort the documents of one split in the piece's buckets and write them, unless they are there."""
+    """Sort one split's documents in the piece's buckets and write them, unless they are already there."""
     if task.output.exists():
         return
     with new_folder(task.output) as folder:
@@ -93,7 +93,7 @@ def write_piece(task: PieceTask, writer: PieceWriter) -> None:
         sizes = table.column(SIZE).to_numpy()
         ends = np.cumsum(sizes)
         shards = []
-        # The last, for an empty document that begins where all others have ended.
+        # At most the last shard: an empty document may begin where all others have ended.
         shard_of = np.minimum((ends - sizes) * task.piece.num_shards // max(1, sizes.sum()), task.piece.num_shards - 1)
         for index in range(task.piece.num_shards):
             start, stop = np.searchsorted(shard_of, [index, index + 1]).tolist()
@@ -108,7 +108,7 @@ def _sorted_bucket(bucket: int, split: str, writer: PieceWriter) -> pa.Table:
     is_valid = pc.field(REPO_NAME).isin(pa.array(sorted(writer.valid), pa.large_string()))
     is_wanted = is_valid if split == VALID else ~is_valid
     table = pa.Table.from_batches([read_bucket(folder, bucket).filter(is_wanted) for folder in writer.cleaned])
-    # Two documents may have one name, and so one position.
+    # Two documents may have the same name, and so the same position.
     return table.take(np.lexsort((table.column(WHOLE).to_numpy(), table.column(POSITION).to_numpy())))
 
 
@@ -129,7 +129,7 @@ def place_shards(folder: Path, split: str, tasks: list[PieceTask]) -> list[Shard
 
 def _write_shard(file: Path, table: pa.Table, sizes: list[int]) -> None:
     names = [REPO_NAME, PATH, LICENSE]
-    # Statistics and dictionaries of whole texts would only take room.
+    # Statistics and dictionaries of whole texts would only waste space.
     options: dict[str, Any] = {"use_dictionary": names, "write_statistics": [*names, SIZE]}
     with pq.ParquetWriter(file, SCHEMA, compression="zstd", **options) as writer:
         for start, stop in row_groups(sizes):
@@ -137,7 +137,7 @@ def _write_shard(file: Path, table: pa.Table, sizes: list[int]) -> None:
 
 
 def row_groups(sizes: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first row and the row after the last one of each row group."""
+    """Yield each row group's first row and the row after its last."""
     start, filled = 0, 0
     for row, size in enumerate(sizes):
         if row > start and (filled + size > ROW_GROUP_BYTES or row - start == ROW_GROUP_DOCUMENTS):

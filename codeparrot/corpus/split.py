@@ -1,8 +1,8 @@
-"""Which repositories are for validation. By repository, never by file: files of one repository resemble each other.
+"""Decides which repositories are for validation. By repository, never by file: files of one repository resemble each other.
 
-Every repository has a number in [0, 1) from a stable hash of the seed and its name; those below the fraction are valid.
-Hence a repository stays in its split when others come and go, except where the split would be empty: then the repository
-with the smallest number is valid (or the one with the largest is not).
+A stable hash of the seed and its name gives every repository a number in [0, 1); those below the fraction are valid. So a
+repository stays in its split when others come and go, unless a split would be empty: then the repository with the smallest
+number is valid (or the one with the largest is not).
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from codeparrot.errors import CodeparrotError
 
 
 def valid_repositories(names: Iterable[str], seed: int, fraction: float) -> set[str]:
-    """Return the names for validation: none if the fraction is 0, else at least one and not all."""
+    """Return the names for validation: none if the fraction is 0, else at least one but not all."""
     ordered = sorted(names, key=lambda name: (position(seed, "split", name), name))
     if not fraction:
         return set()

@@ -1,8 +1,8 @@
-"""What a stage of cleaning is: its settings, what it does to a document, and what it says of that on the card.
+"""What a stage of cleaning is: its settings, what it does to a document, and what it says about that on the card.
 
 A stage is a frozen dataclass in a file of its own and a line of STAGES in registry.py. That line's name is the group of its
-flags (`--NAME.FIELD`), its place in recipes, in `settings` and in statistics.json. The fields are the settings; all else has a
-default but `title` and `clean`.
+flags (`--NAME.FIELD`) and its place in recipes, in `settings` and in statistics.json. The fields are the settings; everything
+but `title` and `clean` has a default.
 """
 
 from abc import ABC, abstractmethod
@@ -23,9 +23,9 @@ class Cleaned(NamedTuple):
     counts: Mapping[str, int] = MappingProxyType({})
     """What was found in it, by kind."""
     hits: tuple[dict[str, str], ...] = ()
-    """What of it the report shows, each with a text for every name."""
+    """What the report shows of it: for each item, a text by name."""
     shown: str = ""
-    """Of a document that is removed: the text that a sample may show."""
+    """For a removed document: the text that a sample may show."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Found:
     """What a stage found in many documents."""
 
     files: int = 0
-    """In which it found anything."""
+    """Number of documents in which it found anything."""
     counts: Counter[str] = field(default_factory=Counter)
     hits: list[dict[str, str]] = field(default_factory=list)
 
@@ -50,11 +50,11 @@ class Stage(ABC):
     title: ClassVar[str]
     """Heading of its section on the card."""
     heading: ClassVar[str] = ""
-    """The same in a report, in small letters; empty: the title."""
+    """Heading in a report, in lower case; empty: the title."""
     reason: ClassVar[str] = ""
-    """Under which what it removes is counted, if it removes anything."""
+    """The reason under which removed documents are counted, if it removes any."""
     hides_samples: ClassVar[bool] = False
-    """Whether a sample of what it removed would show what nobody is to see."""
+    """Whether a sample of removed documents would reveal what nobody should see."""
 
     @property
     def is_on(self) -> bool:
@@ -62,32 +62,32 @@ class Stage(ABC):
         return True
 
     def check(self) -> None:
-        """Raise CodeparrotError when a setting is impossible; called before anything is read."""
+        """Raise CodeparrotError if a setting is impossible; called before anything is read."""
 
     def files(self) -> dict[str, str]:
-        """Return digests of the files that the settings name: a build that was interrupted begins anew when they change."""
+        """Return digests of the files that the settings name; if one changes, an interrupted build starts again."""
         return {}
 
     def rule(self) -> str:
-        """Return which documents it removes, in words; empty where it removes none."""
+        """Return which documents it removes, in words; empty if it removes none."""
         return ""
 
     @abstractmethod
     def clean(self, content: str) -> Cleaned:
-        """Return what becomes of a text, a function of it and the settings alone."""
+        """Return what becomes of a text; it depends on the text and the settings alone."""
 
     def summary(self, found: Found) -> dict[str, Any]:
-        """Return as JSON what statistics.json says of all that it found."""
+        """Return, as JSON, what statistics.json says about everything it found."""
         return {"files": found.files, "kinds": dict(sorted(found.counts.items()))}
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Self:
-        """Return the stage with the settings that the statistics of a corpus record, perhaps of another version."""
+        """Return the stage with the settings that the statistics of a corpus record; another version may have written them."""
         return cls(**{each.name: recorded[each.name] for each in fields(cls) if each.name in recorded})
 
     @classmethod
     def findings(cls, name: str, statistics: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the summary in the statistics of a corpus; None where the stage was off, or where that is not recorded."""
+        """Return the summary in the statistics of a corpus; None if the stage was off, or if that is not recorded."""
         recorded = statistics.get("settings", {}).get(name)
         return statistics.get(name) if recorded is not None and cls.of(recorded).is_on else None
 

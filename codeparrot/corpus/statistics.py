@@ -1,6 +1,6 @@
 """`statistics.json`: what a corpus holds, where it comes from, and what was removed at which stage.
 
-`removed` has a line for every reason; `waterfall` the same in the order of the stages, with what was left after each.
+`removed` has an entry for every reason; `waterfall` has the same in the order of the stages, with what was left after each.
 """
 
 import json
@@ -44,7 +44,7 @@ def statistics_of(
 
 
 def removals(settings: Settings) -> dict[str, str]:
-    """Return all that can remove a file, in the order in which it is looked at, with what that means in words."""
+    """Return every reason for removing a file, in the order of the checks, with what it means in words."""
     near = settings.near_duplicates
     near_rule = f"a similarity of {near.threshold:g} or more to another document, or to one that is similar to it"
     return {
@@ -68,9 +68,9 @@ def removed_table(tally: Tally, settings: Settings) -> dict[str, dict[str, Any]]
 
 
 def waterfall(tally: Tally, settings: Settings) -> list[dict[str, Any]]:
-    """Return the stages in their order: files and bytes after each, and what it removed.
+    """Return the stages in order: the files and bytes after each, and what it removed.
 
-    The last one, `kept`, differs from the one before by what cleaning changed inside documents.
+    The last one, `kept`, differs from the one before by what cleaning changed within documents.
     """
     left = Count(tally.read.files, tally.read.bytes)
     lines = [_stage("read", "every file of the sources", left, Count())]

@@ -1,6 +1,6 @@
-"""Counts of what was read, removed and kept, taken from what the phases have written.
+"""Counts what was read, removed and kept, from the files that the phases have written.
 
-Cost: a few hundred bytes of memory a repository, and reading a few columns of every document.
+Cost: a few hundred bytes of memory per repository, and reading a few columns of every document.
 """
 
 import json
@@ -31,7 +31,7 @@ NEAR_DUPLICATE = "near_duplicate"
 class Count:
     files: int = 0
     bytes: int = 0
-    """Of text as UTF-8; of what a disk or a table holds where there is no text."""
+    """Bytes of the text as UTF-8; without a text, the bytes that the disk or table holds."""
     characters: int = 0
 
     def add(self, files: int, size: int, characters: int = 0) -> None:
@@ -51,7 +51,7 @@ class Tally:
     """What the stages of cleaning found, by the names of their settings."""
 
     def of(self, repositories: set[str]) -> Count:
-        """Return the sum over some repositories."""
+        """Return the sum over these repositories."""
         total = Count()
         for name in repositories:
             count = self.repositories[name]
@@ -94,9 +94,9 @@ def tally_of(documents: Documents, verdicts: NDArray[np.uint8], cleaned: Iterabl
 
 
 def bucket_weights(cleaned: Iterable[Path], repositories: set[str]) -> list[int]:
-    """Return for every bucket the bytes of the repositories' documents, and one more for each document.
+    """Return, for every bucket, the bytes of the repositories' documents, plus one for each document.
 
-    So only a bucket that holds none of them weighs nothing.
+    So only a bucket without such documents weighs nothing.
     """
     weights = np.zeros(BUCKETS, np.int64)
     names = pa.array(sorted(repositories), pa.large_string())

@@ -1,8 +1,8 @@
-"""`codeparrot corpus tokenize`: a corpus to fixed-length windows of tokens, for training without a tokenizer in the loop.
+"""`codeparrot corpus tokenize`: cuts a corpus into windows of a fixed number of tokens, to train without running a tokenizer.
 
-No token is dropped: windows run across documents and files. What is left over at the end of the training split is filled up
-with the split's first tokens, as its next epoch would; that of the validation split stays short. The folder appears when it is
-complete. Cost: the encoder's speed; memory: one file of windows.
+No token is dropped: windows run across documents and files. The tokens left over at the end of the training split are filled up
+with the split's first tokens, as the next epoch would; those of the validation split stay short. The folder appears when it is
+complete. Time: the encoder's speed. Memory: one file of windows.
 """
 
 import json
@@ -30,10 +30,10 @@ def tokenize(
         corpus: folder of a corpus, or any documents that `stream.train` takes.
         tokenizer: folder of a tokenizer, or a Hub name.
         output: folder to write.
-        seq_length: tokens a window.
+        seq_length: tokens per window.
         text_column: column that holds the text of a document.
-        file_windows: windows a file.
-        overwrite: replace a folder that is there already.
+        file_windows: windows per file.
+        overwrite: replace a folder that is already there.
     """
     from codeparrot.loading import load_tokenizer
     from codeparrot.stream import make_encoder

@@ -1,8 +1,8 @@
 """The tasks of a build, from files to files: a task whose output is there is done, whatever happened since.
 
-A task writes its folder beside its place, has it on the disk and renames it (files.py). So a build that is killed at any point
-loses at most the tasks that were under way, and the same command goes on with the others. The work is begun anew when the
-settings, the listing of the sources or the version of the program are not those that it was begun with.
+A task writes its folder beside its final place, flushes it to the disk and renames it (files.py). So a build that is killed at
+any point loses at most the tasks under way, and the same command goes on with the others. The work starts again if the
+settings, the listing of the sources or the version of the program have changed since it began.
 """
 
 import json
@@ -21,8 +21,8 @@ class Work:
     """The folder of a build's tasks.
 
     Args:
-        folder: for nothing else.
-        identity: JSON of everything that the output depends on.
+        folder: used for nothing else.
+        identity: everything that the output depends on, as JSON.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Worker processes that read and write in parallel; results come back in the order of the work.
 
-Nothing depends on how many there are. Workers are started afresh (`spawn`), ignore Ctrl-C, which is the main process's to
-handle, and end with the main process however that ends. At most three pieces of work a worker are under way.
+Nothing depends on how many there are. Workers start as fresh interpreters (`spawn`), ignore Ctrl-C, which the main process
+handles, and end with the main process, however it ends. At most three pieces of work per worker are under way.
 """
 
 import multiprocessing
@@ -70,7 +70,7 @@ class Workers:
                 future.cancel()
 
     def near_pairs(self, segments: "list[Segment]", settings: NearDuplicates, folder: Path) -> list[Path]:
-        """Write the pairs of near duplicates, a band after the other, and return their files."""
+        """Write the pairs of near duplicates, one band after the other, and return their files."""
         from tqdm import tqdm
 
         from codeparrot.corpus.duplicates.choice import band_parts

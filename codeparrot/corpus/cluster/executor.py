@@ -1,8 +1,8 @@
-"""Where the tasks of a build run: on a SLURM or a Ray cluster, by datatrove's executors.
+"""Runs the tasks of a build on a SLURM or a Ray cluster, by datatrove's executors.
 
-The build itself stays where it was started, plans the phases and waits for their tasks; the tasks are those of a build on one
-machine, so the corpus is the same, byte for byte. The folder beside the output must be on a disk that all nodes share. A build
-that was interrupted goes on when the same command is given again.
+The build itself stays where it was started, plans the phases and waits for their tasks. The tasks are those of a build on one
+machine, so the corpus is the same, byte for byte. The folder beside the output must be on a disk that all nodes share. Give the
+same command again after an interruption, and the build goes on.
 """
 
 import pickle
@@ -26,18 +26,18 @@ Kind = Literal["slurm", "ray"]
 Task = TypeVar("Task", bound="HasOutput")
 
 ARRAY = 1000
-"""Elements that a SLURM array may have without asking its administrator."""
+"""Elements a SLURM array may have unless its administrator allows more."""
 WAVE = 64
-"""Tasks for each of `jobs` that are handed out at once."""
+"""Tasks handed out at once for each of `jobs`."""
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 30.0
-"""How long files may take to be seen after the job that wrote them has ended."""
+"""How long after a job has ended its files may take to become visible."""
 
 
 class HasOutput(Protocol):
     @property
     def output(self) -> Path:
-        """There when the task is done; two folders below that of the work."""
+        """Exists once the task is done; two folders below the work folder."""
         ...
 
 
@@ -46,24 +46,24 @@ class ClusterSettings:
     """What to ask of a cluster (`--executor slurm` or `ray`)."""
 
     partition: str = ""
-    """Partition of SLURM (`sinfo` lists them)."""
+    """SLURM partition (`sinfo` lists them)."""
     jobs: int = 100
-    """Elements of a job array, or Ray workers, among which the tasks of a phase are divided: at most so many run at once."""
+    """Elements of a job array, or Ray workers, that share the tasks of a phase: at most this many run at once."""
     cpus: int = 1
     """Cores for each; a task uses one."""
     memory: int = 4
     """GB for each core."""
     time: str = "24:00:00"
-    """Longest time that one may take, as SLURM writes it."""
+    """Longest time that one may take, in SLURM's notation."""
     qos: str = ""
-    """Quality of service of SLURM."""
+    """SLURM quality of service."""
     setup: str = ""
-    """Shell command that prepares a SLURM job, e.g. "module load gcc"; the build's interpreter is on the path by itself."""
+    """Shell command that prepares a SLURM job, e.g. "module load gcc"; the build's interpreter is already on the path."""
     address: str = ""
-    """Of the Ray cluster; without one, that of this node. None is started: Ray listens on all interfaces."""
+    """Address of the Ray cluster (empty: the cluster of this node). No cluster is started: Ray listens on all interfaces."""
 
     def check(self, kind: Kind) -> None:
-        """Raise CodeparrotError when nothing can run so."""
+        """Raise CodeparrotError if nothing can run with these settings."""
         if kind == "slurm" and not self.partition:
             raise CodeparrotError("--executor slurm needs --cluster.partition (sinfo lists them)")
         for name, value, most in (("jobs", self.jobs, ARRAY), ("cpus", self.cpus, 1024), ("memory", self.memory, 1 << 20)):
@@ -85,7 +85,7 @@ class Cluster:
         self._waves = 0
 
     def map(self, function: Callable[[Task], None], work: Iterable[Task]) -> Generator[None, None, None]:
-        """Run the function on every task that has no output yet; yield once a task, in their order."""
+        """Run the function on every task that has no output yet; yield once per task, in order."""
         waiting = iter(work)
         while wave := list(islice(waiting, self.settings.jobs * WAVE)):
             missing = [task for task in wave if not task.output.exists()]
@@ -122,7 +122,7 @@ class Cluster:
         shutil.rmtree(folder)
 
     def _run_step(self, step: Any, tasks: int, folder: Path) -> None:
-        """Run a datatrove step with a number of ranks, and wait until all are done."""
+        """Run a datatrove step with one rank per task, and wait until all are done."""
         from datatrove.utils.logging import logger
 
         logger.remove()  # it writes to the terminal; the tasks write to files
@@ -137,7 +137,7 @@ class Cluster:
 
     def _new_folder(self, work: Path) -> Path:
         self._waves += 1
-        # A name that no earlier start of this build has used: its jobs may still run.
+        # A name that no earlier start of this build used: jobs of that start may still run.
         folder = work / "cluster" / f"{time.time_ns():x}-{self._waves:04d}"
         folder.mkdir(parents=True)
         return folder

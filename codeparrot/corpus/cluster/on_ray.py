@@ -17,11 +17,11 @@ from codeparrot.corpus.cluster.task import run_ranks
 from codeparrot.errors import CodeparrotError
 
 ATTEMPTS = 3
-"""How often a job is started when nodes or workers die under it."""
+"""How often a job is started if nodes or workers die under it."""
 
 
 def connect(address: str) -> None:
-    """Join the Ray cluster at an address, or that of this node.
+    """Join the Ray cluster at an address, or the one of this node.
 
     Raises:
         CodeparrotError: there is none.
@@ -31,19 +31,19 @@ def connect(address: str) -> None:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
         if port.isdecimal():
-            # Where nothing listens, Ray itself tries for minutes.
+            # If nothing listens, Ray itself tries for minutes.
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, ValueError) as error:  # no such host; Ray raises ConnectionError, ValueError for what is no address
+    except (OSError, ValueError) as error:  # no such host; Ray raises ConnectionError, or ValueError for a malformed address
         place = f"at {address}" if address else "on this node"
         raise CodeparrotError(f"no Ray cluster answers {place}; --cluster.address names one, `ray start` makes one") from error
 
 
 class Ray(RayPipelineExecutor):
-    """A job is a task of Ray that runs its ranks one after the other in an interpreter of its own.
+    """A job is a Ray task that runs its ranks one after the other in an interpreter of its own.
 
-    datatrove's own jobs are actors that fork a process for each of their ranks, all at once in the memory that was asked for
-    one; and such a fork can hang (task.py).
+    datatrove's own jobs are actors that fork a process for each of their ranks, all at once in the memory requested for one.
+    Such a fork can also hang (task.py).
     """
 
     def run(self) -> None:
@@ -82,12 +82,12 @@ class Ray(RayPipelineExecutor):
             raise CodeparrotError(f"{missing} of {self.tasks} tasks failed on the cluster; see {file.parent / 'logs'}")
 
     def run_rank(self, rank: int) -> None:
-        # RayPipelineExecutor's own collects the logs in one folder of /tmp for all users and builds of a node.
+        # RayPipelineExecutor's own method collects the logs of all users and builds of a node in one folder of /tmp.
         PipelineExecutor._run_for_rank(self, rank, local_rank=1)
 
 
 def say_when_no_node_fits(cpus: int, memory: int) -> None:
-    """Name what a job needs (cores, GB) and no node has. No error: a cluster may start nodes as they are asked for."""
+    """Say so when no node has what a job needs (cores, GB). No error: a cluster may start nodes on demand."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= cpus and node.get("memory", 0) >= memory * 2**30 for node in nodes):
         print(

@@ -1,8 +1,8 @@
-"""Steps of datatrove that a cluster's nodes run. This file needs the extra `codeparrot[cluster]`.
+"""datatrove steps that a cluster's nodes run. This file needs the extra `codeparrot[cluster]`.
 
-Near duplicates go through datatrove's bucketed stages: `WriteBuckets` writes our signatures where `MinhashDedupBuckets` looks
-for its own, which merges them and writes the neighbours that agree in a bucket; `VerifyBucket` makes groups of these again and
-looks at them as a build on one machine does. So the pairs connect the same documents.
+Near duplicates go through datatrove's bucketed stages. `WriteBuckets` writes our signatures where `MinhashDedupBuckets` looks
+for its own. That step merges them and writes the neighbours that agree in a bucket. `VerifyBucket` joins the neighbours into
+groups again and compares these as a build on one machine does. So the pairs connect the same documents.
 """
 
 import pickle
@@ -25,11 +25,11 @@ from codeparrot.corpus.segments import Segment
 
 class Slurm(SlurmPipelineExecutor):
     def launch_merge_stats(self) -> None:
-        """No job for datatrove's statistics: they are not used, and it would wait for ever when a task fails."""
+        """Start no job for datatrove's statistics: they are not used, and it would wait forever if a task fails."""
 
 
 class RunTask(PipelineStep):
-    """Rank r runs the function of a folder on its task r."""
+    """Rank r runs the function that a folder holds on task r of that folder."""
 
     type = "corpus"
     name = "task"
@@ -76,7 +76,7 @@ class WriteBuckets(PipelineStep):
 
 
 def merge_buckets(signatures: Path, output: Path, settings: NearDuplicates) -> MinhashDedupBuckets:
-    """Return datatrove's own step, with our bands; it runs one rank a band."""
+    """Return datatrove's own step, with our bands; it runs one rank per band."""
     bands = bands_of(settings)
     config = MinhashConfig(
         n_grams=settings.ngram,
@@ -88,7 +88,7 @@ def merge_buckets(signatures: Path, output: Path, settings: NearDuplicates) -> M
 
 
 class VerifyBucket(PipelineStep):
-    """Rank r compares the whole signatures of what agrees in bucket r."""
+    """Rank r compares the whole signatures of documents that agree in bucket r."""
 
     type = "corpus"
     name = "verified pairs"
@@ -106,9 +106,9 @@ class VerifyBucket(PipelineStep):
 
 
 def chained(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the members of all groups, and where each begins and ends, of pairs of neighbours.
+    """Turn pairs of neighbours into groups: return the members of all groups, and where each group begins and ends.
 
-    A group of n is written as n - 1 pairs, each of which begins with the member that the one before ended with.
+    A group of n comes as n - 1 pairs; each pair begins with the member that the one before ended with.
     """
     if not len(pairs):
         return np.empty(0, np.int64), np.empty((0, 2), np.int64)

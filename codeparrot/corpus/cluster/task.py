@@ -1,7 +1,7 @@
 """`python -m codeparrot.corpus.cluster.task EXECUTOR RANK...`: run ranks of a pickled executor, one after the other.
 
 Ray's workers hold many threads, and a fork of such a process can hang
-(https://github.com/ray-project/ray/issues/28328); so a task of Ray starts this interpreter instead.
+(https://github.com/ray-project/ray/issues/28328); so a Ray task starts this interpreter instead.
 """
 
 import pickle
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 FAILED = 3
-"""Exit status when a rank has raised an exception; its log says which."""
+"""Exit status when a rank has raised an exception, which the rank's log names."""
 
 
 def run_ranks(executor: str, ranks: list[int]) -> bool:

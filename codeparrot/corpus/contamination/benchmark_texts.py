@@ -1,4 +1,4 @@
-"""What a model must not have read: the documentation and the solutions of the benchmarks that it will be measured by."""
+"""What a model must not have read: the documentation and the solutions of the benchmarks that will measure it."""
 
 import ast
 import gzip
@@ -15,7 +15,7 @@ SOLUTION_KEYS = ("canonical_solution", "solution", "code")
 
 
 class Sample(NamedTuple):
-    """A problem of a benchmark, as far as it could be found in a corpus; what it lacks is empty."""
+    """The parts of a benchmark's problem that a corpus could hold; a part that it lacks is empty."""
 
     benchmark: str
     task_id: str
@@ -28,8 +28,8 @@ def read_benchmark(name: str) -> list[Sample]:
 
     Args:
         name: a set that `codeparrot eval` knows by name (humaneval, mbpp, codeparrot, hub:NAME), or the path of a JSONL file
-            (also .gz) with a documentation (docstring, text or prompt) or a solution (canonical_solution, solution or code) a
-            line.
+            (also .gz) whose lines each have a documentation (docstring, text or prompt) or a solution (canonical_solution,
+            solution or code).
 
     Raises:
         CodeparrotError: it cannot be reached or read, or a line has neither.
@@ -37,7 +37,7 @@ def read_benchmark(name: str) -> list[Sample]:
     path = Path(name).expanduser()
     if path.is_file():
         return list(_of_file(path, name))
-    # Here, because a corpus is built without benchmarks too.
+    # Imported here, because a corpus can be built without benchmarks.
     from codeparrot.eval.problems.sets import load_problems
 
     return [
@@ -71,9 +71,9 @@ def _first_text(row: dict[str, Any], keys: tuple[str, ...]) -> str:
 
 
 def _documentation(prompt: str) -> str:
-    """Return the last documentation string of a prompt (that of the function to complete), or what is no program as it is.
+    """Return the last documentation string of a prompt: that of the function to complete.
 
-    Of a program without one, the longest comment is its documentation.
+    A program without one is documented by its longest comment. A prompt that is not a program is returned unchanged.
     """
     for program in (prompt, f"{prompt.rstrip()}\n    pass\n"):
         try:
@@ -90,7 +90,7 @@ def _documentation(prompt: str) -> str:
 
 
 def _comment(prompt: str) -> str:
-    """Return the longest run of lines that are comments, without their signs."""
+    """Return the longest run of comment lines, without the comment signs."""
     lines = (line.strip() for line in prompt.splitlines() if line.strip())
     runs = groupby(lines, key=lambda line: line.startswith("#"))
     texts = ("\n".join(line.lstrip("#").strip() for line in run) for is_comment, run in runs if is_comment)
@@ -98,7 +98,7 @@ def _comment(prompt: str) -> str:
 
 
 def description(documentation: str) -> str:
-    """Return what stands before the examples."""
+    """Return the part before the examples."""
     lines = documentation.strip().splitlines()
     markers = (">>>", "assert ", "example", "for example")
     examples = (index for index, line in enumerate(lines) if line.strip().lower().startswith(markers))

@@ -5,8 +5,8 @@ A document is contaminated when it holds
 - enough of the solution's 10-grams of tokens, without comments: as they are, or with every variable replaced by a placeholder,
   which finds a copy whose variables were renamed.
 
-What is short is not looked for (`return a + b` is everybody's): stage.py has the settings. Cost: about 0.6 ms for a document of
-15 kB.
+Short texts are not looked for (anybody may write `return a + b`); stage.py has the settings. Cost: about 0.6 ms for a document
+of 15 kB.
 """
 
 from collections import defaultdict
@@ -28,18 +28,18 @@ class Hit(NamedTuple):
     """A problem that a document holds."""
 
     benchmark: str
-    """Its name in the settings."""
+    """The benchmark's name in the settings."""
     task_id: str
     how: How
     excerpt: str
-    """The beginning of what was found, in one line."""
+    """The beginning of the text that was found, on one line."""
 
 
 class Index:
-    """The problems of the benchmarks, ready to be looked for."""
+    """The problems of the benchmarks, ready for the search."""
 
     def __init__(self, samples: list[Sample], settings: "Contamination") -> None:
-        # Here, because the command line knows the settings before anything is read.
+        # Imported here: the command line loads the settings, and needs no search.
         from ahocorasick_rs import BytesAhoCorasick
 
         from codeparrot.corpus.contamination.ngrams import Ngrams
@@ -55,7 +55,7 @@ class Index:
 
     @staticmethod
     def load(settings: "Contamination") -> "Index":
-        """Return the index of these settings; it is made once a process.
+        """Return the index for these settings; each process makes it once.
 
         Raises:
             CodeparrotError: a benchmark cannot be read.
@@ -63,7 +63,7 @@ class Index:
         return _load(settings)
 
     def hits(self, content: str) -> list[Hit]:
-        """Return every problem that a document holds, once for each way in which it was found."""
+        """Return every problem that a document holds, once for each way it was found."""
         found: dict[tuple[int, How], str] = {}
         matches = self._search.find_matches_as_indexes(normalised(content), overlapping=True) if self._patterns else ()
         for pattern, _, _ in matches:
@@ -84,12 +84,12 @@ def _load(settings: "Contamination") -> Index:
 
 
 def normalised(text: str) -> bytes:
-    """Return a text in small letters without white space, quotes, comment signs and backslashes, as UTF-8."""
+    """Return a text in lower case without white space, quotes, comment signs and backslashes, as UTF-8."""
     return text.lower().encode().translate(None, _LEFT_OUT)
 
 
 def _wholes(sample: Sample, min_characters: int) -> list[tuple[How, str]]:
-    """The texts of a sample that are looked for as a whole: the examples stay out where the description is long enough."""
+    """Return the texts of a sample to look for whole, without its examples if the description is long enough."""
     documentation: list[tuple[How, str]] = [
         ("docstring", description(sample.documentation)),
         ("docstring", sample.documentation),

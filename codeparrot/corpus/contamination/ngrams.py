@@ -1,4 +1,4 @@
-"""An index of the n-grams of tokens of a few thousand short programs, and which of them a document holds a large part of."""
+"""An index of the token n-grams of a few thousand short programs. It tells which programs a document holds a large part of."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -10,12 +10,12 @@ from codeparrot.corpus.contamination.program_tokens import HashSet, Tokens, toke
 
 _PLACEHOLDER = np.uint64(0xD1B54A32D192ED03)
 _ORDER = np.uint64(0xBF58476D1CE4E5B9)
-"""Odd: what a token is multiplied by for its place in an n-gram."""
+"""Odd multiplier that makes an n-gram's hash depend on the order of its tokens."""
 _TABLE_BITS = 20
 
 
 class Rules(Protocol):
-    """What counts as a large part (stage.py)."""
+    """Says what counts as a large part (stage.py)."""
 
     @property
     def ngram(self) -> int: ...
@@ -39,7 +39,7 @@ class Ngrams:
         ]
 
     def held(self, content: str) -> Iterator[tuple[int, str]]:
-        """Yield the number of every program that a document holds, and the text where it begins in the document."""
+        """Yield the number of every program that a document holds, and the document's text where the program begins."""
         document = tokens(content)
         for table, hashes in zip(self._tables, (as_they_are(document), renamed(document)), strict=True):
             for number, place in table.held(ngrams(hashes, self._ngram)):
@@ -61,7 +61,7 @@ class Table:
         self._fewest = int(self._least[sizes > 0].min(initial=np.iinfo(np.int64).max))
 
     def held(self, grams: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-        """Yield the number of every program of whose n-grams enough are there, and the place of the first of them."""
+        """Yield the number of every program that has enough of its n-grams here, and the place of the first of them."""
         places, keys = self._set.find(grams)
         if len(places) < self._fewest:
             return
@@ -78,12 +78,12 @@ def as_they_are(document: Tokens) -> NDArray[np.uint64]:
 
 
 def renamed(document: Tokens) -> NDArray[np.uint64]:
-    """Return the hashes with one for all variables."""
+    """Return the hashes, with one and the same hash for all variables."""
     return np.where(document.variables, _PLACEHOLDER, document.hashes)
 
 
 def ngrams(hashes: NDArray[np.uint64], ngram: int) -> NDArray[np.uint64]:
-    """Return the 64-bit hash of every `ngram` tokens in a row; none where there are fewer."""
+    """Return the 64-bit hash of every `ngram` tokens in a row; nothing if there are fewer."""
     count = len(hashes) - ngram + 1
     if count < 1:
         return hashes[:0]
@@ -91,5 +91,5 @@ def ngrams(hashes: NDArray[np.uint64], ngram: int) -> NDArray[np.uint64]:
     for place in range(1, ngram):
         joined *= _ORDER
         joined += hashes[place : place + count]
-    # The high bits, by which it is looked up, depend on all tokens: the low bits of the first ones were moved up.
+    # The lookup uses the high bits. They depend on all tokens: the low bits of the first ones were moved up.
     return joined

@@ -1,8 +1,8 @@
-"""The tokens of a program as a copier would leave them: without comments, triple-quoted strings and white space.
+"""The tokens of a program that survive copying: without comments, triple-quoted strings and white space.
 
-A token is a run of letters, digits and underscores, or one other character; parentheses are none, because `sum(x for x in y)`
-and `return (a, b)` are the same with more or fewer of them. All tokens are found and hashed at once, on whole
-arrays of bytes: broken programs have tokens too, and the time grows with the length alone. Cost: about 15 ns a byte.
+A token is a run of letters, digits and underscores, or one other character. Parentheses are not tokens, because
+`sum(x for x in y)` and `return (a, b)` mean the same with more or fewer of them. All tokens are found and hashed at once, on
+whole arrays of bytes: broken programs have tokens too, and the time grows with the length alone. Cost: about 15 ns a byte.
 """
 
 import keyword
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from codeparrot.corpus.mixing import MASKS, ORDER, STEP, eight_bytes, mixed
 
-# What is kept (code, and strings of one line, in which other quotes and comment signs mean nothing), before what is left out.
-# Possessive quantifiers: what is taken is never given back. A string without an end runs to that of its line, or of the text.
+# First what is kept (code, and one-line strings, in which other quotes and comment signs mean nothing), then what is left out.
+# Possessive quantifiers never backtrack. A string that is not closed runs to the end of its line, or of the text.
 _KEPT = re.compile(
     rb"""
     ( (?: [^\#"']++ | "(?!"") (?: [^"\\\n]++ | \\(?:.|\Z) )*+ "? | '(?!'') (?: [^'\\\n]++ | \\(?:.|\Z) )*+ '? )*+ )
@@ -41,7 +41,7 @@ _CLASSES = bytes(
 _QUOTES = bytes.maketrans(b"'", b'"')
 _DOT = ord(".")
 _LONGEST = 64
-"""Bytes of a token that its hash is of, beside its length: more would not tell one from another."""
+"""Bytes of a token that its hash covers, besides its length: more would not tell tokens apart."""
 
 FIXED_NAMES = (
     *(word for word in keyword.kwlist if word.isascii()),
@@ -49,28 +49,28 @@ FIXED_NAMES = (
     *"len list map max min next object oct open ord pow print range repr reversed round self set slice sorted str sum".split(),
     *"super tuple type zip Exception IndexError KeyError TypeError ValueError".split(),
 )
-"""Names that mean something in every program; all others, but for attributes, are what somebody called a thing."""
+"""Names that mean the same in every program; all others, attributes aside, were chosen by the author."""
 
 
 class Tokens(NamedTuple):
     """The tokens of a program, in order."""
 
     program: bytes
-    """The program without what is left out."""
+    """The program without the parts that are left out."""
     starts: NDArray[np.int64]
-    """Where each begins in `program`."""
+    """Where each token begins in `program`."""
     hashes: NDArray[np.uint64]
     variables: NDArray[np.bool_]
-    """Whether it is a name that could be another one without changing the program: no keyword, no attribute, no number."""
+    """Whether each token is a name that can be replaced without changing the program: no keyword, attribute or number."""
 
     def excerpt(self, first: int, count: int) -> str:
-        """Return the text of some tokens in a row, in one line."""
+        """Return the text of `count` tokens from `first` on, on one line."""
         end = self.starts[first + count] if first + count < len(self.starts) else len(self.program)
         return " ".join(self.program[self.starts[first] : end].decode("utf-8", "replace").split())
 
 
 def tokens(content: str) -> Tokens:
-    """Return the tokens of a program; both kinds of quotes are one."""
+    """Return the tokens of a program; both kinds of quotes count as the same token."""
     program = b"".join((b" ", b" ".join(_KEPT.findall(content.encode())).translate(_QUOTES), b" " * (STEP + 1)))
     classes = np.frombuffer(program.translate(_CLASSES), np.uint8)
     is_word = classes == _WORD
@@ -88,7 +88,7 @@ def tokens(content: str) -> Tokens:
 
 
 def _hashes(program: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return a hash of every token, eight bytes at a time; the program has as many behind the last one."""
+    """Return a hash of every token, eight bytes at a time; the program must have eight more bytes after the last one."""
     pieces = eight_bytes(program)
     hashes = mixed((pieces[starts] & MASKS[np.minimum(lengths, STEP)]) + lengths.astype(np.uint64))
     left = np.flatnonzero(lengths > STEP)
@@ -100,7 +100,7 @@ def _hashes(program: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64
 
 
 class HashSet:
-    """A set of 64-bit hashes in which many are looked up at once: in a table of bits first, which nearly no other passes."""
+    """A set of 64-bit hashes that looks up many at once: first in a table of bits, which stops nearly all others."""
 
     def __init__(self, hashes: NDArray[np.uint64], bits: int) -> None:
         self.hashes = np.unique(hashes)
@@ -109,7 +109,7 @@ class HashSet:
         self._table[self._slots(self.hashes)] = True
 
     def find(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return which of the hashes are in the set, and which of its sorted elements they are."""
+        """Return which of the hashes are in the set, and their places among its sorted elements."""
         places = np.flatnonzero(self._table[self._slots(hashes)])
         wanted = hashes[places]
         found = np.searchsorted(self.hashes, wanted)

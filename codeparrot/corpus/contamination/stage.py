@@ -1,4 +1,4 @@
-"""The stage that removes documents which hold a problem of a benchmark. index.py says what counts as holding one."""
+"""The stage that removes documents that hold a problem of a benchmark. index.py says what counts as holding one."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,18 +19,18 @@ class Contamination(Stage):
     """Which benchmarks the corpus must not hold."""
 
     benchmarks: tuple[str, ...] = ()
-    """humaneval, humaneval+, mbpp, codeparrot, hub:NAME, or JSONL files (also .gz) with a docstring, text or prompt and a
-    canonical_solution, solution or code a line (none: no document is looked at)."""
+    """humaneval, humaneval+, mbpp, codeparrot, hub:NAME, or JSONL files (also .gz) whose lines have a docstring, text or
+    prompt and a canonical_solution, solution or code (none: no document is looked at)."""
     min_characters: int = 40
-    """Letters and signs, white space not counted, that a description or solution must have to be looked for as a whole."""
+    """Least characters, white space aside, of a description or solution that is looked for as a whole."""
     ngram: int = 10
     """Tokens in a row that are compared (0: do not compare tokens)."""
     min_ngrams: int = 5
-    """Different n-grams that a solution must have to be compared by them."""
+    """Least distinct n-grams of a solution that is compared by them."""
     min_overlap: float = 0.5
-    """Share of a solution's n-grams that a document must hold, at least."""
+    """Least share of a solution's n-grams that a document must hold to be removed."""
     min_renamed_overlap: float = 0.8
-    """The same with variables replaced by a placeholder, which more programs have in common."""
+    """The same with variables replaced by a placeholder; more programs share such n-grams."""
 
     title: ClassVar[str] = "Decontamination"
     heading: ClassVar[str] = "contamination with benchmarks"
@@ -41,7 +41,7 @@ class Contamination(Stage):
         return bool(self.benchmarks)
 
     def check(self) -> None:
-        """Raise CodeparrotError when a setting is impossible or a benchmark cannot be read."""
+        """Raise CodeparrotError if a setting is impossible or a benchmark cannot be read."""
         for name, least in (("min_characters", 1), ("ngram", 0), ("min_ngrams", 1)):
             if getattr(self, name) < least:
                 raise CodeparrotError(f"contamination.{name} is {getattr(self, name)}; it must be at least {least}")
@@ -65,7 +65,7 @@ class Contamination(Stage):
         return Cleaned(None, detail, {}, tuple(hit._asdict() for hit in hits), content)
 
     def summary(self, found: Found) -> dict[str, Any]:
-        """Return the problems that were found, and in how many files."""
+        """Return the problems that were found, and in how many files each was."""
         names = ("benchmark", "task_id", "how", "repo_name", "path")
         hits = sorted(found.hits, key=lambda hit: tuple(hit[name] for name in names))
         benchmarks: dict[str, Counter[str]] = {}
@@ -75,7 +75,7 @@ class Contamination(Stage):
 
     @classmethod
     def findings(cls, name: str, statistics: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return what was found of each benchmark that was looked for; None where none was, or where that is not recorded."""
+        """Return what was found of each benchmark; None if none was looked for, or if that is not recorded."""
         found = statistics.get(name) or {}
         asked = statistics.get("settings", {}).get(name, {}).get("benchmarks", ())
         benchmarks = {each: found.get("benchmarks", {}).get(each, {}) for each in (*asked, *found.get("benchmarks", {}))}

@@ -1,8 +1,8 @@
-"""Of documents that are duplicates of each other, directly or through others, one is kept.
+"""Keeps one of the documents that are duplicates of each other, directly or through others.
 
-Which one: of the repository with most stars where they are known, then the longest, then that with the smallest hash of all
-its columns. So the order of reading does not matter, nor how many workers there are. Memory: 10 bytes a document and about
-100 bytes a duplicate.
+Which one: the one from the repository with the most stars if they are known, then the longest, then the one with the smallest
+hash of all its columns. So neither the order of reading nor the number of workers matters. Memory: 10 bytes per document and
+about 100 bytes per duplicate.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ CLUSTERS = pa.schema(
         "kind": pa.string(),
     }
 )
-"""One row for each member of a cluster of two and more. `kind`: kept, exact (the text of a better member, apart from white
+"""One row for each member of a cluster of two or more. `kind`: kept, exact (the text of a better member, apart from white
 space) or near. `cluster` is the hash of the member that is kept."""
 
 
@@ -48,7 +48,7 @@ def band_parts(documents: int, folder: Path, settings: NearDuplicates) -> list[B
 
 
 class Members(NamedTuple):
-    """The documents of all clusters of two and more, cluster by cluster, the one that is kept first."""
+    """The documents of all clusters of two or more, cluster by cluster; the one that is kept comes first."""
 
     number: NDArray[np.int64]
     cluster: NDArray[np.uint64]
@@ -56,7 +56,7 @@ class Members(NamedTuple):
 
 
 def choose(documents: Documents, pairs: list[Path]) -> tuple[NDArray[np.uint8], Members]:
-    """Return for every document KEPT, EXACT_COPY or NEAR_COPY, and the clusters."""
+    """Return KEPT, EXACT_COPY or NEAR_COPY for every document, and the clusters."""
     sets = UnionFind(len(documents))
     for file in pairs:
         sets.join(np.load(file))
@@ -72,12 +72,12 @@ def _ranked(documents: Documents, numbers: NDArray[np.int64], roots: NDArray[np.
     rule, halves = np.empty((len(numbers), 3), np.uint64), np.empty((len(numbers), 2), np.uint64)
     for places, segment, rows in documents.located(numbers):
         columns = segment.columns(STARS, SIZE, WHOLE)
-        # Unsigned and turned round: the smallest comes first.
+        # Unsigned and inverted: the smallest comes first.
         for index, (name, descends) in enumerate(((STARS, True), (SIZE, True), (WHOLE, False))):
             values = columns.column(name).to_numpy()[rows]
             rule[places, index] = np.uint64(1 << 62) - (values + 1).astype(np.uint64) if descends else values
         halves[places] = fingerprints(segment)[rows]
-    # By cluster, in it by text, and among equal texts the best first: all others of that text are copies.
+    # By cluster, then by text, then the best of equal texts first: all others with that text are copies.
     by_text = np.lexsort((numbers, rule[:, 2], rule[:, 1], rule[:, 0], halves[:, 1], halves[:, 0], roots))
     same_text = np.all(halves[by_text][1:] == halves[by_text][:-1], axis=1) & (np.diff(roots[by_text]) == 0)
     verdict = np.full(len(numbers), NEAR_COPY, np.uint8)

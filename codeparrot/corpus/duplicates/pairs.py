@@ -1,15 +1,15 @@
 """Pairs of duplicates, exact and near, found in one band after the other.
 
-A band is one key a document. Documents of one key are candidates: those of the exact band are duplicates when their whole
-fingerprints are equal, those of a MinHash band when their signatures agree in at least the threshold's share of values. The
-pairs connect the same documents whatever the order in which they were read. A pair of documents that already are connected
-through others of the same key is not looked at.
+A band has one key per document. Documents that share a key are candidates. In the exact band they are duplicates if their whole
+fingerprints are equal; in a MinHash band, if their signatures agree in at least the threshold's share of values. The pairs
+connect the same documents whatever the order of reading. Documents already connected through others with the same key are not
+compared.
 
-A band is done in parts of its keys, so that memory does not grow with the number of documents: about 40 bytes for each of
+The keys of a band are handled in parts, so that memory does not grow with the number of documents: about 40 bytes for each of
 PART_DOCUMENTS, and the signatures of one group of candidates.
 
-Cost of a group of n documents that are all alike: n comparisons; of n that are all different, which are rare, n * n / 2, of
-which at most LEADERS * n are made, in the order of the fingerprints.
+Cost: a group of n documents that are all alike takes n comparisons. A group of n that all differ, which is rare, would take
+n * n / 2; at most LEADERS * n of them are made, in the order of the fingerprints.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ class BandPart(NamedTuple):
     part: int
     parts: int
     output: Path
-    """File of the pairs, an array (k, 2) of documents' numbers."""
+    """File of the pairs: an array (k, 2) of document numbers."""
 
 
 class Documents:
@@ -56,14 +56,14 @@ class Documents:
         return found
 
     def fingerprints(self, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Return the two halves of each fingerprint (k, 2)."""
+        """Return the two halves of each fingerprint: (k, 2)."""
         found = np.empty((len(numbers), 2), np.uint64)
         for places, segment, rows in self.located(numbers):
             found[places] = fingerprints(segment)[rows]
         return found
 
     def located(self, numbers: NDArray[np.int64]) -> "list[tuple[NDArray[np.int64], Segment, NDArray[np.int64]]]":
-        """Return for each segment with some of the documents their places in `numbers` and their rows in it."""
+        """Return, for each segment that holds some of the documents, their places in `numbers` and their rows in it."""
         owners = np.searchsorted(self.starts, numbers, side="right") - 1
         order = np.argsort(owners, kind="stable")
         cuts = np.flatnonzero(np.diff(owners[order])) + 1
@@ -74,14 +74,14 @@ class Documents:
 
 
 def fingerprints(segment: Segment) -> NDArray[np.uint64]:
-    """Return the two halves of the fingerprint of every candidate in a segment (n, 2)."""
+    """Return the two halves of the fingerprint of every candidate in a segment: (n, 2)."""
     chunks = segment.columns(FINGERPRINT).column(0).chunks
     data = b"".join(chunk.buffers()[1].to_pybytes()[chunk.offset * 16 : (chunk.offset + len(chunk)) * 16] for chunk in chunks)
     return np.frombuffer(data, np.uint64).reshape(-1, 2)
 
 
 def find_pairs(task: BandPart, segments: list[Segment], settings: NearDuplicates) -> None:
-    """Write the pairs of a part of a band, unless they are there."""
+    """Write the pairs in a part of a band, unless they are already there."""
     if task.output.exists():
         return
     documents = Documents(segments)
@@ -97,11 +97,11 @@ def save_pairs(output: Path, pairs: NDArray[np.int64]) -> None:
 
 
 Groups = NDArray[np.int64]
-"""First place and the place after the last one of every group (g, 2)."""
+"""The first place of every group, and the place after its last: (g, 2)."""
 
 
 def _groups(task: BandPart, documents: Documents) -> tuple[NDArray[np.int64], Groups]:
-    """Return the documents' numbers in the order of their keys, and where two and more have the same key."""
+    """Return the document numbers in the order of their keys, and where two or more have the same key."""
     all_keys, all_numbers = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for start, segment in zip(documents.starts.tolist(), documents.segments, strict=False):
         keys = fingerprints(segment)[:, 0] if task.band == EXACT else segment.keys(task.band)
@@ -114,7 +114,7 @@ def _groups(task: BandPart, documents: Documents) -> tuple[NDArray[np.int64], Gr
 
 
 def same_neighbours(keys: NDArray[np.uint64]) -> Groups:
-    """Return the runs of two and more equal keys."""
+    """Return the runs of two or more equal keys."""
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.empty(0, np.int64)
     ends = np.append(starts[1:], len(keys))
     several = ends - starts > 1

@@ -1,4 +1,4 @@
-"""Connected components by union-find on whole arrays. Memory: 4 bytes a member (8 from 2**31 members on)."""
+"""Connected components by union-find on whole arrays. Memory: 4 bytes per member (8 from 2**31 members on)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ class UnionFind:
             left, right = self._find(left), self._find(right)
             apart = left != right
             left, right = left[apart], right[apart]
-            # Of several roots that a root is hooked to, the smallest stays; the other pairs come again.
+            # If a root is hooked to several roots, the smallest stays; the other pairs come again.
             np.minimum.at(parent, np.maximum(left, right), np.minimum(left, right))
 
     def roots(self) -> NDArray[np.integer]:

@@ -1,1 +1,1 @@
-"""What a file must satisfy by itself: a file for each filter, all of them in registry.py, judging in rules.py."""
+"""What a file must satisfy by itself: one file per filter; registry.py lists them and rules.py judges by them."""

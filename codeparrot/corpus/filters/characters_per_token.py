@@ -1,4 +1,4 @@
-"""Files that a tokenizer cuts into small pieces: data, or another language. The tokenizer is loaded once a process."""
+"""Files that a tokenizer cuts into small pieces: data, or another language. Each process loads the tokenizer once."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ class Limits:
     tokenizer: str = ""
     """Tokenizer for min_characters_per_token: a folder, or a name on the Hub (empty: that filter is off)."""
     min_characters_per_token: float = 1.5
-    """Characters a token of the tokenizer stands for, on average over the file, at least."""
+    """Least characters per token, on average over the file."""
 
 
 @lru_cache(maxsize=4)
@@ -23,7 +23,7 @@ def encoder(tokenizer: str) -> Any:
     Raises:
         CodeparrotError: it cannot be loaded.
     """
-    # Here, because a corpus is built without a tokenizer more often than with one, and these take seconds to import.
+    # Imported here: these take seconds to import, and most corpora are built without a tokenizer.
     from codeparrot.loading import load_tokenizer
     from codeparrot.stream import make_encoder
 
@@ -32,7 +32,7 @@ def encoder(tokenizer: str) -> Any:
 
 
 def num_tokens(content: str, tokenizer: str) -> int:
-    """Return the number of tokens of a text, the end of the document not counted."""
+    """Return the number of tokens in a text, without the end of the document."""
     ids, _ = encoder(tokenizer).encode([content])
     return len(ids)
 

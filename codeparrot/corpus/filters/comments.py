@@ -1,7 +1,7 @@
 """How much of a program is comments and documentation.
 
-Comments and strings are found by one pass of a regular expression that cannot backtrack, so it works on broken programs
-too and its time grows with the length alone. On programs that parse it finds what `tokenize` and `ast` find (tests/corpus).
+One pass of a regular expression that cannot backtrack finds comments and strings. So it works on broken programs too, and its
+time grows with the length alone. On programs that parse it finds what `tokenize` and `ast` find (tests/corpus).
 """
 
 import re
@@ -12,7 +12,7 @@ from codeparrot.corpus.filters.filter import Filter, fraction
 from codeparrot.corpus.filters.text import Text
 from codeparrot.errors import CodeparrotError
 
-# Possessive quantifiers: what is taken is never given back. A string without an end runs to that of its line, or of the text.
+# Possessive quantifiers never backtrack. A string that is not closed runs to the end of its line, or of the text.
 _LEXEME = re.compile(
     r"""
     \#[^\n]*+
@@ -42,10 +42,10 @@ def comments(content: str) -> Iterator[str]:
             yield lexeme
             continue
         if content[end : end + 1] not in _AFTER_A_STATEMENT:
-            # Most strings: the rest need not be looked at.
+            # Most strings end here, without a look at the rest.
             before = lexeme[0]
             continue
-        # The last character of code before the string; none when it begins the program.
+        # The last character of code before the string; empty if the string begins the program.
         opener = _PREFIX.sub("", gap).rstrip()[-1:] or before
         below = "\n" in gap or (len(lexeme) >= 6 and lexeme[:3] in ('"""', "'''"))
         if (opener == "" or (opener == ":" and below)) and _REST_OF_LINE.match(content, end):
@@ -54,16 +54,16 @@ def comments(content: str) -> Iterator[str]:
 
 
 def comment_fraction(content: str) -> float:
-    """Return the share of the characters that stand in comments and documentation strings, 0 to 1; 0 for an empty text."""
+    """Return the share of the characters in comments and documentation strings, 0 to 1; 0 for an empty text."""
     return sum(map(len, comments(content))) / len(content) if content else 0.0
 
 
 @dataclass(frozen=True)
 class Limits:
     min_comment_fraction: float = fraction(0.0)
-    """Fraction of the characters that stand in comments and documentation strings, at least; StarCoder took 0.01."""
+    """Least fraction of the characters in comments and documentation strings; StarCoder took 0.01."""
     max_comment_fraction: float = fraction(0.0)
-    """Fraction of the characters that stand in comments and documentation strings, at most; StarCoder took 0.8 (0: any)."""
+    """Largest fraction of the characters in comments and documentation strings; StarCoder took 0.8 (0: any)."""
 
 
 def passes(text: Text, limits: Limits) -> bool:

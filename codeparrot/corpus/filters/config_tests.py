@@ -1,8 +1,8 @@
-"""Configuration files and unit tests, which a corpus has many of and a model learns little from.
+"""Configuration files and unit tests: a corpus has many of them, and a model learns little from them.
 
-CodeParrot's second filter says of a file that it is one when a keyword stands in its first lines, or when "config" or "test"
-occurs more often than in 5% of its lines. There, "test" is found in "latest", and 5% of fewer than 20 lines is 0, so that one
-occurrence is too many; here they are counted as words (`test_open`, `TestCase`, `latest_config`), and a few are always allowed.
+CodeParrot's second filter takes a file for one if a keyword stands in its first lines, or if "config" or "test" occurs more
+often than in 5% of its lines. It finds "test" in "latest", and 5% of fewer than 20 lines is 0, so one occurrence is too many.
+Here they are counted as words (`test_open`, `TestCase`, `latest_config`), and a few are always allowed.
 """
 
 import re
@@ -15,8 +15,8 @@ NAME = "config_or_test"
 KEYWORDS = ("unit tests", "test file", "configuration file")
 WORDS = ("config", "test")
 
-# A word begins where no letter stands before it, or with a capital after a small letter; it ends before anything but a small
-# letter (in capitals: before anything but a letter). Each pattern begins with letters, so that the search for them is fast.
+# A word begins where no letter comes before it, or with a capital after a small letter; it ends before anything but a small
+# letter (in capitals: before anything but a letter). Each pattern begins with letters, which makes the search fast.
 _WORD = {
     word: [
         re.compile(rf"{word}(?<![a-zA-Z]{word})s?(?![a-z])".encode()),
@@ -30,11 +30,11 @@ _WORD = {
 @dataclass(frozen=True)
 class Limits:
     config_or_test_chance: float = fraction(0.7)
-    """Chance of removing a configuration file or unit test, drawn from its text (0: keep them all, 1: remove them all)."""
+    """Chance of removing a configuration file or unit test, drawn by a hash of its text (0: keep all, 1: remove all)."""
     config_or_test_lines: int = 5
-    """Lines at the top that tell one by "unit tests", "test file" or "configuration file" (0: do not look)."""
+    """Look for "unit tests", "test file" or "configuration file" in this many lines at the top (0: do not look)."""
     config_or_test_fraction: float = fraction(0.05)
-    """What else tells one: the word "config", or the word "test", more often than in this fraction of its lines ..."""
+    """A file is also one if the word "config", or the word "test", occurs more often than in this fraction of its lines ..."""
     config_or_test_floor: int = 3
     """... and more often than this, whatever its length."""
 
@@ -54,12 +54,12 @@ def is_config_or_test(text: Text, num_lines: int, fraction: float, floor: int) -
 
 
 def _exceeds(text: Text, word: str, allowed: float) -> bool:
-    # Counting bytes costs a tenth of finding words, and mostly settles it.
+    # Counting bytes costs a tenth of finding words, and usually settles it.
     return text.lowered.count(word.encode()) > allowed and count_word(text.encoded, word) > allowed
 
 
 def count_word(encoded: bytes, word: str) -> int:
-    """Return how often one of WORDS, or its plural, occurs as a word or as a part of a name."""
+    """Return how often one of WORDS, or its plural, occurs as a word or as part of a name."""
     return sum(len(pattern.findall(encoded)) for pattern in _WORD[word])
 
 

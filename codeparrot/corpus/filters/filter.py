@@ -1,7 +1,7 @@
 """What a filter is: a rule that judges a document by its text, the limits that are its settings, and its words on the card.
 
 A filter is a file in this folder and a line of FILTERS in registry.py, which names it. The fields of its `limits` become
-`--filters.FIELD`, stand in recipes and on the card, and must have names that no other filter uses.
+`--filters.FIELD` and appear in recipes and on the card; their names must differ from those of every other filter.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from codeparrot.corpus.filters.text import Text
 from codeparrot.corpus.hashes import POSITIONS, position
 
 MOST = "most"
-"""Key of a field's metadata: its largest value."""
+"""Key in a field's metadata: the field's largest value."""
 
 
 def _nothing(limits: Any) -> None:
@@ -28,23 +28,23 @@ def _always(limits: Any) -> bool:
 
 
 class Filter(NamedTuple):
-    """A filter; its functions take an object that has the fields of `limits`, and travel to no worker."""
+    """A filter; its functions take an object that has the fields of `limits`, and are never sent to a worker."""
 
     limits: type
-    """A frozen dataclass of texts, switches and numbers that are 0 or more; `fraction` is for those of at most 1."""
+    """A frozen dataclass of texts, switches and numbers from 0 up; use `fraction` for numbers of at most 1."""
     passes: Callable[[Text, Any], bool]
     """Whether a document stays."""
     order: int
-    """Its place among the filters. A file is counted under the first one that removes it; those that cost most come last."""
+    """Its place among the filters. A file is counted under the first filter that removes it; the costliest come last."""
     rule: str
     """What it removes, in words, with the names of limits in braces."""
     is_on: Callable[[Any], Any] = _always
-    """Whether the limits let it remove anything; what is off is no stage on the card."""
+    """Whether the limits let it remove anything; a filter that is off is not a stage on the card."""
     check: Callable[[Any], None] = _nothing
-    """Raises CodeparrotError where limits contradict each other."""
+    """Raises CodeparrotError if limits contradict each other."""
     files: Callable[[Any], dict[str, str]] = _no_files
-    """Digests of what the limits name beside numbers (a file, a tokenizer): a build that was interrupted begins anew when they
-    change."""
+    """Digests of what the limits name besides numbers (a file, a tokenizer); if one changes, an interrupted build starts
+    again."""
 
 
 def fraction(default: float) -> Any:
@@ -53,5 +53,5 @@ def fraction(default: float) -> Any:
 
 
 def is_spared(text: Text, name: str, chance: float) -> bool:
-    """Whether a text that a filter found is let pass all the same: one in 1 / (1 - chance) is, always the same ones."""
+    """Whether a text that a filter found passes all the same: one in 1 / (1 - chance) does, always the same ones."""
     return position(0, name, text.fingerprint.hex()) >= chance * POSITIONS

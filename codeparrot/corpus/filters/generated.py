@@ -1,4 +1,4 @@
-"""Files that say at their top that a program wrote them."""
+"""Files that say at the top that a program wrote them."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Files without a function, a class or a loop, of which a part is kept."""
+"""Files without a function, a class or a loop; a part of them is kept."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ KEYWORDS = re.compile(rb"\b(?:def|class|for|while)\b")
 @dataclass(frozen=True)
 class Limits:
     no_keyword_chance: float = fraction(0.7)
-    """Chance of removing a file without any of the words def, class, for, while, drawn from its text (0: keep them all)."""
+    """Chance of removing a file without any of the words def, class, for, while, drawn by a hash of its text (0: keep all)."""
 
 
 def passes(text: Text, limits: Limits) -> bool:

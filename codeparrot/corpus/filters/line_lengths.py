@@ -1,4 +1,4 @@
-"""Files with long lines, which are data or minified."""
+"""Files with long lines: data, or minified code."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from codeparrot.corpus.filters.text import Text
 @dataclass(frozen=True)
 class Limits:
     max_line_length: int = 1000
-    """Characters in the longest line, at most (0: any)."""
+    """Most characters in the longest line (0: any)."""
     max_mean_line_length: float = 100.0
-    """Characters in a line, on average over the file, at most (0: any)."""
+    """Most characters per line, on average over the file (0: any)."""
 
 
 def passes_longest(text: Text, limits: Limits) -> bool:

@@ -1,4 +1,4 @@
-"""Files that are for the most part not in ASCII."""
+"""Files that are mostly not ASCII."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from codeparrot.corpus.filters.text import Text
 @dataclass(frozen=True)
 class Limits:
     max_non_ascii_fraction: float = fraction(0.0)
-    """Fraction of the characters that are not in ASCII, at most (0: any)."""
+    """Largest fraction of the characters that are not in ASCII (0: any)."""
 
 
 def passes(text: Text, limits: Limits) -> bool:

@@ -1,7 +1,7 @@
 """Judging a document by the filters, with CodeParrot's limits as defaults and BigCode's to switch on.
 
-A file is counted under the first filter that removes it. Two of CodeParrot's filters remove only a part of what they find:
-whether a file is in that part follows from its text, so it is the same in every build. Sources of rules and limits: Tunstall,
+A file is counted under the first filter that removes it. Two of CodeParrot's filters remove only a part of what they find. A
+file's text decides whether it is in that part, so it is the same in every build. Sources of rules and limits: Tunstall,
 von Werra, Wolf, "Natural Language Processing with Transformers", chapter 10, and CodeParrot's research project in transformers;
 Li et al., "StarCoder: may the source be with you!" (2023), section 3.
 """
@@ -21,10 +21,10 @@ def _in_order() -> tuple[tuple[str, Filter], ...]:
 
 
 def first_failing(text: Text, limits: Thresholds) -> str | None:
-    """Return the name of the first filter that removes the text, None if all of them let it pass."""
+    """Return the name of the first filter that removes the text, or None if all let it pass."""
     return next((name for name, each in _in_order() if each.is_on(limits) and not each.passes(text, limits)), None)
 
 
 def rules(limits: Thresholds) -> dict[str, str]:
-    """Return for the name of every filter that is on what it removes, in words, in the order in which they judge."""
+    """Return, by the name of every filter that is on, what it removes in words, in the order in which they judge."""
     return {name: each.rule.format(**asdict(limits)) for name, each in _in_order() if each.is_on(limits)}

@@ -12,9 +12,9 @@ SIZE_FILTER = "size"
 @dataclass(frozen=True)
 class Limits:
     min_size: int = 1024
-    """Bytes of the text as UTF-8, at least."""
+    """Least bytes of the text as UTF-8."""
     max_size: int = 1024 * 1024 - 1
-    """Bytes of the text as UTF-8, at most; larger files are not even read."""
+    """Most bytes of the text as UTF-8; larger files are not even read."""
 
 
 def passes(text: Text, limits: Limits) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a text is a Python program, as this interpreter reads it; nothing of it is run."""
+"""Whether a text is a Python program, as this interpreter reads it; none of it is run."""
 
 import symtable
 import warnings
@@ -11,11 +11,11 @@ from codeparrot.corpus.filters.text import Text
 def is_python(content: str) -> bool:
     """Whether the text parses, and its names have scopes (no argument twice, no `nonlocal` in a module).
 
-    Nesting that is too deep for the interpreter, null bytes and numbers with too many digits are no programs. Building the
+    A text with nesting too deep for the interpreter, null bytes or numbers with too many digits is not a program. Building the
     symbol table takes half the time of building a tree of Python objects, and none of its memory.
     """
     with warnings.catch_warnings():
-        # "\d" in a string that is not raw and the like: known to work, and not to be printed once a file.
+        # Warnings such as "\d" in a string that is not raw: such programs work, and one line per file would be noise.
         warnings.simplefilter("ignore")
         try:
             symtable.symtable(content, "<document>", "exec")

@@ -7,7 +7,7 @@ from codeparrot.corpus import registry
 from codeparrot.corpus.filters.filter import MOST
 from codeparrot.errors import CodeparrotError
 
-# Their fields come in the order of FILTERS, which dataclasses read from the last base to the first.
+# Dataclasses collect fields from the last base to the first; so the fields come in the order of FILTERS.
 _Limits: Any = make_dataclass(
     "_Limits", [], bases=tuple(dict.fromkeys(each.limits for each in reversed(registry.filters().values()))), frozen=True
 )
@@ -17,12 +17,12 @@ class Thresholds(_Limits):
     """What a file must satisfy to enter the corpus."""
 
     def check(self) -> None:
-        """Raise CodeparrotError when no file could satisfy them, or what they name cannot be read."""
+        """Raise CodeparrotError if no file could satisfy them, or what they name cannot be read."""
         for each in fields(self):
             value, most = getattr(self, each.name), each.metadata.get(MOST, float("inf"))
             if isinstance(value, str):
                 continue
-            # Written so that "not a number" is refused too.
+            # Written this way so that NaN is refused too.
             if not value >= 0:
                 raise CodeparrotError(f"filters.{each.name} is {value}; it cannot be negative")
             if value > most:

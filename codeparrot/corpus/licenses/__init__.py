@@ -1,1 +1,1 @@
-"""Licences: what is declared, as SPDX expressions (names.py, texts.py), and what may stay (rules.py)."""
+"""Licences: what a source declares, as SPDX expressions (names.py, texts.py), and which files may stay (rules.py)."""

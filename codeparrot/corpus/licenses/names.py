@@ -1,8 +1,8 @@
 """What metadata calls a licence, as an SPDX expression.
 
-`license-expression` parses expressions and knows the identifiers; here are the names that people write instead, as they
-stand in the metadata of packages and in the tables of code data sets. What names no licence that is known stays recognisable
-and is never taken for permissive: "Foo EULA 2" becomes LicenseRef-Foo-EULA-2, as SPDX spells what it does not list.
+`license-expression` parses expressions and knows the identifiers. This module knows the names that people write instead, in the
+metadata of packages and in the tables of code data sets. An unknown name stays recognisable and is never taken for permissive:
+"Foo EULA 2" becomes LicenseRef-Foo-EULA-2, as SPDX spells licences that it does not list.
 """
 
 import re
@@ -44,7 +44,7 @@ SPELLINGS = {
     "ZPL": r"zope public license|zpl",
     "Zlib": r"zlib(/libpng)?( license)?",
 }
-"""How metadata writes a licence, so that a card has one line for it. A name without a version keeps having none."""
+"""How metadata writes a licence: a card has one line for all spellings. A name without a version gets none."""
 
 FAMILIES = ("AGPL", "Apache", "BSD", "GPL", "LGPL", "ZPL")
 """Names without a version, which SPDX does not list."""
@@ -68,9 +68,9 @@ _LONGEST_EXPRESSION = 2000
 
 
 def spelling(text: str) -> str | None:
-    """Return the one spelling of a name or an expression; None where the text is too long for one.
+    """Return the one spelling of a name or an expression; None if the text is too long to be one.
 
-    Words are separated by single spaces. A name that nobody knows becomes a LicenseRef, what declares nothing "unknown".
+    Words are separated by single spaces. An unknown name becomes a LicenseRef; a text that declares nothing, "unknown".
     """
     return _spelling(text) if len(text) <= _LONGEST_EXPRESSION else None
 
@@ -90,11 +90,11 @@ def _spelling(text: str) -> str | None:
 
 
 class Expression(NamedTuple):
-    """A licence, or several that hold at once (AND) or of which one may be chosen (OR)."""
+    """A licence, or several that all hold (AND) or among which one may choose (OR)."""
 
     operator: Literal["", "AND", "OR"]
     name: str
-    """Of the licence; empty where there are parts."""
+    """Name of the licence; empty if there are parts."""
     parts: tuple["Expression", ...] = ()
 
     def __str__(self) -> str:
@@ -102,18 +102,18 @@ class Expression(NamedTuple):
         return f" {self.operator} ".join(inside) or self.name
 
     def holds(self, allows: Callable[[str], bool]) -> bool:
-        """Whether the expression is satisfied where `allows` says of each licence whether it is."""
+        """Whether the expression is satisfied, given that `allows` says whether each licence is."""
         if not self.operator:
             return allows(self.name)
         return (all if self.operator == "AND" else any)(part.holds(allows) for part in self.parts)
 
 
 def parse(text: str) -> Expression | None:
-    """Return the expression that a text is, None where a part of it is no licence that is known."""
+    """Return a text as an expression, or None if a part of it is not a known licence."""
     name = _name(text)
     if name:
         return Expression("", name)
-    # Words such as "MIT License" are symbols here: the parser that knows no names splits at the operators alone.
+    # Words such as "MIT License" are symbols here: this parser knows no names and splits at the operators alone.
     try:
         tree = _splitter().parse(text)
     except (_expression_error(), RecursionError):
@@ -187,7 +187,7 @@ def _expression_error() -> type[Exception]:
 
 @cache
 def _identifiers() -> dict[str, str]:
-    """What SPDX lists, and what it called it before, by its spelling in small letters."""
+    """Return the identifiers that SPDX lists, by their present and former spellings in lower case."""
     import license_expression
 
     symbols = license_expression.get_spdx_licensing().known_symbols

@@ -1,8 +1,8 @@
 """The stage that keeps what may be used: an allow-list of licences, and a list of repositories whose owners opted out.
 
-The licence of a file is that of its repository, as its source declares it or as a licence file says it (license_files.py), and
-what the file itself says in a line "SPDX-License-Identifier: ...". Licences are SPDX expressions: of MIT OR GPL-3.0-only the
-user may choose the first, of MIT AND GPL-3.0-only both hold. This is a filter by what is declared, not legal advice.
+A file's licence is that of its repository, as its source declares it or as a licence file says it (license_files.py), and what
+the file itself says in a line "SPDX-License-Identifier: ...". Licences are SPDX expressions: under MIT OR GPL-3.0-only the user
+may choose the first, under MIT AND GPL-3.0-only both hold. This filters by what is declared; it is not legal advice.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ PERMISSIVE = (
     *("Python-2.0.1", "Unicode-3.0", "Unicode-DFS-2016", "Unlicense", "UPL-1.0", "W3C", "WTFPL", "X11", "Xnet"),
     *("Zlib", "ZPL", "ZPL-2.0", "ZPL-2.1"),
 )
-"""What "permissive" stands for: licences that ask for attribution at most; of families without a version, all are such."""
+"""What "permissive" stands for: licences that ask for attribution at most, and families of which every version does."""
 
 ANY = "any"
 OPTED_OUT = "opt_out"
@@ -35,8 +35,8 @@ NOT_KNOWN = "license_unknown"
 
 _TOP_CHARACTERS = 4096
 _MARK = "SPDX-License-Identifier:"
-# On a line of its own, after the sign of a comment or the quotes of a docstring: programs that look for such lines hold the
-# words too.
+# Only on a line of its own, after a comment sign or the quotes of a docstring: programs that look for such lines hold the words
+# too.
 _IDENTIFIER = re.compile(
     rf"^[ \t]*(?:#+|//+|/?\*+|--+|;+|%+|<!--|[rRuU]?(?:\"{{3}}|'{{3}}))?[ \t]*{_MARK}"
     r"[ \t]*([A-Za-z0-9.+() \t-]{1,200})",
@@ -49,39 +49,39 @@ class LicenseSettings:
     """Which licences a file may have."""
 
     allow: tuple[str, ...] = ("permissive",)
-    """SPDX identifiers; "permissive" stands for about fifty that ask for attribution at most, "any" for every licence that is
-    declared, known or not."""
+    """SPDX identifiers; "permissive" stands for about fifty that ask for attribution at most, "any" for every declared
+    licence, known or not."""
     unknown: Literal["keep", "remove"] = "keep"
-    """What to do with files whose licence nobody declares: keep suits your own folders, remove what will be published."""
+    """What to do with files without a declared licence: keep suits your own folders, remove suits a corpus to publish."""
     opt_out: str = ""
-    """File with the name of a repository a line, in any case, `#` before remarks: nothing of them enters the corpus."""
+    """File with one repository name per line, in any case, `#` before remarks: none of their files enters the corpus."""
 
     def check(self) -> None:
-        """Raise CodeparrotError when a licence has no such name or the file cannot be read."""
+        """Raise CodeparrotError if a name is not a licence or the file cannot be read."""
         _allowed(self.allow)
         _opted_out(self.opt_out)
 
     def files(self) -> dict[str, str]:
-        """Return what stands for the content of the list of those who opted out, if there is one."""
+        """Return a digest of the list of those who opted out, if there is one."""
         if not self.opt_out:
             return {}
         return {"licenses.opt_out": hashlib.sha256(Path(self.opt_out).expanduser().read_bytes()).hexdigest()}
 
 
 def spdx(declared: str) -> str:
-    """Return what a declaration says as an SPDX expression in one spelling: sorted, each licence once.
+    """Return a declaration as an SPDX expression in one spelling: sorted, each licence once.
 
-    "unknown" is what declares nothing. Lists ("MIT, BSD") hold all their licences at once; a slash is a choice. The text of a
-    licence itself is recognised (texts.py).
+    A text that declares nothing is "unknown". In a list ("MIT, BSD") all licences hold at once; a slash is a choice. The text
+    of a licence itself is recognised (texts.py).
     """
     return spelling(" ".join(declared.split())) or detect(declared) or f"{REFERENCE}Other"
 
 
 def license_of_file(declared: str, content: str) -> str:
-    """Return the licence of a file of a repository with this licence, as an SPDX expression.
+    """Return, as an SPDX expression, the licence of a file in a repository with this licence.
 
-    What the file says itself holds where the repository says nothing, or leaves it as a choice. Else both hold: a file cannot
-    widen what its repository grants, and it can narrow it.
+    What the file itself says holds if the repository says nothing, or offers it as a choice. Otherwise both hold: a file can
+    narrow what its repository grants, but not widen it.
     """
     repository, own = spdx(declared), declared_inside(content)
     if own is None or own == repository:
@@ -93,7 +93,7 @@ def license_of_file(declared: str, content: str) -> str:
 
 
 def all_of(names: Iterable[str]) -> str:
-    """Return the expression of which all these expressions are a part, "unknown" where there are none."""
+    """Return these expressions joined by AND, or "unknown" if there are none."""
     known = sorted(set(names) - {UNKNOWN_LICENSE})
     if len(known) <= 1:
         return known[0] if known else UNKNOWN_LICENSE
@@ -101,9 +101,9 @@ def all_of(names: Iterable[str]) -> str:
 
 
 def declared_inside(content: str) -> str | None:
-    """Return the expression of the SPDX-License-Identifier in the first lines of a file, None where there is none.
+    """Return the expression of the SPDX-License-Identifier in the first lines of a file, or None.
 
-    Of several all hold, as REUSE has it.
+    If there are several, all hold, as REUSE has it.
     """
     if content.find(_MARK, 0, _TOP_CHARACTERS) < 0:
         return None
@@ -112,14 +112,14 @@ def declared_inside(content: str) -> str | None:
 
 
 def removes(license_name: str, repo_name: str, settings: LicenseSettings) -> str | None:
-    """Return why a file with this licence, of this repository, is not kept; None when it is."""
+    """Return why a file with this licence, in this repository, is not kept; None if it is."""
     if settings.opt_out and repo_name.lower() in _opted_out(settings.opt_out):
         return OPTED_OUT
     return _forbids(license_name, settings.allow, settings.unknown)
 
 
 def rules(settings: LicenseSettings) -> dict[str, str]:
-    """Return for every reason that these settings have for removing a file what it means, in words."""
+    """Return, for every reason these settings have to remove a file, what it means in words."""
     allowed = {NOT_ALLOWED: f"a licence that is not allowed ({', '.join(settings.allow)})"} if ANY not in settings.allow else {}
     unknown = {NOT_KNOWN: "no licence is declared"} if settings.unknown == "remove" else {}
     opt_out = {OPTED_OUT: "the owner of the repository opted out"} if settings.opt_out else {}

@@ -1,8 +1,8 @@
-"""Which licences a text is, by the texts of the licences themselves.
+"""Recognises licences by their texts.
 
-The texts come with `identify` (those of choosealicense.com, and so of GitHub's own detection); a few that Python packages
-have and that it lacks are told by sentences that stand in no other licence. A text is compared by its three-word sequences,
-so a copyright line, a name in a clause and another layout change little. Cost: 2 ms for a text of 10 kB.
+The texts come with `identify` (those of choosealicense.com, and so of GitHub's own detection). A few licences of Python
+packages that it lacks are recognised by sentences that no other licence has. A text is compared by its three-word sequences, so
+a copyright line, a name in a clause or another layout changes little. Cost: 2 ms for a text of 10 kB.
 """
 
 import re
@@ -11,9 +11,9 @@ from functools import cache
 from codeparrot.corpus.licenses.names import spelling
 
 MIN_COVERAGE = 0.9
-"""Share of a licence's three-word sequences that a text must have."""
+"""Least share of a licence's three-word sequences that a text must have."""
 MIN_OF_ITS_OWN = 0.4
-"""Share of them that no longer licence in the same text accounts for: BSD-3-Clause has all of BSD-2-Clause in it."""
+"""Least share of them that no longer licence in the same text accounts for: BSD-3-Clause contains all of BSD-2-Clause."""
 MAX_CHARACTERS = 400_000
 
 SENTENCES = {
@@ -30,14 +30,14 @@ SENTENCES = {
     " or display publicly prepare derivative works distribute and otherwise use python",
     "ZPL-2.1": "zope public license zpl version 2 1",
 }
-"""Without punctuation, as they are compared."""
+"""Sentences without punctuation, as they are compared."""
 NAMED = {"ECL-2.0": "educational community license"}
-"""Licences that are others with a few words more, and what their text must say."""
+"""Licences that add a few words to another one, and what their text must say."""
 MORE_CLAUSES = {
     "BSD-3-Clause": "to endorse or promote products derived from this software without specific prior written permission",
     "BSD-4-Clause": "all advertising materials mentioning features or use of this software must display the following",
 }
-"""What makes another licence of BSD-2-Clause, where the clause is worded in its own way and the whole text does not fit."""
+"""Clauses that turn BSD-2-Clause into another licence, for texts whose own wording keeps the whole from matching."""
 
 RESTRICTIONS = {
     "LicenseRef-CC-NonCommercial": (
@@ -61,7 +61,7 @@ def _licenses() -> dict[str, frozenset[tuple[str, ...]]]:
 
 
 def detect(text: str) -> str | None:
-    """Return the licence whose text this is, joined by AND where it is the texts of several; None where it is of none."""
+    """Return the licence whose text this is, several joined by AND; None if it is not the text of any."""
     words = _words(text)
     found = _by_text(set(_sequences(words)))
     joined = f" {' '.join(words)} "
@@ -76,12 +76,12 @@ def detect(text: str) -> str | None:
 
 
 def _by_text(sequences: set[tuple[str, ...]]) -> set[str]:
-    """Return the licences that a text has nearly all of, each by words that the ones before it do not explain."""
+    """Return the licences that a text holds nearly all of, each by words that the ones before it do not explain."""
     held = {name: each & sequences for name, each in _licenses().items()}
     likely = [name for name, each in _licenses().items() if len(held[name]) >= MIN_COVERAGE * len(each)]
     found: set[str] = set()
     explained: set[tuple[str, ...]] = set()
-    # The one with most words first: AGPL-3.0 accounts for nearly all of GPL-3.0, of which it is a variant.
+    # The longest first: AGPL-3.0, a variant of GPL-3.0, accounts for nearly all of it.
     for name in sorted(likely, key=lambda name: (-len(held[name]), name)):
         if len(held[name] - explained) >= MIN_OF_ITS_OWN * len(_licenses()[name]):
             found.add(name)

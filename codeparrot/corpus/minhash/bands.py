@@ -15,14 +15,14 @@ class NearDuplicates:
     """When two documents are near duplicates, of which one is kept."""
 
     threshold: float = 0.7
-    """Jaccard similarity of the sets of shingles from which on they are, as their signatures estimate it (0: keep all)."""
+    """From this Jaccard similarity of their shingles on, as the signatures estimate it, two documents are (0: keep all)."""
     ngram: int = 5
     """Tokens in a shingle; a token is a run of letters, digits and underscores."""
     permutations: int = 256
-    """Values in a signature: more of them estimate better and cost more."""
+    """Values in a signature: more estimate better and cost more."""
 
     def check(self) -> None:
-        """Raise CodeparrotError when they mean nothing."""
+        """Raise CodeparrotError if a setting is out of range."""
         if not 0 <= self.threshold <= 1:
             raise CodeparrotError(f"near_duplicates.threshold is {self.threshold}; it is a similarity, from 0 (keep all) to 1")
         for name, value, most in (("ngram", self.ngram, 100), ("permutations", self.permutations, 4096)):
@@ -31,7 +31,7 @@ class NearDuplicates:
 
 
 class Bands(NamedTuple):
-    """How a signature is cut: `number` bands of `rows` values each; values that are left over are not in a band."""
+    """How a signature is cut: `number` bands of `rows` values each; left-over values are in no band."""
 
     number: int
     rows: int
@@ -44,7 +44,7 @@ class Bands(NamedTuple):
 def bands_of(settings: NearDuplicates) -> Bands:
     """Return the longest bands that find a pair halfway between the threshold and 1 with a probability of RECALL or more.
 
-    At the threshold of 0.7 that is a pair of similarity 0.85. Longer bands make fewer candidates that are none.
+    At the threshold of 0.7 that is a pair of similarity 0.85. Longer bands make fewer false candidates.
     """
     halfway = (1 + settings.threshold) / 2
     for rows in range(settings.permutations, 1, -1):

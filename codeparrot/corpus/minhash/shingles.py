@@ -1,12 +1,11 @@
 """The shingles of a text: hashes of its runs of five tokens, computed on whole arrays.
 
-A token is a run of ASCII letters, digits and underscores, as CodeParrot and BigCode have it, and of characters beyond ASCII,
-so that a comment in any script counts. A text of fewer tokens than a shingle has is one shingle of all of them; one of no
+A token is a run of ASCII letters, digits and underscores, as CodeParrot and BigCode define it, and of characters beyond ASCII,
+so that a comment in any script counts. A text with fewer tokens than a shingle is one shingle of all of them; a text without
 tokens has none.
 
-The regular expression and the joins that this is usually done with are the slowest part of near-duplicate removal. Here
-tokens are found by comparing neighbouring bytes, and hashed eight bytes at a time, all tokens at once. Cost: about 5 ns a byte
-(benchmarks/corpus.py).
+The usual regular expression and joins are the slowest part of near-duplicate removal. Here tokens are found by comparing
+neighbouring bytes and hashed eight bytes at a time, all tokens at once. Cost: about 5 ns a byte (benchmarks/corpus.py).
 """
 
 import numpy as np
@@ -20,7 +19,7 @@ TOKEN = rb"[0-9A-Za-z_\x80-\xff]+"
 
 _CLASSES = bytes(byte >= 128 or chr(byte).isalnum() or byte == ord("_") for byte in range(256))
 _LONG = 32
-"""Bytes from which on tokens, which are rare, are hashed one by one: the time for all at once grows with the longest."""
+"""Tokens this long in bytes, which are rare, are hashed one by one: the time for all at once grows with the longest."""
 
 
 def token_hashes(encoded: bytes) -> NDArray[np.uint64]:

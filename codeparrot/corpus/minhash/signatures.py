@@ -1,8 +1,8 @@
-"""MinHash signatures of texts, and their bands: two texts of which a band is equal are looked at as near duplicates.
+"""MinHash signatures of texts, and their bands: two texts that share a band are candidates for near duplicates.
 
 The share of equal values in two signatures estimates the Jaccard similarity of the texts' shingles, with a standard deviation
 of sqrt(J (1 - J) / permutations): 0.02 at 256. The same text has the same signature in every process, on every machine and for
-every release of `rensa` whose permutations are those of SIGNATURE_VERSION; a test holds that.
+every release of `rensa` whose permutations are those of SIGNATURE_VERSION; a test checks this.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from codeparrot.corpus.minhash.bands import Bands
 
 SEED = 42
 NO_SHINGLES = 0xFFFFFFFF
-"""What every value of a signature is where the text has no token."""
+"""Every value of the signature of a text without tokens."""
 
 
 def signatures(shingles: Sequence[NDArray[np.uint64]], permutations: int) -> NDArray[np.uint32]:
@@ -28,7 +28,7 @@ def signatures(shingles: Sequence[NDArray[np.uint64]], permutations: int) -> NDA
 
 
 def band_keys(rows: NDArray[np.uint32], bands: Bands) -> NDArray[np.uint64]:
-    """Return for each band (first axis) a hash of its values in every signature (second axis); 0 where a text has no token."""
+    """Return, for each band (first axis), a hash of its values in every signature (second axis); 0 if a text has no token."""
     cut = rows[:, : bands.number * bands.rows].reshape(len(rows), bands.number, bands.rows).astype(np.uint64)
     keys = np.zeros(cut.shape[:2], np.uint64)
     for place in range(bands.rows):

@@ -1,1 +1,1 @@
-"""What people read of a corpus: `codeparrot corpus report` (command.py), its page, the card and the pictures."""
+"""What people read about a corpus: `codeparrot corpus report` (command.py), its page, the card and the pictures."""

@@ -1,7 +1,7 @@
 """The data set card of a corpus: what it holds, where it comes from, what was removed and why, and how to load and rebuild it.
 
-Written for those who use the corpus and for those who answer for that. The YAML at the top is what the Hub and
-`datasets.load_dataset(folder)` read. Everything in it follows from the statistics of the build.
+It is written for those who use the corpus and for those who answer for that use. The Hub and `datasets.load_dataset(folder)`
+read the YAML at the top. Everything on it follows from the statistics of the build.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ HUB_LICENSES = frozenset(
     "ecl-2.0 epl-2.0 eupl-1.1 gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 mit mpl-2.0 ms-pl ncsa osl-3.0 "
     "postgresql unlicense wtfpl zlib".split()
 )
-"""Those of the identifiers that the Hub accepts in a card which source code uses; anything else is "other" there."""
+"""The identifiers that the Hub accepts on a card and that source code uses; anything else is "other" there."""
 
 SIZE_CATEGORIES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 NAMES_SHOWN = 20
@@ -38,7 +38,7 @@ COLUMN_TEXTS = {
 
 
 def card(statistics: dict[str, Any], name: str, pictures: Iterable[str] = ()) -> str:
-    """Return the text of README.md; `pictures` are files beside it."""
+    """Return the text of README.md; `pictures` names files beside it."""
     shown = list(pictures)
     return "\n".join(
         [
@@ -60,7 +60,7 @@ def card(statistics: dict[str, Any], name: str, pictures: Iterable[str] = ()) ->
 
 
 def pictures(folder: Path, statistics: dict[str, Any]) -> list[str]:
-    """Draw the pictures of the corpus whose shards are in `folder` into it, and return the names of their files."""
+    """Draw the pictures of the corpus in `folder` into that folder, and return their file names."""
     drawn = pictures_of(folder, statistics)
     for picture in drawn:
         (folder / picture.file).write_bytes(render(picture, LIGHT))
@@ -218,7 +218,7 @@ NO_OPT_OUT = "No list of owners who opted out was given to the build."
 
 
 def _stages(statistics: dict[str, Any]) -> list[str]:
-    """Return the sections of the stages of cleaning: the last one first, so that people come before benchmarks."""
+    """Return the sections of the stages of cleaning: the last stage first, so that personal data comes before benchmarks."""
     found = findings_of(statistics)
     return [line for name, stage in reversed(registry.stages().items()) for line in _stage(stage, found[name])]
 

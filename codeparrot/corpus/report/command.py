@@ -1,6 +1,6 @@
 """`codeparrot corpus report`: what a corpus holds and what was removed, as text for a terminal.
 
-reading.py reads and checks the corpus, inspection.py what lies beside its statistics, page.py writes the page.
+reading.py reads the statistics and checks the shards, inspection.py reads the rest of the corpus, page.py writes the page.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
         tokenizer: Folder of a tokenizer, or a Hub name: count the tokens of the whole corpus with it.
         html: File to write: one page with all of it, the pictures and the beginnings of removed files.
         samples: Removed files to show for each reason.
-        clusters: Clusters of duplicates to show, the largest.
+        clusters: Largest clusters of duplicates to show.
     """
     if samples < 0 or clusters < 0:
         raise CodeparrotError("--samples and --clusters are numbers of things to show; they cannot be negative")

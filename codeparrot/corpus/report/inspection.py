@@ -1,7 +1,7 @@
-"""What `codeparrot corpus report` finds in a corpus beside its statistics: read from its shards and from what the build kept
-of the files that it removed. What a corpus of an older version does not record is None.
+"""What `codeparrot corpus report` finds in a corpus besides its statistics: it reads the shards and what the build kept of the
+files that it removed. Findings that a corpus of an older version does not record are None.
 
-Memory: the clusters' column of names of clusters, and one row group of a shard.
+Memory: the column that names each member's cluster, and one row group of a shard.
 """
 
 from collections import Counter
@@ -20,10 +20,10 @@ def inspect(folder: Path, statistics: dict[str, Any], samples: int, clusters: in
     """Return the findings as JSON.
 
     Args:
-        folder: of the corpus.
-        statistics: of the corpus.
-        samples: files to show for each reason for which files were removed.
-        clusters: clusters of duplicates to show, the largest.
+        folder: the corpus.
+        statistics: those of the corpus.
+        samples: removed files to show for each reason.
+        clusters: largest clusters of duplicates to show.
         tokenizer: folder or Hub name; empty: do not count tokens.
     """
     return {
@@ -38,7 +38,7 @@ def _optional(statistics: dict[str, Any], folder: Path, name: str, read: Any) ->
     import pyarrow as pa
 
     file = statistics.get("files", {}).get(name)
-    # What was pushed to the Hub has no samples of removed files.
+    # A corpus that was pushed to the Hub has no samples of removed files.
     if not file or not (folder / file).is_file():
         return None
     try:
@@ -48,7 +48,7 @@ def _optional(statistics: dict[str, Any], folder: Path, name: str, read: Any) ->
 
 
 def languages(folder: Path, statistics: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Return documents and bytes for each ending of the files' names, the most bytes first."""
+    """Return the documents and bytes for each ending of a file name, the most bytes first."""
     import pyarrow.parquet as pq
 
     documents, sizes = Counter[str](), Counter[str]()
@@ -63,7 +63,7 @@ def languages(folder: Path, statistics: dict[str, Any]) -> dict[str, dict[str, i
 
 
 def largest_clusters(file: Path, number: int) -> list[dict[str, Any]]:
-    """Return the clusters with the most members, each with the member that was kept and the first ones of the others."""
+    """Return the clusters with the most members, each with the member that was kept and the first of the others."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -92,7 +92,7 @@ def largest_clusters(file: Path, number: int) -> list[dict[str, Any]]:
 
 
 def removed_samples(file: Path, number: int) -> dict[str, list[dict[str, Any]]]:
-    """Return for each reason the first files of its sample. The build chose them by a hash, so they are as good as random."""
+    """Return, for each reason, the first files of its sample. The build chose them by a hash, so they are as good as random."""
     import pyarrow.parquet as pq
 
     hidden = {stage.reason for stage in registry.stages().values() if stage.hides_samples}

@@ -1,6 +1,6 @@
-"""The report as one page that needs nothing beside it: pictures inlined, no script, readable on a phone and in the dark.
+"""The report as one self-contained page: pictures inlined, no script, readable on a phone and in dark mode.
 
-What it shows of files was written by anybody: all of it is escaped, and the page's policy lets nothing run or load.
+Anybody may have written the files it shows: everything is escaped, and the page's policy lets nothing run or load.
 """
 
 import base64
@@ -46,7 +46,7 @@ def page(folder: Path, facts: dict[str, Any]) -> str:
     pictures = [
         {"caption": each.caption, "light": _inline(render(each, LIGHT)), "dark": _inline(render(each, DARK))}
         for each in pictures_of(folder, facts)
-        if each.file != WATERFALL  # the table of the stages has bars of its own
+        if each.file != WATERFALL  # the table of stages has its own bars
     ]
     shown: dict[str, Any] = {"name": folder.resolve().name, "pictures": pictures, "shares": SHARES_SHOWN, "hits": HITS_SHOWN}
     shown["cleaning"] = [_cleaning(name, stage, facts[name]) for name, stage in registry.stages().items()]
@@ -55,7 +55,7 @@ def page(folder: Path, facts: dict[str, Any]) -> str:
 
 def _cleaning(name: str, stage: type[Stage], found: dict[str, Any] | None) -> dict[str, Any]:
     heading = stage.heading or stage.title
-    # A stage without a template of its own here has a table of what it found.
+    # A stage without a template here gets a table of what it found.
     return {"heading": heading[:1].upper() + heading[1:], "found": found, "templates": [f"{name}.html", "stage.html"]}
 
 

@@ -1,7 +1,7 @@
-"""Pictures of a corpus: how large its documents are, how long its lines, and what each stage left.
+"""Pictures of a corpus: how large its documents are, how long its lines are, and what each stage left.
 
-Sizes are those of all documents. Line lengths are those of at most SAMPLED_GROUPS row groups, evenly spread over the shards;
-so the cost does not grow with the corpus, apart from one column of whole numbers. The same corpus gives the same bytes.
+Sizes cover all documents. Line lengths cover at most SAMPLED_GROUPS row groups, spread evenly over the shards, so the cost does
+not grow with the corpus, apart from one column of whole numbers. The same corpus gives the same bytes.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ class Picture(NamedTuple):
 
 
 def pictures_of(folder: Path, statistics: dict[str, Any]) -> list[Picture]:
-    """Return the pictures of a corpus whose shards are in `folder`."""
+    """Return the pictures of the corpus in `folder`."""
     files = [folder / shard["file"] for split in statistics["splits"].values() for shard in split["shards"]]
     sizes, lines = document_sizes(files), line_lengths(files)
     stages = stages_of(statistics)
@@ -49,7 +49,7 @@ def pictures_of(folder: Path, statistics: dict[str, Any]) -> list[Picture]:
 
 
 def stages_of(statistics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the waterfall: for each stage its name, files and bytes after it, those that it removed, and its rule in words."""
+    """Return the waterfall: each stage's name, the files and bytes left after it and removed by it, and its rule in words."""
     if "waterfall" in statistics:
         return statistics["waterfall"]
     files, size = statistics["read"]["files"], statistics["read"]["bytes"]
@@ -77,7 +77,7 @@ def document_sizes(files: list[Path]) -> Bars:
 
 
 def line_lengths(files: list[Path]) -> Bars:
-    """Return how many lines have how many characters, in a sample of the row groups; the last bar is of all longer lines."""
+    """Return how many lines have how many characters, in a sample of the row groups; the last bar counts all longer lines."""
     import numpy as np
 
     edges = np.arange(0, LONGEST_LINE + 2 * LINE_STEP, LINE_STEP)
@@ -102,7 +102,7 @@ def render(picture: Picture, palette: Palette) -> bytes:
     """Return a picture as PNG."""
     figure, (axes,) = figures.make(INCHES, palette=palette)
     axes.set_title(picture.caption, color=palette.ink, fontsize=10, loc="left")
-    # Smaller than a figure of its own, without a frame, with lines across its bars alone.
+    # Smaller than a stand-alone figure, without a frame, with grid lines only across the bars.
     axes.tick_params(labelsize=8)
     axes.xaxis.label.set_color(palette.faint)
     axes.yaxis.label.set_color(palette.faint)

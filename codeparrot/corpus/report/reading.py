@@ -1,6 +1,6 @@
-"""Reading the statistics of a corpus, also of one that an older version built, and checking that its shards are whole.
+"""Reads the statistics of a corpus, also one that an older version built, and checks that its shards are whole.
 
-Light: whoever publishes a corpus imports it, too.
+Imports nothing heavy: publishing a corpus imports it too.
 """
 
 import json
@@ -14,7 +14,7 @@ from codeparrot.errors import CodeparrotError
 
 
 def read_statistics(folder: Path) -> dict[str, Any]:
-    """Return the statistics of a corpus, or raise CodeparrotError when the folder is none."""
+    """Return the statistics of a corpus; raise CodeparrotError if the folder is not a corpus."""
     try:
         return json.loads((folder / STATISTICS).read_text(encoding="utf-8"))
     except OSError as error:
@@ -25,7 +25,7 @@ def read_statistics(folder: Path) -> dict[str, Any]:
 
 
 def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
-    """Raise CodeparrotError when a shard is missing, damaged or too many, or has other rows or columns than were written."""
+    """Raise CodeparrotError if a shard is missing, damaged, foreign, or has other rows or columns than were written."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -46,12 +46,12 @@ def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
 
 
 def findings_of(statistics: dict[str, Any]) -> dict[str, dict[str, Any] | None]:
-    """Return for every stage of cleaning what it found; None where it was off, or where that is not recorded."""
+    """Return what every stage of cleaning found; None if it was off, or if that is not recorded."""
     return {name: stage.findings(name, statistics) for name, stage in registry.stages().items()}
 
 
 def source_line(source: dict[str, Any]) -> str:
-    """Return a source and its facts in one line; of long facts, how many there are."""
+    """Return a source and its facts on one line; long facts are only counted."""
     facts = {name: value if isinstance(value, int | str) else len(value) for name, value in source.items() if value}
     spec = facts.pop("source")
     return f"{spec} ({', '.join(f'{name}: {value}' for name, value in facts.items())})"

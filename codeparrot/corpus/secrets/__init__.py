@@ -1,1 +1,1 @@
-"""Keys, passwords, e-mail and IP addresses, and the placeholders in their place (redaction.py)."""
+"""Keys, passwords, e-mail and IP addresses, and the placeholders that replace them (redaction.py)."""

@@ -1,4 +1,4 @@
-"""E-mail and IP addresses in a program, apart from those that are nobody's.
+"""E-mail and IP addresses in a program, except those that belong to nobody.
 
 Kept: addresses of example domains and git@, the well-known public name servers, and everything that is not a host on the
 internet (loopback, private, documentation and multicast ranges, networks). Version numbers of four parts are not taken for
@@ -35,10 +35,10 @@ _COUNTRIES = (
     " ye yt za zm zw"
 )
 TOP_LEVELS = frozenset((*_GENERIC.split(), *_COUNTRIES.split()))
-"""Those that people have mail at. What ends with another word is a product of matrices (`x@model.weights`), the name of a file
+"""Top-level domains of mail addresses. Text with another ending is a matrix product (`x@model.weights`), a file name
 (icon@2x.png), or an address of an example or a local network (RFC 2606, RFC 6762)."""
 OBJECTS = frozenset(("self", "cls"))
-"""No host: x@self.net is a product as well."""
+"""Not hosts: x@self.net is a matrix product too."""
 KEPT_USERS = frozenset("git noreply no-reply donotreply hg svn".split())
 NAME_SERVERS = frozenset(
     ipaddress.ip_address(address)
@@ -49,18 +49,18 @@ NAME_SERVERS = frozenset(
         *"2620:119:35::35 2620:119:53::53".split(),
     )
 )
-"""Of Google, Cloudflare, Quad9, OpenDNS, Level 3, Verisign, AdGuard and Azure."""
+"""Name servers of Google, Cloudflare, Quad9, OpenDNS, Level 3, Verisign, AdGuard and Azure."""
 
-# Each begins with what is rare, so that the search is fast, and looks a bounded distance to both sides.
+# Each pattern begins with something rare, which makes the search fast, and looks a bounded distance to both sides.
 _AT = re.compile(r"@(?=[A-Za-z0-9])")
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+\-]{0,63}\Z")
-# Of two cases is an attribute, as in x@weights.mT.
+# An ending in mixed case is an attribute, as in x@weights.mT.
 _DOMAIN = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.){1,8}(?:[A-Za-z]?[a-z]{1,23}|[A-Z]{2,24})(?![\w(\[-])")
 _LONGEST_USER = 64
 _TEMPLATE_SIGNS = ("%", "{", "}", "$")
 _URL_BEFORE = re.compile(r"://[^\s/@]{0,64}\Z")
 _SHORT_NUMBER = re.compile(r"[0-9]{1,2}\.")
-"""No name of a host: a version, as in module@1.part."""
+"""Not a host name but a version, as in module@1.part."""
 _THREE_DOTS = re.compile(r"\.(?<=[0-9]\.)[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?![\w(])(?!\.[\w])(?!-[A-Za-z])")
 _FIRST_OCTET = re.compile(r"(?<![\w.+-])[0-9]{1,3}\Z")
 _IPV6 = re.compile(r":(?<=[23][0-9a-fA-F]{3}:)(?<![\w:.][23]...:)[0-9a-fA-F:]{3,34}(?![\w.])")
@@ -79,7 +79,7 @@ class Finding(NamedTuple):
     start: int
     end: int
     block: int | None = None
-    """Where the block begins of which it is a line; what has one block is one secret."""
+    """Where the block that holds this line begins; findings with the same block are one secret."""
 
 
 def emails(content: str) -> Iterator[Finding]:
@@ -92,7 +92,7 @@ def emails(content: str) -> Iterator[Finding]:
 
 
 def _is_template(content: str, start: int) -> bool:
-    """Whether what stands before a user's name makes it a template ("%s@host.org") or a part of a URL (http://me:word@host.org)."""
+    """Whether the text before a user's name makes it a template ("%s@host.org") or part of a URL (http://me:word@host.org)."""
     return content[start - 1 : start] in _TEMPLATE_SIGNS or _URL_BEFORE.search(content, max(0, start - 80), start) is not None
 
 
@@ -118,7 +118,7 @@ def ip_addresses(content: str) -> Iterator[Finding]:
 
 def _is_host(address: str, before: str) -> bool:
     octets = address.split(".")
-    # One digit each: a section, a version or an example. A last zero: a version or a network.
+    # Four single digits: a section, a version or an example. A zero at the end: a version or a network.
     if octets[3] == "0" or all(len(octet) == 1 for octet in octets) or _VERSION_BEFORE.search(before):
         return False
     return _is_public(address)
@@ -136,7 +136,7 @@ _ESCAPE = re.compile(r"x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3
 
 
 def after_escape(content: str, start: int) -> int:
-    """Return where the text begins of which an escape sequence (`\\n` in a string) is no part."""
+    """Return where the text begins after an escape sequence (`\\n` in a string), which is not part of it."""
     backslashes = 0
     while backslashes < start and content[start - backslashes - 1] == "\\":
         backslashes += 1

@@ -1,11 +1,11 @@
-"""Keys and passwords in a program: what detect-secrets knows of providers' keys, and secrets that names give away.
+"""Keys and passwords in a program: providers' keys, which detect-secrets knows, and secrets that names give away.
 
-Its patterns are used, and its heuristics for what only looks like a secret, but not its scanner, which reads line by line with
-settings of its own for the whole process and may ask the providers. One pass finds the few places where a pattern can begin;
-only there are they tried. Cost: about 100 us for a file of 20 kB.
+It uses the patterns of detect-secrets and its heuristics for text that only looks like a secret, but not its scanner, which
+reads line by line, has process-wide settings and may ask the providers. One pass finds the few places where a pattern can
+begin, and the patterns are tried only there. Cost: about 100 us for a file of 20 kB.
 
-False friends are kept: templates (`{key}`), examples and dummies by what they say, sequences, UUIDs, hashes (`sha256 = "..."`),
-names with dots and paths, and what is all words: "mysql_native_password".
+False friends are kept: templates (`{key}`), examples and dummies that say so, sequences, UUIDs, hashes (`sha256 = "..."`),
+names with dots, paths, and values that consist of words: "mysql_native_password".
 """
 
 import re
@@ -21,9 +21,9 @@ PASSWORD = "password"  # noqa: S105
 SECRET_STRING = "secret_string"  # noqa: S105
 
 _BEFORE, _AFTER = 256, 2048
-"""Characters around a trigger in which a pattern is tried, in its line."""
+"""A pattern is tried within this many characters around a trigger, on its line."""
 
-# After a name: the rest of it, an assignment, a comparison, a key of a dictionary or an argument, and a string.
+# After the beginning of a name: its rest; an assignment, comparison, dictionary key or argument; and a string.
 _STRING_AFTER = re.compile(
     r"""[\w-]{0,40}["']?[\])]{0,2}[ \t]{0,20}(?::[^=\n"']{1,40}=|[!=]=|:=|=>|[=:,(])[ \t]{0,20}\(?[rRbBuU]{0,2}"""
     r"""(["'])(?P<value>[^"'\\\n]{8,200})\1"""
@@ -35,7 +35,7 @@ _PLACEHOLDER = re.compile(
 )
 _TEMPLATE = re.compile(r"[{}<>\s]|%[(sd]|^\$")
 _PLACE = re.compile(r"://|^[./~\\@]")
-# Words in small letters, in capitals or with a capital, with or without a sign between them. Possessive: no way back.
+# Words in lower case, in capitals or capitalised, with or without a sign between them. Possessive: no backtracking.
 _WORDS = r"(?:[A-Z]?[a-z]{2,}+|[A-Z]{2,}+)++"
 _ALL_WORDS = re.compile(rf"{_WORDS}(?:[_\-./:]++{_WORDS})*+[_\-.]?[0-9]{{0,3}}|[\w-]++(?:\.[\w-]++)++")
 _HASH = re.compile(
@@ -49,23 +49,23 @@ _MIN_STRING = 16
 _MIN_HEX = 32
 _MIN_ENTROPY = 3.5
 _MIN_HEX_ENTROPY = 3.0
-"""Bits a character, as detect-secrets counts them; its limit where it is no hex, 4.5, is above what 20 characters have."""
+"""Bits per character, as detect-secrets counts them; its own limit beyond hex, 4.5, is more than 20 characters can have."""
 _MIN_PASSWORD_ENTROPY = 2.5
 
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_LENGTH = 20_000
-# A header ("DEK-Info: AES-128-CBC,0A1B...", to the end of its line or string), or some of a key.
+# A header ("DEK-Info: AES-128-CBC,0A1B...", to the end of its line or string), or a piece of a key.
 _KEY_PIECE = re.compile(r"""(?P<header>[A-Za-z][A-Za-z-]{1,30}+:[ ][^\n"'\\]*+)|[A-Za-z0-9+/=]{16,}+""")
 _MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])")
 _GAP = 60
-"""Characters between two lines of a key, at most: quotes, escapes, white space, a plus sign."""
+"""Most characters between two lines of a key: quotes, escapes, white space, a plus sign."""
 
 
 def credentials(content: str) -> Iterator[Finding]:
-    """Yield the keys and passwords of a program; of a private key, each line."""
+    """Yield the keys and passwords of a program; a private key comes line by line."""
     lowered = content.lower()
     if len(lowered) != len(content):
-        # A few letters have two in small letters: places would not be the same.
+        # Some letters become two in lower case, which would shift the places.
         lowered = content.translate(_ASCII_LOWER)
     search = prepared()
     matches = search.triggers.find_matches_as_indexes(lowered, overlapping=True)
@@ -88,7 +88,7 @@ def _of_provider(content: str, detector: Detector, trigger: int, place: int, tri
         yield from _findings(content, detector, filter(None, matches))
         return
     line = content.rfind("\n", 0, place) + 1
-    # Once a line, or once a stretch of a long line.
+    # Once per line, or once per stretch of a long line.
     stretch = (trigger, max(line, place - place % _AFTER))
     if stretch in tried:
         return
@@ -104,7 +104,7 @@ def _findings(content: str, detector: Detector, matches: Iterable[re.Match[str]]
         groups = [match.span(group) for group in range(1, match.re.groups + 1) if match[group]]
         start, end = max(groups, key=lambda span: span[1] - span[0], default=match.span())
         if start == match.start():
-            # The group is only the kind of key ("ghp").
+            # The group holds only the kind of key ("ghp").
             start, end = match.span()
         value = content[start:end].strip(" \t\r\"'=:")
         start += content[start:end].index(value)
@@ -113,7 +113,7 @@ def _findings(content: str, detector: Detector, matches: Iterable[re.Match[str]]
 
 
 def _is_inside(content: str, start: int) -> bool:
-    """Whether a place is inside a longer run of letters and digits, where four letters mean nothing; an escape is none."""
+    """Whether a place is inside a longer run of letters and digits, where four letters mean nothing; escapes do not count."""
     return content[start - 1 : start].isalnum() and content[start - 2 : start - 1] != "\\"
 
 
@@ -168,14 +168,14 @@ def _entropies() -> tuple[Any, Any]:
 def _private_keys(content: str) -> Iterator[Finding]:
     for begins in _KEY_BEGINS.finditer(content):
         runs = [*_key_runs(content, begins.end())]
-        # Names of functions are runs too; a key has small letters, capitals and digits.
+        # Function names are runs too; a key has lower-case letters, capitals and digits.
         if any(_MIXED.match(content, start, end) for start, end in runs):
             for start, end in runs:
                 yield Finding(PRIVATE_KEY, after_escape(content, start), end, begins.start())
 
 
 def _key_runs(content: str, start: int) -> Iterator[tuple[int, int]]:
-    """Yield from where to where the lines of a key go; it ends at the next dashes, so that no block is read twice."""
+    """Yield the start and end of each line of a key; it ends at the next dashes, so no block is read twice."""
     end = content.find("-----", start, start + _KEY_LENGTH)
     for piece in _KEY_PIECE.finditer(content, start, end if end >= 0 else start + _KEY_LENGTH):
         if piece.start() - start > _GAP:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-# What a provider's keys begin with, or have in them, in small letters: the places at which the detector's patterns are tried.
+# What a provider's keys begin with or contain, in lower case: the detector's patterns are tried at these places.
 _TRIGGERS = {
     "AWSKeyDetector": ("akia", "abia", "acca", "asia", "a3t", "aws"),
     "ArtifactoryDetector": ("akc",),
@@ -28,7 +28,7 @@ _TRIGGERS = {
     "TelegramBotTokenDetector": (":aa",),
     "TwilioKeyDetector": ("twilio", "account_sid", "accountsid"),
 }
-# Keys that detect-secrets 1.5 does not know, or finds with what stands around them.
+# Keys that detect-secrets 1.5 does not know, or finds together with the text around them.
 _MORE = {
     "anthropic_key": (("sk-ant-",), r"sk-ant-[\w-]{30,200}"),
     "bearer_token": (("bearer ",), r"[Bb]earer (?=[\w.=+/-]{0,64}[0-9])([\w.=+/-]{20,500})(?![\w.=+/-])"),
@@ -61,13 +61,13 @@ class Search(NamedTuple):
     triggers: Any
     """An automaton that finds all triggers in one pass."""
     detectors: list[Detector | None]
-    """What is tried at each trigger; None: a name that gives a secret away."""
+    """The detectors to try at each trigger; None: a name that gives a secret away."""
     names: list[str]
 
 
 @cache
 def prepared() -> Search:
-    """Return the search for all patterns; it is made once a process."""
+    """Return the search for all patterns; each process makes it once."""
     from ahocorasick_rs import AhoCorasick
 
     triggers: list[tuple[str, Detector | None]] = [(name, None) for name in NAMES]

@@ -1,8 +1,8 @@
 """Takes out keys and passwords (credentials.py), e-mail and IP addresses (addresses.py).
 
-Each is replaced by a placeholder, the same for the same secret throughout a file and another one for another, which is never
-taken for a secret again. Placeholders are letters, digits and underscores, or addresses that are reserved for examples, so a
-program that parsed still parses.
+A placeholder replaces each of them: within a file, the same one for the same secret and a different one for a different secret.
+It is never taken for a secret again. Placeholders consist of letters, digits and underscores, or are addresses reserved for
+examples, so a program that parsed still parses.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ _EXAMPLE_NETWORKS = ("192.0.2.", "198.51.100.", "203.0.113.")
 class Redacted(NamedTuple):
     content: str
     counts: dict[str, int]
-    """Places by kind of secret, in alphabetical order; a private key of many lines is one."""
+    """Number of places by kind of secret, in alphabetical order; a private key of many lines counts as one."""
 
 
 def redact(content: str, kinds: Iterable[Kind]) -> Redacted:
@@ -49,7 +49,7 @@ def redact(content: str, kinds: Iterable[Kind]) -> Redacted:
 
 
 def _without_overlaps(findings: list[Finding]) -> list[Finding]:
-    """Return the findings in order of place; those that overlap become one, of the kind that was looked for first."""
+    """Return the findings in order of place; overlapping ones become one, of the kind that was looked for first."""
     joined: list[tuple[int, Finding]] = []
     for order, finding in sorted(enumerate(findings), key=lambda each: (each[1].start, each[0])):
         if not joined or finding.start >= joined[-1][1].end:
@@ -68,7 +68,7 @@ def _placeholder(kind: str, number: int) -> str:
         return f"2001:db8::{number:x}"
     if kind == IPV4:
         network, host = divmod(number - 1, 254)
-        # Beyond the reserved ones, which hold 762, a network that is nobody's either (RFC 1918).
+        # Beyond the reserved addresses, 762 in all, come those of a private network (RFC 1918).
         return f"{_EXAMPLE_NETWORKS[network]}{host + 1}" if network < 3 else f"10.{network >> 8}.{network & 255}.{host + 1}"
-    # No kind in it: "REDACTED_PASSWORD_1" would itself give away a secret to the right of it.
+    # It does not name the kind: "REDACTED_PASSWORD_1" would itself give away a secret to its right.
     return f"REDACTED_{number}"

@@ -1,4 +1,4 @@
-"""The stage that replaces secrets and personal data by placeholders, or removes the documents that hold any (redaction.py)."""
+"""The stage that replaces secrets and personal data with placeholders, or removes documents that hold any (redaction.py)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Secrets(Stage):
     """What to do with passwords, keys and personal data."""
 
     mode: Literal["redact", "drop", "off"] = "redact"
-    """redact: replace them by placeholders; drop: remove every file that holds one; off: do not look."""
+    """redact: replace them with placeholders; drop: remove every file that holds one; off: do not look."""
     kinds: tuple[Kind, ...] = ("credentials", "emails", "ip_addresses")
     """What to look for."""
 
@@ -28,7 +28,7 @@ class Secrets(Stage):
         return self.mode != "off"
 
     def check(self) -> None:
-        """Raise CodeparrotError when there is no such mode or kind."""
+        """Raise CodeparrotError if there is no such mode or kind."""
         for name, values, known in (("mode", (self.mode,), ("redact", "drop", "off")), ("kinds", self.kinds, get_args(Kind))):
             for value in values:
                 if value not in known:
@@ -45,7 +45,7 @@ class Secrets(Stage):
 
     @classmethod
     def findings(cls, name: str, statistics: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return what was found, with the mode; None where nobody looked, or where that is not recorded."""
+        """Return what was found, with the mode; None if the stage was off, or if that is not recorded."""
         mode = statistics.get("settings", {}).get(name, {}).get("mode", "off")
         found = {"mode": mode, **(statistics.get(name) or {})}
         return {"files": 0, "kinds": {}, **found} if found["mode"] != "off" else None

@@ -1,1 +1,1 @@
-"""What a corpus is made of: units of files or rows from folders, repositories, archives, tables and the Hub (opening.py)."""
+"""Where a corpus comes from: units of files or rows from folders, repositories, archives, tables and the Hub (opening.py)."""

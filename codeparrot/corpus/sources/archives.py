@@ -1,11 +1,11 @@
 """Source archives: sdists, wheels, zip and tar archives of projects, read without being unpacked to a disk.
 
-An archive is a repository, called after the distribution it holds (PEP 503, without its version), else after its file. Its
-licence is what its own metadata declares (PKG-INFO, METADATA), else that of its own licence files: those at its top, in a wheel
-also those in the folder .dist-info that is called as it is. What is bundled further down says nothing of the whole.
+An archive is a repository, named after the distribution it holds (PEP 503, without its version), else after its file. Its
+licence is what its own metadata declares (PKG-INFO, METADATA), else that of its own licence files: those at its top, and in a
+wheel those in the .dist-info folder of the same name. What is bundled further down says nothing about the whole.
 
-A unit is an archive, or of a large one every n-th file, for which the archive is read n times; so no worker holds more than the
-source files of about PART_BYTES of archive. Every unit reads its archive once more for the licence.
+A unit is an archive. A large archive is n units, each of which reads it and takes every n-th file; so no worker holds more than
+the source files of about PART_BYTES of archive. Every unit reads its archive once more for the licence.
 """
 
 import email.parser
@@ -70,7 +70,7 @@ class ArchivePart(NamedTuple):
 
 
 def open_archives(files: list[Path], suffixes: tuple[str, ...], seed: int, max_size: int) -> Source:
-    """Every file of the archives with one of the suffixes. Archives come in a hash order of their names."""
+    """Open every file in the archives with one of the suffixes. Archives come in a hash order of their names."""
     parts = []
     for file in files:
         state = state_of(file)
@@ -88,7 +88,7 @@ def open_named(spec: str, reading: Reading) -> Source:
 
 
 def find_archives(spec: str) -> list[Path]:
-    """The archives that `archives:` names: a file, those below a folder, or those of a glob."""
+    """Return the archives that `archives:` names: a file, all below a folder, or all that a glob matches."""
     rest = spec.removeprefix(PREFIX)
     path = Path(rest).expanduser()
     if path.is_dir():
@@ -106,7 +106,7 @@ def find_archives(spec: str) -> list[Path]:
 
 
 def repository_of(name: str) -> str:
-    """Return the distribution that an archive's name says it holds, else the name without its suffix."""
+    """Return the distribution that an archive's name says it holds, or else the name without its suffix."""
     stem = _without_suffix(name)
     try:
         if name.endswith(".whl"):
@@ -123,13 +123,13 @@ def _without_suffix(name: str) -> str:
 
 
 def inside(file: Path, path: str) -> str:
-    """Return a member's path without the folder at the top that is called as the archive is."""
+    """Return a member's path without a top folder that is named like the archive."""
     top, _, rest = path.partition("/")
     return rest if rest and canonicalize_name(top) == canonicalize_name(_without_suffix(file.name)) else path
 
 
 def license_of_archive(file: Path) -> str:
-    """Return what the metadata in an archive declares, else the licence of its licence files, else "unknown"."""
+    """Return what the archive's metadata declares, else the licence of its licence files, else "unknown"."""
     own = _Own(file)
     declared: list[tuple[str, str]] = []
     texts: list[tuple[str, bytes]] = []
@@ -153,10 +153,10 @@ def license_of_archive(file: Path) -> str:
 
 
 class _Own:
-    """Which folders at the first level of an archive speak for the whole, as far as its members are known.
+    """Which first-level folders of an archive speak for the whole, as far as its members are known.
 
-    The one that is called as the archive is, where there is one. Else in a wheel every .dist-info, in another archive the
-    folder that all is in. What lies in no folder speaks for the whole too; a wheel has no metadata there.
+    The one that is named like the archive, if there is one. Otherwise every .dist-info in a wheel, and in another archive the
+    folder that holds everything. Files outside any folder speak for the whole too; a wheel has no metadata there.
     """
 
     def __init__(self, file: Path) -> None:
@@ -166,7 +166,7 @@ class _Own:
         self.named: set[str] = set()
 
     def may_tell(self, path: str) -> bool:
-        """Whether a member may be one that tells the licence. Every member has to be asked about."""
+        """Whether a member may tell the licence. Call it for every member."""
         top, name = self.place(path)
         if top not in self.tops and (not self.is_wheel or top.endswith(DIST_INFO)):
             self.tops.add(top)
@@ -177,14 +177,14 @@ class _Own:
         return is_license_file(name) or (name in METADATA and (not self.is_wheel or path == f"{top}/{name}"))
 
     def place(self, path: str) -> tuple[str, str]:
-        """Return the folder at the first level, "" for none, and the rest of a member's path."""
+        """Return the first-level folder of a member's path ("" if none) and the rest."""
         top, slash, rest = path.partition("/")
         if not slash:
             return "", path
         return top, rest.removeprefix("licenses/") if self.is_wheel else rest
 
     def is_sure(self, top: str) -> bool:
-        """Whether no other member can change that the folder speaks for the whole."""
+        """Whether the folder speaks for the whole whatever other members follow."""
         return not top or top in self.named
 
     def holds(self, top: str) -> bool:

@@ -6,7 +6,7 @@ from codeparrot.result import Result
 
 
 def sql() -> Result:
-    """Print the BigQuery query whose export `codeparrot corpus build --source "export/*.json.gz"` reads as it is.
+    """Print the BigQuery query; `codeparrot corpus build --source "export/*.json.gz"` reads its export unchanged.
 
     The comment at its top says how to run and export it.
     """

@@ -1,7 +1,7 @@
-"""Files on a disk: which ones a folder holds, and reading them in batches.
+"""Files on a disk: finds those in a folder and reads them in batches.
 
-The order of the batches is a hash order, so it does not depend on how the operating system lists a folder, and the first
-batches are a fair sample of all. Links are followed as stream/readers/walk.py says.
+Batches come in a hash order, so the order does not depend on how the operating system lists a folder, and the first batches are
+a fair sample of all. Links are followed as stream/readers/walk.py says.
 """
 
 import os
@@ -23,16 +23,16 @@ from codeparrot.stream.readers.walk import Walk
 BATCH_FILES = 64
 VERSION_CONTROL = frozenset({".git", ".hg", ".svn", "__pycache__"})
 PROJECT = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")
-"""What lies at the top of a project."""
+"""Files that lie at the top of a project."""
 VIRTUAL_ENVIRONMENT = "pyvenv.cfg"
 
 
 class SourceFile(NamedTuple):
     file: str
-    """Where it lies."""
+    """Where the file lies."""
     repo_name: str
     path: str
-    """Inside the repository, with slashes."""
+    """Path inside the repository, with slashes."""
     license: str
     state: State
 
@@ -46,7 +46,7 @@ class FileBatch(NamedTuple):
 
     files: tuple[SourceFile, ...]
     max_size: int
-    """Files of more bytes are removed without being read."""
+    """Files with more bytes than this are removed without being read."""
 
     @property
     def key(self) -> str:
@@ -81,10 +81,10 @@ def open_files(facts: dict[str, Any], files: Iterable[SourceFile], seed: int, ma
 
 
 def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: int) -> Source:
-    """Every file below the folder with one of the suffixes. Version control and virtual environments are left out.
+    """Open every file below the folder with one of the suffixes. Version control and virtual environments are left out.
 
-    Each folder at the first level is a repository; a folder that is a project itself is one repository as a whole. Its licence
-    is that of the licence files at its top.
+    Each first-level folder is a repository, unless the folder is itself a project: then it is one repository. The licence
+    files at a repository's top give its licence.
     """
     name = folder.resolve().name or "root"
     is_repository = any((folder / mark).exists() for mark in PROJECT)
@@ -110,12 +110,12 @@ def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: in
 
 
 def walk_sources(folder: Path, skipped: frozenset[str] = VERSION_CONTROL) -> Walk:
-    """Return the files below a folder, but for names in `skipped` and for what virtual environments hold."""
+    """Return the files below a folder, except names in `skipped` and the contents of virtual environments."""
     return Walk(folder, skipped.__contains__, VIRTUAL_ENVIRONMENT)
 
 
 def read_license(file: str) -> bytes | None:
-    """Return the beginning of a licence file, None where it cannot be read."""
+    """Return the beginning of a licence file; None if it cannot be read."""
     try:
         with Path(file).open("rb") as stream:
             return stream.read(MAX_LICENSE_BYTES)
@@ -124,7 +124,7 @@ def read_license(file: str) -> bytes | None:
 
 
 def printable(name: str) -> str:
-    """Return a file name as text: bytes in it that are not UTF-8 become question marks."""
+    """Return a file name as text: bytes that are not UTF-8 become question marks."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 

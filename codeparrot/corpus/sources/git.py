@@ -1,8 +1,8 @@
 """The source `git:PATH[@REVISION]`: the tracked files of a git repository on disk, or of every repository below a folder.
 
-Objects are read, never a working tree, so nothing that a repository says is carried out: no hook, filter, text conversion or
-alias, no fetch of what a partial clone lacks; links and submodules are left out. Repositories come in a hash order, each as a
-whole, its files in a hash order too. Cost: two processes a repository to open it, one for every 64 files to read them.
+It reads objects, never a working tree, so a repository can make nothing run: no hook, filter, text conversion or alias, and no
+fetch of what a partial clone lacks. Links and submodules are left out. Repositories come in a hash order, each as a whole, its
+files in a hash order too. Cost: two processes to open a repository, and one for every 64 files to read them.
 """
 
 import os
@@ -48,10 +48,10 @@ class BlobBatch(NamedTuple):
 
 
 def open_git(spec: str, reading: Reading) -> Source:
-    """Every tracked file with one of the suffixes.
+    """Open every tracked file with one of the suffixes.
 
-    A repository is called after its remote `origin` (owner/name), else after its folder. Its licence is that of the licence
-    files at its top.
+    A repository is named after its remote `origin` (owner/name), else after its folder. The licence files at its top give its
+    licence.
     """
     if not shutil.which("git"):
         raise CodeparrotError(f"source {spec} needs the command git, which is not installed")
@@ -89,7 +89,7 @@ def _parse(spec: str) -> tuple[Path, str]:
 
 
 def _git_folders(root: Path) -> list[Path]:
-    """The git directories at or below a folder. Below it, links are not followed, neither of the disk nor of git."""
+    """Return the git directories at or below a folder. Below it, neither links on the disk nor git's own are followed."""
     here = root / ".git"
     if here.is_file():  # a second working tree, or a submodule
         name = here.read_text(encoding="utf-8", errors="surrogateescape").removeprefix("gitdir:").strip()
@@ -120,7 +120,7 @@ def _open(folder: Path, revision: str) -> Repository | None:
 
 
 def name_of_remote(url: str) -> str | None:
-    """Return owner/name of a URL on another machine, None of anything else. What a URL holds of passwords is left out."""
+    """Return owner/name of a URL on another machine, None for anything else. Passwords in a URL are left out."""
     scheme, separator, rest = url.partition("://")
     if separator:
         rest = rest.partition("/")[2] if scheme != "file" else ""
@@ -147,7 +147,7 @@ def _units(repositories: list[Repository], suffixes: tuple[str, ...], seed: int,
                 refused.append(Removed(SIZE_FILTER, blob.size, repository.name, blob.path))
             else:
                 blobs.append(blob)
-        # Of more, those whose names have least added to them.
+        # If there are more, those with the least added to their names.
         licenses = sorted(licenses, key=lambda blob: (len(blob.path), blob.path))[:MAX_LICENSE_FILES]
         texts = contents_of(repository.folder, [blob.object for blob in licenses])
         license_name = license_of_files(text for text in texts if text is not None)

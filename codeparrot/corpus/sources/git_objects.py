@@ -1,6 +1,6 @@
-"""The objects of a git repository whose makers are not trusted, read by the command git.
+"""Reads the objects of an untrusted git repository, by the command git.
 
-Nothing that a repository says is carried out, nothing is fetched, and no environment variable leads elsewhere. What cannot be
+A repository can make nothing run, nothing is fetched, and no environment variable leads elsewhere. An object that cannot be
 read is None or counted, never an error.
 """
 
@@ -17,7 +17,7 @@ from codeparrot.corpus.sources.safety import BOMB, UNREADABLE
 MAX_ENTRIES = 1_000_000
 """A tree may hold itself many times over: a few objects that unfold to billions of files."""
 SECONDS = 600
-"""No command takes so long but one that waits for something, such as a pipe in the place of an object."""
+"""Only a command that waits for something, such as a pipe in the place of an object, takes this long."""
 ENVIRONMENT = {
     "LC_ALL": "C",
     "HOME": os.devnull,
@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "none",  # for a git that does not know GIT_NO_LAZY_FETCH
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
-    # Somebody else's repository may be read: nothing in it is carried out.
+    # A repository of another user may be read too: nothing in it is run.
     "GIT_CONFIG_COUNT": "1",
     "GIT_CONFIG_KEY_0": "safe.directory",
     "GIT_CONFIG_VALUE_0": "*",
@@ -38,7 +38,7 @@ ENVIRONMENT = {
 
 class Repository(NamedTuple):
     folder: str
-    """What git calls the git directory."""
+    """The git directory."""
     name: str
     commit: str
 
@@ -50,7 +50,7 @@ class Blob(NamedTuple):
 
 
 def entries_of(repository: Repository, refused: list[Removed]) -> Iterator[tuple[str, Blob]]:
-    """Yield the kind and the blob of every entry of the tree; what makes the listing end early is added to `refused`."""
+    """Yield the kind and the blob of every entry of the tree; add to `refused` what makes the listing end early."""
     command = ["git", "ls-tree", "-r", "-z", "-l", repository.commit]
     environment = _environment(Path(repository.folder))
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -75,7 +75,7 @@ def entries_of(repository: Repository, refused: list[Removed]) -> Iterator[tuple
 
 
 def contents_of(folder: str, objects: list[str]) -> Iterator[bytes | None]:
-    """Yield the content of every object, None where it cannot be read."""
+    """Yield the content of every object; None if it cannot be read."""
     while objects:
         output = memoryview(run_git(Path(folder), "cat-file", "--batch", text="\n".join(objects) + "\n"))
         start, num_read = 0, 0
@@ -113,7 +113,7 @@ def run_git(folder: Path, *arguments: str, text: str = "") -> bytes:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    # Nothing of this process's environment: GIT_OBJECT_DIRECTORY and others would lead elsewhere. So would a file `commondir`
+    # Nothing from this process's environment: GIT_OBJECT_DIRECTORY and others would lead elsewhere. So would a file `commondir`
     # in the repository, which only a second working tree needs.
     place = str(folder.resolve())
     common = {} if folder.parent.name == "worktrees" else {"GIT_COMMON_DIR": place}

@@ -1,8 +1,8 @@
 """The source `hub:NAME[:CONFIG][@REVISION]`: any data set that `datasets` can stream, from the Hub or from a folder.
 
-It is streamed from its beginning, in its own order, and never stored. A data set on the Hub is pinned to the commit that
-its revision names at the start; the statistics record it. Of Parquet files a worker fetches a row group at a time, so a build
-that goes on fetches only what it lacks; of other files all rows pass through this process, again after an interruption.
+It is streamed from its beginning, in its own order, and never stored. A data set on the Hub is pinned to the commit that its
+revision names at the start; the statistics record it. Workers fetch Parquet files one row group at a time, so a resumed build
+fetches only what it lacks. The rows of other files all pass through this process, and again after an interruption.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ WITHOUT_TEXTS = "bigcode/the-stack-v2"
 
 
 def open_hub(spec: str, reading: Reading) -> Source:
-    """The train split of a data set, or its only split."""
+    """Open the train split of a data set, or its only split."""
     name, columns = hub.parse(spec), reading.columns
     if name.path.startswith(WITHOUT_TEXTS):
         require_columns(["blob_id"], columns, name.path)
     with hub.readable(spec):
-        # Asked first because it fails at once without a network, where `datasets` goes on trying for half a minute.
+        # Asked first: without a network this fails at once, while `datasets` keeps trying for half a minute.
         revision = hub.commit_of(name)
         data = hub.open_data_set(name, revision)
     split = _train_split(name, data.splits)
@@ -58,7 +58,7 @@ def _train_split(name: hub.Name, splits: list[str]) -> str:
 def _groups(spec: str, repo_name: str, files: list[str], columns: ColumnNames) -> Iterator[RowGroup]:
     first_row = 0
     for file in files:
-        state = UNREACHABLE if file.startswith(ON_HUB) else state_of(file)  # on the Hub its name holds the commit
+        state = UNREACHABLE if file.startswith(ON_HUB) else state_of(file)  # on the Hub the name holds the commit
         with hub.readable(spec):
             groups = list(row_groups(file, state, repo_name, columns, first_row))
         yield from groups

@@ -1,7 +1,7 @@
 """The source `python`: the standard library of the running interpreter and every distribution installed in it.
 
-A distribution is a repository; its files are those that its RECORD lists inside its site-packages folder. A distribution
-that lists none (an editable install, a system package without RECORD) contributes nothing, and never a working tree.
+A distribution is a repository; its files are those that its RECORD lists inside its site-packages folder. A distribution that
+lists none (an editable install, a system package without RECORD) contributes nothing; a working tree is never read.
 """
 
 import csv
@@ -27,7 +27,7 @@ STANDARD_LIBRARY_LICENSE = "PSF-2.0"
 NOT_STANDARD_LIBRARY = frozenset({"site-packages", "dist-packages", "__pycache__"})
 EDITABLE_FINDER = "__editable__"
 UNCLEAR = frozenset({UNKNOWN_LICENSE, "Apache", "BSD", "GPL", "LGPL"})
-"""What metadata declares without saying which version is meant."""
+"""Names that metadata declares without saying which version is meant."""
 
 
 class Installed(NamedTuple):
@@ -41,7 +41,7 @@ class Installed(NamedTuple):
 
 
 def open_installed(seed: int, max_size: int) -> Source:
-    """Every .py file of the interpreter and its distributions, each file once."""
+    """Open every .py file of the interpreter and its distributions, each file once."""
     files = {file.file: file for file in _standard_library()}
     distributions = {STANDARD_LIBRARY: {"version": platform.python_version(), "license": STANDARD_LIBRARY_LICENSE}}
     installed = _installed()
@@ -71,12 +71,12 @@ def _standard_library() -> Iterator[SourceFile]:
 
 
 def _installed() -> list[Installed]:
-    """The distributions that `import` would find: of two with one name, the first on the path. Sorted by name."""
+    """Return the distributions that `import` would find, sorted by name: of two with the same name, the first on the path."""
     found: dict[str, Installed] = {}
     for distribution in importlib.metadata.distributions():
-        metadata: Any = distribution.metadata  # parsed anew at every access, also by `distribution.name`
+        metadata: Any = distribution.metadata  # parsed again at every access, also by `distribution.name`
         name = metadata.get("Name") if metadata else None
-        if name:  # what is left of a broken installation has none
+        if name:  # the remains of a broken installation have none
             folder, record = str(distribution.locate_file("")), distribution.read_text("RECORD")
             each = Installed(name, metadata.get("Version") or "unknown", license_of(metadata), folder, record)
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each._replace(license=_made_clear(each)))
@@ -100,8 +100,8 @@ def _is_inside(path: str) -> bool:
 
 
 def _made_clear(distribution: Installed) -> str:
-    """Return the declared licence; where that is nothing, what the licence files are the text of; where it is a family, which
-    of the family that is (the licences of what is bundled, which the files hold too, are not the distribution's)."""
+    """Return the declared licence. If there is none, return the licence whose text the licence files hold. If it is a family,
+    return the members that they hold (they also hold licences of bundled code, which are not the distribution's)."""
     if distribution.license not in UNCLEAR:
         return distribution.license
     paths = [path for path, *_ in _record(distribution) if ".dist-info/" in path and is_license_file(path.rpartition("/")[2])]
@@ -116,9 +116,9 @@ def _made_clear(distribution: Installed) -> str:
 
 
 def license_of(metadata: Any) -> str:
-    """Return the licence that a distribution's metadata declares, as an SPDX identifier where it is clear.
+    """Return the licence that a distribution's metadata declares, as an SPDX identifier if it is clear.
 
-    License-Expression, else a License of one line, else the trove classifiers, else the title of a licence's whole text.
+    License-Expression, else a one-line License, else the trove classifiers, else the title of a licence's whole text.
     """
     text = (metadata.get("License") or "").strip()
     title = text.partition("\n")[0].strip()

@@ -1,4 +1,4 @@
-"""The licence of a repository whose source declares none: what the licence files at its top are the text of."""
+"""The licence of a repository whose source declares none, from the texts of the licence files at its top."""
 
 import re
 from collections.abc import Iterable
@@ -25,20 +25,20 @@ NO_LICENSE_FILE = (
     ".svg",
 )
 MAX_LICENSE_BYTES = 200_000
-"""No licence is longer: the GPL has 35,000."""
+"""Bytes of a licence file that are read; no licence is longer: the GPL has 35,000."""
 MAX_LICENSE_FILES = 20
 """At most this many licence files are read per repository or archive."""
 
 
 def is_license_file(name: str) -> bool:
-    """Whether a file of this name (without its folders) is one that holds a licence."""
+    """Whether a file of this name (without its folders) holds a licence."""
     return LICENSE_FILE.fullmatch(name) is not None and not name.lower().endswith(NO_LICENSE_FILE)
 
 
 def license_of_files(contents: Iterable[bytes]) -> str:
-    """Return the licence whose text these files hold, joined by AND where they are several, or "unknown".
+    """Return the licence whose text these files hold, several joined by AND, or "unknown".
 
-    Where a repository lets its user choose between several, that is stricter than what it grants.
+    If a repository lets its user choose between several, this is stricter than what it grants.
     """
     found = (detect(content[:MAX_LICENSE_BYTES].decode("utf-8", "replace")) for content in contents)
     return " AND ".join(sorted({name for name in found if name})) or UNKNOWN_LICENSE

@@ -1,7 +1,7 @@
-"""Names of what is read, by which an interrupted build knows what is done and whether its sources have changed.
+"""Names for what is read, which tell a resumed build what is done and whether its sources have changed.
 
-A unit's `key` and a source's `listing` follow from names, sizes, times of change and revisions: from what is there before the
-content is read, and never from the order in which something was found. Two machines that share a disk agree on them.
+A unit's `key` and a source's `listing` are made of names, sizes, modification times and revisions: of what is known before the
+content is read, and never of the order in which something was found. Two machines that share a disk agree on them.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ import xxhash
 
 
 def digest(*names: object) -> str:
-    """Return 32 hexadecimal digits that stand for these names in this order; no two lists of names run into each other."""
+    """Return 32 hexadecimal digits that stand for these names in this order; different lists give different digits."""
     state = xxhash.xxh3_128()
     for name in names:
         encoded = str(name).encode("utf-8", "surrogatepass")
@@ -21,17 +21,17 @@ def digest(*names: object) -> str:
 
 
 def digest_of_all(names: Iterable[str]) -> str:
-    """Return what `digest` returns of the names in sorted order."""
+    """Return the `digest` of the names in sorted order."""
     return digest(*sorted(names))
 
 
 class State(NamedTuple):
-    """Of a file: what changes when its content does, as far as that can be seen without reading it."""
+    """What changes about a file when its content does, as far as can be seen without reading it."""
 
     size: int
     """Bytes."""
     modified_ns: int
-    """Nanoseconds since 1970; -1 for a file that cannot be looked at."""
+    """Nanoseconds since 1970; -1 for a file that cannot be examined."""
 
 
 UNREACHABLE = State(0, -1)

@@ -1,7 +1,7 @@
-"""The members of an archive, one after the other, without a file being written. What is refused comes as `Removed`.
+"""Reads the members of an archive one after the other, without writing a file. Refused members come as `Removed`.
 
 Tar archives (plain, gz, bz2, xz, zst) are read forwards; zip archives and wheels through their directory. Archives inside
-archives are not opened. Memory: the member at hand, and about 600 bytes a member for a zip archive's directory.
+archives are not opened. Memory: one member, and about 600 bytes per member for a zip archive's directory.
 """
 
 import io
@@ -22,19 +22,19 @@ TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.
 ZIP = (".zip", ".whl")
 MAX_MEMBERS = 1_000_000
 MAX_HEADER_BYTES = 16_384
-"""What precedes a tar member: a long name, extended attributes."""
+"""Limit on what precedes a tar member: a long name, extended attributes."""
 MANY_DIGITS = re.compile(rb"\d{200}")
-"""In a tar header: `tarfile` of Python before 3.11.10 and 3.12.6 takes time quadratic in them (CVE-2024-6232)."""
+"""A tar header with this is refused: `tarfile` before Python 3.11.10 and 3.12.6 takes quadratic time for it (CVE-2024-6232)."""
 MAX_DIRECTORY_BYTES = 64_000_000
-"""Of a zip archive: more than half a million members."""
+"""Limit on a zip archive's directory: room for more than half a million members."""
 READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Other methods of a zip archive cannot be unpacked in bounded memory by `zipfile`, and source archives do not use them."""
+"""`zipfile` cannot unpack other compression methods in bounded memory, and source archives do not use them."""
 ENCRYPTED = 1
 NO_TAR = (tarfile.TarError, ValueError, RecursionError)
-"""What `tarfile` raises at a damaged archive; the last two at numbers that are none and at header upon header."""
+"""What `tarfile` raises for a damaged archive; the last two for malformed numbers and nested headers."""
 NO_ZIP = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OverflowError)
-"""What `zipfile` raises at a damaged archive; the last three at names, at versions and flags that are none, and at a member's
-place beyond 2^63."""
+"""What `zipfile` raises for a damaged archive; the last three for malformed names, for unknown versions and flags, and for a
+member's place beyond 2^63."""
 
 
 class Member(NamedTuple):
@@ -44,9 +44,9 @@ class Member(NamedTuple):
 
 
 def members(file: Path, wanted: Callable[[str], bool], max_size: int) -> Iterator[Member | Removed]:
-    """Yield the files whose path is wanted and what is refused, as far as the archive can be read.
+    """Yield the files with a wanted path and what is refused, as far as the archive can be read.
 
-    An archive that is damaged or turns out to be a bomb ends there, with one more `Removed` for its rest.
+    If the archive is damaged or turns out to be a bomb, it ends there, with one more `Removed` for the rest.
     """
     read = _zip_members if file.name.endswith(ZIP) else _tar_members
     try:
@@ -70,7 +70,7 @@ def _tar_members(file: Path, wanted: Callable[[str], bool], max_size: int) -> It
     with _TarStream(file, MAX_HEADER_BYTES) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[arg-type]
         number = 0
         while (member := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  (which otherwise grows with every member)
+            archive.members = []  # type: ignore[attr-defined]  (otherwise it grows with every member)
             number += 1
             if number > MAX_MEMBERS:
                 raise Bomb
@@ -128,12 +128,12 @@ def _zip_members(file: Path, wanted: Callable[[str], bool], max_size: int) -> It
 
 
 def _is_folder(member: zipfile.ZipInfo) -> bool:
-    # Not is_dir(): in Python 3.11 it asks an empty name for its last character.
+    # Not is_dir(): in Python 3.11 it looks for the last character of an empty name.
     return member.filename.endswith("/")
 
 
 class _Bounded(io.FileIO):
-    """A file as `zipfile` reads it; its directory, which is read at once, cannot be arbitrarily large."""
+    """A file for `zipfile` to read. It bounds the directory, which `zipfile` reads at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY_BYTES:
@@ -142,12 +142,12 @@ class _Bounded(io.FileIO):
 
 
 def _zip_content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | None:
-    """Return the content, or None where it is encrypted, damaged, or not as long as the directory says."""
+    """Return the content; None if it is encrypted, damaged, or not as long as the directory says."""
     if member.flag_bits & ENCRYPTED or member.compress_type not in READABLE:
         return None
     try:
         with archive.open(member) as stream:
-            content = stream.read(member.file_size)  # never more, whatever the data holds
+            content = stream.read(member.file_size)  # no more than that, whatever the data holds
             stream.read(1)  # compares the checksum
     except (*DAMAGES, *NO_ZIP):
         return None

@@ -1,4 +1,4 @@
-"""What `--source` may name, and reading several sources in turns."""
+"""Opens what `--source` may name, and reads several sources in turns."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ PYTHON = "python"
 
 
 def open_source(spec: str, reading: Reading) -> Source:
-    """Open what a `--source` names, or raise CodeparrotError when it names nothing that can be read."""
+    """Open what a `--source` names; raise CodeparrotError if it names nothing that can be read."""
     if spec == PYTHON:
         return open_installed(reading.seed, reading.max_size)
     scheme, colon, _ = spec.partition(":")
@@ -51,7 +51,7 @@ def _files(spec: str, path: Path) -> list[Path]:
 
 
 def take_turns(sources: Iterable[Iterator[Unit]]) -> Iterator[Unit]:
-    """Yield a unit of each in turn until all are exhausted, so that the first units are a sample of every source."""
+    """Yield one unit of each source in turn until all are exhausted, so the first units are a sample of every source."""
     waiting = list(sources)
     while waiting:
         for source in list(waiting):

@@ -1,4 +1,4 @@
-"""What known data sets call their columns, so that nobody has to say it."""
+"""What known data sets call their columns, so that users need not say it."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -21,17 +21,17 @@ PRESETS = (
     # codeparrot/github-code
     ColumnNames(text="code"),
 )
-"""A table has the first of these whose columns CHOSEN_BY it has; a column that was asked for by another name is kept."""
+"""A table gets the first preset whose CHOSEN_BY columns it has; a column that the user named otherwise is kept."""
 
 CHOSEN_BY = ("text", "repo_name", "license")
-"""A row of JSON lines may lack the others: many tools leave out what is null."""
+"""A row of JSON lines may lack the others: many tools leave out nulls."""
 
 DEFAULT = ColumnNames()
 
 
 @lru_cache(maxsize=1024)  # rows of JSON lines need not have the same columns
 def columns_of(present: tuple[str, ...], asked: ColumnNames) -> ColumnNames:
-    """Return where a table with the columns `present` keeps what the corpus needs."""
+    """Return which of the columns `present` hold what the corpus needs."""
     for preset in PRESETS:
         changes = {role: name for role, name in asdict(preset).items() if name != getattr(DEFAULT, role)}
         if all(changes[role] in present for role in CHOSEN_BY if role in changes):

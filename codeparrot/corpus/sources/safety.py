@@ -1,4 +1,4 @@
-"""Sources that were made to do harm: what is refused, under which name it is counted, and whether a path stays inside."""
+"""Malicious sources: what is refused, under which name it is counted, and whether a path stays inside its folder."""
 
 import re
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ REFUSALS = {
     UNSAFE_PATH: "in an archive or a repository: a link, a device, a second file of one name, or a path that leads out of it",
     BOMB: "the rest of an archive or a repository that unfolds to far more than it weighs, or has too many members",
 }
-"""What sources themselves remove, in words."""
+"""What the sources themselves remove, in words."""
 MAX_PATH = 4096
 
 
 class Refused(NamedTuple):
-    """A unit without a file: what was refused before anything was read."""
+    """A unit without files: it reports what was refused before anything was read."""
 
     key: str
     removed: tuple[Removed, ...]
@@ -29,7 +29,7 @@ class Refused(NamedTuple):
 
 
 def is_safe_path(path: str) -> bool:
-    """Whether a path, with slashes or backslashes, names something inside the folder that it is relative to."""
+    """Whether a path, with slashes or backslashes, stays inside the folder that it is relative to."""
     parts = re.split(r"[/\\]", path)
     is_absolute = not parts[0] or re.fullmatch(r"[A-Za-z]:.*", parts[0]) is not None
     return 0 < len(path) <= MAX_PATH and not is_absolute and ".." not in parts and "\0" not in path

@@ -1,9 +1,9 @@
 """Sources that are tables with a text in every row: JSON lines (plain, .gz, .zst) and Parquet.
 
-JSON lines are cut into blocks here and parsed by the workers; a Parquet row group is read by one worker as a whole, which
-bounds the memory. Files and row groups come in a hash order of their names. A row whose text is missing or broken is
-counted, and so is a line of more than MAX_LINE_BYTES; a table that lacks the column of the text (of JSON lines: the first row)
-is an error that names the columns it has.
+JSON lines are cut into blocks here, and workers parse them. One worker reads a whole Parquet row group, which bounds the
+memory. Files and row groups come in a hash order of their names. A row whose text is missing or broken is counted, and so is a
+line of more than MAX_LINE_BYTES. A table without the text column (for JSON lines: a first row without it) is an error that
+names the columns it has.
 """
 
 import json
@@ -26,17 +26,17 @@ from codeparrot.stream.readers.rows import no_column
 
 BLOCK_BYTES = 4_000_000
 MAX_LINE_BYTES = 64_000_000
-"""Of JSON lines; no less than BLOCK_BYTES. Longer lines are never buffered: a small packed file can hold one of any length."""
+"""For JSON lines; no less than BLOCK_BYTES. Longer lines are never buffered: a small packed file can hold one of any length."""
 ROWS = 256
 """Rows converted to Python objects at once."""
 MAX_STARS = 2**53
-"""More is no number of stars; up to here a floating-point number is exact."""
+"""Larger values are not numbers of stars; up to here floating-point numbers are exact."""
 
 
 def open_tables(files: list[Path], columns: ColumnNames, seed: int) -> Source:
-    """Every row of the files. Without a column for it, the repository of a row is the name of its file.
+    """Open every row of the files. Without a repository column, a row's repository is the name of its file.
 
-    A file with the columns of a known data set (presets.py) is read as such.
+    A file with the columns of a known data set (presets.py) is read as one.
     """
     ordered = sorted(files, key=lambda file: (position(seed, file.name), str(file)))
     states = {file: state_of(file) for file in ordered}
@@ -61,7 +61,7 @@ class RowGroup(NamedTuple):
     """A path, or hf://... on the Hub."""
     state: State
     repo_name: str
-    """Of rows that name none."""
+    """The repository of rows that name none."""
     number: int
     first_row: int
     num_rows: int
@@ -142,7 +142,7 @@ def _too_long(file: Path, state: State, line: int, length: int) -> Refused:
 
 
 def record(row: Mapping[str, Any], columns: ColumnNames, repo_name: str, number: int) -> Record | Removed:
-    """Return one row; where it does not say them, the repository is `repo_name`, the path its number in the table."""
+    """Return one row; if it names none, the repository is `repo_name` and the path its number in the table."""
     text = row.get(columns.text)
     if not isinstance(text, str | bytes):
         return Removed("malformed")
@@ -158,14 +158,14 @@ def record(row: Mapping[str, Any], columns: ColumnNames, repo_name: str, number:
 
 
 def _stars(value: Any) -> int | None:
-    # A column with gaps comes as floating-point numbers out of some tools.
+    # Some tools write a column with gaps as floating-point numbers.
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_STARS:
         return int(value)
     return None
 
 
 def require_columns(present: list[str], columns: ColumnNames, table: str) -> None:
-    """Raise CodeparrotError when the text, or another column that was asked for by name, is not there."""
+    """Raise CodeparrotError if the text, or another column that the user named, is missing."""
     default = ColumnNames()
     if columns.text not in present and "blob_id" in present:
         raise CodeparrotError(

@@ -1,7 +1,7 @@
-"""Compressed streams whose makers are not trusted: read forward, in bounded memory, up to a bound on what comes out.
+"""Reads untrusted compressed streams forwards, in bounded memory, up to a bound on what comes out.
 
-A reader raises `Bomb` when more comes out than MAX_UNPACKED bytes, or RATIO times what went in (the first FREE bytes are
-free), or when a single read, which is what an archive's header asks for, is larger than it was told to allow.
+A reader raises `Bomb` when more comes out than MAX_UNPACKED bytes, or than RATIO times what went in (the first FREE bytes do
+not count), or when a single read, whose size an archive's header decides, is larger than it was told to allow.
 """
 
 import bz2
@@ -19,20 +19,20 @@ RATIO = 200
 """Source code shrinks to between a third and a tenth."""
 FREE = 16_000_000
 MAX_DECODER_BYTES = 256_000_000
-"""Memory that a decoder may be told to take."""
+"""Most memory that a stream may tell its decoder to take."""
 CHUNK = 1 << 16
 GZIP_WINDOW = 31
-"""Of zlib: a gzip header and checksum."""
+"""Tells zlib to expect a gzip header and checksum."""
 DAMAGES = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
-"""What reading a damaged stream raises."""
+"""Exceptions that reading a damaged stream raises."""
 
 
 class Bomb(Exception):
-    """More comes out than any honest file holds."""
+    """More comes out than an honest file would hold."""
 
 
 class Forward(io.RawIOBase):
-    """A file that is unpacked while it is read. It can be sought forwards only, which reads what lies between."""
+    """A file that is unpacked while it is read. It seeks forwards only, by reading what lies between."""
 
     def __init__(self, file: Path, max_read: int) -> None:
         self.max_read = max_read
@@ -90,7 +90,7 @@ def _decoder(name: str, packed: IO[bytes]) -> Any:
 
 
 class _Gzip:
-    """What gzip.GzipFile is, at three times its speed."""
+    """Like gzip.GzipFile, three times as fast."""
 
     def __init__(self, packed: IO[bytes]) -> None:
         self._packed = packed
@@ -115,7 +115,7 @@ class _Gzip:
 
 
 class _Xz:
-    """What lzma.LZMAFile is, which has no bound on the memory that a file may ask for."""
+    """Like lzma.LZMAFile, with a bound on the memory that a file may ask for."""
 
     def __init__(self, packed: IO[bytes]) -> None:
         self._packed = packed
