@@ -67,7 +67,7 @@ def test_what_does_not_exist_is_named(tmp_path) -> None:
     with pytest.raises(CodeparrotError, match=r"stream\.train: .*\*\.parquet matches nothing"):
         opened(str(tmp_path / "*.parquet"))
     (tmp_path / "x.csv").write_text("a", encoding="utf-8")
-    with pytest.raises(CodeparrotError, match="unknown kind of file"):
+    with pytest.raises(CodeparrotError, match="unknown kind"):
         opened(str(tmp_path / "x.csv"))
 
 
