@@ -80,7 +80,7 @@ def _check_place(output: Path, final: Path, overwrite: bool) -> None:
     if not final.exists() or not any(final.iterdir()):
         return
     if not (final / STATISTICS).is_file():
-        raise CodeparrotError(f"{output} exists and is no corpus; give --output another folder")
+        raise CodeparrotError(f"{output} exists and is not a corpus; give --output another folder")
     if not overwrite:
         raise CodeparrotError(f"{output} exists; give --output another folder, or --overwrite true to replace it")
 

@@ -181,7 +181,7 @@ def _run(function: Callable[[Task], None], tasks: list[Task], executor: Executor
 def _nothing_kept(tally: Tally) -> CodeparrotError:
     removed = ", ".join(f"{reason} {count.files:,}" for reason, count in tally.removed.items() if count.files)
     why = f"; what removed them: {removed} (--filters.* and --columns.text may help)" if removed else ""
-    return CodeparrotError(f"no document is left of {tally.read.files:,} that were read{why}")
+    return CodeparrotError(f"no document is left of the {tally.read.files:,} that were read{why}")
 
 
 def _write(

@@ -49,7 +49,7 @@ def removals(settings: Settings) -> dict[str, str]:
     near_rule = f"a similarity of {near.threshold:g} or more to another document, or to one that is similar to it"
     return {
         **REFUSALS,
-        "malformed": "a row that is no JSON object or whose text is not a text",
+        "malformed": "a row that is not a JSON object, or whose text is not text",
         "undecodable": "neither UTF-8 nor what its coding line says",
         **filters.rules(settings.filters),
         **licenses.rules(settings.licenses),

@@ -31,7 +31,7 @@ class Work:
         identity = json.loads(json.dumps(identity))
         if known is not None and known != identity:
             changed = ", ".join(sorted(name for name in {*known, *identity} if known.get(name) != identity.get(name)))
-            print(f"codeparrot: what an interrupted build left is not used: other {changed}", file=sys.stderr)
+            print(f"codeparrot: the work of an interrupted build is not used: different {changed}", file=sys.stderr)
         if known != identity:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()

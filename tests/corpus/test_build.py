@@ -285,7 +285,7 @@ def test_one_repository_is_an_error_that_names_the_remedy(tmp_path: Path) -> Non
 def test_when_nothing_is_left_the_error_says_what_removed_it(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.py").write_text("x = 1\n")
-    with pytest.raises(CodeparrotError, match=r"no document is left of 1 .*size 1"):
+    with pytest.raises(CodeparrotError, match=r"no document is left of the 1 .*size 1"):
         make(tmp_path / "raw", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

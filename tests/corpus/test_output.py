@@ -120,7 +120,7 @@ def test_what_is_no_corpus_is_never_replaced(tmp_path: Path, raw: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.txt").write_text("precious")
     (tmp_path / "file").write_text("precious")
-    for name, message in (("thesis", "is no corpus"), ("file", "is a file")):
+    for name, message in (("thesis", "is not a corpus"), ("file", "is a file")):
         with pytest.raises(CodeparrotError, match=message):
             make(raw, tmp_path / name, overwrite=True)
     assert (tmp_path / "thesis" / "chapter1.txt").read_text() == (tmp_path / "file").read_text() == "precious"

@@ -97,7 +97,7 @@ def test_other_settings_begin_anew_and_say_so(
         make(source, tmp_path / "corpus")
     monkeypatch.undo()
     make(source, tmp_path / "corpus", seed=3)
-    assert capsys.readouterr().err == "codeparrot: what an interrupted build left is not used: other seed\n"
+    assert capsys.readouterr().err == "codeparrot: the work of an interrupted build is not used: different seed\n"
     make(source, tmp_path / "other" / "corpus", seed=3)
     assert digests(tmp_path / "corpus") == digests(tmp_path / "other" / "corpus")
 
@@ -128,7 +128,7 @@ def test_other_content_of_a_named_file_begins_anew(
     command = [*COMMAND, "corpus", "build", "--source", str(source), "--output", str(tmp_path / "corpus"), f"--{flag}"]
     done = subprocess.run([*command, str(listed)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "what an interrupted build left is not used: other files" in done.stderr
+    assert "the work of an interrupted build is not used: different files" in done.stderr
     assert removed in done.stdout
     assert wanted.content not in {each["content"] for each in read(tmp_path / "corpus")}
 

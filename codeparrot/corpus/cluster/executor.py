@@ -130,7 +130,7 @@ class Cluster:
         try:
             executor.run()
         except FileNotFoundError as error:
-            raise CodeparrotError(f"there is no {error.filename} here; --executor slurm works on a node of SLURM") from error
+            raise CodeparrotError(f"there is no {error.filename} here; --executor slurm works on a SLURM node") from error
         except subprocess.CalledProcessError as error:
             raise CodeparrotError(f"sbatch refused the job (exit status {error.returncode}, reason above)") from error
         _wait(executor, _is_running if self.kind == "slurm" else lambda _: False, folder)

@@ -53,7 +53,7 @@ def _of_file(path: Path, name: str) -> Iterator[Sample]:
                 if line.strip():
                     yield _of_row(json.loads(line), name, number)
     except (OSError, EOFError, ValueError, RecursionError) as error:
-        raise CodeparrotError(f"contamination.benchmarks: {path} is no JSONL file: {error}") from None
+        raise CodeparrotError(f"contamination.benchmarks: {path} is not a JSONL file: {error}") from None
 
 
 def _of_row(row: Any, benchmark: str, number: int) -> Sample:
@@ -61,7 +61,7 @@ def _of_row(row: Any, benchmark: str, number: int) -> Sample:
     documentation, solution = (_first_text(row, keys) for keys in (DOCUMENTATION_KEYS, SOLUTION_KEYS))
     if not documentation and not solution:
         keys = ", ".join((*DOCUMENTATION_KEYS, *SOLUTION_KEYS))
-        raise CodeparrotError(f"contamination.benchmarks: line {number} of {benchmark} has a text under none of {keys}")
+        raise CodeparrotError(f"contamination.benchmarks: line {number} of {benchmark} has no text under {keys}")
     task_id = row.get("task_id", number)
     return Sample(benchmark, str(task_id), _documentation(documentation), solution)
 

@@ -55,7 +55,7 @@ class Contamination(Stage):
         return {"contamination.benchmarks": digest(*problems)} if self.is_on else {}
 
     def rule(self) -> str:
-        return f"a problem of {', '.join(self.benchmarks)} is in it"
+        return f"it holds a problem of {', '.join(self.benchmarks)}"
 
     def clean(self, content: str) -> Cleaned:
         hits = Index.load(self).hits(content)
@@ -84,7 +84,7 @@ class Contamination(Stage):
     @classmethod
     def words(cls, found: Mapping[str, Any] | None) -> str:
         if found is None:
-            return "The corpus was not compared with any benchmark: it may hold problems that a model is evaluated by."
+            return "The corpus was not compared with any benchmark: it may hold problems that a model is evaluated on."
         return f"Files that hold a problem of a benchmark or its solution were removed: {found['files']:,}."
 
     @classmethod

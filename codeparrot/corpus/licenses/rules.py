@@ -154,7 +154,7 @@ def _allowed(allow: tuple[str, ...]) -> frozenset[str]:
             names.add(expression.name)
         else:
             hint = nearest(each, ["permissive", ANY, *PERMISSIVE]) or '; give SPDX identifiers, "permissive" or "any"'
-            raise CodeparrotError(f'licenses.allow: "{each}" is no licence{hint}')
+            raise CodeparrotError(f'licenses.allow: "{each}" is not a licence{hint}')
     return frozenset(names)
 
 

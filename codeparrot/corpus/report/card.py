@@ -29,7 +29,7 @@ SIZE_CATEGORIES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), 
 NAMES_SHOWN = 20
 REPOSITORIES_SHOWN = 50
 COLUMN_TEXTS = {
-    REPO_NAME: "repository or distribution that the file is from",
+    REPO_NAME: "repository or distribution that the file comes from",
     PATH: "path of the file in it",
     SIZE: f"bytes of `{CONTENT}` as UTF-8",
     CONTENT: "text of the file",
@@ -137,7 +137,7 @@ def _removed(statistics: dict[str, Any], shown: list[str]) -> list[str]:
         "",
         *table(("stage", "files removed", "bytes removed", "files left", "bytes left", "what it removes"), rows),
         "",
-        *_picture(shown, WATERFALL, "Bytes that are left after each stage"),
+        *_picture(shown, WATERFALL, "Bytes left after each stage"),
     ]
     lines += _near_duplicates(statistics)
     for name, caption in (("document_sizes.png", "Documents by their size"), ("line_lengths.png", "Lines by their length")):
@@ -199,8 +199,8 @@ def _licenses(statistics: dict[str, Any]) -> list[str]:
         "The licence of a file is the one that its source declares: the metadata of a distribution, the column of a table, or",
         "the licence files at the top of a repository or an archive, compared with the texts of known licences. Where a file",
         "says one itself (`SPDX-License-Identifier`), both hold. It is written as an SPDX expression in the column `license`;",
-        f"`{UNKNOWN_LICENSE}` is what nobody declares. This is what is declared, not legal advice: whoever uses a document",
-        "keeps to its licence, attribution included, for which `repo_name` and `path` say where it is from.",
+        f"`{UNKNOWN_LICENSE}` means that nobody declares one. This is what is declared, not legal advice: whoever uses a",
+        "document must keep to its licence, attribution included; `repo_name` and `path` say where the document comes from.",
         "",
     ]
     if settings:

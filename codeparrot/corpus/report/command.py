@@ -31,7 +31,7 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
         clusters: Largest clusters of duplicates to show.
     """
     if samples < 0 or clusters < 0:
-        raise CodeparrotError("--samples and --clusters are numbers of things to show; they cannot be negative")
+        raise CodeparrotError("--samples and --clusters say how many to show; they cannot be negative")
     folder = Path(corpus_here(corpus)).expanduser()
     statistics = read_statistics(folder)
     check_shards(folder, statistics)
@@ -107,7 +107,7 @@ def _clusters(clusters: list[dict[str, Any]] | None) -> Iterator[str]:
 
 
 def _samples(samples: dict[str, list[dict[str, Any]]] | None) -> Iterator[str]:
-    yield f"removed files, as an example (--html shows how they begin):{_none(samples)}"
+    yield f"examples of removed files (--html shows how they begin):{_none(samples)}"
     for reason, files in (samples or {}).items():
         yield f"  {reason}:"
         for file in files:

@@ -42,7 +42,7 @@ def pictures_of(folder: Path, statistics: dict[str, Any]) -> list[Picture]:
     sizes, lines = document_sizes(files), line_lengths(files)
     stages = stages_of(statistics)
     return [
-        Picture(WATERFALL, "Bytes of text that are left after each stage", lambda axes, look: _waterfall(axes, look, stages)),
+        Picture(WATERFALL, "Bytes of text left after each stage", lambda axes, look: _waterfall(axes, look, stages)),
         Picture("document_sizes.png", "Documents by their size", lambda axes, look: _sizes(axes, look, sizes)),
         Picture("line_lengths.png", "Lines by their length", lambda axes, look: _lines(axes, look, lines)),
     ]

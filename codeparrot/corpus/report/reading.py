@@ -19,7 +19,7 @@ def read_statistics(folder: Path) -> dict[str, Any]:
         return json.loads((folder / STATISTICS).read_text(encoding="utf-8"))
     except OSError as error:
         remedy = "codeparrot corpus build --output writes one"
-        raise CodeparrotError(f"{folder} is no corpus: {STATISTICS} cannot be read ({error.strerror}); {remedy}") from error
+        raise CodeparrotError(f"{folder} is not a corpus: {STATISTICS} cannot be read ({error.strerror}); {remedy}") from error
     except ValueError as error:
         raise CodeparrotError(f"{folder / STATISTICS} is damaged ({error}); build the corpus again") from error
 

@@ -101,7 +101,7 @@ def find_archives(spec: str) -> list[Path]:
         )
     for file in found:
         if not file.is_file() or not is_archive(file):
-            raise CodeparrotError(f"source {file} is no archive that can be read; those are {', '.join(SUFFIXES)}")
+            raise CodeparrotError(f"source {file} is not an archive that can be read: {', '.join(SUFFIXES)}")
     return found
 
 

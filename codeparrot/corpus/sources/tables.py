@@ -169,7 +169,7 @@ def require_columns(present: list[str], columns: ColumnNames, table: str) -> Non
     default = ColumnNames()
     if columns.text not in present and "blob_id" in present:
         raise CodeparrotError(
-            f"{table} has identifiers of files (blob_id) and no texts, as The Stack v2 has, whose files lie in the archive of "
+            f"{table} holds file identifiers (blob_id) but no texts, like The Stack v2, whose files lie in the archive of "
             "Software Heritage; give a data set that holds the texts, such as hub:bigcode/the-stack-dedup:data/python"
         )
     for role, name in asdict(columns).items():

@@ -183,5 +183,5 @@ def test_settings_under_which_nothing_can_run_are_refused(settings: dict[str, An
 def test_without_slurm_the_error_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     rows, cluster = write_rows(tmp_path / "r.jsonl", documents(3)), ClusterSettings(partition="p")
-    with pytest.raises(CodeparrotError, match="works on a node of SLURM"):
+    with pytest.raises(CodeparrotError, match="works on a SLURM node"):
         make(rows, tmp_path / "x", executor="slurm", cluster=cluster)

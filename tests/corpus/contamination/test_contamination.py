@@ -277,9 +277,9 @@ def test_our_own_problems_are_a_benchmark() -> None:
     ("content", "named"),
     [
         ('{"other": 1}\n', r"line 1 of \S*own\.jsonl"),
-        ("no json\n", "no JSONL file"),
-        ("[" * 100_000, "no JSONL file"),
-        ('{"code": "\xff"}', "no JSONL file"),
+        ("no json\n", "not a JSONL file"),
+        ("[" * 100_000, "not a JSONL file"),
+        ('{"code": "\xff"}', "not a JSONL file"),
     ],
 )
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path, content: str, named: str) -> None:

@@ -63,7 +63,7 @@ def test_a_shard_too_many_is_found(corpus: Path) -> None:
 
 def test_a_folder_that_is_no_corpus_is_an_error(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(CodeparrotError, match="is no corpus"):
+        with pytest.raises(CodeparrotError, match="is not a corpus"):
             report(str(folder))
     (tmp_path / "statistics.json").write_text("{")
     with pytest.raises(CodeparrotError, match="is damaged"):

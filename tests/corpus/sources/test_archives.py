@@ -107,7 +107,7 @@ def test_archives_are_found_in_a_folder_and_by_a_glob(tmp_path: Path) -> None:
     for spec in ("archives:", f"archives:{tmp_path}/*.rar", f"archives:{tmp_path / 'deep' / 'no'}"):
         with pytest.raises(CodeparrotError, match="names no archive"):
             find_archives(spec)
-    with pytest.raises(CodeparrotError, match="is no archive"):
+    with pytest.raises(CodeparrotError, match="is not an archive"):
         find_archives(f"archives:{write(tmp_path / 'x.txt', b'')}")
 
 
