@@ -82,7 +82,7 @@ def build(
         columns: Where tables keep what the corpus needs.
         filters: What a file must satisfy to enter the corpus.
         licenses: Which licences a file may have, and whose files are left out.
-        near_duplicates: When two documents are near duplicates, of which one is kept.
+        near_duplicates: When two documents count as near duplicates; one of them is kept.
         keep_removed: Removed files to show for each reason, in removed/samples.parquet.
         executor: Where the work is done: on this machine by `workers` processes, or on a SLURM or Ray cluster (with the extra
             codeparrot[cluster]); the output must then be on a disk that all its nodes share.

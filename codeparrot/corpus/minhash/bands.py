@@ -12,10 +12,10 @@ RECALL = 0.999
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """When two documents are near duplicates, of which one is kept."""
+    """When two documents count as near duplicates; one of them is kept."""
 
     threshold: float = 0.7
-    """From this Jaccard similarity of their shingles on, as the signatures estimate it, two documents are (0: keep all)."""
+    """Least Jaccard similarity of near duplicates' shingles, as their signatures estimate it (0: keep all)."""
     ngram: int = 5
     """Tokens in a shingle; a token is a run of letters, digits and underscores."""
     permutations: int = 256

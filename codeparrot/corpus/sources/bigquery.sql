@@ -10,10 +10,10 @@
 --   gcloud storage cp 'gs://MY_BUCKET/export/*.json.gz' export/
 --   codeparrot corpus build --source 'export/*.json.gz' --output corpus
 --
--- Cost: BigQuery bills the bytes of the columns that a query reads, whatever WHERE leaves of them. This one reads the whole
--- column `content`, the largest of the dump: look at what --dry_run says before you run it, and run it once (it writes a
--- table; the export reads that). To try it, read `sample_files` and `sample_contents` instead, a tenth of the dump.
--- The result has a row for every path: a content that is in several repositories comes several times, and the build keeps one.
+-- Cost: BigQuery bills the bytes of the columns that a query reads, however few WHERE keeps. This query reads the whole
+-- column `content`, the largest of the dump: see what --dry_run says before you run it, and run it once (it writes a
+-- table, which the export reads). To try it, read `sample_files` and `sample_contents` instead, a tenth of the dump.
+-- The result has a row for every path: content that several repositories hold comes several times, and the build keeps one copy.
 SELECT
   files.repo_name,
   files.path,
