@@ -22,13 +22,13 @@ class Contamination(Stage):
     """humaneval, humaneval+, mbpp, codeparrot, hub:NAME, or JSONL files (also .gz) whose lines have a docstring, text or
     prompt and a canonical_solution, solution or code (none: no document is looked at)."""
     min_characters: int = 40
-    """Least characters, white space aside, of a description or solution that is looked for as a whole."""
+    """Fewest characters, white space aside, of a description or solution that is looked for as a whole."""
     ngram: int = 10
     """Tokens in a row that are compared (0: do not compare tokens)."""
     min_ngrams: int = 5
-    """Least distinct n-grams of a solution that is compared by them."""
+    """Fewest distinct n-grams of a solution that is compared by them."""
     min_overlap: float = 0.5
-    """Least share of a solution's n-grams that a document must hold to be removed."""
+    """Smallest share of a solution's n-grams that a document must hold to be removed."""
     min_renamed_overlap: float = 0.8
     """The same with variables replaced by a placeholder; more programs share such n-grams."""
 

@@ -9,7 +9,7 @@ from codeparrot.corpus.filters.text import Text
 @dataclass(frozen=True)
 class Limits:
     min_alphanumeric_fraction: float = fraction(0.25)
-    """Least fraction of the characters that are letters or digits."""
+    """Smallest fraction of the characters that are letters or digits."""
 
 
 def passes(text: Text, limits: Limits) -> bool:

@@ -9,7 +9,7 @@ from codeparrot.corpus.filters.text import Text
 @dataclass(frozen=True)
 class Limits:
     min_equals_signs: int = 5
-    """Least equals signs in the text: fewer show a file with hardly an assignment."""
+    """Fewest equals signs in the text: fewer show a file with hardly an assignment."""
 
 
 def passes(text: Text, limits: Limits) -> bool:

@@ -13,7 +13,7 @@ class Limits:
     tokenizer: str = ""
     """Tokenizer for min_characters_per_token: a folder, or a name on the Hub (empty: that filter is off)."""
     min_characters_per_token: float = 1.5
-    """Least characters per token, on average over the file."""
+    """Fewest characters per token, on average over the file."""
 
 
 @lru_cache(maxsize=4)

@@ -61,7 +61,7 @@ def comment_fraction(content: str) -> float:
 @dataclass(frozen=True)
 class Limits:
     min_comment_fraction: float = fraction(0.0)
-    """Least fraction of the characters in comments and documentation strings; StarCoder took 0.01."""
+    """Smallest fraction of the characters in comments and documentation strings; StarCoder took 0.01."""
     max_comment_fraction: float = fraction(0.0)
     """Largest fraction of the characters in comments and documentation strings; StarCoder took 0.8 (0: any)."""
 

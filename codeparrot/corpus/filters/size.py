@@ -12,9 +12,9 @@ SIZE_FILTER = "size"
 @dataclass(frozen=True)
 class Limits:
     min_size: int = 1024
-    """Least bytes of the text as UTF-8."""
+    """Smallest size of the text, in bytes of UTF-8."""
     max_size: int = 1024 * 1024 - 1
-    """Most bytes of the text as UTF-8; larger files are not even read."""
+    """Largest size of the text, in bytes of UTF-8; larger files are not even read."""
 
 
 def passes(text: Text, limits: Limits) -> bool:

@@ -11,9 +11,9 @@ from functools import cache
 from codeparrot.corpus.licenses.names import spelling
 
 MIN_COVERAGE = 0.9
-"""Least share of a licence's three-word sequences that a text must have."""
+"""Smallest share of a licence's three-word sequences that a text must have."""
 MIN_OF_ITS_OWN = 0.4
-"""Least share of them that no longer licence in the same text accounts for: BSD-3-Clause contains all of BSD-2-Clause."""
+"""Smallest share of them that no longer licence in the same text accounts for: BSD-3-Clause contains all of BSD-2-Clause."""
 MAX_CHARACTERS = 400_000
 
 SENTENCES = {

@@ -15,7 +15,7 @@ class NearDuplicates:
     """When two documents count as near duplicates; one of them is kept."""
 
     threshold: float = 0.7
-    """Least Jaccard similarity of near duplicates' shingles, as their signatures estimate it (0: keep all)."""
+    """Smallest Jaccard similarity of near duplicates' shingles, as their signatures estimate it (0: keep all)."""
     ngram: int = 5
     """Tokens in a shingle; a token is a run of letters, digits and underscores."""
     permutations: int = 256
