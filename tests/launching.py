@@ -107,12 +107,19 @@ def run(
     return out, err
 
 
-def stop_behind_step(process: subprocess.Popen[str], metrics: Path, step: int, number: int) -> tuple[int, str]:
-    """Send a signal to the whole process group once `step` is in metrics.jsonl; return the exit status and stderr."""
+def stop_behind_step(
+    process: subprocess.Popen[str], metrics: Path, step: int, number: int, after_seconds: float = 0.0
+) -> tuple[int, str]:
+    """Send a signal to the whole process group once `step` is in metrics.jsonl, or some time later.
+
+    Returns:
+        The exit status and stderr.
+    """
     deadline = time.monotonic() + 240
     while not metrics.exists() or f'"step": {step},' not in metrics.read_text(encoding="utf-8"):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1][-3000:]
         time.sleep(0.005)
+    time.sleep(after_seconds)
     if number == signal.SIGKILL:
         kill_tree(process)
     else:

@@ -172,7 +172,7 @@ def test_a_wrong_recipe_ends_in_one_line_before_a_node_is_used(cluster, tmp_path
     config = recipe(tmp_path, corpus, tokenizer_folder)
     wrong = {
         "train.micro_batch_size is 0; it must be at least 1": (("--train.micro_batch_size", "0"), {}),
-        'did you mean "optim.lr"?': (("--optim.rate", "1"), {}),
+        'did you mean "optim.lr"?': (("--optim.lrate", "1"), {}),
         "6 processes do not divide stream.lanes 4": ((), {"PROCESSES_PER_NODE": "3"}),
         "LAUNCH=zero9 is not one of": ((), {"LAUNCH": "zero9"}),
     }
@@ -296,7 +296,7 @@ def test_corpus_then_tokenizer_and_an_array_over_the_checkpoints(cluster, tmp_pa
         result = json.loads((reference / "evaluations" / f"{names[index]}.json").read_text(encoding="utf-8"))
         assert result["checkpoint"].endswith(names[index]) and 1 < result["perplexity"] < 512
     cluster.wait(f"{array}_3", "FAILED")
-    assert "has 3 complete checkpoints and no number 3; use --array=0-2" in cluster.output(f"{array}_3")
+    assert "has 3 complete checkpoints, not number 3; use --array=0-2" in cluster.output(f"{array}_3")
     assert len(list((reference / "evaluations").iterdir())) == 2
 
     for index in (0, 1):

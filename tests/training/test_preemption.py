@@ -122,7 +122,9 @@ def test_an_evaluation_is_interrupted(tmp_path, corpus, tokenizer_folder, num_pr
         tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate=slow, checkpoint={"every_steps": 0}, train={"max_steps": 24}
     )
     tiny = tmp_path / "runs" / "tiny"
-    status, err = stop_behind_step(start(config, num_processes=num_processes), tiny / "metrics.jsonl", 2, signal.SIGTERM)
+    # The line of the step is written a moment before the evaluation begins, which takes seconds.
+    process = start(config, num_processes=num_processes)
+    status, err = stop_behind_step(process, tiny / "metrics.jsonl", 2, signal.SIGTERM, after_seconds=0.2)
     assert "was interrupted" in err and status_of(tiny)["state"] == "stopped"
     assert status_of(tiny)["step"] <= 3
     assert [line for line in (tiny / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if '"eval_loss"' in line][
