@@ -5,6 +5,7 @@ An import counts wherever it stands, also inside a function; those for type chec
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -123,7 +124,7 @@ WORDS = {
     "verify": "the invariants, checked",
     "entry points": "train, cli, quickstart, ...",
 }
-WIDTH, HEIGHT, GAP_X, GAP_Y = 176, 46, 22, 44
+WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 176, 46, 22, 44, 4
 
 
 def arrows(graph: Mapping[str, Iterable[str]]) -> Graph:
@@ -169,38 +170,89 @@ def levels(graph: Graph) -> list[list[str]]:
     return [sorted(name for name in names if of(name) == level) for level in range(max(map(of, names)), -1, -1)]
 
 
+Way = tuple[str, ...]
+"""The places on the way of an arrow, one a level: a room, bends, a room."""
+
+
+def ways(graph: Graph, rows: list[list[str]]) -> list[Way]:
+    """Return the ways of all arrows; one that passes levels has a bend of its own in each, so that it crosses no room."""
+    level = {name: number for number, row in enumerate(rows) for name in row}
+
+    def between(name: str, other: str) -> Way:
+        return tuple(f"{name} > {other} at {number}" for number in range(level[name] + 1, level[other]))
+
+    return [(name, *between(name, other), other) for name in sorted(graph) for other in sorted(graph[name])]
+
+
+def in_order(rows: list[list[str]], found: list[Way]) -> list[list[str]]:
+    """Return the places of each level from left to right, each near what it is joined with (barycentres, Sugiyama 1981)."""
+    first = {name: number for number, row in enumerate(rows) for name in row}
+    bends = {place: first[way[0]] + number for way in found for number, place in enumerate(way)}
+    order = [[*row, *sorted({place for place in bends if bends[place] == number} - {*row})] for number, row in enumerate(rows)]
+    joined: dict[str, list[str]] = {}
+    for way in found:
+        for upper, lower in pairwise(way):
+            joined.setdefault(upper, []).append(lower)
+            joined.setdefault(lower, []).append(upper)
+    for sweep in range(8):
+        for row in order if sweep % 2 else order[::-1]:
+            column = {place: x for each in order for place, x in _columns(each).items()}
+            near = {place: joined.get(place, [place]) for place in row}
+            centre = {place: sum(column[each] for each in near[place]) / len(near[place]) for place in row}
+            row.sort(key=centre.__getitem__)
+    return order
+
+
+def _columns(row: list[str]) -> dict[str, float]:
+    """Return where the places of a level are, around 0."""
+    edges = [0.0]
+    for place in row:
+        edges.append(edges[-1] + (BEND if " > " in place else WIDTH) + GAP_X)
+    return {place: (left + right) / 2 - edges[-1] / 2 for place, left, right in zip(row, edges, edges[1:], strict=False)}
+
+
 def draw(graph: Graph) -> str:
     """Return the picture as SVG."""
     rows = levels(graph)
-    width = max(len(row) for row in rows) * (WIDTH + GAP_X) + GAP_X
-    height = len(rows) * (HEIGHT + GAP_Y) + GAP_Y // 2
-    place: dict[str, tuple[float, float]] = {}
-    for number, row in enumerate(rows):
-        left = (width - len(row) * (WIDTH + GAP_X) + GAP_X) / 2
-        for column, name in enumerate(row):
-            place[name] = (left + column * (WIDTH + GAP_X), GAP_Y // 2 + number * (HEIGHT + GAP_Y))
+    found = ways(graph, rows)
+    order = in_order(rows, found)
+    columns = [_columns(row) for row in order]
+    half = max(abs(x) for row in columns for x in row.values()) + WIDTH / 2 + GAP_X
+    width, height = 2 * half, len(rows) * (HEIGHT + GAP_Y) + GAP_Y // 2
+    middle = {
+        name: (half + x, GAP_Y // 2 + number * (HEIGHT + GAP_Y))
+        for number, row in enumerate(columns)
+        for name, x in row.items()
+    }
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" font-family="system-ui, sans-serif">',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0,0L8,4L0,8z" fill="#6b7280"/></marker></defs>',
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f'<rect width="{width:.0f}" height="{height}" fill="#ffffff"/>',
     ]
-    lines += [_arrow(place[name], place[other]) for name in sorted(graph) for other in sorted(graph[name])]
-    lines += [_drawn(name, *place[name]) for name in sorted(place)]
+    lines += [_arrow([middle[place] for place in way]) for way in found]
+    lines += [_drawn(name, *middle[name]) for row in rows for name in row]
     return "\n".join([*lines, "</svg>", ""])
 
 
-def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
-    x, y, to_x, to_y = start[0] + WIDTH / 2, start[1] + HEIGHT, end[0] + WIDTH / 2, end[1]
-    bend = (to_y - y) / 2
-    path = f"M{x:.0f},{y:.0f}C{x:.0f},{y + bend:.0f} {to_x:.0f},{to_y - bend:.0f} {to_x:.0f},{to_y:.0f}"
+def _arrow(points: list[tuple[float, float]]) -> str:
+    (x, y), *others = points
+    y += HEIGHT
+    path = f"M{x:.0f},{y:.0f}"
+    for to_x, to_y in others:
+        bend = (to_y - y) / 2
+        path += f"C{x:.0f},{y + bend:.0f} {to_x:.0f},{to_y - bend:.0f} {to_x:.0f},{to_y:.0f}"
+        x, y = to_x, to_y
+        if (to_x, to_y) != others[-1]:
+            y += HEIGHT
+            path += f"V{y:.0f}"
     return f'<path d="{path}" fill="none" stroke="#6b7280" stroke-width="1.2" marker-end="url(#tip)"/>'
 
 
 def _drawn(name: str, x: float, y: float) -> str:
-    middle = f'x="{x + WIDTH / 2:.0f}" text-anchor="middle"'
+    middle = f'x="{x:.0f}" text-anchor="middle"'
     return (
-        f'<rect x="{x:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="7" fill="#eff6ff" stroke="#2563eb"/>'
+        f'<rect x="{x - WIDTH / 2:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="7" fill="#eff6ff" stroke="#2563eb"/>'
         f'<text {middle} y="{y + 20:.0f}" font-size="15" font-weight="600" fill="#1f2937">{name}</text>'
         f'<text {middle} y="{y + 37:.0f}" font-size="11" fill="#6b7280">{WORDS.get(name, "")}</text>'
     )
