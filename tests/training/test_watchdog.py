@@ -15,6 +15,7 @@ from tests.launching import start, workers, write_config
 ALONE = SimpleNamespace(process_index=0, num_processes=1)
 
 
+@pytest.mark.slow
 def test_time_is_short_after_the_first_steps_only() -> None:
     said: list[str] = []
     with Watchdog(ALONE, startup_seconds=1e6, timeout_seconds=0.5, fatal=said.append) as watchdog:

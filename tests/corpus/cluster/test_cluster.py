@@ -65,6 +65,7 @@ def test_of_20_000_documents_the_same_are_kept(tmp_path: Path) -> None:
     assert np.array_equal(clusters.number, same_clusters.number)
 
 
+@pytest.mark.slow
 def test_a_build_by_steps_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_rows(
         tmp_path / "rows.jsonl", [*documents(60, tokens=100), *(each for pair in pairs(0.8, 20) for each in pair)]
@@ -75,6 +76,7 @@ def test_a_build_by_steps_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest
     assert digests(tmp_path / "steps" / "corpus") == digests(tmp_path / "local" / "corpus")
 
 
+@pytest.mark.slow
 def test_units_of_which_nothing_is_kept_are_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For example, four repositories in a row with nothing but small files."""
     for number in range(4):
