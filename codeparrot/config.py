@@ -51,8 +51,13 @@ class StreamConfig:
     lanes: int = setting(1, "lanes", at_least(1))
     """Independent lanes of the stream. Window j of a global batch comes from lane j mod lanes. The number of lanes must divide
     the global batch, and the number of processes must divide the lanes: more lanes allow more processes."""
+    order: Literal["auto", "windows", "documents"] = "auto"
+    """In which order windows come. windows: drawn from blocks of windows, so that consecutive steps train on different files;
+    documents: as they are packed, documents in a drawn order; auto: windows, or the order in which the run was begun."""
+    block_windows: int = setting(0, "windows", at_least(0))
+    """Windows in a block of a lane; 0: from memory, 64 MB of tokens for all lanes together, at most 2,048 windows."""
     block_documents: int = setting(256, "documents", at_least(1))
-    """Documents in a block. A block is read whole, and its documents are shuffled."""
+    """Documents in a block, where `stream.order` is documents."""
     encoder: Literal["auto", "tokenizers", "fastokens"] = setting("auto", may_change=True)
     """Library that encodes text: `tokenizers` is the reference; `fastokens` gives the same ids many times faster; `auto` takes
     fastokens if it gives equal ids in a probe at the start, and says so if it does not."""

@@ -71,7 +71,10 @@ def _open_run(name: str) -> tuple[Path, Config]:
     folder = local_folder(name)
     if folder is None or not (folder / "config.yaml").is_file():
         raise CodeparrotError(f'"{name}" is not a run: there is no {Path(name) / "config.yaml"}; name a run folder: runs/nano')
-    return folder, load_config(folder / "config.yaml")
+    config = load_config(folder / "config.yaml")
+    if config.stream.order == "auto":
+        config.stream.order = "documents"  # the only one there was, when a run did not record it
+    return folder, config
 
 
 def _read(place: Path) -> Saved | None:

@@ -6,6 +6,7 @@ evaluation, checkpoint, stop) follows at its end. All processes run every line, 
 """
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from codeparrot.config import Config
@@ -43,8 +44,8 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
     from codeparrot.training import parts
     from codeparrot.training.monitor import Monitor
     from codeparrot.training.pass_at_k import PassAtK
-    from codeparrot.training.processes import quiet_and_ready
-    from codeparrot.training.resume import resume
+    from codeparrot.training.processes import Agreement, quiet_and_ready
+    from codeparrot.training.resume import choose, resume, settled
     from codeparrot.training.run_directory import run_directory
     from codeparrot.training.saver import Saver
     from codeparrot.training.validation import Validation
@@ -54,8 +55,10 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
     fitted = parts.fit(config)
     with run_directory(config, accelerator) as directory:
         watchdog.log = directory.log(accelerator.process_index)
-        training = parts.make(config, fitted, accelerator, watchdog)
-        begin, origin = resume(training)
+        start = parts.Start(config, accelerator, Agreement(accelerator), watchdog, fitted.tokenizer)
+        place = choose(start)
+        training = parts.make(replace(start, config=settled(config, place)), fitted)
+        begin, origin = resume(training, place)
         directory.write_origin(origin)
         pushes.start(training.agreement)
         checkpoints, health = Saver(training, begin, origin, pushes.published), training.health

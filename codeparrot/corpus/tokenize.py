@@ -103,7 +103,7 @@ def _write_split(
 
 def _packed(corpus: str, split: str, column: str, encoder: Any, seq_length: int) -> Iterator[Any]:
     """Yield the windows of a split in the order of its documents."""
-    from codeparrot.stream.lane import Cursor, Order, windows
+    from codeparrot.stream.lane import Cursor, Order, Reading, windows
     from codeparrot.stream.sources import open_shards
 
     try:
@@ -115,7 +115,7 @@ def _packed(corpus: str, split: str, column: str, encoder: Any, seq_length: int)
     if any(shard.packed for shard in shards):
         raise CodeparrotError(f"{corpus} holds windows already")
     order = Order(seed=0, lane=0, shuffle=False, epochs=1)
-    for window, _ in windows(shards, order, 256, encoder, seq_length, Cursor()):
+    for window, _ in windows(shards, order, Reading(1, 256), encoder, seq_length, Cursor()):
         yield window
 
 

@@ -188,25 +188,31 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any
 def changes_that_matter(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return `name: old -> new` for each setting that would make the resumed run another run.
 
-    A setting that `old` lacks, because an older version wrote it, had today's default. Data and tokenizer are compared by
-    content, not by path.
+    A setting that `old` lacks, because an older version wrote it, is what it was then. Data and tokenizer are compared by
+    content, not by path. What `new` leaves to the run is no change.
     """
     free = tuple(changeable(Config()))
     return [
         f"{name}: {before} -> {after}"
-        for name, before, after in differences(_completed(old), new)
-        if not any(name == each or name.startswith(f"{each}.") for each in free)
+        for name, before, after in differences(completed(old), new)
+        if not any(name == each or name.startswith(f"{each}.") for each in free) and _LEFT_TO_THE_RUN.get(name) != after
     ]
 
 
-def _completed(saved: dict[str, Any]) -> dict[str, Any]:
-    """Return a saved configuration with the defaults of the settings that it lacks."""
+_LEFT_TO_THE_RUN = {"stream.order": "auto", "stream.block_windows": 0}
+"""Values that stand for what the run was begun with."""
+
+
+def completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration with the settings that it lacks: today's default, which is what they were, but for the order
+    of the stream."""
     config = Config()
     defaults = asdict(config)
-    completed = defaults | saved
+    defaults["stream"]["order"] = "documents"  # the only one there was, when it was not recorded
+    whole = defaults | saved
     for name in (name for name, section in vars(config).items() if is_dataclass(section)):
-        completed[name] = defaults[name] | completed[name]
-    return completed
+        whole[name] = defaults[name] | whole[name]
+    return whole
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from codeparrot.config import Config, StreamConfig
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
+from codeparrot.run.checkpoint import completed
 from codeparrot.setting import changeable
 
 ORIGIN = "origin.json"
@@ -26,7 +27,7 @@ def same_order(saved: dict[str, Any], config: Config) -> bool:
     """
     free = dict.fromkeys(changeable(config.stream))
     return (
-        {**asdict(StreamConfig()), **saved["stream"], **free} == {**asdict(config.stream), **free}
+        {**completed(saved)["stream"], **free} == {**asdict(config.stream), **free}
         and saved["run"]["seed"] == config.run.seed
         and saved["train"]["global_batch_size"] == config.train.global_batch_size
     )

@@ -4,15 +4,17 @@ The configuration alone fixes the order, not the machine: sequence j of the run 
 `world_size` owns the lanes l with l mod world_size == r. Any world size that divides the lanes, any number of threads and any
 split of the global batch into micro-batches sees the same global batches, token for token.
 
-The state says what was consumed: one cursor per lane (six numbers), independent of ranks. It leaves out what is prepared ahead.
+The state says what was consumed: the place of each lane (eight numbers), independent of ranks. It leaves out what is prepared
+ahead.
 """
 
+import os
 import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, cycle, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,21 +24,14 @@ from numpy.typing import NDArray
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.encode import Encoder
-from codeparrot.stream.lane import Cursor, Order, blocks, items, windows
+from codeparrot.stream.lane import Cursor, Order, windows
 from codeparrot.stream.provenance import TracedWindow, trace
 from codeparrot.stream.shards import Shard
+from codeparrot.stream.shuffle import LaneState, in_order, place_tokens, reading
 from codeparrot.stream.sources import lanes_of, open_shards
 
-STATE_VERSION = 1
-START = Cursor()
-
-
-@dataclass(frozen=True)
-class LaneState:
-    """How far a lane has been consumed."""
-
-    num_windows: int = 0
-    cursor: Cursor = START
+STATE_VERSIONS = {"documents": 1, "windows": 2}
+"""By the order that a position belongs to."""
 
 
 class Window(NamedTuple):
@@ -85,8 +80,10 @@ class ConstantLengthDataset:
         self.shards = shards
         """The shards of all processes, uncut."""
         self._data = xxhash.xxh3_64_hexdigest("\n".join(shard.identity for shard in shards).encode())
+        self.tokenized = all(shard.packed for shard in shards)
+        """Whether the data are windows that were tokenised before."""
         self._lanes: Mapping[int, Sequence[Shard]] = {
-            lane: own for lane, own in enumerate(lanes_of(shards, stream.lanes)) if lane % world_size == rank
+            lane: self._spread(own) for lane, own in enumerate(lanes_of(shards, stream.lanes)) if lane % world_size == rank
         }
         self._states = {lane: LaneState() for lane in self._lanes}
 
@@ -126,7 +123,7 @@ class ConstantLengthDataset:
         streams: dict[int, Iterator[TracedWindow]] = {}
         for lane, count in Counter(turns).items():
             shards, state = [shard.fresh() for shard in self._lanes[lane]], before[lane]
-            origins = trace(shards, Order(self.seed, lane), self.stream, self.encoder, state.cursor, count)
+            origins = trace(shards, Order(self.seed, lane), self.stream, self.encoder, state, count)
             streams[lane] = iter(
                 [
                     TracedWindow(lane, window, (window - first_round) * self.stream.lanes + lane, tokens, documents)
@@ -144,17 +141,26 @@ class ConstantLengthDataset:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of this process's lanes; `merge_states` joins those of all processes."""
-        lanes = {str(lane): [state.num_windows, *state.cursor] for lane, state in self._states.items()}
-        return {"version": STATE_VERSION, "num_lanes": self.stream.lanes, "data": self._data, "lanes": lanes}
+        by_document = self._version == STATE_VERSIONS["documents"]
+        lanes = {
+            str(lane): [state.num_windows, *([] if by_document else [state.taken]), *state.cursor]
+            for lane, state in self._states.items()
+        }
+        return {"version": self._version, "num_lanes": self.stream.lanes, "data": self._data, "lanes": lanes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, which any number of processes may have saved.
 
         Raises:
-            CodeparrotError: the state has another number of lanes, belongs to other files, or lacks lanes of this process.
+            CodeparrotError: the state belongs to another order, another number of lanes or other files, or lacks lanes of this
+                process.
         """
-        if state.get("version") != STATE_VERSION:
-            raise CodeparrotError(f"the stream's state has version {state.get('version')}, not {STATE_VERSION}")
+        version = state.get("version")
+        if version not in STATE_VERSIONS.values():
+            raise CodeparrotError(f"the stream's state has version {version}; this codeparrot reads 1 and 2")
+        if version != self._version:
+            (order,) = (name for name, each in STATE_VERSIONS.items() if each == version)
+            raise CodeparrotError(f"the run was begun with stream.order {order}; set it back to go on at its position")
         if state["num_lanes"] != self.stream.lanes:
             raise CodeparrotError(f"the run has {state['num_lanes']} lanes; set stream.lanes to that")
         if state["data"] != self._data:
@@ -163,20 +169,38 @@ class ConstantLengthDataset:
         if missing:
             raise CodeparrotError(f"the stream's state lacks lanes {missing}; it was not merged from all processes")
         for lane in self._states:
-            num_windows, *cursor = state["lanes"][str(lane)]
-            self._states[lane] = LaneState(num_windows, Cursor(*cursor))
+            num_windows, *taken, epoch, shard, block, row, piece, token = state["lanes"][str(lane)]
+            self._states[lane] = LaneState(num_windows, Cursor(epoch, shard, block, row, piece, token), *taken)
+
+    @property
+    def _version(self) -> int:
+        return STATE_VERSIONS["documents" if self.stream.order == "documents" else "windows"]
+
+    def _spread(self, shards: Sequence[Shard]) -> Sequence[Shard]:
+        """Divide a lane's shards into places that can be read side by side."""
+        if self.stream.order == "documents":
+            return shards
+        return [place for shard in shards for place in shard.spread(place_tokens(self.stream, self.tokenized))]
 
     def _windows(self) -> Iterator[Window]:
         """Yield the windows of this process's lanes in turn, from the current state on."""
         states = self.states
-        streams = {lane: self._lane(lane, states[lane].cursor) for lane in states}
+        # The first blocks of the lanes are read and encoded side by side; the encoder releases the interpreter's lock.
+        with ThreadPoolExecutor(min(len(states), os.cpu_count() or 1)) as threads:
+            streams = dict(zip(states, threads.map(self._begun, states, states.values()), strict=True))
         for lane in _turns(states, sorted(states)):
-            tokens, cursor = next(streams[lane])
-            states[lane] = LaneState(states[lane].num_windows + 1, cursor)
+            tokens, states[lane] = next(streams[lane])
             yield Window(tokens, lane, states[lane])
 
-    def _lane(self, lane: int, cursor: Cursor) -> Iterator[tuple[NDArray[Any], Cursor]]:
-        return lane_windows(self._lanes[lane], Order(self.seed, lane), self.stream, self.encoder, cursor)
+    def _begun(self, lane: int, state: LaneState) -> Iterator[tuple[NDArray[Any], LaneState]]:
+        """Return the windows of a lane after `state`, of which the first is ready."""
+        stream = self._lane(lane, state)
+        return chain([next(stream)], stream)
+
+    def _lane(self, lane: int, state: LaneState) -> Iterator[tuple[NDArray[Any], LaneState]]:
+        shards, order, stream = self._lanes[lane], Order(self.seed, lane), self.stream
+        packed = windows(shards, order, reading(stream, self.tokenized), self.encoder, stream.seq_length, state.cursor)
+        return in_order(packed, order, stream, self.tokenized, state)
 
     def _batches(self, micro_batch_size: int) -> Iterator[Batch]:
         stream = self._windows()
@@ -193,17 +217,6 @@ def _turns(states: Mapping[int, LaneState], lanes: Sequence[int]) -> Iterator[in
     """
     behind = min(range(len(lanes)), key=lambda index: (states[lanes[index]].num_windows, index))
     return cycle([*lanes[behind:], *lanes[:behind]])
-
-
-def lane_windows(
-    shards: Sequence[Shard], order: Order, stream: StreamConfig, encoder: Encoder, cursor: Cursor
-) -> Iterator[tuple[NDArray[Any], Cursor]]:
-    """Yield a lane's windows after `cursor`: packed from documents, or as window files hold them."""
-    if all(shard.packed for shard in shards):
-        for window, at in items(blocks(shards, order, stream.block_documents, cursor), cursor.row):
-            yield window, at._replace(row=at.row + 1)
-        return
-    yield from windows(shards, order, stream.block_documents, encoder, stream.seq_length, cursor)
 
 
 def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,9 @@ from codeparrot.stream.shards import Shard
 _MOST_SHARDS = 64
 """Asking a remote file for its number of rows costs a request: at most this many shards are asked, and stand for all."""
 
+_SOME_DOCUMENTS = 256
+"""Their mean length stands for all."""
+
 
 def epoch_tokens(dataset: ConstantLengthDataset) -> tuple[int, bool] | None:
     """Return the tokens in an epoch over all lanes, and whether that is exact; None if it is not known.
@@ -29,7 +32,7 @@ def epoch_tokens(dataset: ConstantLengthDataset) -> tuple[int, bool] | None:
 
 def _mean_tokens(shards: list[Shard], dataset: ConstantLengthDataset) -> float | None:
     for shard in shards:
-        items, _ = shard.read(0, dataset.stream.block_documents)
+        items, _ = shard.read(0, _SOME_DOCUMENTS)
         shard.close()
         if items:
             tokens, _ = dataset.encoder.encode(list(items))

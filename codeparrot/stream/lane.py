@@ -2,12 +2,14 @@
 
     documents  ->  chunks of tokens  ->  windows
 
-The order of the documents depends on (seed, epoch, lane) alone: the lane's shards come in a drawn order, and so do the
-documents in each block of a shard, so there is no shuffle buffer to save. The packer carries the tail of a document into the
-next window: a lane's windows, joined, are its documents, joined, with an end-of-document token after each. A cursor says how
-far the windows up to here have consumed the lane. Resuming reads one block and encodes from one document on, whatever the step.
+The order of the documents depends on (seed, epoch, lane) alone: the lane's shards come in a drawn order, several are read side
+by side, and the documents of a block come in a drawn order, so there is no shuffle buffer to save. The packer carries the tail
+of a document into the next window: a lane's windows, joined, are its documents, joined, with an end-of-document token after
+each. A cursor says how far the windows up to here have consumed the lane; reading goes on from there with one block. shuffle.py
+says in which order the windows are handed out.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -32,7 +34,7 @@ class Cursor(NamedTuple):
 
     epoch: int = 0
     shard: int = 0
-    """Index of the shard in the epoch's order of the lane's shards."""
+    """Index of the shard, or of the first of those read together, in the epoch's order of the lane's shards."""
     block: int = 0
     """Position of the block in the shard, in the shard's own unit."""
     row: int = 0
@@ -54,15 +56,33 @@ class Order(NamedTuple):
         return permutation(size, self.seed, self.lane, *key) if self.shuffle else np.arange(size)
 
 
+class Reading(NamedTuple):
+    """How a lane reads its shards."""
+
+    together: int
+    """Shards that are read side by side: the documents of a block come from all of them."""
+    documents: int
+    """Documents of a block, in equal parts from each, unless a shard is read whole."""
+
+
 class DrawnBlock(NamedTuple):
-    """A block of a shard in its drawn order."""
+    """A block of documents in its drawn order."""
 
     items: Sequence[Any]
     cursor: Cursor
     """The cursor at the first item."""
-    shard: Shard
+    shards: list[Shard]
+    """Those that the items come from."""
+    counts: list[int]
+    """How many come from each."""
     rows: NDArray[np.int64]
-    """`rows[i]` is the index of item i in the block as the shard holds it."""
+    """`rows[i]` is the index of item i in the block as read: the items of the first shard, then those of the second, ..."""
+
+    def origin(self, row: int) -> tuple[Shard, int]:
+        """Return the shard of an item, and the item's index among those that were read from it."""
+        index, bounds = int(self.rows[row]), np.cumsum(self.counts)
+        shard = int(np.searchsorted(bounds, index, side="right"))
+        return self.shards[shard], index - int(bounds[shard] - self.counts[shard])
 
 
 class Chunk(NamedTuple):
@@ -73,7 +93,7 @@ class Chunk(NamedTuple):
     cursors: list[Cursor]
 
 
-def blocks(shards: Sequence[Shard], order: Order, num_documents: int, start: Cursor) -> Iterator[DrawnBlock]:
+def blocks(shards: Sequence[Shard], order: Order, reading: Reading, start: Cursor) -> Iterator[DrawnBlock]:
     """Yield the lane's blocks from the block of `start` on, from its first row.
 
     Raises:
@@ -84,19 +104,31 @@ def blocks(shards: Sequence[Shard], order: Order, num_documents: int, start: Cur
         whole_epoch, found = (place, position) == (0, 0), False
         shard_order = order.draw(len(shards), "shards", epoch)
         while place < len(shards):
-            index = int(shard_order[place])
-            shard, following = shards[index], position
+            indexes = shard_order[place : place + reading.together].tolist()
+            together, following = [shards[index] for index in indexes], position
             while following is not None:
                 position = following
-                items, following = shard.read(position, num_documents)
+                parts, items, counts, following = _read(together, position, -(-reading.documents // len(together)))
                 found |= len(items) > 0
-                drawn = order.draw(len(items), "rows", epoch, index, position)
-                yield DrawnBlock([items[row] for row in drawn], Cursor(epoch, place, position), shard, drawn)
-            shard.close()
-            place, position = place + 1, 0
+                drawn = order.draw(len(items), "rows", epoch, indexes[0], position)
+                cursor = Cursor(epoch, place, position)
+                yield DrawnBlock([items[row] for row in drawn], cursor, parts, counts, drawn)
+            for shard in together:
+                shard.close()
+            place, position = place + len(together), 0
         if whole_epoch and not found and order.epochs is None:
             raise CodeparrotError(f"lane {order.lane} of the stream has no documents; add data or lower stream.lanes")
         epoch, place = epoch + 1, 0
+
+
+def _read(together: list[Shard], position: int, num_documents: int) -> tuple[list[Shard], list[Any], list[int], int | None]:
+    """Return the shards that were read at `position`, all their items, the number of each, and the next position."""
+    # A shard that is read whole has nothing left behind its beginning.
+    parts = [shard for shard in together if not (shard.whole and position)]
+    reads = [shard.read(position, sys.maxsize if shard.whole else num_documents) for shard in parts]
+    items = [item for block in reads for item in block.items]
+    following = max((block.following for block in reads if block.following is not None), default=None)
+    return parts, items, [len(block.items) for block in reads], following
 
 
 def items(stream: Iterator[DrawnBlock], first_row: int) -> Iterator[tuple[Any, Cursor]]:
@@ -171,7 +203,7 @@ def pack(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np.
         owners = np.searchsorted(chunk.starts, stops - offset, side="left") - 1
         for stop, owner in zip(stops.tolist(), owners.tolist(), strict=True):
             cursor = chunk.cursors[owner]._replace(token=stop - offset - int(chunk.starts[owner]))
-            yield joined[stop - seq_length : stop], cursor
+            yield joined[stop - seq_length : stop].copy(), cursor  # a part would keep the whole in memory
         carried = joined[len(stops) * seq_length :]
         if len(chunk.tokens):
             cursor = chunk.cursors[-1]._replace(token=len(chunk.tokens) - int(chunk.starts[-1]))
@@ -180,8 +212,10 @@ def pack(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np.
 
 
 def windows(
-    shards: Sequence[Shard], order: Order, num_documents: int, encoder: Encoder, seq_length: int, start: Cursor
-) -> Iterator[tuple[NDArray[np.uint32], Cursor]]:
-    """Run the whole chain: yield a lane's windows after `start`."""
-    documents = items(blocks(shards, order, num_documents, start), start.row)
-    return pack(chunks(pieces(documents, start.piece), encoder, start.token), seq_length)
+    shards: Sequence[Shard], order: Order, reading: Reading, encoder: Encoder, seq_length: int, start: Cursor
+) -> Iterator[tuple[NDArray[Any], Cursor]]:
+    """Run the whole chain: yield a lane's windows after `start`, as they are packed, or as window files hold them."""
+    drawn = items(blocks(shards, order, reading, start), start.row)
+    if all(shard.packed for shard in shards):
+        return ((window, at._replace(row=at.row + 1)) for window, at in drawn)
+    return pack(chunks(pieces(drawn, start.piece), encoder, start.token), seq_length)

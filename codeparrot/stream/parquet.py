@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from codeparrot.stream.readers.parquet import Table, texts_of
-from codeparrot.stream.shards import Block, Shard, described, file_identity
+from codeparrot.stream.shards import BYTES_PER_TOKEN, Block, Shard, described, file_identity, num_parts
 
 LIGHT_BYTES = 4096
 """Columns with more bytes per row than this are not read to describe a document."""
+MOST_DECODES = 8
+"""A row group is spread over at most so many parts, each of which decodes all of it."""
 
 
 class ParquetShard(Shard):
@@ -34,27 +36,28 @@ class ParquetShard(Shard):
             low, high = max(first, bounds[group]), min(last, bounds[group + 1])
             if low < high:
                 rows = self._row_group(group).slice(low - bounds[group], high - low)
-                texts.extend(texts_of(rows, low, self.path))
+                texts.extend(texts_of(rows, range(low, high), self.path))
         return Block(texts, None if last >= end else position + num_items)
 
-    def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
+    def spread(self, num_tokens: int) -> list[Shard]:
+        if "://" in self.path:
+            return [self]  # a part of a remote row group costs the transfer of all of it
         table = self._open()
-        rows = [self.start + position + index for index in indexes]
-        found: dict[int, dict[str, Any]] = {}
+        end = table.bounds[-1] if self.stop is None else self.stop
+        parts: list[Shard] = []
         for group in range(table.num_groups):
-            low, high = table.bounds[group : group + 2]
-            inside = [row for row in rows if low <= row < high]
-            names = self._light_columns(group) if inside else []
-            if names:
-                taken = table.read(group, names).take([row - low for row in inside])
-                found.update(zip(inside, taken.to_pylist(), strict=True))
-        return [described({"file": self.path, "row": row}, found.get(row, {}), self.column) for row in rows]
+            low, high = max(self.start, table.bounds[group]), min(end, table.bounds[group + 1])
+            if low < high:
+                share = (high - low) / (table.bounds[group + 1] - table.bounds[group])
+                size = round(share * table.column_bytes(group)[self.column])
+                stride = min(num_parts(size, num_tokens * BYTES_PER_TOKEN), max(1, round(share * MOST_DECODES)))
+                rows = range(low, high)
+                parts += [RowsShard(self.path, self.column, group, rows[first::stride]) for first in range(stride)]
+        self.close()
+        return parts
 
-    def _light_columns(self, group: int) -> list[str]:
-        """Return the names of the columns, the text aside, that cost little to read."""
-        table = self._open()
-        most = LIGHT_BYTES * (table.bounds[group + 1] - table.bounds[group])
-        return [name for name, size in table.column_bytes(group).items() if name != self.column and size <= most]
+    def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
+        return _described(self._open(), self.column, [self.start + position + index for index in indexes])
 
     def fresh(self) -> Shard:
         return ParquetShard(self.path, self.column, self.start, self.stop)
@@ -87,3 +90,56 @@ class ParquetShard(Shard):
         if self._table is not None:
             self._table.close()
         self._table, self._group = None, (-1, None)
+
+
+class RowsShard(Shard):
+    """Some rows of one row group, evenly spaced. It is read whole, and decodes the whole row group for it."""
+
+    whole = True
+
+    def __init__(self, path: str, column: str, group: int, rows: range) -> None:
+        self.path, self.column, self.group, self.rows = path, column, group, rows
+
+    def read(self, position: int, num_items: int) -> Block:
+        rows = self.rows[position : position + num_items]
+        with Table(self.path) as table:
+            table.require_text(self.column)
+            low = table.bounds[self.group]
+            texts = table.read(self.group, [self.column]).column(0).take([row - low for row in rows])
+        return Block(texts_of(texts, rows, self.path), None if position + num_items >= len(self.rows) else position + num_items)
+
+    def cut(self, parts: int) -> list[Shard]:
+        return [RowsShard(self.path, self.column, self.group, self.rows[part::parts]) for part in range(parts)]
+
+    def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
+        with Table(self.path) as table:
+            return _described(table, self.column, [self.rows[position + index] for index in indexes])
+
+    def fresh(self) -> Shard:
+        return self
+
+    @property
+    def identity(self) -> str:
+        return file_identity(self.path)
+
+    @property
+    def num_items(self) -> int:
+        return len(self.rows)
+
+
+def _described(table: Table, column: str, rows: Sequence[int]) -> list[dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for group in range(table.num_groups):
+        low, high = table.bounds[group : group + 2]
+        inside = [row for row in rows if low <= row < high]
+        names = _light_columns(table, group, column) if inside else []
+        if names:
+            taken = table.read(group, names).take([row - low for row in inside])
+            found.update(zip(inside, taken.to_pylist(), strict=True))
+    return [described({"file": table.file, "row": row}, found.get(row, {}), column) for row in rows]
+
+
+def _light_columns(table: Table, group: int, column: str) -> list[str]:
+    """Return the names of the columns, the text aside, that cost little to read."""
+    most = LIGHT_BYTES * (table.bounds[group + 1] - table.bounds[group])
+    return [name for name, size in table.column_bytes(group).items() if name != column and size <= most]

@@ -1,7 +1,7 @@
 """Which documents a window is made of, and where they lie.
 
-The lane is replayed from the cursor before the window, through the generators that training uses. On the way it notes what
-training does not: which shard a block comes from, its drawn order, and where each document's tokens fall. Training itself pays
+The lane is replayed from the state before the window, through the generators that training uses. On the way it notes what
+training does not: which shards a block comes from, its drawn order, and where each document's tokens fall. Training itself pays
 nothing for this. Cost: that of a resume, and one more look into each block that the windows touch.
 """
 
@@ -18,6 +18,7 @@ from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Chunk, Cursor, DrawnBlock, Order, blocks, chunks, items, pieces
 from codeparrot.stream.readers.rows import without_lone_surrogates
 from codeparrot.stream.shards import Shard
+from codeparrot.stream.shuffle import LaneState, in_order, reading
 
 LONGEST_VALUE = 300
 """At most this many characters of a column's value are kept."""
@@ -53,7 +54,7 @@ class TracedWindow(NamedTuple):
 
 
 def trace(
-    shards: Sequence[Shard], order: Order, stream: StreamConfig, encoder: Encoder, start: Cursor, num_windows: int
+    shards: Sequence[Shard], order: Order, stream: StreamConfig, encoder: Encoder, start: LaneState, num_windows: int
 ) -> list[tuple[NDArray[Any], list[dict[str, Any]]]]:
     """Return the tokens and the documents of a lane's next `num_windows` windows after `start`.
 
@@ -63,13 +64,16 @@ def trace(
         CodeparrotError: the data can no longer be read.
     """
     origins: dict[Cursor, DrawnBlock] = {}
+    tokenized, begin = all(shard.packed for shard in shards), start.cursor
     try:
-        drawn = items(_noted(blocks(shards, order, stream.block_documents, start), origins), start.row)
-        if all(shard.packed for shard in shards):
-            windows = ((window, [Span(0, len(window), at)]) for window, at in drawn)
+        drawn = items(_noted(blocks(shards, order, reading(stream, tokenized), begin), origins), begin.row)
+        if tokenized:
+            packed = ((window, [Span(0, len(window), at)]) for window, at in drawn)
         else:
-            windows = spans(chunks(pieces(drawn, start.piece), encoder, start.token), stream.seq_length)
-        traced = list(islice(windows, num_windows))
+            packed = spans(chunks(pieces(drawn, begin.piece), encoder, begin.token), stream.seq_length)
+        # Of the cursors behind the windows, only the epochs are needed.
+        ended = ((window, window[1][-1].document) for window in packed)
+        traced = [window for window, _ in islice(in_order(ended, order, stream, tokenized, start), num_windows)]
         found = _describe([span.document for _, own in traced for span in own], origins)
         return [(np.array(tokens), [_entry(span, found[span.document]) for span in own]) for tokens, own in traced]
     finally:
@@ -113,15 +117,14 @@ def _noted(stream: Iterator[DrawnBlock], origins: dict[Cursor, DrawnBlock]) -> I
 
 
 def _describe(documents: Sequence[Cursor], origins: Mapping[Cursor, DrawnBlock]) -> dict[Cursor, dict[str, Any]]:
-    """Look documents up in their shards; each block is read once."""
-    of_block: dict[Cursor, list[Cursor]] = {}
+    """Look documents up in their shards; each is read once a block."""
+    wanted: dict[tuple[int, int], tuple[Shard, dict[Cursor, int]]] = {}
     for document in dict.fromkeys(documents):
-        of_block.setdefault(document._replace(row=0), []).append(document)
+        shard, index = origins[document._replace(row=0)].origin(document.row)
+        wanted.setdefault((id(shard), document.block), (shard, {}))[1][document] = index
     found: dict[Cursor, dict[str, Any]] = {}
-    for cursor, own in of_block.items():
-        origin = origins[cursor]
-        indexes = [int(origin.rows[document.row]) for document in own]
-        found.update(zip(own, origin.shard.describe(cursor.block, indexes), strict=True))
+    for (_, position), (shard, indexes) in wanted.items():
+        found.update(zip(indexes, shard.describe(position, list(indexes.values())), strict=True))
     return found
 
 

@@ -17,6 +17,16 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers.jsonl import lines, parsed
 from codeparrot.stream.readers.rows import LineAt, Place, reason, text_in
 
+BYTES_PER_TOKEN = 4
+"""Text that a token stands for, roughly: sizes of parts are derived from it."""
+MOST_PARTS = 4096
+"""A shard is spread over at most so many parts, however long it is: each is an object in memory."""
+
+
+def num_parts(size: int, part: int) -> int:
+    """Return into how many parts of about `part` a shard of `size` is spread."""
+    return min(max(1, round(size / part)), MOST_PARTS)
+
 
 class Block(NamedTuple):
     items: Sequence[Any]
@@ -32,6 +42,8 @@ class Shard(ABC):
     """Whether reading a block in the middle costs no more than reading the first."""
     packed = False
     """Whether the items are windows of tokens rather than documents."""
+    whole = False
+    """Whether it is so small that it is read in one go."""
 
     @abstractmethod
     def read(self, position: int, num_items: int) -> Block:
@@ -40,6 +52,13 @@ class Shard(ABC):
     @abstractmethod
     def cut(self, parts: int) -> "list[Shard]":
         """Return `parts` shards that together hold exactly the items of this one."""
+
+    def spread(self, num_tokens: int) -> "list[Shard]":
+        """Return shards of about so many tokens that together hold exactly the items of this one.
+
+        Each is read whole, in any order, at little more than its share of the cost. Where that cannot be, the shard itself.
+        """
+        return [self]
 
     @abstractmethod
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
@@ -75,8 +94,8 @@ def file_identity(path: str | Path) -> str:
 class JsonlShard(Shard):
     """The lines that begin in bytes `start` to `stop` of an uncompressed JSONL file. Position: bytes from the first line."""
 
-    def __init__(self, path: str, column: str, start: int = 0, stop: int | None = None) -> None:
-        self.path, self.column, self.start, self.stop = path, column, start, stop
+    def __init__(self, path: str, column: str, start: int = 0, stop: int | None = None, whole: bool = False) -> None:
+        self.path, self.column, self.start, self.stop, self.whole = path, column, start, stop, whole
         self._file: IO[bytes] | None = None
         self._first = self._end = 0
 
@@ -88,7 +107,7 @@ class JsonlShard(Shard):
             if self.start:
                 # A line belongs to the part in which it begins: skip the rest of the previous part's last line.
                 self._file.seek(self.start - 1)
-                self._file.readline()
+                self._file.readline(self._end - self.start + 1)  # no further, where a line is longer than the part
                 self._first = self._file.tell()
         return self._file
 
@@ -119,16 +138,26 @@ class JsonlShard(Shard):
         ]
 
     def fresh(self) -> Shard:
-        return JsonlShard(self.path, self.column, self.start, self.stop)
+        return JsonlShard(self.path, self.column, self.start, self.stop, self.whole)
 
     @property
     def identity(self) -> str:
         return file_identity(self.path)
 
     def cut(self, parts: int) -> list[Shard]:
-        size = Path(self.path).stat().st_size
-        bounds = [size * part // parts for part in range(parts + 1)]
-        return [JsonlShard(self.path, self.column, *bounds[part : part + 2]) for part in range(parts)]
+        return self._ranges(parts, whole=False)
+
+    def spread(self, num_tokens: int) -> list[Shard]:
+        return self._ranges(num_parts(self._stop - self.start, num_tokens * BYTES_PER_TOKEN), whole=True)
+
+    @property
+    def _stop(self) -> int:
+        return Path(self.path).stat().st_size if self.stop is None else self.stop
+
+    def _ranges(self, parts: int, whole: bool) -> list[Shard]:
+        size = self._stop - self.start
+        bounds = [self.start + size * part // parts for part in range(parts + 1)]
+        return [JsonlShard(self.path, self.column, *bounds[part : part + 2], whole) for part in range(parts)]
 
     def close(self) -> None:
         if self._file is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.shards import Block, Shard, file_identity
+from codeparrot.stream.shards import Block, Shard, file_identity, num_parts
 
 MANIFEST = "windows.json"
 
@@ -25,9 +25,11 @@ class WindowShard(Shard):
 
     packed = True
 
-    def __init__(self, path: Path, num_windows: int, start: int = 0, stop: int | None = None) -> None:
-        self.path, self.num_windows, self.start = path, num_windows, start
-        self.stop = num_windows if stop is None else stop
+    def __init__(
+        self, path: Path, num_windows: int, seq_length: int, start: int = 0, stop: int | None = None, whole: bool = False
+    ) -> None:
+        self.path, self.num_windows, self.seq_length = path, num_windows, seq_length
+        self.start, self.stop, self.whole = start, num_windows if stop is None else stop, whole
         self._windows: NDArray[Any] | None = None
 
     def read(self, position: int, num_items: int) -> Block:
@@ -42,7 +44,7 @@ class WindowShard(Shard):
         return [{"file": str(self.path), "window": self.start + position + index} for index in indexes]
 
     def fresh(self) -> Shard:
-        return WindowShard(self.path, self.num_windows, self.start, self.stop)
+        return WindowShard(self.path, self.num_windows, self.seq_length, self.start, self.stop, self.whole)
 
     @property
     def identity(self) -> str:
@@ -53,9 +55,15 @@ class WindowShard(Shard):
         return self.stop - self.start
 
     def cut(self, parts: int) -> list[Shard]:
-        size = self.stop - self.start
-        bounds = [self.start + size * part // parts for part in range(parts + 1)]
-        return [WindowShard(self.path, self.num_windows, *bounds[part : part + 2]) for part in range(parts)]
+        return self._ranges(parts, whole=False)
+
+    def spread(self, num_tokens: int) -> list[Shard]:
+        return self._ranges(num_parts(self.num_items * self.seq_length, num_tokens), whole=True)
+
+    def _ranges(self, parts: int, whole: bool) -> list[Shard]:
+        bounds = [self.start + self.num_items * part // parts for part in range(parts + 1)]
+        ranges = [bounds[part : part + 2] for part in range(parts)]
+        return [WindowShard(self.path, self.num_windows, self.seq_length, *each, whole) for each in ranges]
 
     def close(self) -> None:
         self._windows = None
@@ -111,4 +119,4 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
         if not path.is_file() or path.stat().st_size != file["bytes"]:
             raise CodeparrotError(f"{path} is missing or incomplete; tokenize the corpus again")
     tail: list[Shard] = [TailShard(folder / MANIFEST, entry["tail"])] if entry["tail"] else []
-    return [WindowShard(folder / file["name"], file["windows"]) for file in entry["files"]] + tail
+    return [WindowShard(folder / file["name"], file["windows"], seq_length) for file in entry["files"]] + tail

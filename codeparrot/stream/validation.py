@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.config import StreamConfig, as_list
-from codeparrot.stream.dataset import lane_windows
 from codeparrot.stream.encode import Encoder
-from codeparrot.stream.lane import Cursor, Order
+from codeparrot.stream.lane import Cursor, Order, Reading, windows
 from codeparrot.stream.sources import lanes_of, open_shards
 
 IGNORED = -100
@@ -66,7 +65,7 @@ def load_validation_set(
     for lane, own in enumerate(lanes_of(shards, stream.lanes)):
         if lane % world_size == rank:
             order = Order(seed=0, lane=lane, shuffle=False, epochs=1)
-            for window, _ in lane_windows(own, order, stream, encoder, Cursor()):
+            for window, _ in windows(own, order, Reading(1, 256), encoder, stream.seq_length, Cursor()):
                 kept.append(np.array(window, np.uint32))
                 if len(kept) % 256 == 0 and broken_off():
                     return ValidationSet(kept, stream.seq_length)

@@ -201,10 +201,20 @@ def derived_values(training: Training, flops: int, peak: float, peak_source: str
         f"{train.micro_batch_size} windows; {tokens:,} tokens a step"
     )
     yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
-    yield f"stream      {stream.lanes} lanes, encoded by {training.stream.encoder.name}"
+    yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
     device = training.accelerator.device.type
     yield f"strategy    {strategy_name(training.accelerator)}"
     yield f"compute     {train.precision} on {world} x {device}, {peak / 1e12:.2f} TFLOP/s ({peak_source})"
+
+
+def _source(training: Training, world: int) -> str:
+    """Say where windows come from, in which order, and what the blocks cost."""
+    stream = training.config.stream
+    source = "tokenised before" if training.stream.tokenized else f"encoded by {training.stream.encoder.name}"
+    if stream.order == "documents":
+        return f"{source}; windows in the order of the documents"
+    size = 4 * stream.block_windows * stream.seq_length * stream.lanes / world / 1e6
+    return f"{source}; windows shuffled in blocks of {stream.block_windows:,} a lane, {size:,.1f} MB of tokens a process"
 
 
 def _epochs(training: Training, tokens_per_step: int) -> str:

@@ -33,13 +33,24 @@ class Fitted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Training:
-    """The parts of a run that change as it goes on, and those that everything after a step needs."""
+class Start:
+    """What a run has before its model and its data."""
 
     config: Config
     accelerator: Any
     agreement: Agreement
     watchdog: Watchdog
+    tokenizer: Any
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.config.run_directory / "checkpoints"
+
+
+@dataclass(frozen=True)
+class Training(Start):
+    """The parts of a run that change as it goes on, and those that everything after a step needs."""
+
     model: Any
     """The LanguageModel, wrapped by Accelerate."""
     optimizer: Any
@@ -48,15 +59,10 @@ class Training:
     """The transformers config of the model."""
     skeleton: Any
     """The transformers model without weights: checkpoints are written and read through it, whatever the strategy."""
-    tokenizer: Any
     stream: ConstantLengthDataset
     objective: Objective
     sharded: ShardedState
     health: Health
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.config.run_directory / "checkpoints"
 
     @property
     def language_model(self) -> Any:
@@ -119,13 +125,14 @@ def fit(config: Config) -> Fitted:
     return Fitted(tokenizer, settings, load_objective(config.objective))
 
 
-def make(config: Config, fitted: Fitted, accelerator: Any, watchdog: Watchdog) -> Training:
+def make(start: Start, fitted: Fitted) -> Training:
     """Make the parts as they are at the beginning of a run, wrapped for the number of processes there are.
 
     Raises:
         CodeparrotError: the data cannot be read.
     """
     tokenizer, settings, objective = fitted
+    config, accelerator = start.config, start.accelerator
     rank, world_size = accelerator.process_index, accelerator.num_processes
     # Data: this process's lanes of the stream.
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
@@ -140,15 +147,11 @@ def make(config: Config, fitted: Fitted, accelerator: Any, watchdog: Watchdog) -
     model, optimizer = accelerator.prepare(model, bare)
     zero = model.optimizer if strategy_of(accelerator) == "deepspeed" else None
     return Training(
-        config=config,
-        accelerator=accelerator,
-        agreement=Agreement(accelerator),
-        watchdog=watchdog,
+        **vars(start),
         model=model,
         optimizer=optimizer,
         settings=settings,
         skeleton=without_weights(settings),
-        tokenizer=tokenizer,
         stream=stream,
         objective=objective,
         sharded=sharded_state(accelerator, model, language_model, bare, kind),

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from codeparrot.run import checkpoint
 from codeparrot.run.origin import same_order
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
-from codeparrot.training.parts import Training
+from codeparrot.stream.shuffle import default_block_windows
+from codeparrot.training.parts import Start, Training
 from codeparrot.training.sharding import WEIGHT
 
 logger = logging.getLogger("codeparrot")
@@ -36,16 +37,28 @@ def moments_name(rank: int) -> str:
     return f"moments-{rank:05d}.safetensors"
 
 
-def resume(training: Training) -> tuple[Progress, dict[str, Any]]:
-    """Go on from the checkpoint that the configuration asks for; all processes take the same one.
+def settled(config: Config, place: Path | None) -> Config:
+    """Return the configuration with the order of the stream settled: the checkpoint's, unless another one is asked for."""
+    saved = checkpoint.completed(checkpoint.read_manifest(place)["config"])["stream"] if place else {}
+    stream = config.stream
+    order: Any = saved.get("order", "windows") if stream.order == "auto" else stream.order
+    if order == "documents":
+        if saved and stream.order == "auto":
+            logger.info("the run was begun with stream.order documents and goes on in it")
+        return replace(config, stream=replace(stream, order=order))
+    size = stream.block_windows or saved.get("block_windows") or default_block_windows(stream)
+    return replace(config, stream=replace(stream, order=order, block_windows=size))
+
+
+def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, Any]]:
+    """Go on from a checkpoint, or begin.
 
     Returns:
         Where the run is, and the origin of its stream (run/origin.py).
 
     Raises:
-        CodeparrotError: the named checkpoint does not exist, or comes from a run with other settings.
+        CodeparrotError: the checkpoint does not fit the model or the data.
     """
-    place = _choose(training)
     if place is None:
         return Progress(), _new_origin(training, 0, None)
     manifest = checkpoint.read_manifest(place)
@@ -63,11 +76,12 @@ def _new_origin(training: Training, step: int, place: str | None) -> dict[str, A
     return {"step": step, "stream": merge_states(states), "from": place}
 
 
-def _choose(training: Training) -> Path | None:
-    """Return the checkpoint to go on from.
+def choose(training: Start) -> Path | None:
+    """Return the checkpoint that the configuration asks to go on from; all processes take the same one.
 
     Raises:
-        CodeparrotError: the same on all processes.
+        CodeparrotError: the named checkpoint does not exist, or comes from a run with other settings. The same on all
+            processes.
     """
     wanted = training.config.resume
     if wanted.startswith(HUB):
@@ -98,7 +112,7 @@ def _is_same_command(config: Config, place: Path) -> bool:
     return saved["resume"] == config.resume and not checkpoint.changes_that_matter(saved, asdict(config))
 
 
-def _fetch(training: Training, name: str) -> None:
+def _fetch(training: Start, name: str) -> None:
     """Fetch the checkpoint from which a run without checkpoints begins. Meanwhile all processes keep their watchdogs informed.
 
     Raises:
@@ -124,7 +138,7 @@ def _fetch(training: Training, name: str) -> None:
         raise CodeparrotError(error)
 
 
-def _newest(training: Training, folder: Path) -> Path | None:
+def _newest(training: Start, folder: Path) -> Path | None:
     accelerator = training.accelerator
     return checkpoint.newest_complete(folder, training.agreement.gather, accelerator.process_index, accelerator.num_processes)
 
@@ -132,7 +146,7 @@ def _newest(training: Training, folder: Path) -> Path | None:
 _NAME_ONE = "name a complete checkpoint, or a run directory"
 
 
-def _objection(training: Training, place: Path | None) -> str | None:
+def _objection(training: Start, place: Path | None) -> str | None:
     """Return why the run must not go on from `place`."""
     config = training.config
     if config.resume == "never":

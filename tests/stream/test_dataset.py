@@ -67,8 +67,10 @@ def global_batches(
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
+    order=st.sampled_from(["windows", "documents"]),
+    block_windows=st.integers(1, 40),
     lanes=st.sampled_from([4, 8, 12]),
     rounds=st.integers(1, 3),
     seq_length=st.integers(2, 70),
@@ -77,9 +79,10 @@ def global_batches(
     micro=st.sampled_from([1, 2, 4]),
 )
 def test_world_sizes_1_2_and_4_see_the_same_global_batches_across_two_resumes(
-    files, lanes, rounds, seq_length, block, steps, micro
+    files, order, block_windows, lanes, rounds, seq_length, block, steps, micro
 ) -> None:
-    stream = stream_config(files, lanes=lanes, seq_length=seq_length, block_documents=block)
+    blocks = {"block_documents": block, "block_windows": block_windows}
+    stream = stream_config(files, order=order, lanes=lanes, seq_length=seq_length, **blocks)
     size = lanes * rounds
     first, second = steps
     expected, final = global_batches(stream, 1, size, 1, first + second + 2)
@@ -93,8 +96,9 @@ def test_world_sizes_1_2_and_4_see_the_same_global_batches_across_two_resumes(
     assert state == final
 
 
-def test_resume_in_the_middle_of_a_round_is_exact(files) -> None:
-    stream = stream_config(files)
+@pytest.mark.parametrize("order", ["windows", "documents"])
+def test_resume_in_the_middle_of_a_round_is_exact(files, order) -> None:
+    stream = stream_config(files, order=order, block_windows=8)
     whole = list(islice(ConstantLengthDataset(stream, BytesEncoder()), 40))
     for consumed in (1, 2, 3, 5, 17):
         dataset = ConstantLengthDataset(stream, BytesEncoder())
@@ -114,7 +118,7 @@ def test_state_is_what_was_consumed_not_what_was_prepared(files) -> None:
 
 
 def test_state_of_64_lanes_is_a_few_kilobytes_and_has_no_rank(corpus, encoder) -> None:
-    stream = StreamConfig(train=str(corpus), seq_length=64, lanes=64, block_documents=4)
+    stream = StreamConfig(train=str(corpus), seq_length=64, lanes=64)
     one = ConstantLengthDataset(stream, encoder)
     list(islice(one, 640))
     halves = [ConstantLengthDataset(stream, encoder, rank=rank, world_size=2) for rank in range(2)]
@@ -125,7 +129,7 @@ def test_state_of_64_lanes_is_a_few_kilobytes_and_has_no_rank(corpus, encoder) -
 
 
 def test_every_document_of_an_epoch_is_seen_once_by_some_lane(files) -> None:
-    stream = stream_config(files, lanes=1)
+    stream = stream_config(files, lanes=1, order="documents")
     tokens = np.concatenate(list(islice(ConstantLengthDataset(stream, BytesEncoder()), 200)))
     names = [document.split()[0] for document in documents_of(tokens)]
     assert sorted(names[:125]) == sorted(f"{file}.{row}" for file, size in ((0, 40), (1, 25), (2, 60)) for row in range(size))
@@ -135,7 +139,7 @@ def test_real_sources_through_the_real_encoder_decode_to_the_documents(corpus, e
     import pyarrow.parquet as parquet
     from tokenizers import Tokenizer
 
-    stream = StreamConfig(train=str(corpus), seq_length=128, lanes=2)
+    stream = StreamConfig(train=str(corpus), seq_length=128, lanes=2, order="documents")
     dataset = ConstantLengthDataset(stream, encoder)
     lane_0 = np.concatenate([window for index, window in enumerate(islice(dataset, 3000)) if index % 2 == 0])
     texts = {text for file in corpus.glob("train-*") for text in parquet.read_table(file)["content"].to_pylist()}
@@ -166,6 +170,19 @@ def test_a_state_of_other_data_is_refused_and_of_moved_data_is_not(files, tmp_pa
         file.write('{"content": "more"}\n')
     with pytest.raises(CodeparrotError, match="different files"):
         ConstantLengthDataset(stream_config(moved), BytesEncoder()).load_state_dict(state)
+
+
+def test_a_state_of_another_order_is_refused(files) -> None:
+    states = {
+        order: ConstantLengthDataset(stream_config(files, order=order), BytesEncoder()).state_dict()
+        for order in ("windows", "documents")
+    }
+    assert {order: state["version"] for order, state in states.items()} == {"windows": 2, "documents": 1}
+    for order, other in (("windows", "documents"), ("documents", "windows")):
+        with pytest.raises(CodeparrotError, match=rf"begun with stream\.order {other}"):
+            ConstantLengthDataset(stream_config(files, order=order), BytesEncoder()).load_state_dict(states[other])
+    with pytest.raises(CodeparrotError, match="version 3; this codeparrot reads 1 and 2"):
+        ConstantLengthDataset(stream_config(files), BytesEncoder()).load_state_dict({**states["windows"], "version": 3})
 
 
 def test_a_state_of_other_lanes_or_of_one_rank_alone_is_refused(files) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream import lane as lane_module
-from codeparrot.stream.lane import Cursor, Order, windows
+from codeparrot.stream.lane import Cursor, Order, Reading, windows
 from codeparrot.stream.order import permutation
 from codeparrot.stream.shards import Block, Shard
 from tests.stream.bytes_encoder import END, BytesEncoder, documents_of
@@ -42,8 +42,10 @@ def shards_of(*shards: list[str]) -> list[Shard]:
     return [ListShard(texts) for texts in shards]
 
 
-def run(shards: list[Shard], order: Order, seq_length: int, start: Cursor = BEGIN, block: int = 3) -> Iterator:
-    return windows(shards, order, block, BytesEncoder(), seq_length, start)
+def run(
+    shards: list[Shard], order: Order, seq_length: int, start: Cursor = BEGIN, block: int = 3, together: int = 1
+) -> Iterator:
+    return windows(shards, order, Reading(together, block), BytesEncoder(), seq_length, start)
 
 
 @pytest.fixture(autouse=True)
@@ -59,11 +61,11 @@ TEXTS = st.lists(st.lists(st.text("ab\né漢 ", max_size=50), max_size=8), min_s
 
 
 @settings(deadline=None)
-@given(TEXTS, st.integers(2, 30), st.integers(1, 5), st.integers(0, 3))
-def test_joined_windows_are_the_joined_documents_of_every_epoch(texts, seq_length, block, seed) -> None:
+@given(TEXTS, st.integers(2, 30), st.integers(1, 5), st.integers(1, 5), st.integers(0, 3))
+def test_joined_windows_are_the_joined_documents_of_every_epoch(texts, seq_length, block, together, seed) -> None:
     shards, epochs = shards_of(*texts), 3
     order = Order(seed, lane=1, epochs=epochs)
-    out = list(run(shards, order, seq_length, block=block))
+    out = list(run(shards, order, seq_length, block=block, together=together))
     assert all(len(window) == seq_length for window, _ in out[:-1])
     documents = documents_of(np.concatenate([window for window, _ in out]))
     each = sorted(text for shard in texts for text in shard)
@@ -73,14 +75,14 @@ def test_joined_windows_are_the_joined_documents_of_every_epoch(texts, seq_lengt
 
 
 @settings(deadline=None)
-@given(TEXTS, st.integers(2, 30), st.integers(1, 5), st.integers(0, 25), st.integers(0, 25))
-def test_resume_after_any_window_and_again_is_exact(texts, seq_length, block, first, second) -> None:
+@given(TEXTS, st.integers(2, 30), st.integers(1, 5), st.integers(1, 5), st.integers(0, 25), st.integers(0, 25))
+def test_resume_after_any_window_and_again_is_exact(texts, seq_length, block, together, first, second) -> None:
     shards, order = shards_of(*texts), Order(seed=7, lane=2)
-    whole = list(islice(run(shards, order, seq_length, block=block), first + second + 10))
+    whole = list(islice(run(shards, order, seq_length, block=block, together=together), first + second + 10))
     start = whole[first - 1][1] if first else Cursor()
-    resumed = list(islice(run(shards, order, seq_length, start, block), second + 10))
+    resumed = list(islice(run(shards, order, seq_length, start, block, together), second + 10))
     again_from = resumed[second - 1][1] if second else start
-    again = list(islice(run(shards, order, seq_length, again_from, block), 10))
+    again = list(islice(run(shards, order, seq_length, again_from, block, together), 10))
     for (expected, cursor), (window, same) in zip(whole[first + second :], again, strict=True):
         np.testing.assert_array_equal(expected, window)
         assert cursor == same
@@ -120,6 +122,14 @@ def test_empty_documents_are_ends_and_nothing_else() -> None:
 def test_a_lane_without_documents_is_an_error_and_not_an_endless_loop() -> None:
     with pytest.raises(CodeparrotError, match=r"lane 3 .* lower stream\.lanes"):
         next(run(shards_of([], []), Order(0, 3), 4))
+
+
+def test_shards_that_are_read_together_are_mixed_in_each_block() -> None:
+    shards = shards_of(*([f"{shard}.{row}" for row in range(8)] for shard in range(6)))
+    out = documents_of(np.concatenate([window for window, _ in run(shards, Order(0, 0, epochs=1), 4, block=4, together=3)]))
+    blocks = [{text.partition(".")[0] for text in out[start : start + 12]} for start in range(0, 48, 12)]
+    assert [len(block) for block in blocks] == [3, 3, 3, 3]
+    assert blocks[0] == blocks[1] and blocks[2] == blocks[3] and not blocks[0] & blocks[2]
 
 
 def test_permutations_never_change() -> None:

@@ -23,6 +23,7 @@ from codeparrot.stream import ConstantLengthDataset, lane, make_encoder
 from codeparrot.stream.lane import Cursor, Order, windows
 from codeparrot.stream.parquet import LIGHT_BYTES
 from codeparrot.stream.provenance import LONGEST_VALUE, MOST_VALUES, light, trace
+from codeparrot.stream.shuffle import LaneState, in_order, reading
 from tests.stream.bytes_encoder import END, BytesEncoder
 from tests.stream.test_lane import TEXTS, shards_of
 
@@ -134,7 +135,7 @@ def _find(whole: list[int], part: list[int]) -> int:
 @settings(deadline=None, max_examples=15)
 @given(skipped=st.integers(0, 500), seq_length=st.sampled_from([7, 32, 300]), block=st.sampled_from([1, 8, 70]))
 def test_the_documents_of_windows_lie_where_they_are_said_to_lie(source, skipped, seq_length, block) -> None:
-    dataset = dataset_of(source, seq_length=seq_length, block_documents=block)
+    dataset = dataset_of(source, seq_length=seq_length, block_documents=block, order="documents")
     iterator = iter(dataset)
     list(islice(iterator, skipped))
     before = dataset.states
@@ -148,13 +149,17 @@ def test_the_documents_of_windows_lie_where_they_are_said_to_lie(source, skipped
 
 
 @settings(deadline=None)
-@given(TEXTS, st.integers(2, 30), st.integers(1, 5), st.integers(0, 40), st.integers(1, 20))
-def test_tracing_yields_the_windows_of_iterating_from_any_cursor(texts, seq_length, block, first, count) -> None:
+@given(
+    *(TEXTS, st.integers(2, 30), st.integers(1, 5), st.integers(0, 40), st.integers(1, 20)),
+    *(st.sampled_from(["windows", "documents"]), st.integers(1, 30)),
+)
+def test_tracing_yields_the_windows_of_iterating_from_any_state(texts, seq_length, block, first, count, kind, size) -> None:
     shards, order = shards_of(*texts), Order(seed=7, lane=2, epochs=3)
-    stream = StreamConfig(seq_length=seq_length, block_documents=block)
-    whole = list(windows(shards, order, block, BytesEncoder(), seq_length, Cursor()))
+    stream = StreamConfig(seq_length=seq_length, block_documents=block, block_windows=size, order=kind)
+    packed = windows(shards, order, reading(stream, False), BytesEncoder(), seq_length, Cursor())
+    whole = list(in_order(packed, order, stream, False, LaneState()))
     first = min(first, len(whole) - 1)
-    start = whole[first - 1][1] if first else Cursor()
+    start = whole[first - 1][1] if first else LaneState()
     traced = trace(shards, order, stream, BytesEncoder(), start, count)
     expected = [tokens.tolist() for tokens, _ in whole[first : first + count]]
     assert [tokens.tolist() for tokens, _ in traced] == expected
@@ -165,7 +170,7 @@ def test_tracing_yields_the_windows_of_iterating_from_any_cursor(texts, seq_leng
 
 
 def test_an_epoch_names_every_document_once_and_the_next_one_again(source) -> None:
-    dataset = dataset_of(source, lanes=1)
+    dataset = dataset_of(source, lanes=1, order="documents")
     entries = dataset.documents(dataset.states, 1300)
     named: list[tuple] = []
     for entry in entries:
@@ -241,7 +246,14 @@ def test_windows_that_were_tokenised_before_name_their_file(tmp_path, corpus, to
 
 
 def test_the_last_short_window_of_a_finite_lane_is_traced() -> None:
-    out = trace(shards_of(["ab", "c"]), Order(0, 0, False, 1), StreamConfig(seq_length=4), BytesEncoder(), Cursor(), 9)
+    out = trace(
+        shards_of(["ab", "c"]),
+        Order(0, 0, False, 1),
+        StreamConfig(seq_length=4, order="documents"),
+        BytesEncoder(),
+        LaneState(),
+        9,
+    )
     assert [(tokens.tolist(), [document["tokens"] for document in documents]) for tokens, documents in out] == [
         ([97, 98, END, 99], [[0, 3], [3, 4]]),
         ([END], [[0, 1]]),
@@ -249,8 +261,8 @@ def test_the_last_short_window_of_a_finite_lane_is_traced() -> None:
 
 
 def test_a_document_of_many_windows_is_named_in_each_with_one_span() -> None:
-    shards, stream = shards_of(["line\n" * 100, "end"]), StreamConfig(seq_length=50)
-    out = trace(shards, Order(0, 0, False, 1), stream, BytesEncoder(), Cursor(), 10)
+    shards, stream = shards_of(["line\n" * 100, "end"]), StreamConfig(seq_length=50, order="documents")
+    out = trace(shards, Order(0, 0, False, 1), stream, BytesEncoder(), LaneState(), 10)
     assert [document for _, documents in out for document in documents] == [
         {"file": "list", "row": 0, "tokens": [0, 50]} for _ in range(10)
     ]
@@ -262,7 +274,7 @@ def test_of_a_parquet_file_only_light_columns_are_read(tmp_path, monkeypatch) ->
     texts = [f"text {row}" for row in range(20)]
     table = pa.table({"content": texts, "original": heavy, "facts": nested, "file": ["not a place"] * 20})
     parquet.write_table(table, tmp_path / "a.parquet", use_dictionary=False)
-    dataset = dataset_of(str(tmp_path / "a.parquet"), lanes=1)
+    dataset = dataset_of(str(tmp_path / "a.parquet"), lanes=1, order="documents")
     read: list[list[str]] = []
     original = parquet.ParquetFile.read_row_group
 

@@ -1,5 +1,6 @@
 import gzip
 import json
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +59,16 @@ def read_all(shard: Shard, block: int) -> tuple[list[str], list[int]]:
 def test_the_parts_of_a_shard_hold_each_document_once(shard: Shard, parts: int, block: int) -> None:
     texts = [text for part in shard.cut(parts) for text in read_all(part, block)[0]]
     assert sorted(texts) == sorted(TEXTS)
+
+
+@settings(deadline=None, max_examples=30)
+@given(parts=st.integers(1, 80), num_tokens=st.integers(1, 2000))
+def test_places_of_the_parts_of_a_shard_hold_each_document_once(shard: Shard, parts: int, num_tokens: int) -> None:
+    places = [place for part in shard.cut(parts) for place in part.spread(num_tokens)]
+    blocks = [place.read(0, sys.maxsize) for place in places]
+    assert sorted(text for block in blocks for text in block.items) == sorted(TEXTS)
+    assert all(block.following is None for block in blocks)
+    assert all(place.whole for place in places) == shard.seekable
 
 
 @settings(deadline=None, max_examples=30)

@@ -86,7 +86,7 @@ class Table:
         row = self.bounds[group]
         try:
             for batch in self._table.iter_batches(num_rows, row_groups=[group], columns=[column], use_threads=False):
-                yield from texts_of(batch.column(0), row, self.file)
+                yield from texts_of(batch.column(0), range(row, row + len(batch)), self.file)
                 row += len(batch)
         except (OSError, pa.ArrowException) as error:
             raise CodeparrotError(unreadable(Place("row group", group, self.file), error)) from error
@@ -110,8 +110,8 @@ class Table:
         return pq.ParquetFile(self._raw, pre_buffer=False)
 
 
-def texts_of(column: Any, first_row: int, file: str) -> list[str]:
-    """Return an Arrow column of strings as documents; null is an empty one.
+def texts_of(column: Any, rows: range, file: str) -> list[str]:
+    """Return an Arrow column of strings, which are those rows of the file, as documents; null is an empty one.
 
     Raises:
         CodeparrotError: a text is not UTF-8, which Arrow does not check.
@@ -119,7 +119,7 @@ def texts_of(column: Any, first_row: int, file: str) -> list[str]:
     try:
         return [text if text is not None else "" for text in column.to_pylist()]
     except UnicodeDecodeError as error:
-        where = Place("row", first_row + _first_broken(column), file)
+        where = Place("row", rows[_first_broken(column)], file)
         raise CodeparrotError(f"{where} holds bytes that are not UTF-8 ({reason(error)}); mend or remove that row") from error
 
 

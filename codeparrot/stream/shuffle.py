@@ -1,0 +1,139 @@
+"""The order in which a lane hands out its windows: a permutation of each block of them, drawn from its key.
+
+The windows of a document are packed one behind the other. Handed out like that, consecutive steps train on neighbouring windows
+of the same few files, and a model learns less from as many tokens (benchmarks/learning.py). So a lane packs a block of windows
+and hands them out in an order drawn from (seed, lane, number of the block's first window). No token is lost: the next block
+begins with the token behind the last one of this block.
+
+The state says where the block begins and how many of its windows are handed out. Resuming packs one block and nothing before.
+The first blocks of a lane are shorter, so that a start has its first window soon. A block ends with an epoch: no document comes
+again before the others were seen. While a block is handed out, the next one is prepared at an even pace.
+
+Memory: about a block a lane, since windows that are handed out make room for those of the next block. `default_block_windows`
+keeps the blocks of all lanes within 64 MB, however many lanes a process owns.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+from codeparrot.config import StreamConfig
+from codeparrot.stream.lane import Cursor, Order, Reading
+
+Item = TypeVar("Item")
+
+MOST_BLOCK_WINDOWS = 2048
+BLOCK_BYTES = 1 << 26
+"""Tokens of a block of every lane, 4 bytes each."""
+FIRST_FRACTION = 8
+"""The first block of a lane is so many times shorter than the others."""
+FAR_APART = 4
+"""Places of the lane's share that are read side by side, so that a block mixes several repositories."""
+FAR_APART_PACKED = 32
+"""The same for windows that were tokenised before, which can be read anywhere at no cost."""
+SEQUENTIAL_DOCUMENTS = 256
+"""Documents read at once of shards that can only be read from their start."""
+
+
+class LaneState(NamedTuple):
+    """How far a lane has been consumed."""
+
+    num_windows: int = 0
+    cursor: Cursor = Cursor()
+    """Where the block begins whose windows are being handed out. Without blocks of windows, behind the last window."""
+    taken: int = 0
+    """Windows of that block that are handed out."""
+
+
+def default_block_windows(stream: StreamConfig) -> int:
+    """Return the number of windows in a block of each lane, from memory for all lanes in one process."""
+    return max(1, min(MOST_BLOCK_WINDOWS, BLOCK_BYTES // (4 * stream.lanes * stream.seq_length)))
+
+
+def block_windows(stream: StreamConfig) -> int:
+    """Return `stream.block_windows`, or what stands for 0."""
+    return stream.block_windows or default_block_windows(stream)
+
+
+def reading(stream: StreamConfig, packed: bool) -> Reading:
+    """Return how lanes read their shards; see `place_tokens` for the size of those."""
+    if stream.order == "documents":
+        return Reading(1, stream.block_documents)
+    return Reading(FAR_APART_PACKED if packed else FAR_APART, SEQUENTIAL_DOCUMENTS)
+
+
+def place_tokens(stream: StreamConfig, packed: bool) -> int:
+    """Return how many tokens each of the places holds that are read side by side: together, as many as a block."""
+    tokens = block_windows(stream) * stream.seq_length
+    return max(1, tokens // reading(stream, packed).together)
+
+
+def in_order(
+    packed: Iterator[tuple[Item, Cursor]], order: Order, stream: StreamConfig, tokenized: bool, start: LaneState
+) -> Iterator[tuple[Item, LaneState]]:
+    """Yield a lane's windows after `start` in the order of the run, with the state behind each.
+
+    Args:
+        packed: windows as they were packed, from `start.cursor` on, each with the cursor behind it.
+        order: what the order is drawn from.
+        stream: the configuration.
+        tokenized: whether the windows were tokenised before. Their own blocks are shuffled already.
+        start: a state that this function has yielded, or the beginning.
+    """
+    if stream.order == "documents" or tokenized:
+        for number, (item, cursor) in enumerate(packed, start.num_windows + 1):
+            yield item, LaneState(number, cursor)
+        return
+    yield from shuffled(packed, order, block_windows(stream), start)
+
+
+def shuffled(
+    packed: Iterator[tuple[Item, Cursor]], order: Order, num_windows: int, start: LaneState
+) -> Iterator[tuple[Item, LaneState]]:
+    """Yield windows in blocks of up to `num_windows`, each block in its drawn order; see `in_order`."""
+
+    def new_block(first: int) -> _Block[Item]:
+        # The length doubles from block to block, up to that of all others.
+        return _Block(packed, min(max(first, num_windows // FIRST_FRACTION, 1), num_windows))
+
+    number, begin, taken = start.num_windows - start.taken, start.cursor, start.taken
+    block = new_block(number)
+    block.fill(block.missing)
+    while block.items:
+        count = len(block.items)
+        following = new_block(number + count)
+        for place, index in enumerate(order.draw(count, "windows", number).tolist()):
+            item = block.items.pop(index)
+            if place < taken:
+                continue
+            # As much of the next block as it takes to have it ready when this one ends.
+            following.fill(math.ceil(following.missing / (count - place)))
+            last = place == count - 1
+            yield item, LaneState(number + place + 1, *((block.end, 0) if last else (begin, place + 1)))
+        following.fill(following.missing)
+        number, begin, taken, block = number + count, block.end, 0, following
+
+
+class _Block(Generic[Item]):
+    """A block of windows in the making."""
+
+    def __init__(self, packed: Iterator[tuple[Item, Cursor]], size: int) -> None:
+        self.items: dict[int, Item] = {}
+        self.end = Cursor()
+        """The cursor behind the last window."""
+        self.missing = size
+        """Windows still to come, at most."""
+        self._packed, self._epoch = packed, -1
+
+    def fill(self, count: int) -> None:
+        """Add `count` windows, or fewer if the epoch or the stream ends before."""
+        while self.missing and count:
+            count -= 1
+            found = next(self._packed, None)
+            if found is None:
+                self.missing = 0
+                return
+            item, self.end = found
+            self._epoch = self._epoch if self.items else self.end.epoch
+            self.items[len(self.items)] = item
+            self.missing = self.missing - 1 if self.end.epoch == self._epoch else 0

@@ -1,0 +1,156 @@
+"""Windows are handed out in blocks, each in an order of its own: nothing is lost, and any state goes on exactly."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codeparrot.config import StreamConfig
+from codeparrot.stream import ConstantLengthDataset, lane
+from codeparrot.stream.lane import Cursor, Order, Reading, windows
+from codeparrot.stream.shuffle import BLOCK_BYTES, LaneState, default_block_windows, shuffled
+from tests.stream.bytes_encoder import END, BytesEncoder, documents_of
+from tests.stream.test_lane import TEXTS, shards_of
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_pieces() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lane, "PIECE_CHARACTERS", 16)
+        patch.setattr(lane, "FIRST_CHUNK_CHARACTERS", 20)
+        patch.setattr(lane, "CHUNK_CHARACTERS", 80)
+        yield
+
+
+def packed(texts: list[list[str]], order: Order, seq_length: int, start: Cursor = Cursor()) -> Iterator[tuple[Any, Cursor]]:  # noqa: B008
+    return windows(shards_of(*texts), order, Reading(2, 3), BytesEncoder(), seq_length, start)
+
+
+def handed_out(texts: list[list[str]], order: Order, seq_length: int, size: int, start: LaneState) -> Iterator[Any]:
+    return shuffled(packed(texts, order, seq_length, start.cursor), order, size, start)
+
+
+@settings(deadline=None)
+@given(TEXTS, st.integers(2, 30), st.integers(1, 40), st.integers(0, 3))
+def test_every_window_that_is_packed_is_handed_out_once(texts, seq_length, size, seed) -> None:
+    order = Order(seed, lane=1, epochs=4)
+    expected = [window.tolist() for window, _ in packed(texts, order, seq_length)]
+    found = list(handed_out(texts, order, seq_length, size, LaneState()))
+    assert sorted(window.tolist() for window, _ in found) == sorted(expected)
+    assert [state.num_windows for _, state in found] == list(range(1, len(expected) + 1))
+
+
+@settings(deadline=None)
+@given(TEXTS, st.integers(2, 30), st.integers(1, 40), st.integers(0, 60), st.integers(0, 60))
+def test_going_on_after_any_window_and_again_is_exact(texts, seq_length, size, first, second) -> None:
+    order = Order(seed=7, lane=2)
+    whole = list(islice(handed_out(texts, order, seq_length, size, LaneState()), first + second + 10))
+    start = whole[first - 1][1] if first else LaneState()
+    resumed = list(islice(handed_out(texts, order, seq_length, size, start), second + 10))
+    again_from = resumed[second - 1][1] if second else start
+    again = list(islice(handed_out(texts, order, seq_length, size, again_from), 10))
+    for (expected, state), (window, same) in zip(whole[first + second :], again, strict=True):
+        np.testing.assert_array_equal(expected, window)
+        assert state == same
+
+
+@settings(deadline=None)
+@given(st.integers(1, 100), st.integers(1, 50))
+def test_blocks_double_up_to_their_size_and_end_with_the_epoch(size, num_epochs) -> None:
+    stream = ((number, Cursor(epoch=number // 77)) for number in range(77 * num_epochs))
+    found = list(shuffled(stream, Order(0, 0), size, LaneState()))
+    blocks = np.split([number for number, _ in found], [state.num_windows for _, state in found if state.taken == 0])[:-1]
+    first = 0
+    for block in blocks:
+        assert sorted(block.tolist()) == list(range(first, first + len(block)))
+        epoch_ends = (first + len(block)) % 77 == 1 or first + len(block) == 77 * num_epochs
+        assert len(block) == min(size, max(first, size // 8, 1)) or epoch_ends
+        assert first // 77 == (first + len(block) - 2) // 77 or len(block) == 1
+        first += len(block)
+    assert first == 77 * num_epochs
+
+
+def test_the_next_block_is_prepared_at_an_even_pace() -> None:
+    pulled: list[int] = []
+    stream = ((pulled.append(number) or number, Cursor()) for number in range(10_000))
+    before = 0
+    for count, _ in enumerate(islice(shuffled(stream, Order(0, 0), 256, LaneState()), 4096), 1):
+        # The first block at once, then at most two windows for each that is handed out: a block doubles at most.
+        assert len(pulled) - before <= (34 if count == 1 else 2)
+        before = len(pulled)
+        assert len(pulled) <= count + 256
+
+
+def test_neighbours_of_a_document_are_apart_and_each_block_has_an_order_of_its_own() -> None:
+    stream = ((number, Cursor()) for number in range(4096))
+    found = [number for number, _ in shuffled(stream, Order(0, 0), 512, LaneState())]
+    assert np.mean(np.abs(np.diff(found)) < 8) < 0.1
+    blocks = {tuple(np.array(found[start : start + 512]) - start) for start in range(512, 4096, 512)}
+    assert len(blocks) == 7
+    other = [number for number, _ in shuffled(((n, Cursor()) for n in range(4096)), Order(0, 1), 512, LaneState())]
+    assert other != found
+
+
+def write(folder: Path, kind: str) -> None:
+    """Write 2,000 documents sorted by repository: 40 repositories of 50 files, in two data files."""
+    rows = [{"repo": number // 50, "content": f"{number // 50}/{number % 50} " + "x" * 80} for number in range(2000)]
+    for part in range(2):
+        own = rows[1000 * part : 1000 * (part + 1)]
+        lines = "".join(json.dumps(row) + "\n" for row in own).encode()
+        if kind == "parquet":
+            parquet.write_table(pa.Table.from_pylist(own), folder / f"{part}.parquet", row_group_size=100)
+        elif kind == "parquet of one row group":
+            parquet.write_table(pa.Table.from_pylist(own), folder / f"{part}.parquet")
+        else:
+            (folder / f"{part}.{kind}").write_bytes(gzip.compress(lines) if kind.endswith("gz") else lines)
+
+
+@pytest.mark.parametrize(
+    ("kind", "repositories"), [("parquet", 8), ("parquet of one row group", 20), ("jsonl", 6), ("jsonl.gz", 5)]
+)
+def test_a_block_of_a_folder_sorted_by_repository_mixes_repositories(tmp_path, kind, repositories) -> None:
+    write(tmp_path, kind)
+    stream = StreamConfig(train=str(tmp_path), seq_length=64, lanes=2, block_windows=128)
+    dataset = ConstantLengthDataset(stream, BytesEncoder())
+    list(islice(dataset, 2 * 128))  # the first blocks are shorter
+    before = dataset.states
+    assert {state.taken for state in before.values()} == {0}
+    traced = [window for window in dataset.traced(before, 2 * 128) if window.lane == 0]
+    found = {document["repo"] for window in traced for document in window.documents}
+    assert len(found) >= repositories
+    # The older order reads them one after the other.
+    old = ConstantLengthDataset(
+        StreamConfig(train=str(tmp_path), seq_length=64, lanes=2, order="documents", block_documents=64), BytesEncoder()
+    )
+    in_turn = [window for window in old.traced(old.states, 2 * 128) if window.lane == 0]
+    assert len({document["repo"] for window in in_turn for document in window.documents}) < 8
+
+
+def test_an_epoch_names_every_document_before_any_comes_again(tmp_path) -> None:
+    write(tmp_path, "jsonl")
+    stream = StreamConfig(train=str(tmp_path), seq_length=64, lanes=1, block_windows=200)
+    tokens = np.concatenate(list(islice(ConstantLengthDataset(stream, BytesEncoder()), 2 * 2800)))
+    ends = int((tokens == END).sum())
+    first = np.flatnonzero(tokens == END)[1999]
+    assert ends >= 2000
+    counts = Counter(text.partition(" ")[0] for text in documents_of(tokens[: first + 1]))
+    whole = [name for name in counts if name.count("/") == 1 and name.replace("/", "").isdigit()]
+    assert len(whole) > 1500 and max(counts[name] for name in whole) <= 2
+
+
+def test_blocks_of_all_lanes_together_stay_within_memory() -> None:
+    for lanes, seq_length, expected in ((8, 256, 2048), (64, 1024, 256), (192, 1024, 85), (256, 1024, 64)):
+        stream = StreamConfig(lanes=lanes, seq_length=seq_length)
+        assert default_block_windows(stream) == expected
+        assert 4 * lanes * seq_length * default_block_windows(stream) <= BLOCK_BYTES
+    assert default_block_windows(StreamConfig(lanes=4096, seq_length=131072)) == 1
