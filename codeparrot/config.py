@@ -133,10 +133,14 @@ class ScheduleConfig:
 
 @dataclass
 class EvaluateConfig:
-    """Loss, perplexity and bits per byte over the whole validation set, and samples of generated code."""
+    """Loss, perplexity and bits per byte on the validation set, and samples of generated code."""
 
     every_steps: int = setting(1000, "steps", at_least(0))
-    """Steps between evaluations, also at the end; 0: none."""
+    """Steps between evaluations, also at the beginning and at the end; 0: none."""
+    max_tokens: int | Literal["auto"] = setting("auto", "tokens", at_least(0))
+    """Tokens that an evaluation during the run measures: the same sample of the validation windows each time, at least a window
+    a lane. auto: so many that these evaluations together cost 2% of the training's compute; 0: all. The end of the run
+    measures the whole validation set."""
     micro_batch_size: int = setting(0, "windows", at_least(0))
     """Windows in a forward pass; 0: `train.micro_batch_size`."""
     prompts: list[str] = field(default_factory=lambda: ["def ", "import os\n\n\ndef list_files(path):"])

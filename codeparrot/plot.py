@@ -42,6 +42,9 @@ class Run(NamedTuple):
     name: str
     loss: Curve
     perplexity: Curve
+    """On the sample of the validation set, where evaluations during the run measure one; else on all of it."""
+    at_the_end: Curve
+    """Perplexity on all of the validation set, where `perplexity` is that on a sample."""
 
 
 def plot(runs: list[str], output: str | None = None) -> Result:
@@ -87,8 +90,11 @@ def read(folder: Path) -> Run:
         rows = list(_rows(path))
     except OSError as error:
         raise CodeparrotError(f'"{folder}" is not a run: {path.name} cannot be read ({error.strerror})') from error
-    run = Run(folder.resolve().name, _curve(rows, "loss"), _curve(rows, "perplexity"))
-    if not any(map(math.isfinite, run.loss.values + run.perplexity.values)):
+    sampled = [row for row in rows if row.get("eval_sample")]
+    whole = [row for row in rows if not row.get("eval_sample")]
+    curves = (_curve(sampled or whole, "perplexity"), _curve(whole if sampled else [], "perplexity"))
+    run = Run(folder.resolve().name, _curve(rows, "loss"), *curves)
+    if not any(map(math.isfinite, run.loss.values + run.perplexity.values + run.at_the_end.values)):
         raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
     return run
 
@@ -144,10 +150,11 @@ def _distinct(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    losses, perplexities = smooth(run.loss.values), [value for value in run.perplexity.values if math.isfinite(value)]
+    measured = run.perplexity.values + run.at_the_end.values
+    losses, perplexities = smooth(run.loss.values), [value for value in measured if math.isfinite(value)]
     return {
         "run": run.name,
-        "tokens": max(run.loss.tokens + run.perplexity.tokens),
+        "tokens": max(run.loss.tokens + run.perplexity.tokens + run.at_the_end.tokens),
         "loss": next((value for value in reversed(losses) if math.isfinite(value)), None),
         "perplexity": perplexities[-1] if perplexities else None,
     }
@@ -199,7 +206,10 @@ def _perplexity_panel(axis: "Axes", runs: Sequence[Run]) -> None:
     for index, run in enumerate(runs):
         few = len(run.perplexity.values) <= FEW_EVALUATIONS
         _line(axis, run.perplexity, index, run.name, marker="o", markersize=4 if few else 0)
+        if run.at_the_end.tokens:
+            axis.plot(*run.at_the_end, linestyle="", marker="D", markersize=6, color=figures.style(index)["color"])
     levels = [level for run in runs for level in _levels(run.perplexity, FEW_EVALUATIONS)]
+    levels += [value for run in runs for value in run.at_the_end.values if math.isfinite(value)]
     if levels:
         margin = (max(levels) / min(levels)) ** 0.08 if max(levels) > min(levels) else 1.1
         axis.set_ylim(min(levels) / margin, max(levels) * margin)
@@ -210,7 +220,7 @@ def _perplexity_panel(axis: "Axes", runs: Sequence[Run]) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
     if len(runs) == 1:
-        _mark_end(axis, runs[0].perplexity, _number)
+        _mark_end(axis, runs[0].at_the_end if runs[0].at_the_end.tokens else runs[0].perplexity, _number)
 
 
 def _levels(curve: Curve, few: int) -> list[float]:
@@ -244,7 +254,7 @@ def _token_axis(axis: "Axes", runs: Sequence[Run]) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis.set_xlabel("training tokens")
-    end = max(max(run.loss.tokens + run.perplexity.tokens) for run in runs) or 1
+    end = max(max(run.loss.tokens + run.perplexity.tokens + run.at_the_end.tokens) for run in runs) or 1
     axis.set_xlim(-0.012 * end, 1.012 * end)
     axis.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: figures.count_in_words(value)))

@@ -60,7 +60,7 @@ def check_ranges(settings: Any, prefix: str = "") -> None:
         name, value, rule = f"{prefix}{field.name}", getattr(settings, field.name), field.metadata.get("rule")
         if dataclasses.is_dataclass(value):
             check_ranges(value, f"{name}.")
-        elif rule and not rule.holds(value):
+        elif rule and not isinstance(value, str) and not rule.holds(value):  # a word such as auto stands for a number
             raise CodeparrotError(f"{name} is {value}; {rule.reason or f'it must be {rule.words}'}")
 
 

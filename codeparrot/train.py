@@ -72,7 +72,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
         batches = training.stream.batches(config.train.micro_batch_size)
         with directory.status(stop, begin.step, watchdog), watchdog.explaining(), monitor, batches:
             if progress.step == 0 and not stopped:
-                validation.run(progress)
+                validation.run(progress, whole=False)
             while progress.step < config.train.max_steps and not stopped:
                 lr, before = training.learning_rate(progress.step), training.stream.states
                 set_learning_rate(training.optimizer, lr)
@@ -92,7 +92,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
                     checkpoints.advance()
                 last = progress.step == config.train.max_steps
                 if last or (_due(progress.step, config.evaluate.every_steps) and not stopped):
-                    validation.run(progress)
+                    validation.run(progress, whole=last)
                 pass_at_k.report()
                 if last or (_due(progress.step, config.evaluate.humaneval_every_steps) and not stopped):
                     pass_at_k.run(progress)

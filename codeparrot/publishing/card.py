@@ -26,7 +26,13 @@ PLOT = "plots/loss.png"
 METRICS = {"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
 """Names in a line of metrics.jsonl and on the card; pass@k comes on top."""
 VALIDATION = "validation set of the run"
-HUB_NAMES = {VALIDATION: "code", "humaneval": "openai/openai_humaneval", "mbpp": "google-research-datasets/mbpp"}
+SAMPLE = "a sample of the validation set of the run"
+HUB_NAMES = {
+    VALIDATION: "code",
+    SAMPLE: "code",
+    "humaneval": "openai/openai_humaneval",
+    "mbpp": "google-research-datasets/mbpp",
+}
 """Hub data set IDs of the evaluation sets."""
 
 
@@ -85,7 +91,7 @@ def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
 
 def _measured_on(row: dict[str, Any], name: str) -> str:
     if name in METRICS:
-        return VALIDATION
+        return SAMPLE if row.get("eval_sample") else VALIDATION
     return row["problem_set"]["name"] if "problem_set" in row else str(row.get("problems", "problems"))
 
 
@@ -140,9 +146,14 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     names = [*METRICS, *sorted({name for row in rows for name in row if name.startswith("pass@")})]
     names = [name for name in names if any(name in row for row in rows)]
     shown = list(merged.values())[-EVALUATIONS_SHOWN:]
-    cells = [(row["step"], row["tokens"], *(_number(row.get(name)) for name in names)) for row in shown]
+    cells = [(_step(row), row["tokens"], *(_number(row.get(name)) for name in names)) for row in shown]
     header = ("step", "tokens", *(METRICS.get(name, name) for name in names))
-    return ["## Evaluation", "", *table(header, cells), "", "All lines are in `metrics.jsonl`.", ""]
+    sampled = [f"Steps with a star were measured on {SAMPLE}.", ""] if any(row.get("eval_sample") for row in shown) else []
+    return ["## Evaluation", "", *table(header, cells), "", *sampled, "All lines are in `metrics.jsonl`.", ""]
+
+
+def _step(row: dict[str, Any]) -> str:
+    return f"{row['step']}{'*' if row.get('eval_sample') else ''}"
 
 
 def _unit_tests(reports: dict[int, list[dict[str, Any]]]) -> list[str]:

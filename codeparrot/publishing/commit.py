@@ -30,7 +30,7 @@ from codeparrot import plot
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub.fetch import STATE
 from codeparrot.location import Branch
-from codeparrot.publishing.card import PLOT, VALIDATION, measured, model_card
+from codeparrot.publishing.card import PLOT, SAMPLE, VALIDATION, measured, model_card
 from codeparrot.publishing.ledger import Entry
 from codeparrot.run import checkpoint
 from codeparrot.run.metrics import read_lines
@@ -193,5 +193,6 @@ def _parameters(model: Path) -> int:
 
 
 def _title(entry: Entry, metrics: list[dict[str, Any]]) -> str:
-    loss = measured([row for row in metrics if row["step"] == entry.step]).get((VALIDATION, "eval_loss"))
+    found = measured([row for row in metrics if row["step"] == entry.step])
+    loss = found.get((VALIDATION, "eval_loss"), found.get((SAMPLE, "eval_loss")))
     return f"step {entry.step}: {entry.tokens:,} tokens" + ("" if loss is None else f", eval loss {loss:.4f}")

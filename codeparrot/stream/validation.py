@@ -1,8 +1,8 @@
 """The validation set: finite and complete.
 
 The documents are packed in order, lane by lane; the last window of a lane is short. The windows depend on the lanes alone, so
-the loss over all of them does not depend on the number of processes. They are encoded once and kept: 4 bytes per token of a
-process's share.
+the loss over all of them does not depend on the number of processes, and neither does that over a sample: it is drawn lane by
+lane. They are encoded once and kept: 4 bytes per token of a process's share.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Cursor, Order, Reading, windows
+from codeparrot.stream.order import permutation
 from codeparrot.stream.sources import lanes_of, open_shards
 
 IGNORED = -100
@@ -27,6 +28,22 @@ class ValidationSet:
     windows: list[NDArray[np.uint32]]
     """Each holds `seq_length` tokens, or fewer at the end of a lane."""
     seq_length: int
+    lanes: dict[int, int]
+    """How many of them each lane has, in their order."""
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(map(len, self.windows))
+
+    def sample(self, per_lane: int) -> "ValidationSet":
+        """Return so many windows of each lane, or all that it has: always the same ones, drawn from its whole length."""
+        kept: list[NDArray[np.uint32]] = []
+        first = 0
+        for lane, count in self.lanes.items():
+            drawn = np.sort(permutation(count, "validation", lane)[:per_lane])
+            kept += [self.windows[first + index] for index in drawn]
+            first += count
+        return ValidationSet(kept, self.seq_length, {lane: min(count, per_lane) for lane, count in self.lanes.items()})
 
     def batch(self, index: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return a batch's input ids and labels, [size, seq_length]; beyond the end there is nothing to predict.
@@ -62,11 +79,14 @@ def load_validation_set(
     names = as_list(stream.valid)
     shards = open_shards(names, split=split, column=stream.text_column, seq_length=stream.seq_length)
     kept: list[NDArray[np.uint32]] = []
+    counts: dict[int, int] = {}
     for lane, own in enumerate(lanes_of(shards, stream.lanes)):
         if lane % world_size == rank:
             order = Order(seed=0, lane=lane, shuffle=False, epochs=1)
+            counts[lane] = 0
             for window, _ in windows(own, order, Reading(1, 256), encoder, stream.seq_length, Cursor()):
                 kept.append(np.array(window, np.uint32))
+                counts[lane] += 1
                 if len(kept) % 256 == 0 and broken_off():
-                    return ValidationSet(kept, stream.seq_length)
-    return ValidationSet(kept, stream.seq_length)
+                    return ValidationSet(kept, stream.seq_length, counts)
+    return ValidationSet(kept, stream.seq_length, counts)

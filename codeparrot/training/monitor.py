@@ -126,15 +126,16 @@ class Monitor:
         )
         self._restart(progress)
 
-    def evaluated(self, progress: Progress, score: Score) -> None:
-        """Log an evaluation."""
+    def evaluated(self, progress: Progress, score: Score, sampled: bool) -> None:
+        """Log an evaluation of the validation set, or of the sample of it."""
         if not self._main:
             return
         values = {"eval_loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
         values = {key: _finite(value) for key, value in values.items()}
-        self._metrics.append({"step": progress.step, "tokens": progress.tokens, **values})
+        measured = {"eval_tokens": score.tokens, "eval_sample": sampled}
+        self._metrics.append({"step": progress.step, "tokens": progress.tokens, **values, **measured})
         self._trackers.log({key: value for key, value in values.items() if value is not None}, progress.step)
-        logger.info("evaluation at step %d | %s", progress.step, score)
+        logger.info("evaluation at step %d | %s%s", progress.step, score, " (of the sample)" if sampled else "")
 
     def tested(self, line: dict[str, Any]) -> None:
         """Log unit tests, whose verdicts arrive some steps after the step they measure. The main process calls this."""

@@ -1,6 +1,8 @@
-"""An evaluation of a run: all processes measure the whole validation set, and the model completes prompts.
+"""An evaluation of a run: all processes measure the validation set, and the model completes prompts.
 
-A request to stop interrupts it at the next batch or token, and the partial measurement is not reported.
+During the run a sample is measured, the same each time, so that evaluations cost a small share of the training however large
+the set is; the end of the run measures all of it. A request to stop interrupts an evaluation at the next batch or token, and the
+partial measurement is not reported.
 """
 
 import logging
@@ -9,16 +11,32 @@ from typing import Any
 from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
+from codeparrot.config import Config
 from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.complete import generate_completions
 from codeparrot.run.progress import Progress
-from codeparrot.stream import load_validation_set
+from codeparrot.stream import ValidationSet, load_validation_set
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training
 from codeparrot.training.preemption import StopRequest
 from codeparrot.training.tracking import ONLY_IN_FILE
 
 logger = logging.getLogger("codeparrot")
+
+BUDGET = 0.02
+"""Share of the training's compute that evaluations during the run may cost, unless evaluate.max_tokens says more."""
+FORWARD_SHARE = 1 / 3
+"""What a forward pass costs of a step on as many tokens: the backward pass costs twice as much."""
+
+
+def sample_tokens(config: Config) -> int:
+    """Return the tokens that an evaluation during the run measures at most; 0: all."""
+    if config.evaluate.max_tokens != "auto":
+        return config.evaluate.max_tokens
+    train = config.train
+    num_evaluations = 1 + train.max_steps // config.evaluate.every_steps
+    trained = train.max_steps * train.global_batch_size * config.stream.seq_length
+    return max(1, int(BUDGET / FORWARD_SHARE * trained / num_evaluations))
 
 
 class Validation:
@@ -39,29 +57,39 @@ class Validation:
             world_size=accelerator.num_processes,
             broken_off=lambda: stop.requested,
         )
+        self._sample_of_it = self._valid
+        if most := sample_tokens(config):
+            self._sample_of_it = self._valid.sample(max(1, most // (config.stream.lanes * config.stream.seq_length)))
+        tokens, sampled = (sum(training.agreement.gather(each.num_tokens)) for each in (self._valid, self._sample_of_it))
+        self._sampling = sampled < tokens
+        if accelerator.is_main_process:
+            when = (
+                f"at the end, {sampled:,} of them, always the same, during the run" if self._sampling else "at each evaluation"
+            )
+            logger.info("validation  %s tokens %s", f"{tokens:,}", when)
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
 
-    def run(self, progress: Progress) -> None:
-        """Evaluate, log, and write samples. All processes call this."""
+    def run(self, progress: Progress, whole: bool) -> None:
+        """Evaluate on the `whole` set or on the sample of it, log, and write samples. All processes call this."""
         if not self._on:
             return
         with self._monitor.paused():
-            score = self._measure(progress)
+            score = self._measure(progress, self._valid if whole else self._sample_of_it)
             if score is None:
                 logger.info("the evaluation at step %d was interrupted: the run is stopping", progress.step)
                 return
             self.score = score
-            self._monitor.evaluated(progress, score)
+            self._monitor.evaluated(progress, score, sampled=self._sampling and not whole)
             if self._training.config.evaluate.sample_tokens:
                 self._sample(progress)
 
-    def _measure(self, progress: Progress) -> Score | None:
+    def _measure(self, progress: Progress, valid: ValidationSet) -> Score | None:
         training, config = self._training, self._training.config
         accelerator = training.accelerator
         size = config.evaluate.micro_batch_size or config.train.micro_batch_size
         with tqdm(
-            total=self._valid.num_batches(size),
+            total=valid.num_batches(size),
             desc="evaluation",
             unit="batch",
             leave=False,
@@ -74,7 +102,7 @@ class Validation:
 
             return evaluate(
                 training.model,
-                self._valid,
+                valid,
                 batch_size=size,
                 token_bytes=self._token_bytes,
                 device=accelerator.device,

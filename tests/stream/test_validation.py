@@ -25,6 +25,24 @@ def test_the_validation_set_is_complete_and_the_same_for_every_world_size(corpus
     )
 
 
+def test_a_sample_is_the_same_for_every_world_size_and_comes_from_the_whole_set(corpus) -> None:
+    stream = StreamConfig(valid=str(corpus), seq_length=32, lanes=4)
+    one = load_validation_set(stream, BytesEncoder())
+    sample = one.sample(20)
+    assert len(sample.windows) == 80 and sample.lanes == dict.fromkeys(range(4), 20)
+    assert sample.num_tokens <= 80 * 32 < one.num_tokens
+    parts = [load_validation_set(stream, BytesEncoder(), rank=rank, world_size=2).sample(20) for rank in range(2)]
+    assert sorted(window.tobytes() for window in sample.windows) == sorted(
+        window.tobytes() for part in parts for window in part.windows
+    )
+    places = [next(i for i, each in enumerate(one.windows) if each is window) for window in sample.windows]
+    assert places == sorted(set(places))
+    first = [place for place in places if place < one.lanes[0]]
+    assert len(first) == 20 and min(first) < one.lanes[0] / 4 and max(first) > 3 * one.lanes[0] / 4
+    everything = one.sample(10**9)
+    assert everything.lanes == one.lanes and everything.num_tokens == one.num_tokens
+
+
 def test_batches_hold_every_window_once_and_predict_nothing_beyond_the_end(corpus) -> None:
     valid = load_validation_set(StreamConfig(valid=str(corpus), seq_length=64, lanes=4), BytesEncoder())
     count = valid.num_batches(7)

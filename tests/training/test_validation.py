@@ -1,0 +1,55 @@
+"""Evaluations during a run cost a small share of it, and the end of the run measures everything."""
+
+import pytest
+
+from codeparrot.arguments import parse_config
+from codeparrot.config import Config
+from codeparrot.training.validation import BUDGET, sample_tokens
+from tests.launching import lines, run, write_config
+
+
+@pytest.mark.parametrize("every_steps", [1, 70, 1000, 50_000, 10**6])
+def test_the_evaluations_of_a_run_cost_at_most_the_budget(every_steps) -> None:
+    config = Config()
+    config.train.max_steps, config.train.global_batch_size, config.evaluate.every_steps = 50_000, 512, every_steps
+    tokens, num_evaluations = 50_000 * 512 * 1024, 1 + 50_000 // every_steps
+    cost = num_evaluations * sample_tokens(config) / (3 * tokens)  # a forward pass is a third of a step
+    assert 0.99 * BUDGET < cost <= BUDGET
+
+
+def test_a_number_of_tokens_is_taken_as_it_is() -> None:
+    config = Config()
+    assert [sample_tokens(config) for config.evaluate.max_tokens in (0, 1, 123_456)] == [0, 1, 123_456]
+
+
+@pytest.mark.parametrize(("value", "message"), [("-1", "0 or more"), ("many", "evaluate.max_tokens")])
+def test_anything_else_is_refused(value, message, capsys) -> None:
+    with pytest.raises((SystemExit, Exception)) as raised:
+        parse_config(["--tokenizer.path", "t", "--stream.train", "x", "--stream.lanes", "1", f"--evaluate.max_tokens={value}"])
+    assert message in capsys.readouterr().err + str(raised.value)
+
+
+@pytest.mark.slow
+def test_a_run_measures_the_same_sample_until_its_end_measures_everything(tmp_path, corpus, tokenizer_folder) -> None:
+    config = write_config(
+        *(tmp_path / "c.yaml", corpus, tokenizer_folder),
+        train={"max_steps": 4},
+        evaluate={"every_steps": 1, "sample_tokens": 0, "max_tokens": 640, "micro_batch_size": 128},
+        schedule={"warmup_steps": 1},
+        optim={"lr": 1e-12},
+    )
+    _, said = run(config)
+    found = [line for line in lines(tmp_path / "runs" / "tiny") if "eval_loss" in line]
+    assert [line["step"] for line in found] == [0, 1, 2, 3, 4]
+    assert [line["eval_sample"] for line in found] == [True, True, True, True, False]
+    # The model does not learn: equal losses mean the same windows.
+    assert found[1]["eval_loss"] == pytest.approx(found[0]["eval_loss"], abs=1e-6) != found[4]["eval_loss"]
+    assert {line["eval_tokens"] for line in found[:4]} == {found[0]["eval_tokens"]} and found[4]["eval_tokens"] > 10_000
+    assert 600 < found[0]["eval_tokens"] <= 20 * 31
+    assert "640 of them, always the same, during the run" in said
+    # All of it at each evaluation.
+    _, said = run(config, "--run.name", "whole", "--evaluate.max_tokens", "0", "--evaluate.every_steps", "4")
+    whole = [line for line in lines(tmp_path / "runs" / "whole") if "eval_loss" in line]
+    assert [line["eval_sample"] for line in whole] == [False, False]
+    assert whole[1]["eval_loss"] == pytest.approx(found[4]["eval_loss"], abs=1e-5)
+    assert "tokens at each evaluation" in said
