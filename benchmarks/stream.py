@@ -6,9 +6,13 @@ comes the default encoder. Stream and peers take turns, and the best of several 
 slow them down.
 
 A lane encodes some 70 windows in one call and hands them out one by one. So the stream is measured over whole rounds of calls,
-one for each lane: as much is encoded before the clock starts as is left when it stops.
+one for each lane, once the blocks of windows have their full size: as much is encoded before the clock starts as is left when
+it stops. Memory is measured in processes of their own.
 """
 
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -41,7 +45,7 @@ class Measured:
         self.encoder, self.windows = stream(lanes, kind)
         next(self.windows)
         self.first_seconds = time.perf_counter() - start
-        self._pull_until(8 * lanes)
+        skip_growth(self.windows, lanes)
 
     def windows_per_second(self, seconds: float) -> float:
         """Measure over whole rounds of calls, for at least this long."""
@@ -58,16 +62,37 @@ class Measured:
         return count
 
 
+def skip_growth(windows: Iterator[Any], lanes: int) -> None:
+    """Pull until each lane's blocks have their full size: until then more is encoded than handed out."""
+    from codeparrot.stream.shuffle import default_block_windows
+
+    for _ in islice(windows, lanes * default_block_windows(settings(lanes))):
+        pass
+
+
+def settings(lanes: int) -> Any:
+    from codeparrot.config import StreamConfig
+
+    return StreamConfig(train=str(corpus()), seq_length=SEQ_LENGTH, lanes=lanes)
+
+
+def memory(lanes: int) -> float:
+    """Return the MB by which the stream makes this process grow."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _, windows = stream(lanes, "fastokens")
+    for _ in range(3):
+        skip_growth(windows, lanes)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+
+
 def stream(lanes: int, kind: str) -> tuple[Counting, Iterator[Any]]:
     from transformers import AutoTokenizer
 
-    from codeparrot.config import StreamConfig
     from codeparrot.stream import ConstantLengthDataset, make_encoder
 
     loaded: Any = AutoTokenizer.from_pretrained(tokenizer())
     encoder = Counting(make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id, kind))
-    settings = StreamConfig(train=str(corpus()), seq_length=SEQ_LENGTH, lanes=lanes)
-    return encoder, iter(ConstantLengthDataset(settings, encoder))
+    return encoder, iter(ConstantLengthDataset(settings(lanes), encoder))
 
 
 def documents() -> list[str]:
@@ -123,6 +148,9 @@ def bare(loaded: Any, texts: list[str], seconds: float) -> tuple[float, float]:
 def main() -> None:
     from transformers import AutoTokenizer
 
+    if len(sys.argv) > 1:
+        print(memory(int(sys.argv[1])))
+        return
     loaded: Any = AutoTokenizer.from_pretrained(tokenizer(), model_max_length=10**12)
     texts = documents()
     peer = original(endless(texts), loaded)
@@ -136,7 +164,8 @@ def main() -> None:
         for lanes in (2, 64):
             for name, measured, seconds in (("tokenizers", reference[lanes], 15), ("fastokens", fast[lanes], 8)):
                 best[name, lanes] = max(best.get((name, lanes), 0.0), measured.windows_per_second(seconds))
-    ratios, facts = [], {"bare encode_batch": f"{bare_best[1]:.1f} MB/s"}
+    ratios: list[Ratio] = []
+    facts: dict[str, object] = {"bare encode_batch": f"{bare_best[1]:.1f} MB/s"}
     bytes_per_token = sum(map(len, texts[:2000])) / sum(map(len, loaded(texts[:2000])["input_ids"]))
     for lanes in (2, 64):
         slow, quick = best["tokenizers", lanes], best["fastokens", lanes]
@@ -147,6 +176,10 @@ def main() -> None:
         )
         ratios.append(Ratio(f"tokenizers, {lanes} lanes, against bare encode_batch", slow, bare_best[0], "windows/s", 0.90))
         ratios.append(Ratio(f"default encoder, {lanes} lanes, against the original", quick, original_best, "windows/s", 1.5))
+    for lanes in (8, 64):
+        command = [sys.executable, "-m", "benchmarks.stream", str(lanes)]
+        grown = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        facts[f"memory of the stream, {lanes} lanes, one process"] = f"{grown:,.0f} MB, the encoder included"
     report("stream: windows a second from raw text, one process", ratios, facts)
 
 

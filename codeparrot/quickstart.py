@@ -9,9 +9,11 @@ import shutil
 import sys
 import time
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import STOPPED, Result
 
@@ -21,6 +23,8 @@ SHOWN_PROMPTS = (
     'def read_lines(filename):\n    """Return the lines of a text file."""',
 )
 """They end before a newline, because a newline and the indentation after it are one token."""
+_MOST_COUNTED = 4_000_000
+"""Training tokens that the n-gram model counts at most: a second a million."""
 _SAMPLES = 32
 """Functions that are sampled to measure which share of them parses."""
 
@@ -51,11 +55,12 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
     if trained.status is STOPPED:
         return trained
     facts = _measure(config)
+    facts |= _stage(4, "baselines", "the same validation text by xz and by a model that only counts", _baselines, config)
     facts["completions"] = _stage(
-        4, "completions", "three prompts, completed by the checkpoint", _complete, config.run_directory
+        5, "completions", "three prompts, completed by the checkpoint", _complete, config.run_directory
     )
     sampled = _stage(
-        5,
+        6,
         "syntax",
         f"{_SAMPLES} functions, sampled from signatures of the validation set",
         _sample_functions,
@@ -63,12 +68,12 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
         corpus,
     )
     facts["parsed_share"] = sum(map(_parses, sampled)) / len(sampled)
-    facts |= _stage(6, "unit tests", "solutions of easy problems, run in a sandbox", _run_unit_tests, config.run_directory)
+    facts |= _stage(7, "unit tests", "solutions of easy problems, run in a sandbox", _run_unit_tests, config.run_directory)
     facts["seconds"] = time.perf_counter() - start
     return Result(_summary(config, facts), {"run": str(config.run_directory), **facts})
 
 
-def _config(root: Path, corpus: Path, tokenizer: Path, max_steps: int) -> Any:
+def _config(root: Path, corpus: Path, tokenizer: Path, max_steps: int) -> Config:
     from codeparrot.arguments import parse_config
 
     arguments = ["--config", str(files("codeparrot.configs") / "nano.yaml"), "--run.dir", str(root / "runs")]
@@ -79,7 +84,7 @@ def _config(root: Path, corpus: Path, tokenizer: Path, max_steps: int) -> Any:
 
 
 def _stage(number: int, name: str, what: str, action: Any, *arguments: Any) -> Any:
-    print(f"\n[{number}/6] {name}: {what}", file=sys.stderr, flush=True)
+    print(f"\n[{number}/7] {name}: {what}", file=sys.stderr, flush=True)
     start = time.perf_counter()
     result = action(*arguments)
     if isinstance(result, Result):
@@ -97,7 +102,7 @@ def _build_corpus(corpus: Path, max_bytes: int) -> Result | None:
     return prepare(["corpus", "build", *arguments, "--valid_fraction", "0.03"])()
 
 
-def _train_tokenizer(corpus: Path, tokenizer: Path, config: Any) -> Result | None:
+def _train_tokenizer(corpus: Path, tokenizer: Path, config: Config) -> Result | None:
     from codeparrot.tokenizer.train import train
 
     if (tokenizer / "tokenizer.json").is_file():
@@ -105,7 +110,7 @@ def _train_tokenizer(corpus: Path, tokenizer: Path, config: Any) -> Result | Non
     return train(str(corpus), str(tokenizer), vocab_size=config.model["vocab_size"])
 
 
-def _train(config: Any) -> Result:
+def _train(config: Config) -> Result:
     from codeparrot.train import train
 
     return train(config)
@@ -115,7 +120,7 @@ def _reused(path: Path) -> None:
     print(f"      {path} is already there and is used again", file=sys.stderr)
 
 
-def _measure(config: Any) -> dict[str, Any]:
+def _measure(config: Config) -> dict[str, Any]:
     """Return the perplexities of the first and the last evaluation."""
     from codeparrot.run.metrics import read_lines
 
@@ -127,6 +132,32 @@ def _measure(config: Any) -> dict[str, Any]:
         "perplexity_after": scores[-1]["perplexity"],
         "bits_per_byte": scores[-1]["bits_per_byte"],
         "tokens": scores[-1]["tokens"],
+    }
+
+
+def _baselines(config: Config) -> dict[str, float]:
+    """Return the bits that xz and an n-gram model of the tokens that were trained on need for a byte of the validation text."""
+    import numpy as np
+
+    from codeparrot.eval.baselines import NGrams, xz_bits_per_byte
+    from codeparrot.eval.tasks.perplexity import bytes_per_token
+    from codeparrot.loading import load_tokenizer
+    from codeparrot.stream import ConstantLengthDataset, load_validation_set, make_encoder
+
+    tokenizer = load_tokenizer(config.tokenizer.path)
+    encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
+    num_windows = config.train.max_steps * config.train.global_batch_size
+    seen = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed)
+    windows = np.stack(list(islice(seen, min(num_windows, _MOST_COUNTED // config.stream.seq_length))))
+    counted = NGrams(windows, len(tokenizer))
+    valid = load_validation_set(config.stream, encoder)
+    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    texts = [tokenizer.decode(np.concatenate(valid.windows), **options)]
+    token_bytes = bytes_per_token(tokenizer, len(tokenizer)).numpy()
+    return {
+        "xz_bits_per_byte": xz_bits_per_byte(texts),
+        "ngram_bits_per_byte": counted.bits_per_byte(valid.windows, token_bytes),
+        "ngram_tokens": windows.size,
     }
 
 
@@ -205,7 +236,7 @@ def _solved(facts: dict[str, Any]) -> str:
     return f"pass@1 {facts['pass@1']:.1%}, pass@10 {facts['pass@10']:.1%} of the project's easy problems"
 
 
-def _summary(config: Any, facts: dict[str, Any]) -> str:
+def _summary(config: Config, facts: dict[str, Any]) -> str:
     run = config.run_directory
     # `make quickstart` runs it from an environment that the user's shell has not activated.
     program = "codeparrot" if shutil.which("codeparrot") else os.path.relpath(Path(sys.executable).with_name("codeparrot"))
@@ -214,7 +245,8 @@ def _summary(config: Any, facts: dict[str, Any]) -> str:
 {shown}
 
 perplexity   {facts["perplexity_before"]:,.0f} before training, {facts["perplexity_after"]:.1f} after {facts["tokens"]:,} tokens
-bits a byte  {facts["bits_per_byte"]:.3f}
+bits a byte  {facts["bits_per_byte"]:.3f}; for the same text xz needs {facts["xz_bits_per_byte"]:.3f}, and a 5-gram model of \
+{facts["ngram_tokens"]:,} training tokens {facts["ngram_bits_per_byte"]:.3f}
 syntax       {facts["parsed_share"]:.0%} of the sampled functions parse as Python
 unit tests   {_solved(facts)}
 time         {facts["seconds"]:.0f} s

@@ -104,7 +104,8 @@ def blocks(shards: Sequence[Shard], order: Order, reading: Reading, start: Curso
         whole_epoch, found = (place, position) == (0, 0), False
         shard_order = order.draw(len(shards), "shards", epoch)
         while place < len(shards):
-            indexes = shard_order[place : place + reading.together].tolist()
+            # In the order of the files, so that parts of one row group are read one behind the other.
+            indexes = sorted(shard_order[place : place + reading.together].tolist())
             together, following = [shards[index] for index in indexes], position
             while following is not None:
                 position = following

@@ -52,14 +52,38 @@ class ParquetShard(Shard):
                 size = round(share * table.column_bytes(group)[self.column])
                 stride = min(num_parts(size, num_tokens * BYTES_PER_TOKEN), max(1, round(share * MOST_DECODES)))
                 rows = range(low, high)
-                parts += [RowsShard(self.path, self.column, group, rows[first::stride]) for first in range(stride)]
+                parts += [RowsShard(self, group, rows[first::stride]) for first in range(stride)]
         self.close()
         return parts
 
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
-        return _described(self._open(), self.column, [self.start + position + index for index in indexes])
+        return self.describe_rows([self.start + position + index for index in indexes])
 
-    def fresh(self) -> Shard:
+    def describe_rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Return what `describe` returns, for rows of the whole file."""
+        table = self._open()
+        found: dict[int, dict[str, Any]] = {}
+        for group in range(table.num_groups):
+            low, high = table.bounds[group : group + 2]
+            inside = [row for row in rows if low <= row < high]
+            names = self._light_columns(group) if inside else []
+            if names:
+                taken = table.read(group, names).take([row - low for row in inside])
+                found.update(zip(inside, taken.to_pylist(), strict=True))
+        return [described({"file": self.path, "row": row}, found.get(row, {}), self.column) for row in rows]
+
+    def texts_at(self, group: int, rows: range) -> list[str]:
+        """Return the texts of rows of the whole file that lie in one row group."""
+        low = self._open().bounds[group]
+        return texts_of(self._row_group(group).take([row - low for row in rows]), rows, self.path)
+
+    def _light_columns(self, group: int) -> list[str]:
+        """Return the names of the columns, the text aside, that cost little to read."""
+        table = self._open()
+        most = LIGHT_BYTES * (table.bounds[group + 1] - table.bounds[group])
+        return [name for name, size in table.column_bytes(group).items() if name != self.column and size <= most]
+
+    def fresh(self) -> "ParquetShard":
         return ParquetShard(self.path, self.column, self.start, self.stop)
 
     def _row_group(self, group: int) -> Any:
@@ -93,53 +117,37 @@ class ParquetShard(Shard):
 
 
 class RowsShard(Shard):
-    """Some rows of one row group, evenly spaced. It is read whole, and decodes the whole row group for it."""
+    """Some rows of one row group, evenly spaced. It is read whole, and decodes the whole row group for it.
+
+    The file stays open, and its last row group decoded, until one of its parts is closed: several may be read in turn.
+    """
 
     whole = True
 
-    def __init__(self, path: str, column: str, group: int, rows: range) -> None:
-        self.path, self.column, self.group, self.rows = path, column, group, rows
+    def __init__(self, file: ParquetShard, group: int, rows: range) -> None:
+        self.file, self.group, self.rows = file, group, rows
 
     def read(self, position: int, num_items: int) -> Block:
         rows = self.rows[position : position + num_items]
-        with Table(self.path) as table:
-            table.require_text(self.column)
-            low = table.bounds[self.group]
-            texts = table.read(self.group, [self.column]).column(0).take([row - low for row in rows])
-        return Block(texts_of(texts, rows, self.path), None if position + num_items >= len(self.rows) else position + num_items)
+        texts = self.file.texts_at(self.group, rows)
+        return Block(texts, None if position + num_items >= len(self.rows) else position + num_items)
 
     def cut(self, parts: int) -> list[Shard]:
-        return [RowsShard(self.path, self.column, self.group, self.rows[part::parts]) for part in range(parts)]
+        return [RowsShard(self.file, self.group, self.rows[part::parts]) for part in range(parts)]
 
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
-        with Table(self.path) as table:
-            return _described(table, self.column, [self.rows[position + index] for index in indexes])
+        return self.file.describe_rows([self.rows[position + index] for index in indexes])
 
     def fresh(self) -> Shard:
-        return self
+        return RowsShard(self.file.fresh(), self.group, self.rows)
 
     @property
     def identity(self) -> str:
-        return file_identity(self.path)
+        return self.file.identity
 
     @property
     def num_items(self) -> int:
         return len(self.rows)
 
-
-def _described(table: Table, column: str, rows: Sequence[int]) -> list[dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = {}
-    for group in range(table.num_groups):
-        low, high = table.bounds[group : group + 2]
-        inside = [row for row in rows if low <= row < high]
-        names = _light_columns(table, group, column) if inside else []
-        if names:
-            taken = table.read(group, names).take([row - low for row in inside])
-            found.update(zip(inside, taken.to_pylist(), strict=True))
-    return [described({"file": table.file, "row": row}, found.get(row, {}), column) for row in rows]
-
-
-def _light_columns(table: Table, group: int, column: str) -> list[str]:
-    """Return the names of the columns, the text aside, that cost little to read."""
-    most = LIGHT_BYTES * (table.bounds[group + 1] - table.bounds[group])
-    return [name for name, size in table.column_bytes(group).items() if name != column and size <= most]
+    def close(self) -> None:
+        self.file.close()

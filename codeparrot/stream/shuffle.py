@@ -6,7 +6,7 @@ and hands them out in an order drawn from (seed, lane, number of the block's fir
 begins with the token behind the last one of this block.
 
 The state says where the block begins and how many of its windows are handed out. Resuming packs one block and nothing before.
-The first blocks of a lane are shorter, so that a start has its first window soon. A block ends with an epoch: no document comes
+The first blocks of a lane are half as long, so that a start has its first window sooner. A block ends with an epoch: no document comes
 again before the others were seen. While a block is handed out, the next one is prepared at an even pace.
 
 Memory: about a block a lane, since windows that are handed out make room for those of the next block. `default_block_windows`
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 MOST_BLOCK_WINDOWS = 2048
 BLOCK_BYTES = 1 << 26
 """Tokens of a block of every lane, 4 bytes each."""
-FIRST_FRACTION = 8
+FIRST_FRACTION = 2
 """The first block of a lane is so many times shorter than the others."""
 FAR_APART = 4
 """Places of the lane's share that are read side by side, so that a block mixes several repositories."""
@@ -93,7 +93,7 @@ def shuffled(
     """Yield windows in blocks of up to `num_windows`, each block in its drawn order; see `in_order`."""
 
     def new_block(first: int) -> _Block[Item]:
-        # The length doubles from block to block, up to that of all others.
+        # A short first block doubles up to the length of all others.
         return _Block(packed, min(max(first, num_windows // FIRST_FRACTION, 1), num_windows))
 
     number, begin, taken = start.num_windows - start.taken, start.cursor, start.taken

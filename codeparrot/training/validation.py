@@ -1,7 +1,7 @@
 """An evaluation of a run: all processes measure the validation set, and the model completes prompts.
 
 During the run a sample is measured, the same each time, so that evaluations cost a small share of the training however large
-the set is; the end of the run measures all of it. A request to stop interrupts an evaluation at the next batch or token, and the
+the set is; the end of the run measures all of it. A request to stop interrupts an evaluation at the next batch or token, and a
 partial measurement is not reported.
 """
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from codeparrot.config import StreamConfig
 from codeparrot.stream import ConstantLengthDataset, lane
 from codeparrot.stream.lane import Cursor, Order, Reading, windows
-from codeparrot.stream.shuffle import BLOCK_BYTES, LaneState, default_block_windows, shuffled
+from codeparrot.stream.shuffle import BLOCK_BYTES, FIRST_FRACTION, LaneState, default_block_windows, shuffled
 from tests.stream.bytes_encoder import END, BytesEncoder, documents_of
 from tests.stream.test_lane import TEXTS, shards_of
 
@@ -74,7 +74,7 @@ def test_blocks_double_up_to_their_size_and_end_with_the_epoch(size, num_epochs)
     for block in blocks:
         assert sorted(block.tolist()) == list(range(first, first + len(block)))
         epoch_ends = (first + len(block)) % 77 == 1 or first + len(block) == 77 * num_epochs
-        assert len(block) == min(size, max(first, size // 8, 1)) or epoch_ends
+        assert len(block) == min(size, max(first, size // FIRST_FRACTION, 1)) or epoch_ends
         assert first // 77 == (first + len(block) - 2) // 77 or len(block) == 1
         first += len(block)
     assert first == 77 * num_epochs
@@ -86,7 +86,7 @@ def test_the_next_block_is_prepared_at_an_even_pace() -> None:
     before = 0
     for count, _ in enumerate(islice(shuffled(stream, Order(0, 0), 256, LaneState()), 4096), 1):
         # The first block at once, then at most two windows for each that is handed out: a block doubles at most.
-        assert len(pulled) - before <= (34 if count == 1 else 2)
+        assert len(pulled) - before <= (256 // FIRST_FRACTION + 2 if count == 1 else 2)
         before = len(pulled)
         assert len(pulled) <= count + 256
 
