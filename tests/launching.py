@@ -35,7 +35,7 @@ def write_config(path: Path, corpus: Path, tokenizer: Path, **changes: dict[str,
     """Write a configuration of a tiny run in the folder of `path`; `changes` are merged into its sections."""
     import yaml
 
-    data = {"stream": {"train": str(corpus), "valid": str(corpus), "seq_length": 32, "lanes": 4, "block_documents": 16}}
+    data = {"stream": {"train": str(corpus), "valid": str(corpus), "seq_length": 32, "lanes": 4, "block_windows": 10}}
     sections: dict[str, dict[str, Any]] = {
         "run": {"name": "tiny", "dir": str(path.parent / "runs")},
         "tokenizer": {"path": str(tokenizer)},

@@ -116,3 +116,38 @@ def test_a_resolved_configuration_means_what_it_meant(old: Path) -> None:
     for section, fields in yaml.safe_load(path.read_text(encoding="utf-8")).items():
         for name, value in fields.items() if isinstance(fields, dict) else ():
             assert (config.model if section == "model" else vars(getattr(config, section)))[name] == value, f"{section}.{name}"
+
+
+@pytest.mark.slow
+def test_the_order_of_a_run_is_that_in_which_it_was_begun_unless_another_is_asked_for(old: Path) -> None:
+    """Version 0.1 knew the order of the documents only, and did not record it."""
+
+    def train(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(SCRIPTS / "codeparrot"), "train", "--config", "config.yaml", *arguments]
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    refused = train("--stream.order", "windows")
+    assert refused.returncode == 1
+    assert "comes from a run with other settings (stream.order: documents -> windows)" in refused.stderr
+    # A new phase from its checkpoint, in the order asked for; and one that goes on in its order.
+    phase = train("--run.name", "phase", "--resume", CHECKPOINT, "--stream.order", "windows")
+    assert phase.returncode == 0, phase.stderr
+    assert "stream.order documents; set it back to go on at its position: the stream starts at its beginning" in phase.stderr
+    on = train("--run.name", "on", "--resume", CHECKPOINT)
+    assert on.returncode == 0, on.stderr
+    assert "the run was begun with stream.order documents and goes on in it" in on.stderr
+    recorded = {name: (old / "runs" / name / "config.yaml").read_text(encoding="utf-8") for name in ("phase", "on")}
+    assert "order: windows" in recorded["phase"] and "order: documents" in recorded["on"]
+    assert losses(old / "runs" / "on" / "metrics.jsonl")[8] == pytest.approx(
+        losses(OLD / "expected" / "metrics.jsonl")[8], rel=1e-5
+    )
+    # What is recorded is what a resume takes, whatever would be derived today.
+    new = train("--run.name", "new", "--train.max_steps", "4", "--stream.block_windows", "7")
+    assert new.returncode == 0, new.stderr
+    again = train("--run.name", "new", "--train.max_steps", "6")
+    assert again.returncode == 1 and "max_steps" in again.stderr
+    again = train("--run.name", "longer", "--resume", "runs/new", "--train.max_steps", "6")
+    assert again.returncode == 0, again.stderr
+    assert "block_windows: 7" in (old / "runs" / "longer" / "config.yaml").read_text(encoding="utf-8")
+    assert "starts at its beginning" not in again.stderr

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from codeparrot.stream.readers.parquet import Table, texts_of
 from codeparrot.stream.shards import BYTES_PER_TOKEN, Block, Shard, described, file_identity, num_parts
 
@@ -50,7 +52,7 @@ class ParquetShard(Shard):
             if low < high:
                 share = (high - low) / (table.bounds[group + 1] - table.bounds[group])
                 size = round(share * table.column_bytes(group)[self.column])
-                stride = min(num_parts(size, num_tokens * BYTES_PER_TOKEN), max(1, round(share * MOST_DECODES)))
+                stride = min(num_parts(size, num_tokens * BYTES_PER_TOKEN), max(1, round(share * MOST_DECODES)), high - low)
                 rows = range(low, high)
                 parts += [RowsShard(self, group, rows[first::stride]) for first in range(stride)]
         self.close()
@@ -75,7 +77,7 @@ class ParquetShard(Shard):
     def texts_at(self, group: int, rows: range) -> list[str]:
         """Return the texts of rows of the whole file that lie in one row group."""
         low = self._open().bounds[group]
-        return texts_of(self._row_group(group).take([row - low for row in rows]), rows, self.path)
+        return texts_of(self._row_group(group).take(np.array(rows, np.int64) - low), rows, self.path)
 
     def _light_columns(self, group: int) -> list[str]:
         """Return the names of the columns, the text aside, that cost little to read."""

@@ -6,8 +6,8 @@ and hands them out in an order drawn from (seed, lane, number of the block's fir
 begins with the token behind the last one of this block.
 
 The state says where the block begins and how many of its windows are handed out. Resuming packs one block and nothing before.
-The first blocks of a lane are half as long, so that a start has its first window sooner. A block ends with an epoch: no document comes
-again before the others were seen. While a block is handed out, the next one is prepared at an even pace.
+The first blocks of a lane are half as long, so that a start has its first window sooner. A block ends with an epoch: no
+document comes again before the others were seen. While a block is handed out, the next one is prepared at an even pace.
 
 Memory: about a block a lane, since windows that are handed out make room for those of the next block. `default_block_windows`
 keeps the blocks of all lanes within 64 MB, however many lanes a process owns.

@@ -156,7 +156,7 @@ def recipe(folder: Path, processes: int) -> dict[str, Any]:
     return {
         "run": {"name": "trial", "dir": str(folder / "runs")},
         "tokenizer": {"path": str(folder / "tokenizer")},
-        "stream": {"train": str(folder / "corpus"), "seq_length": 32, "lanes": lanes, "block_documents": 16},
+        "stream": {"train": str(folder / "corpus"), "seq_length": 32, "lanes": lanes, "block_windows": 10},
         "model": {
             **{"family": "gpt2", "vocab_size": VOCABULARY, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 2},
             **{"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
