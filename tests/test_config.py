@@ -164,8 +164,18 @@ def test_what_an_error_proposes_is_accepted(lanes, batch, micro, world_size) -> 
     assert config.train.global_batch_size == config.micro_batches(world_size) * world_size * config.train.micro_batch_size
 
 
+def test_recipes_of_one_size_differ_in_hyperparameters_and_not_in_the_model() -> None:
+    for size in ("small", "xl"):
+        ours, theirs = (load_config(Path("configs") / f"{name}{size}.yaml") for name in ("", "codeparrot-"))
+        assert {**ours.model, "initializer_range": 0} == {**theirs.model, "initializer_range": 0}
+        assert (ours.optim.beta2, ours.schedule.name, ours.schedule.final_fraction) == (0.95, "linear", 0.0)
+        tokens = [each.train.max_steps * each.train.global_batch_size * each.stream.seq_length for each in (ours, theirs)]
+        assert tokens[0] == pytest.approx(tokens[1], rel=0.01)
+        assert 3.5e8 < ours.schedule.warmup_steps * tokens[0] / ours.train.max_steps < 4e8  # 375M tokens, as GPT-3
+
+
 def test_recipes_hold_the_published_hyperparameters() -> None:
-    small, xl = load_config(Path("configs/small.yaml")), load_config(Path("configs/xl.yaml"))
+    small, xl = (load_config(Path(f"configs/codeparrot-{size}.yaml")) for size in ("small", "xl"))
     assert (small.optim.lr, small.schedule.warmup_steps, small.train.global_batch_size, small.train.max_steps) == (
         *(5e-4, 2000, 192, 150_000),
     )

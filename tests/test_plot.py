@@ -31,6 +31,16 @@ def falling(num_steps: int = 300, every: int = 50, tokens: int = 4096) -> list[d
     return rows + [{"step": step, "tokens": step * tokens, "perplexity": math.exp(losses[step])} for step in evaluated]
 
 
+def sampled(every: int = 50) -> list[dict[str, Any]]:
+    """A run whose evaluations measured a sample, but for the last one."""
+    rows = falling(every=every)
+    for row in rows:
+        if "perplexity" in row:
+            row["eval_sample"] = row["step"] < 300
+            row["perplexity"] *= 1.0 if row["eval_sample"] else 1.3
+    return rows
+
+
 @pytest.fixture
 def figures(monkeypatch) -> list[Figure]:
     """Collects the figures that are saved."""
@@ -49,6 +59,19 @@ def colours(path: Path) -> int:
     """Return how many pixels are coloured; only curves are."""
     pixels = image.imread(path)[..., :3]
     return int((np.ptp(pixels, axis=-1) > 0.3).sum())
+
+
+def test_the_measure_of_the_whole_set_is_a_mark_of_its_own(tmp_path, figures):
+    run = log(tmp_path / "nano", *sampled())
+    read_back = read(run)
+    assert len(read_back.perplexity.values) == 6 and read_back.at_the_end.tokens == [300 * 4096]
+    result = plot([str(run)])
+    assert result.data["runs"][0]["perplexity"] == read_back.at_the_end.values[0]
+    curve, mark = figures[0].axes[1].get_lines()
+    assert len(curve.get_xdata()) == 6 and mark.get_linestyle() == "None" and list(mark.get_xdata()) == [300 * 4096]
+    low, high = figures[0].axes[1].get_ylim()
+    assert low < read_back.at_the_end.values[0] < high
+    assert read(log(tmp_path / "older", *falling())).at_the_end.tokens == []
 
 
 def test_a_run_is_drawn_into_its_plots(tmp_path, figures):

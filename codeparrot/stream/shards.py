@@ -9,7 +9,7 @@ start: its lanes stride over the lines and parse only their own. Entering it lat
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -157,7 +157,7 @@ class JsonlShard(Shard):
     def _ranges(self, parts: int, whole: bool) -> list[Shard]:
         size = self._stop - self.start
         bounds = [self.start + size * part // parts for part in range(parts + 1)]
-        return [JsonlShard(self.path, self.column, *bounds[part : part + 2], whole) for part in range(parts)]
+        return [JsonlShard(self.path, self.column, start, stop, whole) for start, stop in pairwise(bounds)]
 
     def close(self) -> None:
         if self._file is not None:

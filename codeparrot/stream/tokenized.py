@@ -8,6 +8,7 @@ would; in the validation split these tokens stay a short window, kept in the man
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,9 @@ class WindowShard(Shard):
 
     def _ranges(self, parts: int, whole: bool) -> list[Shard]:
         bounds = [self.start + self.num_items * part // parts for part in range(parts + 1)]
-        ranges = [bounds[part : part + 2] for part in range(parts)]
-        return [WindowShard(self.path, self.num_windows, self.seq_length, *each, whole) for each in ranges]
+        return [
+            WindowShard(self.path, self.num_windows, self.seq_length, start, stop, whole) for start, stop in pairwise(bounds)
+        ]
 
     def close(self) -> None:
         self._windows = None

@@ -56,6 +56,19 @@ def test_results_are_in_the_model_index_and_in_the_tables(here: HubServer, tmp_p
     assert "90.00%" not in body, "what is measured later is of a later commit"
 
 
+def test_what_was_measured_on_a_sample_is_called_so(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
+    run = make_run(tmp_path / "sampled", tokenizer_folder, (8,))
+    metrics = run / "metrics.jsonl"
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    marked = [{**line, "eval_sample": True} if "eval_loss" in line else line for line in lines]
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in marked), encoding="utf-8")
+    front, body = card_of(here, run)
+    names = {result["dataset"]["name"] for result in front["model-index"][0]["results"]}
+    assert names == {"a sample of the validation set of the run"}
+    assert r"| 8\* |" in body and "Steps with a star were measured on a sample of the validation set of the run." in body
+    assert "eval loss 5.92" in here.commits("me/model", "sampled")[0].title
+
+
 def test_data_and_licences_are_told_and_paths_are_not(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
     corpus = tmp_path / "somewhere" / "my-corpus"
     corpus.mkdir(parents=True)
