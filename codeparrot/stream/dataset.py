@@ -185,8 +185,9 @@ class ConstantLengthDataset:
     def _windows(self) -> Iterator[Window]:
         """Yield the windows of this process's lanes in turn, from the current state on."""
         states = self.states
-        # The first blocks of the lanes are read and encoded side by side; the encoder releases the interpreter's lock.
-        with ThreadPoolExecutor(min(len(states), os.cpu_count() or 1)) as threads:
+        # The first blocks of the lanes are read and encoded side by side: reading and encoding release the interpreter's lock.
+        alone = any(shard.shares for shards in self._lanes.values() for shard in shards)
+        with ThreadPoolExecutor(1 if alone else min(len(states), os.cpu_count() or 1)) as threads:
             streams = dict(zip(states, threads.map(self._begun, states, states.values()), strict=True))
         for lane in _turns(states, sorted(states)):
             tokens, states[lane] = next(streams[lane])

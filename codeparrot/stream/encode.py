@@ -25,7 +25,10 @@ class Encoder(Protocol):
     """Id of the token that follows each document."""
 
     def encode(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """Return the ids of all texts, joined, and len(texts) + 1 offsets: text i is ids[offsets[i]:offsets[i + 1]]."""
+        """Return the ids of all texts, joined, and len(texts) + 1 offsets: text i is ids[offsets[i]:offsets[i + 1]].
+
+        Several threads may call it at once.
+        """
         ...
 
 

@@ -44,6 +44,8 @@ class Shard(ABC):
     """Whether the items are windows of tokens rather than documents."""
     whole = False
     """Whether it is so small that it is read in one go."""
+    shares = False
+    """Whether it shares something with other shards, so that they must not be read in several threads at once."""
 
     @abstractmethod
     def read(self, position: int, num_items: int) -> Block:

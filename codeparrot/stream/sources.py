@@ -27,6 +27,8 @@ _ENOUGH = 16
 class HubShard(SequentialShard):
     """One shard of a streaming data set of `datasets` that is not in Parquet."""
 
+    shares = True
+
     def __init__(self, dataset: Any, column: str, offset: int = 0, stride: int = 1, part: int | None = None) -> None:
         super().__init__(getattr(getattr(dataset, "info", None), "dataset_name", None) or "data set", column, offset, stride)
         self.dataset, self.part = dataset, part
