@@ -6,7 +6,8 @@ to a tenth and clipping, random windows of the tokenised corpus, at the best of 
 intervals are 95% intervals of the mean.
 
 What is measured is kept in data/benchmarks/learning.json, so that an interrupted benchmark goes on; remove it to begin anew.
-Speed does not matter here: other work on the machine changes nothing.
+Speed does not matter here: other work on the machine changes nothing. `python -m benchmarks.learning documents global` measures
+only these, so that several processes can share the work (documents, windows, global, peer); without names it reports.
 """
 
 import hashlib
@@ -15,12 +16,14 @@ import math
 import shutil
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import DATA, Ratio, report
 
 SEEDS = (0, 1, 2)
+ORDERS = ("documents", "windows", "global")
 PEER_RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 FOLDER, RESULTS = DATA / "learning", DATA / "learning.json"
 NANO = Path("configs/nano.yaml")
@@ -131,15 +134,17 @@ class Results:
 
     def __init__(self) -> None:
         self._recipe = hashlib.sha256(NANO.read_bytes()).hexdigest()[:12]
-        self._all: dict[str, float] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
     def of(self, name: str, measure: Any, *arguments: Any) -> float:
         key = f"{self._recipe} {name}"
-        if key not in self._all:
-            self._all[key] = measure(*arguments)
-            RESULTS.write_text(json.dumps(self._all, indent=1))
-            print(f"{name}: {self._all[key]:.4f} bits a byte", flush=True)
-        return self._all[key]
+        if key not in self._read():
+            value = measure(*arguments)
+            RESULTS.write_text(json.dumps({**self._read(), key: value}, indent=1))
+            print(f"{name}: {value:.4f} bits a byte", flush=True)
+        return self._read()[key]
+
+    def _read(self) -> dict[str, float]:
+        return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
 
 def interval(values: list[float]) -> str:
@@ -150,14 +155,18 @@ def interval(values: list[float]) -> str:
 def main() -> None:
     DATA.mkdir(parents=True, exist_ok=True)
     prepare()
-    results = Results()
-    rates = {lr: results.of(f"plain loop, lr {lr}, seed 0", peer, lr, 0) for lr in PEER_RATES}
-    best = min(rates, key=lambda lr: rates[lr])
-    found: dict[str, list[float]] = {}
-    for seed in SEEDS:
-        for order in ("documents", "windows", "global"):
-            found.setdefault(order, []).append(results.of(f"order {order}, seed {seed}", ours, order, seed))
-        found.setdefault("peer", []).append(results.of(f"plain loop, lr {best}, seed {seed}", peer, best, seed))
+    results, wanted = Results(), sys.argv[1:] or [*ORDERS, "peer"]
+    found = {
+        order: [results.of(f"order {order}, seed {seed}", ours, order, seed) for seed in SEEDS]
+        for order in ORDERS
+        if order in wanted
+    }
+    if "peer" in wanted:
+        rates = {lr: results.of(f"plain loop, lr {lr}, seed 0", peer, lr, 0) for lr in PEER_RATES}
+        best = min(rates, key=lambda lr: rates[lr])
+        found["peer"] = [results.of(f"plain loop, lr {best}, seed {seed}", peer, best, seed) for seed in SEEDS]
+    if len(sys.argv) > 1:
+        return
     facts = {
         "(a) order of the documents": interval(found["documents"]),
         "(b) windows shuffled in blocks, the default": interval(found["windows"]),
