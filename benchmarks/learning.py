@@ -161,10 +161,9 @@ def main() -> None:
         for order in ORDERS
         if order in wanted
     }
-    if "peer" in wanted:
-        rates = {lr: results.of(f"plain loop, lr {lr}, seed 0", peer, lr, 0) for lr in PEER_RATES}
-        best = min(rates, key=lambda lr: rates[lr])
-        found["peer"] = [results.of(f"plain loop, lr {best}, seed {seed}", peer, best, seed) for seed in SEEDS]
+    rates = {lr: results.of(f"plain loop, lr {lr}, seed 0", peer, lr, 0) for lr in PEER_RATES if "peer" in wanted}
+    best = min(rates, key=lambda lr: rates[lr], default=0.0)
+    found["peer"] = [results.of(f"plain loop, lr {best}, seed {seed}", peer, best, seed) for seed in SEEDS if rates]
     if len(sys.argv) > 1:
         return
     facts = {
