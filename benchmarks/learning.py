@@ -8,6 +8,7 @@ intervals are 95% intervals of the mean.
 What is measured is kept in data/benchmarks/learning.json, so that an interrupted benchmark goes on; remove it to begin anew.
 Speed does not matter here: other work on the machine changes nothing. `python -m benchmarks.learning documents global` measures
 only these, so that several processes can share the work (documents, windows, global, peer); without names it reports.
+`python -m benchmarks.learning try --optim.lr 3e-3` measures a change of the recipe in the default order.
 """
 
 import hashlib
@@ -55,12 +56,13 @@ def prepare() -> None:
         np.save(file, np.random.default_rng(0).permutation(np.load(file)))
 
 
-def ours(order: str, seed: int) -> float:
+def ours(order: str, seed: int, *changes: str) -> float:
     """Train the recipe in an order; return the bits a byte at its end."""
-    import yaml
+    from codeparrot.arguments import parse_config
 
-    steps = yaml.safe_load(NANO.read_text(encoding="utf-8"))["train"]["max_steps"]
-    name = f"{order}-{seed}"
+    name = f"{order}-{seed}-{hashlib.sha256(' '.join(changes).encode()).hexdigest()[:8]}"
+    places = ["--tokenizer.path", str(TOKENIZER), "--stream.train", str(CORPUS)]
+    steps = parse_config(["--config", str(NANO), *places, *changes]).train.max_steps
     shutil.rmtree(FOLDER / "runs" / name, ignore_errors=True)
     train = str(SHUFFLED if order == "global" else CORPUS)
     found = codeparrot(
@@ -68,6 +70,7 @@ def ours(order: str, seed: int) -> float:
         *("--tokenizer.path", str(TOKENIZER), "--stream.train", train, "--stream.valid", str(CORPUS)),
         *("--stream.order", "documents" if order == "documents" else "windows"),
         *("--evaluate.every_steps", str(steps), "--evaluate.sample_tokens", "0", "--checkpoint.every_steps", "0"),
+        *changes,
     )
     shutil.rmtree(FOLDER / "runs" / name)
     return found["bits_per_byte"]
@@ -156,6 +159,11 @@ def main() -> None:
     DATA.mkdir(parents=True, exist_ok=True)
     prepare()
     results, wanted = Results(), sys.argv[1:] or [*ORDERS, "peer"]
+    if wanted[0] == "try":
+        changes = wanted[1:]
+        values = [results.of(f"{' '.join(changes)}, seed {seed}", ours, "windows", seed, *changes) for seed in SEEDS]
+        print(f"{' '.join(changes)}: {interval(values)}")
+        return
     found = {
         order: [results.of(f"order {order}, seed {seed}", ours, order, seed) for seed in SEEDS]
         for order in ORDERS

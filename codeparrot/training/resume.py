@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from codeparrot.config import Config
+from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import tokenizer_digest
 from codeparrot.location import HUB
@@ -42,9 +42,12 @@ def settled(config: Config, place: Path | None) -> Config:
     saved = checkpoint.completed(checkpoint.read_manifest(place)["config"])["stream"] if place else {}
     stream = config.stream
     order: Any = saved.get("order", "windows") if stream.order == "auto" else stream.order
+    if order == "documents" and saved and stream.order == "auto":
+        logger.info("the run was begun with stream.order documents and goes on in it")
+    unused = "block_windows" if order == "documents" else "block_documents"
+    if getattr(stream, unused) != getattr(StreamConfig(), unused):
+        logger.warning("stream.%s does nothing with stream.order %s", unused, order)
     if order == "documents":
-        if saved and stream.order == "auto":
-            logger.info("the run was begun with stream.order documents and goes on in it")
         return replace(config, stream=replace(stream, order=order))
     size = stream.block_windows or saved.get("block_windows") or default_block_windows(stream)
     return replace(config, stream=replace(stream, order=order, block_windows=size))

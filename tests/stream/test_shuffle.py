@@ -154,3 +154,56 @@ def test_blocks_of_all_lanes_together_stay_within_memory() -> None:
         assert default_block_windows(stream) == expected
         assert 4 * lanes * seq_length * default_block_windows(stream) <= BLOCK_BYTES
     assert default_block_windows(StreamConfig(lanes=4096, seq_length=131072)) == 1
+
+
+def tokenized(folder: Path, sizes: tuple[int, ...] = (70, 5, 130)) -> Path:
+    """Write windows that hold their own number, as `corpus tokenize` does."""
+    folder.mkdir(exist_ok=True)
+    first, files = 0, []
+    for part, size in enumerate(sizes):
+        path = folder / f"train-{part:05d}.npy"
+        np.save(path, np.tile(np.arange(first, first + size, dtype=np.uint16)[:, None], 8))
+        files.append({"name": path.name, "windows": size, "bytes": path.stat().st_size})
+        first += size
+    manifest = {"seq_length": 8, "splits": {"train": {"files": files, "tail": [], "tokens": 8 * first}}}
+    (folder / "windows.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.sampled_from([1, 2, 4, 8]), st.integers(1, 100), st.integers(0, 100), st.integers(0, 100), st.booleans())
+def test_windows_that_were_tokenised_before_come_once_an_epoch_and_resume_exactly(
+    tmp_path_factory, lanes, size, first, second, halves
+) -> None:
+    folder = tokenized(tmp_path_factory.getbasetemp() / "tokenized")
+    stream = StreamConfig(train=str(folder), seq_length=8, lanes=lanes, block_windows=size)
+
+    def dataset(**ranks: int) -> ConstantLengthDataset:
+        return ConstantLengthDataset(stream, BytesEncoder(), seed=1, **ranks)
+
+    whole = [int(window[0]) for window in islice(dataset(), 410 + first + second)]
+    by_lane = [whole[lane:410:lanes] for lane in range(lanes)]
+    for own in by_lane:
+        counts = Counter(own)
+        assert max(counts.values()) - min(counts.values()) <= 1
+    assert len(set(whole[:410])) == 205
+    once = dataset()
+    list(islice(once, first))
+    again = dataset()
+    again.load_state_dict(once.state_dict())
+    list(islice(again, second))
+    state = again.state_dict()
+    ranks = [dataset(rank=rank, world_size=2) for rank in range(2)] if halves and lanes > 1 else [dataset()]
+    for rank in ranks:
+        rank.load_state_dict(state)
+    if len(ranks) == 1 or (first + second) % lanes == 0:
+        rows = zip(*(islice(rank, 20 // len(ranks)) for rank in ranks), strict=True)
+        assert [int(window[0]) for row in rows for window in row] == whole[first + second :][:20]
+
+
+def test_a_block_of_windows_that_were_tokenised_before_comes_from_the_whole_share(tmp_path) -> None:
+    folder = tokenized(tmp_path / "w", (4096,))
+    stream = StreamConfig(train=str(folder), seq_length=8, lanes=1, block_windows=256)
+    block = [int(window[0]) for window in islice(ConstantLengthDataset(stream, BytesEncoder()), 256)]
+    assert len({number // 128 for number in block}) > 16
+    assert np.mean(np.abs(np.diff(block)) < 8) < 0.1
