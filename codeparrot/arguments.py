@@ -69,7 +69,7 @@ class Parser(ArgumentParser):
         super().__init__(prog=prog, **{"formatter_class": Help, **options})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text = " ".join(str(ex or message).split())
+        text = _alternatives(" ".join(str(ex or message).split()))
         print(f"{self.prog}: error: {text}{self._hint(text)} ({self.prog} --help lists the options)", file=sys.stderr)
         self.exit(2)
         raise AssertionError("unreachable")
@@ -115,6 +115,21 @@ class Parser(ArgumentParser):
 
     def _optional(self) -> list[str]:
         return ["[options]"] if any(not (action.required or action.dest == "help") for action in self._actions) else []
+
+
+def _alternatives(text: str) -> str:
+    """Return an error of jsonargparse; where a value fits none of several types, only the key, the value and what it may be."""
+    found = re.search(
+        r'key "([\w.]+)": Does not validate against any of the Union.*?Errors: (.*) Given value type: .*?: (.*)', text
+    )
+    types = re.findall(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2]) if found else []
+    if not found or not types:
+        return text
+    expected = [_IN_WORDS.get(name, name) or words.replace("'", "") for name, words in types]
+    return f"{found[1]} is {found[3]}; it must be {' or '.join(expected)}"
+
+
+_IN_WORDS = {"int": "a whole number", "float": "a number", "str": "text"}
 
 
 def _wrapped(words: Iterable[str]) -> str:

@@ -42,9 +42,9 @@ class Run(NamedTuple):
     name: str
     loss: Curve
     perplexity: Curve
-    """On the sample of the validation set, where evaluations during the run measure one; else on all of it."""
+    """On the sample of the validation set, where evaluations during the run measured one; else on all of it."""
     at_the_end: Curve
-    """Perplexity on all of the validation set, where `perplexity` is that on a sample."""
+    """Perplexity on all of the validation set, measured behind the last sample."""
 
 
 def plot(runs: list[str], output: str | None = None) -> Result:
@@ -90,10 +90,9 @@ def read(folder: Path) -> Run:
         rows = list(_rows(path))
     except OSError as error:
         raise CodeparrotError(f'"{folder}" is not a run: {path.name} cannot be read ({error.strerror})') from error
-    sampled = [row for row in rows if row.get("eval_sample")]
-    whole = [row for row in rows if not row.get("eval_sample")]
-    curves = (_curve(sampled or whole, "perplexity"), _curve(whole if sampled else [], "perplexity"))
-    run = Run(folder.resolve().name, _curve(rows, "loss"), *curves)
+    last_sample = max((row["tokens"] for row in rows if row.get("eval_sample")), default=math.inf)
+    before, at_the_end = ([row for row in rows if (row["tokens"] > last_sample) is later] for later in (False, True))
+    run = Run(folder.resolve().name, _curve(rows, "loss"), _curve(before, "perplexity"), _curve(at_the_end, "perplexity"))
     if not any(map(math.isfinite, run.loss.values + run.perplexity.values + run.at_the_end.values)):
         raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
     return run

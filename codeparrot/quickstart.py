@@ -139,18 +139,20 @@ def _baselines(config: Config) -> dict[str, float]:
     """Return the bits that xz and an n-gram model of the tokens that were trained on need for a byte of the validation text."""
     import numpy as np
 
+    from codeparrot.arguments import load_config
     from codeparrot.eval.baselines import NGrams, xz_bits_per_byte
     from codeparrot.eval.tasks.perplexity import bytes_per_token
     from codeparrot.loading import load_tokenizer
     from codeparrot.stream import ConstantLengthDataset, load_validation_set, make_encoder
 
+    stream = load_config(config.run_directory / "config.yaml").stream  # with the order that the run was begun in
     tokenizer = load_tokenizer(config.tokenizer.path)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
     num_windows = config.train.max_steps * config.train.global_batch_size
-    seen = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed)
-    windows = np.stack(list(islice(seen, min(num_windows, _MOST_COUNTED // config.stream.seq_length))))
+    seen = ConstantLengthDataset(stream, encoder, seed=config.run.seed)
+    windows = np.stack(list(islice(seen, min(num_windows, _MOST_COUNTED // stream.seq_length))))
     counted = NGrams(windows, len(tokenizer))
-    valid = load_validation_set(config.stream, encoder)
+    valid = load_validation_set(stream, encoder)
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     texts = [tokenizer.decode(np.concatenate(valid.windows), **options)]
     token_bytes = bytes_per_token(tokenizer, len(tokenizer)).numpy()
@@ -244,7 +246,8 @@ def _summary(config: Config, facts: dict[str, Any]) -> str:
     return f"""
 {shown}
 
-perplexity   {facts["perplexity_before"]:,.0f} before training, {facts["perplexity_after"]:.1f} after {facts["tokens"]:,} tokens
+perplexity   {facts["perplexity_before"]:,.0f} before training (on a sample), {facts["perplexity_after"]:.1f} after \
+{facts["tokens"]:,} tokens
 bits a byte  {facts["bits_per_byte"]:.3f}; for the same text xz needs {facts["xz_bits_per_byte"]:.3f}, and a 5-gram model of \
 {facts["ngram_tokens"]:,} training tokens {facts["ngram_bits_per_byte"]:.3f}
 syntax       {facts["parsed_share"]:.0%} of the sampled functions parse as Python

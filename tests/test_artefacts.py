@@ -142,6 +142,10 @@ def test_the_order_of_a_run_is_that_in_which_it_was_begun_unless_another_is_aske
     assert losses(old / "runs" / "on" / "metrics.jsonl")[8] == pytest.approx(
         losses(OLD / "expected" / "metrics.jsonl")[8], rel=1e-5
     )
+    # Other data: the position means nothing there, and neither does the order.
+    other = train("--run.name", "other", "--resume", CHECKPOINT, "--stream.train", "corpus/valid-00000-of-00001.parquet")
+    assert other.returncode == 0, other.stderr
+    assert "order: windows" in (old / "runs" / "other" / "config.yaml").read_text(encoding="utf-8")
     # What is recorded is what a resume takes, whatever would be derived today.
     new = train("--run.name", "new", "--train.max_steps", "4", "--stream.block_windows", "7")
     assert new.returncode == 0, new.stderr

@@ -74,6 +74,15 @@ def test_the_measure_of_the_whole_set_is_a_mark_of_its_own(tmp_path, figures):
     assert read(log(tmp_path / "older", *falling())).at_the_end.tokens == []
 
 
+def test_evaluations_of_the_whole_set_before_a_sample_belong_to_the_curve(tmp_path):
+    """A run of an earlier version that goes on, and a run that was finished and is made longer."""
+    older = [{"step": step, "tokens": step, "loss": 1.0, "perplexity": 200.0} for step in (0, 10)]
+    newer = [{"step": step, "tokens": step, "perplexity": 50.0, "eval_sample": True} for step in (20, 30)]
+    run = log(tmp_path / "longer", *older, *newer)
+    assert read(run).perplexity.values == [200.0, 200.0, 50.0, 50.0] and read(run).at_the_end.values == []
+    assert plot([str(run)]).data["runs"][0]["perplexity"] == 50.0
+
+
 def test_a_run_is_drawn_into_its_plots(tmp_path, figures):
     run = log(tmp_path / "nano", *falling())
     result = plot([str(run)])

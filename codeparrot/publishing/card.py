@@ -148,7 +148,11 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     shown = list(merged.values())[-EVALUATIONS_SHOWN:]
     cells = [(_step(row), row["tokens"], *(_number(row.get(name)) for name in names)) for row in shown]
     header = ("step", "tokens", *(METRICS.get(name, name) for name in names))
-    sampled = [f"Steps with a star were measured on {SAMPLE}.", ""] if any(row.get("eval_sample") for row in shown) else []
+    sampled = (
+        [f"Loss, perplexity and bits per byte of steps with a star are those of {SAMPLE}.", ""]
+        if any(row.get("eval_sample") for row in shown)
+        else []
+    )
     return ["## Evaluation", "", *table(header, cells), "", *sampled, "All lines are in `metrics.jsonl`.", ""]
 
 

@@ -195,17 +195,17 @@ def changes_that_matter(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [
         f"{name}: {before} -> {after}"
         for name, before, after in differences(completed(old), new)
-        if not any(name == each or name.startswith(f"{each}.") for each in free) and _LEFT_TO_THE_RUN.get(name) != after
+        if not any(name == each or name.startswith(f"{each}.") for each in free) and (name, after) not in _LEFT_TO_THE_RUN
     ]
 
 
-_LEFT_TO_THE_RUN = {"stream.order": "auto", "stream.block_windows": 0}
+_LEFT_TO_THE_RUN = (("stream.order", "auto"), ("stream.block_windows", 0))
 """Values that stand for what the run was begun with."""
 
 
 def completed(saved: dict[str, Any]) -> dict[str, Any]:
-    """Return a saved configuration with the settings that it lacks: today's default, which is what they were, but for the order
-    of the stream."""
+    """Return a saved configuration with the settings that it lacks: today's default, which is what they were, but for
+    `stream.order`."""
     config = Config()
     defaults = asdict(config)
     defaults["stream"]["order"] = "documents"  # the only one there was, when it was not recorded

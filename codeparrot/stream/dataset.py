@@ -27,7 +27,7 @@ from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Cursor, Order, windows
 from codeparrot.stream.provenance import TracedWindow, trace
 from codeparrot.stream.shards import Shard
-from codeparrot.stream.shuffle import LaneState, in_order, place_tokens, reading
+from codeparrot.stream.shuffle import LaneState, block_windows, in_order, place_tokens, reading
 from codeparrot.stream.sources import lanes_of, open_shards
 
 STATE_VERSIONS = {"documents": 1, "windows": 2}
@@ -79,7 +79,7 @@ class ConstantLengthDataset:
         self.stream, self.encoder, self.seed = stream, encoder, seed
         self.shards = shards
         """The shards of all processes, uncut."""
-        self._data = xxhash.xxh3_64_hexdigest("\n".join(shard.identity for shard in shards).encode())
+        self._data = identity_of(shards)
         self.tokenized = all(shard.packed for shard in shards)
         """Whether the data are windows that were tokenised before."""
         self._lanes: Mapping[int, Sequence[Shard]] = {
@@ -146,7 +146,8 @@ class ConstantLengthDataset:
             str(lane): [state.num_windows, *([] if by_document else [state.taken]), *state.cursor]
             for lane, state in self._states.items()
         }
-        return {"version": self._version, "num_lanes": self.stream.lanes, "data": self._data, "lanes": lanes}
+        counted = {} if by_document else self._counted_in
+        return {"version": self._version, "num_lanes": self.stream.lanes, "data": self._data, **counted, "lanes": lanes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, which any number of processes may have saved.
@@ -165,12 +166,21 @@ class ConstantLengthDataset:
             raise CodeparrotError(f"the run has {state['num_lanes']} lanes; set stream.lanes to that")
         if state["data"] != self._data:
             raise CodeparrotError("stream.train holds different files from those the run began with; positions would be wrong")
+        for name, value in self._counted_in.items():
+            if state.get(name, value) != value:
+                raise CodeparrotError(f"the stream's position is one of {name} {state[name]}, not {value}; set that back")
         missing = [lane for lane in self._states if str(lane) not in state["lanes"]]
         if missing:
             raise CodeparrotError(f"the stream's state lacks lanes {missing}; it was not merged from all processes")
         for lane in self._states:
             num_windows, *taken, epoch, shard, block, row, piece, token = state["lanes"][str(lane)]
             self._states[lane] = LaneState(num_windows, Cursor(epoch, shard, block, row, piece, token), *taken)
+
+    @property
+    def _counted_in(self) -> dict[str, int]:
+        """Return the settings without which a place in the order of the windows means nothing."""
+        blocks = {"stream.seq_length": self.stream.seq_length, "stream.block_windows": block_windows(self.stream)}
+        return blocks | {"run.seed": self.seed}
 
     @property
     def _version(self) -> int:
@@ -187,7 +197,7 @@ class ConstantLengthDataset:
         states = self.states
         # The first blocks of the lanes are read and encoded side by side: reading and encoding release the interpreter's lock.
         alone = any(shard.shares for shards in self._lanes.values() for shard in shards)
-        with ThreadPoolExecutor(1 if alone else min(len(states), os.cpu_count() or 1)) as threads:
+        with ThreadPoolExecutor(1 if alone else min(len(states), len(os.sched_getaffinity(0)))) as threads:
             streams = dict(zip(states, threads.map(self._begun, states, states.values()), strict=True))
         for lane in _turns(states, sorted(states)):
             tokens, states[lane] = next(streams[lane])
@@ -218,6 +228,11 @@ def _turns(states: Mapping[int, LaneState], lanes: Sequence[int]) -> Iterator[in
     """
     behind = min(range(len(lanes)), key=lambda index: (states[lanes[index]].num_windows, index))
     return cycle([*lanes[behind:], *lanes[:behind]])
+
+
+def identity_of(shards: Sequence[Shard]) -> str:
+    """Return what tells these data from others: a position in the stream is one in them."""
+    return xxhash.xxh3_64_hexdigest("\n".join(shard.identity for shard in shards).encode())
 
 
 def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -128,6 +128,9 @@ def _read(together: list[Shard], position: int, num_documents: int) -> tuple[lis
     parts = [shard for shard in together if not (shard.whole and position)]
     reads = [shard.read(position, sys.maxsize if shard.whole else num_documents) for shard in parts]
     items = [item for block in reads for item in block.items]
+    for shard in parts:
+        if shard.whole:
+            shard.close()  # a process may own hundreds of lanes: open files and decoded row groups add up
     following = max((block.following for block in reads if block.following is not None), default=None)
     return parts, items, [len(block.items) for block in reads], following
 

@@ -1,9 +1,7 @@
 """Parquet files as shards: a lane decodes only the row groups that hold its rows."""
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from codeparrot.stream.readers.parquet import Table, texts_of
 from codeparrot.stream.shards import BYTES_PER_TOKEN, Block, Shard, described, file_identity, num_parts
@@ -45,18 +43,27 @@ class ParquetShard(Shard):
         if "://" in self.path:
             return [self]  # a part of a remote row group costs the transfer of all of it
         table = self._open()
-        end = table.bounds[-1] if self.stop is None else self.stop
-        parts: list[Shard] = []
+        wanted, end = num_tokens * BYTES_PER_TOKEN, table.bounds[-1] if self.stop is None else self.stop
+        places: list[list[Rows]] = []
+        gathered: list[Rows] = []
+        gathered_bytes = 0
         for group in range(table.num_groups):
             low, high = max(self.start, table.bounds[group]), min(end, table.bounds[group + 1])
-            if low < high:
-                share = (high - low) / (table.bounds[group + 1] - table.bounds[group])
-                size = round(share * table.column_bytes(group)[self.column])
-                stride = min(num_parts(size, num_tokens * BYTES_PER_TOKEN), max(1, round(share * MOST_DECODES)), high - low)
-                rows = range(low, high)
-                parts += [RowsShard(self, group, rows[first::stride]) for first in range(stride)]
+            if low >= high:
+                continue
+            share = (high - low) / (table.bounds[group + 1] - table.bounds[group])
+            size, rows = round(share * table.column_bytes(group)[self.column]), range(low, high)
+            stride = min(num_parts(size, wanted), max(1, round(share * MOST_DECODES)), high - low)
+            if stride > 1:
+                places += [[Rows(group, rows[first::stride])] for first in range(stride)]
+                continue
+            # Small row groups make a place together.
+            gathered, gathered_bytes = [*gathered, Rows(group, rows)], gathered_bytes + size
+            if gathered_bytes >= wanted:
+                places.append(gathered)
+                gathered, gathered_bytes = [], 0
         self.close()
-        return parts
+        return [RowsShard(self, place) for place in (*places, *([gathered] if gathered else []))]
 
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
         return self.describe_rows([self.start + position + index for index in indexes])
@@ -74,10 +81,9 @@ class ParquetShard(Shard):
                 found.update(zip(inside, taken.to_pylist(), strict=True))
         return [described({"file": self.path, "row": row}, found.get(row, {}), self.column) for row in rows]
 
-    def texts_at(self, group: int, rows: range) -> list[str]:
-        """Return the texts of rows of the whole file that lie in one row group."""
-        low = self._open().bounds[group]
-        return texts_of(self._row_group(group).take(np.array(rows, np.int64) - low), rows, self.path)
+    def texts_of(self, rows: "Rows") -> list[str]:
+        """Return the texts of some rows."""
+        return self._open().texts_at(rows.group, self._row_group(rows.group), rows.rows)
 
     def _light_columns(self, group: int) -> list[str]:
         """Return the names of the columns, the text aside, that cost little to read."""
@@ -118,30 +124,37 @@ class ParquetShard(Shard):
         self._table, self._group = None, (-1, None)
 
 
+class Rows(NamedTuple):
+    """Evenly spaced rows of a row group, counted in the whole file."""
+
+    group: int
+    rows: range
+
+
 class RowsShard(Shard):
-    """Some rows of one row group, evenly spaced. It is read whole, and decodes the whole row group for it.
+    """Some rows of a file. It is read whole, and decodes all of the row groups that hold them.
 
     The file stays open, and its last row group decoded, until one of its parts is closed: several may be read in turn.
     """
 
     whole = True
 
-    def __init__(self, file: ParquetShard, group: int, rows: range) -> None:
-        self.file, self.group, self.rows = file, group, rows
+    def __init__(self, file: ParquetShard, rows: Sequence[Rows]) -> None:
+        self.file, self.rows = file, rows
 
     def read(self, position: int, num_items: int) -> Block:
-        rows = self.rows[position : position + num_items]
-        texts = self.file.texts_at(self.group, rows)
-        return Block(texts, None if position + num_items >= len(self.rows) else position + num_items)
+        texts = [text for rows in self.rows for text in self.file.texts_of(rows)][position:]
+        return Block(texts[:num_items], position + num_items if len(texts) > num_items else None)
 
     def cut(self, parts: int) -> list[Shard]:
-        return [RowsShard(self.file, self.group, self.rows[part::parts]) for part in range(parts)]
+        return [RowsShard(self.file, [Rows(group, rows[part::parts]) for group, rows in self.rows]) for part in range(parts)]
 
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
-        return self.file.describe_rows([self.rows[position + index] for index in indexes])
+        rows = [row for each in self.rows for row in each.rows]
+        return self.file.describe_rows([rows[position + index] for index in indexes])
 
     def fresh(self) -> Shard:
-        return RowsShard(self.file.fresh(), self.group, self.rows)
+        return RowsShard(self.file.fresh(), self.rows)
 
     @property
     def identity(self) -> str:
@@ -149,7 +162,7 @@ class RowsShard(Shard):
 
     @property
     def num_items(self) -> int:
-        return len(self.rows)
+        return sum(len(rows) for _, rows in self.rows)
 
     def close(self) -> None:
         self.file.close()

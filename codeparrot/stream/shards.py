@@ -211,7 +211,8 @@ class SequentialShard(Shard):
             texts.append(self.text(item))
             if len(texts) == num_items:
                 break
-        self._position = position + len(texts)
+        # One that has ended stays at its end, so that reading it again with its neighbours costs nothing.
+        self._position = position + num_items
         return Block(texts, self._position if len(texts) == num_items else None)
 
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ begins with the token behind the last one of this block.
 
 The state says where the block begins and how many of its windows are handed out. Resuming packs one block and nothing before.
 The first blocks of a lane are half as long, so that a start has its first window sooner. A block ends with an epoch: no
-document comes again before the others were seen. While a block is handed out, the next one is prepared at an even pace.
+document comes again before the others were seen. While a block is handed out, the next one is prepared at an even pace, a
+higher one behind a short block.
 
 Memory: about a block a lane, since windows that are handed out make room for those of the next block. `default_block_windows`
 keeps the blocks of all lanes within 64 MB, however many lanes a process owns.
@@ -26,7 +27,7 @@ MOST_BLOCK_WINDOWS = 2048
 BLOCK_BYTES = 1 << 26
 """Tokens of a block of every lane, 4 bytes each."""
 FIRST_FRACTION = 2
-"""The first block of a lane is so many times shorter than the others."""
+"""The first blocks of a lane are so many times shorter than the others."""
 FAR_APART = 4
 """Places of the lane's share that are read side by side, so that a block mixes several repositories."""
 FAR_APART_PACKED = 32

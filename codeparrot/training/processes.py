@@ -1,6 +1,7 @@
 """The processes of a run: their number, checked against the number asked for, and what they agree on."""
 
 import os
+import resource
 import sys
 import warnings
 from pathlib import Path
@@ -58,6 +59,10 @@ def quiet_and_ready(accelerator: Any) -> None:
     from codeparrot.model import hardware
 
     disable_progress_bar()
+    # Lanes may keep several files open each, and a process may own hundreds of lanes; 1,024 is a common soft limit.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if accelerator.device.type == "cpu":
         hardware.keep_freed_memory()
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from codeparrot.config import Config, StreamConfig
+from codeparrot.config import Config, StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import tokenizer_digest
 from codeparrot.location import HUB
@@ -24,7 +24,9 @@ from codeparrot.run import checkpoint
 from codeparrot.run.origin import same_order
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
+from codeparrot.stream.dataset import identity_of
 from codeparrot.stream.shuffle import default_block_windows
+from codeparrot.stream.sources import open_shards
 from codeparrot.training.parts import Start, Training
 from codeparrot.training.sharding import WEIGHT
 
@@ -38,9 +40,9 @@ def moments_name(rank: int) -> str:
 
 
 def settled(config: Config, place: Path | None) -> Config:
-    """Return the configuration with the order of the stream settled: the checkpoint's, unless another one is asked for."""
-    saved = checkpoint.completed(checkpoint.read_manifest(place)["config"])["stream"] if place else {}
+    """Return the configuration with the order of the stream settled: that of a stream which goes on, or what is asked for."""
     stream = config.stream
+    saved = _stream_that_goes_on(config, place) if place else {}
     order: Any = saved.get("order", "windows") if stream.order == "auto" else stream.order
     if order == "documents" and saved and stream.order == "auto":
         logger.info("the run was begun with stream.order documents and goes on in it")
@@ -51,6 +53,17 @@ def settled(config: Config, place: Path | None) -> Config:
         return replace(config, stream=replace(stream, order=order))
     size = stream.block_windows or saved.get("block_windows") or default_block_windows(stream)
     return replace(config, stream=replace(stream, order=order, block_windows=size))
+
+
+def _stream_that_goes_on(config: Config, place: Path) -> dict[str, Any]:
+    """Return the checkpoint's settings of the stream, or nothing if its position will mean nothing in this run's data."""
+    stream, names = config.stream, as_list(config.stream.train)
+    saved = checkpoint.completed(checkpoint.read_manifest(place)["config"])["stream"]
+    shards = open_shards(names, split="train", column=stream.text_column, seq_length=stream.seq_length)
+    state = json.loads((place / "stream.json").read_text(encoding="utf-8"))
+    # In the order of the documents a place is one among documents, whatever the length of a window.
+    same = saved["order"] == "documents" or saved["seq_length"] == stream.seq_length
+    return saved if same and saved["lanes"] == stream.lanes and state["data"] == identity_of(shards) else {}
 
 
 def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, Any]]:

@@ -65,7 +65,7 @@ def test_what_was_measured_on_a_sample_is_called_so(here: HubServer, tmp_path: P
     front, body = card_of(here, run)
     names = {result["dataset"]["name"] for result in front["model-index"][0]["results"]}
     assert names == {"a sample of the validation set of the run"}
-    assert r"| 8\* |" in body and "Steps with a star were measured on a sample of the validation set of the run." in body
+    assert r"| 8\* |" in body and "of steps with a star are those of a sample of the validation set of the run." in body
     assert any("eval loss 5.92" in commit.title for commit in here.commits("me/model", "sampled"))
 
 

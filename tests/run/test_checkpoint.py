@@ -179,6 +179,25 @@ def test_a_setting_that_an_older_run_did_not_have_counts_as_its_default() -> Non
     ]
 
 
+def test_a_setting_that_is_taken_away_is_a_change() -> None:
+    old, new = asdict(Config()), asdict(Config())
+    old["model"] = {"family": "gpt2", "resid_pdrop": 0.0}
+    assert checkpoint.changes_that_matter(old, new) == ["model.resid_pdrop: 0.0 -> None"]
+
+
+def test_what_is_left_to_the_run_is_no_change_and_anything_else_is() -> None:
+    old, new = asdict(Config()), asdict(Config())
+    old["stream"] |= {"order": "windows", "block_windows": 64}
+    assert checkpoint.changes_that_matter(old, new) == []
+    new["stream"] |= {"order": "documents", "block_windows": 65}
+    assert checkpoint.changes_that_matter(old, new) == [
+        "stream.order: windows -> documents",
+        "stream.block_windows: 64 -> 65",
+    ]
+    del old["stream"]["order"]
+    assert checkpoint.changes_that_matter(old, new) == ["stream.block_windows: 64 -> 65"]
+
+
 def test_a_model_is_not_completed_with_the_fields_of_another() -> None:
     older, newer = asdict(Config()), asdict(Config())
     older["model"], newer["model"] = {"family": "llama"}, {"family": "llama", "hidden_size": 8}

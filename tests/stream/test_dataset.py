@@ -5,6 +5,8 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,7 +138,6 @@ def test_every_document_of_an_epoch_is_seen_once_by_some_lane(files) -> None:
 
 
 def test_real_sources_through_the_real_encoder_decode_to_the_documents(corpus, encoder, tokenizer_json) -> None:
-    import pyarrow.parquet as parquet
     from tokenizers import Tokenizer
 
     stream = StreamConfig(train=str(corpus), seq_length=128, lanes=2, order="documents")
@@ -183,6 +184,38 @@ def test_a_state_of_another_order_is_refused(files) -> None:
             ConstantLengthDataset(stream_config(files, order=order), BytesEncoder()).load_state_dict(states[other])
     with pytest.raises(CodeparrotError, match="version 3; this codeparrot reads 1 and 2"):
         ConstantLengthDataset(stream_config(files), BytesEncoder()).load_state_dict({**states["windows"], "version": 3})
+
+
+@pytest.mark.parametrize(
+    ("changes", "seed", "name"),
+    [
+        ({"seq_length": 16}, 0, r"stream\.seq_length 32, not 16"),
+        ({"block_windows": 9}, 0, r"stream\.block_windows 8, not 9"),
+        ({}, 1, r"run\.seed 0, not 1"),
+    ],
+)
+def test_a_place_in_the_order_of_other_settings_is_refused(files, changes, seed, name) -> None:
+    state = ConstantLengthDataset(stream_config(files, block_windows=8), BytesEncoder()).state_dict()
+    other = ConstantLengthDataset(stream_config(files, **{"block_windows": 8, **changes}), BytesEncoder(), seed=seed)
+    with pytest.raises(CodeparrotError, match=name):
+        other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_files_of_a_lane_are_closed_while_its_block_is_handed_out(tmp_path, kind) -> None:
+    """A process may own hundreds of lanes, and 1,024 open files is a common limit."""
+    for part in range(8):
+        rows = [{"content": f"{part}.{row} " + "x" * 50} for row in range(64)]
+        if kind == "jsonl":
+            (tmp_path / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        else:
+            parquet.write_table(pa.Table.from_pylist(rows), tmp_path / f"{part}.parquet", row_group_size=16)
+    stream = StreamConfig(train=str(tmp_path), seq_length=32, lanes=8, block_windows=16)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    windows = iter(ConstantLengthDataset(stream, BytesEncoder()))
+    for _ in range(300):
+        next(windows)
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_state_of_other_lanes_or_of_one_rank_alone_is_refused(files) -> None:

@@ -11,6 +11,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codeparrot.stream.lane import Cursor, Order, Reading, blocks
 from codeparrot.stream.parquet import ParquetShard
 from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, Shard
 
@@ -69,6 +70,39 @@ def test_places_of_the_parts_of_a_shard_hold_each_document_once(shard: Shard, pa
     assert sorted(text for block in blocks for text in block.items) == sorted(TEXTS)
     assert all(block.following is None for block in blocks)
     assert all(place.whole for place in places) == shard.seekable
+
+
+def test_a_packed_file_that_ended_is_not_read_again_for_each_block_of_its_neighbours(tmp_path, monkeypatch) -> None:
+    for name, size in (("a", 10), ("b", 2000)):
+        lines = "".join(json.dumps({"content": f"{name}{row}"}) + "\n" for row in range(size))
+        (tmp_path / f"{name}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    shards = [CompressedJsonlShard(str(tmp_path / f"{name}.jsonl.gz"), "content") for name in "ab"]
+    opened: list[str] = []
+    iterate = CompressedJsonlShard.iterate
+    monkeypatch.setattr(CompressedJsonlShard, "iterate", lambda self: (opened.append(self.path), iterate(self))[1])
+    texts = [text for block in blocks(shards, Order(0, 0, epochs=1), Reading(2, 16), Cursor()) for text in block.items]
+    assert len(texts) == len(set(texts)) == 2010 and len(opened) == 2
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_texts_of_any_layout_are_spread(tmp_path, kind) -> None:
+    texts = (
+        pa.array([*TEXTS[:-1], None]).cast(kind) if not pa.types.is_dictionary(kind) else pa.array(TEXTS).dictionary_encode()
+    )
+    parquet.write_table(pa.table({"content": texts}), tmp_path / "a.parquet")
+    places = ParquetShard(str(tmp_path / "a.parquet"), "content").spread(100)
+    assert len(places) == 8
+    found = [text for place in places for text in place.read(0, sys.maxsize).items]
+    assert sorted(found) == sorted("" if text is None else text for text in texts.to_pylist())
+
+
+def test_small_row_groups_make_a_place_together(tmp_path) -> None:
+    texts = [f"{row} " + "x" * 50 for row in range(1000)]
+    parquet.write_table(pa.table({"content": texts}), tmp_path / "a.parquet", row_group_size=5, use_dictionary=False)
+    places = ParquetShard(str(tmp_path / "a.parquet"), "content").spread(1000)
+    assert 10 <= len(places) <= 20
+    assert [text for place in places for text in place.read(0, sys.maxsize).items] == texts
+    assert places[3].describe(0, [7])[0]["row"] == texts.index(places[3].read(0, sys.maxsize).items[7])
 
 
 @settings(deadline=None, max_examples=30)

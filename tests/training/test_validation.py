@@ -22,7 +22,9 @@ def test_a_number_of_tokens_is_taken_as_it_is() -> None:
     assert [sample_tokens(config) for config.evaluate.max_tokens in (0, 1, 123_456)] == [0, 1, 123_456]
 
 
-@pytest.mark.parametrize(("value", "message"), [("-1", "0 or more"), ("many", "evaluate.max_tokens")])
+@pytest.mark.parametrize(
+    ("value", "message"), [("-1", "0 or more"), ("many", "evaluate.max_tokens is many; it must be a whole number or auto")]
+)
 def test_anything_else_is_refused(value, message, capsys) -> None:
     with pytest.raises((SystemExit, Exception)) as raised:
         parse_config(["--tokenizer.path", "t", "--stream.train", "x", "--stream.lanes", "1", f"--evaluate.max_tokens={value}"])

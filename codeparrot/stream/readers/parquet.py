@@ -79,6 +79,17 @@ class Table:
         except (OSError, pa.ArrowException) as error:
             raise CodeparrotError(unreadable(Place("row group", group, self.file), error)) from error
 
+    def texts_at(self, group: int, column: Any, rows: range) -> list[str]:
+        """Return the documents in some rows of the file, all in the row group whose column is given; null is an empty one."""
+        import numpy as np
+        import pyarrow as pa
+
+        try:
+            taken = _plain(column).take(pa.array(np.array(rows, np.int64) - self.bounds[group]))
+        except pa.ArrowException as error:
+            raise CodeparrotError(unreadable(Place("row group", group, self.file), error)) from error
+        return texts_of(taken, rows, self.file)
+
     def texts(self, group: int, column: str, num_rows: int) -> Iterator[str]:
         """Yield the texts of a row group, holding `num_rows` at once; null is an empty document."""
         import pyarrow as pa
@@ -131,6 +142,13 @@ def rows_of(batch: Any) -> list[dict[str, Any] | BrokenRow]:
         if len(batch) == 1:
             return [BrokenRow({name: batch.column(name)[0] for name in batch.schema.names})]
     return [row for index in range(len(batch)) for row in rows_of(batch.slice(index, 1))]
+
+
+def _plain(column: Any) -> Any:
+    """Return a column of strings in a layout of which Arrow can take rows."""
+    import pyarrow as pa
+
+    return column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column
 
 
 def _first_broken(column: Any) -> int:
