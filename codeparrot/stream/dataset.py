@@ -159,13 +159,13 @@ class ConstantLengthDataset:
         version = state.get("version")
         if version not in STATE_VERSIONS.values():
             raise CodeparrotError(f"the stream's state has version {version}; this codeparrot reads 1 and 2")
-        if version != self._version:
-            (order,) = (name for name, each in STATE_VERSIONS.items() if each == version)
-            raise CodeparrotError(f"the run was begun with stream.order {order}; set it back to go on at its position")
         if state["num_lanes"] != self.stream.lanes:
             raise CodeparrotError(f"the run has {state['num_lanes']} lanes; set stream.lanes to that")
         if state["data"] != self._data:
             raise CodeparrotError("stream.train holds different files from those the run began with; positions would be wrong")
+        if version != self._version:
+            (order,) = (name for name, each in STATE_VERSIONS.items() if each == version)
+            raise CodeparrotError(f"the run was begun with stream.order {order}; set it back to go on at its position")
         for name, value in self._counted_in.items():
             if state.get(name, value) != value:
                 raise CodeparrotError(f"the stream's position is one of {name} {state[name]}, not {value}; set that back")
