@@ -30,7 +30,7 @@ FIRST_FRACTION = 2
 """The first blocks of a lane are so many times shorter than the others."""
 FAR_APART = 4
 """Places of the lane's share that are read side by side, so that a block mixes several repositories."""
-FAR_APART_PACKED = 32
+FAR_APART_TOKENIZED = 32
 """The same for windows that were tokenised before, which can be read anywhere at no cost."""
 SEQUENTIAL_DOCUMENTS = 256
 """Documents read at once of shards that can only be read from their start."""
@@ -56,17 +56,17 @@ def block_windows(stream: StreamConfig) -> int:
     return stream.block_windows or default_block_windows(stream)
 
 
-def reading(stream: StreamConfig, packed: bool) -> Reading:
+def reading(stream: StreamConfig, tokenized: bool) -> Reading:
     """Return how lanes read their shards; see `place_tokens` for the size of those."""
     if stream.order == "documents":
         return Reading(1, stream.block_documents)
-    return Reading(FAR_APART_PACKED if packed else FAR_APART, SEQUENTIAL_DOCUMENTS)
+    return Reading(FAR_APART_TOKENIZED if tokenized else FAR_APART, SEQUENTIAL_DOCUMENTS)
 
 
-def place_tokens(stream: StreamConfig, packed: bool) -> int:
+def place_tokens(stream: StreamConfig, tokenized: bool) -> int:
     """Return how many tokens each of the places holds that are read side by side: together, as many as a block."""
     tokens = block_windows(stream) * stream.seq_length
-    return max(1, tokens // reading(stream, packed).together)
+    return max(1, tokens // reading(stream, tokenized).together)
 
 
 def in_order(
