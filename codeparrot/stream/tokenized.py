@@ -39,7 +39,9 @@ class WindowShard(Shard):
             windows = self._windows = np.load(self.path, mmap_mode="r", allow_pickle=False)
         first = self.start + position
         last = min(first + num_items, self.stop)
-        return Block(list(windows[first:last]), None if last >= self.stop else position + num_items)
+        # Small parts are copied: a block comes from many, and each would keep its file mapped.
+        taken = np.array(windows[first:last]) if self.whole else windows[first:last]
+        return Block(list(taken), None if last >= self.stop else position + num_items)
 
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
         return [{"file": str(self.path), "window": self.start + position + index} for index in indexes]

@@ -170,7 +170,8 @@ def tokenized(folder: Path, sizes: tuple[int, ...] = (70, 5, 130)) -> Path:
     return folder
 
 
-@settings(deadline=None, max_examples=12)
+@pytest.mark.slow
+@settings(deadline=None, max_examples=25)
 @given(st.sampled_from([1, 2, 4, 8]), st.integers(1, 100), st.integers(0, 100), st.integers(0, 100), st.booleans())
 def test_windows_that_were_tokenised_before_come_once_an_epoch_and_resume_exactly(
     tmp_path_factory, lanes, size, first, second, halves
