@@ -117,7 +117,7 @@ def test_a_signal_during_start_up_ends_the_run_before_its_first_step(tmp_path, c
 @pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_an_evaluation_is_interrupted(tmp_path, corpus, tokenizer_folder, num_processes) -> None:
-    slow = {"every_steps": 2, "micro_batch_size": 1, "sample_tokens": 0}
+    slow = {"every_steps": 2, "micro_batch_size": 1, "sample_tokens": 0, "max_tokens": 0}
     config = write_config(
         tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate=slow, checkpoint={"every_steps": 0}, train={"max_steps": 24}
     )
