@@ -6,16 +6,16 @@ comes the default encoder. Stream and peers take turns, and the best of several 
 slow them down.
 
 A lane encodes some 70 windows in one call and hands them out one by one. So the stream is measured over whole rounds of calls,
-one for each lane, once the blocks of windows have their full size: as much is encoded before the clock starts as is left when
-it stops. Memory is measured in processes of their own.
+one for each lane, behind the first blocks of windows: as much is encoded before the clock starts as is left when it stops.
+Memory is measured in processes of their own.
 """
 
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Ratio, corpus, report, tokenizer
@@ -45,7 +45,7 @@ class Measured:
         self.encoder, self.windows = stream(lanes, kind)
         next(self.windows)
         self.first_seconds = time.perf_counter() - start
-        skip_growth(self.windows, lanes)
+        skip_blocks(self.windows, lanes)
 
     def windows_per_second(self, seconds: float) -> float:
         """Measure over whole rounds of calls, for at least this long."""
@@ -62,8 +62,8 @@ class Measured:
         return count
 
 
-def skip_growth(windows: Iterator[Any], lanes: int) -> None:
-    """Pull until each lane's blocks have their full size: until then more is encoded than handed out."""
+def skip_blocks(windows: Iterator[Any], lanes: int) -> None:
+    """Pull a block of each lane: the small calls at the start are behind it."""
     from codeparrot.stream.shuffle import default_block_windows
 
     for _ in islice(windows, lanes * default_block_windows(settings(lanes))):
@@ -78,11 +78,19 @@ def settings(lanes: int) -> Any:
 
 def memory(lanes: int) -> float:
     """Return the MB by which the stream makes this process grow."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    from transformers import AutoTokenizer  # noqa: F401 - its import is no cost of the stream
+
+    before = peak_megabytes()
     _, windows = stream(lanes, "fastokens")
     for _ in range(3):
-        skip_growth(windows, lanes)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+        skip_blocks(windows, lanes)
+    return peak_megabytes() - before
+
+
+def peak_megabytes() -> float:
+    """Return this process's peak memory since it was started; getrusage would begin with its parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
 
 
 def stream(lanes: int, kind: str) -> tuple[Counting, Iterator[Any]]:

@@ -5,10 +5,9 @@ of the same few files, and a model learns less from as many tokens (benchmarks/l
 and hands them out in an order drawn from (seed, lane, number of the block's first window). No token is lost: the next block
 begins with the token behind the last one of this block.
 
-The state says where the block begins and how many of its windows are handed out. Resuming packs one block and nothing before.
-The first blocks of a lane are half as long, so that a start has its first window sooner. A block ends with an epoch: no
-document comes again before the others were seen. While a block is handed out, the next one is prepared at an even pace, a
-higher one behind a short block.
+The state says where the block begins and how many of its windows are handed out. Resuming packs one block and nothing before. A
+block ends with an epoch: no document comes again before the others were seen. While a block is handed out, the next one is
+prepared at an even pace, a higher one behind a short block.
 
 Memory: about a block a lane, since windows that are handed out make room for those of the next block. `default_block_windows`
 keeps the blocks of all lanes within 64 MB, however many lanes a process owns.
@@ -26,8 +25,6 @@ Item = TypeVar("Item")
 MOST_BLOCK_WINDOWS = 2048
 BLOCK_BYTES = 1 << 26
 """Tokens of a block of every lane, 4 bytes each."""
-FIRST_FRACTION = 2
-"""The first blocks of a lane are so many times shorter than the others."""
 FAR_APART = 4
 """Places of the lane's share that are read side by side, so that a block mixes several repositories."""
 FAR_APART_TOKENIZED = 32
@@ -92,17 +89,12 @@ def shuffled(
     packed: Iterator[tuple[Item, Cursor]], order: Order, num_windows: int, start: LaneState
 ) -> Iterator[tuple[Item, LaneState]]:
     """Yield windows in blocks of up to `num_windows`, each block in its drawn order; see `in_order`."""
-
-    def new_block(first: int) -> _Block[Item]:
-        # A short first block doubles up to the length of all others.
-        return _Block(packed, min(max(first, num_windows // FIRST_FRACTION, 1), num_windows))
-
     number, begin, taken = start.num_windows - start.taken, start.cursor, start.taken
-    block = new_block(number)
+    block = _Block(packed, num_windows)
     block.fill(block.missing)
     while block.items:
         count = len(block.items)
-        following = new_block(number + count)
+        following = _Block(packed, num_windows)
         for place, index in enumerate(order.draw(count, "windows", number).tolist()):
             item = block.items.pop(index)
             if place < taken:

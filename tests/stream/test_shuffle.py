@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from codeparrot.config import StreamConfig
 from codeparrot.stream import ConstantLengthDataset, lane
 from codeparrot.stream.lane import Cursor, Order, Reading, windows
-from codeparrot.stream.shuffle import BLOCK_BYTES, FIRST_FRACTION, LaneState, default_block_windows, shuffled
+from codeparrot.stream.shuffle import BLOCK_BYTES, LaneState, default_block_windows, shuffled
 from tests.stream.bytes_encoder import END, BytesEncoder, documents_of
 from tests.stream.test_lane import TEXTS, shards_of
 
@@ -66,7 +66,7 @@ def test_going_on_after_any_window_and_again_is_exact(texts, seq_length, size, f
 
 @settings(deadline=None)
 @given(st.integers(1, 100), st.integers(1, 50))
-def test_blocks_double_up_to_their_size_and_end_with_the_epoch(size, num_epochs) -> None:
+def test_blocks_have_their_size_and_end_with_the_epoch(size, num_epochs) -> None:
     stream = ((number, Cursor(epoch=number // 77)) for number in range(77 * num_epochs))
     found = list(shuffled(stream, Order(0, 0), size, LaneState()))
     blocks = np.split([number for number, _ in found], [state.num_windows for _, state in found if state.taken == 0])[:-1]
@@ -74,7 +74,7 @@ def test_blocks_double_up_to_their_size_and_end_with_the_epoch(size, num_epochs)
     for block in blocks:
         assert sorted(block.tolist()) == list(range(first, first + len(block)))
         epoch_ends = (first + len(block)) % 77 == 1 or first + len(block) == 77 * num_epochs
-        assert len(block) == min(size, max(first, size // FIRST_FRACTION, 1)) or epoch_ends
+        assert len(block) == size or epoch_ends
         assert first // 77 == (first + len(block) - 2) // 77 or len(block) == 1
         first += len(block)
     assert first == 77 * num_epochs
@@ -85,8 +85,8 @@ def test_the_next_block_is_prepared_at_an_even_pace() -> None:
     stream = ((pulled.append(number) or number, Cursor()) for number in range(10_000))
     before = 0
     for count, _ in enumerate(islice(shuffled(stream, Order(0, 0), 256, LaneState()), 4096), 1):
-        # The first block at once, then at most two windows for each that is handed out: a block doubles at most.
-        assert len(pulled) - before <= (256 // FIRST_FRACTION + 2 if count == 1 else 2)
+        # The first block at once, then a window for each that is handed out.
+        assert len(pulled) - before == (256 + 1 if count == 1 else 1)
         before = len(pulled)
         assert len(pulled) <= count + 256
 
@@ -122,7 +122,6 @@ def test_a_block_of_a_folder_sorted_by_repository_mixes_repositories(tmp_path, k
     write(tmp_path, kind)
     stream = StreamConfig(train=str(tmp_path), seq_length=64, lanes=2, block_windows=128)
     dataset = ConstantLengthDataset(stream, BytesEncoder())
-    list(islice(dataset, 2 * 128))  # the first blocks are shorter
     before = dataset.states
     assert {state.taken for state in before.values()} == {0}
     traced = [window for window in dataset.traced(before, 2 * 128) if window.lane == 0]
