@@ -77,7 +77,7 @@ def test_the_loss_is_the_mean_over_every_predicted_token_short_windows_included(
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
 def test_the_score_does_not_depend_on_the_batch_size(model, valid, tokenizer, batch_size) -> None:
-    part = type(valid)(valid.windows[::20], valid.seq_length)
+    part = valid.sample(50)
     assert score(model, part, tokenizer, batch_size).loss == pytest.approx(score(model, part, tokenizer, 16).loss, rel=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_bits_per_byte_count_the_bytes_of_the_text(tokenizer, tokenizer_json) ->
 
 
 def test_evaluation_leaves_the_model_in_training(model, valid, tokenizer) -> None:
-    part = type(valid)(valid.windows[:3], valid.seq_length)
+    part = valid.sample(3)
     assert model.training
     score(model, part, tokenizer)
     assert model.training
