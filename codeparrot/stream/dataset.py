@@ -179,8 +179,7 @@ class ConstantLengthDataset:
     @property
     def _counted_in(self) -> dict[str, int]:
         """Return the settings without which a place in the order of the windows means nothing."""
-        blocks = {"stream.seq_length": self.stream.seq_length, "stream.block_windows": block_windows(self.stream)}
-        return blocks | {"run.seed": self.seed}
+        return {"stream.seq_length": self.stream.seq_length, "stream.block_windows": block_windows(self.stream)}
 
     @property
     def _version(self) -> int:

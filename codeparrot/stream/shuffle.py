@@ -92,6 +92,8 @@ def shuffled(
     number, begin, taken = start.num_windows - start.taken, start.cursor, start.taken
     block = _Block(packed, num_windows)
     block.fill(block.missing)
+    if taken > len(block.items):  # the state of a run with another seed, which goes on with a block of its own
+        number, taken = start.num_windows, 0
     while block.items:
         count = len(block.items)
         following = _Block(packed, num_windows)
