@@ -207,3 +207,11 @@ def test_a_block_of_windows_that_were_tokenised_before_comes_from_the_whole_shar
     block = [int(window[0]) for window in islice(ConstantLengthDataset(stream, BytesEncoder()), 256)]
     assert len({number // 128 for number in block}) > 16
     assert np.mean(np.abs(np.diff(block)) < 8) < 0.1
+
+
+def test_a_place_behind_the_end_of_its_block_goes_on_with_a_block_of_its_own() -> None:
+    """A run with another seed goes on from a checkpoint: its block may be shorter, where an epoch ends. Numbers go on."""
+    stream = ((number, Cursor()) for number in range(5))
+    found = list(shuffled(stream, Order(1, 0), 64, LaneState(num_windows=20, taken=10)))
+    assert sorted(number for number, _ in found) == list(range(5))
+    assert [state.num_windows for _, state in found] == [21, 22, 23, 24, 25]
