@@ -21,6 +21,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.common import DATA, Ratio, report
 
 SEEDS = (0, 1, 2)
@@ -133,13 +135,16 @@ def peer(lr: float, seed: int) -> float:
 
 
 class Results:
-    """What was measured, by name, for one recipe."""
+    """What was measured, by name, for one recipe; for the plain loop, by what it takes of the recipe."""
 
     def __init__(self) -> None:
-        self._recipe = hashlib.sha256(NANO.read_bytes()).hexdigest()[:12]
+        recipe = yaml.safe_load(NANO.read_text())
+        train = recipe["train"]
+        taken = [recipe["model"], recipe["stream"]["seq_length"], train["global_batch_size"], train["max_steps"]]
+        self._recipe, self._taken = (hashlib.sha256(json.dumps(each).encode()).hexdigest()[:12] for each in (recipe, taken))
 
     def of(self, name: str, measure: Any, *arguments: Any) -> float:
-        key = f"{self._recipe} {name}"
+        key = f"{self._taken if measure is peer else self._recipe} {name}"
         if key not in self._read():
             value = measure(*arguments)
             RESULTS.write_text(json.dumps({**self._read(), key: value}, indent=1))

@@ -61,8 +61,9 @@ def quiet_and_ready(accelerator: Any) -> None:
     disable_progress_bar()
     # Lanes may keep several files open each, and a process may own hundreds of lanes; 1,024 is a common soft limit.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = 1 << 16 if hard == resource.RLIM_INFINITY else hard  # some systems name no limit and grant less
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if accelerator.device.type == "cpu":
         hardware.keep_freed_memory()
 
