@@ -79,7 +79,7 @@ def _config(root: Path, corpus: Path, tokenizer: Path, max_steps: int) -> Config
     arguments = ["--config", str(files("codeparrot.configs") / "nano.yaml"), "--run.dir", str(root / "runs")]
     arguments += ["--tokenizer.path", str(tokenizer), "--stream.train", str(corpus), "--stream.valid", str(corpus)]
     if max_steps:
-        arguments += ["--train.max_steps", str(max_steps), "--schedule.warmup_steps", str(max(1, max_steps // 20))]
+        arguments += ["--train.max_steps", str(max_steps), "--schedule.warmup_steps", str(max(1, max_steps // 5))]
     return parse_config(arguments)
 
 
