@@ -61,7 +61,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
         begin, origin = resume(training, place)
         directory.write_origin(origin)
         pushes.start(training.agreement)
-        checkpoints, health = Saver(training, begin, origin, pushes.published), training.health
+        checkpoints, health = Saver(training, begin, origin, pushes.published, pushes.next_number()), training.health
         monitor = Monitor(training, begin)
         validation, pass_at_k = Validation(training, monitor, stop), PassAtK(training, monitor, stop)
         checkpoints.stop_in_time(stop)

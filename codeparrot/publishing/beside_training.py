@@ -68,13 +68,21 @@ class Pushes:
             pending = len(self._ledger.pending())
             facts = self._ledger.read()
             found = self._start_uploader()
-        except (CodeparrotError, OSError) as error:
+        except CodeparrotError as error:
             return f"cannot begin to push to the Hub: {error}"
+        except OSError as error:
+            remedy = f"training goes on, checkpoints stay; codeparrot hub push --run {self._run} pushes them"
+            logger.warning("cannot begin to push to the Hub (%s): %s", error, remedy)
+            return None
         self._reported = {each["digest"] for kind in ("pushed", "skipped") for each in facts[kind]}
-        if "error" in found:
+        if "error" in found and not facts.get("set_aside"):
             return found["error"]
-        if "offline" in found:
+        if "error" in found or "offline" in found:
             self._process = None
+        if "error" in found:
+            # A lost hub.json must not end the run: nothing else says that what is on the branch is this run's.
+            logger.warning("hub         nothing is pushed: %s; checkpoints are queued, training goes on", found["error"])
+            return None
         place, waiting = f"{self._settings.repo}@{self._settings.branch}", f"; {pending} wait already" if pending else ""
         if "offline" in found:
             text = "hub         works offline (%s): checkpoints for %s are queued%s; codeparrot hub push --run %s pushes them"
@@ -86,6 +94,12 @@ class Pushes:
             logger.info("hub         checkpoints are pushed to %s%s", place, waiting)
         return None
 
+    def next_number(self) -> int:
+        """Return the least number that a new checkpoint may have, for the queue to tell it from what was pushed before."""
+        from codeparrot.publishing.ledger import Ledger
+
+        return Ledger(self._run).next_number()
+
     def published(self) -> set[int]:
         """Queue the checkpoints that are due; return the steps of those that must stay on the disk.
 
@@ -96,6 +110,8 @@ class Pushes:
         from codeparrot.publishing.ledger import entries
 
         try:
+            if not self._ledger.path.exists():
+                self._ledger.open(self._settings)
             kept = {entry.step for entry in self._ledger.pending()}
             self._report()
             if self._process is not None:
@@ -200,9 +216,10 @@ class Pushes:
         if not select.select([self._process.stdout], [], [], START_SECONDS)[0]:
             return {"unreachable": f"no answer in {START_SECONDS:.0f} s"}
         line = self._process.stdout.readline()
-        if not line:
+        try:
+            return json.loads(line)
+        except ValueError:
             return {"error": f"the process that pushes to the Hub has ended: see {self._run}/log/hub.log"}
-        return json.loads(line)
 
     def _tell(self) -> None:
         """Tell the uploader that there is something new. If it has just ended, the next checkpoint notices."""

@@ -2,7 +2,8 @@
 
 The queue is durable because it is derived: a complete checkpoint in `checkpoints/` that is due, and neither pushed nor skipped,
 is pending, no matter which process was killed when. The digest of its content identifies a checkpoint: one that is saved again
-with the same bytes is not pushed twice, but one of the same step with other bytes is.
+with the same bytes is not pushed twice, but one of the same step with other bytes is. Checkpoints come in the order of the
+numbers in their manifests; times are for people.
 
 The trainer and the uploader both write the file, one at a time and whole (a lock, a rename); only one process pushes.
 """
@@ -10,9 +11,11 @@ The trainer and the uploader both write the file, one at a time and whole (a loc
 import fcntl
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +29,10 @@ LEDGER = "hub.json"
 VERSION = 1
 _LOCK, _PUSHING = ".hub.lock", ".hub.pushing"
 BEHIND = "the uploads were behind and hub.when_behind is newest"
+_LISTS = {"pushed": ("repo", "branch", "commit", "pushed_at"), "pending": (), "skipped": ("repo", "branch", "reason")}
+"""Lists of checkpoints in the file, and what they say of each besides what identifies it."""
+
+logger = logging.getLogger("codeparrot")
 
 
 class Entry(NamedTuple):
@@ -37,7 +44,9 @@ class Entry(NamedTuple):
     num_bytes: int
     """Size of everything that a push may send."""
     time: float
-    """When it was written, seconds since 1970."""
+    """When it was written, seconds since 1970, by the clock of that machine."""
+    number: int = 0
+    """Place in the order of writing; 0 if an earlier version wrote it."""
 
     @property
     def name(self) -> str:
@@ -57,20 +66,23 @@ class Ledger:
         Raises:
             CodeparrotError: there is no file, or it is damaged.
         """
+        remedy = "remove it: a push recognises what is on the branch already"
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise CodeparrotError(f"{self.run} has no {LEDGER}: it is not pushed to the Hub; name a --repo") from None
-        except (ValueError, OSError) as error:
-            remedy = "remove it: a push recognises what is on the branch already"
+        except (ValueError, RecursionError, OSError) as error:
             raise CodeparrotError(f"{self.path} cannot be read ({error}); {remedy}") from error
-        if content.get("version") != VERSION:
-            raise CodeparrotError(f"{self.path} has version {content.get('version')}; this program reads {VERSION}")
+        version = content.get("version") if isinstance(content, dict) else None
+        if version not in (None, VERSION):
+            raise CodeparrotError(f"{self.path} has version {version}; this program reads {VERSION}")
+        if version is None or not _is_ledger(content):
+            raise CodeparrotError(f"{self.path} cannot be read (it is not what a push writes); {remedy}")
         return content
 
     def open(self, settings: HubConfig) -> None:
-        """Write down where and how the run is pushed from now on."""
-        with self._changing() as content:
+        """Write down where and how the run is pushed from now on. A file that cannot be read is set aside with a warning."""
+        with self._changing(anew=True) as content:
             if (settings.repo, settings.branch) != (content.get("repo"), content.get("branch")):
                 # Checkpoints that waited for another branch say nothing about what this one lacks: derive the queue again.
                 content["pending"] = []
@@ -78,6 +90,19 @@ class Ledger:
             content["settings"] = {key: value for key, value in vars(settings).items() if key not in ("repo", "branch")}
             for key, empty in (("state", "idle"), ("error", ""), ("pushed", []), ("pending", []), ("skipped", [])):
                 content.setdefault(key, empty)
+
+    @property
+    def begun_anew(self) -> bool:
+        """Whether an earlier file could not be read, so that nothing says what has been pushed."""
+        return bool(self.read().get("set_aside"))
+
+    def next_number(self) -> int:
+        """Return the least number of a checkpoint that comes after all that are known here; they may be gone from the disk."""
+        try:
+            content = self.read()
+        except CodeparrotError:
+            return 0
+        return 1 + max((_entry(each).number for kind in _LISTS for each in content[kind]), default=-1)
 
     @property
     def branch(self) -> Branch:
@@ -96,7 +121,7 @@ class Ledger:
             settled = {each["digest"]: _entry(each) for each in _of_branch(content, "pushed")}
             for entry in map(_entry, _of_branch(content, "skipped")):
                 # A checkpoint that was damaged or gone may be saved again.
-                if present.get(entry.digest, entry).time == entry.time:
+                if present.get(entry.digest, entry).number == entry.number:
                     settled.setdefault(entry.digest, entry)
             queue = {each["digest"]: _entry(each) for each in content["pending"] if each["digest"] not in settled}
             for entry in [entry for digest, entry in queue.items() if digest not in present]:
@@ -170,21 +195,35 @@ class Ledger:
 
     def _is_due(self, entry: Entry, decided: list[Entry], content: dict[str, Any]) -> bool:
         every = content["settings"]["every"]
-        last = max(decided, key=_age).step if decided else 0
+        last = max(decided, key=_order).step if decided else 0
         # A step below the last one means that the run went back and took another course from there.
         return not every or not 0 < entry.step - last < every or _is_final(self.run / "checkpoints" / entry.name)
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, Any]]:
-        """Yield the content, and write it if it was changed."""
+    def _changing(self, anew: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield the content, and write it if it was changed. With `anew`, begin where there is none that can be read."""
         with (self.run / _LOCK).open("w", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            content = self.read() if self.path.exists() else {}
+            try:
+                content = {} if anew and not self.path.exists() else self.read()
+            except CodeparrotError as error:
+                if not anew:
+                    raise
+                content = self._set_aside(error)
             before = json.dumps(content, indent=1)
             yield content
             after = json.dumps(content, indent=1)
             if after != before:
                 files.write_text(self.path, after)
+
+    def _set_aside(self, error: CodeparrotError) -> dict[str, Any]:
+        """Rename the file; return the content of one that begins anew."""
+        names = (f"{LEDGER}.damaged{f'-{count}' if count else ''}" for count in range(1_000_000))
+        aside = next(place for place in map(self.path.with_name, names) if not place.exists())
+        self.path.rename(aside)
+        reason = str(error).partition("; ")[0]
+        logger.warning("%s: it is now %s, and a new one is begun; a push recognises what is on the branch", reason, aside.name)
+        return {"set_aside": aside.name}
 
 
 def entries(checkpoints: Path, state: bool = False) -> list[Entry]:
@@ -201,8 +240,9 @@ def entries(checkpoints: Path, state: bool = False) -> list[Entry]:
         except (CodeparrotError, OSError):
             continue  # being removed, or not complete: it cannot be pushed
         sent = [file["bytes"] for name, file in manifest["files"].items() if state or name.startswith("model/")]
-        found.append(Entry(manifest["step"], manifest["tokens"], digest_of(manifest), sum(sent), manifest["time"]))
-    return sorted(found, key=_age)
+        facts = manifest["step"], manifest["tokens"], digest_of(manifest), sum(sent), manifest.get("time", 0.0)
+        found.append(Entry(*facts, number=manifest.get("number", 0)))
+    return sorted(found, key=_order)
 
 
 def digest_of(manifest: dict[str, Any]) -> str:
@@ -213,20 +253,38 @@ def digest_of(manifest: dict[str, Any]) -> str:
 
 
 def _entry(facts: dict[str, Any]) -> Entry:
-    return Entry(**{name: facts[name] for name in Entry._fields})
+    return Entry(**{name: facts[name] for name in Entry._fields if name in facts})
 
 
 def _of_branch(content: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [each for each in content[kind] if (each["repo"], each["branch"]) == (content["repo"], content["branch"])]
 
 
-def _age(entry: Entry) -> tuple[float, int]:
-    return entry.time, entry.step
+def _is_ledger(content: dict[str, Any]) -> bool:
+    """Whether everything is there that a push reads, and of its type."""
+    names = {field.name for field in fields(HubConfig)} - {"repo", "branch"}
+    texts = (content.get(name) for name in ("repo", "branch", "state", "error"))
+    settings = content.get("settings")
+    return (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(settings, dict)
+        and settings.keys() <= names
+        and all(_is_list(content.get(kind), known) for kind, known in _LISTS.items())
+    )
+
+
+def _is_list(found: Any, known: tuple[str, ...]) -> bool:
+    wanted = {*Entry._fields, *known} - Entry._field_defaults.keys()
+    return isinstance(found, list) and all(isinstance(each, dict) and wanted <= each.keys() for each in found)
+
+
+def _order(entry: Entry) -> tuple[int, int]:
+    return entry.number, entry.step
 
 
 def _is_newer(entry: Entry, decided: list[Entry]) -> bool:
-    """Whether a checkpoint was written after all that were decided on. (Clocks may differ.)"""
-    return all(entry.time > each.time for each in decided) or all(entry.step > each.step for each in decided)
+    """Whether a checkpoint was written after all that were decided on. (Those of earlier versions have no number.)"""
+    return all(entry.number > each.number for each in decided) or all(entry.step > each.step for each in decided)
 
 
 def _is_final(place: Path) -> bool:

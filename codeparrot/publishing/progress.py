@@ -48,5 +48,5 @@ def read(run: Path) -> Sent | None:
     """Return how much of the current checkpoint has been sent, or None if none is being pushed."""
     try:
         return Sent(*json.loads((run / _FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):  # being written, or no more what was written
         return None

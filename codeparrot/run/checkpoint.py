@@ -4,6 +4,10 @@ It is written beside its place, flushed to the disk, given a manifest with the s
 last. Only then are older ones removed. SIGKILL at any moment costs at most the work since the last checkpoint. A checkpoint
 that was truncated at any byte is never chosen.
 
+Their order is that of `number` in the manifest, which only grows: each checkpoint's is one more than the largest in its folder.
+No clock has a say in it; `time` is for people. Manifests of earlier versions have no number: they come before all others, in the
+order of their steps.
+
     step_00001000/
       model/          config.json, model.safetensors, tokenizer: loads with AutoModelForCausalLM.from_pretrained
       state/          moments-00000.safetensors ... (AdamW, whole tensors, dealt to the processes), training.json
@@ -60,10 +64,12 @@ def publish(partial: Path, facts: dict[str, Any], described: dict[str, Any]) -> 
 
     Args:
         partial: folder that holds all of `described`, flushed.
-        facts: go into the manifest.
+        facts: go into the manifest. Its number is at least their `number`, for one that knows of checkpoints which are gone.
         described: the files of all processes, from `describe`.
     """
-    manifest = {"version": MANIFEST_VERSION, **facts, "time": time.time(), "files": dict(sorted(described.items()))}
+    numbers = [number for number in map(_number, steps(partial.parent)) if number is not None]
+    counted = {"number": max([facts.get("number", 0), *(number + 1 for number in numbers), 1]), "time": time.time()}
+    manifest = {"version": MANIFEST_VERSION, **facts, **counted, "files": dict(sorted(described.items()))}
     # No newline at the end: a manifest that lost its last byte is not JSON.
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for path in (partial / MANIFEST, *(path for path in partial.rglob("*") if path.is_dir()), partial):
@@ -88,12 +94,15 @@ def fault(checkpoint: Path, share: int = 0, num_shares: int = 1) -> str | None:
         return str(error)
     for index, (name, described) in enumerate(manifest["files"].items()):
         path = checkpoint / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != described["bytes"]:
-            return f"{name} has {path.stat().st_size} bytes instead of {described['bytes']}"
-        if index % num_shares == share and _sha256(path) != described["sha256"]:
-            return f"{name} has another SHA-256 than it was written with"
+        try:
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != described["bytes"]:
+                return f"{name} has {path.stat().st_size} bytes instead of {described['bytes']}"
+            if index % num_shares == share and _sha256(path) != described["sha256"]:
+                return f"{name} has another SHA-256 than it was written with"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
     return None
 
 
@@ -101,34 +110,55 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
     """Return the manifest.
 
     Raises:
-        CodeparrotError: there is none, or it is truncated.
+        CodeparrotError: there is none, or it is damaged.
     """
     try:
         manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CodeparrotError(f"{checkpoint} has no {MANIFEST}: it is not a complete checkpoint") from None
-    except ValueError:
+    except OSError as error:
+        raise CodeparrotError(f"{checkpoint / MANIFEST} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError):
         raise CodeparrotError(f"{checkpoint / MANIFEST} is truncated or damaged") from None
-    if manifest.get("version") != MANIFEST_VERSION:
-        raise CodeparrotError(f"{checkpoint} has version {manifest.get('version')}; this program reads {MANIFEST_VERSION}")
+    version = manifest.get("version") if isinstance(manifest, dict) else None
+    if version not in (None, MANIFEST_VERSION):
+        raise CodeparrotError(f"{checkpoint} has version {version}; this program reads {MANIFEST_VERSION}")
+    if version is None or not _is_manifest(manifest):
+        raise CodeparrotError(f"{checkpoint / MANIFEST} is truncated or damaged")
     return manifest
+
+
+def _is_manifest(found: dict[str, Any]) -> bool:
+    """Whether everything is there that is read from any manifest, and of its type."""
+    described = found.get("files")
+    counts = found.get("step"), found.get("tokens", 0), found.get("number", 0)
+    return (
+        all(isinstance(count, int) and count >= 0 for count in counts)
+        and isinstance(described, dict)
+        and all(isinstance(each, dict) and {"bytes", "sha256"} <= each.keys() for each in described.values())
+    )
 
 
 def steps(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, complete or not, the newest first.
 
-    The order is by time of writing, because a run that went back writes lower steps after higher ones. Checkpoints whose time
-    cannot be read come first.
+    Those whose manifest cannot be read come before all others: any of them may be the newest.
     """
     places = [place for place in folder.glob("step_*") if _NAME.fullmatch(place.name)] if folder.is_dir() else []
-    return sorted(places, key=lambda place: (_time(place), place.name), reverse=True)
+    return sorted(places, key=_order, reverse=True)
 
 
-def _time(place: Path) -> float:
+def _order(place: Path) -> tuple[bool, int, int]:
+    number = _number(place)
+    return number is None, number or 0, int(place.name.removeprefix("step_"))
+
+
+def _number(place: Path) -> int | None:
+    """Return a checkpoint's number in the order of writing; 0 if an earlier version wrote it, None if nothing says."""
     try:
-        return float(json.loads((place / MANIFEST).read_text(encoding="utf-8"))["time"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return float("inf")
+        return read_manifest(place).get("number", 0)
+    except CodeparrotError:
+        return None
 
 
 def newest_complete(
@@ -161,10 +191,10 @@ def prune(folder: Path, keep_last: int, keep_every_steps: int, kept: Collection[
     for partial in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(partial, ignore_errors=True)
     # A named folder without a manifest is left from an interrupted removal. A damaged one does not count towards keep_last.
-    known = {place: _time(place) for place in steps(folder)}
-    dated = [place for place, written in known.items() if written < float("inf")]
-    left_over = [place for place in known if not (place / MANIFEST).exists()]
-    for place in [*dated[keep_last:], *left_over]:
+    present = steps(folder)
+    whole = [place for place in present if _number(place) is not None]
+    left_over = [place for place in present if not (place / MANIFEST).exists()]
+    for place in [*whole[keep_last:], *left_over]:
         step = int(place.name.removeprefix("step_"))
         if step not in kept and (not keep_every_steps or step % keep_every_steps):
             remove(place)

@@ -95,19 +95,25 @@ class Saver:
     """Writes the run's checkpoints. Every process makes one."""
 
     def __init__(
-        self, training: Training, begin: Progress, origin: dict[str, Any], published: Callable[[], set[int]] = set
+        self,
+        training: Training,
+        begin: Progress,
+        origin: dict[str, Any],
+        published: Callable[[], set[int]] = set,
+        number: int = 0,
     ) -> None:
         """Begin after the step that training resumes from.
 
         Args:
             origin: of the stream, for the manifests.
             published: called on the main process after each checkpoint; returns the steps of those that must stay.
+            number: the least number that a new checkpoint may have (run/checkpoint.py); read on the main process.
         """
         self.saved_step = begin.step
         """Step of the newest complete checkpoint; 0 if there is none."""
         self.longest_seconds = 0.0
         """The longest time from the beginning of a save to its end."""
-        self._training, self._origin, self._published = training, origin, published
+        self._training, self._origin, self._published, self._number = training, origin, published, number
         self._last_time = time.monotonic()
         self._copy = HostCopy()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -181,6 +187,7 @@ class Saver:
             "tokenizer_sha256": tokenizer_digest(training.tokenizer),
             "config": asdict(training.config),
             "origin": self._origin,
+            "number": self._number,
         }
         self._unfinished = _Unfinished(progress, partial, facts, start)
         if gathered[0][1]:
@@ -227,8 +234,8 @@ class Saver:
         kept = self._training.config.checkpoint
         checkpoint.publish(self._unfinished.partial, self._unfinished.facts, files)
         # The checkpoint exists now, whatever happens to the older ones.
-        folder, published = self._training.checkpoints, self._published()
-        error = _attempt(lambda: checkpoint.prune(folder, kept.keep_last, kept.keep_every_steps, published))
+        folder, stay = self._training.checkpoints, {*self._published(), self._unfinished.facts["step"]}
+        error = _attempt(lambda: checkpoint.prune(folder, kept.keep_last, kept.keep_every_steps, stay))
         if error:
             logger.warning("older checkpoints could not be removed: %s", error)
         return {}

@@ -40,8 +40,12 @@ def make_run(
     return folder
 
 
-def add_checkpoint(run: Path, step: int, config: Config, seed: int | None = None) -> Path:
-    """Log a step with its evaluation, and save it. The weights are drawn with the seed, or else the step."""
+def add_checkpoint(run: Path, step: int, config: Config, seed: int | None = None, number: int = 0) -> Path:
+    """Log a step with its evaluation, and save it. The weights are drawn with the seed, or else the step.
+
+    Args:
+        number: the least that the checkpoint may have.
+    """
     tokens = step * TOKENS_PER_STEP
     loss = 6.0 - step / 100
     lines = [{"step": step, "tokens": tokens, "loss": loss, "lr": 1e-3, "grad_norm": 1.0, "tokens_per_second": 1.0}]
@@ -57,5 +61,5 @@ def add_checkpoint(run: Path, step: int, config: Config, seed: int | None = None
     (partial / "state" / "training.json").write_text(json.dumps({"num_updates": step}), encoding="utf-8")
     (partial / "stream.json").write_text("{}", encoding="utf-8")
     names = [str(path.relative_to(partial)) for path in partial.rglob("*") if path.is_file()]
-    facts = {**Progress(step, tokens)._asdict(), "world_size": 1, "config": asdict(config)}
+    facts = {**Progress(step, tokens)._asdict(), "world_size": 1, "config": asdict(config), "number": number}
     return checkpoint.publish(partial, facts, checkpoint.describe(partial, names))

@@ -1,5 +1,7 @@
 """What is due, what is known, and what must stay on disk."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -138,3 +140,64 @@ def test_a_damaged_hub_json_is_an_error_that_says_what_to_do(run: Path) -> None:
     ledger.path.write_text("{", encoding="utf-8")
     with pytest.raises(CodeparrotError, match=r"hub\.json cannot be read.*remove it"):
         ledger.pending()
+
+
+def with_clock(run: Path, seconds: float, *steps: int) -> None:
+    """Set the times of checkpoints as a node does whose clock is wrong."""
+    for step in steps:
+        path = run / "checkpoints" / checkpoint.name_of(step) / "manifest.json"
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(manifest | {"time": manifest["time"] + seconds}), encoding="utf-8")
+
+
+def test_the_order_of_the_queue_is_that_of_writing_whatever_the_clocks_said(run: Path) -> None:
+    save(run, 4, 8)
+    with_clock(run, 3600.0, 4)
+    ledger = ledger_of(run)
+    assert pending(ledger) == [4, 8]
+    for entry in ledger.pending():
+        ledger.pushed(entry, "0" * 40, ledger.branch)
+    save(run, 12)
+    save(run, 8, seed=77)
+    with_clock(run, -7200.0, 8, 12)
+    assert pending(ledger) == [12, 8]
+
+
+def test_a_queue_of_an_earlier_version_goes_on(run: Path) -> None:
+    save(run, 4, 8, 12)
+    ledger = ledger_of(run)
+    ledger.pushed(ledger.pending()[0], "0" * 40, ledger.branch)
+    ledger.skip(ledger.pending()[0], "damaged")
+    for path in (ledger.path, *run.glob("checkpoints/*/manifest.json")):
+        path.write_text(re.sub(r',\s*"number": \d+', "", path.read_text(encoding="utf-8")), encoding="utf-8")
+    assert pending(ledger) == [12]
+    save(run, 16)
+    assert pending(ledger) == [12, 16]
+
+
+def test_checkpoints_of_a_run_that_began_again_are_not_taken_for_older_ones(run: Path) -> None:
+    save(run, 4, 8, 12)
+    ledger = ledger_of(run)
+    for entry in ledger.pending():
+        ledger.pushed(entry, "0" * 40, ledger.branch)
+    shutil.rmtree(run / "checkpoints")
+    add_checkpoint(run, 4, load_config(run / "config.yaml"), seed=77, number=ledger.next_number())
+    assert pending(ledger) == [4]
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "\0" * 64, "[]", '{"version": 1}', '{"version": 9}', "[" * 100_000, '{"version": 1, "pushed": [1]}']
+)
+def test_a_hub_json_that_cannot_be_read_is_set_aside_when_pushing_begins(run: Path, content: str, caplog) -> None:
+    save(run, 4)
+    for count in range(2):
+        (run / "hub.json").write_text(content, encoding="utf-8")
+        with pytest.raises(CodeparrotError, match=r"hub\.json"):
+            Ledger(run).pending()
+        caplog.clear()
+        ledger = ledger_of(run)
+        assert pending(ledger) == [4] and ledger.begun_anew
+        (warning,) = caplog.messages
+        name = "hub.json.damaged-1" if count else "hub.json.damaged"
+        assert f"it is now {name}, and a new one is begun" in warning
+        assert (run / name).read_text(encoding="utf-8") == content

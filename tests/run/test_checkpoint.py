@@ -202,3 +202,76 @@ def test_a_model_is_not_completed_with_the_fields_of_another() -> None:
     older, newer = asdict(Config()), asdict(Config())
     older["model"], newer["model"] = {"family": "llama"}, {"family": "llama", "hidden_size": 8}
     assert checkpoint.changes_that_matter(older, newer) == ["model.hidden_size: None -> 8"]
+
+
+def edit(place: Path, **facts: object) -> None:
+    """Change the manifest of a checkpoint; None takes an entry out."""
+    path = place / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8")) | facts
+    path.write_text(json.dumps({name: value for name, value in manifest.items() if value is not None}), encoding="utf-8")
+
+
+def names(folder: Path) -> list[int]:
+    return [int(path.name[5:]) for path in checkpoint.steps(folder)]
+
+
+@pytest.mark.parametrize("keep_last", [1, 2])
+def test_a_clock_that_was_ahead_neither_prunes_what_is_new_nor_keeps_what_is_old(tmp_path, keep_last) -> None:
+    for step in (4, 8, 12):
+        edit(write(tmp_path, step), time=4e9)
+    for step in (16, 20):
+        assert checkpoint.newest_complete(tmp_path) == tmp_path / checkpoint.name_of(step - 4)
+        place = write(tmp_path, step)
+        checkpoint.prune(tmp_path, keep_last, 0)
+        assert checkpoint.newest_complete(tmp_path) == place
+    assert names(tmp_path) == [20, 16][:keep_last]
+
+
+def test_checkpoints_of_earlier_versions_come_in_the_order_of_their_steps_and_before_all_others(tmp_path) -> None:
+    for step, time in ((8, 3e9), (4, 5e9), (12, 1.0)):
+        edit(write(tmp_path, step), number=None, time=time)
+    assert names(tmp_path) == [12, 8, 4]
+    edit(write(tmp_path, 10), time=None)
+    assert names(tmp_path) == [10, 12, 8, 4]
+    checkpoint.prune(tmp_path, 2, 0)
+    assert names(tmp_path) == [10, 12]
+
+
+def test_numbers_only_grow_whatever_is_taken_away_or_put_there(tmp_path) -> None:
+    def number(step: int) -> int:
+        return checkpoint.read_manifest(write(tmp_path, step))["number"]
+
+    assert [number(step) for step in (4, 8, 4)] == [1, 2, 3]
+    edit(tmp_path / "step_00000008", number=70)
+    shutil.rmtree(tmp_path / "step_00000004")
+    assert number(12) == 71
+    (tmp_path / "step_00000012" / "manifest.json").write_bytes(bytes(100))
+    assert number(16) == 71
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", bytes(300), b"[1]", b"null", b"\xff\xfe{", b'{"version": 2}', b"[" * 100_000, b'{"version": 2, "step": "a"}'],
+)
+def test_a_manifest_that_no_run_wrote_is_passed_over_and_stays(tmp_path, content, caplog) -> None:
+    older, newer = write(tmp_path, 10), write(tmp_path, 20)
+    (newer / "manifest.json").write_bytes(content)
+    assert checkpoint.newest_complete(tmp_path) == older
+    assert "manifest.json is truncated or damaged" in caplog.text
+    newest = write(tmp_path, 30)
+    checkpoint.prune(tmp_path, 1, 0)
+    assert set(tmp_path.iterdir()) == {newest, newer}
+
+
+def test_a_file_that_the_disk_cannot_read_is_passed_over(tmp_path, caplog, monkeypatch) -> None:
+    older, newer = write(tmp_path, 10), write(tmp_path, 20)
+    read = Path.open
+
+    def fails(self: Path, *arguments, **options):
+        if self == newer / "stream.json":
+            raise OSError(5, "Input/output error")
+        return read(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", fails)
+    assert checkpoint.newest_complete(tmp_path) == older
+    assert "stream.json cannot be read (Input/output error)" in caplog.text
