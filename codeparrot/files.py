@@ -50,6 +50,22 @@ def write_json(place: Path, value: Any, indent: int | None = None) -> None:
     write_text(place, json.dumps(value, indent=indent))
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
 @contextmanager
 def new_folder(place: Path) -> Iterator[Path]:
     """Yield an empty folder that takes its place when the block ends without an error. A folder that already exists stays."""

@@ -5,10 +5,8 @@ finite is a gap in its curve.
 Cost: about two seconds, half of it for loading matplotlib; 100,000 logged steps add one.
 """
 
-import contextlib
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +14,7 @@ from codeparrot import figures
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder
 from codeparrot.result import Result
+from codeparrot.run.metrics import read_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +86,7 @@ def read(folder: Path) -> Run:
     """
     path = folder / "metrics.jsonl"
     try:
-        rows = list(_rows(path))
+        rows = [row for row in read_lines(path) if row.get("tokens") is not None]
     except OSError as error:
         raise CodeparrotError(f'"{folder}" is not a run: {path.name} cannot be read ({error.strerror})') from error
     last_sample = max((row["tokens"] for row in rows if row.get("eval_sample")), default=math.inf)
@@ -123,16 +122,6 @@ def _folder(name: str) -> Path:
     if folder is None:
         raise CodeparrotError(f'there is no run "{name}" here')
     return folder
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the logged lines. A line that is not JSON was truncated by a kill or a full disk, or is being written."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict) and "tokens" in row:
-                    yield row
 
 
 def _curve(rows: Sequence[dict[str, Any]], key: str) -> Curve:

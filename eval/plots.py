@@ -1,6 +1,5 @@
 """Pictures of pass@k: over k for one evaluation, over training tokens for a run."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,17 +53,17 @@ def draw_over_tokens(run: Path, path: Path) -> bool:
 def _over_tokens(run: Path) -> dict[str, dict[int, float]]:
     """Return the values of each measure by the number of tokens."""
     from codeparrot.run.metrics import read_lines
+    from codeparrot.run.reports import reports_of
 
     curves: dict[str, dict[int, float]] = {}
-    for file in run.glob("eval/*/step_*/report.json"):
-        report = json.loads(file.read_text(encoding="utf-8"))
+    for _, report in reports_of(run):
         if report.get("tokens") is not None:
             for name in report["best"]:
                 curves.setdefault(f"{report['problem_set']['name']}, {name}", {})[report["tokens"]] = report[name]
     metrics = run / "metrics.jsonl"
     for line in read_lines(metrics) if metrics.is_file() else []:
-        for name in (name for name in line if name.startswith("pass@")):
-            curves.setdefault(f"{line['problems']} during training, {name}", {})[line["tokens"]] = line[name]
+        for name in (name for name in line if name.startswith("pass@") and None not in (line[name], line.get("tokens"))):
+            curves.setdefault(f"{line.get('problems')} during training, {name}", {})[line["tokens"]] = line[name]
     return curves
 
 

@@ -210,3 +210,21 @@ def test_smoothing_takes_out_noise_and_leaves_the_trend():
     trend = 2 + 6 / (1 + np.arange(2000) / 20)
     error = np.abs(np.asarray(smooth((trend + noise).tolist())) - trend)
     assert error[100:].mean() < 0.02 and error[:20].max() < 0.4
+
+
+def test_lines_that_no_run_wrote_end_no_picture(tmp_path, caplog):
+    run = log(tmp_path / "run", *falling(10, 5))
+    whole = read(run)
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    foreign = [
+        b"\0" * 64 + b"\n",
+        b"\n",
+        b'{"step": 3, "tokens": "x"}\n',
+        b'{"step": 3, "tokens": 3, "loss": "low"}\n',
+        b"\xff\n",
+    ]
+    path.write_bytes(b"".join([*lines[:3], *foreign, *lines[3:], b'{"step": 4, "tokens": null, "loss": 1}\n']))
+    assert read(run) == whole
+    (warning,) = caplog.messages
+    assert "passed over 5 lines" in warning

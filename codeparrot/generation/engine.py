@@ -11,6 +11,7 @@ Guarantees
   by itself (sampling.py).
 - A completion ends before the first stop text that the model itself wrote, at an end token, or at its longest length. It
   then leaves the batch and another takes its place: nothing waits for the longest.
+- A model whose logits are not finite is refused: whatever was drawn from them would be no sample.
 - Inside `with` the model is in evaluation mode; afterwards its modes and the random state of the process are what they were.
 
 Cost: one forward pass over a prompt for all of its samples that are submitted in a row; then one per token for the whole batch.
@@ -25,6 +26,7 @@ from typing import Any
 
 import torch
 
+from codeparrot.errors import CodeparrotError
 from codeparrot.generation.batch import NotInSlots, SlotBatch, obstacle, window
 from codeparrot.generation.one_by_one import OneByOne
 from codeparrot.generation.prompts import context_length, encode_prompt, fit
@@ -168,7 +170,14 @@ class Engine:
         return done
 
     def _add(self, completions: Sequence[Completion], logits: torch.Tensor) -> None:
-        """Draw the next token of each row; rows with the same kind of sampler draw together."""
+        """Draw the next token of each row; rows with the same kind of sampler draw together.
+
+        Raises:
+            CodeparrotError: there are no probabilities to draw from.
+        """
+        if not logits.amax(-1).isfinite().all():  # of tokens that a model never writes, the logits are -inf
+            remedy = "it has diverged or is damaged; take an earlier checkpoint"
+            raise CodeparrotError(f"the model's probabilities are not finite: {remedy}")
         kinds: dict[Any, list[int]] = {}
         for row, completion in enumerate(completions):
             kinds.setdefault(type(completion.request.sampler), []).append(row)

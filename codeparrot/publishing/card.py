@@ -4,7 +4,7 @@ It says which model was trained on which data under which licences, how far it i
 results are also in the Hub's `model-index`. A path on this machine appears only by its last part.
 """
 
-import json
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +15,14 @@ from huggingface_hub import EvalResult, ModelCardData
 from codeparrot import __version__
 from codeparrot.config import as_list
 from codeparrot.corpus.output import STATISTICS
+from codeparrot.corpus.report.reading import read_statistics
+from codeparrot.errors import CodeparrotError
 from codeparrot.location import Branch, is_hub_name, split_hub_name
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
+
+logger = logging.getLogger("codeparrot")
 
 EVALUATIONS_SHOWN = 12
 LICENSES_SHOWN = 10
@@ -211,10 +215,13 @@ def _data(config: dict[str, Any]) -> list[str]:
 
 def _of_corpus(folder: Path) -> Iterator[str]:
     """Yield what the statistics of a corpus say, if the folder is one."""
-    path = folder / STATISTICS
-    if not path.is_file():
+    if not (folder / STATISTICS).is_file():
         return
-    statistics = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        statistics = read_statistics(folder, ("documents", "bytes", "licenses"))
+    except CodeparrotError as error:
+        logger.warning("the card says nothing of the documents in %s: %s", folder, error)
+        return
     yield f": {statistics['documents']:,} documents, {statistics['bytes']:,} bytes of text"
     licenses = sorted(statistics["licenses"].items(), key=lambda item: (-item[1]["documents"], item[0]))
     shown = ", ".join(f"{name} ({facts['documents']:,})" for name, facts in licenses[:LICENSES_SHOWN])

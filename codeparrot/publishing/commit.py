@@ -34,6 +34,7 @@ from codeparrot.publishing.card import PLOT, SAMPLE, VALIDATION, measured, model
 from codeparrot.publishing.ledger import Entry
 from codeparrot.run import checkpoint
 from codeparrot.run.metrics import read_lines
+from codeparrot.run.reports import reports_of
 
 MARK = "codeparrot-checkpoint:"
 CARD = "README.md"
@@ -161,7 +162,8 @@ def _as_of(run: Path, manifest: dict[str, Any], target: Branch) -> Iterator[tupl
         folder = Path(scratch) / manifest["config"]["run"]["name"]  # the picture is labelled with the name
         folder.mkdir()
         log = run / "metrics.jsonl"
-        metrics = [row for row in read_lines(log) if row["step"] <= manifest["step"]] if log.is_file() else []
+        rows = read_lines(log) if log.is_file() else []
+        metrics = [row for row in rows if row["step"] <= manifest["step"] and row.get("tokens") is not None]
         names = ["config.yaml", "metrics.jsonl", CARD]
         (folder / "config.yaml").write_text(yaml.safe_dump(manifest["config"], sort_keys=False), encoding="utf-8")
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics), encoding="utf-8")
@@ -177,10 +179,9 @@ def _as_of(run: Path, manifest: dict[str, Any], target: Branch) -> Iterator[tupl
 def _reports(run: Path, step: int) -> dict[int, list[dict[str, Any]]]:
     """Return the reports of unit tests of this run's checkpoints up to a step, by step."""
     found: dict[int, list[dict[str, Any]]] = {}
-    for path in sorted(run.glob("eval/*/step_*/report.json")):
-        of = int(path.parent.name.removeprefix("step_"))
+    for of, report in reports_of(run):
         if of <= step:
-            found.setdefault(of, []).append(json.loads(path.read_text(encoding="utf-8")))
+            found.setdefault(of, []).append(report)
     return found
 
 

@@ -68,12 +68,12 @@ class Ledger:
         """
         remedy = "remove it: a push recognises what is on the branch already"
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            content = files.read_object(self.path)
         except FileNotFoundError:
             raise CodeparrotError(f"{self.run} has no {LEDGER}: it is not pushed to the Hub; name a --repo") from None
-        except (ValueError, RecursionError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise CodeparrotError(f"{self.path} cannot be read ({error}); {remedy}") from error
-        version = content.get("version") if isinstance(content, dict) else None
+        version = content.get("version")
         if version not in (None, VERSION):
             raise CodeparrotError(f"{self.path} has version {version}; this program reads {VERSION}")
         if version is None or not _is_ledger(content):

@@ -4,9 +4,9 @@ It is written beside its place, flushed to the disk, given a manifest with the s
 last. Only then are older ones removed. SIGKILL at any moment costs at most the work since the last checkpoint. A checkpoint
 that was truncated at any byte is never chosen.
 
-Their order is that of `number` in the manifest, which only grows: each checkpoint's is one more than the largest in its folder.
-No clock has a say in it; `time` is for people. Manifests of earlier versions have no number: they come before all others, in the
-order of their steps.
+Their order is that of `number` in the manifest, which only grows: it is one more than the largest in the folder.
+No clock has a say in it; `time` is for people. Manifests of earlier versions have no number: they come before all others, in
+the order of their steps.
 
     step_00001000/
       model/          config.json, model.safetensors, tokenizer: loads with AutoModelForCausalLM.from_pretrained
@@ -113,14 +113,14 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
         CodeparrotError: there is none, or it is damaged.
     """
     try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        manifest = files.read_object(checkpoint / MANIFEST)
     except FileNotFoundError:
         raise CodeparrotError(f"{checkpoint} has no {MANIFEST}: it is not a complete checkpoint") from None
     except OSError as error:
         raise CodeparrotError(f"{checkpoint / MANIFEST} cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError):
+    except ValueError:
         raise CodeparrotError(f"{checkpoint / MANIFEST} is truncated or damaged") from None
-    version = manifest.get("version") if isinstance(manifest, dict) else None
+    version = manifest.get("version")
     if version not in (None, MANIFEST_VERSION):
         raise CodeparrotError(f"{checkpoint} has version {version}; this program reads {MANIFEST_VERSION}")
     if version is None or not _is_manifest(manifest):

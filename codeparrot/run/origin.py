@@ -7,11 +7,11 @@ directory belongs to the last start; a checkpoint's manifest carries its own, wh
     {"step": 0, "stream": {... a state of the stream ...}, "from": null, or the checkpoint that the run went on from}
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.run.checkpoint import completed
@@ -40,7 +40,10 @@ def read_origin(run: Path) -> dict[str, Any]:
         CodeparrotError: it has none, or it cannot be read.
     """
     try:
-        return json.loads((run / ORIGIN).read_text(encoding="utf-8"))
+        origin = files.read_object(run / ORIGIN)
+        if not isinstance(origin.get("step"), int) or not isinstance(origin.get("stream"), dict) or "from" not in origin:
+            raise ValueError("it is not what a run writes")
+        return origin
     except (OSError, ValueError) as error:
         raise CodeparrotError(
             f"{run / ORIGIN} cannot be read ({error}), so nothing says where the data of {run} begins; train it on to write it"

@@ -133,7 +133,9 @@ class PassAtK:
             with training.accelerator.autocast():
                 model, tokenizer = training.language_model, training.tokenizer
                 done = list(generate(model, tokenizer, self._task, self._problems, keys, sampling, broken_off=broken_off))
-        except (CodeparrotError, RuntimeError, ValueError, TypeError) as error:
+        except CodeparrotError as error:
+            return {}, str(error)
+        except (RuntimeError, ValueError, TypeError) as error:
             # The model cannot be sampled, or memory ran out.
             return {}, f"{type(error).__name__}: {error}"
         return {(each.key.task_id, each.key.sample): each.text for each in done}, ""

@@ -5,6 +5,7 @@ Job scripts read `status.json`: `state` is "running", "stopped" (saved; the same
 """
 
 import fcntl
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -56,18 +57,15 @@ class RunDirectory:
     def write_origin(self, origin: dict[str, Any]) -> None:
         """Write down where the order of the stream began."""
         if self._main:
-            files.write_json(self.path / ORIGIN, origin)
+            _write_or_warn(self.path / ORIGIN, json.dumps(origin))
 
     def _write(self, state: str, reason: str = "") -> None:
-        """Write the status; only the main process does. A full disk is only reported."""
+        """Write the status; only the main process does."""
         if not self._main:
             return
         status = {"state": state, "step": self.step, "max_steps": self._config.train.max_steps}
         status |= {"reason": reason, "time": time.time()}
-        try:
-            files.write_json(self.path / STATUS, status)
-        except OSError as error:
-            logger.warning("cannot write %s: %s", self.path / STATUS, error)
+        _write_or_warn(self.path / STATUS, json.dumps(status))
 
 
 @contextmanager
@@ -93,7 +91,15 @@ def run_directory(config: Config, accelerator: Any) -> Iterator[RunDirectory]:
 
 def write_config(config: Config) -> None:
     """Write the resolved configuration: enough to repeat the run."""
-    files.write_text(config.run_directory / "config.yaml", config.to_yaml())
+    _write_or_warn(config.run_directory / "config.yaml", config.to_yaml())
+
+
+def _write_or_warn(place: Path, text: str) -> None:
+    """Write a file that others read. It is no part of the training, so a failure (a full disk) is only reported."""
+    try:
+        files.write_text(place, text)
+    except OSError as error:
+        logger.warning("cannot write %s: %s", place, error)
 
 
 def _lock(folder: Path) -> IO[str]:

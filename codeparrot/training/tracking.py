@@ -110,20 +110,24 @@ class Bar:
 
 def set_up_logging(folder: Path, rank: int) -> None:
     """Send the log of this process to `log/rank_00000.log`, and the main process's also to the terminal."""
-    (folder / "log").mkdir(parents=True, exist_ok=True)
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    to_file = logging.FileHandler(log_file(folder, rank), encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(to_file)
     # A log line that cannot be written must not stop training or fill the terminal with tracebacks.
     logging.raiseExceptions = False
     to_terminal = _TerminalHandler()
     to_terminal.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     logger.addHandler(to_terminal)
+    try:
+        (folder / "log").mkdir(parents=True, exist_ok=True)
+        to_file = logging.FileHandler(log_file(folder, rank), encoding="utf-8")
+    except OSError as error:
+        logger.warning("cannot write %s: %s", log_file(folder, rank), error)
+        return
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(to_file)
 
 
 class _TerminalHandler(logging.Handler):

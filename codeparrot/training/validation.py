@@ -12,6 +12,7 @@ from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
 from codeparrot.config import Config
+from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.complete import generate_completions
 from codeparrot.run.progress import Progress
@@ -126,16 +127,21 @@ class Validation:
             training.model.unshard()
         lines: list[dict[str, Any]] = []
         for prompt in config.prompts:
-            (text,) = generate_completions(
-                training.language_model,
-                training.tokenizer,
-                prompt,
-                temperature=0.8,
-                max_new_tokens=config.sample_tokens,
-                seed=progress.step,
-                stop=(),
-                broken_off=self._all_stop if together else lambda: self._stop.requested,
-            )
+            try:
+                (text,) = generate_completions(
+                    training.language_model,
+                    training.tokenizer,
+                    prompt,
+                    temperature=0.8,
+                    max_new_tokens=config.sample_tokens,
+                    seed=progress.step,
+                    stop=(),
+                    broken_off=self._all_stop if together else lambda: self._stop.requested,
+                )
+            except CodeparrotError as error:
+                # Whether the run goes on is for the loop to decide, which knows what to advise.
+                logger.warning("no samples at step %d: %s", progress.step, error)
+                break
             training.watchdog.beat(progress.step, "samples")
             lines.append({"step": progress.step, "prompt": prompt, "completion": text})
             logger.info("sample: %s", (prompt + text).replace("\n", "\n    "), extra=ONLY_IN_FILE)

@@ -1,5 +1,6 @@
 """Completions depend only on the model, the prompt and the sample's own random numbers, and end where they should."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from codeparrot.errors import CodeparrotError
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.nucleus import draw
 from codeparrot.generation.requests import Request
@@ -256,3 +258,38 @@ def test_a_prompt_in_tokens_may_hold_special_ones(gpt2, tokenizer) -> None:
         tokens = engine.submit(Request([0, *tokenizer("x")["input_ids"]], GREEDY, 2))
         list(engine.run())
     assert 0 not in spelled.prompt and tokens.prompt[0] == 0
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("sampler", [GREEDY, Nucleus(0.8, 0.95, (0,))])
+def test_a_model_whose_logits_are_not_finite_is_refused(gpt2, tokenizer, monkeypatch, broken, sampler) -> None:
+    whole = gpt2.forward
+
+    def forward(*arguments: Any, **options: Any) -> Any:
+        output = whole(*arguments, **options)
+        if options["input_ids"].shape[-1] == 1:  # the prompt is read well; the first token is not
+            output.logits[:, :, :] = broken
+        return output
+
+    forward.__signature__ = inspect.signature(whole)  # type: ignore[attr-defined]
+    monkeypatch.setattr(gpt2, "forward", forward)
+    with Engine(gpt2, tokenizer) as engine:
+        engine.submit(Request("def f(", sampler, 4))
+        with pytest.raises(CodeparrotError, match=r"probabilities are not finite.*earlier checkpoint"):
+            list(engine.run())
+
+
+def test_tokens_that_a_model_never_writes_are_no_fault(gpt2, tokenizer, monkeypatch) -> None:
+    whole = gpt2.forward
+
+    def forward(*arguments: Any, **options: Any) -> Any:
+        output = whole(*arguments, **options)
+        output.logits[..., 100:] = float("-inf")
+        return output
+
+    forward.__signature__ = inspect.signature(whole)  # type: ignore[attr-defined]
+    monkeypatch.setattr(gpt2, "forward", forward)
+    with Engine(gpt2, tokenizer) as engine:
+        completion = engine.submit(Request("def f(", Nucleus(1.0, 0.95, (0,)), 8))
+        list(engine.run())
+    assert completion.ids and max(completion.ids) < 100

@@ -3,25 +3,32 @@
 Imports nothing heavy: publishing a corpus imports it too.
 """
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from codeparrot import files
 from codeparrot.corpus import registry
 from codeparrot.corpus.documents import COLUMNS
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
 
+_TYPES = {"documents": int, "bytes": int, "licenses": dict, "splits": dict}
+"""What every version wrote."""
 
-def read_statistics(folder: Path) -> dict[str, Any]:
-    """Return the statistics of a corpus; raise CodeparrotError if the folder is not a corpus."""
+
+def read_statistics(folder: Path, needed: Sequence[str] = ("documents", "bytes", "splits")) -> dict[str, Any]:
+    """Return the statistics of a corpus; raise CodeparrotError if the folder is not a corpus, or one of `needed` is missing."""
     try:
-        return json.loads((folder / STATISTICS).read_text(encoding="utf-8"))
+        statistics = files.read_object(folder / STATISTICS)
     except OSError as error:
         remedy = "codeparrot corpus build --output writes one"
         raise CodeparrotError(f"{folder} is not a corpus: {STATISTICS} cannot be read ({error.strerror}); {remedy}") from error
     except ValueError as error:
         raise CodeparrotError(f"{folder / STATISTICS} is damaged ({error}); build the corpus again") from error
+    if missing := [name for name in needed if not isinstance(statistics.get(name), _TYPES[name])]:
+        raise CodeparrotError(f"{folder / STATISTICS} is damaged (no {', '.join(missing)}); build the corpus again")
+    return statistics
 
 
 def check_shards(folder: Path, statistics: dict[str, Any]) -> None:

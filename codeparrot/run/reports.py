@@ -1,0 +1,51 @@
+"""The reports that evaluations leave in a run directory: `eval/NAME/step_00001000/report.json`.
+
+One that is damaged, or was put there by somebody else, is passed over with a warning: it ends neither a run nor a push.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from codeparrot import files
+
+logger = logging.getLogger("codeparrot")
+
+_STEP = re.compile(r"step_(\d+)")
+
+
+def reports_of(run: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the step that was measured, and the report, in the order of their paths."""
+    for path in sorted(run.glob("eval/*/step_*/report.json")):
+        step = _STEP.fullmatch(path.parent.name)
+        try:
+            found = files.read_object(path)
+        except (OSError, ValueError):
+            found = {}
+        if step and _is_report(found):
+            yield int(step[1]), found
+        else:
+            logger.warning("%s is passed over: it is damaged, or no evaluation wrote it; evaluate that checkpoint again", path)
+
+
+def _is_report(found: dict[str, Any]) -> bool:
+    """Whether everything is there that cards and pictures show, and of its type."""
+    of, best = found.get("problem_set"), found.get("best")
+    return (
+        {"problems", "samples"} <= found.keys()
+        and isinstance(of, dict)
+        and isinstance(of.get("name"), str)
+        and isinstance(best, dict)
+        and all(_is_number(found.get(name)) and _is_interval(each) for name, each in best.items())
+        and (found.get("tokens") is None or _is_number(found["tokens"]))
+    )
+
+
+def _is_interval(found: Any) -> bool:
+    return isinstance(found, dict) and "temperature" in found and all(map(_is_number, map(found.get, ("mean", "low", "high"))))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
