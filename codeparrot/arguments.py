@@ -8,6 +8,7 @@ import dataclasses
 import importlib.resources
 import inspect
 import json
+import os
 import re
 import shutil
 import sys
@@ -21,6 +22,7 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from codeparrot.errors import nearest
+from codeparrot.location import stay_at_home
 
 if TYPE_CHECKING:
     from codeparrot.config import Config
@@ -319,7 +321,11 @@ def parse_settings(kind: Any, arguments: Sequence[str], prog: str, function: Cal
     parser.add_class_arguments(kind)
     parser.lay_out(function, get_type_hints(kind), "--config FILE [--section.field VALUE ...]")
     options = parser.instantiate(parser.parse_args(list(arguments)))
-    return kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
+    settings = kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
+    moved = stay_at_home(settings, arguments) if hasattr(settings, "run") else ""
+    if moved and function is not parse_config and os.environ.get("RANK", "0") == "0":
+        print(f"codeparrot: {moved}", file=sys.stderr)
+    return settings
 
 
 def parse_config(arguments: Sequence[str]) -> "Config":

@@ -1,13 +1,18 @@
 """What a name on the command line means: a folder on this machine or a repository on the Hub.
 
-Guarantees: a mistyped path is refused at once, with the nearest one that exists, and is never looked for on the Hub.
+Guarantees: a mistyped path is refused at once, with the nearest one that exists, and is never looked for on the Hub. The
+`config.yaml` of a run directory that has checkpoints means that run, wherever the directory was moved or copied to.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from codeparrot.errors import CodeparrotError, nearest
+
+if TYPE_CHECKING:
+    from codeparrot.config import Config
 
 HUB = "hub:"
 """Prefix of a name on the Hub; optional where the name cannot be a folder here."""
@@ -61,3 +66,39 @@ def local_folder(name: str) -> Path | None:
         return None
     siblings = [str(sibling) for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
     raise CodeparrotError(f'there is no folder "{name}"{nearest(str(path), siblings)}')
+
+
+def stay_at_home(config: "Config", arguments: Sequence[str]) -> str:
+    """Have a run that was moved or copied go on where its `--config DIRECTORY/config.yaml` is, and not where that file says.
+
+    Args:
+        config: what `arguments` describe; it is changed.
+        arguments: words of a command. Where they say themselves which run is meant, that holds.
+
+    Returns:
+        What was done, in words; empty if nothing was.
+    """
+    flags = [word.partition("=") for word in arguments]
+    values = [value if equals else after for (_, equals, value), after in zip(flags, [*arguments[1:], ""], strict=True)]
+    files = [Path(value) for (flag, _, _), value in zip(flags, values, strict=True) if flag == "--config"]
+    file = next((each for each in reversed(files) if _has_checkpoints(each)), None)
+    said = config.run_directory
+    if file is None or any(flag in ("--run", "--run.name", "--run.dir") for flag, _, _ in flags) or not _says(file, config):
+        return ""
+    home = file.expanduser().parent.resolve()
+    if home == said.expanduser().resolve():
+        return ""
+    config.run.name, config.run.dir = home.name, str(home.parent)
+    return f"{file} says {said}, but lies with the checkpoints of a run that was moved or copied: this is about {home}"
+
+
+def _has_checkpoints(file: Path) -> bool:
+    return file.name == "config.yaml" and any(file.expanduser().parent.glob("checkpoints/step_*/manifest.json"))
+
+
+def _says(file: Path, config: "Config") -> bool:
+    """Whether the name and the folder of the run are those in a file."""
+    import yaml
+
+    run = yaml.safe_load(file.expanduser().read_text(encoding="utf-8")).get("run") or {}
+    return (run.get("name", config.run.name), run.get("dir", config.run.dir)) == (config.run.name, config.run.dir)

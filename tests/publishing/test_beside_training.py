@@ -1,6 +1,7 @@
 """Pushing during real training: the branch holds what was trained, and training is not affected."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from codeparrot.arguments import load_config
+from codeparrot.publishing.beside_training import Pushes
 from tests.hub_server.fixture import HubServer
 from tests.launching import curve, kill_tree, run, start, weights, write_config
+from tests.publishing.runs import add_checkpoint, make_run
 from tests.publishing.test_commit import COMMAND, assert_all_there
 
 LOGITS = """
@@ -206,3 +210,31 @@ def test_a_token_that_is_not_accepted_ends_the_start_with_one_line(tmp_path, cor
     error = err.splitlines()[-1]
     assert error.startswith("codeparrot: error: hub.repo me/model@rejected cannot be pushed to") and "hf auth login" in error
     assert "hf_wrong" not in err and not (folder / "metrics.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_damaged_hub_json_ends_no_resume_even_if_nothing_says_whose_the_branch_is(
+    tmp_path, tokenizer_folder, working, monkeypatch, caplog
+) -> None:
+    for name, value in working.environment().items():
+        monkeypatch.setenv(name, value)
+    folder = make_run(tmp_path / "lost", tokenizer_folder, (8,))
+    codeparrot(working, "hub", "push", "--run", str(folder))
+    config = load_config(folder / "config.yaml")
+    add_checkpoint(folder, 16, config)
+    shutil.rmtree(folder / "checkpoints" / "step_00000008")
+    (folder / "hub.json").write_bytes(bytes(99))
+    for attempt in range(2):
+        with Pushes(config, main=True) as pushes:
+            assert pushes._begin() is None and pushes.published() == {16}
+        assert ("it is now hub.json.damaged" in caplog.text) is (attempt == 0)
+        assert "nothing is pushed: me/model@lost holds the checkpoints of another run" in caplog.text
+        caplog.clear()
+    (folder / "hub.json").unlink()
+    (folder / ".hub.lock").unlink()
+    (folder / ".hub.lock").mkdir()
+    with Pushes(config, main=True) as pushes:
+        assert pushes._begin() is None and pushes.published() == {16}
+        (folder / ".hub.lock").rmdir()
+        assert pushes.published() == {16} and (folder / "hub.json").exists()
+    assert "cannot begin to push to the Hub" in caplog.text and "no checkpoint is removed until it can" in caplog.text

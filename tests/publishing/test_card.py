@@ -106,3 +106,20 @@ def test_a_card_that_cannot_be_renewed_is_one_line(here: HubServer, tmp_path: Pa
     here.faults.answer(503, path="/paths-info/", times=20)
     with pytest.raises(CodeparrotError, match=r"the card on me/model@unlucky is not renewed: .*503"):
         push(str(run))
+
+
+def test_damaged_files_beside_the_run_do_not_keep_it_from_the_hub(
+    here: HubServer, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    corpus = tmp_path / "my-corpus"
+    corpus.mkdir()
+    (corpus / "statistics.json").write_bytes(bytes(99))
+    run = make_run(tmp_path / "beside", tokenizer_folder, (8,), train=[str(corpus)])
+    with (run / "metrics.jsonl").open("ab") as log:
+        log.write(bytes(64) + b'\n\n{"step": 8, "perplexity": 3.0}\n{"step": 8, "tokens": 9, "pass@1": "half"}\n')
+    for name, text in (("humaneval", report("humaneval", 0.25)), ("mbpp", "{")):
+        place = run / "eval" / name / "step_00000008"
+        place.mkdir(parents=True)
+        (place / "report.json").write_text(text, encoding="utf-8")
+    _, body = card_of(here, run)
+    assert "25.00%" in body and "- `my-corpus`\n" in body and "half" not in body
