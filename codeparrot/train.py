@@ -55,7 +55,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
     fitted = parts.fit(config)
     with run_directory(config, accelerator) as directory:
         watchdog.log = directory.log(accelerator.process_index)
-        start = parts.Start(config, accelerator, Agreement(accelerator), watchdog, fitted.tokenizer)
+        start = parts.Start(config, accelerator, Agreement(accelerator), watchdog, fitted.tokenizer, fitted.settings)
         place = choose(start)
         training = parts.make(replace(start, config=settled(config, place)), fitted)
         begin, origin = resume(training, place)

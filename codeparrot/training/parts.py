@@ -41,6 +41,8 @@ class Start:
     agreement: Agreement
     watchdog: Watchdog
     tokenizer: Any
+    settings: Any
+    """The transformers config of the model."""
 
     @property
     def checkpoints(self) -> Path:
@@ -55,8 +57,6 @@ class Training(Start):
     """The LanguageModel, wrapped by Accelerate."""
     optimizer: Any
     """Wrapped by Accelerate."""
-    settings: Any
-    """The transformers config of the model."""
     skeleton: Any
     """The transformers model without weights: checkpoints are written and read through it, whatever the strategy."""
     stream: ConstantLengthDataset
@@ -150,7 +150,6 @@ def make(start: Start, fitted: Fitted) -> Training:
         **vars(start),
         model=model,
         optimizer=optimizer,
-        settings=settings,
         skeleton=without_weights(settings),
         stream=stream,
         objective=objective,

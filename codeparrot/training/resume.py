@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from transformers import AutoConfig
 
 from codeparrot.config import Config, StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import tokenizer_digest
 from codeparrot.location import HUB
+from codeparrot.model.families import without_weights
 from codeparrot.run import checkpoint
 from codeparrot.run.origin import same_order
 from codeparrot.run.progress import Progress
@@ -177,17 +179,39 @@ def _objection(training: Start, place: Path | None) -> str | None:
         return None
     manifest = checkpoint.read_manifest(place)
     same_tokenizer = manifest["tokenizer_sha256"] == tokenizer_digest(training.tokenizer)
+    weights = differing_weights(training.settings, place / "model")
     if config.resume != "auto" and not config.resume.startswith(HUB):
-        return None if same_tokenizer else f"{place} was trained with a tokenizer other than {config.tokenizer.path}"
+        if not same_tokenizer:
+            return f"{place} was trained with a tokenizer other than {config.tokenizer.path}"
+        return _another_model(place, weights) if weights else None
     changes = checkpoint.changes_that_matter(manifest["config"], asdict(config))
     if not same_tokenizer:
         changes.append("tokenizer.path: not the checkpoint's vocabulary")
     if not changes:
-        return None
-    return (
-        f"{place} comes from a run with other settings ({'; '.join(changes)}); set them back to go on with it, "
-        f"choose another run.name to start afresh, or go on with the new settings by --resume {place}"
-    )
+        return _another_model(place, weights) if weights else None
+    said = f"{place} comes from a run with other settings ({'; '.join(changes)}); set them back to go on with it"
+    if weights or not same_tokenizer:
+        # It cannot be gone on from like this, named or not.
+        return f"{said}, or choose another run.name to start afresh"
+    return f"{said}, choose another run.name to start afresh, or go on with the new settings by --resume {place}"
+
+
+def _another_model(place: Path, weights: list[str]) -> str:
+    text = f"{place} holds another model: {weights[0]} differs (of {len(weights)})"
+    return f"{text}; set model back, or choose another run.name to start afresh"
+
+
+def differing_weights(settings: Any, model: Path) -> list[str]:
+    """Return the parameters that the model in a folder lacks, has besides, or has in another shape than `settings` give it.
+
+    Neither model is loaded: 0.2 s for 48 layers.
+    """
+    ours, theirs = _shapes(settings), _shapes(AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False))
+    return [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+
+
+def _shapes(settings: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(parameter.shape) for name, parameter in without_weights(settings).named_parameters()}
 
 
 def _load_stream(training: Training, place: Path) -> bool:
