@@ -26,7 +26,7 @@ class Building(NamedTuple):
     """The folders of a build."""
 
     work: Path
-    """For its tasks; it stays if the build fails, unless no task is done."""
+    """For its tasks; it stays if the build fails, unless no task is done and no log says why."""
     folder: Path
     """Empty at first, the corpus in the end."""
 
@@ -53,7 +53,7 @@ def new_corpus(output: Path, overwrite: bool) -> Iterator[Building]:
                 _discard(partial)
             except BaseException:
                 shutil.rmtree(building.folder, ignore_errors=True)
-                if not _has_tasks(building.work):
+                if not (_has_tasks(building.work) or _has_logs(building.work)):
                     _discard(partial)
                 raise
 
@@ -61,6 +61,11 @@ def new_corpus(output: Path, overwrite: bool) -> Iterator[Building]:
 def _has_tasks(work: Path) -> bool:
     read = work / "read"
     return read.is_dir() and any(not entry.name.startswith(".") for entry in read.iterdir())
+
+
+def _has_logs(work: Path) -> bool:
+    """Whether tasks on a cluster have left logs, which the error that ends the build names."""
+    return any(log.is_file() for log in work.glob("cluster/**/logs/**/*"))
 
 
 def _discard(partial: Path) -> None:

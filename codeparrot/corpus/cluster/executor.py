@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -138,7 +139,7 @@ class Cluster:
     def _new_folder(self, work: Path) -> Path:
         self._waves += 1
         # A name that no earlier start of this build used: jobs of that start may still run.
-        folder = work / "cluster" / f"{time.time_ns():x}-{self._waves:04d}"
+        folder = work / "cluster" / f"{self._waves:04d}-{uuid.uuid4().hex}"
         folder.mkdir(parents=True)
         return folder
 

@@ -88,6 +88,28 @@ def test_units_of_which_nothing_is_kept_are_no_failure(tmp_path: Path, monkeypat
     assert digests(tmp_path / "steps" / "corpus") == digests(tmp_path / "local" / "corpus")
 
 
+class Failing(OneMachine):
+    """All tasks fail, and their logs say why."""
+
+    def _run_step(self, step: Any, tasks: int, folder: Path) -> None:
+        (folder / "logs" / "logs").mkdir(parents=True)
+        (folder / "logs" / "logs" / "task_00000.log").write_text("no module named numpy", encoding="utf-8")
+        raise CodeparrotError(f"{tasks} of {tasks} tasks failed on the cluster; see {folder / 'logs'}")
+
+
+def test_the_logs_that_a_failed_build_names_are_still_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, output = write_rows(tmp_path / "rows.jsonl", documents(20)), tmp_path / "there" / "corpus"
+    on_cluster: Any = {"executor": "slurm", "cluster": ClusterSettings(partition="x")}
+    monkeypatch.setattr("codeparrot.corpus.build.Cluster", lambda *_: Failing())
+    for _ in range(2):
+        with pytest.raises(CodeparrotError, match="1 of 1 tasks failed") as caught:
+            make(source, output, **on_cluster)
+        logs = Path(str(caught.value).rpartition(" ")[2])
+        assert (logs / "logs" / "task_00000.log").read_text(encoding="utf-8") == "no module named numpy"
+    make(source, output)
+    assert [path.name for path in output.parent.iterdir()] == ["corpus"]
+
+
 @pytest.fixture(scope="module")
 def on_ray() -> Iterator[Callable[..., Any]]:
     """Builds on a Ray cluster of this machine."""
