@@ -7,11 +7,13 @@ GGUF file, and no code from the Hub is run. A checkpoint that was cut short whil
 import contextlib
 import glob
 import hashlib
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import GGUF, is_hub_name, local_folder
@@ -20,6 +22,8 @@ from codeparrot.run.checkpoint import MANIFEST, steps
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+logger = logging.getLogger("codeparrot")
 
 
 def find_model(name: str) -> str:
@@ -158,7 +162,13 @@ def corpus_here(name: str) -> str:
 
 def _newest_checkpoint(run: Path) -> Path:
     for checkpoint in steps(run / "checkpoints"):
-        if (checkpoint / MANIFEST).is_file():
+        try:
+            files.read_object(checkpoint / MANIFEST)
+        except FileNotFoundError:
+            continue  # being removed
+        except (OSError, ValueError) as error:
+            logger.warning("passing over %s: its %s cannot be read (%s)", checkpoint, MANIFEST, error)
+        else:
             return checkpoint
     raise CodeparrotError(f'the run "{run}" has no complete checkpoint yet: train on until it writes one')
 

@@ -74,7 +74,9 @@ PYTHON
 
 # The state of the run: training writes status.json, and a complete checkpoint has a manifest.
 written() { stat --format %y "$run/status.json" 2>/dev/null || true; }
-newest() { { find "$run/checkpoints" -mindepth 2 -maxdepth 2 -path '*/step_*/manifest.json' 2>/dev/null || true; } | sort | tail -n 1; }
+manifests() {
+    { find "$run/checkpoints" -mindepth 2 -maxdepth 2 -path '*/step_*/manifest.json' -exec cksum {} + 2>/dev/null || true; } | sort
+}
 said() {
     "${container[@]}" python -c '
 import json, sys
@@ -82,7 +84,8 @@ status = json.load(open(sys.argv[1]))
 print(status["state"], status["step"], *str(status["reason"])[:300].split())' "$run/status.json"
 }
 
-gained() { [[ $(newest) != "$begin" ]]; }
+# Whether there is a checkpoint that was not there at the start. A run that went back writes lower steps, or the same again.
+gained() { [[ -n $(comm -13 <(echo "$begin") <(manifests)) ]]; }
 
 # Puts the job back into the queue, or ends it with status $1. $2 says why.
 requeue() {
@@ -110,7 +113,7 @@ requeue() {
     exit "$1"
 }
 
-begin=$(newest)
+begin=$(manifests)
 before=$(written)
 cat <<EOT
 pretrain.sh: job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): $run with launch/$LAUNCH.yaml, $NUM_PROCESSES processes \
