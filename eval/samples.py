@@ -20,6 +20,7 @@ from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import Question
 from codeparrot.eval.sampling import Key
+from codeparrot.run.metrics import keep_foreign, read_lines
 
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
 
@@ -43,24 +44,29 @@ def part(folder: Path, name: str) -> Path:
 
 
 def read_all(folder: Path) -> dict[Key, dict[str, Any]]:
-    """Return the samples of all processes, finished and interrupted ones.
+    """Return the samples of all processes, finished and interrupted ones. Damaged lines are passed over with a warning.
 
     Raises:
-        CodeparrotError: a file has lines that no evaluation wrote.
+        CodeparrotError: an evaluation wrote none of a file's lines.
     """
     found: dict[Key, dict[str, Any]] = {}
-    for path in [folder / SAMPLES, *sorted(folder.glob("samples-*.jsonl"))]:
-        if path.is_file():
-            try:
-                for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                    if line.endswith("\n"):
-                        row = json.loads(line)
-                        found[Key(row["task_id"], row["temperature"], row["sample"])] = row
-            except (KeyError, TypeError, ValueError):
-                raise CodeparrotError(
-                    f"{path} has lines that no evaluation wrote: name another --output, or score it with --samples_file"
-                ) from None
+    for path in _parts(folder):
+        rows = read_lines(path, _is_sample)
+        if not rows and b"\n" in path.read_bytes():
+            raise CodeparrotError(
+                f"{path} has lines that no evaluation wrote: name another --output, or score it with --samples_file"
+            )
+        found |= {Key(row["task_id"], row["temperature"], row["sample"]): row for row in rows}
     return found
+
+
+def _parts(folder: Path) -> list[Path]:
+    return [path for path in (folder / SAMPLES, *sorted(folder.glob("samples-*.jsonl"))) if path.is_file()]
+
+
+def _is_sample(row: dict[str, Any]) -> bool:
+    numbers = row.get("temperature"), row.get("sample")
+    return isinstance(row.get("task_id"), str) and all(isinstance(number, int | float) for number in numbers)
 
 
 def put_together(folder: Path, problems: Iterable[Question], samples: Mapping[Key, dict[str, Any]]) -> None:
@@ -70,6 +76,8 @@ def put_together(folder: Path, problems: Iterable[Question], samples: Mapping[Ke
     def place(key: Key) -> tuple[Any, ...]:
         return order.get(key.task_id, len(order)), key
 
+    for path in _parts(folder):
+        keep_foreign(path, _is_sample)
     write_lines(folder / SAMPLES, [samples[key] for key in sorted(samples, key=place)])
     for path in folder.glob("samples-*.jsonl"):
         path.unlink()

@@ -4,7 +4,6 @@ Also judges by unit tests: problems whose own reference solutions do not pass he
 not at all.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from codeparrot.eval.samples import write_lines
 from codeparrot.eval.sandbox.executor import Executor
 from codeparrot.eval.task import Rows, Task
 from codeparrot.result import Result
+from codeparrot.run.metrics import read_lines
 
 RESULTS, REPORT = "results.jsonl", "report.json"
 
@@ -101,24 +101,23 @@ def _report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mappin
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """Return the results that an evaluation left in a folder.
+    """Return the results that an evaluation left in a folder. Damaged lines are passed over with a warning.
 
     Raises:
-        CodeparrotError: there are none, or a line is not a result.
+        CodeparrotError: there are none.
     """
     path = folder / RESULTS if folder.is_dir() else folder
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
+        rows = read_lines(path, _is_result, at_once=True)
+    except OSError as error:
         raise CodeparrotError(f"{folder} is not a finished evaluation: {path.name} cannot be read ({error})") from error
-    for number, row in enumerate(rows, 1):
-        if not _is_result(row):
-            raise CodeparrotError(f"{path}, line {number}: not a result, which has task_id, temperature and passed")
+    if not rows:
+        raise CodeparrotError(f"{path}, line 1: not a result, which has task_id, temperature and passed")
     return rows
 
 
-def _is_result(row: Any) -> bool:
-    if not isinstance(row, dict) or not {"task_id", "temperature", "passed"} <= row.keys():
+def _is_result(row: dict[str, Any]) -> bool:
+    if not {"task_id", "temperature", "passed"} <= row.keys():
         return False
     right = isinstance(row["task_id"], str) and isinstance(row["passed"], bool)
     return right and isinstance(row["temperature"], int | float | None)

@@ -8,6 +8,7 @@ is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 k
 
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -37,7 +38,7 @@ from codeparrot.corpus.sources.opening import open_source, take_turns
 from codeparrot.corpus.split import valid_repositories
 from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of
 from codeparrot.corpus.tally import Tally, bucket_weights, tally_of
-from codeparrot.corpus.work import Work
+from codeparrot.corpus.work import Work, read_facts
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import write_json
 
@@ -91,8 +92,10 @@ def _identity(settings: Settings, sources: list[Source]) -> dict[str, Any]:
 def _read(sources: list[Source], settings: Settings, executor: Executor, folder: Path) -> list[Segment]:
     """Read and judge until the sources end or `max_bytes` are reached."""
     complete = folder / "complete.json"
-    if complete.exists():
-        return [Segment(folder / name) for name in json.loads(complete.read_text(encoding="utf-8"))]
+    with suppress(CodeparrotError):  # a list that is missing or damaged is made from the tasks that are done
+        listed = [Segment(folder / name) for name in read_facts(complete)]
+        if all(segment.folder.exists() for segment in listed):
+            return listed
     folder.mkdir(exist_ok=True)
     known = [source.num_records for source in sources if source.num_records is not None]
     total = sum(known) if len(known) == len(sources) and not settings.max_bytes else None

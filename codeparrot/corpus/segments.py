@@ -21,6 +21,7 @@ from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
 from codeparrot.corpus.minhash.shingles import shingles
 from codeparrot.corpus.minhash.signatures import band_keys, signatures
 from codeparrot.corpus.removed import LZ4, ORDINAL, POSITION, REMOVED, Samples, read_table, write_table
+from codeparrot.corpus.work import read_facts
 from codeparrot.files import replaced_folder
 
 STARS = "stars"
@@ -111,7 +112,7 @@ class Segment:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        return json.loads((self.folder / "counts.json").read_text(encoding="utf-8"))
+        return read_facts(self.folder / "counts.json")
 
     def __len__(self) -> int:
         """Return the number of candidates."""

@@ -19,6 +19,7 @@ from codeparrot.corpus.clean import read_bucket
 from codeparrot.corpus.documents import COLUMNS, LICENSE, PATH, REPO_NAME, SIZE, VALID
 from codeparrot.corpus.removed import POSITION
 from codeparrot.corpus.segments import WHOLE
+from codeparrot.corpus.work import read_facts
 from codeparrot.files import new_folder
 
 ROW_GROUP_DOCUMENTS = 256
@@ -117,7 +118,7 @@ def place_shards(folder: Path, split: str, tasks: list[PieceTask]) -> list[Shard
 
     They are linked: the tasks keep theirs.
     """
-    written = [(task.output, Shard(*each)) for task in tasks for each in json.loads((task.output / "shards.json").read_text())]
+    written = [(task.output, Shard(*each)) for task in tasks for each in read_facts(task.output / "shards.json")]
     placed = []
     for index, (source, shard) in enumerate(written):
         file = f"{split}-{index:05d}-of-{len(written):05d}.parquet"

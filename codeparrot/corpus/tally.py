@@ -3,7 +3,6 @@
 Cost: a few hundred bytes of memory per repository, and reading a few columns of every document.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, REASON, read_table
 from codeparrot.corpus.segments import CHARACTERS
 from codeparrot.corpus.stage import Found
+from codeparrot.corpus.work import read_facts
 
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
@@ -86,7 +86,7 @@ def tally_of(documents: Documents, verdicts: NDArray[np.uint8], cleaned: Iterabl
     for folder in cleaned:
         tally.add_removed(read_table(folder / "removed.arrow", [REASON, SIZE]))
         tally.add_kept(read_table(folder / "documents.arrow", [REPO_NAME, LICENSE, SIZE, CHARACTERS]))
-        for stage, found in json.loads((folder / "found.json").read_text(encoding="utf-8")).items():
+        for stage, found in read_facts(folder / "found.json").items():
             tally.found[stage].files += found["files"]
             tally.found[stage].counts.update(found["counts"])
             tally.found[stage].hits += found["hits"]

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from codeparrot.files import UNFINISHED, write_json
+from codeparrot.errors import CodeparrotError
+from codeparrot.files import UNFINISHED, read_object, write_json
 
 IDENTITY = "identity.json"
 
@@ -31,7 +32,8 @@ class Work:
         identity = json.loads(json.dumps(identity))
         if known is not None and known != identity:
             changed = ", ".join(sorted(name for name in {*known, *identity} if known.get(name) != identity.get(name)))
-            print(f"codeparrot: the work of an interrupted build is not used: different {changed}", file=sys.stderr)
+            why = f"different {changed}" if known else f"{folder / IDENTITY}, which says what it is of, is damaged"
+            print(f"codeparrot: the work of an interrupted build is not used: {why}", file=sys.stderr)
         if known != identity:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
@@ -48,8 +50,24 @@ class Work:
                 (Path(parent) / name).unlink()
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def read_facts(file: Path) -> Any:
+    """Return what a task wrote down when it was done.
+
+    Raises:
+        CodeparrotError: the file is missing or damaged.
+    """
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError) as error:
+        remedy = f"remove {file.parent} and run the same command again: only that part is done again"
+        raise CodeparrotError(f"{file} cannot be read ({error}); {remedy}") from error
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """Return an identity; empty where it is damaged, None where there is none."""
+    try:
+        return read_object(file)
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError):
+        return {}

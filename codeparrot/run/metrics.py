@@ -7,7 +7,8 @@ counts them; they end neither a run nor a command.
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ class Line(NamedTuple):
     text: bytes
     """With its end."""
     values: dict[str, Any] | None
-    """None: no run wrote it."""
+    """None: it is not ours."""
 
 
 class MetricsLog:
@@ -67,56 +68,79 @@ class MetricsLog:
         """Remove lines of steps that will be repeated, and a truncated line. Those that no run wrote go to another file."""
         try:
             content = self._path.read_bytes()
-            lines = list(_lines(content)) if step else []
-            foreign = [line.text for line in lines if line.values is None]
-            if foreign:
-                aside = self._path.with_name(self._path.name + DAMAGED)
-                files.append(aside, b"".join(foreign))
-                logger.warning("%s; they are in %s now", _passed_over(self._path, lines), aside.name)
+            if step:
+                keep_foreign(self._path)
         except OSError as error:
             logger.warning("cannot tidy %s (%s): lines of repeated steps may stand in it twice", self._path, error.strerror)
             return
+        lines = _lines(content if step else b"", is_of_a_run)
         whole = b"".join(line.text for line in lines if line.values is not None and line.values["step"] <= step)
         if whole != content:
             self._content = whole
             self._write()
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run in a file: objects with a step, and numbers where numbers belong.
+def is_of_a_run(line: dict[str, Any]) -> bool:
+    """Whether a run may have written a line: it has a step, and numbers where numbers belong."""
+    numbers = (value for name, value in line.items() if name in _NUMBERS or name.startswith("pass@"))
+    of_a_step = type(line.get("step")) is int
+    return of_a_step and all(number is None or type(number) in (int, float) for number in numbers)
 
-    A warning counts the others. One that is being written, or was cut by a kill, is left out without a word.
+
+def read_lines(
+    path: Path, is_ours: Callable[[dict[str, Any]], bool] = is_of_a_run, *, at_once: bool = False
+) -> list[dict[str, Any]]:
+    """Return the objects in a file of JSON lines that are ours. A warning counts the others, once for each path.
+
+    Args:
+        path: of the file.
+        is_ours: of an object.
+        at_once: whether the file was written at once. If not, a last line without an end is being written, or was cut by a
+            kill, and is left out without a word.
 
     Raises:
         OSError: the file cannot be read.
     """
-    lines = list(_lines(path.read_bytes()))
+    content = path.read_bytes()
+    lines = list(_lines(content + b"\n" if at_once and content and not content.endswith(b"\n") else content, is_ours))
     if any(line.values is None for line in lines):
-        logger.warning("%s", _passed_over(path, lines))
+        _warn(_passed_over(path, lines))
     return [line.values for line in lines if line.values is not None]
 
 
-def _lines(content: bytes) -> Iterator[Line]:
+def keep_foreign(path: Path, is_ours: Callable[[dict[str, Any]], bool] = is_of_a_run) -> None:
+    """Copy the lines that are not ours to a file beside, before the file is written anew without them.
+
+    Raises:
+        OSError: the file cannot be read, or the one beside it cannot be written.
+    """
+    lines = list(_lines(path.read_bytes(), is_ours))
+    foreign = [line.text for line in lines if line.values is None]
+    if foreign:
+        aside = path.with_name(path.name + DAMAGED)
+        files.append(aside, b"".join(foreign))
+        logger.warning("%s; they are in %s now", _passed_over(path, lines), aside.name)
+
+
+def _lines(content: bytes, is_ours: Callable[[dict[str, Any]], bool]) -> Iterator[Line]:
     """Yield the lines that are finished."""
     for text in content.split(b"\n")[:-1]:
-        yield Line(text + b"\n", _values(text))
-
-
-def _values(text: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict) or type(found.get("step")) is not int:
-        return None
-    numbers = (value for name, value in found.items() if name in _NUMBERS or name.startswith("pass@"))
-    return found if all(number is None or type(number) in (int, float) for number in numbers) else None
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            found = None
+        yield Line(text + b"\n", found if isinstance(found, dict) and is_ours(found) else None)
 
 
 def _passed_over(path: Path, lines: list[Line]) -> str:
     numbers = [number for number, line in enumerate(lines, 1) if line.values is None]
-    count = "1 line" if len(numbers) == 1 else f"{len(numbers):,} lines"
-    return f"{path}: passed over {count} that no run wrote (damaged, blank or foreign), the first is line {numbers[0]:,}"
+    count = "1 line that is" if len(numbers) == 1 else f"{len(numbers):,} lines that are"
+    return f"{path}: passed over {count} damaged, blank or foreign, the first is line {numbers[0]:,}"
+
+
+@cache
+def _warn(text: str) -> None:
+    logger.warning("%s", text)
 
 
 def log_file(folder: Path, rank: int) -> Path:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from codeparrot.corpus.contamination.stage import Contamination
 from codeparrot.corpus.duplicates import choice as duplicates
 from codeparrot.corpus.duplicates import pairs as pairs_of_bands
 from codeparrot.corpus.licenses.rules import LicenseSettings
+from codeparrot.errors import CodeparrotError
 from tests.corpus.planted import Planted, documents, pairs, write_rows
 from tests.corpus.samples import COMMAND, digests, make, modules, read
 
@@ -99,6 +101,38 @@ def test_other_settings_begin_anew_and_say_so(
     make(source, tmp_path / "corpus", seed=3)
     assert capsys.readouterr().err == "codeparrot: the work of an interrupted build is not used: different seed\n"
     make(source, tmp_path / "other" / "corpus", seed=3)
+    assert digests(tmp_path / "corpus") == digests(tmp_path / "other" / "corpus")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("identity.json", "identity.json, which says what it is of, is damaged"),
+        ("read/complete.json", ""),
+        ("read/*/counts.json", r"counts\.json cannot be read .*; remove \S+ and run the same command again"),
+        ("clean/*/found.json", r"found\.json cannot be read .*; remove \S+ and run the same command again"),
+        ("write-*/*/shards.json", r"shards\.json cannot be read .*; remove \S+ and run the same command again"),
+    ],
+)
+def test_a_damaged_file_beside_the_work_is_made_again_or_names_what_to_remove(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str, said: str
+) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", documents(40, tokens=100))
+    monkeypatch.setattr(pipeline, "statistics_of", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        make(source, tmp_path / "corpus")
+    monkeypatch.undo()
+    (damaged, *_) = sorted((tmp_path / ".corpus.partial" / "work").glob(file))
+    damaged.write_bytes(bytes(64))
+    if "remove" in said:
+        with pytest.raises(CodeparrotError, match=said) as caught:
+            make(source, tmp_path / "corpus")
+        shutil.rmtree(Path(str(caught.value).partition("; remove ")[2].partition(" and run")[0]))
+    make(source, tmp_path / "corpus")
+    if said and "remove" not in said:
+        assert said in capsys.readouterr().err
+    make(source, tmp_path / "other" / "corpus")
     assert digests(tmp_path / "corpus") == digests(tmp_path / "other" / "corpus")
 
 

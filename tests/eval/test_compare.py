@@ -44,3 +44,13 @@ def test_what_can_not_be_compared_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "samples.jsonl").write_text(json.dumps(row) + "\n")
         with pytest.raises(CodeparrotError, match="line 1: not a result"):
             compare([first, str(tmp_path / "samples.jsonl")])
+
+
+def test_damaged_lines_among_results_are_passed_over_with_a_word(tmp_path: Path, caplog) -> None:
+    first, second = result_folder(tmp_path / "first"), result_folder(tmp_path / "second")
+    whole = compare([first, second], k=[1]).data["comparisons"]
+    path = Path(second) / "results.jsonl"
+    path.write_bytes(b"\0" * 64 + b"\n\n" + path.read_bytes().rstrip(b"\n"))
+    assert compare([first, second], k=[1]).data["comparisons"] == whole
+    (warning,) = caplog.messages
+    assert f"{path}: passed over 2 lines" in warning

@@ -9,6 +9,7 @@ import pytest
 from codeparrot import plot
 from codeparrot.config import Config, RunConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.loading import find_model
 from codeparrot.run.origin import ORIGIN, read_origin
 from codeparrot.run.reports import reports_of
 from codeparrot.training.run_directory import RunDirectory, write_config
@@ -43,7 +44,7 @@ def test_a_run_goes_on_from_its_checkpoints_whatever_has_become_of_the_files_bes
     _, err = run(config)
     assert "resumed at step 8" in err and "Traceback" not in err
     for name in SIDE_FILES[:3]:
-        assert err.count(f"{name}: passed over 2 lines that no run wrote") == 1
+        assert err.count(f"{name}: passed over 2 lines that are damaged, blank or foreign") == 1
     assert err.count("cannot write") == 1 and "rank_00000.log" in err
     assert curve(tiny) == curve(whole) and weights(tiny) == weights(whole)
     assert len(lines(tiny)) == len(lines(whole))
@@ -108,3 +109,14 @@ def test_a_picture_of_a_run_is_drawn_beside_damaged_lines(tmp_path) -> None:
     rows = [json.dumps({"step": step, "tokens": step, "loss": 1.0}).encode() for step in range(1, 5)]
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([rows[0], ZEROS, b"", *rows[1:], ZEROS]))
     assert plot.read(tmp_path).loss.tokens == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("content", [b"", ZEROS, b"[]", b"[" * 100_000])
+def test_a_run_means_its_newest_checkpoint_whose_manifest_can_be_read(tmp_path, content, caplog) -> None:
+    for step, text in ((8, b"{}"), (16, content)):
+        model = tmp_path / "checkpoints" / f"step_{step:08d}" / "model"
+        model.mkdir(parents=True)
+        (model / "config.json").write_text("{}", encoding="utf-8")
+        (model.parent / "manifest.json").write_bytes(text)
+    assert find_model(str(tmp_path)) == str(tmp_path / "checkpoints" / "step_00000008" / "model")
+    assert "passing over" in caplog.text and "step_00000016" in caplog.text

@@ -233,7 +233,10 @@ def test_lines_that_no_run_wrote_are_passed_over_and_counted_once(tmp_path, capl
     path.write_bytes(b"\n".join([whole[0], *FOREIGN[:9], whole[1], *FOREIGN[9:], *whole[2:], b'{"step": 5, "lo']))
     assert read_lines(path) == rows
     (warning,) = caplog.messages
-    assert f"{path}: passed over {len(FOREIGN)} lines that no run wrote" in warning and "the first is line 2" in warning
+    assert (
+        f"{path}: passed over {len(FOREIGN)} lines that are damaged, blank or foreign" in warning
+        and "the first is line 2" in warning
+    )
 
 
 def test_a_resumed_run_moves_lines_that_no_run_wrote_out_of_the_way(tmp_path, caplog) -> None:
