@@ -144,7 +144,7 @@ def steps(folder: Path) -> list[Path]:
 
     Those whose manifest cannot be read come before all others: any of them may be the newest.
     """
-    places = [place for place in folder.glob("step_*") if _NAME.fullmatch(place.name)] if folder.is_dir() else []
+    places = [place for place in folder.glob("step_*") if _NAME.fullmatch(place.name) and place.is_dir()]
     return sorted(places, key=_order, reverse=True)
 
 

@@ -133,9 +133,10 @@ def test_a_damaged_checkpoint_takes_no_place_of_a_newer_one(tmp_path) -> None:
 def test_what_is_left_of_a_removal_goes_and_what_a_user_put_there_stays(tmp_path) -> None:
     (write(tmp_path, 10) / "manifest.json").unlink()
     shutil.copytree(write(tmp_path, 20), tmp_path / "step_00000020.best")
+    (tmp_path / "step_00000025").touch()
     write(tmp_path, 30)
     checkpoint.prune(tmp_path, keep_last=1, keep_every_steps=0)
-    assert {path.name for path in tmp_path.iterdir()} == {"step_00000020.best", "step_00000030"}
+    assert {path.name for path in tmp_path.iterdir()} == {"step_00000020.best", "step_00000025", "step_00000030"}
 
 
 def test_an_interrupted_removal_leaves_nothing_that_looks_complete(tmp_path, monkeypatch) -> None:
