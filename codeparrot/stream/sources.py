@@ -16,7 +16,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.location import HUB, is_hub_name, local_folder
 from codeparrot.stream.parquet import ParquetShard
 from codeparrot.stream.readers import hub
-from codeparrot.stream.readers.folder import PACKED, PARQUET, find_data, is_data, standing_for
+from codeparrot.stream.readers.folder import PACKED, PARQUET, NoSplit, find_data, is_data, standing_for
 from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, SequentialShard, Shard
 from codeparrot.stream.tokenized import MANIFEST, window_shards
 
@@ -72,7 +72,8 @@ def open_shards(names: Sequence[Any], *, split: str, column: str, seq_length: in
     The package `readers` decides which files of a folder are data, and which split they belong to.
 
     Raises:
-        CodeparrotError: a name leads to nothing that can be read, or has nothing of the split "train" or "valid".
+        NoSplit: a name leads to data that are divided and have nothing of this split.
+        CodeparrotError: a name leads to nothing that can be read.
     """
     shards: list[Shard] = []
     for name in names:
@@ -101,6 +102,8 @@ def _open(name: Any, split: str, column: str, seq_length: int) -> list[Shard]:
         if (Path(name).expanduser() / MANIFEST).is_file():
             return window_shards(Path(name).expanduser(), split, seq_length)
         return [_file_shard(file, column) for file in find_data(name).of(split)]
+    except NoSplit as error:
+        raise NoSplit(f"stream.{split}: {error}", error.present) from error
     except CodeparrotError as error:
         raise CodeparrotError(f"stream.{split}: {error}") from error
 
@@ -135,7 +138,7 @@ def _hub_shards(spec: str, split: str, column: str) -> list[Shard]:
         data = hub.open_data_set(name, name.revision)
         chosen = standing_for(split, data.splits)
         if chosen is None:
-            raise CodeparrotError(f"{spec} has no {split} split, only {', '.join(data.splits) or 'none'}; name other data")
+            raise NoSplit(f"{spec} has no {split} split, only {', '.join(data.splits) or 'none'}; name other data", data.splits)
         if data.is_parquet:
             return [ParquetShard(file, column) for file in data.files[chosen]]
         return _dataset_shards(data.rows(chosen), column)

@@ -51,7 +51,7 @@ def test_of_a_corpus_folder_only_the_files_of_the_split_are_taken(tmp_path) -> N
     assert read_lane(opened(str(tmp_path))) == ["t"]
     assert read_lane(opened(str(tmp_path), split="valid")) == ["v"]
     (tmp_path / "valid-0.jsonl").unlink()
-    with pytest.raises(CodeparrotError, match=r"stream\.valid: .* holds no valid files, though train-0\.jsonl"):
+    with pytest.raises(CodeparrotError, match=r"stream\.valid: .* holds no valid files, only train \(train-0\.jsonl\)"):
         opened(str(tmp_path), split="valid")
 
 
