@@ -16,8 +16,9 @@ those of `datasets`. As soon as one file names its split the folder is divided. 
 which is said once. `test` stands in for `valid` if nothing else does, and never for `train`. A glob over train files and those
 of another split is divided in the same way; any other is what the user chose, like a file.
 
-What is not divided has no split of its own: whoever names it for training or for validation gets the whole. So it has no part to
-validate on; `corpus build` and `corpus tokenize --valid_fraction` make one. Training refuses to validate on what it trains on.
+What is not divided has no split of its own: whoever names it for training or for validation gets the whole. So it has no part
+to validate on; `corpus build` and `corpus tokenize --valid_fraction` make one. Training refuses to validate on files that it
+trains on.
 
 In which order: by path, compared character by character, never as the file system lists them.
 

@@ -71,9 +71,11 @@ class DataFiles(NamedTuple):
         """Return the files of a split; all files if the data are not divided. Files that belong to none are said once.
 
         Raises:
-            NoSplit: the data are divided, and no file belongs to this split.
+            NoSplit: the data are divided, and no file belongs to this split; or nothing is called so.
         """
         if not self.is_divided:
+            if split not in _SPLIT_OF_WORD:
+                raise NoSplit(f'{self.name} is not divided, and "{split}" is no split: {", ".join(SPLITS)}', list(SPLITS))
             return self.by_split.get(None, [])
         chosen = standing_for(split, self.splits)
         if chosen is None:

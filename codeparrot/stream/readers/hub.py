@@ -5,14 +5,15 @@ beginning. Other kinds are returned as rows and streamed from the beginning. No 
 files belong to which split; their names on the Hub hold the commit.
 """
 
+import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import HUB
-from codeparrot.stream.readers.folder import PARQUET
+from codeparrot.location import HUB, is_hub_name, local_folder
+from codeparrot.stream.readers.folder import PARQUET, is_data
 from codeparrot.stream.readers.rows import reason
 
 
@@ -48,6 +49,14 @@ class DataSet(NamedTuple):
     def rows(self, split: str) -> Any:
         """Return a split as a streaming data set of `datasets`."""
         return self.builder.as_streaming_dataset(split=split)
+
+
+def is_on_hub(name: str) -> bool:
+    """Whether a name is meant for the Hub. A name whose parent folder exists is not: it is a mistyped path."""
+    if name.startswith(HUB):
+        return True
+    could_be_here = Path(name).expanduser().exists() or glob.has_magic(name) or is_data(name) or "/" not in name
+    return not could_be_here and is_hub_name(name) and local_folder(name) is None
 
 
 def parse(spec: str) -> Name:
