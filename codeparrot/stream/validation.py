@@ -72,7 +72,8 @@ def load_validation_set(
 ) -> ValidationSet:
     """Read, encode and pack the whole of `stream.valid`; keep the windows of this process's lanes.
 
-    Errors name `setting`, by default `stream.valid`. `broken_off` is asked every 256 windows; once it says true, what was read so far is returned.
+    Errors name `setting`, by default `stream.valid`. `broken_off` is asked every 256 windows; once it says true, what was read
+    so far is returned.
 
     Raises:
         NoSplit: the data are divided, and hold nothing of this split.
