@@ -37,6 +37,10 @@ _SPLIT_OF_WORD = {word: split for split, words in SPLITS.items() for word in wor
 _WORD = re.compile(r"[^\W\d_]+")
 
 
+class NoData(CodeparrotError):
+    """A folder holds no file of a known kind."""
+
+
 class NoSplit(CodeparrotError):
     """The data are divided into splits, and hold nothing of the one that is asked for."""
 
@@ -51,7 +55,7 @@ class DataFiles(NamedTuple):
 
     name: str
     by_split: dict[str | None, list[str]]
-    """Keyed by "train", "valid" and "test"; None holds the files that name no split."""
+    """Keyed by "train", "valid" and "test", and by what the Hub calls others; None holds the files that name no split."""
 
     @property
     def is_divided(self) -> bool:
@@ -61,7 +65,7 @@ class DataFiles(NamedTuple):
     @property
     def splits(self) -> list[str]:
         """The splits that files name."""
-        return [split for split in SPLITS if split in self.by_split]
+        return sorted(filter(None, self.by_split), key=lambda split: [*SPLITS, split].index(split))
 
     def has(self, split: str) -> bool:
         """Whether some files belong to this split and no other."""
@@ -134,9 +138,14 @@ def standing_for(split: str, present: Collection[str]) -> str | None:
     """Return which split in `present`, by whatever word, is the one asked for, by whatever word; None if there is none."""
     if split in present:
         return split
-    by_meaning = {_SPLIT_OF_WORD.get(each, each): each for each in present}
-    meaning = _SPLIT_OF_WORD.get(split, split)
+    by_meaning = {known_as(each): each for each in present}
+    meaning = known_as(split)
     return next((by_meaning[each] for each in _STANDS_IN.get(meaning, (meaning,)) if each in by_meaning), None)
+
+
+def known_as(word: str) -> str:
+    """Return "train", "valid" or "test" for a word that names this split; any other as it is."""
+    return _SPLIT_OF_WORD.get(word, word)
 
 
 def split_of(relative: str | PurePath) -> str | None:
@@ -152,7 +161,7 @@ def _in_folder(name: str, folder: Path) -> DataFiles:
     found = files_below(folder, is_hidden, _counts)
     kept = [each for each in found if not is_set_aside(folder, each)]
     if not kept:
-        raise CodeparrotError(f"{name} holds no Parquet or JSONL files; name a folder of {_kinds()} files")
+        raise NoData(f"{name} holds no Parquet or JSONL files; name a folder of {_kinds()} files")
     return _by_split(name, folder, kept)
 
 

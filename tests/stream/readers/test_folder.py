@@ -4,6 +4,7 @@ import os
 from itertools import chain
 from pathlib import Path
 
+import datasets
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -167,9 +168,10 @@ def test_loops_of_links_end_in_a_glob_and_each_folder_is_entered_once(tmp_path) 
     ],
 )
 def test_a_folder_is_divided_as_datasets_divides_it(tmp_path, files) -> None:
-    """The corpus reads `hub:FOLDER` this way, and a pushed folder keeps its splits."""
+    """A pushed folder keeps its splits."""
     ours = find_data(str(make(tmp_path, *files))).by_split
-    theirs = hub.open_data_set(hub.parse(f"hub:{tmp_path}"), None).files
+    theirs = {str(split): each for split, each in datasets.load_dataset_builder(str(tmp_path)).config.data_files.items()}
+    assert hub.open_data_set(hub.parse(f"hub:{tmp_path}"), None).files == theirs
     words = {"train": "train", "validation": "valid", "test": "test"}
     assert {split or "train": set(each) for split, each in ours.items()} == {
         words[split]: set(each) for split, each in theirs.items()
