@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from codeparrot.stream.order import permutation
 from codeparrot.stream.readers import hub, jsonl
 from codeparrot.stream.readers.folder import PARQUET, DataFiles, find_data
 from codeparrot.stream.readers.parquet import Table
@@ -99,9 +98,11 @@ def find_corpus(name: str) -> DataFiles:
 
 def _some_pieces(files: Sequence[str], text_column: str, budget_bytes: int) -> list[Piece]:
     """Return the pieces of files of the Hub in a drawn order, until they hold enough, sorted by file."""
+    from codeparrot.stream.order import permutation
+
     found: dict[int, list[Piece]] = {}
     num_bytes = 0
-    for index in permutation(len(files), "sample").tolist():
+    for index in map(int, permutation(len(files), "sample")):
         is_parquet = files[index].endswith(PARQUET)
         if num_bytes >= FETCH_FACTOR * budget_bytes and (len(found) >= FEWEST_FILES or not is_parquet):
             break

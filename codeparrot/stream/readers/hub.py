@@ -135,9 +135,8 @@ def local_copy(file: str) -> str:
     from huggingface_hub import HfFileSystem, hf_hub_download
 
     with readable(file):
-        place = HfFileSystem().resolve_path(file)
-        options = {"repo_type": place.repo_type, "revision": place.revision}
-        return hf_hub_download(place.repo_id, place.path_in_repo, **options)
+        place: Any = HfFileSystem().resolve_path(file)
+        return hf_hub_download(place.repo_id, place.path_in_repo, repo_type=place.repo_type, revision=place.revision)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -170,7 +171,8 @@ def test_loops_of_links_end_in_a_glob_and_each_folder_is_entered_once(tmp_path) 
 def test_a_folder_is_divided_as_datasets_divides_it(tmp_path, files) -> None:
     """A pushed folder keeps its splits."""
     ours = find_data(str(make(tmp_path, *files))).by_split
-    theirs = {str(split): each for split, each in datasets.load_dataset_builder(str(tmp_path)).config.data_files.items()}
+    found: Any = datasets.load_dataset_builder(str(tmp_path)).config.data_files
+    theirs = {str(split): each for split, each in found.items()}
     assert hub.open_data_set(hub.parse(f"hub:{tmp_path}"), None).files == theirs
     words = {"train": "train", "validation": "valid", "test": "test"}
     assert {split or "train": set(each) for split, each in ours.items()} == {
