@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import corpus_here
 from codeparrot.location import local_folder
 from codeparrot.result import Result
-from codeparrot.stream.readers.folder import find_data
 from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure
-from codeparrot.tokenizer.sample import sample
+from codeparrot.tokenizer.sample import find_corpus, sample
 
 LONGEST_NAME = 28
 """At most this many characters of a tokenizer's name head its column."""
@@ -34,16 +32,15 @@ def report(
 
     Args:
         tokenizer: Folder of a tokenizer, or a name on the Hub.
-        corpus: Folder made by codeparrot corpus build (its validation split is read), a Parquet or JSONL file, a glob, or a
-            data set on the Hub.
+        corpus: Folder made by codeparrot corpus build (its validation split is read), Parquet or JSON lines files, a glob, or
+            hub:NAME[:CONFIG][@REVISION] for a data set on the Hub, of which only the sample is fetched.
         other: More tokenizers to compare it with, each a folder or a name on the Hub.
         sample_bytes: Bytes of text to measure on, spread evenly over the corpus.
         text_column: Column or key that holds the text of a document.
     """
     if sample_bytes < 1:
         raise CodeparrotError(f"--sample_bytes {sample_bytes} is not a sample size: give a number of bytes, such as 10000000")
-    corpus = corpus_here(corpus)
-    files = find_data(corpus)
+    files = find_corpus(corpus)
     held_out = files.has("valid")
     texts = list(sample(files.of("valid" if held_out else "train"), text_column, sample_bytes))
     if not texts:

@@ -3,19 +3,27 @@
 Guarantees: the same files and the same budget give the same documents in the same order; no document comes twice; every shard
 and row group contributes in proportion to its size; nothing is left out when the corpus fits the budget.
 Cost: one pass over the text column of at most READ_FACTOR times the budget; one small batch of rows in memory.
+
+From the Hub only what the sample needs is fetched, once: of files in a drawn order, the row groups that hold about FETCH_FACTOR
+times the budget, or whole files of JSON lines. Its text is then held in memory.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
-from codeparrot.stream.readers import jsonl
-from codeparrot.stream.readers.folder import PARQUET
+from codeparrot.stream.readers import hub, jsonl
+from codeparrot.stream.readers.folder import PARQUET, DataFiles, find_data
 from codeparrot.stream.readers.parquet import Table
 from codeparrot.stream.readers.rows import text_in
 
 READ_FACTOR = 64
 """In a corpus of more than this many budgets, only evenly spaced row groups are read: 64 times 200 MB is half a minute."""
+FETCH_FACTOR = 2
+"""The same for a corpus on the Hub, where reading costs a transfer."""
+FEWEST_FILES = 16
+"""So many Parquet files of the Hub are sampled, or all, even if fewer would hold the budget. Each costs a look at its end."""
 BATCH_ROWS = 64
 """Rows of a Parquet file converted to Python objects at once."""
 LONGEST_DOCUMENT_BYTES = 1 << 20
@@ -45,6 +53,13 @@ class Sample:
         return round(self.share * sum(piece.num_bytes for piece in self.pieces))
 
     def __iter__(self) -> Iterator[str]:
+        return iter(self._fetched) if any(map(_is_remote, self.pieces)) else self._documents()
+
+    @cached_property
+    def _fetched(self) -> list[str]:
+        return list(self._documents())
+
+    def _documents(self) -> Iterator[str]:
         seen = taken = 0
         for piece in self.pieces:
             for text in _documents(piece, self.text_column):
@@ -57,15 +72,47 @@ class Sample:
 
 
 def sample(files: Sequence[str], text_column: str, budget_bytes: int) -> Sample:
-    """Choose documents of about `budget_bytes` bytes of UTF-8 in all, spread evenly over `files`.
+    """Choose documents of about `budget_bytes` bytes of UTF-8 in all, spread evenly over `files`: paths, or hf://...
 
     Raises:
-        CodeparrotError: here or while reading: a file is damaged or has no such column of text.
+        CodeparrotError: here or while reading: a file cannot be read, is damaged or has no such column of text.
     """
-    pieces = [piece for file in files for piece in _pieces(file, text_column)]
+    remote = any("://" in file for file in files)
+    if remote:
+        pieces, factor = _some_pieces(files, text_column, budget_bytes), FETCH_FACTOR
+    else:
+        pieces, factor = [piece for file in files for piece in _pieces(file, text_column)], READ_FACTOR
     num_bytes = sum(piece.num_bytes for piece in pieces)
-    pieces = pieces[:: max(1, num_bytes // (READ_FACTOR * budget_bytes))]
+    pieces = pieces[:: max(1, num_bytes // (factor * budget_bytes))]
     return Sample(pieces, text_column, min(1.0, budget_bytes / max(1, sum(piece.num_bytes for piece in pieces))))
+
+
+def find_corpus(name: str) -> DataFiles:
+    """Return the files of a corpus here or on the Hub, by split.
+
+    Raises:
+        CodeparrotError: there are none, or they cannot be reached.
+    """
+    return hub.data_files(name) if hub.is_on_hub(name) else find_data(name)
+
+
+def _some_pieces(files: Sequence[str], text_column: str, budget_bytes: int) -> list[Piece]:
+    """Return the pieces of files of the Hub in a drawn order, until they hold enough, sorted by file."""
+    from codeparrot.stream.order import permutation
+
+    found: dict[int, list[Piece]] = {}
+    num_bytes = 0
+    for index in map(int, permutation(len(files), "sample")):
+        is_parquet = files[index].endswith(PARQUET)
+        if num_bytes >= FETCH_FACTOR * budget_bytes and (len(found) >= FEWEST_FILES or not is_parquet):
+            break
+        found[index] = _pieces(files[index] if is_parquet else hub.local_copy(files[index]), text_column)
+        num_bytes += sum(piece.num_bytes for piece in found[index])
+    return [piece for index in sorted(found) for piece in found[index]]
+
+
+def _is_remote(piece: Piece) -> bool:
+    return "://" in piece.file
 
 
 def _pieces(file: str, text_column: str) -> list[Piece]:

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import replaced_folder
-from codeparrot.loading import corpus_here
 from codeparrot.result import Result
-from codeparrot.stream.readers.folder import DataFiles, find_data
-from codeparrot.tokenizer.sample import Sample, sample
+from codeparrot.stream.readers.folder import DataFiles
+from codeparrot.tokenizer.sample import Sample, find_corpus, sample
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -66,7 +65,8 @@ def train(
     """Train a byte-level BPE tokenizer for code, GPT-2's in everything but the vocabulary.
 
     Args:
-        corpus: Folder made by codeparrot corpus build, a Parquet or JSONL file, a glob of them, or a data set on the Hub.
+        corpus: Folder made by codeparrot corpus build, Parquet or JSON lines files (also .gz, .zst), a glob of them, or
+            hub:NAME[:CONFIG][@REVISION] for a data set on the Hub, of which only the sample is fetched.
         output: Folder to write; AutoTokenizer.from_pretrained loads it.
         vocab_size: Tokens in the vocabulary, the 256 bytes and <|endoftext|> included.
         sample_bytes: Bytes of text to train on, spread evenly over the corpus; a smaller corpus is used whole.
@@ -82,8 +82,7 @@ def train(
         raise CodeparrotError(f"--sample_bytes {sample_bytes} is not a sample size: give a number of bytes, such as 200000000")
     folder = Path(output).expanduser()
     _check_output(folder, overwrite)
-    corpus = corpus_here(corpus)
-    files = find_data(corpus)
+    files = find_corpus(corpus)
     chosen = sample(files.of("train"), text_column, sample_bytes)
     training, held_out = _split(files, chosen)
     tally = Tally()

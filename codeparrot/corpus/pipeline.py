@@ -7,11 +7,11 @@ is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 k
 """
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from codeparrot import __version__
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
 from codeparrot.corpus.cluster.executor import HasOutput
-from codeparrot.corpus.documents import SIZE, TRAIN, VALID, Reading, Source
+from codeparrot.corpus.documents import PATH, REPO_NAME, SIZE, TRAIN, VALID, Reading, Source
 from codeparrot.corpus.duplicates.choice import Members, band_parts, choose, write_clusters
 from codeparrot.corpus.duplicates.pairs import EXACT, Documents, find_pairs
 from codeparrot.corpus.judge import Rules
@@ -35,9 +35,9 @@ from codeparrot.corpus.segments import FINGERPRINT, Segment
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shards, plan, write_piece
 from codeparrot.corpus.sources.opening import open_source, take_turns
-from codeparrot.corpus.split import valid_repositories
+from codeparrot.corpus.split import lies_in, valid_parts, valid_repositories
 from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of
-from codeparrot.corpus.tally import Tally, bucket_weights, tally_of
+from codeparrot.corpus.tally import Count, Tally, bucket_weights, counts_by_path, tally_of
 from codeparrot.corpus.work import Work, read_facts
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import write_json
@@ -187,33 +187,57 @@ def _nothing_kept(tally: Tally) -> CodeparrotError:
     return CodeparrotError(f"no document is left of the {tally.read.files:,} that were read{why}")
 
 
+class Divided(NamedTuple):
+    """How the documents are divided into splits."""
+
+    column: str
+    """Its names are never divided: the repository, or in a corpus of one the path."""
+    counts: Mapping[str, Count]
+    """What there is of each name."""
+    valid: set[str]
+    """The names for validation."""
+    paths: list[str]
+    """The folders and files that these are, in a corpus of one repository."""
+
+
+def _divided(cleaned: list[Path], tally: Tally, settings: Settings) -> Divided:
+    seed, fraction = settings.seed, settings.valid_fraction
+    if not fraction or len(tally.repositories) > 1:
+        return Divided(REPO_NAME, tally.repositories, valid_repositories(tally.repositories, seed, fraction), [])
+    counts = counts_by_path(cleaned)
+    paths = valid_parts({path: count.bytes for path, count in counts.items()}, seed, fraction)
+    return Divided(PATH, counts, {path for path in counts if lies_in(path, {*paths})}, paths)
+
+
 def _write(
     cleaned: list[Path], tally: Tally, settings: Settings, executor: Executor, work: Path, folder: Path
 ) -> dict[str, dict[str, Any]]:
     """Write the shards and return what each split holds."""
-    valid = valid_repositories(tally.repositories, settings.seed, settings.valid_fraction)
-    splits = {TRAIN: set(tally.repositories) - valid, VALID: valid}
+    by = _divided(cleaned, tally, settings)
+    splits = {TRAIN: by.counts.keys() - by.valid, VALID: by.valid}
     place = work / f"write-{settings.valid_fraction!r}-{settings.shard_bytes}"
     tasks = {
-        split: piece_tasks(plan(bucket_weights(cleaned, repositories), settings.shard_bytes), split, place)
-        for split, repositories in splits.items()
-        if repositories
+        split: piece_tasks(plan(bucket_weights(cleaned, by.column, names), settings.shard_bytes), split, place)
+        for split, names in splits.items()
+        if names
     }
-    function = partial(write_piece, writer=PieceWriter(cleaned, frozenset(valid)))
+    function = partial(write_piece, writer=PieceWriter(cleaned, by.column, frozenset(by.valid)))
     _run(function, [task for each in tasks.values() for task in each], executor, "writing", " pieces")
-    described = {split: _describe(tally, splits[split], place_shards(folder, split, each)) for split, each in tasks.items()}
-    if valid:
-        described[VALID]["repository_names"] = sorted(valid)
+    described = {split: _describe(by, splits[split], place_shards(folder, split, each)) for split, each in tasks.items()}
+    if by.valid:
+        described[VALID]["repository_names"] = sorted(tally.repositories if by.paths else by.valid)
+    if by.paths:
+        described[VALID]["paths"] = by.paths
     return described
 
 
-def _describe(tally: Tally, repositories: set[str], shards: list[Shard]) -> dict[str, Any]:
-    count = tally.of(repositories)
+def _describe(by: Divided, names: Set[str], shards: list[Shard]) -> dict[str, Any]:
+    counts = [by.counts[name] for name in names]
     return {
-        "documents": count.files,
-        "bytes": count.bytes,
-        "characters": count.characters,
-        "repositories": len(repositories),
+        "documents": sum(count.files for count in counts),
+        "bytes": sum(count.bytes for count in counts),
+        "characters": sum(count.characters for count in counts),
+        "repositories": 1 if by.paths else len(names),
         "shards": [shard._asdict() for shard in shards],
     }
 

@@ -77,8 +77,10 @@ class PieceWriter(NamedTuple):
 
     cleaned: list[Path]
     """The outputs of the third phase."""
+    column: str
+    """What divides the splits: the repository, or in a corpus of one the path."""
     valid: frozenset[str]
-    """The repositories for validation."""
+    """The names in it that are for validation."""
 
 
 def piece_tasks(pieces: list[Piece], split: str, folder: Path) -> list[PieceTask]:
@@ -106,7 +108,7 @@ def write_piece(task: PieceTask, writer: PieceWriter) -> None:
 
 
 def _sorted_bucket(bucket: int, split: str, writer: PieceWriter) -> pa.Table:
-    is_valid = pc.field(REPO_NAME).isin(pa.array(sorted(writer.valid), pa.large_string()))
+    is_valid = pc.field(writer.column).isin(pa.array(sorted(writer.valid), pa.large_string()))
     is_wanted = is_valid if split == VALID else ~is_valid
     table = pa.Table.from_batches([read_bucket(folder, bucket).filter(is_wanted) for folder in writer.cleaned])
     # Two documents may have the same name, and so the same position.

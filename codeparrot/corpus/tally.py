@@ -4,7 +4,7 @@ Cost: a few hundred bytes of memory per repository, and reading a few columns of
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS
-from codeparrot.corpus.documents import LICENSE, REPO_NAME, SIZE
+from codeparrot.corpus.documents import LICENSE, PATH, REPO_NAME, SIZE
 from codeparrot.corpus.duplicates.choice import EXACT_COPY, KEPT, NEAR_COPY
 from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, REASON, read_table
@@ -49,14 +49,6 @@ class Tally:
     licenses: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
     found: dict[str, Found] = field(default_factory=lambda: defaultdict(Found))
     """What the stages of cleaning found, by the names of their settings."""
-
-    def of(self, repositories: set[str]) -> Count:
-        """Return the sum over these repositories."""
-        total = Count()
-        for name in repositories:
-            count = self.repositories[name]
-            total.add(count.files, count.bytes, count.characters)
-        return total
 
     def add_removed(self, table: pa.Table) -> None:
         """Count the rows of a table of removed files."""
@@ -93,16 +85,25 @@ def tally_of(documents: Documents, verdicts: NDArray[np.uint8], cleaned: Iterabl
     return tally
 
 
-def bucket_weights(cleaned: Iterable[Path], repositories: set[str]) -> list[int]:
-    """Return, for every bucket, the bytes of the repositories' documents, plus one for each document.
+def counts_by_path(cleaned: Iterable[Path]) -> dict[str, Count]:
+    """Return the counts of the documents of each path, whatever the repository."""
+    counts: dict[str, Count] = defaultdict(Count)
+    for folder in cleaned:
+        for row in _sums(read_table(folder / "documents.arrow", [PATH, SIZE, CHARACTERS]), PATH, SIZE, CHARACTERS):
+            counts[row[PATH]].add(row["rows"], row[SIZE], row[CHARACTERS])
+    return counts
+
+
+def bucket_weights(cleaned: Iterable[Path], column: str, names: Set[str]) -> list[int]:
+    """Return, for every bucket, the bytes of the documents with such a name in a column, plus one for each document.
 
     So only a bucket without such documents weighs nothing.
     """
     weights = np.zeros(BUCKETS, np.int64)
-    names = pa.array(sorted(repositories), pa.large_string())
+    wanted = pa.array(sorted(names), pa.large_string())
     for folder in cleaned:
-        table = read_table(folder / "documents.arrow", [REPO_NAME, SIZE, POSITION])
-        table = table.filter(pc.field(REPO_NAME).isin(names))
+        table = read_table(folder / "documents.arrow", [column, SIZE, POSITION])
+        table = table.filter(pc.field(column).isin(wanted))
         buckets = (table.column(POSITION).to_numpy() >> BUCKET_SHIFT).astype(np.int64)
         np.add.at(weights, buckets, table.column(SIZE).to_numpy() + 1)
     return weights.tolist()

@@ -1,12 +1,14 @@
 """`codeparrot corpus tokenize`: cuts a corpus into windows of a fixed number of tokens, to train without running a tokenizer.
 
-No token is dropped: windows run across documents and files. The tokens left over at the end of the training split are filled up
-with the split's first tokens, as the next epoch would; those of the validation split stay short. The folder appears when it is
-complete. Time: the encoder's speed. Memory: one file of windows.
+Each split of the corpus becomes one of the windows. One without a validation split gets none, or what `valid_fraction` sets
+aside (division.py). No token is dropped: windows run across documents and files. The tokens left over at the end of the
+training split are filled up with the split's first tokens, as the next epoch would; those of the validation split stay short.
+The folder appears when it is complete. Time: the encoder's speed. Memory: one file of windows.
 """
 
 import json
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ def tokenize(
     output: str,
     seq_length: int = 1024,
     text_column: str = "content",
+    valid_fraction: float = 0.0,
     file_windows: int = 65536,
     overwrite: bool = False,
 ) -> Result:
@@ -32,15 +35,20 @@ def tokenize(
         output: folder to write.
         seq_length: tokens per window.
         text_column: column that holds the text of a document.
+        valid_fraction: of a corpus without a validation split, the part to set aside for one: whole repositories where
+            the documents name theirs, else documents by a hash of their texts (0: windows to train on alone).
         file_windows: windows per file.
         overwrite: replace a folder that is already there.
     """
     from codeparrot.loading import load_tokenizer
     from codeparrot.stream import make_encoder
+    from codeparrot.stream.lane import chunks, pack, pieces
     from codeparrot.stream.tokenized import MANIFEST
 
     if seq_length < 2 or file_windows < 1:
         raise CodeparrotError("--seq_length must be at least 2 and --file_windows at least 1")
+    if not 0 <= valid_fraction < 1:
+        raise CodeparrotError(f"--valid_fraction {valid_fraction} is no part of the documents: from 0 to below 1")
     place = Path(output)
     if place.exists() and not overwrite:
         raise CodeparrotError(f"{place} exists; choose another --output, or --overwrite true")
@@ -48,30 +56,78 @@ def tokenize(
         raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
     loaded = load_tokenizer(tokenizer)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
+    sides, divided = _sides(corpus, text_column, seq_length, valid_fraction)
     with replaced_folder(place) as fresh:
         splits = {
-            split: _write_split(corpus, split, text_column, encoder, len(loaded), seq_length, file_windows, fresh)
-            for split in ("train", "valid")
+            split: _write_split(
+                pack(chunks(pieces(documents, 0), encoder, 0), seq_length), split, len(loaded), seq_length, file_windows, fresh
+            )
+            for split, documents in sides.items()
         }
         manifest = {
             "seq_length": seq_length,
             "vocab_size": len(loaded),
             "end_of_document": encoder.end_of_document,
             "splits": {name: split for name, split in splits.items() if split["tokens"]},
+            **({"divided": divided.facts()} if divided else {}),
         }
         if "train" not in manifest["splits"]:
             raise CodeparrotError(f"{corpus} holds no documents; build one with `codeparrot corpus build`")
+        if divided and "valid" not in manifest["splits"]:
+            raise CodeparrotError(
+                f"--valid_fraction {valid_fraction} sets no document of {corpus} aside; give a larger one, or none"
+            )
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     counts = {name: split["tokens"] for name, split in manifest["splits"].items()}
-    text = ", ".join(f"{name}: {count:,} tokens" for name, count in counts.items())
-    return Result(f"{place}: windows of {seq_length} tokens; {text}", {"output": str(place), "tokens": counts, **manifest})
+    in_words = ", ".join(f"{name}: {count:,} tokens" for name, count in counts.items())
+    text = [f"{place}: windows of {seq_length} tokens; {in_words}"]
+    if divided:
+        text.append(f"valid: {valid_fraction:g} of {corpus}, which has no validation split, by {divided.facts()['by']}")
+    elif "valid" not in counts:
+        text.append(f"nothing to validate on: {corpus} has no validation split; --valid_fraction 0.01 would set a part aside")
+    return Result("\n".join(text), {"output": str(place), "tokens": counts, **manifest})
+
+
+def _sides(
+    corpus: str, column: str, seq_length: int, valid_fraction: float
+) -> tuple[dict[str, Iterator[tuple[str, Any]]], Any]:
+    """Return the documents of each split, and the Division that makes one of a corpus without a validation split.
+
+    Raises:
+        CodeparrotError: the corpus cannot be read, holds windows, or is divided already.
+    """
+    from codeparrot.corpus.division import division, repository_column, side_of
+    from codeparrot.stream.lane import Cursor, Order, Reading, blocks, items
+    from codeparrot.stream.sources import has_split, open_shards
+
+    def opened(split: str, column: str = column) -> list[Any]:
+        return open_shards([corpus], split=split, column=column, seq_length=seq_length, setting="--corpus")
+
+    def documents(split: str, column: str = column) -> Iterator[tuple[str, Any]]:
+        order = Order(seed=0, lane=0, shuffle=False, epochs=1)
+        return items(blocks(opened(split, column), order, Reading(1, 256), Cursor()), 0)
+
+    shards = opened("train")
+    if any(shard.packed for shard in shards):
+        raise CodeparrotError(f"{corpus} holds windows already")
+    if has_split(corpus, "valid"):
+        if valid_fraction:
+            raise CodeparrotError(f"{corpus} has a validation split of its own; leave out --valid_fraction")
+        return {split: documents(split) for split in ("train", "valid")}, None
+    if not valid_fraction:
+        return {"train": documents("train")}, None
+    named_in = repository_column(shards, column)
+
+    def repositories() -> Iterator[str]:
+        return (name for name, _ in documents("train", named_in)) if named_in else repeat("")
+
+    by = division(repositories() if named_in else (), valid_fraction)
+    return {split: side_of(documents("train"), repositories(), by, split == "valid") for split in ("train", "valid")}, by
 
 
 def _write_split(
-    corpus: str,
+    windows: Iterator[tuple[Any, Any]],
     split: str,
-    column: str,
-    encoder: Any,
     vocab_size: int,
     seq_length: int,
     file_windows: int,
@@ -85,7 +141,7 @@ def _write_split(
     files: list[dict[str, Any]] = []
     first, tail, count = None, np.empty(0, dtype), 0
     with tqdm(desc=f"tokenize {split}", unit="token", unit_scale=True, disable=None) as bar:
-        for batch in _batches(_packed(corpus, split, column, encoder, seq_length), file_windows):
+        for batch in _batches((window for window, _ in windows), file_windows):
             count += sum(map(len, batch))
             bar.update(sum(map(len, batch)))
             first = batch[0] if first is None else first
@@ -99,24 +155,6 @@ def _write_split(
                 np.save(path, np.stack(batch).astype(dtype))
                 files.append({"name": path.name, "windows": len(batch), "bytes": path.stat().st_size})
     return {"files": files, "tail": tail.tolist(), "tokens": count}
-
-
-def _packed(corpus: str, split: str, column: str, encoder: Any, seq_length: int) -> Iterator[Any]:
-    """Yield the windows of a split in the order of its documents."""
-    from codeparrot.stream.lane import Cursor, Order, Reading, windows
-    from codeparrot.stream.sources import open_shards
-
-    try:
-        shards = open_shards([corpus], split=split, column=column, seq_length=seq_length)
-    except CodeparrotError:
-        if split == "valid":
-            return  # a corpus may have no validation split
-        raise
-    if any(shard.packed for shard in shards):
-        raise CodeparrotError(f"{corpus} holds windows already")
-    order = Order(seed=0, lane=0, shuffle=False, epochs=1)
-    for window, _ in windows(shards, order, Reading(1, 256), encoder, seq_length, Cursor()):
-        yield window
 
 
 def _batches(windows: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -5,7 +5,6 @@ that do not divide evenly among the lanes are cut so that every lane gets the sa
 """
 
 import copy
-import glob
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -13,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import HUB, is_hub_name, local_folder
 from codeparrot.stream.parquet import ParquetShard
 from codeparrot.stream.readers import hub
-from codeparrot.stream.readers.folder import PACKED, PARQUET, find_data, is_data, standing_for
+from codeparrot.stream.readers.folder import PACKED, PARQUET, NoSplit, find_data, standing_for
 from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, SequentialShard, Shard
-from codeparrot.stream.tokenized import MANIFEST, window_shards
+from codeparrot.stream.tokenized import MANIFEST, read_manifest, window_shards
 
 _ENOUGH = 16
 """From this many files per lane on, one file more or less is an imbalance of at most 1 in 16, so files are left whole."""
@@ -66,20 +64,38 @@ class HubShard(SequentialShard):
         return [HubShard(self.dataset, self.column, part, parts, self.part) for part in range(parts)]
 
 
-def open_shards(names: Sequence[Any], *, split: str, column: str, seq_length: int) -> list[Shard]:
+def open_shards(names: Sequence[Any], *, split: str, column: str, seq_length: int, setting: str | None = None) -> list[Shard]:
     """Return the shards behind `names`: paths, folders, globs, Hub names, or streaming data sets of `datasets`.
 
-    The package `readers` decides which files of a folder are data, and which split they belong to.
+    The package `readers` decides which files of a folder are data, and which split they belong to. Errors name `setting`, by
+    default `stream.train` or `stream.valid`.
 
     Raises:
-        CodeparrotError: a name leads to nothing that can be read, or has nothing of the split "train" or "valid".
+        NoSplit: a name leads to data that are divided and have nothing of this split.
+        CodeparrotError: a name leads to nothing that can be read.
     """
     shards: list[Shard] = []
     for name in names:
-        shards.extend(_open(name, split, column, seq_length))
+        shards.extend(_open(name, split, column, seq_length, setting or f"stream.{split}"))
     if len({shard.packed for shard in shards}) > 1:
         raise CodeparrotError(f"stream.{split} mixes windows and documents; name one kind")
     return shards
+
+
+def has_split(name: str, split: str) -> bool:
+    """Whether some of the data behind a name belong to this split and to no other.
+
+    Raises:
+        CodeparrotError: the name leads to nothing that can be read.
+    """
+    if hub.is_on_hub(name):
+        spec = hub.parse(name)
+        with hub.readable(name):
+            return standing_for(split, hub.open_data_set(spec, spec.revision).splits) is not None
+    folder = Path(name).expanduser()
+    if (folder / MANIFEST).is_file():
+        return standing_for(split, read_manifest(folder)["splits"]) is not None
+    return find_data(name).has(split)
 
 
 def lanes_of(shards: Sequence[Shard], num_lanes: int) -> list[list[Shard]]:
@@ -92,25 +108,19 @@ def lanes_of(shards: Sequence[Shard], num_lanes: int) -> list[list[Shard]]:
     return [units[lane::num_lanes] for lane in range(num_lanes)]
 
 
-def _open(name: Any, split: str, column: str, seq_length: int) -> list[Shard]:
+def _open(name: Any, split: str, column: str, seq_length: int, setting: str) -> list[Shard]:
     if not isinstance(name, str):
         return _dataset_shards(name, column)
     try:
-        if _is_on_hub(name):
+        if hub.is_on_hub(name):
             return _hub_shards(name, split, column)
         if (Path(name).expanduser() / MANIFEST).is_file():
             return window_shards(Path(name).expanduser(), split, seq_length)
         return [_file_shard(file, column) for file in find_data(name).of(split)]
+    except NoSplit as error:
+        raise NoSplit(f"{setting}: {error}", error.present) from error
     except CodeparrotError as error:
-        raise CodeparrotError(f"stream.{split}: {error}") from error
-
-
-def _is_on_hub(name: str) -> bool:
-    """Whether a name is meant for the Hub. A name whose parent folder exists is not: it is a mistyped path."""
-    if name.startswith(HUB):
-        return True
-    could_be_here = Path(name).expanduser().exists() or glob.has_magic(name) or is_data(name) or "/" not in name
-    return not could_be_here and is_hub_name(name) and local_folder(name) is None
+        raise CodeparrotError(f"{setting}: {error}") from error
 
 
 def _file_shard(file: str, column: str) -> Shard:
@@ -135,7 +145,7 @@ def _hub_shards(spec: str, split: str, column: str) -> list[Shard]:
         data = hub.open_data_set(name, name.revision)
         chosen = standing_for(split, data.splits)
         if chosen is None:
-            raise CodeparrotError(f"{spec} has no {split} split, only {', '.join(data.splits) or 'none'}; name other data")
+            raise NoSplit(f"{spec} has no {split} split, only {', '.join(data.splits) or 'none'}; name other data", data.splits)
         if data.is_parquet:
             return [ParquetShard(file, column) for file in data.files[chosen]]
         return _dataset_shards(data.rows(chosen), column)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers.folder import NoSplit, standing_for
 from codeparrot.stream.shards import Block, Shard, file_identity, num_parts
 
 MANIFEST = "windows.json"
@@ -107,7 +108,8 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
     """Return the shards of one split of a folder of windows.
 
     Raises:
-        CodeparrotError: the windows have another length, the split is missing, or a file is missing or incomplete.
+        NoSplit: there are no windows of this split.
+        CodeparrotError: the windows have another length, or a file is missing or incomplete.
     """
     manifest = read_manifest(folder)
     if manifest["seq_length"] != seq_length:
@@ -115,9 +117,11 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
             f"{folder} holds windows of {manifest['seq_length']} tokens; set stream.seq_length to that, "
             f"or tokenize the corpus again with --seq_length {seq_length}"
         )
-    entry = manifest["splits"].get(split)
-    if entry is None:
-        raise CodeparrotError(f"{folder} has no windows of the {split} split, only of {', '.join(manifest['splits'])}")
+    present = list(manifest["splits"])
+    chosen = standing_for(split, present)
+    if chosen is None:
+        raise NoSplit(f"{folder} has no windows of the {split} split, only of {', '.join(present)}; name other data", present)
+    entry = manifest["splits"][chosen]
     for file in entry["files"]:
         path = folder / file["name"]
         if not path.is_file() or path.stat().st_size != file["bytes"]:

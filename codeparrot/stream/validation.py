@@ -67,17 +67,20 @@ def load_validation_set(
     rank: int = 0,
     world_size: int = 1,
     split: str = "valid",
+    setting: str | None = None,
     broken_off: Callable[[], bool] = lambda: False,
 ) -> ValidationSet:
     """Read, encode and pack the whole of `stream.valid`; keep the windows of this process's lanes.
 
-    `broken_off` is asked every 256 windows; once it says true, what was read so far is returned.
+    Errors name `setting`, by default `stream.valid`. `broken_off` is asked every 256 windows; once it says true, what was read
+    so far is returned.
 
     Raises:
+        NoSplit: the data are divided, and hold nothing of this split.
         CodeparrotError: the data cannot be read.
     """
     names = as_list(stream.valid)
-    shards = open_shards(names, split=split, column=stream.text_column, seq_length=stream.seq_length)
+    shards = open_shards(names, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
     kept: list[NDArray[np.uint32]] = []
     counts: dict[int, int] = {}
     for lane, own in enumerate(lanes_of(shards, stream.lanes)):

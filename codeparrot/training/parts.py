@@ -17,6 +17,7 @@ from codeparrot.objectives.objective import Objective, check_even
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.schedule import learning_rate
 from codeparrot.stream import ConstantLengthDataset, make_encoder
+from codeparrot.stream.overlap import check_disjoint
 from codeparrot.training.health import Health
 from codeparrot.training.processes import Agreement, strategy_of
 from codeparrot.training.sharding import ShardedState, sharded_state
@@ -115,11 +116,13 @@ class Training(Start):
 
 
 def fit(config: Config) -> Fitted:
-    """Return tokenizer, model and objective of a configuration.
+    """Return tokenizer, model and objective of a configuration, and check that its splits are two.
 
     Raises:
-        CodeparrotError: they do not fit together.
+        CodeparrotError: they do not fit together, or the run would be validated on what it learns.
     """
+    if config.stream.valid and config.evaluate.every_steps:
+        check_disjoint(config.stream)
     tokenizer = load_tokenizer(config.tokenizer.path)
     settings = fit_vocabulary(model_config(config.model), tokenizer, config)
     return Fitted(tokenizer, settings, load_objective(config.objective))

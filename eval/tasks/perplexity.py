@@ -116,7 +116,8 @@ def perplexity(
         seq_length: tokens per window; 0: the model's context.
         stride: tokens from the start of one window to the next: windows overlap, and each token is predicted with at
             least seq_length - stride tokens before it. 0: windows side by side.
-        split: which files of a folder with several splits (train-*, valid-*), and which split of a Hub data set.
+        split: of data with several splits, the one to measure: train, valid (or test, if there is no other) or test; of a
+            Hub data set also by its own name.
         text_column: column that holds the text.
         precision: fp32, or bf16 for the matrix products.
         device: where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
@@ -130,6 +131,7 @@ def perplexity(
     from codeparrot.loading import find_model, load_model
     from codeparrot.model.families import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
+    from codeparrot.stream.readers.folder import NoSplit
 
     place = find_model(checkpoint)
     loaded, tokenizer = load_model(place, device, torch.float32)
@@ -139,7 +141,10 @@ def perplexity(
     if not 0 <= stride < length:
         raise CodeparrotError(f"--stride {stride} is out of range: 1 to {length - 1}, or 0 for windows side by side")
     settings = StreamConfig(valid=data, seq_length=length, text_column=text_column)
-    valid: Any = load_validation_set(settings, encoder, split=split)
+    try:
+        valid: Any = load_validation_set(settings, encoder, split=split, setting="--data")
+    except NoSplit as error:
+        raise CodeparrotError(f"{error}, or give --split {error.present[0]}") from error
     if stride and valid.windows:
         valid = SlidingWindows(np.concatenate(valid.windows), length, stride)
     with tqdm(total=valid.num_batches(batch_size), unit="batch", desc="perplexity", disable=None) as bar:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from codeparrot.corpus.split import valid_repositories
+from codeparrot.corpus.split import lies_in, valid_parts, valid_repositories
 from codeparrot.errors import CodeparrotError
 
 NAMES = st.sets(st.text(), min_size=2, max_size=30)
@@ -34,9 +34,40 @@ def test_the_split_does_not_depend_on_the_order_of_the_names(names: set[str], se
 
 def test_without_a_fraction_nothing_is_valid() -> None:
     assert valid_repositories(["a", "b"], 0, 0.0) == set()
-    assert valid_repositories(["a"], 0, 0.0) == set()
+    assert valid_repositories(["a"], 0, 0.0) == valid_repositories([], 0, 0.0) == set()
 
 
-def test_one_repository_is_never_divided() -> None:
-    with pytest.raises(CodeparrotError, match="--valid_fraction 0"):
-        valid_repositories(["only"], 0, 0.01)
+PATHS = st.dictionaries(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join), st.integers(0, 1000), min_size=2
+)
+
+
+@given(PATHS, st.integers(), FRACTIONS)
+def test_inside_a_repository_each_split_gets_a_file(sizes: dict[str, int], seed: int, fraction: float) -> None:
+    parts = valid_parts(sizes, seed, fraction)
+    valid = {path for path in sizes if lies_in(path, parts)}
+    assert valid and valid < sizes.keys()
+    assert parts == valid_parts(dict(reversed(sizes.items())), seed, fraction)
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5])
+def test_inside_a_repository_the_split_is_near_its_top_and_of_about_the_fraction(fraction: float) -> None:
+    sizes = {f"src/{folder}/{file}.py": 100 for folder in range(100) for file in range(10)} | {"setup.py": 10}
+    parts = valid_parts(sizes, 0, fraction)
+    assert 0.5 * fraction < sum(sizes[path] for path in sizes if lies_in(path, parts)) / sum(sizes.values()) < 1.5 * fraction
+    assert {part.count("/") for part in parts} <= {2, 0}
+    tops = {f"{top}/{file}.py": 100 for top in range(100) for file in range(10)}
+    assert {part.count("/") for part in valid_parts(tops, 0, fraction)} == {1}
+
+
+def test_a_name_that_begins_like_a_folder_is_not_in_it() -> None:
+    assert lies_in("a/b", {"a/"}) and lies_in("a", {"a"}) and not lies_in("ab", {"a"}) and not lies_in("a", {"a/"})
+
+
+def test_where_all_files_are_large_the_smallest_is_set_aside() -> None:
+    assert valid_parts({"a.py": 30, "b/c.py": 20, "b/d.py": 50}, 0, 0.01) == ["b/c.py"]
+
+
+def test_one_document_is_never_divided() -> None:
+    with pytest.raises(CodeparrotError, match=r'only document that is left is "a\.py".*--valid_fraction 0'):
+        valid_parts({"a.py": 1}, 0, 0.01)

@@ -1,15 +1,20 @@
+import gzip
 import json
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from tokenizers import Tokenizer
 
 from codeparrot.config import StreamConfig
+from codeparrot.corpus.split import valid_repositories
 from codeparrot.corpus.tokenize import tokenize
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream import ConstantLengthDataset, load_validation_set, make_encoder
+from codeparrot.stream.overlap import check_disjoint
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +111,89 @@ def make_encoder_stub():
             raise AssertionError("windows are not encoded")
 
     return Never()
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(lines.encode()) if path.suffix == ".gz" else lines.encode())
+    return path
+
+
+def texts_of(folder: Path, split: str, tokenizer_json: str) -> list[str]:
+    """The documents of a split of windows, as they were before they were cut."""
+    entry = json.loads((folder / "windows.json").read_text(encoding="utf-8"))["splits"][split]
+    stored = [np.load(folder / file["name"]).ravel() for file in entry["files"]]
+    ids = np.concatenate([*stored, entry["tail"]]).astype(int)[: entry["tokens"]]
+    ends = np.flatnonzero(ids == 0)
+    decode = Tokenizer.from_str(tokenizer_json).decode
+    return [decode(part[part != 0].tolist()) for part in np.split(ids, ends + 1) if len(part)]
+
+
+ROWS = [{"content": f"def f{number}(): return {number}", "repo_name": f"me/{number % 20}"} for number in range(200)]
+
+
+@pytest.mark.parametrize("name", ["docs.jsonl", "docs.json.gz", "data/"])
+def test_documents_without_splits_are_to_train_on_alone(tmp_path, tokenizer_folder, tokenizer_json, name) -> None:
+    write(tmp_path / (f"{name}part.jsonl" if name.endswith("/") else name), ROWS)
+    result = tokenize(str(tmp_path / name), str(tokenizer_folder), str(tmp_path / "w"), seq_length=16)
+    assert list(result.data["tokens"]) == ["train"]
+    assert "has no validation split; --valid_fraction 0.01 would set a part aside" in result.text
+    assert texts_of(tmp_path / "w", "train", tokenizer_json) == [row["content"] for row in ROWS]
+    with pytest.raises(CodeparrotError, match=r"no windows of the valid split, only of train; .* leave stream\.valid empty"):
+        check_disjoint(StreamConfig(train=str(tmp_path / "w"), valid=str(tmp_path / "w"), seq_length=16))
+
+
+@pytest.mark.parametrize("name", ["docs.jsonl", "docs.json.gz", "docs.parquet"])
+@pytest.mark.parametrize("by", ["repository", "document"])
+def test_a_fraction_is_set_aside_by_repository_or_by_document(tmp_path, tokenizer_folder, tokenizer_json, name, by) -> None:
+    rows = [row if by == "repository" else {"content": row["content"]} for row in [*ROWS, *ROWS[:50]]]
+    if name.endswith(".parquet"):
+        parquet.write_table(pa.Table.from_pylist(rows), tmp_path / name, row_group_size=60)
+    else:
+        write(tmp_path / name, rows)
+    options = {"seq_length": 16, "valid_fraction": 0.2}
+    result = tokenize(str(tmp_path / name), str(tokenizer_folder), str(tmp_path / "w"), **options)
+    assert f"valid: 0.2 of {tmp_path / name}, which has no validation split, by {by}" in result.text
+    train, valid = (texts_of(tmp_path / "w", split, tokenizer_json) for split in ("train", "valid"))
+    assert sorted([*train, *valid]) == sorted(row["content"] for row in rows)
+    assert not {*train} & {*valid} and 0.05 * len(rows) < len(valid) < 0.4 * len(rows)
+    if by == "repository":
+        repository = {row["content"]: row["repo_name"] for row in rows}
+        assert {repository[text] for text in valid} == valid_repositories({*repository.values()}, 0, 0.2)
+    write(tmp_path / "turned.jsonl", rows[::-1])
+    tokenize(str(tmp_path / "turned.jsonl"), str(tokenizer_folder), str(tmp_path / "v"), **options)
+    assert sorted(texts_of(tmp_path / "v", "valid", tokenizer_json)) == sorted(valid), "whatever the order"
+
+
+def test_documents_of_one_repository_are_divided_one_by_one(tmp_path, tokenizer_folder, tokenizer_json) -> None:
+    write(tmp_path / "docs.jsonl", [{**row, "repo_name": "me/mine"} for row in ROWS])
+    result = tokenize(
+        str(tmp_path / "docs.jsonl"), str(tokenizer_folder), str(tmp_path / "w"), seq_length=16, valid_fraction=0.1
+    )
+    assert result.data["divided"] == {"valid_fraction": 0.1, "by": "document"}
+    assert 5 < len(texts_of(tmp_path / "w", "valid", tokenizer_json)) < 40
+
+
+@pytest.mark.parametrize(
+    ("files", "fraction", "message"),
+    [
+        (["train.jsonl", "valid.jsonl"], 0.1, "has a validation split of its own; leave out --valid_fraction"),
+        (["docs.jsonl"], 1.0, "--valid_fraction 1.0 is no part of the documents"),
+        (["docs.jsonl"], 1e-9, "sets no document of .* aside; give a larger one"),
+        (["valid.jsonl"], 0.0, r"holds no train files, only valid \(valid\.jsonl\)"),
+    ],
+)
+def test_a_fraction_that_cannot_be_is_refused(tmp_path, tokenizer_folder, files, fraction, message) -> None:
+    for file in files:
+        write(tmp_path / "data" / file, [{"content": "a = 1"}, {"content": "b = 2"}])
+    with pytest.raises(CodeparrotError, match=message):
+        tokenize(str(tmp_path / "data"), str(tokenizer_folder), str(tmp_path / "w"), seq_length=16, valid_fraction=fraction)
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_damaged_validation_split_is_an_error_and_not_left_out(tmp_path, tokenizer_folder) -> None:
+    write(tmp_path / "data" / "train.jsonl", ROWS)
+    (tmp_path / "data" / "valid.jsonl").write_text("{", encoding="utf-8")
+    with pytest.raises(CodeparrotError, match=r"line 1 of .*valid\.jsonl is not JSON"):
+        tokenize(str(tmp_path / "data"), str(tokenizer_folder), str(tmp_path / "w"), seq_length=16)

@@ -51,7 +51,7 @@ def test_of_a_corpus_folder_only_the_files_of_the_split_are_taken(tmp_path) -> N
     assert read_lane(opened(str(tmp_path))) == ["t"]
     assert read_lane(opened(str(tmp_path), split="valid")) == ["v"]
     (tmp_path / "valid-0.jsonl").unlink()
-    with pytest.raises(CodeparrotError, match=r"stream\.valid: .* holds no valid files, though train-0\.jsonl"):
+    with pytest.raises(CodeparrotError, match=r"stream\.valid: .* holds no valid files, only train \(train-0\.jsonl\)"):
         opened(str(tmp_path), split="valid")
 
 
@@ -129,3 +129,17 @@ def test_windows_and_documents_are_not_mixed(tmp_path) -> None:
     )
     with pytest.raises(CodeparrotError, match="mixes windows and documents"):
         opened(str(tmp_path / "a.jsonl"), str(tmp_path / "w"))
+
+
+def test_a_folder_is_the_same_data_whether_datasets_opens_it_or_not(tmp_path) -> None:
+    (tmp_path / "data" / "test").mkdir(parents=True)
+    (tmp_path / "disk").mkdir()
+    write_jsonl(tmp_path / "disk" / "train-1.jsonl", ["linked"])
+    write_jsonl(tmp_path / "data" / "train-0.jsonl", ["here"])
+    write_jsonl(tmp_path / "data" / "test" / "0.jsonl", ["held out"])
+    write_jsonl(tmp_path / "data" / "train-2.jsonl.tmp", ["unfinished"])
+    (tmp_path / "data" / "state.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "data" / "more").symlink_to(tmp_path / "disk")
+    for name in (str(tmp_path / "data"), f"hub:{tmp_path / 'data'}"):
+        assert sorted(read_lane(opened(name))) == ["here", "linked"]
+        assert read_lane(opened(name, split="valid")) == ["held out"]

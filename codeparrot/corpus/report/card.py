@@ -113,13 +113,16 @@ def _overview(statistics: dict[str, Any]) -> list[str]:
         "",
     ]
     if VALID in statistics["splits"]:
-        names = statistics["splits"][VALID]["repository_names"]
+        paths = statistics["splits"][VALID].get("paths", [])
+        names = paths or statistics["splits"][VALID]["repository_names"]
         shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
-        lines += [
-            "Split by repository, by a hash of its name: no repository is in both splits. Repositories for validation: "
-            f"{len(names)} ({plain(shown)}).",
-            "",
-        ]
+        how = "Split by repository, by a hash of its name: no repository is in both splits. Repositories for validation"
+        if paths:
+            how = (
+                "All documents are of one repository, so it is split inside, by folders and files: the loss on the valid split "
+                "will be lower than that on other code. Folders and files for validation"
+            )
+        lines += [f"{how}: {len(names)} ({plain(shown)}).", ""]
     return [*lines, *table(("column", "what it holds"), COLUMN_TEXTS.items()), ""]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.corpus import registry
+from codeparrot.corpus.documents import VALID
 from codeparrot.corpus.report.reading import check_shards, findings_of, read_statistics, source_line
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
@@ -65,10 +66,12 @@ def summary(corpus: str, statistics: dict[str, Any]) -> list[str]:
 def _overview(corpus: str, statistics: dict[str, Any]) -> list[str]:
     lines = [f"{corpus}: {statistics['documents']:,} documents, {_size(statistics['bytes'])} of text"]
     for split, facts in statistics["splits"].items():
-        names = facts.get("repository_names", [])
+        names = facts.get("paths") or facts.get("repository_names", [])
         shown = f": {', '.join(names[:NAMES_SHOWN])}{', ...' if len(names) > NAMES_SHOWN else ''}" if names else ""
         shards, repositories = _count(len(facts["shards"]), "shard"), _count(facts["repositories"], "repositor", "ies", "y")
         lines.append(_row(split, facts["documents"], "documents", facts["bytes"], f"{shards}, {repositories}{shown}"))
+    if statistics["splits"].get(VALID, {}).get("paths"):
+        lines.append("  all is one repository: valid is a part of it, whose loss will be lower than that of other code")
     return lines
 
 

@@ -9,7 +9,6 @@ the source files of about PART_BYTES of archive. Every unit reads its archive on
 """
 
 import email.parser
-import glob
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +30,7 @@ from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, MAX_LICEN
 from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.members import TAR, ZIP, Member, members
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers.globs import expand
 
 PREFIX = "archives:"
 SUFFIXES = TAR + ZIP
@@ -94,7 +94,7 @@ def find_archives(spec: str) -> list[Path]:
     if path.is_dir():
         found = [path / each for each in walk_sources(path) if each.endswith(SUFFIXES)]
     else:
-        found = [path] if path.is_file() else [Path(each) for each in glob.glob(str(path), recursive=True)]
+        found = [path] if path.is_file() else [Path(each) for each in expand(str(path))]
     if not rest or not found:
         raise CodeparrotError(
             f'source "{spec}" names no archive ({", ".join(SUFFIXES)}); write {PREFIX}FILE, a folder, or a glob'

@@ -21,7 +21,7 @@ from codeparrot.stream.readers.folder import DATA
 from codeparrot.stream.readers.walk import Walk
 
 BATCH_FILES = 64
-VERSION_CONTROL = frozenset({".git", ".hg", ".svn", "__pycache__"})
+NO_SOURCES = frozenset({".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints"})
 PROJECT = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")
 """Files that lie at the top of a project."""
 VIRTUAL_ENVIRONMENT = "pyvenv.cfg"
@@ -81,7 +81,9 @@ def open_files(facts: dict[str, Any], files: Iterable[SourceFile], seed: int, ma
 
 
 def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: int) -> Source:
-    """Open every file below the folder with one of the suffixes. Version control and virtual environments are left out.
+    """Open every file below the folder with one of the suffixes.
+
+    Version control, virtual environments and what notebooks keep of earlier versions are left out.
 
     Each first-level folder is a repository, unless the folder is itself a project: then it is one repository. The licence
     files at a repository's top give its licence.
@@ -109,7 +111,7 @@ def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: in
     return open_files(facts, files, seed, max_size)
 
 
-def walk_sources(folder: Path, skipped: frozenset[str] = VERSION_CONTROL) -> Walk:
+def walk_sources(folder: Path, skipped: frozenset[str] = NO_SOURCES) -> Walk:
     """Return the files below a folder, except names in `skipped` and the contents of virtual environments."""
     return Walk(folder, skipped.__contains__, VIRTUAL_ENVIRONMENT)
 

@@ -2,18 +2,23 @@
 
 Which files are data:
 - A file's ending says its format: `.parquet`, or JSON lines: `.jsonl` and `.json`, also packed (`.gz`, `.zst`).
-- A file or a glob that the user names is taken literally. A glob passes over hidden files and those in NO_DATA.
+- A file that the user names is taken literally.
 - Below a folder, every data file at any depth is read, except those in NO_DATA (what tools write beside data, such as
-  dataset_info.json) and those whose own name, or a folder's name between the named folder and the file, begins with `.` or
-  `_`: hidden, unfinished, or not data.
+  dataset_info.json), those whose own name, or a folder's name between the named folder and the file, begins with `.` or
+  `_` (hidden, unfinished, or not data), and those in the `removed` folder of a corpus, beside its statistics.json.
+- A glob stands for those that a folder would hold and that fit it. What it spells itself is taken: `_parts/*.jsonl`, `.*`.
 - Links count as what they lead to. Each real folder is entered once, by its real path if it has one, so loops end. A link to
   nothing and a folder that cannot be listed are errors: data would be missing.
 
 Which split a file of a folder belongs to: the first word of its name that names a split (`train-00000-of-00008.parquet`,
 `python.valid.jsonl`), else that of the nearest folder below the named one (`test/0.parquet`). SPLITS lists the words, which are
-those of `datasets`. As soon as one file names its split the folder is divided, and files that name none belong to no split.
-`test` stands in for `valid` if nothing else does, and never for `train`. A folder in which no file names a split is not
-divided: every split is the whole. The same holds for files and globs that the user names.
+those of `datasets`. As soon as one file names its split the folder is divided. Files that name none then belong to no split,
+which is said once. `test` stands in for `valid` if nothing else does, and never for `train`. A glob over train files and those
+of another split is divided in the same way; any other is what the user chose, like a file.
+
+What is not divided has no split of its own: whoever names it for training or for validation gets the whole. So it has no part
+to validate on; `corpus build` and `corpus tokenize --valid_fraction` make one. Training refuses to validate on files that it
+trains on.
 
 In which order: by path, compared character by character, never as the file system lists them.
 
@@ -23,6 +28,6 @@ removed and goes on; a file that cannot be read is an error there too.)
 
 Cost: rows are streamed. One row group's columns, or one block of lines, are held at once.
 
-Read in this order: walk.py (what lies below a folder), folder.py (which files are data), rows.py (what every format shares),
-jsonl.py, parquet.py, hub.py.
+Read in this order: walk.py (what lies below a folder), globs.py, folder.py (which files are data), rows.py (what every format
+shares), jsonl.py, parquet.py, hub.py.
 """

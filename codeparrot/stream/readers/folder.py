@@ -4,13 +4,18 @@ Cost: one listing of each folder. No file is opened.
 """
 
 import glob
+import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.readers.walk import Walk
+from codeparrot.stream.readers.globs import expand, fixed_part
+from codeparrot.stream.readers.walk import files_below, is_hidden, is_set_aside
+
+logger = logging.getLogger("codeparrot")
 
 PARQUET = (".parquet",)
 JSON_LINES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
@@ -27,9 +32,22 @@ SPLITS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 """The words that name a split, those of `datasets`."""
-_STANDS_IN = {"train": ("train",), "valid": ("valid", "test")}
+_STANDS_IN = {"valid": ("valid", "test")}
 _SPLIT_OF_WORD = {word: split for split, words in SPLITS.items() for word in words}
 _WORD = re.compile(r"[^\W\d_]+")
+
+
+class NoData(CodeparrotError):
+    """A folder holds no file of a known kind."""
+
+
+class NoSplit(CodeparrotError):
+    """The data are divided into splits, and hold nothing of the one that is asked for."""
+
+    def __init__(self, message: str, present: Sequence[str]) -> None:
+        super().__init__(message)
+        self.present = present
+        """The splits that there are."""
 
 
 class DataFiles(NamedTuple):
@@ -37,33 +55,47 @@ class DataFiles(NamedTuple):
 
     name: str
     by_split: dict[str | None, list[str]]
-    """Keyed by "train", "valid" and "test"; None holds the files that name no split."""
+    """Keyed by "train", "valid" and "test", and by what the Hub calls others; None holds the files that name no split."""
 
     @property
     def is_divided(self) -> bool:
         """Whether any file names its split."""
-        return any(split is not None for split in self.by_split)
+        return bool(self.splits)
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that files name."""
+        return sorted(filter(None, self.by_split), key=lambda split: [*SPLITS, split].index(split))
 
     def has(self, split: str) -> bool:
         """Whether some files belong to this split and no other."""
-        return standing_for(split, [each for each in self.by_split if each is not None]) is not None
+        return standing_for(split, self.splits) is not None
 
     def of(self, split: str) -> list[str]:
-        """Return the files of "train" or "valid"; all files if the data are not divided.
+        """Return the files of a split; all files if the data are not divided. Files that belong to none are said once.
 
         Raises:
-            CodeparrotError: the data are divided, and no file belongs to this split.
+            NoSplit: the data are divided, and no file belongs to this split; or nothing is called so.
         """
         if not self.is_divided:
+            if split not in _SPLIT_OF_WORD:
+                raise NoSplit(f'{self.name} is not divided, and "{split}" is no split: {", ".join(SPLITS)}', list(SPLITS))
             return self.by_split.get(None, [])
-        chosen = standing_for(split, [each for each in self.by_split if each is not None])
+        chosen = standing_for(split, self.splits)
         if chosen is None:
-            other = next(file for each, files in sorted(self.by_split.items(), key=str) if each for file in files)
-            raise CodeparrotError(
-                f"{self.name} holds no {split} files, though {PurePath(other).name} names its split; "
-                f"rename files to {split}-*, or name the files of the {split} split"
+            named = ", ".join(f"{each} ({PurePath(self.by_split[each][0]).name})" for each in self.splits)
+            raise NoSplit(
+                f"{self.name} holds no {split} files, only {named}; rename files to {split}-*, or name other data", self.splits
             )
+        if others := self.by_split.get(None):
+            _say_left_out(self.name, others[0], len(others), self.by_split[chosen][0])
         return self.by_split[chosen]
+
+
+@cache
+def _say_left_out(name: str, file: str, count: int, other: str) -> None:
+    what = f"{file} names no split and is" if count == 1 else f"{count} files name no split, such as {file}, and are"
+    logger.warning("%s: %s left out, since %s names one; rename what is to be trained on to train-*", name, what, other)
 
 
 def is_data(path: str | PurePath) -> bool:
@@ -85,21 +117,35 @@ def find_data(name: str) -> DataFiles:
         found = "matches nothing" if glob.has_magic(name) else "does not exist"
         raise CodeparrotError(f"{name} {found}; mend the path, or build a corpus with `codeparrot corpus build`")
     for file in files:
+        if Path(file).is_symlink() and not Path(file).exists():
+            raise CodeparrotError(f"{file} is a link that leads nowhere: mend or remove it, since data would be missing")
         if not (is_data(file) and Path(file).is_file()):
             raise CodeparrotError(f"{file} is not a data file: unknown kind; name {_kinds()} files, or a folder of them")
-    return DataFiles(name, {None: files})
+    if path.exists():
+        return DataFiles(name, {None: files})
+    root = fixed_part(str(path))
+    found = _by_split(name, root, [str(PurePath(file).relative_to(root)) for file in files])
+    return found if "train" in found.splits and len(found.splits) > 1 else DataFiles(name, {None: files})
 
 
 def matches(pattern: str) -> list[str]:
     """Return what a glob matches, in the order of the paths, without what tools write beside data."""
     no_data = NO_DATA - {PurePath(pattern).name}
-    return sorted(each for each in glob.glob(pattern, recursive=True) if PurePath(each).name not in no_data)
+    return [each for each in expand(pattern) if PurePath(each).name not in no_data]
 
 
 def standing_for(split: str, present: Collection[str]) -> str | None:
-    """Return which split in `present`, by whatever word, is "train" or "valid"; None if there is none."""
-    by_meaning = {_SPLIT_OF_WORD.get(each, each): each for each in present}
-    return next((by_meaning[each] for each in _STANDS_IN[split] if each in by_meaning), None)
+    """Return which split in `present`, by whatever word, is the one asked for, by whatever word; None if there is none."""
+    if split in present:
+        return split
+    by_meaning = {known_as(each): each for each in present}
+    meaning = known_as(split)
+    return next((by_meaning[each] for each in _STANDS_IN.get(meaning, (meaning,)) if each in by_meaning), None)
+
+
+def known_as(word: str) -> str:
+    """Return "train", "valid" or "test" for a word that names this split; any other as it is."""
+    return _SPLIT_OF_WORD.get(word, word)
 
 
 def split_of(relative: str | PurePath) -> str | None:
@@ -112,22 +158,18 @@ def split_of(relative: str | PurePath) -> str | None:
 
 
 def _in_folder(name: str, folder: Path) -> DataFiles:
-    walk = Walk(folder, _is_hidden)
-    found = [each for each in walk if _counts(each)]
-    lost = sorted([*walk.unreadable, *filter(_counts, walk.dangling)])
-    if lost:
-        what = "cannot be listed; check its permissions" if lost[0] in walk.unreadable else "is a link that leads nowhere"
-        raise CodeparrotError(f"{folder / lost[0]} {what}: mend or remove it, since data would be missing")
-    if not found:
-        raise CodeparrotError(f"{name} holds no Parquet or JSONL files; name a folder of {_kinds()} files")
+    found = files_below(folder, is_hidden, _counts)
+    kept = [each for each in found if not is_set_aside(folder, each)]
+    if not kept:
+        raise NoData(f"{name} holds no Parquet or JSONL files; name a folder of {_kinds()} files")
+    return _by_split(name, folder, kept)
+
+
+def _by_split(name: str, folder: Path, files: Iterable[str]) -> DataFiles:
     by_split: dict[str | None, list[str]] = {}
-    for relative in sorted(found, key=lambda each: str(folder / each)):
+    for relative in sorted(files, key=lambda each: str(folder / each)):
         by_split.setdefault(split_of(relative), []).append(str(folder / relative))
     return DataFiles(name, by_split)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "_"))
 
 
 def _counts(relative: str) -> bool:

@@ -2,17 +2,18 @@
 
 Parquet, which nearly all data sets are in, is returned as files and read by ranges: entering the middle costs no more than the
 beginning. Other kinds are returned as rows and streamed from the beginning. No code of a data set is run. `datasets` says which
-files belong to which split; their names on the Hub hold the commit.
+files belong to which split; their names on the Hub hold the commit. Of a folder with files of our own kinds, folder.py says it.
 """
 
+import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import HUB
-from codeparrot.stream.readers.folder import PARQUET
+from codeparrot.location import HUB, is_hub_name, local_folder
+from codeparrot.stream.readers.folder import PARQUET, DataFiles, NoData, find_data, is_data, known_as
 from codeparrot.stream.readers.rows import reason
 
 
@@ -50,6 +51,14 @@ class DataSet(NamedTuple):
         return self.builder.as_streaming_dataset(split=split)
 
 
+def is_on_hub(name: str) -> bool:
+    """Whether a name is meant for the Hub. A name whose parent folder exists is not: it is a mistyped path."""
+    if name.startswith(HUB):
+        return True
+    could_be_here = Path(name).expanduser().exists() or glob.has_magic(name) or is_data(name) or "/" not in name
+    return not could_be_here and is_hub_name(name) and local_folder(name) is None
+
+
 def parse(spec: str) -> Name:
     """Split `[hub:]NAME[:CONFIG][@REVISION]`; the name of an existing folder is taken literally.
 
@@ -82,10 +91,52 @@ def open_data_set(name: Name, revision: str | None) -> DataSet:
     """Find out what a data set consists of. Call it within `readable`, which turns its exceptions into errors for the user."""
     import datasets
 
-    part: dict[str, Any] = {"data_dir": name.config} if name.names_folder else {"name": name.config}
-    builder = datasets.load_dataset_builder(name.path, revision=revision, **part)
+    here = _files_here(name)
+    if here:
+        kind = "parquet" if all(file.endswith(PARQUET) for files in here.values() for file in files) else "json"
+        builder = datasets.load_dataset_builder(kind, data_files=here)
+    else:
+        part: dict[str, Any] = {"data_dir": name.config} if name.names_folder else {"name": name.config}
+        builder = datasets.load_dataset_builder(name.path, revision=revision, **part)
     files = {str(split): list(map(str, each)) for split, each in (builder.config.data_files or {}).items()}
     return DataSet(builder, files, list(files) or [str(split) for split in builder.info.splits or {}])
+
+
+def _files_here(name: Name) -> dict[str, list[str]]:
+    """Return the files of a folder by the splits of `datasets`; none if it holds other kinds of data."""
+    if not name.is_local or name.config:
+        return {}
+    try:
+        found = find_data(name.path)
+    except NoData:
+        return {}
+    files = {"validation" if split == "valid" else split: found.by_split[split] for split in found.splits}
+    return files or {"train": found.of("train")}
+
+
+def data_files(spec: str) -> DataFiles:
+    """Return the files of a data set by split, each a path or hf://...
+
+    Raises:
+        CodeparrotError: it cannot be reached, or does not consist of Parquet or of JSON lines.
+    """
+    name = parse(spec)
+    with readable(spec):
+        # Asked first: without a network this fails at once, while `datasets` keeps trying for half a minute.
+        data = open_data_set(name, commit_of(name))
+    files = [file for each in data.files.values() for file in each]
+    if not files or not all(map(is_data, files)):
+        raise CodeparrotError(f"{spec} does not consist of Parquet or JSON lines files; name another data set")
+    return DataFiles(spec, {known_as(split): each for split, each in data.files.items()})
+
+
+def local_copy(file: str) -> str:
+    """Return a file of the Hub as one here: it is downloaded whole, unless an earlier download is in the Hub's cache."""
+    from huggingface_hub import HfFileSystem, hf_hub_download
+
+    with readable(file):
+        place: Any = HfFileSystem().resolve_path(file)
+        return hf_hub_download(place.repo_id, place.path_in_repo, repo_type=place.repo_type, revision=place.revision)
 
 
 @contextmanager

@@ -6,7 +6,14 @@ Do not rely on the order of the paths: sort them.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from codeparrot.errors import CodeparrotError
+
+STATISTICS = "statistics.json"
+"""Lies in every corpus that codeparrot built."""
+REMOVED = "removed"
+"""Folder of such a corpus with samples of what was left out of it."""
 
 
 class Walk:
@@ -70,3 +77,30 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "nothing" if entry.is_symlink() and not Path(entry.path).exists() else "other"
     except OSError:
         return "nothing"  # a link to itself
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name says: hidden, unfinished, or not data."""
+    return name.startswith((".", "_"))
+
+
+def is_set_aside(root: Path, relative: str | PurePath) -> bool:
+    """Whether a path below `root` lies in the `removed` folder of a corpus at or below `root`."""
+    parts = PurePath(relative).parts
+    places = (index for index, part in enumerate(parts[:-1]) if part == REMOVED)
+    return any(root.joinpath(*parts[:index], STATISTICS).is_file() for index in places)
+
+
+def files_below(root: Path, skipped: Callable[[str], bool], counts: Callable[[str], bool]) -> list[str]:
+    """Return the relative paths of the files that count, by what their paths say.
+
+    Raises:
+        CodeparrotError: some of them may be out of reach.
+    """
+    walk = Walk(root, skipped)
+    found = [each for each in walk if counts(each)]
+    lost = sorted([*walk.unreadable, *filter(counts, walk.dangling)])
+    if lost:
+        what = "cannot be listed; check its permissions" if lost[0] in walk.unreadable else "is a link that leads nowhere"
+        raise CodeparrotError(f"{root / lost[0]} {what}: mend or remove it, since data would be missing")
+    return found

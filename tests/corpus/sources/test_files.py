@@ -48,6 +48,11 @@ def test_only_the_suffixes_that_were_asked_for_are_read(tmp_path: Path) -> None:
     assert names(root, (".pyi", ".js")) == {("one", "b.pyi"), ("one", "c.js")}
 
 
+def test_what_notebooks_keep_of_earlier_versions_is_left_out(tmp_path: Path) -> None:
+    root = write(tmp_path, "one/a.py", "one/.ipynb_checkpoints/a-checkpoint.py", "one/.github/run.py")
+    assert names(root) == {("one", "a.py"), ("one", ".github/run.py")}
+
+
 def test_links_that_form_a_loop_end_and_linked_folders_are_read_once(tmp_path: Path) -> None:
     root = write(tmp_path / "root", "one/a.py")
     write(tmp_path / "elsewhere", "b.py")

@@ -160,3 +160,25 @@ def test_windows_of_a_checkpoint_may_overlap_and_any_split_is_measured(tmp_path,
     assert perplexity(place, data, split="train").data["tokens"] > 1.5 * side_by_side
     with pytest.raises(CodeparrotError, match="--stride 64 is out of range: 1 to 63"):
         perplexity(place, data, stride=64)
+
+
+@pytest.mark.parametrize(
+    ("files", "split", "message"),
+    [
+        (
+            ["train-0.jsonl"],
+            "valid",
+            r"--data: .* holds no valid files, only train \(train-0\.jsonl\); .*, or give --split train$",
+        ),
+        (["train-0.jsonl", "valid-0.jsonl"], "test", "holds no test files, only train .*, valid .*, or give --split train$"),
+        (["a.jsonl"], "sometimes", '"sometimes" is no split: train, valid, test, or give --split train$'),
+    ],
+)
+def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path, model, tokenizer, files, split, message) -> None:
+    model.model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    for file in files:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / file).write_text('{"content": "a = 1"}\n', encoding="utf-8")
+    with pytest.raises(CodeparrotError, match=message):
+        perplexity(str(tmp_path / "model"), [str(tmp_path / "data")], split=split)

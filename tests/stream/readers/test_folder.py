@@ -1,8 +1,11 @@
 """Which files of a folder are data, and which split they belong to: one answer for every caller."""
 
 import os
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import datasets
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +14,7 @@ from codeparrot.corpus.documents import ColumnNames, Reading
 from codeparrot.corpus.sources.opening import open_source
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers import hub
-from codeparrot.stream.readers.folder import find_data, split_of
+from codeparrot.stream.readers.folder import NoSplit, find_data, split_of
 from codeparrot.stream.sources import open_shards
 from codeparrot.tokenizer.sample import sample
 
@@ -74,15 +77,85 @@ def test_training_and_the_tokenizer_see_the_same_files_of_a_split_in_the_order_o
 
 @settings(max_examples=50, deadline=None)
 @given(tree=TREES)
-def test_a_glob_is_the_same_for_all_three(tmp_path_factory, tree) -> None:
+def test_a_glob_is_what_a_folder_is_among_the_files_that_fit(tmp_path_factory, tree) -> None:
     folder = make(tmp_path_factory.mktemp("tree"), *tree, "data/data.jsonl", "data/state.json")
-    for pattern in (f"{folder}/**/*.jsonl", f"{folder}/data/*.json*"):
-        files = find_data(pattern).of("valid")
-        stream = open_shards([pattern], split="train", column="content", seq_length=8)
-        corpus = open_source(pattern, Reading(0, 1000, (".py",), ColumnNames()))
-        assert [getattr(shard, "path", None) for shard in stream] == files
-        assert sorted({getattr(unit, "file", None) for unit in corpus.units}, key=str) == files
-        assert not [each for each in files if each.endswith("state.json")]
+    whole = sorted(file for files in find_data(str(folder)).by_split.values() for file in files if file.endswith(".jsonl"))
+    pattern = f"{folder}/**/*.jsonl"
+    files = find_data(pattern)
+    corpus = open_source(pattern, Reading(0, 1000, (".py",), ColumnNames()))
+    assert sorted(file for each in files.by_split.values() for file in each) == whole
+    assert sorted({getattr(unit, "file", None) for unit in corpus.units}, key=str) == whole
+    stream = open_shards([pattern], split="train", column="content", seq_length=8)
+    assert [getattr(shard, "path", None) for shard in stream] == files.of("train")
+
+
+def test_a_glob_over_train_files_and_others_is_divided_and_any_other_is_taken_literally(tmp_path) -> None:
+    make(tmp_path, "train_00.jsonl", "train_01.jsonl", "validation-0.jsonl", "test.jsonl", "more/train/a.jsonl", "rest.jsonl")
+
+    def names(pattern: str, split: str) -> list[str]:
+        return [str(Path(file).relative_to(tmp_path)) for file in find_data(f"{tmp_path}/{pattern}").of(split)]
+
+    assert names("*.jsonl", "train") == ["train_00.jsonl", "train_01.jsonl"]
+    assert names("*.jsonl", "valid") == ["validation-0.jsonl"]
+    assert names("**/t*.jsonl", "valid") == ["test.jsonl"]
+    assert names("**/*.jsonl", "train") == ["more/train/a.jsonl", "train_00.jsonl", "train_01.jsonl"]
+    assert names("t*_*.jsonl", "valid") == ["train_00.jsonl", "train_01.jsonl"], "no other split fits: the user has chosen"
+    assert names("[tv]*[tn]-0.jsonl", "train") == ["validation-0.jsonl"]
+    assert names("r*.jsonl", "valid") == ["rest.jsonl"]
+
+
+def test_files_that_belong_to_no_split_are_said_once(tmp_path, caplog) -> None:
+    make(tmp_path, "train.jsonl", "valid.jsonl", "extra.jsonl", "more/extra.jsonl")
+    for split in ("train", "valid", "train"):
+        find_data(str(tmp_path)).of(split)
+    assert [record.message.partition(": ")[2] for record in caplog.records] == [
+        f"2 files name no split, such as {tmp_path}/extra.jsonl, and are left out, since {tmp_path}/{split}.jsonl names one; "
+        "rename what is to be trained on to train-*"
+        for split in ("train", "valid")
+    ]
+
+
+@pytest.mark.parametrize("names", [["train-0.jsonl"], ["train-0.jsonl", "valid-0.jsonl"], ["part-0.jsonl"]])
+def test_what_a_corpus_left_out_is_never_data(tmp_path, names) -> None:
+    corpus = make(tmp_path / "c", "statistics.json", "removed/samples.jsonl", *names)
+    data = [str(corpus / name) for name in names]
+    for name in (corpus, tmp_path, f"{corpus}/**/*.jsonl", f"{tmp_path}/**/*.jsonl"):
+        assert sorted(chain.from_iterable(find_data(str(name)).by_split.values())) == data
+    with pytest.raises(CodeparrotError, match="matches nothing"):
+        find_data(f"{tmp_path}/*/*/*.jsonl")
+    removed = f"{corpus}/removed/samples.jsonl"
+    assert find_data(f"{corpus}/removed/*.jsonl").of("train") == [removed], "named is named"
+    (corpus / "statistics.json").unlink()
+    assert removed in find_data(str(corpus)).by_split[None], "elsewhere a folder like any other"
+
+
+def test_a_glob_passes_over_hidden_names_that_it_does_not_spell(tmp_path) -> None:
+    make(tmp_path, "a.jsonl", "_b.jsonl", ".c.jsonl", "_tmp/d.jsonl", ".e/f.jsonl", "g/_h.jsonl")
+
+    def names(pattern: str) -> list[str]:
+        return [str(Path(file).relative_to(tmp_path)) for file in find_data(f"{tmp_path}/{pattern}").of("train")]
+
+    assert names("*.jsonl") == ["a.jsonl"]
+    assert names("**/*.jsonl") == ["a.jsonl"]
+    assert names("_*.jsonl") == ["_b.jsonl"]
+    assert names("**/_*.jsonl") == ["_b.jsonl", "g/_h.jsonl"]
+    assert names("_tmp/*.jsonl") == ["_tmp/d.jsonl"]
+    assert names(".e/**") == [".e/f.jsonl"]
+
+
+def test_loops_of_links_end_in_a_glob_and_each_folder_is_entered_once(tmp_path) -> None:
+    make(tmp_path / "data", "a/one.jsonl", "b/two.jsonl")
+    make(tmp_path / "disk", "three.jsonl")
+    for name in ("a", "b"):
+        (tmp_path / "data" / name / "loop").symlink_to("..")
+        (tmp_path / "data" / name / "other").symlink_to(tmp_path / "data" / ("b" if name == "a" else "a"))
+    (tmp_path / "data" / "far").symlink_to(tmp_path / "disk")
+    expected = [f"{tmp_path}/data/{each}" for each in ("a/one.jsonl", "b/two.jsonl", "far/three.jsonl")]
+    for pattern in ("data", "data/**/*.jsonl", "data/*/*.jsonl"):
+        assert find_data(f"{tmp_path}/{pattern}").of("train") == expected
+    assert find_data(f"{tmp_path}/data/a/*/*/*.jsonl").of("train") == [f"{tmp_path}/data/a/loop/a/one.jsonl"] + [
+        f"{tmp_path}/data/a/loop/{each}" for each in ("b/two.jsonl", "far/three.jsonl")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +169,11 @@ def test_a_glob_is_the_same_for_all_three(tmp_path_factory, tree) -> None:
     ],
 )
 def test_a_folder_is_divided_as_datasets_divides_it(tmp_path, files) -> None:
-    """The corpus reads `hub:FOLDER` this way, and a pushed folder keeps its splits."""
+    """A pushed folder keeps its splits."""
     ours = find_data(str(make(tmp_path, *files))).by_split
-    theirs = hub.open_data_set(hub.parse(f"hub:{tmp_path}"), None).files
+    found: Any = datasets.load_dataset_builder(str(tmp_path)).config.data_files
+    theirs = {str(split): each for split, each in found.items()}
+    assert hub.open_data_set(hub.parse(f"hub:{tmp_path}"), None).files == theirs
     words = {"train": "train", "validation": "valid", "test": "test"}
     assert {split or "train": set(each) for split, each in ours.items()} == {
         words[split]: set(each) for split, each in theirs.items()
@@ -132,10 +207,11 @@ def test_the_test_split_stands_in_for_the_validation_split_alone(tmp_path) -> No
     make(tmp_path, "valid.jsonl")
     assert find_data(str(tmp_path)).of("valid") == [str(tmp_path / "valid.jsonl")]
     (tmp_path / "train.jsonl").unlink()
-    with pytest.raises(
-        CodeparrotError, match=r"holds no train files, though .*\.jsonl names its split; rename files to train-\*"
-    ):
+    message = r"holds no train files, only valid \(valid\.jsonl\), test \(test\.jsonl\); rename files to train-\*"
+    with pytest.raises(NoSplit, match=message) as caught:
         find_data(str(tmp_path)).of("train")
+    assert caught.value.present == ["valid", "test"]
+    assert find_data(str(tmp_path)).of("test") == find_data(str(tmp_path)).of("evaluation") == [str(tmp_path / "test.jsonl")]
 
 
 def test_links_count_as_what_they_lead_to_and_loops_end(tmp_path) -> None:

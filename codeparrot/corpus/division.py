@@ -1,0 +1,56 @@
+"""Divides documents that have no splits into those to train on and those to validate on.
+
+By repository where rows name one, and there are several: the repositories that `corpus build` would choose. Else by document,
+by a hash of its text without white space, so that equal texts go to the same side. The order of the documents plays no part.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from codeparrot.corpus.documents import ColumnNames
+from codeparrot.corpus.hashes import POSITIONS, fingerprint, position
+from codeparrot.corpus.sources.presets import columns_of
+from codeparrot.corpus.split import valid_repositories
+from codeparrot.stream.shards import Shard
+
+SEED = 0
+
+
+class Division(NamedTuple):
+    """What decides on which side a document is."""
+
+    fraction: float
+    repositories: frozenset[str] | None
+    """Those to validate on; None: documents are divided one by one."""
+
+    def is_valid(self, text: str, repository: str) -> bool:
+        """Whether a document is one to validate on; one that names no repository is divided by its text."""
+        if self.repositories is not None and repository:
+            return repository in self.repositories
+        return position(SEED, "split", fingerprint(text).hex()) < self.fraction * POSITIONS
+
+    def facts(self) -> dict[str, Any]:
+        return {"valid_fraction": self.fraction, "by": "document" if self.repositories is None else "repository"}
+
+
+def division(repositories: Iterable[str], fraction: float) -> Division:
+    """Return how to divide documents of these repositories, of which "" is none."""
+    names = {*repositories} - {""}
+    return Division(fraction, frozenset(valid_repositories(names, SEED, fraction)) if len(names) > 1 else None)
+
+
+def repository_column(shards: Sequence[Shard], text_column: str) -> str | None:
+    """Return the column of the first document that names its repository, if it has one."""
+    for shard in shards:
+        if shard.read(0, 1).items:
+            (present,) = shard.describe(0, [0])
+            name = columns_of((text_column, *present), ColumnNames(text=text_column)).repo_name
+            return name if name in present else None
+    return None
+
+
+def side_of(documents: Iterator[tuple[str, Any]], repositories: Iterator[str], by: Division, valid: bool) -> Iterator[Any]:
+    """Yield the documents of one side, in their order, each with what came with it; there is a repository for each."""
+    for text, cursor in documents:
+        if by.is_valid(text, next(repositories)) == valid:
+            yield text, cursor

@@ -1,0 +1,81 @@
+"""A run must not be validated on what it learns: the files of `stream.train` and `stream.valid` are compared.
+
+Found are the same file under whatever name, a copy, and windows whose beginnings are equal, as older versions wrote them for
+documents without splits. Cost: a look at every file's size; files of equal size are read until they differ.
+"""
+
+import filecmp
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from codeparrot.config import StreamConfig, as_list
+from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers import hub
+from codeparrot.stream.readers.folder import NoSplit
+from codeparrot.stream.shards import Shard
+from codeparrot.stream.sources import open_shards
+from codeparrot.stream.tokenized import WindowShard
+
+FEWEST, MOST = 4, 64
+"""So many windows are compared; fewer may be equal by accident."""
+
+
+def check_disjoint(stream: StreamConfig) -> None:
+    """Compare the files of the two splits. Data sets of the Hub are left out: they say themselves which files a split has.
+
+    Raises:
+        CodeparrotError: they share files, there is no validation split, or some of the data cannot be opened.
+    """
+    train = _open(stream, "train")
+    try:
+        valid = _open(stream, "valid")
+    except NoSplit as error:
+        raise NoSplit(f"{error}, or leave stream.valid empty to train without one", error.present) from error
+    shared = dict(_shared(train, valid))
+    if not shared:
+        return
+    sizes = {file: file.stat().st_size for file in _files(valid)}
+    part = sum(sizes[file] for file in shared) / sum(sizes.values())
+    raise CodeparrotError(
+        f"stream.valid reads {len(shared)} of its {len(sizes)} files ({part:.0%} of their bytes) in common with stream.train: "
+        f"{next(iter(shared.values()))}; the run would be validated on what it learns: name other documents, set some aside "
+        "(`codeparrot corpus tokenize --valid_fraction 0.01`), or leave stream.valid empty"
+    )
+
+
+def _open(stream: StreamConfig, split: str) -> list[Shard]:
+    names = as_list(stream.train if split == "train" else stream.valid)
+    here = [name for name in names if not hub.is_on_hub(name) or hub.parse(name).is_local]
+    return open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length)
+
+
+def _shared(train: Sequence[Shard], valid: Sequence[Shard]) -> Iterator[tuple[Path, str]]:
+    """Yield each validation file that is also trained on, and what it is, in words."""
+    same_size: dict[int, list[Path]] = defaultdict(list)
+    for other in _files(train):
+        same_size[other.stat().st_size].append(other)
+    learned = [shard for shard in train if isinstance(shard, WindowShard)]
+    windows = {shard.path: shard for shard in valid if isinstance(shard, WindowShard)}
+    for file in _files(valid):
+        others = same_size[file.stat().st_size] if file.stat().st_size else []
+        if same := next((other for other in others if file.samefile(other)), None):
+            yield file, str(file) if file == same else f"{file} is {same}"
+        elif copy := next((other for other in others if filecmp.cmp(file, other, shallow=False)), None):
+            yield file, f"{file} is a copy of {copy}"
+        elif file in windows and (like := next((each for each in learned if _begin_alike(windows[file], each)), None)):
+            yield file, f"{file} holds the windows of {like.path}"
+
+
+def _files(shards: Sequence[Shard]) -> list[Path]:
+    return list(dict.fromkeys(Path(path) for shard in shards if (path := getattr(shard, "path", None))))
+
+
+def _begin_alike(one: WindowShard, other: WindowShard) -> bool:
+    count = min(one.num_items, other.num_items, MOST)
+    if count < FEWEST:
+        return False
+    first, second = (np.stack(shard.fresh().read(0, count).items) for shard in (one, other))
+    return np.array_equal(first, second)
