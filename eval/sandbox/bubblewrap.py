@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,15 @@ def _on_processor(processor: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def next_packet(control: socket.socket) -> bytes:
+    """Return the next message of a socket that keeps their borders; empty once the other side has closed and all are read."""
+    try:
+        return control.recv(PACKET_BYTES)
+    except ConnectionResetError:
+        # The other side closed with a message of ours unread. Linux says so before it hands out what that side had sent.
+        return control.recv(PACKET_BYTES)
+
+
 class Sandbox:
     """A started sandbox. `select` watches its control socket; `receive` then returns a message, or None once it has ended."""
 
@@ -231,9 +240,9 @@ class Sandbox:
         finally:
             os.close(sheet)
 
-    def stop(self) -> None:
-        """Tell the sandbox to end the running task; its report follows."""
-        self._send(encode(("stop",), PACKET_BYTES))
+    def stop(self, seconds: float = 0.0) -> None:
+        """Tell the sandbox to end the running task unless it ends by itself within some seconds; its report follows."""
+        self._send(encode(("stop", seconds), PACKET_BYTES))
 
     def _send(self, message: bytes, *descriptors: int) -> None:
         try:
@@ -243,17 +252,15 @@ class Sandbox:
             return
 
     def receive(self) -> tuple[Any, ...] | None:
-        try:
-            data = self.control.recv(PACKET_BYTES)
-        except ConnectionResetError:
-            return None
+        data = next_packet(self.control)
         message = decode(data) if data else None
         self.ready = self.ready or message == ("ready",)
         return message
 
     def why_not_started(self) -> str:
         """Return the last line that the sandbox wrote to standard error before it was ready."""
-        self._process.wait(timeout=10)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit status {self._process.returncode}"

@@ -19,6 +19,7 @@ from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.sandbox import bubblewrap as sandbox
 from codeparrot.eval.sandbox.executor import Executor, Limits, Outcome, Verdict
 from codeparrot.eval.sandbox.inside import zygote
+from codeparrot.eval.sandbox.inside.codec import encode
 from codeparrot.eval.scoring import self_check
 from tests.eval.sandbox.mutants import LOOPS, RECORD, mutants
 
@@ -182,15 +183,21 @@ def test_a_process_that_ended_by_itself_was_not_stopped(ends, expected, monkeypa
         if ends is not None:
             process.send_signal(ends)
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        ours.send(b"stop")
+        ours.send(encode(("stop", 0.0), 4096))
 
         class Poll:
             """Sees only the harness's message."""
 
+            def __init__(self) -> None:
+                self.seen = [(theirs.fileno(), select.POLLIN)]
+
             def register(self, *_: object) -> None: ...
 
+            def unregister(self, _: object) -> None:
+                self.seen = []
+
             def poll(self, _: object) -> list[tuple[int, int]]:
-                return [(theirs.fileno(), select.POLLIN)]
+                return self.seen
 
         monkeypatch.setattr(zygote.select, "poll", Poll)
         status, why = zygote._wait(theirs, process.pid, 100.0)
