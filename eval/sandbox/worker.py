@@ -12,8 +12,9 @@ from contextlib import suppress
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import Problem
-from codeparrot.eval.sandbox.bubblewrap import PACKET_BYTES, Limits, Sandbox, next_packet, numpy_folders
+from codeparrot.eval.sandbox.bubblewrap import PACKET_BYTES, Limits, Sandbox, next_packet
 from codeparrot.eval.sandbox.inside.codec import Malformed, decode
+from codeparrot.eval.sandbox.mounts import numpy_folders
 from codeparrot.eval.sandbox.verdict import Outcome, Report, Run, Speed
 
 NEEDS = "it needs user namespaces: sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0"

@@ -65,7 +65,7 @@ def test_a_zygote_that_reported_something_left_reads_on_until_the_harness_has_cl
 
 def test_right_programs_that_touch_their_scratch_folder_pass(executor: Executor) -> None:
     body = "    import tempfile\n    with tempfile.TemporaryFile('w+') as file:\n        file.write('x')\n    return x * 2\n"
-    verdicts = judged(executor, *((problem(body), f"{body}# {number}\n") for number in range(24)))
+    verdicts = judged(executor, *((problem(body), f"{body}# {number}\n") for number in range(12)))
     assert [verdict for verdict in verdicts if not verdict.passed or verdict.weak] == []
 
 
