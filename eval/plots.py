@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot import figures
+from codeparrot.eval.task import counted
 
 INCHES = 8.0, 4.5
 
@@ -30,7 +31,7 @@ def draw_curves(report: Mapping[str, Any], path: Path) -> None:
         marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= most]
         axis.set_xticks(marks, list(map(str, marks)))
         axis.minorticks_off()
-    _finish(figure, axis, f"{report['problem_set']['name']}, {report['problems']} problems", path)
+    _finish(figure, axis, f"{report['problem_set']['name']}, {counted(report)}", path)
 
 
 def draw_over_tokens(run: Path, path: Path) -> bool:

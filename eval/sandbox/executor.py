@@ -43,6 +43,16 @@ LOOKAHEAD = 4
 WARNING = "codeparrot: warning: unsafe: generated programs run WITHOUT a sandbox and can do whatever this user can"
 
 
+def check_possible() -> None:
+    """Start a sandbox and end it; a fraction of a second.
+
+    Raises:
+        CodeparrotError: none is possible here; the error says what is missing.
+    """
+    with Executor(num_workers=1):
+        pass
+
+
 class Executor:
     """A pool of sandboxes. Use as a context manager; `judge` may be called several times, one after the other.
 
