@@ -115,9 +115,10 @@ def stored_dtype(model: str, device: str = "auto") -> "torch.dtype | None":
         return torch.float32
     folder, file = _source(model)
     try:
-        return None if file else AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
+        config: Any = None if file else AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         raise _not_loaded(model, error) from error
+    return config.dtype if config else None
 
 
 def load_tokenizer(name: str) -> Any:

@@ -61,12 +61,20 @@ def _over_tokens(run: Path) -> dict[str, dict[int, float]]:
         report = json.loads(file.read_text(encoding="utf-8"))
         if report.get("tokens") is not None:
             for name in report["best"]:
-                curves.setdefault(f"{report['problem_set']['name']}, {name}", {})[report["tokens"]] = report[name]
+                curves.setdefault(f"{_kind(report)}, {name}", {})[report["tokens"]] = report[name]
     metrics = run / "metrics.jsonl"
     for line in read_lines(metrics) if metrics.is_file() else []:
         for name in (name for name in line if name.startswith("pass@")):
             curves.setdefault(f"{line['problems']} during training, {name}", {})[line["tokens"]] = line[name]
     return curves
+
+
+def _kind(report: Mapping[str, Any]) -> str:
+    """Return what a report is of, so that scores that do not compare make no curve: problems, how many of them, how asked."""
+    settings = report.get("settings", {})
+    asked = [words for name, words in (("strip_prompt", "stripped prompts"), ("chat", "chat")) if settings.get(name)]
+    part = [counted(report)] if " of " in counted(report) else []
+    return ", ".join([report["problem_set"]["name"], *part, *asked])
 
 
 def _finish(figure: Any, axis: Any, name: str, path: Path) -> None:
