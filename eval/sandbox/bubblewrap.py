@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.sandbox import mounts
@@ -148,15 +148,20 @@ def next_packet(control: socket.socket) -> bytes:
         return control.recv(PACKET_BYTES)
 
 
+def _file_in_memory(name: str) -> BinaryIO:
+    """Return an open file that a full disk cannot refuse."""
+    return os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC), "w+b")
+
+
 class Sandbox:
     """A started sandbox. `select` watches its control socket; `receive` then returns a message, or None once it has ended."""
 
     def __init__(self, limits: Limits, packages: list[Path], processor: int, unsafe: bool = False) -> None:
         self.ready = False
         self._scratch = tempfile.TemporaryDirectory(prefix="codeparrot-") if unsafe else None
-        self._errors = tempfile.TemporaryFile()
+        self._errors = _file_in_memory("errors")
         self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with inner, tempfile.TemporaryFile() as seccomp:
+        with inner, _file_in_memory("seccomp") as seccomp:
             if self._scratch is None:
                 seccomp.write(filter_program())
                 seccomp.seek(0)
