@@ -179,11 +179,13 @@ def weights_of(place: str) -> str:
     import xxhash
 
     path = Path(place)
-    files = (
-        [path] if path.is_file() else sorted([*path.glob("*.safetensors"), path / "config.json", *path.glob("tokenizer*.json")])
-    )
+    files = [path] if path.is_file() else [*path.glob("*.safetensors"), path / "config.json", *path.glob("tokenizer*.json")]
+    if path.is_dir() and not (path / "tokenizer.json").is_file():
+        # A tokenizer of an older format.
+        others = ("vocab.*", "merges.txt", "*.model", "*.tiktoken", "added_tokens.json", "special_tokens_map.json")
+        files += [file for pattern in others for file in path.glob(pattern)]
     hashed = xxhash.xxh3_128()
-    for file in files:
+    for file in sorted(files):
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 24):
                 hashed.update(chunk)

@@ -110,6 +110,9 @@ class Executor:
                 for worker in self._workers:
                     job = None if worker.busy else queue.next(running.values(), served.get(worker))
                     if job is not None:
+                        if job.alone:
+                            # Nothing of what ran before is to take part in the verdict that counts.
+                            worker.drop()
                         speed = self._calibrated([worker]) if job.alone else self.speed
                         worker.judge(job.problem, job.completion, job.weak, speed)
                         running[worker], served[worker] = job, job.problem

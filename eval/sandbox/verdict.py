@@ -10,6 +10,10 @@ OUT_OF_MEMORY_STATUS = 77
 """Exit status of a process that had no memory left to say so (inside/zygote.py)."""
 
 
+SHORT_OF = ("[Errno 11]", "[Errno 12]", "[Errno 98]", "can't start new thread")
+"""In an error, signs that the machine was short of processes or memory, or that an earlier program still holds a port."""
+
+
 class Outcome(StrEnum):
     """How a program ended."""
 
@@ -45,7 +49,7 @@ class Doubt(Enum):
     SPEED = auto()
     """It used up its CPU time, which counts if the machine is as fast as when the limit was scaled."""
     BUSY = auto()
-    """It waited too long, was killed or had no memory: other processes may have taken the resources it needed."""
+    """It waited too long, was killed or was refused something: other processes may have taken the resources it needed."""
     LOST = auto()
     """A sandbox ended by itself, and what it would have reported is not known: that says nothing about the program."""
 
@@ -111,8 +115,9 @@ class Run:
             return outcome, detail, Doubt.LOST if self.test.why == "lost" else Doubt.BUSY
         if self.said.get("outcome") == "gone":
             return _of_process(self.program, "the program's process")
-        outcome = Outcome(self.said["outcome"])
-        return outcome, self.said["detail"], Doubt.BUSY if outcome is Outcome.OUT_OF_MEMORY else Doubt.NONE
+        outcome, detail = Outcome(self.said["outcome"]), self.said["detail"]
+        refused = outcome is Outcome.ERROR and any(sign in detail for sign in SHORT_OF)
+        return outcome, detail, Doubt.BUSY if refused or outcome is Outcome.OUT_OF_MEMORY else Doubt.NONE
 
 
 def _of_process(report: Report, whose: str) -> tuple[Outcome, str, Doubt]:

@@ -162,6 +162,18 @@ def test_programs_and_tests_that_draw_lots_draw_the_same_each_time(executor: Exe
         assert len(details) == 1, details
 
 
+def test_a_port_that_an_earlier_program_used_is_refused_to_no_other() -> None:
+    body = (
+        "    import socket\n    server = socket.socket()\n    server.bind(('127.0.0.1', 8123))\n    server.listen()\n"
+        "    client = socket.create_connection(('127.0.0.1', 8123))\n    there, _ = server.accept()\n    there.close()\n"
+        "    client.recv(1)\n    client.close()\n    server.close()\n    return x * 2\n"
+    )
+    once = "def check(candidate):\n    assert candidate(2) == 4\n"
+    with Executor(num_workers=1) as executor:
+        verdicts = judged(executor, *((problem(test=once), f"{body}# {number}\n") for number in range(3)))
+    assert [verdict for verdict in verdicts if not verdict.passed] == []
+
+
 SHAPES = {
     "plain": "    return x * 2\n",
     "scratch file": "    import tempfile\n    with tempfile.TemporaryFile('w+') as file:\n        file.write('a')\n"
