@@ -131,8 +131,8 @@ def check_room(folder: Path) -> None:
     Raises:
         CodeparrotError: it cannot, or there is no room for the files of an evaluation.
     """
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(bytes(ROOM_BYTES))
             file.flush()

@@ -110,10 +110,9 @@ def _written(task: Task[P], found: dict[str, Any], results: Rows, folder: Path) 
 
 def _second_places() -> Iterator[Path]:
     """Yield folders that may be on another disk: the current one, the user's own, the system's for temporary files."""
-    yield Path.cwd()
-    with suppress(RuntimeError):  # a user without a home folder
-        yield Path.home()
-    yield Path(tempfile.gettempdir())
+    for find in (Path.cwd, Path.home, lambda: Path(tempfile.gettempdir())):
+        with suppress(OSError, RuntimeError):  # the folder was removed, or there is none
+            yield find()
 
 
 def _report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mapping[str, Any]) -> dict[str, Any]:
