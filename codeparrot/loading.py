@@ -67,21 +67,19 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
         CodeparrotError: model or tokenizer is missing or damaged, or needs code that is not part of transformers.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     place = _device(device)
-    is_gguf = model.endswith(GGUF)
-    folder, file = (str(Path(model).parent), {"gguf_file": Path(model).name}) if is_gguf else (model, {})
+    folder, file = _source(model)
     chosen = dtype or (torch.float32 if place.type == "cpu" else "auto")
+    tokenizer = load_tokenizer_of(model)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **file)
         with _progress_on_terminals():
             options: Any = {"dtype": chosen, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
             loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options, **file)
     except Exception as error:
         # Besides OSError, ValueError and RuntimeError, damaged files raise exceptions of safetensors and Exception itself.
-        reason = str(error).strip().split("\n", 1)[0]
-        raise CodeparrotError(f'no model can be loaded from "{model}" ({reason}): name another checkpoint') from error
+        raise _not_loaded(model, error) from error
     network, missing = loaded[0], loaded[1]["missing_keys"]
     if missing:
         raise CodeparrotError(f'the model "{model}" lacks {min(missing)} (of {len(missing)} weights): name another checkpoint')
@@ -89,6 +87,42 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
         # transformers makes up an empty tokenizer where there is none.
         raise CodeparrotError(f'the tokenizer in "{model}" is missing or not that of its model: copy the right one there')
     return network.to(place).eval(), tokenizer
+
+
+def _source(model: str) -> tuple[str, dict[str, Any]]:
+    """Return the folder of a model, and the argument that names a GGUF file in it."""
+    return (str(Path(model).parent), {"gguf_file": Path(model).name}) if model.endswith(GGUF) else (model, {})
+
+
+def _not_loaded(model: str, error: Exception) -> CodeparrotError:
+    reason = str(error).strip().split("\n", 1)[0]
+    return CodeparrotError(f'no model can be loaded from "{model}" ({reason}): name another checkpoint')
+
+
+def load_tokenizer_of(model: str) -> Any:
+    """Load the tokenizer of a model without the model; see `load_model`."""
+    from transformers import AutoTokenizer
+
+    folder, file = _source(model)
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **file)
+    except Exception as error:
+        raise _not_loaded(model, error) from error
+
+
+def stored_dtype(model: str, device: str = "auto") -> "torch.dtype | None":
+    """Return the type that `load_model` gives the weights where none is asked for; None if only loading them shows it."""
+    import torch
+    from transformers import AutoConfig
+
+    if _device(device).type == "cpu":
+        return torch.float32
+    folder, file = _source(model)
+    try:
+        config: Any = None if file else AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise _not_loaded(model, error) from error
+    return config.dtype if config else None
 
 
 def load_tokenizer(name: str) -> Any:

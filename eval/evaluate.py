@@ -1,6 +1,9 @@
 """An evaluation of a checkpoint: the order of its steps, the folder it writes to, and the settings its samples depend on."""
 
 import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -33,17 +36,21 @@ class Evaluation(Generic[P]):
         """Generate the missing samples; then, on the main process, score.
 
         Raises:
-            CodeparrotError: the checkpoint cannot be used, or the folder has samples of another.
+            CodeparrotError: the checkpoint cannot be used, the folder has samples of another or cannot be written, or answers
+                cannot be scored here.
         """
         from codeparrot.loading import find_model
         from codeparrot.training.preemption import StopRequest
 
-        place = find_model(self.checkpoint)
+        if share.of == 1:
+            self.task.check_scorable()
+        place = _in_full(find_model(self.checkpoint))
         folder = Path(self.output).expanduser() if self.output else default_folder(place, self.problems.name)
+        store.check_room(folder)
         keys = wanted(self.problems, self.temperatures, self.num_samples)
         processes, device = parallel.start(self.device)
         with StopRequest() as stop:
-            self._generate(place, folder, keys, processes, device, share, stop)
+            settings = self._generate(place, folder, keys, processes, device, share, stop)
             processes.wait()
         processes.close()
         if not processes.main:
@@ -57,28 +64,30 @@ class Evaluation(Generic[P]):
         if there < len(keys):
             words = f"{there} of {len(keys)} samples are done; run the same command again to continue"
             return Result(words, {**facts, "stopped": True}, STOPPED)
-        store.put_together(folder, self.problems, done)
-        return self._score(place, folder, [done[key] for key in keys])
+        with suppress(OSError):
+            # Only tidies: the samples are there, and where nothing can be written any more, scoring says so.
+            store.put_together(folder, self.problems, done)
+        return self._score(place, folder, settings, [done[key] for key in keys])
 
     def _generate(
         self, place: str, folder: Path, keys: Any, processes: parallel.Processes, device: str, share: parallel.Share, stop: Any
-    ) -> None:
+    ) -> dict[str, Any]:
+        """Generate the missing samples; return the settings that all of them depend on, on the main process."""
         import torch
 
-        from codeparrot.loading import load_model
+        from codeparrot.loading import load_model, load_tokenizer_of, stored_dtype
         from codeparrot.model.hardware import keep_freed_memory
 
         there = store.read_all(folder)
-        if all(key in there for key in keys) and processes.count == 1 and Path(place).exists():
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        complete = all(key in there for key in keys) and processes.count == 1
+        if complete and (known := dtype or stored_dtype(place, device)) is not None:
             # Nothing to generate: the hash of the files identifies the weights without loading them.
-            store.hold_settings(folder, self._settings(place, None))
-            return
-        dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-        model, tokenizer = load_model(place, device, dtypes.get(self.precision))
+            return self._hold(folder, place, known, lambda: load_tokenizer_of(place))
+        model, tokenizer = load_model(place, device, dtype)
         if model.device.type == "cpu":
             keep_freed_memory()
-        if processes.main:
-            store.hold_settings(folder, self._settings(place, model))
+        settings = self._hold(folder, place, model.dtype, lambda: tokenizer) if processes.main else {}
         processes.wait()
         near_end = parallel.time_is_up()
         parallel.generate_missing(
@@ -94,31 +103,54 @@ class Evaluation(Generic[P]):
             share,
             lambda: stop.requested or near_end(),
         )
+        return settings
 
-    def _settings(self, place: str, model: Any) -> dict[str, Any]:
-        """Return the settings that the samples depend on."""
-        return {
+    def _hold(self, folder: Path, place: str, dtype: Any, tokenizer: Callable[[], Any]) -> dict[str, Any]:
+        """Record the settings that the samples depend on, and return them.
+
+        Raises:
+            CodeparrotError: the samples that are there have others.
+        """
+        settings = {
             "checkpoint": place,
-            "weights": weights_of(place, model),
+            "weights": weights_of(place),
             "problems": self.problems.sha256,
-            "precision": self.precision,
+            "precision": precision_name(dtype),
             **asdict(self.sampling),
             **self.task.settings,
+            **self.task.settings_of(tokenizer),
         }
+        # Earlier versions recorded the precision that was asked for, "auto", and not what it became; and no template.
+        store.hold_settings(folder, settings, former={"precision": self.precision, "chat_template": None})
+        return settings
 
-    def _score(self, place: str, folder: Path, samples: list[dict[str, Any]]) -> Result:
+    def _score(self, place: str, folder: Path, settings: dict[str, Any], samples: list[dict[str, Any]]) -> Result:
         from codeparrot.eval.plots import draw_over_tokens
 
-        settings = {**asdict(self.sampling), **self.task.settings, "precision": self.precision, "samples": self.num_samples}
-        facts: dict[str, Any] = {"checkpoint": place, "settings": {**settings, "temperature": self.temperatures}}
+        made = {name: value for name, value in settings.items() if name not in ("checkpoint", "problems")}
+        facts: dict[str, Any] = {
+            "checkpoint": place,
+            "settings": {**made, "samples": self.num_samples, "temperature": self.temperatures},
+        }
         manifest = Path(place).parent / "manifest.json"
         if manifest.is_file():
             facts["tokens"] = json.loads(manifest.read_text(encoding="utf-8")).get("tokens")
         result = scoring.report(self.task, self.problems, self.task.score(self.problems, samples), facts, folder)
         run = run_of(place)
         if run is not None:
-            draw_over_tokens(run, run / "plots" / "pass_at_k.png")
+            try:
+                draw_over_tokens(run, run / "plots" / "pass_at_k.png")
+            except OSError as error:
+                print(f"{run}/plots/pass_at_k.png is not drawn: {error.strerror or error}", file=sys.stderr)
         return result
+
+
+def _in_full(place: str) -> str:
+    """Return the path of a model so that it shows its run, also when it was named from inside that."""
+    path = Path(place)
+    if ".." in path.parts:
+        return str(path.resolve())
+    return str(path.absolute()) if len(path.parts) < 4 else place
 
 
 def run_of(place: str) -> Path | None:
@@ -136,18 +168,24 @@ def default_folder(place: str, problems: str) -> Path:
     return Path("evaluations") / (own.name if own.exists() else place.replace("/", "--")) / name
 
 
-def weights_of(place: str, model: Any) -> str:
-    """Return what identifies these weights: a hash of the files, or the commit on the Hub."""
+def precision_name(dtype: Any) -> str:
+    """Return the name of a type of weights: fp32, bf16, fp16, or torch's own."""
+    name = str(dtype).removeprefix("torch.")
+    return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(name, name)
+
+
+def weights_of(place: str) -> str:
+    """Return what identifies the weights in a folder or file, wherever it is: a hash of its content."""
     import xxhash
 
     path = Path(place)
-    if not path.exists():
-        return str(getattr(model.config, "_commit_hash", None))
-    files = (
-        [path] if path.is_file() else sorted([*path.glob("*.safetensors"), path / "config.json", *path.glob("tokenizer*.json")])
-    )
+    files = [path] if path.is_file() else [*path.glob("*.safetensors"), path / "config.json", *path.glob("tokenizer*.json")]
+    if path.is_dir() and not (path / "tokenizer.json").is_file():
+        # A tokenizer of an older format.
+        others = ("vocab.*", "merges.txt", "*.model", "*.tiktoken", "added_tokens.json", "special_tokens_map.json")
+        files += [file for pattern in others for file in path.glob(pattern)]
     hashed = xxhash.xxh3_128()
-    for file in files:
+    for file in sorted(files):
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 24):
                 hashed.update(chunk)

@@ -130,8 +130,12 @@ def generate_missing(
     shown = None if processes.main else True
     file = store.Appender(path)
     with tqdm(total=len(own), desc="samples", unit="sample", disable=shown, smoothing=0.1) as bar:
-        for sample in generate(model, tokenizer, task, by_name.values(), own, sampling, batch_size, stopped):
-            file.append(sample.line())
+        for kept, sample in enumerate(generate(model, tokenizer, task, by_name.values(), own, sampling, batch_size, stopped)):
+            try:
+                file.append(sample.line())
+            except OSError as error:
+                words = f"{kept} new samples are kept; make room and run the same command again"
+                raise CodeparrotError(f"{path} cannot be written ({error.strerror}): {words}") from error
             bar.update()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot import figures
+from codeparrot.eval.task import counted
 
 INCHES = 8.0, 4.5
 
@@ -29,7 +30,7 @@ def draw_curves(report: Mapping[str, Any], path: Path) -> None:
         marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= most]
         axis.set_xticks(marks, list(map(str, marks)))
         axis.minorticks_off()
-    _finish(figure, axis, f"{report['problem_set']['name']}, {report['problems']} problems", path)
+    _finish(figure, axis, f"{report['problem_set']['name']}, {counted(report)}", path)
 
 
 def draw_over_tokens(run: Path, path: Path) -> bool:
@@ -59,12 +60,20 @@ def _over_tokens(run: Path) -> dict[str, dict[int, float]]:
     for _, report in reports_of(run):
         if report.get("tokens") is not None:
             for name in report["best"]:
-                curves.setdefault(f"{report['problem_set']['name']}, {name}", {})[report["tokens"]] = report[name]
+                curves.setdefault(f"{_kind(report)}, {name}", {})[report["tokens"]] = report[name]
     metrics = run / "metrics.jsonl"
     for line in read_lines(metrics) if metrics.is_file() else []:
         for name in (name for name in line if name.startswith("pass@") and None not in (line[name], line.get("tokens"))):
             curves.setdefault(f"{line.get('problems')} during training, {name}", {})[line["tokens"]] = line[name]
     return curves
+
+
+def _kind(report: Mapping[str, Any]) -> str:
+    """Return what a report is of, so that scores that do not compare make no curve: problems, how many of them, how asked."""
+    settings = report.get("settings", {})
+    asked = [words for name, words in (("strip_prompt", "stripped prompts"), ("chat", "chat")) if settings.get(name)]
+    part = [counted(report)] if " of " in counted(report) else []
+    return ", ".join([report["problem_set"]["name"], *part, *asked])
 
 
 def _finish(figure: Any, axis: Any, name: str, path: Path) -> None:

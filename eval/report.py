@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from codeparrot.eval import statistics
+from codeparrot.eval.task import counted
 
 Rows = Sequence[Mapping[str, Any]]
 """Results, one per sample: task_id, temperature, passed, outcome, ..."""
@@ -17,13 +18,16 @@ Rows = Sequence[Mapping[str, Any]]
 def counts(rows: Rows, tasks: Iterable[str]) -> dict[float | None, list[tuple[int, int]]]:
     """Return, for each temperature, the number of samples of each problem and how many of them passed.
 
-    A temperature at which a problem has no sample is left out.
+    A temperature at which a problem has no sample is left out; `make` names it.
     """
     samples = Counter((row["temperature"], row["task_id"]) for row in rows)
     passed = Counter((row["temperature"], row["task_id"]) for row in rows if row["passed"])
-    temperatures = sorted({row["temperature"] for row in rows}, key=lambda value: (value is not None, value))
-    table = {t: [(samples[t, task], passed[t, task]) for task in tasks] for t in temperatures}
+    table = {t: [(samples[t, task], passed[t, task]) for task in tasks] for t in _temperatures(rows)}
     return {temperature: row for temperature, row in table.items() if all(number for number, _ in row)}
+
+
+def _temperatures(rows: Rows) -> list[float | None]:
+    return sorted({row["temperature"] for row in rows}, key=lambda value: (value is not None, value))
 
 
 def make(rows: Rows, tasks: Sequence[str], ks: Sequence[int], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,13 +66,14 @@ def make(rows: Rows, tasks: Sequence[str], ks: Sequence[int], facts: Mapping[str
         "outcomes": _outcomes(rows),
         "weak_problems": len(weak),
         "not_reported": [k for k in ks if f"pass@{k}" not in best],
+        "incomplete": [value for value in _temperatures(rows) if value not in {line["temperature"] for line in table}],
         **facts,
     }
 
 
 def text(report: Mapping[str, Any]) -> str:
     """Return the report for a terminal."""
-    lines = [f"{report['problem_set']['name']}: {report['problems']} problems, {report['samples']} samples"]
+    lines = [f"{report['problem_set']['name']}: {counted(report)}, {report['samples']} samples"]
     lines += [f"{name:<9} {_interval(value)}{_at(value['temperature'])}" for name, value in report["best"].items()]
     if len(report["by_temperature"]) > 1:
         lines.append("each is that of its best temperature; all of them:")
@@ -85,7 +90,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [f"# {report['problem_set']['name']}", ""]
     if report.get("checkpoint"):
         lines += [f"`{report['checkpoint']}`", ""]
-    lines += [f"{report['problems']} problems, {report['samples']} samples. Means over problems with 95% intervals.", ""]
+    lines += [f"{counted(report)}, {report['samples']} samples. Means over problems with 95% intervals.", ""]
     lines += [f"| temperature | samples a problem | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
     for line in report["by_temperature"]:
         cells = [_interval(line[name]) if name in line else "" for name in names]
@@ -105,6 +110,10 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _notes(report: Mapping[str, Any]) -> list[str]:
     notes = []
+    if report["problem_set"].get("problems", 0) > report["problems"]:
+        notes.append(f"This is the score of {counted(report)}: it does not compare with one of all.")
+    for temperature in report.get("incomplete", ()):
+        notes.append(f"Temperature {temperature} is left out: some problems have no sample at it.")
     if report.get("settings", {}).get("strip_prompt"):
         notes.append("White space at the end of the prompts was stripped: scores with and without it do not compare.")
     if report["weak_problems"]:

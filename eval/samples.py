@@ -5,14 +5,17 @@ Guarantees
 - Each process appends to its own file, so that none tears another's line, even on a network file system. When all samples are
   there, `samples.jsonl` holds them in the order of the problems.
 - `settings.json` holds the settings that made the samples. Other settings are refused, and the error names the difference. More
-  samples, temperatures or problems are no difference, since each sample has its own random numbers.
+  samples, temperatures or problems are no difference, since each sample has its own random numbers. Nor is another path: the
+  weights have a hash.
 
 A line is {"task_id": ..., "completion": ..., "temperature": ..., "sample": ..., "ended": ...}; openai/human-eval reads it and
 ignores the keys that it does not know.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,10 @@ from codeparrot.eval.sampling import Key
 from codeparrot.run.metrics import keep_foreign, read_lines
 
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
+NOT_COMPARED = {"checkpoint"}
+"""Settings that are recorded for people: where the weights were, not what they are."""
+ROOM_BYTES = 1 << 20
+"""What must fit on the disk before an evaluation starts."""
 
 
 class Appender:
@@ -88,11 +95,16 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+def hold_settings(folder: Path, settings: Mapping[str, Any], former: Mapping[str, Any] | None = None) -> None:
     """Record the settings that make the samples in a folder, or check that they made the samples that are there.
 
+    Args:
+        folder: of the evaluation.
+        settings: by name.
+        former: what earlier versions recorded for some of them; None where they recorded nothing.
+
     Raises:
-        CodeparrotError: they differ.
+        CodeparrotError: they differ, or the folder cannot be written.
     """
     path = folder / SETTINGS
     if not path.is_file():
@@ -100,13 +112,43 @@ def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
             raise CodeparrotError(f"{folder} has samples but no {SETTINGS} that says what made them: name another --output")
         files.write_json(path, settings, indent=1)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    names = sorted(before.keys() | settings.keys())
-    changed = [
-        f"{name} {before.get(name)} (now {settings.get(name)})" for name in names if before.get(name) != settings.get(name)
-    ]
+    before = _read_settings(path)
+    names = sorted((before.keys() | settings.keys()) - NOT_COMPARED)
+    other = [name for name in names if before.get(name) != settings.get(name)]
+    earlier = [name for name in other if former is not None and name in former and before.get(name) == former[name]]
+    changed = [f"{name} {before.get(name)} (now {settings.get(name)})" for name in other if name not in earlier]
     if changed:
         raise CodeparrotError(f"the samples in {folder} were made with {', '.join(changed)}: name another --output")
+    if earlier:
+        files.write_json(path, {**before, **settings}, indent=1)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CodeparrotError(f"{path} cannot be read ({error}): name another --output") from None
+    if not isinstance(found, dict):
+        raise CodeparrotError(f"{path} holds no settings: name another --output")
+    return found
+
+
+def check_room(folder: Path) -> None:
+    """Check that a folder can be written, before anything is generated or judged for it.
+
+    Raises:
+        CodeparrotError: it cannot, or there is no room for the files of an evaluation.
+    """
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(ROOM_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CodeparrotError(
+            f"the evaluation cannot be written to {folder} ({error.strerror}): make room, or name another --output"
+        ) from error
 
 
 def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any]]:
@@ -131,11 +173,15 @@ def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any
         number = count[task, temperature] = count.get((task, temperature), -1) + 1
         kept = {"ended": row["ended"]} if "ended" in row else {}
         rows.append({"task_id": task, "completion": completion, "temperature": temperature, "sample": number, **kept})
-    missing = sorted(known - {row["task_id"] for row in rows})
-    if missing:
-        more = f" and {len(missing) - 1} more problems" if len(missing) > 1 else ""
-        raise CodeparrotError(f"{path} has no sample of {missing[0]}{more}: a score needs all of them")
     return rows
+
+
+def sampled(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the problems that have a sample at every temperature of a file."""
+    tasks: dict[float | None, set[str]] = {}
+    for row in rows:
+        tasks.setdefault(row["temperature"], set()).add(row["task_id"])
+    return set.intersection(*tasks.values()) if tasks else set()
 
 
 def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -4,8 +4,11 @@ Also judges by unit tests: problems whose own reference solutions do not pass he
 not at all.
 """
 
+import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from codeparrot.eval.problems.problem import P, Problem, ProblemSet
 from codeparrot.eval.samples import write_lines
 from codeparrot.eval.sandbox.executor import Executor
 from codeparrot.eval.task import Rows, Task
-from codeparrot.result import Result
+from codeparrot.result import Result, failed
 from codeparrot.run.metrics import read_lines
 
 RESULTS, REPORT = "results.jsonl", "report.json"
@@ -69,6 +72,8 @@ def self_check(executor: Executor, problems: ProblemSet[Problem]) -> None:
 def report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mapping[str, Any], folder: Path | None) -> Result:
     """Return the result of an evaluation, and write results and report into `folder`, if given.
 
+    If the folder cannot be written, everything goes into a new one elsewhere, which the result names, and its status is bad.
+
     Args:
         task: the task that scored the samples.
         problems: all problems of the evaluation.
@@ -76,18 +81,44 @@ def report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mapping
         facts: further entries of the report.
         folder: where to write.
     """
-    found = _report(task, problems, results, {**facts, **({"output": str(folder)} if folder else {})})
-    if folder is not None:
-        write_lines(folder / RESULTS, results)
-        files.write_json(folder / REPORT, found, indent=1)
-        task.write(found, folder)
-    return Result(task.text(found) + (f"\n{folder}/" if folder else ""), found)
+    found = _report(task, problems, results, facts)
+    if folder is None:
+        return Result(task.text(found), found)
+    try:
+        return _written(task, found, results, folder)
+    except OSError as error:
+        trouble = f"{folder} cannot be written ({error.strerror or error})"
+    for place in _second_places():
+        with suppress(OSError):
+            spare = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=place))
+            try:
+                kept = _written(task, found, results, spare)
+            except OSError:
+                shutil.rmtree(spare, ignore_errors=True)
+                raise
+            return kept._replace(status=failed(f"{trouble}: the results are in {spare}"))
+    return Result(task.text(found), found, failed(f"{trouble}, nor any other place: the results are only what is printed here"))
+
+
+def _written(task: Task[P], found: dict[str, Any], results: Rows, folder: Path) -> Result:
+    found = {**found, "output": str(folder)}
+    write_lines(folder / RESULTS, results)
+    files.write_json(folder / REPORT, found, indent=1)
+    task.write(found, folder)
+    return Result(f"{task.text(found)}\n{folder}/", found)
+
+
+def _second_places() -> Iterator[Path]:
+    """Yield folders that may be on another disk: the current one, the user's own, the system's for temporary files."""
+    for find in (Path.cwd, Path.home, lambda: Path(tempfile.gettempdir())):
+        with suppress(OSError, RuntimeError):  # the folder was removed, or there is none
+            yield find()
 
 
 def _report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mapping[str, Any]) -> dict[str, Any]:
     ended = dict(Counter(row["ended"] for row in results if isinstance(row.get("ended"), str)))
     summary = task.summary(problems, results)
-    described = {"name": problems.name, "source": problems.source, "sha256": problems.sha256}
+    described = {"name": problems.name, "source": problems.source, "sha256": problems.sha256, "problems": problems.num_whole}
     return {
         **summary,
         # Measures with their intervals, for curves and cards.

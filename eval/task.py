@@ -6,7 +6,7 @@ The rest is done for it: samples that survive an interruption, shares of a job a
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic
 
@@ -24,6 +24,13 @@ class Task(ABC, Generic[P]):
     def settings(self) -> dict[str, Any]:
         """Its samples depend on these besides problems and sampling: samples made with other settings are refused."""
         return {}
+
+    def settings_of(self, tokenizer: Callable[[], Any]) -> dict[str, Any]:
+        """Return further such settings, which only the model's tokenizer knows; it is loaded when it is asked for."""
+        return {}
+
+    def check_scorable(self) -> None:
+        """Raise CodeparrotError where answers cannot be scored on this machine. Called before anything is generated."""
 
     @abstractmethod
     def load(self) -> ProblemSet[P]:
@@ -53,8 +60,14 @@ class Task(ABC, Generic[P]):
         """Write further views of the report beside report.json."""
 
 
+def counted(report: Mapping[str, Any]) -> str:
+    """Return how many problems a report is of, and of how many where those are more."""
+    whole = report["problem_set"].get("problems", report["problems"])
+    return f"{report['problems']} of {whole} problems" if whole > report["problems"] else f"{whole} problems"
+
+
 def plain_text(report: Mapping[str, Any]) -> str:
     """Return the fractional numbers of a report, one per line."""
-    lines = [f"{report['problem_set']['name']}: {report['problems']} problems, {report['samples']} samples"]
+    lines = [f"{report['problem_set']['name']}: {counted(report)}, {report['samples']} samples"]
     lines += [f"{name.replace('_', ' ')}  {value:.4f}" for name, value in report.items() if isinstance(value, float)]
     return "\n".join(lines)

@@ -166,7 +166,7 @@ def _step(row: dict[str, Any]) -> str:
 
 def _unit_tests(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
     rows = [
-        (step, report["problem_set"]["name"], report["problems"], report["samples"], name, _interval(best))
+        (step, report["problem_set"]["name"], _problems(report), report["samples"], name, _interval(best))
         for step in sorted(reports)
         for report in reports[step]
         for name, best in report["best"].items()
@@ -175,6 +175,11 @@ def _unit_tests(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
         return []
     header = ("step", "problem set", "problems", "samples", "measure", "best temperature: mean, 95% interval")
     return ["## Unit tests", "", *table(header, rows[-EVALUATIONS_SHOWN:]), "", "By `codeparrot eval humaneval`.", ""]
+
+
+def _problems(report: dict[str, Any]) -> str:
+    whole = report["problem_set"].get("problems", report["problems"])
+    return f"{report['problems']} of {whole}" if whole > report["problems"] else str(whole)
 
 
 def _interval(best: dict[str, Any]) -> str:

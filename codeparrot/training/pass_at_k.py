@@ -46,6 +46,8 @@ class PassAtK:
         try:
             self._task = HumanEval(self._settings.humaneval_problems)
             self._problems = self._task.load().first(self._settings.humaneval_limit)
+            if self._training.accelerator.is_main_process:
+                self._task.check_scorable()
         except CodeparrotError as error:
             trouble = str(error)
         self._off_if(trouble)

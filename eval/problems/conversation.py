@@ -1,6 +1,8 @@
 """A problem as a conversation: asks a model that was trained to answer for the whole function."""
 
 import ast
+import hashlib
+import json
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
@@ -20,6 +22,11 @@ def conversation(tokenizer: Any, prompt: str) -> tuple[int, ...]:
     asked = [{"role": "user", "content": REQUEST.format(prompt=prompt.rstrip())}]
     ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
     return (*ids, *tokenizer("```python\n", add_special_tokens=False)["input_ids"])
+
+
+def digest(tokenizer: Any) -> str:
+    """Return what identifies a tokenizer's template for conversations: another one asks in other words."""
+    return hashlib.sha256(json.dumps(tokenizer.chat_template, sort_keys=True).encode()).hexdigest()
 
 
 def behind(prompt: str) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -54,6 +54,8 @@ class ProblemSet(Generic[P]):
     """Where it came from: a path, or a Hub data set and revision."""
     sha256: str
     """Hash of the content of the whole set."""
+    num_whole: int
+    """Problems of the whole set, of which these may be some."""
 
     @staticmethod
     def of(name: str, problems: Iterable[P], source: str) -> "ProblemSet[P]":
@@ -72,11 +74,16 @@ class ProblemSet(Generic[P]):
             seen.add(problem.task_id)
         rows: list[Any] = [asdict(problem) for problem in problems]  # type: ignore[call-overload]
         content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
-        return ProblemSet(name, problems, source, hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest())
+        digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+        return ProblemSet(name, problems, source, digest, len(problems))
 
     def first(self, limit: int) -> "ProblemSet[P]":
         """Return the first `limit` problems, all for 0. The hash stays that of the whole set."""
         return replace(self, problems=self.problems[: limit or None])
+
+    def only(self, names: Container[str]) -> "ProblemSet[P]":
+        """Return the problems with these task ids. The hash stays that of the whole set."""
+        return replace(self, problems=tuple(problem for problem in self.problems if problem.task_id in names))
 
     def __iter__(self) -> Iterator[P]:
         return iter(self.problems)

@@ -1,27 +1,26 @@
 """One sandbox: bubblewrap around a warm interpreter that forks one process per program (inside/zygote.py).
 
 A process in it has a processor, memory and processes up to the limits, a scratch folder in memory, the running Python's
-standard library, and one descriptor. It has no network, no other writable file, no /proc, no /sys, no terminal, no programs of
-/bin and /usr/bin, no capabilities, no way to new namespaces, and sees no process outside. When started by root, everything runs
-as nobody (uid 65534): limits do not bind root, not even in a sandbox. A start costs about 0.1 s, a program about 2 ms.
+standard library with the data it reads (mounts.py), and one descriptor. It has no network, no other writable file, no /proc, no
+/sys, no terminal, no programs of /bin and /usr/bin, no capabilities, no way to new namespaces, and sees no process outside. To
+itself it is nobody (uid 65534); when started by root it is that outside too: limits do not bind root, not even in a sandbox. A
+start costs about 0.1 s, a program about 2 ms.
 """
 
 import functools
-import importlib.util
 import os
 import shutil
 import socket
 import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.eval.sandbox import mounts
 from codeparrot.eval.sandbox.inside.codec import decode, encode
 from codeparrot.eval.sandbox.seccomp import filter_program
 
@@ -29,8 +28,6 @@ NOBODY = 65534
 PACKET_BYTES = 65536
 MAX_SHEET_BYTES = 1 << 28
 INSTALL = "install bubblewrap 0.8 or newer (apt install bubblewrap, dnf install bubblewrap)"
-INSIDE = Path(__file__).parent / "inside"
-PACKAGES = "/packages"
 STAGE = "/mnt"
 """Where root mounts, privately, paths that other users may not enter: a Python below /root, for instance."""
 
@@ -72,12 +69,11 @@ def command(limits: Limits, packages: list[Path], control: int, seccomp: int) ->
     _check_version(bubblewrap)
     # When the machine runs out of memory, the kernel kills these processes first.
     words = ["/bin/sh", "-c", 'echo 1000 > /proc/self/oom_score_adj; exec "$@"', "sh"]
-    sources = {path: path for path in _python_paths()}
-    sources[str(INSIDE)] = "/inside/inside"
-    sources |= {str(folder): f"{PACKAGES}/{folder.name}" for folder in packages}
-    binds = list(sources.items())
+    binds = mounts.sources(packages)
     if os.geteuid() == 0:
-        hidden = [index for index, (source, _) in enumerate(binds) if source.startswith(STAGE) or not _open_to_all(source)]
+        hidden = [
+            index for index, (source, _) in enumerate(binds) if source.startswith(STAGE) or not mounts.open_to_all(source)
+        ]
         if hidden:
             words += [bubblewrap, "--dev-bind", "/", "/", "--tmpfs", STAGE, "--cap-add", "ALL"]
             for index in hidden:
@@ -88,17 +84,18 @@ def command(limits: Limits, packages: list[Path], control: int, seccomp: int) ->
         identity = ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--no-new-privs"]
         words += [_tool("setpriv", "install util-linux"), *identity]
     words += [bubblewrap, "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
+    words += ["--uid", str(NOBODY), "--gid", str(NOBODY)]
     words += ["--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox", "--seccomp", str(seccomp)]
     words += ["--clearenv", *_environment()]
     for source, place in binds:
         words += ["--ro-bind", source, place]
-    words += _system()
+    words += mounts.system()
     for device in ("null", "zero", "random", "urandom"):
         words += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     # Named semaphores, as multiprocessing uses them, live in /dev/shm.
     words += ["--size", str(limits.scratch_bytes), "--tmpfs", "/tmp", "--symlink", "/tmp", "/dev/shm"]  # noqa: S108
     words += ["--remount-ro", "/", "--chdir", "/tmp", "--"]  # noqa: S108
-    return [*words, *_interpreter(control, "isolated", "/inside", PACKAGES if packages else "")]
+    return [*words, *_interpreter(control, "isolated", "/inside", mounts.PACKAGES if packages else "")]
 
 
 def _tool(name: str, remedy: str) -> str:
@@ -117,20 +114,10 @@ def _check_version(bubblewrap: str) -> None:
         raise CodeparrotError(f"bubblewrap {version} cannot set the limits that the sandbox needs: {INSTALL}")
 
 
-@functools.cache
-def numpy_folders() -> list[Path]:
-    """Return the folders of NumPy, which the tests of HumanEval+ import; none where it is not installed."""
-    found = importlib.util.find_spec("numpy")
-    if found is None or found.origin is None:
-        return []
-    folder = Path(found.origin).parent
-    return [path for path in (folder, folder.with_name("numpy.libs")) if path.is_dir()]
-
-
 def _interpreter(control: int, way: str, inside: str, packages: str) -> list[str]:
     start = f"import sys; sys.path.insert(0, {inside!r}); from inside.zygote import main; main()"
     # Not -I: it would ignore the fixed hash seed. The environment is otherwise empty, so nothing else comes from it.
-    return [_executable(), "-s", "-S", "-P", "-B", "-X", "utf8", "-c", start, str(control), way, packages]
+    return [mounts.executable(), "-s", "-S", "-P", "-B", "-X", "utf8", "-c", start, str(control), way, packages]
 
 
 def _environment() -> list[str]:
@@ -139,41 +126,6 @@ def _environment() -> list[str]:
 
 
 _VARIABLES = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "HOME": "/tmp", "TMPDIR": "/tmp", "LC_ALL": "C.UTF-8"}  # noqa: S108
-
-
-def _executable() -> str:
-    # In a virtual environment: the interpreter it was made from.
-    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
-
-
-def _python_paths() -> list[str]:
-    """Return the folders and files of the running Python: interpreter, standard library, shared libraries."""
-    prefix = Path(sys.base_prefix)
-    paths = [_executable()]
-    if prefix != Path("/usr"):
-        paths += [str(prefix / name) for name in ("lib", "lib64") if (prefix / name).is_dir()]
-    stdlib = sysconfig.get_path("stdlib")
-    if not any(Path(stdlib).is_relative_to(path) for path in (*paths, "/usr/lib", "/usr/lib64")):
-        paths.append(stdlib)
-    return paths
-
-
-def _system() -> list[str]:
-    """Return the options that mount the system's libraries; the programs of /bin and /usr/bin stay outside."""
-    words = []
-    for path in map(Path, ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache")):
-        if path.is_symlink():
-            words += ["--symlink", str(path.readlink()), str(path)]
-        elif path.exists():
-            words += ["--ro-bind", str(path), str(path)]
-    return words
-
-
-def _open_to_all(path: str) -> bool:
-    """Return whether every user may reach a path and read it."""
-    end = Path(path).resolve()
-    ways = {*Path(path).absolute().parents, *end.parents}
-    return all(folder.stat().st_mode & 0o001 for folder in ways) and bool(end.stat().st_mode & 0o004)
 
 
 @contextmanager
@@ -187,24 +139,40 @@ def _on_processor(processor: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def next_packet(control: socket.socket) -> bytes:
+    """Return the next message of a socket that keeps their borders; empty once the other side has closed and all are read."""
+    try:
+        return control.recv(PACKET_BYTES)
+    except ConnectionResetError:
+        # The other side closed with a message of ours unread. Linux says so before it hands out what that side had sent.
+        return control.recv(PACKET_BYTES)
+
+
+def _file_in_memory(name: str) -> BinaryIO:
+    """Return an open file that a full disk cannot refuse."""
+    return os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC), "w+b")
+
+
 class Sandbox:
     """A started sandbox. `select` watches its control socket; `receive` then returns a message, or None once it has ended."""
 
     def __init__(self, limits: Limits, packages: list[Path], processor: int, unsafe: bool = False) -> None:
         self.ready = False
         self._scratch = tempfile.TemporaryDirectory(prefix="codeparrot-") if unsafe else None
-        self._errors = tempfile.TemporaryFile()
+        self._errors = _file_in_memory("errors")
         self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with inner, tempfile.TemporaryFile() as seccomp:
+        with inner, _file_in_memory("seccomp") as seccomp:
             if self._scratch is None:
                 seccomp.write(filter_program())
                 seccomp.seek(0)
                 words, place, environment = command(limits, packages, inner.fileno(), seccomp.fileno()), "/", None
             else:
                 folders = str(packages[0].parent) if packages else ""
-                words = _interpreter(inner.fileno(), "open", str(INSIDE.parent), folders)
+                words = _interpreter(inner.fileno(), "open", str(mounts.INSIDE.parent), folders)
                 place = self._scratch.name
-                environment = {**_VARIABLES, "HOME": place, "TMPDIR": place}
+                # As in a sandbox: it has no local time, and no packages, whose time zones Python would use.
+                local = {"HOME": place, "TMPDIR": place, "TZ": "UTC", "PYTHONTZPATH": str(mounts.zones() or "")}
+                environment = {**_VARIABLES, **local}
             with _on_processor(processor):
                 self._process = subprocess.Popen(
                     words,
@@ -231,9 +199,9 @@ class Sandbox:
         finally:
             os.close(sheet)
 
-    def stop(self) -> None:
-        """Tell the sandbox to end the running task; its report follows."""
-        self._send(encode(("stop",), PACKET_BYTES))
+    def stop(self, seconds: float = 0.0) -> None:
+        """Tell the sandbox to end the running task unless it ends by itself within some seconds; its report follows."""
+        self._send(encode(("stop", seconds), PACKET_BYTES))
 
     def _send(self, message: bytes, *descriptors: int) -> None:
         try:
@@ -243,17 +211,15 @@ class Sandbox:
             return
 
     def receive(self) -> tuple[Any, ...] | None:
-        try:
-            data = self.control.recv(PACKET_BYTES)
-        except ConnectionResetError:
-            return None
+        data = next_packet(self.control)
         message = decode(data) if data else None
         self.ready = self.ready or message == ("ready",)
         return message
 
     def why_not_started(self) -> str:
         """Return the last line that the sandbox wrote to standard error before it was ready."""
-        self._process.wait(timeout=10)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit status {self._process.returncode}"

@@ -9,8 +9,9 @@ its own process (exit status, builtins, frames, memory, descriptors, threads), i
 solve the problem.
 
 A test that needs live objects (functions, generators, classes of the program) cannot work over such a channel. That is a
-property of the problem, and its reference solution reveals it before anything is judged: if the solution passes the weaker way
-(inside/weak.py) and not the strong one, the problem's verdicts are reached the weaker way and marked `weak`.
+property of the problem, and its reference solution reveals it before anything is judged: if several runs of the solution agree
+that it passes the weaker way (inside/weak.py) and not the strong one, the problem's verdicts are reached the weaker way and
+marked `weak`.
 
 Nothing outlives a program: its process group's namespace is emptied after it, and a sandbox in which a process or a file was
 left is thrown away. Cost: two forks per program, 2 to 4 ms of CPU time (benchmarks/execution.py).
@@ -24,9 +25,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Self
 
+from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.sandbox.bubblewrap import Limits
-from codeparrot.eval.sandbox.scheduling import Job, Queue
+from codeparrot.eval.sandbox.scheduling import LOSSES, Job, Queue
 from codeparrot.eval.sandbox.verdict import Doubt, Outcome, Run, Speed, Verdict
 from codeparrot.eval.sandbox.worker import Worker
 
@@ -39,6 +41,16 @@ SLOWER = 1.25
 LOOKAHEAD = 4
 """Jobs per worker that are taken early, so that a worker can be given more programs of its current problem."""
 WARNING = "codeparrot: warning: unsafe: generated programs run WITHOUT a sandbox and can do whatever this user can"
+
+
+def check_possible() -> None:
+    """Start a sandbox and end it; a fraction of a second.
+
+    Raises:
+        CodeparrotError: none is possible here; the error says what is missing.
+    """
+    with Executor(num_workers=1):
+        pass
 
 
 class Executor:
@@ -98,6 +110,9 @@ class Executor:
                 for worker in self._workers:
                     job = None if worker.busy else queue.next(running.values(), served.get(worker))
                     if job is not None:
+                        if job.alone:
+                            # Nothing of what ran before is to take part in the verdict that counts.
+                            worker.drop()
                         speed = self._calibrated([worker]) if job.alone else self.speed
                         worker.judge(job.problem, job.completion, job.weak, speed)
                         running[worker], served[worker] = job, job.problem
@@ -105,15 +120,16 @@ class Executor:
                     return
                 for worker, run in self._wait():
                     if worker in timed_out:
-                        slower = run.said[0] / REFERENCE_SECONDS > SLOWER * self.speed.scale
-                        yield from queue.settle(running.pop(worker), timed_out.pop(worker), slower)
+                        slower = run.said is None or run.said[0] / REFERENCE_SECONDS > SLOWER * self.speed.scale
+                        doubt = Doubt.BUSY if slower else Doubt.NONE
+                        yield from queue.settle(running.pop(worker), timed_out.pop(worker), doubt)
                         continue
                     verdict, doubt = run.verdict()
                     if doubt is Doubt.SPEED and not running[worker].alone:
                         timed_out[worker] = verdict
                         worker.calibrate()
                     else:
-                        yield from queue.settle(running.pop(worker), verdict, doubt is not Doubt.NONE)
+                        yield from queue.settle(running.pop(worker), verdict, doubt)
         finally:
             # The caller stopped early, or a sandbox could not be started.
             for worker in running:
@@ -121,12 +137,24 @@ class Executor:
                     worker.drop()
 
     def _calibrated(self, workers: list[Worker]) -> Speed:
-        """Return the speed at which the slowest of the workers runs now."""
+        """Return the speed at which the slowest of the workers runs now.
+
+        Raises:
+            CodeparrotError: the sandboxes end before they have said so, again and again.
+        """
         for worker in workers:
             worker.calibrate()
         found: list[tuple[float, float]] = []
+        lost = 0
         while len(found) < len(workers):
-            found += [run.said for _, run in self._wait()]
+            for worker, run in self._wait():
+                if run.said is not None:
+                    found.append(run.said)
+                    continue
+                lost += 1
+                if lost == LOSSES * len(workers):
+                    raise CodeparrotError(f"the sandboxes start and end at once, {lost} times: is the machine out of memory?")
+                worker.calibrate()
         return Speed(max(seconds for seconds, _ in found) / REFERENCE_SECONDS, max(wall for _, wall in found))
 
     def _wait(self) -> list[tuple[Worker, Run]]:

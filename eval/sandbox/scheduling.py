@@ -1,9 +1,10 @@
 """Which program runs next, and when a verdict counts.
 
-Three rules. A problem with a reference solution waits until that solution has shown the way: the strong one, or the weaker one
-where only that lets the reference pass. A verdict that a busy machine may have caused (a time-out, a kill) counts when it comes
-a second time, with nothing else running. A worker stays with its problem while the next few jobs include programs of it, since
-the process of its test is already running; otherwise jobs run in the order they came.
+Four rules. A problem with a reference solution waits until runs of that solution agree on the way: the strong one, or the
+weaker one where only that lets the reference pass. A verdict that a busy machine may have caused (a time-out, a kill) counts
+when it comes a second time, with nothing else running. A program whose sandbox ended runs again: only one under which every
+sandbox ends gets that as its verdict. A worker stays with its problem while the next few jobs include programs of it, since the
+process of its test is already running; otherwise jobs run in the order they came.
 """
 
 from collections import deque
@@ -11,12 +12,16 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from codeparrot.eval.problems.problem import Problem
-from codeparrot.eval.sandbox.verdict import Verdict
+from codeparrot.eval.sandbox.verdict import Doubt, Verdict
 
 MAX_PARKED = 256
 """Most jobs taken from the caller that wait for a reference solution."""
 MAX_DOUBTED = 32
 """Most programs that wait for a moment when nothing else runs."""
+LOSSES = 4
+"""Runs that end with their sandbox before that is the program's doing; all but the first have the machine to themselves."""
+AGREEING = 2
+"""Runs of a reference solution that must agree on whether it passes: two, and a third where they differ."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,15 @@ class Job:
     problem: Problem
     completion: str
     weak: bool = False
-    alone: bool = False
+    doubted: bool = False
+    """Whether its first verdict was doubtful."""
+    lost: int = 0
+    """Runs of it that ended with their sandbox."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing may run beside it."""
+        return self.doubted or self.lost > 0
 
 
 REFERENCE = -1
@@ -48,6 +61,8 @@ class Queue:
         self._weak = weak
         self._ready: deque[Job] = deque()
         self._parked: dict[Problem, list[Job]] = {}
+        self._tried: dict[tuple[Problem, bool], list[bool]] = {}
+        """Whether the runs of a reference solution passed, each way."""
         self._doubted: deque[Job] = deque()
         self._alone = False
         """Whether it is the turn of the doubted programs."""
@@ -100,16 +115,28 @@ class Queue:
             self._parked[problem] = [job]
             self._ready.append(Job(REFERENCE, problem, problem.canonical_solution))
 
-    def settle(self, job: Job, verdict: Verdict, doubtful: bool) -> Iterator[tuple[int, Verdict]]:
+    def settle(self, job: Job, verdict: Verdict, doubt: Doubt) -> Iterator[tuple[int, Verdict]]:
         """Take the verdict on a job and yield the verdicts that are now final."""
-        if doubtful and not job.alone:
-            self._doubted.append(replace(job, alone=True))
+        if doubt is Doubt.LOST and job.lost + 1 < LOSSES:
+            self._doubted.append(replace(job, lost=job.lost + 1))
+        elif doubt in (Doubt.SPEED, Doubt.BUSY) and not job.doubted:
+            self._doubted.append(replace(job, doubted=True))
         elif job.index != REFERENCE:
-            yield job.index, verdict
-        elif not verdict.passed and not job.weak:
-            self._ready.append(replace(job, weak=True, alone=False))
+            often = f", in each of {LOSSES} runs" if doubt is Doubt.LOST else ""
+            yield job.index, replace(verdict, detail=f"{verdict.detail}{often}")
         else:
-            yield from self._release(job.problem, job.weak and verdict.passed, verdict)
+            yield from self._count(Job(REFERENCE, job.problem, job.completion, job.weak), verdict)
+
+    def _count(self, reference: Job, verdict: Verdict) -> Iterator[tuple[int, Verdict]]:
+        """Count a run of a reference solution; go on to the next way, or to the problem's programs, once enough runs agree."""
+        tried = self._tried.setdefault((reference.problem, reference.weak), [])
+        tried.append(verdict.passed)
+        if tried.count(verdict.passed) < AGREEING:
+            self._ready.append(reference)
+        elif not verdict.passed and not reference.weak:
+            self._ready.append(replace(reference, weak=True))
+        else:
+            yield from self._release(reference.problem, reference.weak and verdict.passed, verdict)
 
     def _release(self, problem: Problem, weak: bool, verdict: Verdict) -> Iterator[tuple[int, Verdict]]:
         """Record a problem's way, now known, and release the jobs that waited for it."""

@@ -10,6 +10,10 @@ OUT_OF_MEMORY_STATUS = 77
 """Exit status of a process that had no memory left to say so (inside/zygote.py)."""
 
 
+SHORT_OF = ("[Errno 11]", "[Errno 12]", "[Errno 98]", "can't start new thread")
+"""In an error, signs that the machine was short of processes or memory, or that an earlier program still holds a port."""
+
+
 class Outcome(StrEnum):
     """How a program ended."""
 
@@ -45,7 +49,9 @@ class Doubt(Enum):
     SPEED = auto()
     """It used up its CPU time, which counts if the machine is as fast as when the limit was scaled."""
     BUSY = auto()
-    """It waited too long or was killed: other processes may have taken the resources it needed."""
+    """It waited too long, was killed or was refused something: other processes may have taken the resources it needed."""
+    LOST = auto()
+    """A sandbox ended by itself, and what it would have reported is not known: that says nothing about the program."""
 
 
 class Speed(NamedTuple):
@@ -74,7 +80,7 @@ class Run:
     """One program with its test. It has ended once the program's process has ended and the test's has spoken or ended."""
 
     session: tuple[str, ...]
-    """Task and order of the test's process; the same process judges the next program with the same session."""
+    """Task and order of the test's process; the same process judges the next program with the same session. Empty: no test."""
     weak: bool
     cpu_seconds: float
     wall_seconds: float
@@ -89,7 +95,7 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        return self.program is not None and (self.said is not None or self.test is not None)
+        return self.program is not None and (not self.session or self.said is not None or self.test is not None)
 
     def verdict(self) -> tuple[Verdict, Doubt]:
         outcome, detail, doubt = self._merged()
@@ -101,21 +107,23 @@ class Run:
             return Outcome.TIMED_OUT, f"more than {self.cpu_seconds:.3g} s of CPU time", Doubt.SPEED
         if self.timed_out:
             return Outcome.TIMED_OUT, f"more than {self.wall_seconds:.3g} s", Doubt.BUSY
+        if self.program.why == "lost":
+            return Outcome.KILLED, "its sandbox ended", Doubt.LOST
         if self.said is None:
             assert self.test is not None
             outcome, detail, _ = _of_process(self.test, "the test's process")
-            return outcome, detail, Doubt.BUSY
-        if self.program.why == "lost":
-            return Outcome.KILLED, "its sandbox ended", Doubt.BUSY
+            return outcome, detail, Doubt.LOST if self.test.why == "lost" else Doubt.BUSY
         if self.said.get("outcome") == "gone":
             return _of_process(self.program, "the program's process")
-        return Outcome(self.said["outcome"]), self.said["detail"], Doubt.NONE
+        outcome, detail = Outcome(self.said["outcome"]), self.said["detail"]
+        refused = outcome is Outcome.ERROR and any(sign in detail for sign in SHORT_OF)
+        return outcome, detail, Doubt.BUSY if refused or outcome is Outcome.OUT_OF_MEMORY else Doubt.NONE
 
 
 def _of_process(report: Report, whose: str) -> tuple[Outcome, str, Doubt]:
     """Return the verdict on a process that ended before it was done."""
     if report.status == OUT_OF_MEMORY_STATUS:
-        return Outcome.OUT_OF_MEMORY, f"{whose} had no memory left", Doubt.NONE
+        return Outcome.OUT_OF_MEMORY, f"{whose} had no memory left", Doubt.BUSY
     if report.why == "stopped":
         return Outcome.ERROR, f"{whose} closed its channel", Doubt.NONE
     if report.status < 0:

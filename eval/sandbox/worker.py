@@ -12,13 +12,18 @@ from contextlib import suppress
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import Problem
-from codeparrot.eval.sandbox.bubblewrap import PACKET_BYTES, Limits, Sandbox, numpy_folders
+from codeparrot.eval.sandbox.bubblewrap import PACKET_BYTES, Limits, Sandbox, next_packet
 from codeparrot.eval.sandbox.inside.codec import Malformed, decode
+from codeparrot.eval.sandbox.mounts import numpy_folders
 from codeparrot.eval.sandbox.verdict import Outcome, Report, Run, Speed
 
 NEEDS = "it needs user namespaces: sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0"
 STOP_SECONDS = 10.0
 """Time in which a sandbox must report after it was told to stop. Generous: it reports at once."""
+ENDING_SECONDS = 1.0
+"""Time in which a process whose channel has closed may end by itself: how it ended is part of the verdict."""
+STARTS = 3
+"""Starts that may fail in a row: a machine may be short of processes or memory for a moment."""
 
 
 class Worker:
@@ -37,6 +42,7 @@ class Worker:
         """Carries programs' channels to the test's process and its verdicts back."""
         self.deadline = float("inf")
         """When to stop the run, on the monotonic clock."""
+        self._failed_starts = 0
 
     @property
     def busy(self) -> bool:
@@ -126,12 +132,10 @@ class Worker:
         if self._socket is None:
             return
         try:
-            data = self._socket.recv(PACKET_BYTES)
+            data = next_packet(self._socket)
         except BlockingIOError:
             # The readable data belonged to an earlier session, which has been closed since.
             return
-        except ConnectionResetError:
-            data = b""
         if not data or run is None or run.end is not None:
             # It has ended, or speaks unasked: only its report counts.
             self._close_socket()
@@ -141,18 +145,21 @@ class Worker:
         if run.said["outcome"] == Outcome.OUT_OF_MEMORY:
             self._end_session()
         if run.program is None:
-            self._sandboxes["program"].stop()
+            self._sandboxes["program"].stop(ENDING_SECONDS if run.said["outcome"] == "gone" else 0.0)
 
     def _hear_report(self, part: str) -> Report | None:
         """Take one message from a sandbox; return the report if it is one, or if the sandbox has ended."""
         sandbox = self._sandboxes[part]
         message = sandbox.receive()
         if message == ("ready",):
+            self._failed_starts = 0
             if self._run is not None:
                 self._set_deadline(self._run)
             return None
         if message is None and not sandbox.ready:
-            raise CodeparrotError(f"the sandbox does not start: {sandbox.why_not_started()} ({NEEDS})")
+            self._failed_starts += 1
+            if self._failed_starts == STARTS:
+                raise CodeparrotError(f"the sandbox does not start: {sandbox.why_not_started()} ({NEEDS})")
         report = Report(-signal.SIGKILL, 0.0, "lost", "") if message is None else Report(*message[1:])
         if part == "test":
             # The test may have spoken before it ended.
@@ -166,8 +173,7 @@ class Worker:
     def _note(self, run: Run, part: str, report: Report) -> None:
         if part == "program":
             run.program = report
-            if not run.session and run.end is not None:
-                run.end.setblocking(False)
+            if not run.session and run.end is not None and report.status == 0:
                 run.said = decode(run.end.recv(PACKET_BYTES))
         elif run.session and run.end is not None and not run.timed_out:
             # The report was on another problem's test.

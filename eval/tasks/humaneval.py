@@ -5,7 +5,8 @@ folder gets samples.jsonl (OpenAI's format), results.jsonl (one line per sample:
 report.json, report.md, pass_at_k.png, settings.json. Run again, the same command continues where it was interrupted.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +44,15 @@ class HumanEval(Task[Problem]):
     @property
     def settings(self) -> dict[str, Any]:
         return {"strip_prompt": self.strip_prompt, "chat": self.chat}
+
+    def settings_of(self, tokenizer: Callable[[], Any]) -> dict[str, Any]:
+        return {"chat_template": conversation.digest(tokenizer())} if self.chat else {}
+
+    def check_scorable(self) -> None:
+        from codeparrot.eval.sandbox.executor import check_possible
+
+        if not self.unsafe:
+            check_possible()
 
     def load(self) -> ProblemSet[Problem]:
         from codeparrot.eval.problems.sets import load_problems
@@ -101,6 +111,7 @@ def humaneval(
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     share: str = "",
     samples_file: str | None = None,
+    partial: bool = False,
     reference: bool = False,
     output: str | None = None,
     workers: int = 0,
@@ -118,7 +129,7 @@ def humaneval(
         max_new_tokens: Longest completion, in tokens.
         strip_prompt: Remove white space at the end of prompts; the report says so.
         chat: Ask for the whole function in the model's chat format; for models trained to answer.
-        limit: Only the first N problems; 0: all.
+        limit: Only the first N problems, also of a --samples_file; 0: all.
         seed: The same seed gives the same samples, whatever the batch size and the number of processes.
         batch_size: Samples at a time on each process; less needs less memory.
         device: Where to generate: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
@@ -126,6 +137,7 @@ def humaneval(
         share: Generate only a share of the problems and do not score: 0/4 is the first of four. Once all shares are there, the
             command without --share scores them.
         samples_file: Score these samples, in OpenAI's format, instead of generating any.
+        partial: Score only the problems that have samples in --samples_file; the report says how many of all these are.
         reference: Score the reference solutions of the problems.
         output: Folder to write to; default: RUN/eval/PROBLEMS/step_00001000 for a run, else evaluations/NAME/PROBLEMS.
         workers: Programs tested at a time; 0: as many as there are cores.
@@ -145,16 +157,19 @@ def humaneval(
         raise CodeparrotError("give one of --checkpoint, --samples_file and --reference: what is to be scored")
     if share and checkpoint is None:
         raise CodeparrotError("--share is for generating: give --checkpoint")
+    if partial and samples_file is None:
+        raise CodeparrotError("--partial is for samples from elsewhere: give --samples_file")
     check_places(checkpoint, output)
     if samples_file is not None and not Path(samples_file).expanduser().is_file():
         raise CodeparrotError(f"there is no file {samples_file}")
     task = HumanEval(problems, tuple(sorted(set(k))), strip_prompt, chat, workers, unsafe)
-    chosen = task.load().first(limit)
+    everything = task.load()
+    chosen = everything.first(limit)
     folder = Path(output).expanduser() if output else None
     if reference:
         return _score_references(task, chosen, folder)
     if samples_file is not None:
-        return _score_file(task, chosen, Path(samples_file).expanduser(), folder)
+        return _score_file(task, everything, chosen, Path(samples_file).expanduser(), folder, partial)
     assert checkpoint is not None
     from codeparrot.eval.evaluate import Evaluation
     from codeparrot.eval.parallel import Share
@@ -167,6 +182,7 @@ def humaneval(
 
 
 def _score_references(task: HumanEval, problems: ProblemSet[Problem], folder: Path | None) -> Result:
+    from codeparrot.eval.samples import check_room
     from codeparrot.eval.scoring import report
 
     rows = [
@@ -176,16 +192,38 @@ def _score_references(task: HumanEval, problems: ProblemSet[Problem], folder: Pa
     ]
     if len(rows) < len(problems):
         raise CodeparrotError(f"{len(problems) - len(rows)} of the problems have no reference solution to score")
+    if folder is not None:
+        check_room(folder)
     results = replace(task, check=False).score(problems, rows)
     result = report(task, problems, results, {"reference": True}, folder)
     failed = [row["task_id"] for row in results if not row["passed"]]
     return result._replace(text=f"{result.text}\nfailed: {', '.join(failed)}") if failed else result
 
 
-def _score_file(task: HumanEval, problems: ProblemSet[Problem], path: Path, folder: Path | None) -> Result:
-    from codeparrot.eval.samples import read_foreign
+def _score_file(
+    task: HumanEval,
+    everything: ProblemSet[Problem],
+    chosen: ProblemSet[Problem],
+    path: Path,
+    folder: Path | None,
+    partial: bool,
+) -> Result:
+    from codeparrot.eval.samples import check_room, read_foreign, sampled
     from codeparrot.eval.scoring import report
 
     folder = folder or path.with_name(f"{path.name}_evaluation")
-    results = task.score(problems, read_foreign(path, problems))
-    return report(task, problems, results, {"samples_file": str(path)}, folder)
+    found = read_foreign(path, everything)
+    if partial:
+        chosen = chosen.only(sampled(found))
+        if not chosen:
+            raise CodeparrotError(f"{path} has no problem with a sample at each of its temperatures: there is nothing to score")
+    names = {problem.task_id for problem in chosen}
+    rows = [row for row in found if row["task_id"] in names]
+    missing = sorted(names - {row["task_id"] for row in rows})
+    if missing:
+        more = f" and {len(missing) - 1} more problems" if len(missing) > 1 else ""
+        raise CodeparrotError(f"{path} has no sample of {missing[0]}{more}: --partial scores the problems that have samples")
+    if len(rows) < len(found):
+        print(f"{path}: {len(found) - len(rows)} samples of other problems are passed over", file=sys.stderr)
+    check_room(folder)
+    return report(task, chosen, task.score(chosen, rows), {"samples_file": str(path)}, folder)

@@ -34,6 +34,10 @@ def test_a_comparison_names_what_differs_beside_the_models(tmp_path: Path) -> No
     second = result_folder(tmp_path / "second", chat=False, strip_prompt=False)
     text = compare([first, second], k=[1]).text
     assert "chat True and False" in text and "strip_prompt" not in text
+    first = result_folder(tmp_path / "third", precision="auto", top_p=0.95, max_new_tokens=256)
+    second = result_folder(tmp_path / "fourth", precision="bf16", top_p=0.95, max_new_tokens=512)
+    text = compare([first, second], k=[1]).text
+    assert "max_new_tokens 256 and 512" in text and "top_p" not in text and "precision" not in text
 
 
 def test_what_can_not_be_compared_is_one_line(tmp_path: Path) -> None:

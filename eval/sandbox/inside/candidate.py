@@ -8,6 +8,7 @@ import sys
 from types import ModuleType, TracebackType
 from typing import Any
 
+from . import chance
 from .channel import Channel, Closed
 from .codec import Malformed, NotPlain, encode
 
@@ -17,6 +18,7 @@ _ATOMS = (int, float, complex, bool, str, bytes, type(None))
 
 def run(channel: Channel, source: str, entry_point: str) -> None:
     """Execute the program and answer calls until the test is done."""
+    chance.begin(source)
     try:
         function = define(source)[entry_point]
         channel.send("ready")

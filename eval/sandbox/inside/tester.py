@@ -8,6 +8,7 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
+from . import chance
 from .candidate import describe, line_of
 from .channel import Channel, Closed
 from .codec import Malformed, NotPlain
@@ -137,6 +138,7 @@ def prepare(prompt: str, test: str, entry_point: str) -> Callable[[Channel], dic
     def judge(channel: Channel) -> dict[str, str]:
         names: dict[str, Any] = {"__name__": "test"}
         asked = Asked(channel, names)
+        chance.begin(prompt, test)
         try:
             if prompt_code is not None:
                 exec(prompt_code, names)  # noqa: S102 - the prompt is the problem's

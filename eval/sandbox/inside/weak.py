@@ -9,6 +9,7 @@ whose objects are equal to everything. Therefore its verdicts are counted separa
 import os
 from collections.abc import Callable
 
+from . import chance
 from .candidate import define, describe
 from .channel import Channel, Closed
 from .codec import Malformed
@@ -21,6 +22,7 @@ def run(channel: Channel, source: str, test: str, entry_point: str) -> None:
     receive, send = channel.receive, channel.send
     joined = f"{source}\n{test}\ncheck({entry_point})\n"
     outcome, detail = "", ""
+    chance.begin(source, test)
     try:
         define(joined)
     except MemoryError as error:

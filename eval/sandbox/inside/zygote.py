@@ -6,10 +6,12 @@ only that process is given. So no program finds another's text, or a reference s
 
 Messages are encoded tuples, one a packet:
 
-    to it      ("limits", limits) first; ("run", task, CPU seconds) with two descriptors, a socket and the sheet; ("stop",)
+    to it      ("limits", limits) first; ("run", task, CPU seconds) with two descriptors, a socket and the sheet;
+               ("stop", seconds in which the process may still end by itself)
     from it    ("ready",); ("done", exit status or minus the signal, CPU seconds, why it was ended, what it left)
 
 An empty read means that the harness is gone: the zygote ends, and as the first of its namespace it takes everything else along.
+It never ends before: a socket that closes with a message unread takes back the report that was sent last.
 """
 
 import ctypes
@@ -60,6 +62,11 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     control.send(encode(("ready",), PACKET_BYTES))
+    _serve(control, isolated, limits["output_bytes"])
+
+
+def _serve(control: socket.socket, isolated: bool, max_bytes: int) -> None:
+    """Run one task after another until the harness closes its side; once one has left something, run no other."""
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, 4)
         if not data:
@@ -68,9 +75,11 @@ def main() -> None:
         if message[0] == "stop":
             # It crossed with the report of a run that had ended by itself.
             continue
-        report = _run(control, isolated, descriptors, limits["output_bytes"], *message[1:])
+        report = _run(control, isolated, descriptors, max_bytes, *message[1:])
         control.send(encode(("done", *report), PACKET_BYTES))
         if report[-1]:
+            while control.recv(PACKET_BYTES):
+                pass
             return
 
 
@@ -119,6 +128,9 @@ def _wait(control: socket.socket, pid: int, cpu_seconds: float) -> tuple[int, st
                 # Ends the namespace, or at least this process's part.
                 os.kill(pid, signal.SIGKILL)
                 os._exit(0)
+            poll.unregister(control)
+            if poll.poll(1000 * decode(data)[1]):
+                break
             why = "stopped"
         elif time.clock_gettime(clock) > cpu_seconds:
             why = "cpu"

@@ -1,5 +1,6 @@
 """Verdicts agree with the field's executor, and each outcome says what happened."""
 
+import importlib.util
 import json
 import os
 import select
@@ -17,8 +18,10 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.sandbox import bubblewrap as sandbox
+from codeparrot.eval.sandbox import mounts
 from codeparrot.eval.sandbox.executor import Executor, Limits, Outcome, Verdict
 from codeparrot.eval.sandbox.inside import zygote
+from codeparrot.eval.sandbox.inside.codec import encode
 from codeparrot.eval.scoring import self_check
 from tests.eval.sandbox.mutants import LOOPS, RECORD, mutants
 
@@ -182,15 +185,21 @@ def test_a_process_that_ended_by_itself_was_not_stopped(ends, expected, monkeypa
         if ends is not None:
             process.send_signal(ends)
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        ours.send(b"stop")
+        ours.send(encode(("stop", 0.0), 4096))
 
         class Poll:
             """Sees only the harness's message."""
 
+            def __init__(self) -> None:
+                self.seen = [(theirs.fileno(), select.POLLIN)]
+
             def register(self, *_: object) -> None: ...
 
+            def unregister(self, _: object) -> None:
+                self.seen = []
+
             def poll(self, _: object) -> list[tuple[int, int]]:
-                return [(theirs.fileno(), select.POLLIN)]
+                return self.seen
 
         monkeypatch.setattr(zygote.select, "poll", Poll)
         status, why = zygote._wait(theirs, process.pid, 100.0)
@@ -284,3 +293,39 @@ def test_unsafe_runs_without_a_sandbox_and_says_so(monkeypatch: pytest.MonkeyPat
         solution, wrong = judged(executor, (EQUAL, "    return x * 2\n"), (EQUAL, "    return x\n"))
     assert (solution.outcome, wrong.outcome) == (Outcome.PASSED, Outcome.FAILED)
     assert "WITHOUT a sandbox" in capsys.readouterr().err
+
+
+READS = {
+    "zoneinfo": "from datetime import datetime; from zoneinfo import ZoneInfo\n"
+    "    return datetime(2026, 7, 1, tzinfo=ZoneInfo('Europe/Berlin')).utcoffset().seconds // 3600",
+    "all zones": "import zoneinfo\n    return 2 if len(zoneinfo.available_timezones()) > 400 else 0",
+    "time.tzset": "import os, time\n    os.environ['TZ'] = 'Africa/Cairo'; time.tzset()\n    return time.localtime(0).tm_hour",
+    "local time": "import time\n    return 2 if time.localtime(0)[:4] == (1970, 1, 1, 0) else 0",
+    "localhost": "import socket\n    return 2 * (socket.gethostbyname('localhost') == '127.0.0.1')",
+    "own name": "import socket\n    return 2 * (socket.gethostbyname(socket.gethostname()) == '127.0.0.1')",
+    "sysconfig": "import sysconfig\n    return 2 * (sysconfig.get_config_var('EXT_SUFFIX') is not None)",
+    "idna": "'ä'.encode('idna')\n    return 2",
+    "pydoc": "import pydoc\n    return 2 * ('str' in pydoc.render_doc('str'))",
+    "terminfo": "import curses\n    curses.setupterm('xterm')\n    return 2",
+    "mimetypes": "import mimetypes\n    return 2 * (mimetypes.guess_type('a.json')[0] == 'application/json')",
+    "process pool": "import multiprocessing\n    with multiprocessing.Pool(1) as pool:\n        return pool.map(abs, [-2])[0]",
+}
+"""Programs that need data from outside the standard library's own folder; each returns 2."""
+
+
+def test_programs_may_use_all_of_the_standard_library(executor: Executor) -> None:
+    # Those of Tk are not built everywhere; one opens a browser.
+    left_out = {"antigravity", "idlelib", "this", "tkinter", "turtle", "turtledemo"}
+    names = [name for name in sorted(sys.stdlib_module_names - left_out) if name[0] != "_" and importlib.util.find_spec(name)]
+    assert len(names) > 150
+    imports = "".join(f"    import {name}\n" for name in names)
+    jobs = {"imports": f"{imports}    return 2\n", **{name: f"    {body}\n" for name, body in READS.items()}}
+    verdicts = judged(executor, *((problem("assert candidate(0) == 2"), program) for program in jobs.values()))
+    assert {name: verdict for name, verdict in zip(jobs, verdicts, strict=True) if not verdict.passed} == {}
+
+
+def test_zones_come_from_the_package_where_the_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts.zoneinfo, "TZPATH", ("/nowhere",))
+    folder = mounts.zones()
+    assert folder is not None and folder.parent.name == "tzdata"
+    assert {place for source, place in mounts.sources([]) if source == str(folder)} == {mounts.ZONES, "/nowhere"}

@@ -169,9 +169,9 @@ def generated(folder: Path) -> dict[Key, str]:
 @pytest.fixture(scope="module")
 def reference(run, tmp_path_factory) -> dict[Key, str]:
     """The samples of one uninterrupted process."""
+    require("bwrap", "one share of one is everything, so it is scored")
     folder = tmp_path_factory.mktemp("reference")
     process = start("--checkpoint", run, *SAMPLED, "--share", "0/1", "--output", folder)
-    # One share of one is everything, so it is scored. The samples exist even without a sandbox.
     process.communicate(timeout=300)
     return generated(folder)
 
