@@ -126,7 +126,7 @@ def _curve(rows: Sequence[dict[str, Any]], key: str) -> Curve:
     for row in rows:
         if key in row:
             while curve.tokens and curve.tokens[-1] >= row["tokens"]:
-                curve.tokens.pop(), curve.values.pop()
+                del curve.tokens[-1], curve.values[-1]
             curve.tokens.append(row["tokens"])
             curve.values.append(math.nan if row[key] is None or not math.isfinite(row[key]) else row[key])
     return curve
@@ -208,9 +208,9 @@ def _perplexity_panel(axis: "Axes", runs: Sequence[Run]) -> None:
             axis.plot(*run.at_the_end, color=figures.style(index)["color"], **mark)
     low, high = math.exp(low), math.exp(high)
     axis.set_ylim(low, high)
-    # An axis of less than a decade would have hardly any ticks at powers of ten, their doubles and fives.
+    # A short axis would have hardly any ticks at powers of ten, their doubles and fives.
     wide, narrow = LogLocator(subs=(1, 2, 5), numticks=8), MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
-    axis.yaxis.set_major_locator(wide if high > 10 * low else narrow)
+    axis.yaxis.set_major_locator(wide if high > 4 * low else narrow)
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
     _say_what_is_beyond(axis, [_joined(run) for run in runs], runs, _number)
