@@ -5,7 +5,8 @@ beginning. Other kinds are returned as rows and streamed from the beginning. No 
 files belong to which split; their names on the Hub hold the commit.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.location import HUB
 from codeparrot.stream.readers.folder import PARQUET
 from codeparrot.stream.readers.rows import reason
+
+_BATCH_ROWS = 32
 
 
 class Name(NamedTuple):
@@ -86,6 +89,20 @@ def open_data_set(name: Name, revision: str | None) -> DataSet:
     builder = datasets.load_dataset_builder(name.path, revision=revision, **part)
     files = {str(split): list(map(str, each)) for split, each in (builder.config.data_files or {}).items()}
     return DataSet(builder, files, list(files) or [str(split) for split in builder.info.splits or {}])
+
+
+def rows_of(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield all rows of a data set in their order.
+
+    In a worker of torch's DataLoader, a streaming data set yields only a share of its rows by itself: those would be missing
+    where the worker takes its share of the windows.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or torch.utils.data.get_worker_info() is None or not hasattr(dataset, "iter"):
+        yield from dataset
+        return
+    for batch in dataset.iter(batch_size=_BATCH_ROWS):
+        yield from (dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True))
 
 
 @contextmanager
