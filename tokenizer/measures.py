@@ -157,7 +157,7 @@ def _learned(tokenizer: Any) -> list[int]:
     return [index for index in range(len(tokenizer)) if index not in special]
 
 
-def _merges(tokenizer: Any) -> dict[str, list[tuple[str, str]]]:
+def _merges(tokenizer: Any) -> dict[str, Any]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     model = json.loads(backend.to_str())["model"] if backend is not None else {}
     # A pair, or both parts in one string in a tokenizer.json of older releases.
@@ -173,6 +173,6 @@ def _text(tokenizer: Any, token: str) -> str:
     return decode(tokenizer, [tokenizer.convert_tokens_to_ids(token)])
 
 
-def _examples(tokenizer: Any, ids: Sequence[int]) -> dict[str, list[str]]:
+def _examples(tokenizer: Any, ids: Sequence[int]) -> dict[str, Any]:
     texts = [decode(tokenizer, [index]) for index in ids]
     return {"longest_tokens": sorted(texts, key=len, reverse=True)[:NUM_LISTED], "last_tokens": texts[-NUM_LISTED:][::-1]}

@@ -120,7 +120,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         Raises:
             CodeparrotError: an argument cannot be used; while iterating: a document has no text.
         """
-        found = whole(tokenizer, dataset, seq_length, num_of_sequences * chars_per_token, text_column)
+        found = whole(tokenizer, dataset, infinite, seq_length, num_of_sequences * chars_per_token, text_column)
         windows = cls(found.stream, found.encoder, source=found.shard)
         windows._order, windows._anew = Order(0, 0, shuffle=False, epochs=None if infinite else 1), True
         return windows

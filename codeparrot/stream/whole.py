@@ -22,12 +22,14 @@ class Whole(NamedTuple):
     shard: HubShard
 
 
-def whole(tokenizer: Any, dataset: Any, seq_length: int, buffer_characters: float, text_column: str) -> Whole:
+def whole(tokenizer: Any, dataset: Any, infinite: bool, seq_length: int, buffer_characters: float, text_column: str) -> Whole:
     """Check what `ConstantLengthDataset.from_dataset` was given.
 
     Raises:
         CodeparrotError: see there.
     """
+    if not isinstance(infinite, bool):
+        raise CodeparrotError(f"infinite is {infinite!r}, not true or false: give seq_length by its name")
     if seq_length < 2 or buffer_characters <= 0:
         raise CodeparrotError("seq_length must be 2 or more, and num_of_sequences and chars_per_token more than 0")
     if not hasattr(tokenizer, "backend_tokenizer"):

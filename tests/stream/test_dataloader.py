@@ -124,6 +124,7 @@ def test_workers_divide_the_windows_of_training(tmp_path: Path, source: str, wor
         ({"dataset": "corpus"}, "dataset is a str"),
         ({"dataset": {"train": ROWS}}, "dataset is a dict: give one split"),
         ({"dataset": 3}, "dataset is a int"),
+        ({"infinite": 1024}, "infinite is 1024, not true or false: give seq_length by its name"),
         ({"seq_length": 1}, "seq_length must be 2 or more"),
         ({"chars_per_token": 0}, "chars_per_token more than 0"),
         ({"tokenizer": object()}, "object is no fast tokenizer"),
