@@ -234,7 +234,8 @@ def join_lists(arguments: Sequence[str], function: Callable[..., Any], positiona
         if dataclasses.is_dataclass(hint):
             hints |= {f"{group}.{name}": nested for name, nested in get_type_hints(hint).items()}
     lists = {name: element for name, hint in hints.items() if (element := _element(hint))}
-    unflagged = next(iter(lists), None) if positional else None
+    first = next(iter(hints), None)
+    unflagged = first if positional and first in lists else None
     values: dict[str, list[Any] | None] = {}
     kept: list[str] = []
     flag, awaits_value = None, False

@@ -54,6 +54,9 @@ COMMANDS = {
     "corpus push": Command("codeparrot.publishing.folders:push_corpus", "a corpus to the Hub, as a data set with its card"),
     "tokenizer train": Command("codeparrot.tokenizer.train:train", "a byte-level BPE for code from a corpus"),
     "tokenizer report": Command("codeparrot.tokenizer.report:report", "how well tokenizers fit a corpus"),
+    "tokenizer show": Command(
+        "codeparrot.tokenizer.show:show", "the tokens of a text, with their places and bytes", positional=True
+    ),
     "tokenizer push": Command("codeparrot.publishing.folders:push_tokenizer", "a tokenizer to the Hub"),
     "train": Command(
         "codeparrot.train:train",

@@ -17,6 +17,10 @@ FORMATS = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 150
 COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#ca8a04", "#db2777", "#0891b2", "#57534e")
 """Colours of curves. Further curves repeat them with dashed lines."""
+LINE_WIDTH = 1.8
+"""Points."""
+SMOOTHING = 0.02
+"""Half the window of the moving average, as a fraction of the points of a curve."""
 
 
 class Palette(NamedTuple):
@@ -80,6 +84,53 @@ def legend(axis: "Axes", columns: int = 1, palette: Palette = LIGHT, place: Any 
 def style(index: int) -> dict[str, Any]:
     """Return the colour and line style of curve number `index`."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": ("-", "--", ":")[index // len(COLOURS) % 3]}
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Return the moving average of a curve over its finite values; a gap stays a gap.
+
+    The window starts narrow and widens: at first a loss falls too steeply to be averaged with later values.
+    """
+    import numpy as np
+
+    index = np.arange(len(values))
+    half = np.minimum(index // 3, round(SMOOTHING * len(values)))
+    windows = np.stack([index - half, np.minimum(index + half + 1, len(values))], axis=1).ravel()
+    smoothed = np.asarray(values, dtype=float)
+    known = np.isfinite(smoothed)
+
+    def sums(numbers: Any) -> Any:
+        # Each window by itself: in a difference of running sums, one huge value would take the digits of all that follow.
+        return np.add.reduceat(np.append(np.where(known, numbers, 0), 0), windows)[::2]
+
+    for _ in range(2):  # twice, for an average without corners
+        means = sums(smoothed) / np.maximum(sums(np.ones(len(values))), 1) if len(values) else smoothed
+        smoothed = np.where(known, means, np.nan)
+    return smoothed.tolist()
+
+
+def widths(curves: "Sequence[tuple[Sequence[float], Sequence[float]]]", distance: float) -> list[float]:
+    """Return the line widths of curves: one that later ones cover is wider than they are, so that every one is seen.
+
+    Args:
+        curves: x and y of each, x ascending; a y that is not finite is a gap.
+        distance: a curve covers another if they are no farther apart than this in at least half of the places where both are.
+    """
+    import numpy as np
+
+    known = []
+    for x, y in curves:
+        places, values = np.asarray(x, float), np.asarray(y, float)
+        known.append((places[np.isfinite(values)], values[np.isfinite(values)]))
+
+    def covers(later: int, earlier: int) -> bool:
+        (x, y), (x2, y2) = known[later], known[earlier]
+        both = (x >= x2[0]) & (x <= x2[-1]) if len(x2) else np.zeros(len(x), bool)
+        near = np.abs(y[both] - np.interp(x[both], x2, y2)) <= distance if both.any() else both[:0]
+        return bool(len(near)) and bool(near.mean() >= 0.5)
+
+    covered = [sum(covers(later, earlier) for later in range(earlier + 1, len(known))) for earlier in range(len(known))]
+    return [LINE_WIDTH + 2.2 * min(times, 3) for times in covered]
 
 
 def save(figure: Any, place: Path) -> None:

@@ -1,7 +1,8 @@
 """Draw the curves of runs: training loss and validation perplexity over tokens.
 
 Guarantees: the picture is complete or absent; a run in progress is drawn as far as it has got; a step whose value was not
-finite is a gap in its curve.
+finite is a gap in its curve; steps that were repeated after a resume count once. The scale is that of the second half of the
+run, and what lies beyond it is said in the panel.
 Cost: about two seconds, half of it for loading matplotlib; 100,000 logged steps add one.
 """
 
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INCHES = (8.0, 6.0)
-SMOOTHING = 0.02
-"""Half the window of the moving average, as a fraction of the logged steps."""
-STEEP_START = 0.01
-"""First fraction of a long training whose values may lie above the panels: the model still learns how frequent tokens are."""
-FEW_STEPS, FEW_EVALUATIONS = 2000, 50
-"""A curve of at most this many values is shown from the first one on, and evaluations are marked one by one."""
+LATER_SHARE = 1 / 3
+"""Least share of a panel's height for the second half of the run; the steep start may lie above it."""
+LEAST_LATER = 5
+"""A curve with fewer values in its second half is shown from the first one on."""
+LEAST_HEIGHT = 0.1
+"""Nats. A second half that varies less is not stretched over its share of the panel: that is noise."""
+MOST_RISE = 2.0
+"""Nats above its first value. A panel reaches no higher: the run diverges there."""
+FEW_POINTS, FEW_EVALUATIONS = 25, 50
+"""Steps of a curve, and evaluations, that are marked one by one."""
 LONGEST_NAME = 40
 """Characters of a run's name in the legend."""
 
@@ -97,26 +102,6 @@ def read(folder: Path) -> Run:
     return run
 
 
-def smooth(values: Sequence[float]) -> list[float]:
-    """Return the moving average of a curve over its finite values; a gap stays a gap.
-
-    The window starts narrow and widens: at first a loss falls too steeply to be averaged with later values.
-    """
-    import numpy as np
-
-    index = np.arange(len(values))
-    half = np.minimum(index // 3, max(1, round(SMOOTHING * len(values))))
-    first, last = index - half, np.minimum(index + half + 1, len(values))
-    smoothed = np.asarray(values, dtype=float)
-    known = np.isfinite(smoothed)
-    for _ in range(2):  # twice, for an average without corners
-        sums = np.concatenate([[0.0], np.cumsum(np.where(known, smoothed, 0.0))])
-        counts = np.concatenate([[0], np.cumsum(known)])
-        means = (sums[last] - sums[first]) / np.maximum(counts[last] - counts[first], 1)
-        smoothed = np.where(known, means, np.nan)
-    return smoothed.tolist()
-
-
 def _folder(name: str) -> Path:
     folder = local_folder(name)
     if folder is None:
@@ -125,9 +110,15 @@ def _folder(name: str) -> Path:
 
 
 def _curve(rows: Sequence[dict[str, Any]], key: str) -> Curve:
-    points = [(row["tokens"], row[key]) for row in rows if key in row]
-    values = (float("nan") if value is None or not math.isfinite(value) else value for _, value in points)
-    return Curve([tokens for tokens, _ in points], list(values))
+    """Return the values of a key. Where the run went back to an earlier step, those it had from there on are left out."""
+    curve = Curve([], [])
+    for row in rows:
+        if key in row:
+            while curve.tokens and curve.tokens[-1] >= row["tokens"]:
+                del curve.tokens[-1], curve.values[-1]
+            curve.tokens.append(row["tokens"])
+            curve.values.append(math.nan if row[key] is None or not math.isfinite(row[key]) else row[key])
+    return curve
 
 
 def _distinct(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
@@ -139,18 +130,23 @@ def _distinct(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
 
 def _facts(run: Run) -> dict[str, Any]:
     measured = run.perplexity.values + run.at_the_end.values
-    losses, perplexities = smooth(run.loss.values), [value for value in measured if math.isfinite(value)]
+    losses, perplexities = figures.smooth(run.loss.values), [value for value in measured if math.isfinite(value)]
+    known = [index for index, value in enumerate(losses) if math.isfinite(value)]
+    following = known[-1] + 1 if known else 0
     return {
         "run": run.name,
         "tokens": max(run.loss.tokens + run.perplexity.tokens + run.at_the_end.tokens),
-        "loss": next((value for value in reversed(losses) if math.isfinite(value)), None),
+        "loss": losses[known[-1]] if known else None,
+        "not_finite_from": run.loss.tokens[following] if following < len(losses) else None,
         "perplexity": perplexities[-1] if perplexities else None,
     }
 
 
 def _words(fact: dict[str, Any]) -> list[str]:
     words = [f"{figures.count_in_words(fact['tokens'])} tokens"]
-    words += [f"loss {fact['loss']:.3f}"] if fact["loss"] is not None else []
+    words += [f"loss {_loss(fact['loss'])}"] if fact["loss"] is not None else []
+    if fact["not_finite_from"] is not None:
+        words.append(f"not finite from {figures.count_in_words(fact['not_finite_from'])} tokens on")
     return words + ([f"perplexity {_number(fact['perplexity'])}"] if fact["perplexity"] is not None else [])
 
 
@@ -172,18 +168,18 @@ def _any(runs: Sequence[Run], curve: str) -> bool:
 
 def _loss_panel(axis: "Axes", runs: Sequence[Run]) -> None:
     axis.set_ylabel("training loss")
-    curves = [run.loss._replace(values=smooth(run.loss.values)) for run in runs]
-    for index, (run, curve) in enumerate(zip(runs, curves, strict=True)):
-        axis.plot(*run.loss, color=figures.style(index)["color"], alpha=0.22, linewidth=0.8)
-        _line(axis, curve, index, run.name)
-    levels = [level for curve in (*curves, *(run.loss for run in runs)) for level in _levels(curve, FEW_STEPS)]
-    if levels:
-        # The raw curve may leave the panel, so that a single spike does not flatten the rest.
-        low, high = _percentiles(levels)
-        margin = 0.08 * (high - low) or 0.1
-        axis.set_ylim(low - margin, high + margin)
+    # Divergence leaves the panel, and does not lift the average of the steps before it.
+    raw = [_clipped(run.loss) for run in runs]
+    curves = [curve._replace(values=figures.smooth(curve.values)) for curve in raw]
+    low, high = _extent(raw, curves)
+    for index, curve in enumerate(raw):
+        if len(curve.values) > FEW_POINTS:
+            axis.plot(*curve, color=figures.style(index)["color"], alpha=0.22, linewidth=0.8)
+    _lines(axis, curves, runs, figures.widths(curves, (high - low) / 100), few=FEW_POINTS)
+    axis.set_ylim(low, high)
+    _say_what_is_beyond(axis, [run.loss for run in runs], runs, _loss)
     if len(runs) == 1:
-        _mark_end(axis, curves[0], "{:.3f}".format)
+        _mark_end(axis, curves[0], _loss)
 
 
 def _perplexity_panel(axis: "Axes", runs: Sequence[Run]) -> None:
@@ -191,51 +187,104 @@ def _perplexity_panel(axis: "Axes", runs: Sequence[Run]) -> None:
 
     axis.set_ylabel("validation perplexity")
     axis.set_yscale("log")
+    in_nats = [_clipped(_logarithms(_joined(run))) for run in runs]
+    low, high = _extent(in_nats, in_nats)
+    widths = figures.widths(in_nats, (high - low) / 100)
+    _lines(axis, [run.perplexity for run in runs], runs, widths, few=FEW_EVALUATIONS)
     for index, run in enumerate(runs):
-        few = len(run.perplexity.values) <= FEW_EVALUATIONS
-        _line(axis, run.perplexity, index, run.name, marker="o", markersize=4 if few else 0)
         if run.at_the_end.tokens:
-            axis.plot(*run.at_the_end, linestyle="", marker="D", markersize=6, color=figures.style(index)["color"])
-    levels = [level for run in runs for level in _levels(run.perplexity, FEW_EVALUATIONS)]
-    levels += [value for run in runs for value in run.at_the_end.values if math.isfinite(value)]
-    if levels:
-        margin = (max(levels) / min(levels)) ** 0.08 if max(levels) > min(levels) else 1.1
-        axis.set_ylim(min(levels) / margin, max(levels) * margin)
-    low, high = axis.get_ylim()
-    # An axis of less than a decade would have hardly any ticks at powers of ten, their doubles and fives.
+            mark = {"linestyle": "", "marker": "D", "markersize": widths[index] + 4.2}
+            axis.plot(*run.at_the_end, color=figures.style(index)["color"], **mark)
+    low, high = math.exp(low), math.exp(high)
+    axis.set_ylim(low, high)
+    # A short axis would have hardly any ticks at powers of ten, their doubles and fives.
     wide, narrow = LogLocator(subs=(1, 2, 5), numticks=8), MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
-    axis.yaxis.set_major_locator(wide if high > 10 * low else narrow)
+    axis.yaxis.set_major_locator(wide if high > 4 * low else narrow)
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+    _say_what_is_beyond(axis, [_joined(run) for run in runs], runs, _number)
+    if any(run.at_the_end.tokens and run.perplexity.tokens for run in runs):
+        _legend_of_measures(axis)
     if len(runs) == 1:
         _mark_end(axis, runs[0].at_the_end if runs[0].at_the_end.tokens else runs[0].perplexity, _number)
 
 
-def _levels(curve: Curve, few: int) -> list[float]:
-    """Return the values that the panel must show: all of them, or only those after the steep start if there are many."""
-    points = [point for point in zip(*curve, strict=True) if math.isfinite(point[1])]
-    later = [value for tokens, value in points if tokens >= STEEP_START * points[-1][0]]
-    return later if len(later) > few else [value for _, value in points]
+def _joined(run: Run) -> Curve:
+    return Curve(run.perplexity.tokens + run.at_the_end.tokens, run.perplexity.values + run.at_the_end.values)
 
 
-def _percentiles(values: Sequence[float]) -> tuple[float, float]:
+def _logarithms(curve: Curve) -> Curve:
+    return curve._replace(values=[math.log(value) for value in curve.values])
+
+
+def _clipped(curve: Curve) -> Curve:
+    """Return a curve in nats without what lies far above any panel."""
+    first = next(filter(math.isfinite, curve.values), 0.0)
+    return curve._replace(values=[min(value, first + 2 * MOST_RISE) for value in curve.values])  # min(nan, x) is nan
+
+
+def _extent(curves: Sequence[Curve], smoothed: Sequence[Curve]) -> tuple[float, float]:
+    """Return the lower and the upper end of a panel, in nats.
+
+    The second halves of all curves have at least LATER_SHARE of it. The faint unsmoothed curve may leave it for a hundredth of
+    the steps, so that a single spike does not flatten the rest.
+    """
     import numpy as np
 
-    low, high = np.percentile(values, [0.2, 99.8])
-    return float(low), float(high)
+    lows, later_highs, highs = [], [], []
+    for curve, smooth_curve in zip(curves, smoothed, strict=True):
+        tokens, values, means = (np.array(numbers, float) for numbers in (*curve, smooth_curve.values))
+        tokens, values, means = (numbers[np.isfinite(values)] for numbers in (tokens, values, means))
+        if not len(values):
+            continue
+        later = tokens >= tokens[-1] / 2
+        later |= later.sum() < LEAST_LATER
+        least, most = np.percentile(values[later], [1, 99])
+        lows.append(min(least, means.min()))
+        later_highs.append(min(max(most, means[later].max()), values[0] + MOST_RISE))
+        highs.append(min(values.max(), values[0] + MOST_RISE))
+    low = min(lows)
+    high = min(max(highs), low + max(LEAST_HEIGHT, max(later_highs) - low) / LATER_SHARE)
+    margin = 0.08 * (high - low) or LEAST_HEIGHT
+    return float(low - margin), float(high + margin)
 
 
-def _line(axis: "Axes", curve: Curve, index: int, name: str, **options: Any) -> None:
-    # A curve of one point is not a line: it needs a dot to be visible.
-    dot = {"marker": "o", "markersize": 5} if sum(map(math.isfinite, curve.values)) == 1 else {}
-    axis.plot(*curve, linewidth=1.8, label=_short(name), **figures.style(index), **(options | dot))
+def _say_what_is_beyond(axis: "Axes", curves: Sequence[Curve], runs: Sequence[Run], text: Callable[[float], str]) -> None:
+    low, high = axis.get_ylim()
+    values = [value for curve in curves for value in curve.values if math.isfinite(value)]
+    words = [f"values up to {text(max(values))} lie above"] if max(values) > high else []
+    words += [f"values down to {text(min(values))} lie below"] if min(values) < low else []
+    ended = [run.name for run, curve in zip(runs, curves, strict=True) if curve.values and math.isnan(curve.values[-1])]
+    if ended:
+        words.append("not finite at the end" + (f": {', '.join(map(_short, ended))}" if len(runs) > 1 else ""))
+    place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "right", "va": "bottom"}
+    axis.annotate("; ".join(words), (1, 1), xycoords="axes fraction", color=figures.LIGHT.faint, fontsize=8.5, **place)
+
+
+def _lines(axis: "Axes", curves: Sequence[Curve], runs: Sequence[Run], widths: Sequence[float], few: int) -> None:
+    """Draw a line for each run, with marks where a line alone would be invisible: on few points, and on those between gaps."""
+    for index, (curve, run, width) in enumerate(zip(curves, runs, widths, strict=True)):
+        known = [math.isfinite(value) for value in curve.values]
+        alone = [at for at, here in enumerate(known) if here and not any(known[max(0, at - 1) : at] + known[at + 1 : at + 2])]
+        each = sum(known) <= few
+        marks = {"marker": "o", "markersize": width + 2.2, "markevery": None if each else alone} if each or alone else {}
+        axis.plot(*curve, label=_short(run.name), linewidth=width, **figures.style(index), **marks)
 
 
 def _mark_end(axis: "Axes", curve: Curve, text: Callable[[float], str]) -> None:
     points = [point for point in zip(*curve, strict=True) if math.isfinite(point[1])]
-    if points:
+    if points and points[-1][1] <= axis.get_ylim()[1]:
         place = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
         axis.annotate(text(points[-1][1]), points[-1], color=figures.style(0)["color"], fontweight="bold", fontsize=10, **place)
+
+
+def _legend_of_measures(axis: "Axes") -> None:
+    from matplotlib.lines import Line2D
+
+    look: dict[str, Any] = {"linestyle": "", "color": figures.LIGHT.faint}
+    marks = [Line2D([], [], marker="o", markersize=4, label="on a sample", **look)]
+    marks.append(Line2D([], [], marker="D", markersize=6, label="on all of the validation set", **look))
+    axis.legend(handles=marks, loc="upper right", fontsize=8.5, labelcolor=figures.LIGHT.ink, edgecolor=figures.LIGHT.grid)
 
 
 def _token_axis(axis: "Axes", runs: Sequence[Run]) -> None:
@@ -258,5 +307,9 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
 
 
+def _loss(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.3g}"
+
+
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.3g}"

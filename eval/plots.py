@@ -1,6 +1,6 @@
 """Pictures of pass@k: over k for one evaluation, over training tokens for a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,21 @@ def draw_curves(report: Mapping[str, Any], path: Path) -> None:
     """Draw pass@k over k: a curve per temperature, and intervals at the requested k."""
     figure, (axis,) = figures.make(INCHES)
     axis.set_xlabel("k")
-    for index, line in enumerate(report["by_temperature"]):
-        style = figures.style(index)
-        # Keys are strings in a report that was read from its file.
-        curve = {int(k): 100 * value for k, value in line["curve"].items()}
-        label = None if line["temperature"] is None else f"temperature {line['temperature']}"
-        axis.plot(list(curve), list(curve.values()), marker="o", markersize=3, label=label, **style)
-        for name in report["best"]:
-            if name in line:
-                value, k = line[name], int(name.partition("@")[2])
-                axis.vlines(k, 100 * value["low"], 100 * value["high"], color=style["color"], linewidth=1)
-    most = max((int(k) for line in report["by_temperature"] for k in line["curve"]), default=1)
-    if most > 1:
-        axis.set_xscale("log")
-        marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= most]
-        axis.set_xticks(marks, list(map(str, marks)))
-        axis.minorticks_off()
+    lines = report["by_temperature"]
+    # Keys are strings in a report that was read from its file.
+    curves = [{int(k): 100 * value for k, value in line["curve"].items()} for line in lines]
+    labels = [None if line["temperature"] is None else f"temperature {line['temperature']}" for line in lines]
+    widths = _draw_all(axis, list(zip(labels, curves, strict=True)))
+    for index, (line, width) in enumerate(zip(lines, widths, strict=False)):
+        for name in (name for name in report["best"] if name in line):
+            value, k = line[name], int(name.partition("@")[2])
+            look = {"color": figures.style(index)["color"], "linewidth": width - 0.8}
+            axis.vlines(k, 100 * value["low"], 100 * value["high"], **look)
+    most = max((k for curve in curves for k in curve), default=1)
+    axis.set_xscale("log")
+    marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= most]
+    axis.set_xticks(marks, list(map(str, marks)))
+    axis.minorticks_off()
     _finish(figure, axis, f"{report['problem_set']['name']}, {counted(report)}", path)
 
 
@@ -39,16 +38,39 @@ def draw_over_tokens(run: Path, path: Path) -> bool:
     Returns:
         whether there was anything to draw.
     """
+    from matplotlib.ticker import FuncFormatter
+
     curves = _over_tokens(run)
     if not curves:
         return False
     figure, (axis,) = figures.make(INCHES)
     axis.set_xlabel("training tokens")
-    for index, (label, points) in enumerate(sorted(curves.items())):
-        tokens, values = zip(*sorted(points.items()), strict=True)
-        axis.plot(tokens, [100 * value for value in values], marker="o", label=label, **figures.style(index))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: figures.count_in_words(value)))
+    _draw_all(
+        axis, [(name, {at: 100 * value for at, value in sorted(points.items())}) for name, points in sorted(curves.items())]
+    )
     _finish(figure, axis, run.resolve().name, path)
     return True
+
+
+def _draw_all(axis: Any, curves: Sequence[tuple[str | None, Mapping[int, float]]]) -> list[float]:
+    """Draw named curves in percent. Zeros alone are said: an axis fitted to them would make something of nothing.
+
+    Returns:
+        the line width of each; empty for zeros alone, of which there are no intervals to see.
+    """
+    lines = [(list(points), list(points.values())) for _, points in curves]
+    most = max((value for _, values in lines for value in values), default=0)
+    widths = figures.widths(lines, most / 100)
+    for index, ((label, _), (x, y), width) in enumerate(zip(curves, lines, widths, strict=True)):
+        look = {"marker": "o", "markersize": width + 1.2, "linewidth": width, "clip_on": False} | figures.style(index)
+        axis.plot(x, y, label=label if not label or any(y) else f"{label}: 0", **look)
+    if most:
+        return widths
+    axis.set_yticks([0])
+    axis.set_ylim(top=1)
+    axis.text(0.5, 0.5, "no sample passed", transform=axis.transAxes, ha="center", color=figures.LIGHT.ink, fontsize=14)
+    return []
 
 
 def _over_tokens(run: Path) -> dict[str, dict[int, float]]:

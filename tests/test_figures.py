@@ -1,6 +1,8 @@
+import math
+
 import pytest
 
-from codeparrot.figures import count_in_words, make, png, save, size_in_words
+from codeparrot.figures import LINE_WIDTH, count_in_words, make, png, save, size_in_words, widths
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,15 @@ def test_a_picture_is_the_same_in_memory_and_in_a_file(tmp_path_factory: pytest.
     save(figure, folder / "a.png")
     assert (folder / "a.png").read_bytes() == png(figure)
     assert [file.name for file in folder.iterdir()] == ["a.png"]
+
+
+def test_a_curve_that_later_ones_cover_is_wider() -> None:
+    x, gap = [0.0, 1.0, 2.0, 3.0], math.nan
+    rising, falling = (x, [0.0, 1.0, 2.0, 3.0]), (x, [3.0, 2.0, 1.0, 0.0])
+    half = ([0.5, 1.5, 2.5, 3.5], [0.5, 1.5, gap, 9.0])
+    assert widths([rising, falling], 0.1) == [LINE_WIDTH, LINE_WIDTH]
+    wide, narrow, other = widths([rising, half, falling], 0.1)
+    assert wide > 2 * narrow and narrow == other == LINE_WIDTH
+    first, second, third = widths([rising] * 3, 0.1)
+    assert first > second > third == LINE_WIDTH
+    assert widths([([], []), (x, [gap] * 4), rising, ([9.0], [1.0])], 0.1) == [LINE_WIDTH] * 4

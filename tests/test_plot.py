@@ -13,7 +13,8 @@ from matplotlib import image
 from matplotlib.figure import Figure
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.plot import draw, plot, read, smooth
+from codeparrot.figures import smooth
+from codeparrot.plot import draw, plot, read
 
 VALUES = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), max_size=60)
 
@@ -53,6 +54,11 @@ def figures(monkeypatch) -> list[Figure]:
 
     monkeypatch.setattr(Figure, "savefig", keep)
     return saved
+
+
+def notes(axis: Any) -> list[str]:
+    """Return what a panel says of values that it does not show."""
+    return [text.get_text() for text in axis.texts if text.xy == (1, 1) and text.get_text()]
 
 
 def colours(path: Path) -> int:
@@ -99,7 +105,10 @@ def test_a_run_is_drawn_into_its_plots(tmp_path, figures):
     assert "400k" in [label.get_text() for label in perplexity.get_xticklabels()]
     assert {"20", "500", "2,000"} <= {label.get_text() for label in perplexity.get_yticklabels()}
     low, high = loss.get_ylim()
-    assert low < 3.4 and high > 7.7, "a short run is shown from its first step on"
+    losses = read(run).loss.values
+    later = losses[149] - losses[-1]
+    assert low < losses[-1] and 2.4 * later < high - low < 4 * later, "the second half has about a third of the panel"
+    assert notes(loss) == ["values up to 7.762 lie above"] and notes(perplexity) == []
 
 
 def test_several_runs_are_told_apart(tmp_path, figures, monkeypatch):
@@ -154,6 +163,78 @@ def test_the_steep_start_and_spikes_of_a_long_run_leave_the_panel(tmp_path, figu
     draw([log(tmp_path / "run", *rows)], tmp_path / "loss.png")
     loss, perplexity = figures[0].axes
     assert loss.get_ylim()[1] < 2 and perplexity.get_ylim()[1] < 10
+
+
+def test_a_run_that_diverges_is_shown_up_to_there(tmp_path, figures):
+    rows = falling(1000, 100)
+    for row in rows:
+        beyond = max(0, row["step"] - 700)
+        if "loss" in row:
+            row["loss"] = row["loss"] + 1.1**beyond - 1 if beyond <= 200 else None
+        else:
+            row["perplexity"] = row["perplexity"] * 10.0**beyond if beyond <= 200 else None
+    run = log(tmp_path / "run", *rows)
+    result = plot([str(run)])
+    assert "not finite from 3.69M tokens on" in result.text and result.data["runs"][0]["not_finite_from"] == 901 * 4096
+    assert "perplexity 2.24e+201" in result.text
+    for axis in figures[0].axes:
+        low, high = axis.get_ylim()
+        first, last = (value if axis is figures[0].axes[0] else math.log(value) for value in (low, high))
+        assert first < 3.2 and 8 < last < 12.5, "what went before is seen"
+        assert len([text for text in axis.texts if text.get_text()]) == 1, "no number stands where its curve is not"
+        (note,) = notes(axis)
+        assert note.startswith("values up to ") and note.endswith(" lie above; not finite at the end")
+        assert all(bool(np.all(np.asarray(line.get_ydata()) != 0)) for line in axis.get_lines())
+
+
+def test_a_spike_leaves_the_average_of_other_steps_alone(tmp_path, figures):
+    rows = [{"step": step, "tokens": step, "loss": 2.0 + 1e30 * (step == 300)} for step in range(1, 1001)]
+    draw([log(tmp_path / "run", *rows)], tmp_path / "loss.png")
+    curve = np.asarray(figures[0].axes[0].get_lines()[1].get_ydata())
+    assert curve[:250] == pytest.approx(2.0) and curve[350:] == pytest.approx(2.0)
+    assert smooth([2.0] * 300 + [1e30] + [2.0] * 700)[400:] == [2.0] * 601, "not what rounding leaves of 1e30"
+    assert notes(figures[0].axes[0]) == ["values up to 1e+30 lie above"]
+
+
+def test_two_points_and_points_between_gaps_are_marked(tmp_path, figures):
+    draw([log(tmp_path / "two", *[{"step": step, "tokens": step, "loss": 9.0 - step} for step in (1, 2)])], tmp_path / "2.png")
+    (line,) = figures[0].axes[0].get_lines()
+    assert line.get_marker() == "o" and line.get_markevery() is None and list(line.get_ydata()) == [8.0, 7.0]
+    rows = [{"step": step, "tokens": step, "loss": None if step in (49, 51) else 5.0} for step in range(1, 100)]
+    draw([log(tmp_path / "gaps", *rows)], tmp_path / "3.png")
+    line = figures[1].axes[0].get_lines()[1]
+    assert line.get_marker() == "o" and line.get_markevery() == [49]
+
+
+def test_steps_that_a_resume_repeated_count_once(tmp_path):
+    before, after = falling(300), falling(400)
+    for row in after:
+        row.update({"loss": row["loss"] + 1} if "loss" in row else {"perplexity": 2.0})
+    repeated = log(tmp_path / "run", *before, *[row for row in after if row["step"] > 200])
+    run = read(repeated)
+    assert run.loss.tokens == [step * 4096 for step in range(1, 401)]
+    assert run.loss.values[199] < 4 < run.loss.values[200]
+    assert run.perplexity.tokens == [step * 4096 for step in range(0, 401, 50)] and run.perplexity.values[-4:] == [2.0] * 4
+
+
+def test_runs_that_coincide_are_told_apart(tmp_path, figures):
+    runs = [log(tmp_path / name, *falling()) for name in ("first", "again")]
+    other = log(
+        tmp_path / "other", *[row | {key: 2 * row[key] for key in ("loss", "perplexity") if key in row} for row in falling()]
+    )
+    draw([*runs, other], tmp_path / "loss.png")
+    for axis in figures[0].axes:
+        first, again, apart = (line.get_linewidth() for line in axis.get_lines()[-3:])
+        assert first > 2 * again and again == apart
+    low, high = figures[0].axes[0].get_ylim()
+    assert low < 3.4 and high > 6.7
+
+
+def test_the_whole_set_and_its_sample_are_named(tmp_path, figures):
+    draw([log(tmp_path / "nano", *sampled())], tmp_path / "loss.png")
+    legend = figures[0].axes[1].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["on a sample", "on all of the validation set"]
 
 
 @pytest.mark.parametrize("rows", [[], [{"step": 1, "tokens": 8, "lr": 0.1}], [{"step": 1, "tokens": 8, "loss": None}]])

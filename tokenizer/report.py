@@ -12,9 +12,10 @@ from typing import Any
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder
 from codeparrot.result import Result
-from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure
+from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure, num_tokens_of, words_of
 from codeparrot.tokenizer.sample import find_corpus, sample
 
+GPT2 = "openai-community/gpt2"
 LONGEST_NAME = 28
 """At most this many characters of a tokenizer's name head its column."""
 LONGEST_TOKEN = 24
@@ -27,6 +28,7 @@ def report(
     other: list[str] = [],  # noqa: B006 - the command line shows this default, and nothing changes it
     sample_bytes: int = 10_000_000,
     text_column: str = "content",
+    baseline: str = GPT2,
 ) -> Result:
     """Measure tokenizers on a corpus: bytes per token, keywords, identifiers, indentation, and what the vocabulary went into.
 
@@ -37,6 +39,8 @@ def report(
         other: More tokenizers to compare it with, each a folder or a name on the Hub.
         sample_bytes: Bytes of text to measure on, spread evenly over the corpus.
         text_column: Column or key that holds the text of a document.
+        baseline: Tokenizer whose length stands for 100%, a folder or a name on the Hub; empty: none. Where GPT-2's cannot be
+            loaded, the report says so.
     """
     if sample_bytes < 1:
         raise CodeparrotError(f"--sample_bytes {sample_bytes} is not a sample size: give a number of bytes, such as 10000000")
@@ -46,13 +50,20 @@ def report(
     if not texts:
         raise CodeparrotError(f'every document of "{corpus}" is empty: give another corpus')
     tokenizers = {name: load(name) for name in dict.fromkeys([tokenizer, *other])}
+    standard, problem = _baseline(baseline, tokenizers)
     measures = _measure_all(tokenizers, texts)
+    length = num_tokens_of(standard, texts) if standard is not None else None
     source = f"the validation split of {corpus}" if held_out else corpus
     num_bytes = sum(len(text.encode()) for text in texts)
     head = f"{len(texts):,} documents, {num_bytes:,} bytes of {source}"
-    text = "\n\n".join([head, _table(measures), *map(_examples, measures, measures.values())])
+    notes = [f"no length against {baseline}: {problem}"] if problem else []
+    text = "\n\n".join([head, _table(measures, baseline, length), *notes, *map(_examples, measures, measures.values())])
     facts = {"corpus": corpus, "held_out": held_out, "documents": len(texts), "num_bytes": num_bytes}
-    rows = [{"tokenizer": name, **measured._asdict()} for name, measured in measures.items()]
+    facts["baseline"] = {"tokenizer": baseline, "num_tokens": length} if length else None
+    rows = [
+        {"tokenizer": name, **measured._asdict(), "length_against_baseline": measured.num_tokens / length if length else None}
+        for name, measured in measures.items()
+    ]
     return Result(text, facts | {"tokenizers": rows})
 
 
@@ -79,6 +90,18 @@ def load(name: str) -> Any:
     return tokenizer
 
 
+def _baseline(name: str, others: dict[str, Any]) -> tuple[Any, str]:
+    """Return the tokenizer that lengths are compared with, or why there is none."""
+    if not name or name in others:
+        return others.get(name), ""
+    try:
+        return load(name), ""
+    except CodeparrotError as error:
+        if name != GPT2:
+            raise
+        return None, str(error)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]
 
@@ -86,26 +109,30 @@ def _first_line(error: Exception) -> str:
 def _measure_all(tokenizers: dict[str, Any], texts: Sequence[str]) -> dict[str, Measures]:
     from tqdm import tqdm
 
-    names = identifiers(texts)
+    names, words = identifiers(texts), words_of(texts)
     total = len(tokenizers) * sum(len(text.encode()) for text in texts)
     with tqdm(total=total, desc="measure", unit="B", unit_scale=True, disable=None) as bar:
-        return {name: measure(tokenizer, texts, names, bar) for name, tokenizer in tokenizers.items()}
+        return {name: measure(tokenizer, texts, names, words, bar) for name, tokenizer in tokenizers.items()}
 
 
-def _table(measures: dict[str, Measures]) -> str:
+def _table(measures: dict[str, Measures], baseline: str, length: int | None) -> str:
     columns = list(measures.values())
+    against = (f"length against {_short(baseline)}", (f"{column.num_tokens / (length or 1):.1%}" for column in columns))
     rows = [
         ("", map(_short, measures)),
         ("vocabulary, tokens", (f"{column.vocab_size:,}" for column in columns)),
         ("bytes a token", (f"{column.bytes_per_token:.3f}" for column in columns)),
         ("characters a token", (f"{column.characters_per_token:.3f}" for column in columns)),
+        *([against] if length else []),
         ("documents restored exactly", (f"{column.lossless:.1%}" for column in columns)),
+        ("tokens a word", (f"{column.tokens_per_word:.2f}" for column in columns)),
         ("tokens an identifier", (f"{column.tokens_per_identifier:.2f}" for column in columns)),
         ("identifiers of one token", (f"{column.whole_identifiers:.1%}" for column in columns)),
         *[
             (f"tokens for newline + {spaces} spaces", (str(column.indentation_tokens[spaces]) for column in columns))
             for spaces in INDENTATIONS
         ],
+        ("vocabulary unused in this sample", (f"{column.unused:.1%}" for column in columns)),
         ("keywords of several tokens", (f"{len(column.missing_keywords)} of {2 * len(KEYWORDS)}" for column in columns)),
     ]
     cells = [(label, list(values)) for label, values in rows]
@@ -123,12 +150,17 @@ def _short(name: str) -> str:
 
 
 def _examples(name: str, measured: Measures) -> str:
+    merges = [
+        [f"{_shown(left)}+{_shown(right)}" for left, right in pairs] for pairs in (measured.first_merges, measured.last_merges)
+    ]
     lists = {
         "no token": measured.missing_keywords,
         "longest": measured.longest_tokens,
         "learned last": measured.last_tokens,
     }
-    return "\n".join([name, *(f"  {label:<12}  {_printable(tokens)}" for label, tokens in lists.items() if tokens)])
+    lines = {label: _printable(tokens) for label, tokens in lists.items() if tokens}
+    lines |= {label: "  ".join(pairs) for label, pairs in zip(("merged first", "merged last"), merges, strict=True) if pairs}
+    return "\n".join([name, *(f"  {label:<12}  {line}" for label, line in lines.items())])
 
 
 def _printable(tokens: Sequence[str]) -> str:

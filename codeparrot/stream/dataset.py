@@ -6,29 +6,38 @@ split of the global batch into micro-batches sees the same global batches, token
 
 The state says what was consumed: the place of each lane (eight numbers), independent of ranks. It leaves out what is prepared
 ahead.
+
+It is an `IterableDataset` of torch, so a `DataLoader` takes it. Several workers divide the windows among them, each once. The
+state of this object does not follow what its copies in the workers hand out; the loop of `codeparrot train` has no workers,
+and takes `batches`.
 """
 
+import logging
 import os
-import queue
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, cycle, islice
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import xxhash
 from numpy.typing import NDArray
+from torch.utils.data import IterableDataset
 
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Cursor, Order, windows
+from codeparrot.stream.prefetch import Batch, Prefetcher
 from codeparrot.stream.provenance import TracedWindow, trace
 from codeparrot.stream.shards import Shard
 from codeparrot.stream.shuffle import LaneState, block_windows, in_order, place_tokens, reading
 from codeparrot.stream.sources import lanes_of, open_shards
+from codeparrot.stream.whole import share_of_worker, whole
+
+logger = logging.getLogger("codeparrot")
 
 STATE_VERSIONS = {"documents": 1, "windows": 2}
 """By the order that a position belongs to."""
@@ -41,14 +50,7 @@ class Window(NamedTuple):
     """State of the lane after this window."""
 
 
-class Batch(NamedTuple):
-    input_ids: NDArray[np.int64]
-    """[windows, seq_length]"""
-    states: dict[int, LaneState]
-    """States, after this batch, of the lanes it draws from."""
-
-
-class ConstantLengthDataset:
+class ConstantLengthDataset(IterableDataset[torch.Tensor]):
     """The endless windows of one process.
 
     Args:
@@ -86,18 +88,65 @@ class ConstantLengthDataset:
             lane: self._spread(own) for lane, own in enumerate(lanes_of(shards, stream.lanes)) if lane % world_size == rank
         }
         self._states = {lane: LaneState() for lane in self._lanes}
+        self._order = Order(seed, lane=0)
+        self._anew = False
+        """Whether every iteration begins at the beginning."""
 
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Yield windows of `seq_length` tokens; the state follows."""
-        for window in self._windows():
+    @classmethod
+    def from_dataset(
+        cls,
+        tokenizer: Any,
+        dataset: Any,
+        infinite: bool = False,
+        seq_length: int = 1024,
+        num_of_sequences: int = 1024,
+        chars_per_token: float = 3.6,
+        *,
+        text_column: str = "content",
+    ) -> "ConstantLengthDataset":
+        """Return the windows of a data set in its own order: the class of the same name in the CodeParrot chapter.
+
+        Every iteration begins anew. docs/chapter10.md lists what differs from the chapter.
+
+        Args:
+            tokenizer: a fast tokenizer of transformers with an end-of-document token, which follows each document.
+            dataset: what yields mappings each time it is iterated over: a data set of `datasets`, streaming or not, or a list.
+            infinite: begin again where the data set ends; otherwise the end that fills no window is left out and reported.
+            seq_length: tokens in a window.
+            num_of_sequences, chars_per_token: size of the chapter's buffer. They are checked and change nothing: no buffer
+                has a remainder to drop here.
+            text_column: key of the text.
+
+        Raises:
+            CodeparrotError: an argument cannot be used; while iterating: a document has no text.
+        """
+        found = whole(tokenizer, dataset, infinite, seq_length, num_of_sequences * chars_per_token, text_column)
+        windows = cls(found.stream, found.encoder, source=found.shard)
+        windows._order, windows._anew = Order(0, 0, shuffle=False, epochs=None if infinite else 1), True
+        return windows
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        """Yield windows: int64 [seq_length]. The state follows."""
+        if self._anew:
+            self._states = {lane: LaneState() for lane in self._lanes}
+        share = share_of_worker(sorted(self._lanes))
+        for window in self._windows(share.lanes):
             self._states[window.lane] = window.state
-            yield window.tokens
+            if len(window.tokens) < self.stream.seq_length:
+                logger.warning("the last %d tokens fill no window: they are left out", len(window.tokens))
+            elif share.has((window.state.num_windows - 1) * len(share.lanes) + share.lanes.index(window.lane)):
+                yield torch.from_numpy(window.tokens.astype(np.int64))
 
-    def batches(self, micro_batch_size: int) -> "Prefetcher":
+    def batches(self, micro_batch_size: int) -> Prefetcher:
         """Return an endless iterator of [micro_batch_size, seq_length] arrays, prepared in the background.
 
         The state follows what the iterator has handed out. Close the iterator, or use it in a `with` statement.
+
+        Raises:
+            CodeparrotError: the windows end.
         """
+        if self._order.epochs is not None:
+            raise CodeparrotError("batches go on without end: give from_dataset infinite=True, or use a DataLoader")
         return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._states.update)
 
     @property
@@ -123,7 +172,7 @@ class ConstantLengthDataset:
         streams: dict[int, Iterator[TracedWindow]] = {}
         for lane, count in Counter(turns).items():
             shards, state = [shard.fresh() for shard in self._lanes[lane]], before[lane]
-            origins = trace(shards, Order(self.seed, lane), self.stream, self.encoder, state, count)
+            origins = trace(shards, self._order._replace(lane=lane), self.stream, self.encoder, state, count)
             streams[lane] = iter(
                 [
                     TracedWindow(lane, window, (window - first_round) * self.stream.lanes + lane, tokens, documents)
@@ -191,29 +240,32 @@ class ConstantLengthDataset:
             return shards
         return [place for shard in shards for place in shard.spread(place_tokens(self.stream, self.tokenized))]
 
-    def _windows(self) -> Iterator[Window]:
-        """Yield the windows of this process's lanes in turn, from the current state on."""
-        states = self.states
+    def _windows(self, lanes: Sequence[int]) -> Iterator[Window]:
+        """Yield the windows of lanes of this process in turn, from the current state on."""
+        states = {lane: self._states[lane] for lane in lanes}
         # The first blocks of the lanes are read and encoded side by side: reading and encoding release the interpreter's lock.
         alone = any(shard.shares for shards in self._lanes.values() for shard in shards)
         with ThreadPoolExecutor(1 if alone else min(len(states), len(os.sched_getaffinity(0)))) as threads:
             streams = dict(zip(states, threads.map(self._begun, states, states.values()), strict=True))
         for lane in _turns(states, sorted(states)):
-            tokens, states[lane] = next(streams[lane])
+            found = next(streams[lane], None)
+            if found is None:
+                return
+            tokens, states[lane] = found
             yield Window(tokens, lane, states[lane])
 
     def _begun(self, lane: int, state: LaneState) -> Iterator[tuple[NDArray[Any], LaneState]]:
         """Return the windows of a lane after `state`, of which the first is ready."""
         stream = self._lane(lane, state)
-        return chain([next(stream)], stream)
+        return chain([] if (first := next(stream, None)) is None else [first], stream)
 
     def _lane(self, lane: int, state: LaneState) -> Iterator[tuple[NDArray[Any], LaneState]]:
-        shards, order, stream = self._lanes[lane], Order(self.seed, lane), self.stream
+        shards, order, stream = self._lanes[lane], self._order._replace(lane=lane), self.stream
         packed = windows(shards, order, reading(stream, self.tokenized), self.encoder, stream.seq_length, state.cursor)
         return in_order(packed, order, stream, self.tokenized, state)
 
     def _batches(self, micro_batch_size: int) -> Iterator[Batch]:
-        stream = self._windows()
+        stream = self._windows(sorted(self._lanes))
         while True:
             group = [next(stream) for _ in range(micro_batch_size)]
             input_ids = np.stack([window.tokens for window in group]).astype(np.int64)
@@ -238,56 +290,3 @@ def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Join the states of all processes into one that does not depend on ranks."""
     lanes = {lane: position for state in states for lane, position in state["lanes"].items()}
     return {**states[0], "lanes": dict(sorted(lanes.items(), key=lambda entry: int(entry[0])))}
-
-
-class Prefetcher:
-    """Runs an iterator in a background thread, a few batches ahead; re-raises its errors here, at their place in the order.
-
-    The encoder releases the interpreter's lock, so one thread keeps up with the fastest accelerators.
-    """
-
-    def __init__(self, batches: Iterator[Batch], ahead: int, consumed: Callable[[dict[int, LaneState]], None]) -> None:
-        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
-        self._consumed = consumed
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._fill, args=(batches,), name="stream", daemon=True)
-        self._thread.start()
-
-    def __iter__(self) -> "Prefetcher":
-        return self
-
-    def __next__(self) -> NDArray[np.int64]:
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            self._put(item)
-            raise item
-        self._consumed(item.states)
-        return item.input_ids
-
-    def __enter__(self) -> "Prefetcher":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop the thread. Batches prepared ahead are not in the state; they are made again later."""
-        self._closed.set()
-        self._thread.join()
-
-    def _fill(self, batches: Iterator[Batch]) -> None:
-        try:
-            for batch in batches:
-                if not self._put(batch):
-                    return
-        except BaseException as error:  # noqa: BLE001 - passed to the consumer, which raises it
-            self._put(error)
-
-    def _put(self, item: Batch | BaseException) -> bool:
-        while not self._closed.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False

@@ -40,7 +40,7 @@ class HubShard(SequentialShard):
         # An iteration of `datasets` notes its position in the data set object: each thread needs its own copy.
         dataset = self.dataset if self._shared else self._copy()
         with hub.readable(self.source):
-            yield from islice(enumerate(dataset), self.offset, None, self.stride)
+            yield from islice(enumerate(hub.rows_of(dataset)), self.offset, None, self.stride)
 
     def record(self, item: tuple[int, Any]) -> Mapping[str, Any]:
         return item[1]
@@ -58,7 +58,7 @@ class HubShard(SequentialShard):
 
     @property
     def identity(self) -> str:
-        return f"{self.path}:{self.dataset.num_shards}"
+        return f"{self.path}:{getattr(self.dataset, 'num_shards', 1)}"
 
     def cut(self, parts: int) -> list[Shard]:
         return [HubShard(self.dataset, self.column, part, parts, self.part) for part in range(parts)]
@@ -131,6 +131,8 @@ def _file_shard(file: str, column: str) -> Shard:
 
 def _dataset_shards(dataset: Any, column: str) -> list[Shard]:
     """Return the shards of an open data set. It relies on the order within a shard of `datasets`, not on its state."""
+    if isinstance(dataset, Shard):
+        return [dataset]
     if hasattr(dataset, "to_iterable_dataset"):
         dataset = dataset.to_iterable_dataset()
     count = max(1, dataset.num_shards)

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def ids_of(text: str) -> list[int]:
     return [*text.encode(), END]
 
 
-def check_spans(entries: list[dict[str, Any]], rows: list[np.ndarray]) -> None:
+def check_spans(entries: list[dict[str, Any]], rows: Sequence[Any]) -> None:
     """Check that the spans tile their window, and that each is the next part of the named document's tokens."""
     inside: dict[int, tuple[tuple, int]] = {}  # the document that continues in a lane's next window, and how much of it is read
     for entry, tokens in zip(entries, rows, strict=True):

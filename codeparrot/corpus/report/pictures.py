@@ -15,7 +15,12 @@ from codeparrot.figures import Palette, count_in_words, size_in_words
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INCHES = (7.0, 3.2)
+INCHES = (5.2, 2.8)
+"""Small, so that the words can still be read on a page 420 pixels wide."""
+WORDS, TITLE = 8.5, 10
+"""Points."""
+BAR_INCHES = 0.2
+"""Height of a stage in the waterfall, at least."""
 SAMPLED_GROUPS = 64
 LONGEST_LINE = 160
 """Characters; the last bar of the picture holds all longer lines."""
@@ -34,18 +39,26 @@ class Picture(NamedTuple):
     file: str
     caption: str
     draw: "Callable[[Axes, Palette], None]"
+    inches: tuple[float, float] = INCHES
 
 
 def pictures_of(folder: Path, statistics: dict[str, Any]) -> list[Picture]:
     """Return the pictures of the corpus in `folder`."""
     files = [folder / shard["file"] for split in statistics["splits"].values() for shard in split["shards"]]
     sizes, lines = document_sizes(files), line_lengths(files)
-    stages = stages_of(statistics)
     return [
-        Picture(WATERFALL, "Bytes of text left after each stage", lambda axes, look: _waterfall(axes, look, stages)),
+        waterfall(stages_of(statistics)),
         Picture("document_sizes.png", "Documents by their size", lambda axes, look: _sizes(axes, look, sizes)),
         Picture("line_lengths.png", "Lines by their length", lambda axes, look: _lines(axes, look, lines)),
     ]
+
+
+def waterfall(stages: list[dict[str, Any]]) -> Picture:
+    """Return the picture of what each stage left and removed; stages that removed nothing are left out."""
+    shown = [stage for stage in stages if stage["removed_files"] or stage["stage"] in ("read", "kept")]
+    height = max(INCHES[1], 0.8 + BAR_INCHES * len(shown))
+    caption = "Bytes of text left after each stage"
+    return Picture(WATERFALL, caption, lambda axes, look: _waterfall(axes, look, shown), (INCHES[0], height))
 
 
 def stages_of(statistics: dict[str, Any]) -> list[dict[str, Any]]:
@@ -100,10 +113,10 @@ def _sampled_texts(files: list[Path]) -> Iterator[list[str]]:
 
 def render(picture: Picture, palette: Palette) -> bytes:
     """Return a picture as PNG."""
-    figure, (axes,) = figures.make(INCHES, palette=palette)
-    axes.set_title(picture.caption, color=palette.ink, fontsize=10, loc="left")
+    figure, (axes,) = figures.make(picture.inches, palette=palette)
+    axes.set_title(picture.caption, color=palette.ink, fontsize=TITLE, loc="left")
     # Smaller than a stand-alone figure, without a frame, with grid lines only across the bars.
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=WORDS)
     axes.xaxis.label.set_color(palette.faint)
     axes.yaxis.label.set_color(palette.faint)
     axes.spines["bottom"].set_visible(False)
@@ -128,17 +141,17 @@ def _sizes(axes: "Axes", palette: Palette, bars: Bars) -> None:
 
 def _lines(axes: "Axes", palette: Palette, bars: Bars) -> None:
     axes.bar(bars.edges[:-1], bars.counts, LINE_STEP, align="edge", color=palette.bar, edgecolor=palette.paper, linewidth=0.8)
-    ticks = list(range(0, LONGEST_LINE + 1, 20))
+    ticks = list(range(0, LONGEST_LINE + 1, 40))
     axes.set_xticks(ticks, [*map(str, ticks[:-1]), f"{LONGEST_LINE} and more"])
     axes.set_xlim(0, LONGEST_LINE + LINE_STEP)
-    axes.set_xlabel("characters", fontsize=8)
+    axes.set_xlabel("characters", fontsize=WORDS)
     _counts(axes, palette, "lines")
 
 
 def _counts(axes: "Axes", palette: Palette, label: str) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axes.set_ylabel(label, fontsize=8)
+    axes.set_ylabel(label, fontsize=WORDS)
     axes.set_ylim(0, 1.05 * max(1, *axes.dataLim.intervaly))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count_in_words(value)))
@@ -148,14 +161,19 @@ def _counts(axes: "Axes", palette: Palette, label: str) -> None:
 def _waterfall(axes: "Axes", palette: Palette, stages: list[dict[str, Any]]) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    shown = [stage for stage in stages if stage["removed_files"] or stage["stage"] in ("read", "kept")]
-    names = [stage["stage"].replace("_", " ") for stage in shown]
-    places = range(len(shown), 0, -1)
-    left = [stage["bytes"] for stage in shown]
+    names = [stage["stage"].replace("_", " ") for stage in stages]
+    places = range(len(stages), 0, -1)
+    left = [stage["bytes"] for stage in stages]
     axes.barh(places, left, color=palette.bar, height=0.7)
-    gone = [max(0, stage["removed_bytes"]) for stage in shown]
+    gone = [max(0, stage["removed_bytes"]) for stage in stages]
     axes.barh(places, gone, left=left, color=palette.grid, height=0.7)
-    axes.set_yticks(list(places), names, fontsize=max(4, min(8, 110 // max(1, len(shown)))))
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_in_words(value)))
+    for place, kept, removed in zip(places, left, gone, strict=True):
+        words = size_in_words(kept) + (f", {size_in_words(-removed)}" if removed else "")
+        look = {"color": palette.ink, "fontsize": WORDS - 1, "va": "center"}
+        axes.annotate(words, (kept + removed, place), (4, 0), textcoords="offset points", **look)
+    most = max(1, *map(sum, zip(left, gone, strict=True)))
+    axes.set_xlim(0, 1.4 * most)  # room for the numbers
+    axes.set_yticks(list(places), names)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_in_words(value) if value <= most else ""))
     axes.grid(axis="x", color=palette.grid, linewidth=0.8)

@@ -6,7 +6,8 @@ files belong to which split; their names on the Hub hold the commit. Of a folder
 """
 
 import glob
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.location import HUB, is_hub_name, local_folder
 from codeparrot.stream.readers.folder import PARQUET, DataFiles, NoData, find_data, is_data, known_as
 from codeparrot.stream.readers.rows import reason
+
+_BATCH_ROWS = 32
 
 
 class Name(NamedTuple):
@@ -102,6 +105,18 @@ def open_data_set(name: Name, revision: str | None) -> DataSet:
     return DataSet(builder, files, list(files) or [str(split) for split in builder.info.splits or {}])
 
 
+def rows_of(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield all rows of a data set in their order.
+
+    In a worker of torch's DataLoader, a streaming data set yields only a share of its rows by itself: those would be missing
+    where the worker takes its share of the windows.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or torch.utils.data.get_worker_info() is None or not hasattr(dataset, "iter"):
+        yield from dataset
+        return
+    for batch in dataset.iter(batch_size=_BATCH_ROWS):
+        yield from (dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True))
 def _files_here(name: Name) -> dict[str, list[str]]:
     """Return the files of a folder by the splits of `datasets`; none if it holds other kinds of data."""
     if not name.is_local or name.config:

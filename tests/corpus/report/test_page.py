@@ -155,3 +155,14 @@ def test_tokens_are_those_of_the_documents_and_their_ends(corpus: Path, tokenize
         texts = [document["content"] for document in read(corpus, split)]
         assert count == sum(len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids) + 1 for text in texts)
     assert found["total"] == sum(found["splits"].values())
+
+
+def test_on_a_phone_a_stage_is_a_block_whose_numbers_have_units(page: str) -> None:
+    narrow = page[page.index("@media (max-width: 40rem)") : page.index("</style>")]
+    assert ".stages tr { display: flex" in narrow and "td[data-unit]::after" in narrow
+    tags = Page(page).tags
+    first = next(index for index, (tag, attributes) in enumerate(tags) if attributes.get("class") == "stages")
+    last = next(index for index in range(first, len(tags)) if tags[index][0] in ("figure", "h2"))
+    cells = [attributes for tag, attributes in tags[first:last] if tag == "td" and attributes.get("class") == "n"]
+    units = [attributes.get("data-unit") for attributes in cells]
+    assert cells and units == ["files", "bytes", "removed"] * (len(cells) // 3)

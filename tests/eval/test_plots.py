@@ -1,0 +1,74 @@
+"""Pictures of pass@k say zero in words and show each of several curves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from codeparrot.eval.plots import draw_curves, draw_over_tokens
+
+
+@pytest.fixture
+def axes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Collects the panels of the pictures that are saved."""
+    saved: list[Any] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *args: Any, **options: Any) -> None:
+        saved.extend(self.axes)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return saved
+
+
+def report(*curves: tuple[float, dict[int, float]]) -> dict[str, Any]:
+    """A report that requested pass@1, whose interval is two hundredths wide."""
+    lines = []
+    for temperature, curve in curves:
+        interval = {"low": max(0, curve[1] - 0.01), "high": curve[1] + 0.01}
+        lines.append({"temperature": temperature, "curve": curve, "pass@1": interval})
+    return {"by_temperature": lines, "best": {"pass@1": {}}, "problem_set": {"name": "starter"}, "problems": 7}
+
+
+def names(axis: Any) -> list[str]:
+    return [text.get_text() for text in axis.get_legend().get_texts()]
+
+
+def test_nothing_passed_is_said_in_words(tmp_path, axes):
+    draw_curves(report((0.2, {1: 0.0, 10: 0.0}), (0.8, {1: 0.0, 10: 0.0})), tmp_path / "a.png")
+    assert [text.get_text() for text in axes[0].texts] == ["no sample passed"]
+    assert list(axes[0].get_yticks()) == [0] and axes[0].get_ylim() == (0, 1)
+    assert not axes[0].collections, "no interval"
+    assert names(axes[0]) == ["temperature 0.2: 0", "temperature 0.8: 0"]
+
+
+def test_zero_beside_other_values_is_named(tmp_path, axes):
+    draw_curves(report((0.2, {1: 0.1, 10: 0.3}), (0.8, {1: 0.0, 10: 0.0})), tmp_path / "a.png")
+    assert not axes[0].texts and names(axes[0]) == ["temperature 0.2", "temperature 0.8: 0"]
+    assert axes[0].get_ylim()[1] > 30 and len(axes[0].collections) == 2
+
+
+def test_temperatures_of_the_same_result_are_told_apart(tmp_path, axes):
+    same = {1: 0.1, 10: 0.3}
+    draw_curves(report((0.2, same), (0.8, same)), tmp_path / "a.png")
+    first, second = axes[0].get_lines()
+    assert first.get_linewidth() > 2 * second.get_linewidth()
+    assert axes[0].collections[0].get_linewidth() > 2 * axes[0].collections[1].get_linewidth()
+
+
+def test_a_single_k_has_its_mark(tmp_path, axes):
+    draw_curves(report((0.2, {1: 0.1})), tmp_path / "a.png")
+    assert [label.get_text() for label in axes[0].get_xticklabels()] == ["1"]
+
+
+@pytest.mark.parametrize(("ten", "words"), [(0.0, ["no sample passed"]), (0.25, [])])
+def test_pass_at_k_over_tokens(tmp_path: Path, axes: list[Any], ten: float, words: list[str]) -> None:
+    rows = [{"step": step, "tokens": step * 1000, "problems": "starter", "pass@1": 0.0, "pass@10": ten} for step in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert draw_over_tokens(tmp_path, tmp_path / "plots" / "a.png")
+    assert [text.get_text() for text in axes[0].texts] == words
+    assert "2k" in [label.get_text() for label in axes[0].get_xticklabels()]
+    assert names(axes[0])[0] == "starter during training, pass@1: 0"
