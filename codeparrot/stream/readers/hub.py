@@ -117,6 +117,8 @@ def rows_of(dataset: Any) -> Iterator[Mapping[str, Any]]:
         return
     for batch in dataset.iter(batch_size=_BATCH_ROWS):
         yield from (dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True))
+
+
 def _files_here(name: Name) -> dict[str, list[str]]:
     """Return the files of a folder by the splits of `datasets`; none if it holds other kinds of data."""
     if not name.is_local or name.config:
