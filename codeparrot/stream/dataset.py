@@ -26,6 +26,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Cursor, Order, windows
 from codeparrot.stream.provenance import TracedWindow, trace
+from codeparrot.stream.readers.rows import Damaged, Where
 from codeparrot.stream.shards import Shard
 from codeparrot.stream.shuffle import LaneState, block_windows, in_order, place_tokens, reading
 from codeparrot.stream.sources import lanes_of, open_shards
@@ -39,6 +40,8 @@ class Window(NamedTuple):
     lane: int
     state: LaneState
     """State of the lane after this window."""
+    damaged: list[Damaged]
+    """What was left out to make it, or to prepare those behind it; a function of its place in an uninterrupted run."""
 
 
 class Batch(NamedTuple):
@@ -46,6 +49,7 @@ class Batch(NamedTuple):
     """[windows, seq_length]"""
     states: dict[int, LaneState]
     """States, after this batch, of the lanes it draws from."""
+    damaged: list[Damaged]
 
 
 class ConstantLengthDataset:
@@ -59,7 +63,7 @@ class ConstantLengthDataset:
         source: replaces `stream.train`: names, or a streaming data set of `datasets`.
 
     Raises:
-        CodeparrotError: the data cannot be read, or the world size does not divide the lanes.
+        CodeparrotError: the data cannot be read or do not hold text, or the world size does not divide the lanes.
     """
 
     def __init__(
@@ -86,11 +90,15 @@ class ConstantLengthDataset:
             lane: self._spread(own) for lane, own in enumerate(lanes_of(shards, stream.lanes)) if lane % world_size == rank
         }
         self._states = {lane: LaneState() for lane in self._lanes}
+        self.damaged: dict[Where, Damaged] = {}
+        """What this process's lanes have left out up to their states, as far as they were read since the start."""
+        for shard in shards[rank::world_size]:
+            self._check(shard)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield windows of `seq_length` tokens; the state follows."""
         for window in self._windows():
-            self._states[window.lane] = window.state
+            self._consumed({window.lane: window.state}, window.damaged)
             yield window.tokens
 
     def batches(self, micro_batch_size: int) -> "Prefetcher":
@@ -98,7 +106,7 @@ class ConstantLengthDataset:
 
         The state follows what the iterator has handed out. Close the iterator, or use it in a `with` statement.
         """
-        return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._states.update)
+        return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._consumed)
 
     @property
     def states(self) -> dict[int, LaneState]:
@@ -199,25 +207,46 @@ class ConstantLengthDataset:
         with ThreadPoolExecutor(1 if alone else min(len(states), len(os.sched_getaffinity(0)))) as threads:
             streams = dict(zip(states, threads.map(self._begun, states, states.values()), strict=True))
         for lane in _turns(states, sorted(states)):
-            tokens, states[lane] = next(streams[lane])
-            yield Window(tokens, lane, states[lane])
+            window = next(streams[lane])
+            states[lane] = window.state
+            yield window
 
-    def _begun(self, lane: int, state: LaneState) -> Iterator[tuple[NDArray[Any], LaneState]]:
+    def _begun(self, lane: int, state: LaneState) -> Iterator[Window]:
         """Return the windows of a lane after `state`, of which the first is ready."""
         stream = self._lane(lane, state)
         return chain([next(stream)], stream)
 
-    def _lane(self, lane: int, state: LaneState) -> Iterator[tuple[NDArray[Any], LaneState]]:
+    def _lane(self, lane: int, state: LaneState) -> Iterator[Window]:
         shards, order, stream = self._lanes[lane], Order(self.seed, lane), self.stream
-        packed = windows(shards, order, reading(stream, self.tokenized), self.encoder, stream.seq_length, state.cursor)
-        return in_order(packed, order, stream, self.tokenized, state)
+        found: list[Damaged] = []
+        how = reading(stream, self.tokenized)
+        how = how._replace(meet=found.append) if stream.on_error == "skip" else how
+        packed = windows(shards, order, how, self.encoder, stream.seq_length, state.cursor)
+        for tokens, after in in_order(packed, order, stream, self.tokenized, state):
+            yield Window(tokens, lane, after, found.copy())
+            found.clear()
+
+    def _check(self, shard: Shard) -> None:
+        """Look at the beginning of a shard, before anything is trained on."""
+        try:
+            shard.check()
+        except Damaged as damaged:
+            reading(self.stream, self.tokenized).meet(damaged)
+        finally:
+            shard.close()
+
+    def _consumed(self, states: Mapping[int, LaneState], damaged: Sequence[Damaged]) -> None:
+        self._states.update(states)
+        for each in damaged:
+            self.damaged.setdefault(each.where, each)
 
     def _batches(self, micro_batch_size: int) -> Iterator[Batch]:
         stream = self._windows()
         while True:
             group = [next(stream) for _ in range(micro_batch_size)]
             input_ids = np.stack([window.tokens for window in group]).astype(np.int64)
-            yield Batch(input_ids, {window.lane: window.state for window in group})
+            damaged = [each for window in group for each in window.damaged]
+            yield Batch(input_ids, {window.lane: window.state for window in group}, damaged)
 
 
 def _turns(states: Mapping[int, LaneState], lanes: Sequence[int]) -> Iterator[int]:
@@ -246,7 +275,9 @@ class Prefetcher:
     The encoder releases the interpreter's lock, so one thread keeps up with the fastest accelerators.
     """
 
-    def __init__(self, batches: Iterator[Batch], ahead: int, consumed: Callable[[dict[int, LaneState]], None]) -> None:
+    def __init__(
+        self, batches: Iterator[Batch], ahead: int, consumed: Callable[[dict[int, LaneState], list[Damaged]], None]
+    ) -> None:
         self._queue: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
         self._consumed = consumed
         self._closed = threading.Event()
@@ -261,7 +292,7 @@ class Prefetcher:
         if isinstance(item, BaseException):
             self._put(item)
             raise item
-        self._consumed(item.states)
+        self._consumed(item.states, item.damaged)
         return item.input_ids
 
     def __enter__(self) -> "Prefetcher":
