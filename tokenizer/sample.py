@@ -12,7 +12,7 @@ from typing import NamedTuple
 from codeparrot.stream.readers import jsonl
 from codeparrot.stream.readers.folder import PARQUET
 from codeparrot.stream.readers.parquet import Table
-from codeparrot.stream.readers.rows import Damaged, text_in
+from codeparrot.stream.readers.rows import text_in
 
 READ_FACTOR = 64
 """In a corpus of more than this many budgets, only evenly spaced row groups are read: 64 times 200 MB is half a minute."""
@@ -81,7 +81,4 @@ def _documents(piece: Piece, text_column: str) -> Iterator[str]:
         yield from (text_in(value, text_column, where) for where, value in jsonl.parsed_lines(piece.file))
         return
     with Table(piece.file) as table:
-        for text in table.texts(piece.row_group, text_column, BATCH_ROWS):
-            if isinstance(text, Damaged):
-                raise text
-            yield text
+        yield from table.texts(piece.row_group, text_column, BATCH_ROWS)

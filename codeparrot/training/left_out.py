@@ -5,7 +5,6 @@ the step by which it was met. A place has one line, however many lanes, epochs a
 keeps the lines up to its checkpoint, and meets again what lies behind.
 """
 
-import json
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -86,10 +85,10 @@ class LeftOut:
         self._said += 1
         if self._said <= MOST_SAID:
             logger.warning("left out: %s: %s", _place(line), line["problem"])
-        if self._said == MOST_SAID:
-            logger.warning("more that is left out is only listed in %s", self._path)
+        if self._said == MOST_SAID + 1:
+            logger.warning("what else is left out is only listed in %s", self._path)
 
 
 def _place(line: dict[str, Any]) -> str:
-    file, *within = (f"{name.replace('_', ' ')} {json.dumps(value)}" for name, value in line.items() if name not in NO_PLACE)
-    return ", ".join([file.removeprefix("file "), *within])
+    within = [f"{name.replace('_', ' ')} {value}" for name, value in line.items() if name not in (*NO_PLACE, "file")]
+    return ", ".join([line["file"], *within])

@@ -1,4 +1,6 @@
 import json
+import shutil
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from codeparrot.config import StreamConfig
 from codeparrot.corpus.tokenize import tokenize
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream import ConstantLengthDataset, load_validation_set, make_encoder
+from codeparrot.stream.tokenized import read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,48 @@ def test_a_file_that_is_not_whole_is_refused(corpus, tokenizer_folder, tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CodeparrotError, match=r"train-00000\.npy is missing or incomplete"):
         ConstantLengthDataset(StreamConfig(train=str(tmp_path / "w"), seq_length=64), make_encoder_stub())
+
+
+def replaced(path: Path, windows: np.ndarray) -> None:
+    """Write other windows, of as many bytes as the manifest says."""
+    size = path.stat().st_size
+    np.save(path, windows)
+    content = path.read_bytes()
+    path.write_bytes(content[:size].ljust(size, b"\0"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda windows: windows.astype(np.float16), r"holds float16 \[\d+, 64\], not \[\d+, 64\] tokens as uint16 or uint32"),
+        (lambda windows: windows.reshape(-1, 32), r"holds uint16 \[\d+, 32\], not \[\d+, 64\] tokens"),
+        (lambda windows: windows.astype(np.int64), r"holds int64|cannot read"),
+        (lambda windows: np.array([{"a": 1}], object), "cannot read"),
+        (lambda windows: np.where(windows == windows[3, 5], 65535, windows).astype(np.uint16), "token 65535, beyond the"),
+    ],
+)
+def test_windows_of_another_kind_are_named_and_may_be_left_out(windows, tmp_path, change, message) -> None:
+    shutil.copytree(windows, tmp_path / "w")
+    path = tmp_path / "w" / "train-00000.npy"
+    replaced(path, change(np.load(path)))
+    stream = StreamConfig(train=str(tmp_path / "w"), seq_length=64)
+    most = sum(each["windows"] for each in read_manifest(tmp_path / "w")["splits"]["train"]["files"])
+    with pytest.raises(CodeparrotError, match=rf"(?=.*train-00000\.npy)(?=.*({message})).*on_error skip"):
+        list(islice(ConstantLengthDataset(stream, make_encoder_stub()), most))
+    others = {row.tobytes() for file in sorted((tmp_path / "w").glob("train-*.npy"))[1:] for row in np.load(file)}
+    dataset = ConstantLengthDataset(replace(stream, on_error="skip"), make_encoder_stub())
+    seen = {row.astype(np.uint16).tobytes() for row in islice(dataset, most)}
+    assert others <= seen and all(max(np.frombuffer(row, np.uint16)) < 65535 for row in seen)
+    assert dataset.damaged
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 40, b"[]", b'{"seq_length": 64}', b'{"seq_length": 64, "splits": {"train": 3}}']
+)
+def test_a_damaged_manifest_is_named(tmp_path, content) -> None:
+    (tmp_path / "windows.json").write_bytes(content)
+    with pytest.raises(CodeparrotError, match=r"windows\.json is damaged \(.*\); tokenize the corpus again"):
+        ConstantLengthDataset(StreamConfig(train=str(tmp_path), seq_length=64), make_encoder_stub())
 
 
 def make_encoder_stub():

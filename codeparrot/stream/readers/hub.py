@@ -5,6 +5,7 @@ beginning. Other kinds are returned as rows and streamed from the beginning. No 
 files belong to which split; their names on the Hub hold the commit.
 """
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,9 +94,10 @@ def readable(spec: str) -> Iterator[None]:
     """Turn exceptions of `datasets` and the Hub into a CodeparrotError that names the data set."""
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage] (of the client that it uses)
+    from zstandard import ZstdError
 
     try:
         yield
-    except (OSError, ValueError, RuntimeError, DatasetsError, HTTPError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, ZstdError, DatasetsError, HTTPError) as error:
         message = f"cannot read {spec}: {reason(error)} (check the name, your access to it and the network)"
         raise CodeparrotError(message) from error

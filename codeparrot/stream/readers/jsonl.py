@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers.folder import PACKED
-from codeparrot.stream.readers.rows import Behind, Damaged, LineAt, Place, Where, text_in, unreadable
+from codeparrot.stream.readers.rows import Behind, Damaged, LineAt, Place, Where, reason, text_in, unreadable
 
 PIECE_BYTES = 1 << 13
 """Bytes of a packed file that are unpacked at once: less than so many in front of a damage are lost with it."""
@@ -113,7 +113,8 @@ def parsed(line: bytes, where: Where) -> Any:
     except ValueError as error:
         is_first = (isinstance(where, Place) and where.number == 1) or (isinstance(where, LineAt) and where.byte == 0)
         more = " (`jq -c .` writes a JSON file as JSON lines; move files that are not data elsewhere)" if is_first else ""
-        raise Damaged(where, f"{{}} is not JSON ({error}); mend or remove that line{more}") from error
+        why = "it holds zero bytes: a machine crashed, or it is UTF-16" if b"\0" in line else reason(error)
+        raise Damaged(where, f"{{}} is not JSON ({why}); mend or remove that line{more}") from error
 
 
 def parsed_lines(file: str) -> Iterator[tuple[Place, Any]]:

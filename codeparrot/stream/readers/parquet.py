@@ -13,7 +13,7 @@ from codeparrot.stream.readers.rows import COLUMN_SETTING, Damaged, Place, Whole
 
 
 class BrokenRow(NamedTuple):
-    """A row with a string that is not UTF-8."""
+    """A row with a value that Python cannot hold, such as a string that is not UTF-8."""
 
     values: dict[str, Any]
     """Its values as Arrow's scalars."""
@@ -100,12 +100,15 @@ class Table:
             raise unreadable(Place("row group", group, self.file), error, self.num_rows(group)) from error
         return texts_of(taken, rows, self.file)
 
-    def texts(self, group: int, column: str, num_rows: int) -> Iterator[str | Damaged]:
-        """Yield the texts of a row group, holding `num_rows` at once; see `texts_of`."""
+    def texts(self, group: int, column: str, num_rows: int = 256) -> Iterator[str]:
+        """Yield the texts of a row group, holding `num_rows` at once; null is an empty one."""
         row = self.bounds[group]
         try:
             for batch in self._table.iter_batches(num_rows, row_groups=[group], columns=[column], use_threads=False):
-                yield from texts_of(batch.column(0), range(row, row + len(batch)), self.file)
+                for text in texts_of(batch.column(0), range(row, row + len(batch)), self.file):
+                    if isinstance(text, Damaged):
+                        raise text
+                    yield text
                 row += len(batch)
         except self._failures as error:
             raise unreadable(Place("row group", group, self.file), error, self.num_rows(group)) from error
@@ -174,7 +177,7 @@ def rows_of(batch: Any) -> list[dict[str, Any] | BrokenRow]:
     """Return the rows of an Arrow batch as Python values."""
     try:
         return batch.to_pylist()
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):
         if len(batch) == 1:
             return [BrokenRow({name: batch.column(name)[0] for name in batch.schema.names})]
     return [row for index in range(len(batch)) for row in rows_of(batch.slice(index, 1))]

@@ -84,7 +84,7 @@ class Damaged(CodeparrotError):
     """
 
     def __init__(self, where: Where, problem: str, documents: int | None = 1) -> None:
-        super().__init__(problem)
+        super().__init__(where, problem, documents)  # all of them, so that it travels between processes
         self.where, self.problem, self.documents = where, problem, documents
 
     def __str__(self) -> str:
