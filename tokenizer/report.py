@@ -13,6 +13,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
 from codeparrot.location import local_folder
 from codeparrot.result import Result
+from codeparrot.stream.losses import Losses, OnError
 from codeparrot.stream.readers.folder import find_data
 from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure
 from codeparrot.tokenizer.sample import sample
@@ -29,6 +30,7 @@ def report(
     other: list[str] = [],  # noqa: B006 - the command line shows this default, and nothing changes it
     sample_bytes: int = 10_000_000,
     text_column: str = "content",
+    on_error: OnError = "stop",
 ) -> Result:
     """Measure tokenizers on a corpus: bytes per token, keywords, identifiers, indentation, and what the vocabulary went into.
 
@@ -39,22 +41,24 @@ def report(
         other: More tokenizers to compare it with, each a folder or a name on the Hub.
         sample_bytes: Bytes of text to measure on, spread evenly over the corpus.
         text_column: Column or key that holds the text of a document.
+        on_error: What becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
     """
     if sample_bytes < 1:
         raise CodeparrotError(f"--sample_bytes {sample_bytes} is not a sample size: give a number of bytes, such as 10000000")
     corpus = corpus_here(corpus)
     files = find_data(corpus)
     held_out = files.has("valid")
-    texts = list(sample(files.of("valid" if held_out else "train"), text_column, sample_bytes))
+    losses = Losses(on_error)
+    texts = list(sample(files.of("valid" if held_out else "train"), text_column, sample_bytes, losses))
     if not texts:
         raise CodeparrotError(f'every document of "{corpus}" is empty: give another corpus')
     tokenizers = {name: load(name) for name in dict.fromkeys([tokenizer, *other])}
     measures = _measure_all(tokenizers, texts)
     source = f"the validation split of {corpus}" if held_out else corpus
     num_bytes = sum(len(text.encode()) for text in texts)
-    head = f"{len(texts):,} documents, {num_bytes:,} bytes of {source}"
+    head = f"{len(texts):,} documents, {num_bytes:,} bytes of {source}{losses}"
     text = "\n\n".join([head, _table(measures), *map(_examples, measures, measures.values())])
-    facts = {"corpus": corpus, "held_out": held_out, "documents": len(texts), "num_bytes": num_bytes}
+    facts = {"corpus": corpus, "held_out": held_out, "documents": len(texts), "num_bytes": num_bytes, **losses.facts}
     rows = [{"tokenizer": name, **measured._asdict()} for name, measured in measures.items()]
     return Result(text, facts | {"tokenizers": rows})
 

@@ -13,6 +13,7 @@ from typing import Any
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import replaced_folder
 from codeparrot.result import Result
+from codeparrot.stream.losses import Losses, OnError
 
 
 def tokenize(
@@ -22,6 +23,7 @@ def tokenize(
     seq_length: int = 1024,
     text_column: str = "content",
     file_windows: int = 65536,
+    on_error: OnError = "stop",
     overwrite: bool = False,
 ) -> Result:
     """Encode and pack a corpus into windows that training memory-maps (`stream.train: OUTPUT`).
@@ -33,6 +35,7 @@ def tokenize(
         seq_length: tokens per window.
         text_column: column that holds the text of a document.
         file_windows: windows per file.
+        on_error: what becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
         overwrite: replace a folder that is already there.
     """
     from codeparrot.loading import load_tokenizer
@@ -48,9 +51,10 @@ def tokenize(
         raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
     loaded = load_tokenizer(tokenizer)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
+    losses = Losses(on_error)
     with replaced_folder(place) as fresh:
         splits = {
-            split: _write_split(corpus, split, text_column, encoder, len(loaded), seq_length, file_windows, fresh)
+            split: _write_split(corpus, split, text_column, encoder, len(loaded), seq_length, file_windows, fresh, losses)
             for split in ("train", "valid")
         }
         manifest = {
@@ -58,13 +62,16 @@ def tokenize(
             "vocab_size": len(loaded),
             "end_of_document": encoder.end_of_document,
             "splits": {name: split for name, split in splits.items() if split["tokens"]},
+            **losses.facts,
         }
         if "train" not in manifest["splits"]:
             raise CodeparrotError(f"{corpus} holds no documents; build one with `codeparrot corpus build`")
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     counts = {name: split["tokens"] for name, split in manifest["splits"].items()}
     text = ", ".join(f"{name}: {count:,} tokens" for name, count in counts.items())
-    return Result(f"{place}: windows of {seq_length} tokens; {text}", {"output": str(place), "tokens": counts, **manifest})
+    return Result(
+        f"{place}: windows of {seq_length} tokens; {text}{losses}", {"output": str(place), "tokens": counts, **manifest}
+    )
 
 
 def _write_split(
@@ -76,6 +83,7 @@ def _write_split(
     seq_length: int,
     file_windows: int,
     folder: Path,
+    losses: Losses,
 ) -> dict[str, Any]:
     """Write the windows of a split; return its entry in the manifest."""
     import numpy as np
@@ -85,7 +93,7 @@ def _write_split(
     files: list[dict[str, Any]] = []
     first, tail, count = None, np.empty(0, dtype), 0
     with tqdm(desc=f"tokenize {split}", unit="token", unit_scale=True, disable=None) as bar:
-        for batch in _batches(_packed(corpus, split, column, encoder, seq_length), file_windows):
+        for batch in _batches(_packed(corpus, split, column, encoder, seq_length, losses), file_windows):
             count += sum(map(len, batch))
             bar.update(sum(map(len, batch)))
             first = batch[0] if first is None else first
@@ -101,7 +109,7 @@ def _write_split(
     return {"files": files, "tail": tail.tolist(), "tokens": count}
 
 
-def _packed(corpus: str, split: str, column: str, encoder: Any, seq_length: int) -> Iterator[Any]:
+def _packed(corpus: str, split: str, column: str, encoder: Any, seq_length: int, losses: Losses) -> Iterator[Any]:
     """Yield the windows of a split in the order of its documents."""
     from codeparrot.stream.lane import Cursor, Order, Reading, windows
     from codeparrot.stream.sources import open_shards
@@ -115,7 +123,7 @@ def _packed(corpus: str, split: str, column: str, encoder: Any, seq_length: int)
     if any(shard.packed for shard in shards):
         raise CodeparrotError(f"{corpus} holds windows already")
     order = Order(seed=0, lane=0, shuffle=False, epochs=1)
-    for window, _ in windows(shards, order, Reading(1, 256), encoder, seq_length, Cursor()):
+    for window, _ in windows(shards, order, Reading(1, 256, losses), encoder, seq_length, Cursor()):
         yield window
 
 

@@ -12,7 +12,7 @@ A damaged document ends the lane, or is left out and keeps its row: the order of
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.encode import Encoder
+from codeparrot.stream.losses import Meet, raise_it
 from codeparrot.stream.order import permutation
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import Shard
@@ -60,20 +61,6 @@ class Order(NamedTuple):
         return permutation(size, self.seed, self.lane, *key) if self.shuffle else np.arange(size)
 
 
-def refuse(damaged: Damaged) -> None:
-    """Raise the error, and name the way around it."""
-    raise CodeparrotError(f"{damaged}; or leave out what is damaged: --stream.on_error skip") from damaged
-
-
-def stop(damaged: Damaged) -> None:
-    """Raise the error."""
-    raise damaged
-
-
-def leave_out(damaged: Damaged) -> None:
-    """Go on without it."""
-
-
 class Reading(NamedTuple):
     """How a lane reads its shards."""
 
@@ -81,8 +68,8 @@ class Reading(NamedTuple):
     """Shards that are read side by side: the documents of a block come from all of them."""
     documents: int
     """Documents of a block, in equal parts from each, unless a shard is read whole."""
-    meet: Callable[[Damaged], None] = stop
-    """Called for each item that is damaged, when its block is read. If it returns, the lane goes on without the item."""
+    meet: Meet = raise_it
+    """Called for each item that is damaged, when its block is read."""
 
 
 class DrawnBlock(NamedTuple):

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 from codeparrot.config import StreamConfig
-from codeparrot.stream.lane import Cursor, Order, Reading, leave_out, refuse
+from codeparrot.stream.lane import Cursor, Order, Reading
+from codeparrot.stream.losses import leave_out, refuse
 
 Item = TypeVar("Item")
 

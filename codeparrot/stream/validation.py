@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.stream.encode import Encoder
-from codeparrot.stream.lane import Cursor, Order, Reading, refuse, windows
+from codeparrot.stream.lane import Cursor, Order, Reading, windows
+from codeparrot.stream.losses import refuse
 from codeparrot.stream.order import permutation
 from codeparrot.stream.readers.rows import Damaged, Where
 from codeparrot.stream.sources import lanes_of, open_shards

@@ -11,14 +11,13 @@ from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.run.metrics import MetricsLog, read_lines
+from codeparrot.stream.losses import MOST_SAID, counts, in_words
 from codeparrot.stream.readers.rows import Damaged, Where
 from codeparrot.training.processes import Agreement
 
 logger = logging.getLogger("codeparrot")
 
 DAMAGED = "damaged.jsonl"
-MOST_SAID = 5
-"""So many places are named in the log; all are in the file."""
 NO_PLACE = ("documents", "problem", "step")
 
 
@@ -70,16 +69,13 @@ class LeftOut:
         """Return how many places and documents were left out; nothing where nothing is left out."""
         if not self._is_on:
             return {}
-        return {"damaged_places": len(self._places), "damaged_documents": sum(count or 0 for count in self._places.values())}
+        return counts(self._places.values())
 
     def __str__(self) -> str:
         """Say what is missing, or nothing if nothing is."""
         if not self._places:
             return ""
-        unknown = sum(count is None for count in self._places.values())
-        more = f" and an unknown number behind {unknown} of the places" if unknown else ""
-        documents = self.counts["damaged_documents"]
-        return f"left out as damaged: {documents:,} documents{more}, {len(self._places):,} places listed in {self._path}"
+        return f"{in_words(self._places.values())} listed in {self._path}"
 
     def _say(self, line: dict[str, Any]) -> None:
         self._said += 1

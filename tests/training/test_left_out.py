@@ -37,7 +37,7 @@ def test_a_place_is_counted_once_and_its_line_says_where_it_is(tmp_path, caplog)
         {"step": 2, "file": "b.jsonl", "byte": 70, "documents": 1, "problem": "is not JSON"},
         {"step": 4, "file": "c.jsonl.gz", "behind_line": 9, "documents": None, "problem": "cannot read: cut"},
     ]
-    assert str(counted).startswith("left out as damaged: 21 documents and an unknown number behind 1 of the places, 3 places")
+    assert str(counted).startswith("left out as damaged: 21 documents and an unknown number at 1 of the places, 3 places")
 
 
 def test_a_run_that_goes_on_keeps_what_lies_before_its_checkpoint_and_meets_the_rest_again(tmp_path) -> None:

@@ -6,7 +6,7 @@ Memory: a block and the longest line; a limit on the line bounds both.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,9 +124,30 @@ def parsed_lines(file: str) -> Iterator[tuple[Place, Any]]:
         yield where, parsed(line, where)
 
 
-def num_bytes(file: str) -> int:
-    """Return a file's unpacked size; a packed file is read whole for it."""
-    return sum(map(len, _chunks(file, BLOCK_BYTES))) if file.endswith(PACKED) else Path(file).stat().st_size
+def texts(file: str, column: str) -> Iterator[str | Damaged]:
+    """Yield the text of each line; a line, or the rest of the file, that is damaged comes as `Damaged`."""
+    try:
+        for number, line in lines(file):
+            where = Place("line", number, file)
+            try:
+                yield text_in(parsed(line, where), column, where)
+            except Damaged as damaged:
+                yield damaged.bare()
+    except Damaged as damaged:
+        yield damaged.bare()
+
+
+def num_bytes(file: str, meet: Callable[[Damaged], None]) -> int:
+    """Return a file's unpacked size; a packed file is read whole for it, up to where it is damaged."""
+    if not file.endswith(PACKED):
+        return Path(file).stat().st_size
+    size = 0
+    try:
+        for chunk in _chunks(file, BLOCK_BYTES):
+            size += len(chunk)
+    except Damaged as damaged:
+        meet(damaged)
+    return size
 
 
 def _chunks(file: str, num_bytes: int) -> Iterator[bytes]:

@@ -102,16 +102,23 @@ class Table:
 
     def texts(self, group: int, column: str, num_rows: int = 256) -> Iterator[str]:
         """Yield the texts of a row group, holding `num_rows` at once; null is an empty one."""
+        for text in self.marked_texts(group, column, num_rows):
+            if isinstance(text, Damaged):
+                raise text
+            yield text
+
+    def marked_texts(self, group: int, column: str, num_rows: int) -> Iterator[str | Damaged]:
+        """Yield what `texts` does; a row, or the rest of the row group, that is damaged comes as `Damaged`."""
         row = self.bounds[group]
         try:
             for batch in self._table.iter_batches(num_rows, row_groups=[group], columns=[column], use_threads=False):
-                for text in texts_of(batch.column(0), range(row, row + len(batch)), self.file):
-                    if isinstance(text, Damaged):
-                        raise text
-                    yield text
+                yield from texts_of(batch.column(0), range(row, row + len(batch)), self.file)
                 row += len(batch)
         except self._failures as error:
-            raise unreadable(Place("row group", group, self.file), error, self.num_rows(group)) from error
+            fault = unreadable(Place("row group", group, self.file), error, self.bounds[group + 1] - row)
+            if not isinstance(fault, Damaged):
+                raise fault from error
+            yield fault
 
     def close(self) -> None:
         for each in (self._table, self._raw):

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -190,7 +191,7 @@ def test_null_is_an_empty_document_and_half_a_surrogate_a_replacement_character(
     assert by_tokenizer(file) == ["a\ufffdz"], "an empty document teaches nothing"
 
 
-def flipped(file: Path, texts: list[str], **options: object) -> list[Path]:
+def flipped(file: Path, texts: list[str], **options: Any) -> list[Path]:
     """Return copies of a Parquet file, each with a bit changed in its pages."""
     pq.write_table(pa.table({"content": texts}), file, use_dictionary=False, **options)
     content = file.read_bytes()
