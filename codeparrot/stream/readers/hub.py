@@ -101,3 +101,5 @@ def readable(spec: str) -> Iterator[None]:
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, ZstdError, DatasetsError, HTTPError) as error:
         message = f"cannot read {spec}: {reason(error)} (check the name, your access to it and the network)"
         raise CodeparrotError(message) from error
+    except StopIteration as error:  # `datasets` looks for the first row of a file that was cut before it
+        raise CodeparrotError(f"cannot read {spec}: it has no rows, or a file of it was cut; fetch it again") from error
