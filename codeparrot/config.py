@@ -37,7 +37,8 @@ class TokenizerConfig:
 
 @dataclass
 class StreamConfig:
-    """The documents and their order. All settings here except `encoder` and `prefetch_batches` fix the order of the run."""
+    """The documents and their order. All settings here except `on_error`, `encoder` and `prefetch_batches` fix the order of the
+    run."""
 
     train: list[str] | str = field(default_factory=list, metadata=MAY_CHANGE)
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
@@ -58,6 +59,9 @@ class StreamConfig:
     """Windows in a block of a lane; 0: from memory, 64 MB of tokens for all lanes together, at most 2,048 windows."""
     block_documents: int = setting(256, "documents", at_least(1))
     """Documents in a block, where `stream.order` is documents."""
+    on_error: Literal["stop", "skip"] = setting("stop", may_change=True)
+    """What becomes of a damaged document, row group or file. stop: the run ends, with the file, the place and the remedy; skip:
+    it is left out of training and validation, counted, and listed in damaged.jsonl. All others keep their order."""
     encoder: Literal["auto", "tokenizers", "fastokens"] = setting("auto", may_change=True)
     """Library that encodes text: `tokenizers` is the reference; `fastokens` gives the same ids many times faster; `auto` takes
     fastokens if it gives equal ids in a probe at the start, and says so if it does not."""

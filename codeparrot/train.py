@@ -103,7 +103,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
             checkpoints.finish()
             pass_at_k.finish()
             stop.agree(training.agreement.gather)
-            result = outcome(config, begin, progress, validation.score, checkpoints)
+            result = outcome(config, begin, progress, validation.score, checkpoints, monitor.left_out)
         monitor.draw()
         # All end together: a launcher kills the others as soon as one has ended with a status.
         training.agreement.any(False)
@@ -135,7 +135,7 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
     return loss, grad_norm
 
 
-def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoints: Any) -> Result:
+def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoints: Any, left_out: Any) -> Result:
     """Say what was reached and how to go on.
 
     Raises:
@@ -153,13 +153,15 @@ def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoi
         "resumed_from_step": begin.step,
         "stopped": end.step < config.train.max_steps,
         **(score._asdict() if score else {}),
+        **left_out.counts,
     }
     if facts["stopped"]:
         text = f"stopped at step {end.step} of {config.train.max_steps}, saved; run the same command again to go on"
     else:
         measured = f": {score}" if score else ""
         text = f"{config.run_directory}: trained to step {end.step}, {end.tokens:,} tokens{measured}"
-    return Result(text, facts, STOPPED if facts["stopped"] else DONE)
+    missing = f"; {left_out}" if str(left_out) else ""
+    return Result(text + missing, facts, STOPPED if facts["stopped"] else DONE)
 
 
 def _due(step: int, every: int) -> bool:

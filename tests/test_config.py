@@ -123,12 +123,12 @@ def test_a_resumed_run_may_change_what_does_not_change_the_result() -> None:
     assert (
         list(changeable(Config()))
         == (
-            "run.name run.dir tokenizer.path stream.train stream.valid stream.encoder stream.prefetch_batches "
-            "train.micro_batch_size train.gradient_checkpointing train.compile train.log_every_steps train.max_skipped_steps "
-            "train.startup_minutes train.timeout_minutes evaluate checkpoint tracking hub resume"
+            "run.name run.dir tokenizer.path stream.train stream.valid stream.on_error stream.encoder "
+            "stream.prefetch_batches train.micro_batch_size train.gradient_checkpointing train.compile train.log_every_steps "
+            "train.max_skipped_steps train.startup_minutes train.timeout_minutes evaluate checkpoint tracking hub resume"
         ).split()
     )
-    assert list(changeable(StreamConfig())) == ["train", "valid", "encoder", "prefetch_batches"]
+    assert list(changeable(StreamConfig())) == ["train", "valid", "on_error", "encoder", "prefetch_batches"]
 
 
 def test_a_world_size_that_does_not_fit_names_those_that_do() -> None:

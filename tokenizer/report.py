@@ -12,6 +12,7 @@ from typing import Any
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder
 from codeparrot.result import Result
+from codeparrot.stream.losses import Losses, OnError
 from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure, num_tokens_of, words_of
 from codeparrot.tokenizer.sample import find_corpus, sample
 
@@ -29,6 +30,7 @@ def report(
     sample_bytes: int = 10_000_000,
     text_column: str = "content",
     baseline: str = GPT2,
+    on_error: OnError = "stop",
 ) -> Result:
     """Measure tokenizers on a corpus: bytes per token, keywords, identifiers, indentation, and what the vocabulary went into.
 
@@ -41,12 +43,14 @@ def report(
         text_column: Column or key that holds the text of a document.
         baseline: Tokenizer whose length stands for 100%, a folder or a name on the Hub; empty: none. Where GPT-2's cannot be
             loaded, the report says so.
+        on_error: What becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
     """
     if sample_bytes < 1:
         raise CodeparrotError(f"--sample_bytes {sample_bytes} is not a sample size: give a number of bytes, such as 10000000")
     files = find_corpus(corpus)
     held_out = files.has("valid")
-    texts = list(sample(files.of("valid" if held_out else "train"), text_column, sample_bytes))
+    losses = Losses(on_error)
+    texts = list(sample(files.of("valid" if held_out else "train"), text_column, sample_bytes, losses))
     if not texts:
         raise CodeparrotError(f'every document of "{corpus}" is empty: give another corpus')
     tokenizers = {name: load(name) for name in dict.fromkeys([tokenizer, *other])}
@@ -55,10 +59,10 @@ def report(
     length = num_tokens_of(standard, texts) if standard is not None else None
     source = f"the validation split of {corpus}" if held_out else corpus
     num_bytes = sum(len(text.encode()) for text in texts)
-    head = f"{len(texts):,} documents, {num_bytes:,} bytes of {source}"
+    head = f"{len(texts):,} documents, {num_bytes:,} bytes of {source}{losses}"
     notes = [f"no length against {baseline}: {problem}"] if problem else []
     text = "\n\n".join([head, _table(measures, baseline, length), *notes, *map(_examples, measures, measures.values())])
-    facts = {"corpus": corpus, "held_out": held_out, "documents": len(texts), "num_bytes": num_bytes}
+    facts = {"corpus": corpus, "held_out": held_out, "documents": len(texts), "num_bytes": num_bytes, **losses.facts}
     facts["baseline"] = {"tokenizer": baseline, "num_tokens": length} if length else None
     rows = [
         {"tokenizer": name, **measured._asdict(), "length_against_baseline": measured.num_tokens / length if length else None}

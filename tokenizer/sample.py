@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from codeparrot.stream.losses import Meet, raise_it
 from codeparrot.stream.readers import hub, jsonl
 from codeparrot.stream.readers.folder import PARQUET, DataFiles, find_data
 from codeparrot.stream.readers.parquet import Table
-from codeparrot.stream.readers.rows import text_in
+from codeparrot.stream.readers.rows import Damaged
 
 READ_FACTOR = 64
 """In a corpus of more than this many budgets, only evenly spaced row groups are read: 64 times 200 MB is half a minute."""
@@ -47,6 +48,8 @@ class Sample:
     text_column: str
     share: float
     """Fraction of the bytes in the pieces that is taken."""
+    meet: Meet = raise_it
+    """What becomes of damaged documents."""
 
     @property
     def expected_bytes(self) -> int:
@@ -63,6 +66,9 @@ class Sample:
         seen = taken = 0
         for piece in self.pieces:
             for text in _documents(piece, self.text_column):
+                if isinstance(text, Damaged):
+                    self.meet(text)
+                    continue
                 encoded = text.encode()[:LONGEST_DOCUMENT_BYTES]
                 # Keeps `taken` in step with `seen`: the choice depends on earlier documents alone, so it favours no size.
                 if encoded and taken <= seen * self.share:
@@ -71,20 +77,26 @@ class Sample:
                 seen += len(encoded)
 
 
-def sample(files: Sequence[str], text_column: str, budget_bytes: int) -> Sample:
+def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet = raise_it) -> Sample:
     """Choose documents of about `budget_bytes` bytes of UTF-8 in all, spread evenly over `files`: paths, or hf://...
+
+    Args:
+        files: data files.
+        text_column: column that holds the text.
+        budget_bytes: bytes of text.
+        meet: what becomes of damaged data.
 
     Raises:
         CodeparrotError: here or while reading: a file cannot be read, is damaged or has no such column of text.
     """
     remote = any("://" in file for file in files)
     if remote:
-        pieces, factor = _some_pieces(files, text_column, budget_bytes), FETCH_FACTOR
+        pieces, factor = _some_pieces(files, text_column, budget_bytes, meet), FETCH_FACTOR
     else:
-        pieces, factor = [piece for file in files for piece in _pieces(file, text_column)], READ_FACTOR
+        pieces, factor = [piece for file in files for piece in _pieces(file, text_column, meet)], READ_FACTOR
     num_bytes = sum(piece.num_bytes for piece in pieces)
     pieces = pieces[:: max(1, num_bytes // (factor * budget_bytes))]
-    return Sample(pieces, text_column, min(1.0, budget_bytes / max(1, sum(piece.num_bytes for piece in pieces))))
+    return Sample(pieces, text_column, min(1.0, budget_bytes / max(1, sum(piece.num_bytes for piece in pieces))), meet)
 
 
 def find_corpus(name: str) -> DataFiles:
@@ -96,7 +108,7 @@ def find_corpus(name: str) -> DataFiles:
     return hub.data_files(name) if hub.is_on_hub(name) else find_data(name)
 
 
-def _some_pieces(files: Sequence[str], text_column: str, budget_bytes: int) -> list[Piece]:
+def _some_pieces(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet) -> list[Piece]:
     """Return the pieces of files of the Hub in a drawn order, until they hold enough, sorted by file."""
     from codeparrot.stream.order import permutation
 
@@ -106,7 +118,7 @@ def _some_pieces(files: Sequence[str], text_column: str, budget_bytes: int) -> l
         is_parquet = files[index].endswith(PARQUET)
         if num_bytes >= FETCH_FACTOR * budget_bytes and (len(found) >= FEWEST_FILES or not is_parquet):
             break
-        found[index] = _pieces(files[index] if is_parquet else hub.local_copy(files[index]), text_column)
+        found[index] = _pieces(files[index] if is_parquet else hub.local_copy(files[index]), text_column, meet)
         num_bytes += sum(piece.num_bytes for piece in found[index])
     return [piece for index in sorted(found) for piece in found[index]]
 
@@ -115,17 +127,22 @@ def _is_remote(piece: Piece) -> bool:
     return "://" in piece.file
 
 
-def _pieces(file: str, text_column: str) -> list[Piece]:
-    if not file.endswith(PARQUET):
-        return [Piece(file, None, jsonl.num_bytes(file))]
-    with Table(file) as table:
-        table.require_text(text_column)
-        return [Piece(file, group, table.column_bytes(group)[text_column]) for group in range(table.num_groups)]
+def _pieces(file: str, text_column: str, meet: Meet) -> list[Piece]:
+    try:
+        if not file.endswith(PARQUET):
+            jsonl.require_text(file, text_column)
+            return [Piece(file, None, jsonl.num_bytes(file, meet))]
+        with Table(file) as table:
+            table.require_text(text_column)
+            return [Piece(file, group, table.column_bytes(group)[text_column]) for group in range(table.num_groups)]
+    except Damaged as damaged:
+        meet(damaged)
+        return [] if file.endswith(PARQUET) else [Piece(file, None, jsonl.num_bytes(file, meet))]
 
 
-def _documents(piece: Piece, text_column: str) -> Iterator[str]:
+def _documents(piece: Piece, text_column: str) -> Iterator[str | Damaged]:
     if piece.row_group is None:
-        yield from (text_in(value, text_column, where) for where, value in jsonl.parsed_lines(piece.file))
+        yield from jsonl.texts(piece.file, text_column)
         return
     with Table(piece.file) as table:
-        yield from table.texts(piece.row_group, text_column, BATCH_ROWS)
+        yield from table.marked_texts(piece.row_group, text_column, BATCH_ROWS)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import replaced_folder
 from codeparrot.result import Result
+from codeparrot.stream.losses import Losses, OnError
 from codeparrot.stream.readers.folder import DataFiles
 from codeparrot.tokenizer.sample import Sample, find_corpus, sample
 
@@ -60,6 +61,7 @@ def train(
     sample_bytes: int = 200_000_000,
     text_column: str = "content",
     model_max_length: int = 1024,
+    on_error: OnError = "stop",
     overwrite: bool = False,
 ) -> Result:
     """Train a byte-level BPE tokenizer for code, GPT-2's in everything but the vocabulary.
@@ -72,6 +74,7 @@ def train(
         sample_bytes: Bytes of text to train on, spread evenly over the corpus; a smaller corpus is used whole.
         text_column: Column or key that holds the text of a document.
         model_max_length: Tokens that fit the intended model; written into the tokenizer as a hint, nothing is cut here.
+        on_error: What becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
         overwrite: Replace the tokenizer that is already at the output.
     """
     if vocab_size < SMALLEST_VOCABULARY:
@@ -83,14 +86,16 @@ def train(
     folder = Path(output).expanduser()
     _check_output(folder, overwrite)
     files = find_corpus(corpus)
-    chosen = sample(files.of("train"), text_column, sample_bytes)
+    losses = Losses(on_error)
+    chosen = sample(files.of("train"), text_column, sample_bytes, losses)
     training, held_out = _split(files, chosen)
     tally = Tally()
     tokenizer = fit(tally.count(training), vocab_size, chosen.expected_bytes)
     if tokenizer.get_vocab_size() < vocab_size:
         raise CodeparrotError(_too_small(tokenizer.get_vocab_size(), vocab_size, tally, chosen))
     _save(tokenizer, folder, model_max_length)
-    return _result(tokenizer, folder, corpus, tally, _bytes_per_token(tokenizer, held_out))
+    result = _result(tokenizer, folder, corpus, tally, _bytes_per_token(tokenizer, held_out))
+    return result._replace(text=f"{result.text}{losses}", data=result.data | losses.facts)
 
 
 def fit(texts: Iterable[str], vocab_size: int, expected_bytes: int = 0) -> "Tokenizer":
@@ -157,7 +162,7 @@ def _interruptible(work: Callable[[threading.Event], None]) -> None:
 def _split(files: DataFiles, chosen: Sample) -> tuple[Iterable[str], Iterable[str]]:
     """Return what to train on and what to measure the fit on; they share no document."""
     if files.has("valid"):
-        return chosen, sample(files.of("valid"), chosen.text_column, HELD_OUT_BYTES)
+        return chosen, sample(files.of("valid"), chosen.text_column, HELD_OUT_BYTES, chosen.meet)
     training = (text for index, text in enumerate(chosen, start=1) if index % HELD_OUT_EVERY)
     return training, (text for index, text in enumerate(chosen, start=1) if index % HELD_OUT_EVERY == 0)
 

@@ -11,6 +11,7 @@ from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.hashes import POSITIONS, fingerprint, position
 from codeparrot.corpus.sources.presets import columns_of
 from codeparrot.corpus.split import valid_repositories
+from codeparrot.stream.lane import Cursor
 from codeparrot.stream.shards import Shard
 
 SEED = 0
@@ -49,8 +50,16 @@ def repository_column(shards: Sequence[Shard], text_column: str) -> str | None:
     return None
 
 
-def side_of(documents: Iterator[tuple[str, Any]], repositories: Iterator[str], by: Division, valid: bool) -> Iterator[Any]:
-    """Yield the documents of one side, in their order, each with what came with it; there is a repository for each."""
+def side_of(
+    documents: Iterator[tuple[str, Cursor]], repositories: Iterator[tuple[str, Cursor]], by: Division, valid: bool
+) -> Iterator[tuple[str, Cursor]]:
+    """Yield the documents of one side, in their order, each with its cursor; so come the repositories.
+
+    What is damaged is missing: a document, or the name of its repository, without which it is divided by its text.
+    """
+    repository, place = next(repositories, ("", None))
     for text, cursor in documents:
-        if by.is_valid(text, next(repositories)) == valid:
+        while place is not None and place < cursor:
+            repository, place = next(repositories, ("", None))
+        if by.is_valid(text, repository if place == cursor else "") == valid:
             yield text, cursor

@@ -133,7 +133,7 @@ def place_shards(folder: Path, split: str, tasks: list[PieceTask]) -> list[Shard
 def _write_shard(file: Path, table: pa.Table, sizes: list[int]) -> None:
     names = [REPO_NAME, PATH, LICENSE]
     # Statistics and dictionaries of whole texts would only waste space.
-    options: dict[str, Any] = {"use_dictionary": names, "write_statistics": [*names, SIZE]}
+    options: dict[str, Any] = {"use_dictionary": names, "write_statistics": [*names, SIZE], "write_page_checksum": True}
     with pq.ParquetWriter(file, SCHEMA, compression="zstd", **options) as writer:
         for start, stop in row_groups(sizes):
             writer.write_table(table.slice(start, stop - start).select(COLUMNS).cast(SCHEMA), row_group_size=stop - start)

@@ -8,13 +8,13 @@ The folder appears when it is complete. Time: the encoder's speed. Memory: one f
 
 import json
 from collections.abc import Iterator
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import replaced_folder
 from codeparrot.result import Result
+from codeparrot.stream.losses import Losses, OnError, leave_out
 
 
 def tokenize(
@@ -25,6 +25,7 @@ def tokenize(
     text_column: str = "content",
     valid_fraction: float = 0.0,
     file_windows: int = 65536,
+    on_error: OnError = "stop",
     overwrite: bool = False,
 ) -> Result:
     """Encode and pack a corpus into windows that training memory-maps (`stream.train: OUTPUT`).
@@ -38,6 +39,7 @@ def tokenize(
         valid_fraction: of a corpus without a validation split, the part to set aside for one: whole repositories where
             the documents name theirs, else documents by a hash of their texts (0: windows to train on alone).
         file_windows: windows per file.
+        on_error: what becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
         overwrite: replace a folder that is already there.
     """
     from codeparrot.loading import load_tokenizer
@@ -56,7 +58,8 @@ def tokenize(
         raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
     loaded = load_tokenizer(tokenizer)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
-    sides, divided = _sides(corpus, text_column, seq_length, valid_fraction)
+    losses = Losses(on_error)
+    sides, divided = _sides(corpus, text_column, seq_length, valid_fraction, losses)
     with replaced_folder(place) as fresh:
         splits = {
             split: _write_split(
@@ -70,6 +73,7 @@ def tokenize(
             "end_of_document": encoder.end_of_document,
             "splits": {name: split for name, split in splits.items() if split["tokens"]},
             **({"divided": divided.facts()} if divided else {}),
+            **losses.facts,
         }
         if "train" not in manifest["splits"]:
             raise CodeparrotError(f"{corpus} holds no documents; build one with `codeparrot corpus build`")
@@ -80,7 +84,7 @@ def tokenize(
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     counts = {name: split["tokens"] for name, split in manifest["splits"].items()}
     in_words = ", ".join(f"{name}: {count:,} tokens" for name, count in counts.items())
-    text = [f"{place}: windows of {seq_length} tokens; {in_words}"]
+    text = [f"{place}: windows of {seq_length} tokens; {in_words}{losses}"]
     if divided:
         text.append(f"valid: {valid_fraction:g} of {corpus}, which has no validation split, by {divided.facts()['by']}")
     elif "valid" not in counts:
@@ -89,7 +93,7 @@ def tokenize(
 
 
 def _sides(
-    corpus: str, column: str, seq_length: int, valid_fraction: float
+    corpus: str, text_column: str, seq_length: int, valid_fraction: float, losses: Losses
 ) -> tuple[dict[str, Iterator[tuple[str, Any]]], Any]:
     """Return the documents of each split, and the Division that makes one of a corpus without a validation split.
 
@@ -100,12 +104,13 @@ def _sides(
     from codeparrot.stream.lane import Cursor, Order, Reading, blocks, items
     from codeparrot.stream.sources import has_split, open_shards
 
-    def opened(split: str, column: str = column) -> list[Any]:
+    def opened(split: str, column: str = text_column) -> list[Any]:
         return open_shards([corpus], split=split, column=column, seq_length=seq_length, setting="--corpus")
 
-    def documents(split: str, column: str = column) -> Iterator[tuple[str, Any]]:
+    def documents(split: str, column: str = text_column) -> Iterator[tuple[str, Any]]:
         order = Order(seed=0, lane=0, shuffle=False, epochs=1)
-        return items(blocks(opened(split, column), order, Reading(1, 256), Cursor()), 0)
+        reading = Reading(1, 256, losses if column == text_column else leave_out)
+        return items(blocks(opened(split, column), order, reading, Cursor()), 0)
 
     shards = opened("train")
     if any(shard.packed for shard in shards):
@@ -116,12 +121,12 @@ def _sides(
         return {split: documents(split) for split in ("train", "valid")}, None
     if not valid_fraction:
         return {"train": documents("train")}, None
-    named_in = repository_column(shards, column)
+    named_in = repository_column(shards, text_column)
 
-    def repositories() -> Iterator[str]:
-        return (name for name, _ in documents("train", named_in)) if named_in else repeat("")
+    def repositories() -> Iterator[tuple[str, Any]]:
+        return documents("train", named_in) if named_in else iter(())
 
-    by = division(repositories() if named_in else (), valid_fraction)
+    by = division((name for name, _ in repositories()), valid_fraction)
     return {split: side_of(documents("train"), repositories(), by, split == "valid") for split in ("train", "valid")}, by
 
 
@@ -132,6 +137,7 @@ def _write_split(
     seq_length: int,
     file_windows: int,
     folder: Path,
+    losses: Losses,
 ) -> dict[str, Any]:
     """Write the windows of a split; return its entry in the manifest."""
     import numpy as np

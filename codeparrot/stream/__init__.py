@@ -2,8 +2,9 @@
 
 Read in this order: lane.py (the chain of generators and its cursor), shuffle.py (in which order windows are handed out),
 dataset.py (lanes to windows and batches, state), prefetch.py, readers/ (which files are data, and reading them), shards.py,
-parquet.py and sources.py (parts of the data that can be entered at any block), encode.py, tokenized.py, validation.py,
-provenance.py (which documents a window is made of), whole.py (a data set in its own order, a DataLoader's workers).
+parquet.py and sources.py (parts of the data that can be entered at any block), losses.py (what becomes of damaged data),
+encode.py, tokenized.py, validation.py, provenance.py (which documents a window is made of), whole.py (a data set in its own
+order, a DataLoader's workers).
 
 The names below are loaded on first use, so the corpus and the tokenizer's commands, which need only the readers, start without
 numpy and `tokenizers`.

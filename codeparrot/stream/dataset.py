@@ -32,6 +32,7 @@ from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Cursor, Order, windows
 from codeparrot.stream.prefetch import Batch, Prefetcher
 from codeparrot.stream.provenance import TracedWindow, trace
+from codeparrot.stream.readers.rows import Damaged, Where
 from codeparrot.stream.shards import Shard
 from codeparrot.stream.shuffle import LaneState, block_windows, in_order, place_tokens, reading
 from codeparrot.stream.sources import lanes_of, open_shards
@@ -48,6 +49,8 @@ class Window(NamedTuple):
     lane: int
     state: LaneState
     """State of the lane after this window."""
+    damaged: list[Damaged]
+    """What was left out to make it, or to prepare those behind it; a function of its place in an uninterrupted run."""
 
 
 class ConstantLengthDataset(IterableDataset[torch.Tensor]):
@@ -61,7 +64,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         source: replaces `stream.train`: names, or a streaming data set of `datasets`.
 
     Raises:
-        CodeparrotError: the data cannot be read, or the world size does not divide the lanes.
+        CodeparrotError: the data cannot be read or do not hold text, or the world size does not divide the lanes.
     """
 
     def __init__(
@@ -91,6 +94,10 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         self._order = Order(seed, lane=0)
         self._anew = False
         """Whether every iteration begins at the beginning."""
+        self.damaged: dict[Where, Damaged] = {}
+        """What this process's lanes have left out up to their states, as far as they were read since the start."""
+        for shard in shards[rank::world_size]:
+            self._check(shard)
 
     @classmethod
     def from_dataset(
@@ -131,7 +138,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             self._states = {lane: LaneState() for lane in self._lanes}
         share = share_of_worker(sorted(self._lanes))
         for window in self._windows(share.lanes):
-            self._states[window.lane] = window.state
+            self._consumed({window.lane: window.state}, window.damaged)
             if len(window.tokens) < self.stream.seq_length:
                 logger.warning("the last %d tokens fill no window: they are left out", len(window.tokens))
             elif share.has((window.state.num_windows - 1) * len(share.lanes) + share.lanes.index(window.lane)):
@@ -147,7 +154,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         """
         if self._order.epochs is not None:
             raise CodeparrotError("batches go on without end: give from_dataset infinite=True, or use a DataLoader")
-        return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._states.update)
+        return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._consumed)
 
     @property
     def states(self) -> dict[int, LaneState]:
@@ -248,28 +255,48 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         with ThreadPoolExecutor(1 if alone else min(len(states), len(os.sched_getaffinity(0)))) as threads:
             streams = dict(zip(states, threads.map(self._begun, states, states.values()), strict=True))
         for lane in _turns(states, sorted(states)):
-            found = next(streams[lane], None)
-            if found is None:
+            window = next(streams[lane], None)
+            if window is None:
                 return
-            tokens, states[lane] = found
-            yield Window(tokens, lane, states[lane])
+            states[lane] = window.state
+            yield window
 
-    def _begun(self, lane: int, state: LaneState) -> Iterator[tuple[NDArray[Any], LaneState]]:
+    def _begun(self, lane: int, state: LaneState) -> Iterator[Window]:
         """Return the windows of a lane after `state`, of which the first is ready."""
         stream = self._lane(lane, state)
         return chain([] if (first := next(stream, None)) is None else [first], stream)
 
-    def _lane(self, lane: int, state: LaneState) -> Iterator[tuple[NDArray[Any], LaneState]]:
+    def _lane(self, lane: int, state: LaneState) -> Iterator[Window]:
         shards, order, stream = self._lanes[lane], self._order._replace(lane=lane), self.stream
-        packed = windows(shards, order, reading(stream, self.tokenized), self.encoder, stream.seq_length, state.cursor)
-        return in_order(packed, order, stream, self.tokenized, state)
+        found: list[Damaged] = []
+        how = reading(stream, self.tokenized)
+        how = how._replace(meet=found.append) if stream.on_error == "skip" else how
+        packed = windows(shards, order, how, self.encoder, stream.seq_length, state.cursor)
+        for tokens, after in in_order(packed, order, stream, self.tokenized, state):
+            yield Window(tokens, lane, after, found.copy())
+            found.clear()
+
+    def _check(self, shard: Shard) -> None:
+        """Look at the beginning of a shard, before anything is trained on."""
+        try:
+            shard.check()
+        except Damaged as damaged:
+            reading(self.stream, self.tokenized).meet(damaged)
+        finally:
+            shard.close()
+
+    def _consumed(self, states: Mapping[int, LaneState], damaged: Sequence[Damaged]) -> None:
+        self._states.update(states)
+        for each in damaged:
+            self.damaged.setdefault(each.where, each)
 
     def _batches(self, micro_batch_size: int) -> Iterator[Batch]:
         stream = self._windows(sorted(self._lanes))
         while True:
             group = [next(stream) for _ in range(micro_batch_size)]
             input_ids = np.stack([window.tokens for window in group]).astype(np.int64)
-            yield Batch(input_ids, {window.lane: window.state for window in group})
+            damaged = [each for window in group for each in window.damaged]
+            yield Batch(input_ids, {window.lane: window.state for window in group}, damaged)
 
 
 def _turns(states: Mapping[int, LaneState], lanes: Sequence[int]) -> Iterator[int]:

@@ -1,6 +1,7 @@
 """The length of an epoch, where it can be known without reading everything."""
 
 from codeparrot.stream.dataset import ConstantLengthDataset
+from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import Shard
 
 _MOST_SHARDS = 64
@@ -32,9 +33,9 @@ def epoch_tokens(dataset: ConstantLengthDataset) -> tuple[int, bool] | None:
 
 def _mean_tokens(shards: list[Shard], dataset: ConstantLengthDataset) -> float | None:
     for shard in shards:
-        items, _ = shard.read(0, _SOME_DOCUMENTS)
+        block = shard.read_marked(0, _SOME_DOCUMENTS)
         shard.close()
-        if items:
-            tokens, _ = dataset.encoder.encode(list(items))
+        if items := [item for item in block.items if not isinstance(item, Damaged)]:
+            tokens, _ = dataset.encoder.encode(items)
             return len(tokens) / len(items) + 1
     return None

@@ -7,10 +7,13 @@ by side, and the documents of a block come in a drawn order, so there is no shuf
 of a document into the next window: a lane's windows, joined, are its documents, joined, with an end-of-document token after
 each. A cursor says how far the windows up to here have consumed the lane; reading goes on from there with one block. shuffle.py
 says in which order the windows are handed out.
+
+A damaged document ends the lane, or is left out and keeps its row: the order of all others is the one without damage.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +21,9 @@ from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.encode import Encoder
+from codeparrot.stream.losses import Meet, raise_it
 from codeparrot.stream.order import permutation
+from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import Shard
 
 PIECE_CHARACTERS = 1 << 20
@@ -63,12 +68,15 @@ class Reading(NamedTuple):
     """Shards that are read side by side: the documents of a block come from all of them."""
     documents: int
     """Documents of a block, in equal parts from each, unless a shard is read whole."""
+    meet: Meet = raise_it
+    """Called for each item that is damaged, when its block is read."""
 
 
 class DrawnBlock(NamedTuple):
     """A block of documents in its drawn order."""
 
     items: Sequence[Any]
+    """`Damaged` in the place of each that is left out."""
     cursor: Cursor
     """The cursor at the first item."""
     shards: list[Shard]
@@ -101,7 +109,7 @@ def blocks(shards: Sequence[Shard], order: Order, reading: Reading, start: Curso
     """
     epoch, place, position = start.epoch, start.shard, start.block
     while order.epochs is None or epoch < order.epochs:
-        whole_epoch, found = (place, position) == (0, 0), False
+        whole_epoch, found, damaged = (place, position) == (0, 0), False, None
         shard_order = order.draw(len(shards), "shards", epoch)
         while place < len(shards):
             # In the order of the files, so that parts of one row group are read one behind the other.
@@ -110,7 +118,12 @@ def blocks(shards: Sequence[Shard], order: Order, reading: Reading, start: Curso
             while following is not None:
                 position = following
                 parts, items, counts, following = _read(together, position, -(-reading.documents // len(together)))
-                found |= len(items) > 0
+                for item in items:
+                    if isinstance(item, Damaged):
+                        reading.meet(item)
+                        damaged = item
+                    else:
+                        found = True
                 drawn = order.draw(len(items), "rows", epoch, indexes[0], position)
                 cursor = Cursor(epoch, place, position)
                 yield DrawnBlock([items[row] for row in drawn], cursor, parts, counts, drawn)
@@ -118,6 +131,8 @@ def blocks(shards: Sequence[Shard], order: Order, reading: Reading, start: Curso
                 shard.close()
             place, position = place + len(together), 0
         if whole_epoch and not found and order.epochs is None:
+            if damaged:
+                raise CodeparrotError(f"lane {order.lane} of the stream has nothing that is not damaged; {damaged}")
             raise CodeparrotError(f"lane {order.lane} of the stream has no documents; add data or lower stream.lanes")
         epoch, place = epoch + 1, 0
 
@@ -126,7 +141,7 @@ def _read(together: list[Shard], position: int, num_documents: int) -> tuple[lis
     """Return the shards that were read at `position`, all their items, the number of each, and the next position."""
     # A shard that is read whole has nothing left behind its beginning.
     parts = [shard for shard in together if not (shard.whole and position)]
-    reads = [shard.read(position, sys.maxsize if shard.whole else num_documents) for shard in parts]
+    reads = [shard.read_marked(position, sys.maxsize if shard.whole else num_documents) for shard in parts]
     items = [item for block in reads for item in block.items]
     for shard in parts:
         if shard.whole:
@@ -136,10 +151,11 @@ def _read(together: list[Shard], position: int, num_documents: int) -> tuple[lis
 
 
 def items(stream: Iterator[DrawnBlock], first_row: int) -> Iterator[tuple[Any, Cursor]]:
-    """Yield each item with the cursor at its beginning, from `first_row` of the first block on."""
+    """Yield each item that is not damaged with the cursor at its beginning, from `first_row` of the first block on."""
     for block in stream:
         for row in range(first_row, len(block.items)):
-            yield block.items[row], block.cursor._replace(row=row)
+            if not isinstance(block.items[row], Damaged):
+                yield block.items[row], block.cursor._replace(row=row)
         first_row = 0
 
 
@@ -162,6 +178,17 @@ def _cut(text: str) -> list[str]:
         cuts.append(text[start:end])
         start = end
     return cuts
+
+
+def encoded(drawn: Iterator[tuple[str, Cursor]], encoder: Encoder, start: Cursor) -> Iterator[Chunk]:
+    """Encode a lane's documents from the row of `start` on, without the tokens in front of `start`."""
+    first = next(drawn, None)
+    if first is None:
+        return
+    # A document that was damaged after the lane had begun it is gone: the next one is read from its beginning.
+    is_begun = first[1] == start._replace(piece=0, token=0)
+    piece, token = (start.piece, start.token) if is_begun else (0, 0)
+    yield from chunks(pieces(chain([first], drawn), piece), encoder, token)
 
 
 def chunks(stream: Iterator[tuple[str, bool, Cursor]], encoder: Encoder, skip_tokens: int) -> Iterator[Chunk]:
@@ -222,4 +249,4 @@ def windows(
     drawn = items(blocks(shards, order, reading, start), start.row)
     if all(shard.packed for shard in shards):
         return ((window, at._replace(row=at.row + 1)) for window, at in drawn)
-    return pack(chunks(pieces(drawn, start.piece), encoder, start.token), seq_length)
+    return pack(encoded(drawn, encoder, start), seq_length)

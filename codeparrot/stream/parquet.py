@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from codeparrot.stream.readers.parquet import Table, texts_of
+from codeparrot.stream.readers.parquet import Table, texts_of, values_of
+from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import BYTES_PER_TOKEN, Block, Shard, described, file_identity, num_parts
 
 LIGHT_BYTES = 4096
@@ -19,6 +20,7 @@ class ParquetShard(Shard):
         self.path, self.column, self.start, self.stop = path, column, start, stop
         self._table: Table | None = None
         self._group: tuple[int, Any] = (-1, None)
+        """The last row group: its number, and its column of text, or the `Damaged` that it is."""
 
     def _open(self) -> Table:
         if self._table is None:
@@ -27,22 +29,35 @@ class ParquetShard(Shard):
             self._table = table
         return self._table
 
-    def read(self, position: int, num_items: int) -> Block:
-        bounds = self._open().bounds
+    def check(self) -> None:
+        if "://" not in self.path:
+            self._open()
+
+    def read_marked(self, position: int, num_items: int) -> Block:
+        try:
+            bounds = self._open().bounds
+        except Damaged as damaged:
+            return Block([damaged.bare()], None)
         end = bounds[-1] if self.stop is None else self.stop
         first, last = self.start + position, min(self.start + position + num_items, end)
-        texts: list[str] = []
+        texts: list[str | Damaged] = []
         for group in range(len(bounds) - 1):
             low, high = max(first, bounds[group]), min(last, bounds[group + 1])
             if low < high:
-                rows = self._row_group(group).slice(low - bounds[group], high - low)
-                texts.extend(texts_of(rows, range(low, high), self.path))
+                column = self._row_group(group)
+                if isinstance(column, Damaged):
+                    texts.extend([column] * (high - low))
+                else:
+                    texts.extend(texts_of(column.slice(low - bounds[group], high - low), range(low, high), self.path))
         return Block(texts, None if last >= end else position + num_items)
 
     def spread(self, num_tokens: int) -> list[Shard]:
         if "://" in self.path:
             return [self]  # a part of a remote row group costs the transfer of all of it
-        table = self._open()
+        try:
+            table = self._open()
+        except Damaged:
+            return [self]
         wanted, end = num_tokens * BYTES_PER_TOKEN, table.bounds[-1] if self.stop is None else self.stop
         places: list[list[Rows]] = []
         gathered: list[Rows] = []
@@ -77,13 +92,20 @@ class ParquetShard(Shard):
             inside = [row for row in rows if low <= row < high]
             names = self._light_columns(group) if inside else []
             if names:
-                taken = table.read(group, names).take([row - low for row in inside])
-                found.update(zip(inside, taken.to_pylist(), strict=True))
+                columns = table.read(group, names)
+                found.update((row, values_of(columns.slice(row - low, 1))) for row in inside)
         return [described({"file": self.path, "row": row}, found.get(row, {}), self.column) for row in rows]
 
-    def texts_of(self, rows: "Rows") -> list[str]:
+    def texts_of(self, rows: "Rows") -> list[str | Damaged]:
         """Return the texts of some rows."""
-        return self._open().texts_at(rows.group, self._row_group(rows.group), rows.rows)
+        column = self._row_group(rows.group)
+        return [column] * len(rows.rows) if isinstance(column, Damaged) else self._texts_at(rows, column)
+
+    def _texts_at(self, rows: "Rows", column: Any) -> list[str | Damaged]:
+        try:
+            return self._open().texts_at(rows.group, column, rows.rows)
+        except Damaged as damaged:
+            return [damaged.bare()] * len(rows.rows)
 
     def _light_columns(self, group: int) -> list[str]:
         """Return the names of the columns, the text aside, that cost little to read."""
@@ -95,9 +117,12 @@ class ParquetShard(Shard):
         return ParquetShard(self.path, self.column, self.start, self.stop)
 
     def _row_group(self, group: int) -> Any:
-        """Return a decoded row group; the last one is kept, since blocks follow each other."""
+        """Return a decoded row group, or the `Damaged` that it is; the last one is kept, since blocks follow each other."""
         if self._group[0] != group:
-            self._group = (group, self._open().read(group, [self.column]).column(0))
+            try:
+                self._group = (group, self._open().read(group, [self.column]).column(0))
+            except Damaged as damaged:
+                self._group = (group, damaged.bare())
         return self._group[1]
 
     @property
@@ -107,13 +132,19 @@ class ParquetShard(Shard):
     @property
     def num_items(self) -> int:
         if self.stop is None:
-            return self._open().bounds[-1] - self.start
+            try:
+                return self._open().bounds[-1] - self.start
+            except Damaged:
+                return 0
         return self.stop - self.start
 
     def cut(self, parts: int) -> list[Shard]:
         if parts == 1:
             return [self]
-        rows = self._open().bounds[-1]
+        try:
+            rows = self._open().bounds[-1]
+        except Damaged:
+            return [self.fresh() for _ in range(parts)]  # each of them is the whole damage, and nothing else
         self.close()
         bounds = [rows * part // parts for part in range(parts + 1)]
         return [ParquetShard(self.path, self.column, *bounds[part : part + 2]) for part in range(parts)]
@@ -142,7 +173,7 @@ class RowsShard(Shard):
     def __init__(self, file: ParquetShard, rows: Sequence[Rows]) -> None:
         self.file, self.rows = file, rows
 
-    def read(self, position: int, num_items: int) -> Block:
+    def read_marked(self, position: int, num_items: int) -> Block:
         texts = [text for rows in self.rows for text in self.file.texts_of(rows)][position:]
         return Block(texts[:num_items], position + num_items if len(texts) > num_items else None)
 

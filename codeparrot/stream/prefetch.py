@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shuffle import LaneState
 
 
@@ -16,6 +17,8 @@ class Batch(NamedTuple):
     """[windows, seq_length]"""
     states: dict[int, LaneState]
     """States, after this batch, of the lanes it draws from."""
+    damaged: list[Damaged]
+    """What was left out to make it."""
 
 
 class Prefetcher:
@@ -24,7 +27,9 @@ class Prefetcher:
     The encoder releases the interpreter's lock, so one thread keeps up with the fastest accelerators.
     """
 
-    def __init__(self, batches: Iterator[Batch], ahead: int, consumed: Callable[[dict[int, LaneState]], None]) -> None:
+    def __init__(
+        self, batches: Iterator[Batch], ahead: int, consumed: Callable[[dict[int, LaneState], list[Damaged]], None]
+    ) -> None:
         self._queue: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
         self._consumed = consumed
         self._closed = threading.Event()
@@ -39,7 +44,7 @@ class Prefetcher:
         if isinstance(item, BaseException):
             self._put(item)
             raise item
-        self._consumed(item.states)
+        self._consumed(item.states, item.damaged)
         return item.input_ids
 
     def __enter__(self) -> "Prefetcher":

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from codeparrot.config import StreamConfig
 from codeparrot.stream.encode import Encoder
-from codeparrot.stream.lane import Chunk, Cursor, DrawnBlock, Order, blocks, chunks, items, pieces
+from codeparrot.stream.lane import Chunk, Cursor, DrawnBlock, Order, blocks, encoded, items
 from codeparrot.stream.readers.rows import without_lone_surrogates
 from codeparrot.stream.shards import Shard
 from codeparrot.stream.shuffle import LaneState, in_order, reading
@@ -24,6 +24,8 @@ LONGEST_VALUE = 300
 """At most this many characters of a column's value are kept."""
 MOST_VALUES = 16
 """At most this many elements of a list, or fields of a record, are kept."""
+DEEPEST = 8
+"""What lies inside so many lists and records is left out."""
 
 
 class Span(NamedTuple):
@@ -70,7 +72,7 @@ def trace(
         if tokenized:
             packed = ((window, [Span(0, len(window), at)]) for window, at in drawn)
         else:
-            packed = spans(chunks(pieces(drawn, begin.piece), encoder, begin.token), stream.seq_length)
+            packed = spans(encoded(drawn, encoder, begin), stream.seq_length)
         # Of the cursors behind the windows, only the epochs are needed.
         ended = ((window, window[1][-1].document) for window in packed)
         traced = [window for window, _ in islice(in_order(ended, order, stream, tokenized, start), num_windows)]
@@ -132,13 +134,15 @@ def _entry(span: Span, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: light(value) for name, value in facts.items()}, "tokens": [span.start, span.stop]}
 
 
-def light(value: Any) -> Any:
-    """Return a value in a form JSON can hold, cut to a readable length."""
+def light(value: Any, depth: int = 0) -> Any:
+    """Return a value in a form JSON can hold, cut to a readable length and depth."""
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
+    if isinstance(value, Mapping | list | tuple) and depth == DEEPEST:
+        return "…"
     if isinstance(value, Mapping):
-        return {str(name): light(each) for name, each in islice(value.items(), MOST_VALUES)}
+        return {str(name): light(each, depth + 1) for name, each in islice(value.items(), MOST_VALUES)}
     if isinstance(value, list | tuple):
-        return [light(each) for each in value[:MOST_VALUES]]
+        return [light(each, depth + 1) for each in value[:MOST_VALUES]]
     text = without_lone_surrogates(str(value[:LONGEST_VALUE] if isinstance(value, bytes) else value))
     return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"

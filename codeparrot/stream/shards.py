@@ -4,6 +4,9 @@ A shard reads blocks of documents by a position in its own unit (a row, a byte).
 holds of it. Where there are fewer files than lanes, files are cut: Parquet into ranges of rows (a lane decodes its own row
 groups), JSONL into ranges of bytes, a window file into ranges of windows. A compressed JSONL file can only be read from its
 start: its lanes stride over the lines and parse only their own. Entering it late costs decompressing what comes before.
+
+A document that is damaged keeps its place as a `Damaged`, so that whether it is refused, left out or mended changes neither the
+position nor the order of any other. Where the rest of a packed file is lost, one `Damaged` stands for the rest.
 """
 
 import io
@@ -14,8 +17,9 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers import jsonl
 from codeparrot.stream.readers.jsonl import lines, parsed
-from codeparrot.stream.readers.rows import LineAt, Place, reason, text_in
+from codeparrot.stream.readers.rows import Damaged, LineAt, Place, reason, text_in, unreadable
 
 BYTES_PER_TOKEN = 4
 """Text that a token stands for, roughly: sizes of parts are derived from it."""
@@ -30,13 +34,13 @@ def num_parts(size: int, part: int) -> int:
 
 class Block(NamedTuple):
     items: Sequence[Any]
-    """Documents (str), or windows (arrays)."""
+    """Documents (str), or windows (arrays); see also `Shard.read_marked`."""
     following: int | None
     """Position of the next block; None at the end of the shard."""
 
 
 class Shard(ABC):
-    """A deterministic sequence of items. Not thread-safe."""
+    """A deterministic sequence of items. Not thread-safe. Each kind defines `read`, or `read_marked`."""
 
     seekable = True
     """Whether reading a block in the middle costs no more than reading the first."""
@@ -47,9 +51,30 @@ class Shard(ABC):
     shares = False
     """Whether it shares something with other shards, so that they must not be read in several threads at once."""
 
-    @abstractmethod
     def read(self, position: int, num_items: int) -> Block:
-        """Return the next `num_items` items, or fewer at the end. The first position is 0."""
+        """Return the next `num_items` items, or fewer at the end. The first position is 0.
+
+        Raises:
+            Damaged: one of them is.
+            CodeparrotError: they cannot be read now.
+        """
+        block = self.read_marked(position, num_items)
+        for item in block.items:
+            if isinstance(item, Damaged):
+                raise item
+        return block
+
+    def read_marked(self, position: int, num_items: int) -> Block:
+        """Return what `read` does, with a `Damaged` in the place of each item that is damaged."""
+        return self.read(position, num_items)
+
+    def check(self) -> None:
+        """Look at the beginning of the file, without a request to another machine.
+
+        Raises:
+            Damaged: it is damaged.
+            CodeparrotError: it does not hold what is asked for.
+        """
 
     @abstractmethod
     def cut(self, parts: int) -> "list[Shard]":
@@ -113,22 +138,33 @@ class JsonlShard(Shard):
                 self._first = self._file.tell()
         return self._file
 
-    def read(self, position: int, num_items: int) -> Block:
+    def read_marked(self, position: int, num_items: int) -> Block:
         file = self._open()
         texts = [self._text(offset, line) for offset, line in islice(self._lines(position), num_items)]
         here = file.tell()
         return Block(texts, None if here >= self._end else here - self._first)
 
-    def _text(self, offset: int, line: bytes) -> str:
+    def check(self) -> None:
+        jsonl.require_text(self.path, self.column)
+
+    def _text(self, offset: int, line: bytes) -> str | Damaged:
         where = LineAt(self.path, offset)
-        return text_in(parsed(line, where), self.column, where)
+        try:
+            return text_in(parsed(line, where), self.column, where)
+        except Damaged as damaged:
+            return damaged.bare()
 
     def _lines(self, position: int) -> Iterator[tuple[int, bytes]]:
         """Yield the lines from `position` on, each with the byte at which it begins. Blank lines are skipped."""
         file = self._open()
         file.seek(self._first + position)
         while (offset := file.tell()) < self._end:
-            line = file.readline()
+            try:
+                line = file.readline()
+            except OSError as error:
+                raise unreadable(LineAt(self.path, offset), error) from error
+            if not line:
+                raise CodeparrotError(f"{self.path} has become shorter while it was read; put it back as it was")
             if line.strip():
                 yield offset, line
 
@@ -193,27 +229,33 @@ class SequentialShard(Shard):
     def record(self, item: tuple[int, Any]) -> Any:
         """Return all columns of a raw item."""
 
-    def text(self, item: tuple[int, Any]) -> str:
+    def text(self, item: tuple[int, Any]) -> str | Damaged:
         """Return the document of a raw item."""
-        return text_in(self.record(item), self.column, self.place(item))
+        try:
+            return text_in(self.record(item), self.column, self.place(item))
+        except Damaged as damaged:
+            return damaged.bare()
 
     def place(self, item: tuple[int, Any]) -> Place:
         """Return where a raw item lies, for errors."""
         return Place(self.unit, item[0], self.source)
 
-    def read(self, position: int, num_items: int) -> Block:
+    def read_marked(self, position: int, num_items: int) -> Block:
         if self._rest is None or self._position != position:
-            self._rest, self._position = self.iterate(), 0
+            self._rest, self._position = self._items(), 0
             while self._position < position and next(self._rest, None) is not None:
                 self._position += 1
-        texts: list[str] = []
-        for item in self._rest:
-            texts.append(self.text(item))
-            if len(texts) == num_items:
-                break
+        texts = [item if isinstance(item, Damaged) else self.text(item) for item in islice(self._rest, num_items)]
         # One that has ended stays at its end, so that reading it again with its neighbours costs nothing.
         self._position = position + num_items
         return Block(texts, self._position if len(texts) == num_items else None)
+
+    def _items(self) -> Iterator[tuple[int, Any] | Damaged]:
+        """Yield this shard's raw items, up to where the file is damaged."""
+        try:
+            yield from self.iterate()
+        except Damaged as damaged:
+            yield damaged.bare()
 
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
         wanted = {position + index for index in indexes}
@@ -241,6 +283,9 @@ class CompressedJsonlShard(SequentialShard):
     """A .jsonl.gz or .jsonl.zst file."""
 
     unit = "line"
+
+    def check(self) -> None:
+        jsonl.require_text(self.path, self.column)
 
     def iterate(self) -> Iterator[tuple[int, bytes]]:
         return islice(lines(self.path), self.offset, None, self.stride)

@@ -19,6 +19,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from codeparrot.config import StreamConfig
 from codeparrot.stream.lane import Cursor, Order, Reading
+from codeparrot.stream.losses import leave_out, refuse
 
 Item = TypeVar("Item")
 
@@ -55,9 +56,10 @@ def block_windows(stream: StreamConfig) -> int:
 
 def reading(stream: StreamConfig, tokenized: bool) -> Reading:
     """Return how lanes read their shards; see `place_tokens` for the size of those."""
+    meet = leave_out if stream.on_error == "skip" else refuse
     if stream.order == "documents":
-        return Reading(1, stream.block_documents)
-    return Reading(FAR_APART_TOKENIZED if tokenized else FAR_APART, SEQUENTIAL_DOCUMENTS)
+        return Reading(1, stream.block_documents, meet)
+    return Reading(FAR_APART_TOKENIZED if tokenized else FAR_APART, SEQUENTIAL_DOCUMENTS, meet)
 
 
 def place_tokens(stream: StreamConfig, tokenized: bool) -> int:

@@ -10,16 +10,46 @@ import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers.folder import NoSplit, standing_for
+from codeparrot.stream.readers.rows import Damaged, Place, WholeFile, reason, unreadable
 from codeparrot.stream.shards import Block, Shard, file_identity, num_parts
 
 MANIFEST = "windows.json"
+AGAIN = "tokenize the corpus again with `codeparrot corpus tokenize`"
+
+
+class Windows(NamedTuple):
+    """What the manifest says of a file of windows."""
+
+    path: Path
+    num_windows: int
+    seq_length: int
+    num_ids: int
+    """No token's id is as large, as far as the manifest says."""
+
+    def open(self) -> NDArray[Any]:
+        """Map the file into memory.
+
+        Raises:
+            Damaged: it does not hold these windows.
+            CodeparrotError: it cannot be read.
+        """
+        where = WholeFile(str(self.path))
+        try:
+            windows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise unreadable(where, error, self.num_windows) from error
+        shape, asked = getattr(windows, "shape", ()), (self.num_windows, self.seq_length)
+        if shape != asked or windows.dtype not in (np.uint16, np.uint32):
+            found = f"{getattr(windows, 'dtype', 'other data')} {list(shape)}"
+            raise Damaged(where, f"{{}} holds {found}, not {list(asked)} tokens as uint16 or uint32; {AGAIN}", self.num_windows)
+        return windows
 
 
 class WindowShard(Shard):
@@ -27,32 +57,42 @@ class WindowShard(Shard):
 
     packed = True
 
-    def __init__(
-        self, path: Path, num_windows: int, seq_length: int, start: int = 0, stop: int | None = None, whole: bool = False
-    ) -> None:
-        self.path, self.num_windows, self.seq_length = path, num_windows, seq_length
-        self.start, self.stop, self.whole = start, num_windows if stop is None else stop, whole
+    def __init__(self, file: Windows, start: int = 0, stop: int | None = None, whole: bool = False) -> None:
+        self.file, self.start, self.stop, self.whole = file, start, file.num_windows if stop is None else stop, whole
         self._windows: NDArray[Any] | None = None
 
-    def read(self, position: int, num_items: int) -> Block:
-        windows = self._windows
-        if windows is None:
-            windows = self._windows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+    def check(self) -> None:
+        self.file.open()
+
+    def read_marked(self, position: int, num_items: int) -> Block:
         first = self.start + position
         last = min(first + num_items, self.stop)
+        following = None if last >= self.stop else position + num_items
+        try:
+            windows = self._windows = self.file.open() if self._windows is None else self._windows
+        except Damaged as damaged:
+            return Block([damaged.bare()] * (last - first), following)
         # Small parts are copied: a block comes from many, and each would keep its file mapped.
         taken = np.array(windows[first:last]) if self.whole else windows[first:last]
-        return Block(list(taken), None if last >= self.stop else position + num_items)
+        largest = taken.max(axis=1, initial=0)
+        items: list[Any] = list(taken)
+        for row in np.flatnonzero(largest >= self.file.num_ids).tolist():
+            items[row] = self._beyond(first + row, int(largest[row]))
+        return Block(items, following)
+
+    def _beyond(self, number: int, token: int) -> Damaged:
+        problem = f"{{}} holds token {token}, beyond the {self.file.num_ids} ids of the tokenizer; {AGAIN}"
+        return Damaged(Place("window", number, str(self.file.path)), problem)
 
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
-        return [{"file": str(self.path), "window": self.start + position + index} for index in indexes]
+        return [{"file": str(self.file.path), "window": self.start + position + index} for index in indexes]
 
     def fresh(self) -> Shard:
-        return WindowShard(self.path, self.num_windows, self.seq_length, self.start, self.stop, self.whole)
+        return WindowShard(self.file, self.start, self.stop, self.whole)
 
     @property
     def identity(self) -> str:
-        return file_identity(self.path)
+        return file_identity(self.file.path)
 
     @property
     def num_items(self) -> int:
@@ -62,13 +102,11 @@ class WindowShard(Shard):
         return self._ranges(parts, whole=False)
 
     def spread(self, num_tokens: int) -> list[Shard]:
-        return self._ranges(num_parts(self.num_items * self.seq_length, num_tokens), whole=True)
+        return self._ranges(num_parts(self.num_items * self.file.seq_length, num_tokens), whole=True)
 
     def _ranges(self, parts: int, whole: bool) -> list[Shard]:
         bounds = [self.start + self.num_items * part // parts for part in range(parts + 1)]
-        return [
-            WindowShard(self.path, self.num_windows, self.seq_length, start, stop, whole) for start, stop in pairwise(bounds)
-        ]
+        return [WindowShard(self.file, start, stop, whole) for start, stop in pairwise(bounds)]
 
     def close(self) -> None:
         self._windows = None
@@ -100,8 +138,23 @@ class TailShard(Shard):
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a folder of windows."""
-    return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    """Return the manifest of a folder of windows.
+
+    Raises:
+        CodeparrotError: it is damaged or cannot be read.
+    """
+    file = folder / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        int(manifest["seq_length"])
+        for split in manifest["splits"].values():
+            [(each["name"], int(each["windows"]), int(each["bytes"])) for each in split["files"]]
+            list(map(int, split["tail"]))
+    except OSError as error:
+        raise CodeparrotError(f"cannot read {file}: {reason(error)}; check its permissions") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CodeparrotError(f"{file} is damaged ({reason(error)}); {AGAIN}") from error
+    return manifest
 
 
 def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
@@ -125,6 +178,8 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
     for file in entry["files"]:
         path = folder / file["name"]
         if not path.is_file() or path.stat().st_size != file["bytes"]:
-            raise CodeparrotError(f"{path} is missing or incomplete; tokenize the corpus again")
+            raise CodeparrotError(f"{path} is missing or incomplete; {AGAIN}")
     tail: list[Shard] = [TailShard(folder / MANIFEST, entry["tail"])] if entry["tail"] else []
-    return [WindowShard(folder / file["name"], file["windows"], seq_length) for file in entry["files"]] + tail
+    ids = [manifest[name] + more for name, more in (("vocab_size", 0), ("end_of_document", 1)) if name in manifest]
+    sizes = seq_length, max(ids, default=1 << 32)
+    return [WindowShard(Windows(folder / file["name"], file["windows"], *sizes)) for file in entry["files"]] + tail

@@ -5,8 +5,8 @@ the loss over all of them does not depend on the number of processes, and neithe
 lane. They are encoded once and kept: 4 bytes per token of a process's share.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Cursor, Order, Reading, windows
+from codeparrot.stream.losses import refuse
 from codeparrot.stream.order import permutation
+from codeparrot.stream.readers.rows import Damaged, Where
 from codeparrot.stream.sources import lanes_of, open_shards
 
 IGNORED = -100
@@ -30,6 +32,8 @@ class ValidationSet:
     seq_length: int
     lanes: dict[int, int]
     """How many of them each lane has, in their order."""
+    damaged: Mapping[Where, Damaged] = field(default_factory=dict)
+    """What was left out, with `stream.on_error` skip."""
 
     @property
     def num_tokens(self) -> int:
@@ -43,7 +47,8 @@ class ValidationSet:
             drawn = np.sort(permutation(count, "validation", lane)[:per_lane])
             kept += [self.windows[first + index] for index in drawn]
             first += count
-        return ValidationSet(kept, self.seq_length, {lane: min(count, per_lane) for lane, count in self.lanes.items()})
+        lanes = {lane: min(count, per_lane) for lane, count in self.lanes.items()}
+        return ValidationSet(kept, self.seq_length, lanes, self.damaged)
 
     def batch(self, index: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return a batch's input ids and labels, [size, seq_length]; beyond the end there is nothing to predict.
@@ -83,13 +88,15 @@ def load_validation_set(
     shards = open_shards(names, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
     kept: list[NDArray[np.uint32]] = []
     counts: dict[int, int] = {}
+    found: list[Damaged] = []
+    how = Reading(1, 256, found.append if stream.on_error == "skip" else refuse)
     for lane, own in enumerate(lanes_of(shards, stream.lanes)):
         if lane % world_size == rank:
             order = Order(seed=0, lane=lane, shuffle=False, epochs=1)
             counts[lane] = 0
-            for window, _ in windows(own, order, Reading(1, 256), encoder, stream.seq_length, Cursor()):
+            for window, _ in windows(own, order, how, encoder, stream.seq_length, Cursor()):
                 kept.append(np.array(window, np.uint32))
                 counts[lane] += 1
                 if len(kept) % 256 == 0 and broken_off():
                     return ValidationSet(kept, stream.seq_length, counts)
-    return ValidationSet(kept, stream.seq_length, counts)
+    return ValidationSet(kept, stream.seq_length, counts, {each.where: each for each in found})

@@ -22,6 +22,7 @@ from codeparrot.run.metrics import MetricsLog
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
 from codeparrot.training.health import StepRecord
+from codeparrot.training.left_out import LeftOut
 from codeparrot.training.parts import Training
 from codeparrot.training.processes import strategy_name
 from codeparrot.training.run_directory import write_config
@@ -39,7 +40,7 @@ class Monitor:
         self._flops = flops_per_token(training.settings, config.stream.seq_length)
         self._peak, peak_source = hardware.peak_flops(accelerator.device, config.train.precision)
         self._peak *= accelerator.num_processes
-        self._begin, self._step = begin, begin.step
+        self.begin, self._step = begin, begin.step
         if self._main:
             write_config(config)
             for line in derived_values(training, self._flops, self._peak, peak_source, begin):
@@ -48,14 +49,15 @@ class Monitor:
             self._metrics = MetricsLog(folder / "metrics.jsonl", begin.step)
             self._samples = MetricsLog(folder / "log" / "samples.jsonl", begin.step)
             self._anomalies = MetricsLog(folder / "anomalies.jsonl", begin.step)
+        self.left_out = LeftOut(config, training.agreement, self._main, begin.step)
         self._trackers = Trackers(accelerator, config, asdict(config))
         self._window_start = time.perf_counter()
         self._window_tokens = begin.tokens
         self._data_seconds = 0.0
 
     def __enter__(self) -> "Monitor":
-        self._bar = Bar(self._training.config.train.max_steps, self._begin.step, shown=self._main)
-        self._restart(self._begin)
+        self._bar = Bar(self._training.config.train.max_steps, self.begin.step, shown=self._main)
+        self._restart(self.begin)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,6 +97,7 @@ class Monitor:
             self._bar.advance()
             return
         last = self.review()[-1]
+        left_out = self.left_out.add(progress.step, self._training.stream.damaged.values())
         mean, grad_norm = last.loss, last.grad_norm
         if not self._main:
             self._restart(progress)
@@ -112,6 +115,7 @@ class Monitor:
             "data_wait_fraction": self._data_seconds / seconds,
             "skipped_steps": self._training.health.num_skipped,
             "peak_memory_bytes": hardware.peak_memory_bytes(self._training.accelerator.device),
+            **left_out,
         }
         self._metrics.append(values)
         self._trackers.log({key: value for key, value in values.items() if key != "step" and value is not None}, progress.step)

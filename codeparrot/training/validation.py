@@ -58,6 +58,7 @@ class Validation:
             world_size=accelerator.num_processes,
             broken_off=lambda: stop.requested,
         )
+        monitor.left_out.add(monitor.begin.step, self._valid.damaged.values())
         self._sample_of_it = self._valid
         if most := sample_tokens(config):
             self._sample_of_it = self._valid.sample(max(1, most // (config.stream.lanes * config.stream.seq_length)))

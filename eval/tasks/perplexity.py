@@ -104,6 +104,7 @@ def perplexity(
     stride: int = 0,
     split: str = "valid",
     text_column: str = "content",
+    on_error: Literal["stop", "skip"] = "stop",
     precision: Literal["fp32", "bf16"] = "fp32",
     device: str = "auto",
 ) -> Result:
@@ -119,6 +120,7 @@ def perplexity(
         split: of data with several splits, the one to measure: train, valid (or test, if there is no other) or test; of a
             Hub data set also by its own name.
         text_column: column that holds the text.
+        on_error: what becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
         precision: fp32, or bf16 for the matrix products.
         device: where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
@@ -131,6 +133,7 @@ def perplexity(
     from codeparrot.loading import find_model, load_model
     from codeparrot.model.families import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
+    from codeparrot.stream.losses import Losses
     from codeparrot.stream.readers.folder import NoSplit
 
     place = find_model(checkpoint)
@@ -140,11 +143,14 @@ def perplexity(
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
     if not 0 <= stride < length:
         raise CodeparrotError(f"--stride {stride} is out of range: 1 to {length - 1}, or 0 for windows side by side")
-    settings = StreamConfig(valid=data, seq_length=length, text_column=text_column)
+    settings = StreamConfig(valid=data, seq_length=length, text_column=text_column, on_error=on_error)
     try:
         valid: Any = load_validation_set(settings, encoder, split=split, setting="--data")
     except NoSplit as error:
         raise CodeparrotError(f"{error}, or give --split {error.present[0]}") from error
+    losses = Losses(on_error)
+    for damaged in valid.damaged.values():
+        losses(damaged)
     if stride and valid.windows:
         valid = SlidingWindows(np.concatenate(valid.windows), length, stride)
     with tqdm(total=valid.num_batches(batch_size), unit="batch", desc="perplexity", disable=None) as bar:
@@ -159,4 +165,4 @@ def perplexity(
                 progress=bar.update,
             )
     assert score is not None  # nothing breaks it off
-    return Result(f"{score} | {score.tokens:,} tokens", {"checkpoint": checkpoint, **score._asdict()})
+    return Result(f"{score} | {score.tokens:,} tokens{losses}", {"checkpoint": checkpoint, **score._asdict(), **losses.facts})

@@ -1,5 +1,7 @@
 import gzip
 import json
+import shutil
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -101,6 +103,46 @@ def test_a_file_that_is_not_whole_is_refused(corpus, tokenizer_folder, tmp_path)
         ConstantLengthDataset(StreamConfig(train=str(tmp_path / "w"), seq_length=64), make_encoder_stub())
 
 
+def replaced(path: Path, windows: np.ndarray) -> None:
+    """Write other windows, of as many bytes as the manifest says."""
+    size = path.stat().st_size
+    np.save(path, windows)
+    content = path.read_bytes()
+    path.write_bytes(content[:size].ljust(size, b"\0"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda windows: windows.astype(np.float16), r"holds float16 \[\d+, 64\], not \[\d+, 64\] tokens as uint16 or uint32"),
+        (lambda windows: windows.reshape(-1, 32), r"holds uint16 \[\d+, 32\], not \[\d+, 64\] tokens"),
+        (lambda windows: windows.astype(np.int64), r"holds int64|cannot read"),
+        (lambda windows: np.array([{"a": 1}], object), "cannot read"),
+        (lambda windows: np.where(windows == windows[3, 5], 65535, windows).astype(np.uint16), "token 65535, beyond the"),
+    ],
+)
+def test_windows_of_another_kind_are_named_and_may_be_left_out(windows, tmp_path, change, message) -> None:
+    shutil.copytree(windows, tmp_path / "w")
+    path = tmp_path / "w" / "train-00000.npy"
+    replaced(path, change(np.load(path)))
+    stream = StreamConfig(train=str(tmp_path / "w"), seq_length=64)
+    with pytest.raises(CodeparrotError, match=rf"(?=.*train-00000\.npy)(?=.*({message})).*on_error skip"):
+        list(islice(ConstantLengthDataset(stream, make_encoder_stub()), 1500))
+    whole = {row.tobytes() for file in sorted(windows.glob("train-*.npy")) for row in np.load(file)}
+    dataset = ConstantLengthDataset(replace(stream, on_error="skip"), make_encoder_stub())
+    seen = {row.astype(np.uint16).tobytes() for row in islice(dataset, 1500)}
+    assert seen <= whole and dataset.damaged
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 40, b"[]", b'{"seq_length": 64}', b'{"seq_length": 64, "splits": {"train": 3}}']
+)
+def test_a_damaged_manifest_is_named(tmp_path, content) -> None:
+    (tmp_path / "windows.json").write_bytes(content)
+    with pytest.raises(CodeparrotError, match=r"windows\.json is damaged \(.*\); tokenize the corpus again"):
+        ConstantLengthDataset(StreamConfig(train=str(tmp_path), seq_length=64), make_encoder_stub())
+
+
 def make_encoder_stub():
     """Return an encoder that fails when called: windows need no encoding."""
 
@@ -197,3 +239,14 @@ def test_a_damaged_validation_split_is_an_error_and_not_left_out(tmp_path, token
     (tmp_path / "data" / "valid.jsonl").write_text("{", encoding="utf-8")
     with pytest.raises(CodeparrotError, match=r"line 1 of .*valid\.jsonl is not JSON"):
         tokenize(str(tmp_path / "data"), str(tokenizer_folder), str(tmp_path / "w"), seq_length=16)
+
+
+def test_damaged_documents_are_left_out_if_asked_and_counted(tokenizer_folder, tmp_path, capsys) -> None:
+    (tmp_path / "train.jsonl").write_bytes(b'{"content": "x = 1"}\n{"content": 1}\n{"content": "y = 2"}\n')
+    with pytest.raises(CodeparrotError, match=r"line 2 of .*train\.jsonl: .*--on_error skip"):
+        tokenize(str(tmp_path / "train.jsonl"), str(tokenizer_folder), str(tmp_path / "w"), seq_length=4)
+    assert not (tmp_path / "w").exists()
+    result = tokenize(str(tmp_path / "train.jsonl"), str(tokenizer_folder), str(tmp_path / "w"), seq_length=4, on_error="skip")
+    assert (result.data["damaged_places"], result.data["damaged_documents"]) == (1, 1)
+    assert "; left out as damaged: 1 documents, 1 places\n" in result.text
+    assert capsys.readouterr().err.startswith(f"codeparrot: left out: line 2 of {tmp_path / 'train.jsonl'}: column")

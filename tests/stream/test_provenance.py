@@ -326,3 +326,11 @@ def test_files_are_given_back(tmp_path, monkeypatch) -> None:
     dataset.documents(dataset.states, 40)
     assert len(closed) >= 4
     assert all(file.closed for file in closed)
+
+
+def test_a_deep_column_is_cut_and_not_followed_to_its_end(tmp_path) -> None:
+    deep = "[" * 400 + "]" * 400
+    (tmp_path / "a.jsonl").write_text(f'{{"content": "abcdefgh", "m": {deep}, "n": 1}}\n', encoding="utf-8")
+    dataset = ConstantLengthDataset(StreamConfig(train=str(tmp_path), seq_length=8), BytesEncoder())
+    (window,) = dataset.traced(dataset.states, 1)
+    assert len(json.dumps(window.facts())) < 300 and window.documents[0]["n"] == 1

@@ -12,6 +12,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codeparrot.errors import CodeparrotError
+from codeparrot.stream.losses import Losses
 from codeparrot.stream.readers.folder import find_data
 from codeparrot.tokenizer import sample as sample_module
 from codeparrot.tokenizer.sample import sample
@@ -75,3 +77,21 @@ def test_json_lines_are_read_however_they_are_packed(tmp_path, suffix):
     pack = {".jsonl": bytes, ".jsonl.gz": gzip.compress, ".jsonl.zst": zstandard.compress}[suffix]
     (tmp_path / f"x{suffix}").write_bytes(pack(data[:40]) + pack(data[40:]))  # several frames, as appending makes them
     assert list(sample(find_data(str(tmp_path / "*.jsonl*")).of("train"), "content", 1000)) == ["a", "b\ufffd", "c"]
+
+
+def test_what_is_damaged_ends_the_sample_or_is_left_out_and_counted_once(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"content": "a"}\n{"content": 3}\n\0\0\n{"content": "b"}\n')
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"content": "c"}\n' * 5)[:-4])
+    (tmp_path / "c.parquet").write_bytes(b"PAR1 and no more")
+    rows = pa.array([b"d", b"\xff", b"e", b"f"], pa.binary()).view(pa.string())
+    parquet.write_table(pa.table({"content": rows}), tmp_path / "d.parquet")
+    files = find_data(str(tmp_path)).of("train")
+    for file in files:
+        with pytest.raises(CodeparrotError, match=Path(file).name):
+            list(sample([file], "content", 1000))
+    losses = Losses("skip")
+    chosen = sample(files, "content", 1000, losses)
+    assert list(chosen) == list(chosen)
+    assert set(chosen) - {"c"} == {"a", "b", "d", "e", "f"}
+    assert losses.facts == {"damaged_places": 5, "damaged_documents": 3}
+    assert str(losses).startswith("; left out as damaged: 3 documents and an unknown number at 2 of the places, 5 places")

@@ -6,14 +6,17 @@ Memory: the column that names each member's cluster, and one row group of a shar
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from codeparrot.corpus import registry
 from codeparrot.corpus.documents import CONTENT, PATH, SIZE
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers.parquet import Table
 
 MEMBERS_SHOWN = 20
+TEXTS_AT_ONCE = 256
 
 
 def inspect(folder: Path, statistics: dict[str, Any], samples: int, clusters: int, tokenizer: str) -> dict[str, Any]:
@@ -49,15 +52,15 @@ def _optional(statistics: dict[str, Any], folder: Path, name: str, read: Any) ->
 
 def languages(folder: Path, statistics: dict[str, Any]) -> dict[str, dict[str, int]]:
     """Return the documents and bytes for each ending of a file name, the most bytes first."""
-    import pyarrow.parquet as pq
-
     documents, sizes = Counter[str](), Counter[str]()
     for file in _shards(folder, statistics):
-        for batch in pq.ParquetFile(file).iter_batches(columns=[PATH, SIZE]):
-            for path, size in zip(batch.column(PATH).to_pylist(), batch.column(SIZE).to_pylist(), strict=True):
-                suffix = PurePosixPath(path).suffix.lower() or "none"
-                documents[suffix] += 1
-                sizes[suffix] += size
+        with Table(str(file)) as table:
+            for group in range(table.num_groups):
+                rows = table.read(group, [PATH, SIZE])
+                for path, size in zip(rows.column(PATH).to_pylist(), rows.column(SIZE).to_pylist(), strict=True):
+                    suffix = PurePosixPath(path).suffix.lower() or "none"
+                    documents[suffix] += 1
+                    sizes[suffix] += size
     ordered = sorted(sizes, key=lambda suffix: (-sizes[suffix], suffix))
     return {suffix: {"documents": documents[suffix], "bytes": sizes[suffix]} for suffix in ordered}
 
@@ -111,9 +114,8 @@ def tokens(folder: Path, statistics: dict[str, Any], name: str) -> dict[str, Any
     """Return how many tokens the corpus has with a tokenizer, the ends of documents included.
 
     Raises:
-        CodeparrotError: the tokenizer cannot be loaded.
+        CodeparrotError: the tokenizer cannot be loaded, or a shard is damaged.
     """
-    import pyarrow.parquet as pq
     from tqdm import tqdm
 
     from codeparrot.loading import load_tokenizer
@@ -126,9 +128,9 @@ def tokens(folder: Path, statistics: dict[str, Any], name: str) -> dict[str, Any
         for split, facts in statistics["splits"].items():
             count = 0
             for file in (folder / shard["file"] for shard in facts["shards"]):
-                for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=[CONTENT]):
-                    count += len(encoder.encode(batch.column(CONTENT).to_pylist())[0]) + batch.num_rows
-                    progress.update(batch.num_rows)
+                for texts in _texts(file):
+                    count += len(encoder.encode(texts)[0]) + len(texts)
+                    progress.update(len(texts))
             splits[split] = count
     total = sum(splits.values())
     return {
@@ -138,6 +140,14 @@ def tokens(folder: Path, statistics: dict[str, Any], name: str) -> dict[str, Any
         "splits": splits,
         "bytes_per_token": statistics["bytes"] / max(1, total),
     }
+
+
+def _texts(file: Path) -> Iterator[list[str]]:
+    with Table(str(file)) as table:
+        for group in range(table.num_groups):
+            texts = table.texts(group, CONTENT)
+            while some := list(islice(texts, TEXTS_AT_ONCE)):
+                yield some
 
 
 def _shards(folder: Path, statistics: dict[str, Any]) -> Iterator[Path]:

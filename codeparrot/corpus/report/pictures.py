@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from codeparrot import figures
 from codeparrot.corpus.documents import CONTENT, SIZE
 from codeparrot.figures import Palette, count_in_words, size_in_words
+from codeparrot.stream.readers.parquet import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,13 +78,14 @@ def stages_of(statistics: dict[str, Any]) -> list[dict[str, Any]]:
 def document_sizes(files: list[Path]) -> Bars:
     """Return how many documents have how many bytes, with two bars for every doubling."""
     import numpy as np
-    import pyarrow.parquet as pq
 
     edges = 2.0 ** np.arange(0, 41, 0.5)
     counts = np.zeros(len(edges) - 1, np.int64)
     for file in files:
-        sizes = pq.read_table(file, columns=[SIZE]).column(SIZE).to_numpy()
-        counts += np.histogram(np.maximum(sizes, 1), edges)[0]
+        with Table(str(file)) as table:
+            for group in range(table.num_groups):
+                sizes = table.read(group, [SIZE]).column(SIZE).to_numpy()
+                counts += np.histogram(np.maximum(sizes, 1), edges)[0]
     used = np.flatnonzero(counts)
     first, last = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
     return Bars(edges[first : last + 2].tolist(), counts[first : last + 1].tolist())
@@ -102,13 +104,14 @@ def line_lengths(files: list[Path]) -> Bars:
 
 
 def _sampled_texts(files: list[Path]) -> Iterator[list[str]]:
-    import pyarrow.parquet as pq
-
-    groups = [(file, group) for file in files for group in range(pq.read_metadata(file).num_row_groups)]
+    groups: list[tuple[Path, int]] = []
+    for file in files:
+        with Table(str(file)) as table:
+            groups += [(file, group) for group in range(table.num_groups)]
     for number in range(min(SAMPLED_GROUPS, len(groups))):
         file, group = groups[number * len(groups) // min(SAMPLED_GROUPS, len(groups))]
-        with pq.ParquetFile(file) as table:
-            yield table.read_row_group(group, columns=[CONTENT]).column(CONTENT).to_pylist()
+        with Table(str(file)) as table:
+            yield list(table.texts(group, CONTENT))
 
 
 def render(picture: Picture, palette: Palette) -> bytes:

@@ -14,7 +14,7 @@ from codeparrot.corpus.documents import TRAIN, ColumnNames, Reading, Record, Rem
 from codeparrot.corpus.sources.files import walk_sources
 from codeparrot.corpus.sources.listing import UNREACHABLE, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.presets import columns_of
-from codeparrot.corpus.sources.tables import ROWS, RowGroup, record, require_columns, row_groups
+from codeparrot.corpus.sources.tables import ROWS, RowGroup, record, require_columns, require_text, row_groups
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers import hub
 from codeparrot.stream.readers.folder import standing_for
@@ -95,6 +95,7 @@ def _stream(spec: str, repo_name: str, dataset: Any, columns: ColumnNames, listi
             present = columns_of(tuple(batch), columns)
             if not first_row:
                 require_columns(list(batch), present, spec)
+                require_text(batch[present.text][0], present, f"row 0 of {spec}")
             rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
             yield Rows(listing, repo_name, first_row, rows, present)
             first_row += len(rows)

@@ -2,8 +2,8 @@
 
 JSON lines are cut into blocks here, and workers parse them. One worker reads a whole Parquet row group, which bounds the
 memory. Files and row groups come in a hash order of their names. A row whose text is missing or broken is counted, and so is a
-line of more than MAX_LINE_BYTES. A table without the text column (for JSON lines: a first row without it) is an error that
-names the columns it has.
+line of more than MAX_LINE_BYTES. A table without the text column, or with something else than text or bytes in it, is an error
+that names the column (for JSON lines: if the first row is so).
 """
 
 import json
@@ -22,13 +22,14 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers import jsonl
 from codeparrot.stream.readers.folder import PARQUET
 from codeparrot.stream.readers.parquet import BrokenRow, Table, rows_of
-from codeparrot.stream.readers.rows import no_column
+from codeparrot.stream.readers.rows import no_column, not_text
 
 BLOCK_BYTES = 4_000_000
 MAX_LINE_BYTES = 64_000_000
 """For JSON lines; no less than BLOCK_BYTES. Longer lines are never buffered: a small packed file can hold one of any length."""
 ROWS = 256
 """Rows converted to Python objects at once."""
+TEXT_SETTING = "--columns.text"
 MAX_STARS = 2**53
 """Larger values are not numbers of stars; up to here floating-point numbers are exact."""
 
@@ -91,8 +92,9 @@ def row_groups(file: str, state: State, repo_name: str, columns: ColumnNames, fi
     """Yield the row groups of a Parquet file; `first_row` is the number of its first row in the data set."""
     with Table(file) as table:
         names, bounds = table.schema.names, table.bounds
-    columns = columns_of(tuple(names), columns)
-    require_columns(names, columns, file)
+        columns = columns_of(tuple(names), columns)
+        require_columns(names, columns, file)
+        table.require_text(columns.text, TEXT_SETTING, or_bytes=True)
     for index, (start, stop) in enumerate(pairwise(bounds)):
         yield RowGroup(file, state, repo_name, index, first_row + start, stop - start, columns)
 
@@ -125,6 +127,7 @@ class Block(NamedTuple):
             columns = columns_of(tuple(row), self.columns)
             if is_first:
                 require_columns(list(row), columns, f"line {number} of {self.file}")
+                require_text(row[columns.text], columns, f"line {number} of {self.file}")
                 is_first = False
             yield record(row, columns, _stem(self.file), number)
 
@@ -175,6 +178,12 @@ def require_columns(present: list[str], columns: ColumnNames, table: str) -> Non
     for role, name in asdict(columns).items():
         if name not in present and (role == "text" or name != getattr(default, role)):
             raise CodeparrotError(no_column(table, name, present, f"--columns.{role}"))
+
+
+def require_text(value: Any, columns: ColumnNames, where: str) -> None:
+    """Raise CodeparrotError if the value of the text column is neither text, nor bytes, nor missing."""
+    if value is not None and not isinstance(value, str | bytes):
+        raise CodeparrotError(not_text(where, columns.text, type(value).__name__, TEXT_SETTING))
 
 
 def _stem(file: str) -> str:

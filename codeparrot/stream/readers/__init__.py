@@ -23,8 +23,8 @@ trains on.
 In which order: by path, compared character by character, never as the file system lists them.
 
 Every error names the file, the place in it (a line from 1, a row group or a row from 0) and what to do. Nothing is skipped
-silently: a truncated packed file, text that is not UTF-8 or a row without the text is an error. (The corpus counts such rows as
-removed and goes on; a file that cannot be read is an error there too.)
+silently: a truncated packed file, text that is not UTF-8 or a row without the text is `Damaged`. That ends a command, or is
+left out and counted (stream/losses.py). The corpus counts such rows as removed; a bad file ends it.
 
 Cost: rows are streamed. One row group's columns, or one block of lines, are held at once.
 

@@ -7,6 +7,7 @@ files belong to which split; their names on the Hub hold the commit. Of a folder
 
 import glob
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,9 +162,12 @@ def readable(spec: str) -> Iterator[None]:
     """Turn exceptions of `datasets` and the Hub into a CodeparrotError that names the data set."""
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage] (of the client that it uses)
+    from zstandard import ZstdError
 
     try:
         yield
-    except (OSError, ValueError, RuntimeError, DatasetsError, HTTPError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, ZstdError, DatasetsError, HTTPError) as error:
         message = f"cannot read {spec}: {reason(error)} (check the name, your access to it and the network)"
         raise CodeparrotError(message) from error
+    except StopIteration as error:  # `datasets` looks for the first row of a file that was cut before it
+        raise CodeparrotError(f"cannot read {spec}: it has no rows, or a file of it was cut; fetch it again") from error

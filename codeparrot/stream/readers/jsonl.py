@@ -1,20 +1,22 @@
 """JSON lines, plain or packed, from beginning to end, in blocks of whole lines.
 
-A packed file may consist of several frames, since appending adds one. A truncated or damaged file, or one with other bytes
-after its end, is an error as soon as reading gets there.
+A packed file may consist of several frames, since appending adds one. A truncated, empty or damaged file, or one with other
+bytes after its end, zeros too, is an error as soon as reading gets there.
 Memory: a block and the longest line; a limit on the line bounds both.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers.folder import PACKED
-from codeparrot.stream.readers.rows import Place, unreadable
+from codeparrot.stream.readers.rows import Behind, Damaged, LineAt, Place, Where, reason, text_in, unreadable
 
+PIECE_BYTES = 1 << 13
+"""Bytes of a packed file that are unpacked at once: less than so many in front of a damage are lost with it."""
 BLOCK_BYTES = 1 << 18
 """Bytes read at once when rows are wanted one by one; every lane of a stream holds this much."""
 
@@ -42,32 +44,33 @@ def blocks(file: str, block_bytes: int, max_line_bytes: int | None = None) -> It
         max_line_bytes: longer lines come as `LongLine` and are never buffered; no less than `block_bytes`.
 
     Raises:
-        CodeparrotError: the file cannot be read, is truncated or damaged, or is one JSON array.
+        Damaged: it is truncated or damaged; the lines in front of that have been yielded.
+        CodeparrotError: it cannot be read, or is one JSON array.
     """
     first_line = 1
     carried: list[bytes] = []  # the first `length` bytes of an unfinished line
     length = 0
-    with _opened(file) as stream:
-        while chunk := stream.read(block_bytes):
-            if first_line == 1 and not length and chunk.lstrip().startswith(b"["):
-                raise CodeparrotError(f"{file} is one JSON array, not JSON lines; `jq -c '.[]'` converts it")
-            end = chunk.find(b"\n")
-            length += len(chunk) if end < 0 else end
-            is_long = max_line_bytes is not None and length > max_line_bytes
-            if is_long:
-                carried.clear()
-            elif end < 0:
-                carried.append(chunk)
-            if end < 0:
-                continue
-            if is_long:
-                yield LongLine(first_line, length)
-                first_line, chunk = first_line + 1, chunk[end + 1 :]
-            whole, newline, rest = chunk.rpartition(b"\n")
-            if newline:
-                yield Lines(first_line, b"".join((*carried, whole)))
-                first_line += chunk.count(b"\n")
-            carried, length = [rest], len(rest)
+    for unpacked in _chunks(file, block_bytes):
+        chunk = unpacked
+        if first_line == 1 and not length and chunk.lstrip().startswith(b"["):
+            raise CodeparrotError(f"{file} is one JSON array, not JSON lines; `jq -c '.[]'` converts it")
+        end = chunk.find(b"\n")
+        length += len(chunk) if end < 0 else end
+        is_long = max_line_bytes is not None and length > max_line_bytes
+        if is_long:
+            carried.clear()
+        elif end < 0:
+            carried.append(chunk)
+        if end < 0:
+            continue
+        if is_long:
+            yield LongLine(first_line, length)
+            first_line, chunk = first_line + 1, chunk[end + 1 :]
+        whole, newline, rest = chunk.rpartition(b"\n")
+        if newline:
+            yield Lines(first_line, b"".join((*carried, whole)))
+            first_line += chunk.count(b"\n")
+        carried, length = [rest], len(rest)
     if max_line_bytes is not None and length > max_line_bytes:
         yield LongLine(first_line, length)
     elif length:
@@ -83,20 +86,35 @@ def lines(file: str) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def parsed(line: bytes, where: object) -> Any:
+def require_text(file: str, column: str) -> None:
+    """Check the beginning of a file, before anything depends on it.
+
+    Raises:
+        Damaged: there is no first line that could be read.
+        CodeparrotError: the first line has no such column or no text in it, or the file is one JSON array.
+    """
+    for where, row in islice(parsed_lines(file), 1):
+        try:
+            text_in(row, column, where)
+        except Damaged as error:  # all lines of the file may be like that: it is the wrong column, or no data
+            raise CodeparrotError(str(error)) from error
+
+
+def parsed(line: bytes, where: Where) -> Any:
     """Return the value of a line.
 
     Raises:
-        CodeparrotError: it is not JSON, or nested too deeply to be read.
+        Damaged: it is not JSON, or nested too deeply to be read.
     """
     try:
         return json.loads(line)
     except RecursionError:
-        raise CodeparrotError(f"{where} is JSON nested too deeply to be read; mend or remove that line") from None
+        raise Damaged(where, "{} is JSON nested too deeply to be read; mend or remove that line") from None
     except ValueError as error:
-        first = f"{where}".startswith("line 1 of ")
-        more = " (`jq -c .` writes a JSON file as JSON lines; move files that are not data elsewhere)" if first else ""
-        raise CodeparrotError(f"{where} is not JSON ({error}); mend or remove that line{more}") from error
+        is_first = (isinstance(where, Place) and where.number == 1) or (isinstance(where, LineAt) and where.byte == 0)
+        more = " (`jq -c .` writes a JSON file as JSON lines; move files that are not data elsewhere)" if is_first else ""
+        why = "it holds zero bytes: a machine crashed, or it is UTF-16" if b"\0" in line else reason(error)
+        raise Damaged(where, f"{{}} is not JSON ({why}); mend or remove that line{more}") from error
 
 
 def parsed_lines(file: str) -> Iterator[tuple[Place, Any]]:
@@ -106,20 +124,51 @@ def parsed_lines(file: str) -> Iterator[tuple[Place, Any]]:
         yield where, parsed(line, where)
 
 
-def num_bytes(file: str) -> int:
-    """Return a file's unpacked size; a packed file is read whole for it."""
+def texts(file: str, column: str) -> Iterator[str | Damaged]:
+    """Yield the text of each line; a line, or the rest of the file, that is damaged comes as `Damaged`."""
+    try:
+        for number, line in lines(file):
+            where = Place("line", number, file)
+            try:
+                yield text_in(parsed(line, where), column, where)
+            except Damaged as damaged:
+                yield damaged.bare()
+    except Damaged as damaged:
+        yield damaged.bare()
+
+
+def num_bytes(file: str, meet: Callable[[Damaged], None]) -> int:
+    """Return a file's unpacked size; a packed file is read whole for it, up to where it is damaged."""
     if not file.endswith(PACKED):
         return Path(file).stat().st_size
-    with _opened(file) as stream:
-        return sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
+    size = 0
+    try:
+        for chunk in _chunks(file, BLOCK_BYTES):
+            size += len(chunk)
+    except Damaged as damaged:
+        meet(damaged)
+    return size
 
 
-@contextmanager
-def _opened(file: str) -> Iterator[Any]:
+def _chunks(file: str, num_bytes: int) -> Iterator[bytes]:
+    """Yield the unpacked content of a file, `num_bytes` at once, up to where it is damaged."""
     import pyarrow as pa
 
+    lines = 0
+    parts: list[bytes] = []
+    piece_bytes = PIECE_BYTES if file.endswith(PACKED) else num_bytes
     try:
         with pa.input_stream(file, compression="detect") as stream:
-            yield stream
-    except (OSError, pa.ArrowException) as error:
-        raise CodeparrotError(unreadable(file, error)) from error
+            if file.endswith(PACKED) and not Path(file).stat().st_size:
+                raise EOFError("the file is empty, which no packed file is")
+            while piece := stream.read(piece_bytes):
+                parts.append(piece)
+                if len(parts) * piece_bytes >= num_bytes:
+                    yield (chunk := b"".join(parts))
+                    lines += chunk.count(b"\n")
+                    parts = []
+    except (OSError, EOFError, pa.ArrowException) as error:
+        yield (chunk := b"".join(parts))
+        raise unreadable(Behind(lines + chunk.count(b"\n"), file), error) from error
+    if parts:
+        yield b"".join(parts)

@@ -1,4 +1,4 @@
-"""What the formats share: where a row lies, and its text.
+"""What the formats share: where a row lies, its text, and what is damaged.
 
 A place is put into words only when an error needs it, so naming rows costs nothing while they are read.
 """
@@ -14,7 +14,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Place(NamedTuple):
-    """A line (from 1), a row group, a row or a document (from 0) of a file."""
+    """A line (from 1), or a row group, a row or a window (from 0) of a file."""
 
     unit: str
     number: int
@@ -22,6 +22,24 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.unit} {self.number} of {self.file}"
+
+    def facts(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        return {"file": self.file, self.unit.replace(" ", "_"): self.number}
+
+
+class Behind(NamedTuple):
+    """Everything behind the first `line` lines of a file."""
+
+    line: int
+    file: str
+
+    def __str__(self) -> str:
+        return f"{self.file} behind line {self.line}" if self.line else self.file
+
+    def facts(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        return {"file": self.file, "behind_line": self.line}
 
 
 class LineAt(NamedTuple):
@@ -37,21 +55,64 @@ class LineAt(NamedTuple):
                 line, left = line + chunk.count(b"\n"), left - len(chunk)
         return f"line {line} of {self.file}"
 
+    def facts(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        return self._asdict()
 
-def text_in(record: Any, column: str, where: object) -> str:
+
+class WholeFile(NamedTuple):
+    file: str
+
+    def __str__(self) -> str:
+        return self.file
+
+    def facts(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        return self._asdict()
+
+
+Where = Place | Behind | LineAt | WholeFile
+
+
+class Damaged(CodeparrotError):
+    """Data that are wrong and stay so whenever they are read: not a failure of the disk, the network or the settings.
+
+    Args:
+        where: what is lost with it.
+        problem: what is wrong, with its remedy; "{}" stands for the place.
+        documents: how many are lost; None if that cannot be known.
+    """
+
+    def __init__(self, where: Where, problem: str, documents: int | None = 1) -> None:
+        super().__init__(where, problem, documents)  # all of them, so that it travels between processes
+        self.where, self.problem, self.documents = where, problem, documents
+
+    def __str__(self) -> str:
+        return self.problem.replace("{}", str(self.where), 1)
+
+    def bare(self) -> "Damaged":
+        """Return it without the frames that raised it, which hold on to data."""
+        return Damaged(self.where, self.problem, self.documents)
+
+    def facts(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        problem = self.problem.replace(" {}", "", 1).removeprefix("{} ").removeprefix("{}: ")
+        return {**self.where.facts(), "documents": self.documents, "problem": problem}
+
+
+def text_in(record: Any, column: str, where: Where) -> str:
     """Return the text of a record; null is an empty document.
 
     Raises:
-        CodeparrotError: the record has no such column, or the column is not text.
+        Damaged: the record has no such column, or the column is not text.
     """
     if not isinstance(record, Mapping):
-        kind = type(record).__name__
-        raise CodeparrotError(f"{where} is a JSON {kind}, not an object with columns; mend or remove it")
+        raise Damaged(where, f"{{}} is a JSON {type(record).__name__}, not an object with columns; mend or remove it")
     if column not in record:
-        raise CodeparrotError(no_column(where, column, list(record), COLUMN_SETTING))
+        raise Damaged(where, no_column("{}", column, list(record), COLUMN_SETTING))
     value = record[column]
     if value is not None and not isinstance(value, str):
-        raise CodeparrotError(not_text(where, column, type(value).__name__))
+        raise Damaged(where, not_text("{}", column, type(value).__name__))
     return without_lone_surrogates(value or "")
 
 
@@ -61,9 +122,9 @@ def no_column(where: object, column: str, present: Collection[str], setting: str
     return f'{where} has no column "{column}"{hint} ({setting} names the column)'
 
 
-def not_text(where: object, column: str, kind: str) -> str:
+def not_text(where: object, column: str, kind: str, setting: str = COLUMN_SETTING) -> str:
     """Return the message for a column of another type."""
-    return f'{where}: column "{column}" holds {kind}, not text; {COLUMN_SETTING} names another'
+    return f'{where}: column "{column}" holds {kind}, not text; {setting} names another'
 
 
 def without_lone_surrogates(text: str) -> str:
@@ -75,9 +136,27 @@ def without_lone_surrogates(text: str) -> str:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def unreadable(where: object, error: BaseException) -> str:
-    """Return the message for a file, or a part of one, that cannot be read."""
-    return f"cannot read {where}: {reason(error)}; if it is damaged or was cut, fetch or build it again"
+def unreadable(where: Where, error: BaseException, documents: int | None = None, kind: str = "") -> CodeparrotError:
+    """Return the error for a file, or a part of one, that cannot be read.
+
+    It is `Damaged` unless the disk, the network or the memory failed, which may go well the next time.
+
+    Args:
+        where: what cannot be read.
+        error: what a library raised.
+        documents: how many are lost.
+        kind: " as ..." if the file may be one of another kind.
+    """
+    problem = f"cannot read {{}}{kind}: {reason(error)}; if it is damaged or was cut, fetch or build it again"
+    damaged = Damaged(where, problem, documents)
+    return CodeparrotError(str(damaged)) if _of_the_moment(where, error) else damaged
+
+
+def _of_the_moment(where: Where, error: BaseException) -> bool:
+    """Whether what a library raised may not come again. Arrow reports what it cannot decode as an OSError without a number."""
+    if "://" in where.file:
+        return not isinstance(error, ValueError)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
 
 
 def reason(error: BaseException) -> str:

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from codeparrot.corpus.documents import ColumnNames, Reading, Record, Removed
 from codeparrot.corpus.report.reading import read_statistics
@@ -209,3 +211,12 @@ def test_a_card_cannot_name_files_elsewhere(hub: HubServer, tmp_path: Path, plac
     assert result.returncode == 1 and result.stderr.count("\n") == 1
     assert "don't belong to" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst"])
+def test_a_packed_file_that_was_cut_is_an_error_that_names_the_data_set(tmp_path: Path, name: str) -> None:
+    lines = b"".join(b'{"content": "x = %d"}\n' % number for number in range(300))
+    (tmp_path / name).write_bytes((gzip.compress if name.endswith("gz") else zstandard.compress)(lines)[:-40])
+    with pytest.raises(CodeparrotError, match=f"cannot read hub:{tmp_path}: "):
+        for unit in open_hub(f"hub:{tmp_path}", Reading(0, 10**6, (".py",), ColumnNames())).units:
+            list(unit.records())

@@ -1,5 +1,6 @@
 import gzip
 import json
+import pickle
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,36 @@ def test_a_row_of_parquet_that_is_no_utf8_is_counted_and_the_others_are_kept(tmp
     found = records(tmp_path / "a.parquet")
     assert found.pop(300) == Removed("undecodable", 2 if name == "content" else len(texts[300].encode()))
     assert found == [Record("a", f"{number}.py", "unknown", texts[number]) for number in range(400) if number != 300]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz"])
+@pytest.mark.parametrize(("value", "kind"), [(3, "int"), (["x"], "list"), (None, "null")])
+def test_a_column_without_text_is_an_error_that_names_it(tmp_path: Path, name: str, value: Any, kind: str) -> None:
+    if name == "a.parquet":
+        parquet(tmp_path / name, [{"content": value}])
+    elif kind == "null":
+        pytest.skip("a row of JSON may be empty")
+    else:
+        rows = b"".join(json.dumps({"content": each}).encode() + b"\n" for each in (value, "good"))
+        write(tmp_path / name, gzip.compress(rows) if name.endswith("gz") else rows)
+    with pytest.raises(
+        CodeparrotError, match=rf'{name}: column "content" holds {kind}.*, not text; --columns\.text names another'
+    ):
+        records(tmp_path / name)
+
+
+def test_bytes_are_decoded_as_python_would(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", [{"content": b"# coding: latin-1\n# \xe9\n"}])
+    (found,) = records(tmp_path / "a.parquet")
+    assert isinstance(found, Record) and found.content == b"# coding: latin-1\n# \xe9\n"
+
+
+def test_damage_that_a_worker_meets_arrives_whole(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", ROWS, row_group_size=100)
+    content = bytearray(file.read_bytes())
+    content[4:400] = bytes(396)
+    file.write_bytes(content)
+    with pytest.raises(CodeparrotError) as error:
+        records(file)
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+    assert "row group 0" in str(error.value)

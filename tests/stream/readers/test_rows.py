@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,6 +75,11 @@ UNREADABLE = {
     "cut.jsonl.zst": ZSTD[:-15],
     "tail.jsonl.zst": ZSTD + b"garbage",
     "no.jsonl.zst": b"no zstd",
+    "zeros.jsonl.gz": PACKED + bytes(512),
+    "zeros.jsonl.zst": ZSTD + bytes(512),
+    "nothing.jsonl.gz": b"",
+    "nothing.jsonl.zst": b"",
+    "nothing.json.gz": b"",
     "torn.parquet": b"PAR1 and no more",
     "empty.parquet": b"",
 }
@@ -183,3 +189,45 @@ def test_null_is_an_empty_document_and_half_a_surrogate_a_replacement_character(
     file = lines('{"content": null}', '{"content": "a\\ud83dz"}')(tmp_path)
     assert by_stream(file) == ["", "a\ufffdz"]
     assert by_tokenizer(file) == ["a\ufffdz"], "an empty document teaches nothing"
+
+
+def flipped(file: Path, texts: list[str], **options: Any) -> list[Path]:
+    """Return copies of a Parquet file, each with a bit changed in its pages."""
+    pq.write_table(pa.table({"content": texts}), file, use_dictionary=False, **options)
+    content = file.read_bytes()
+    with Table(str(file)) as table:
+        column = table.metadata.row_group(0).column(0)
+    first = column.data_page_offset + column.total_compressed_size // 2
+    copies = []
+    for byte in range(first, first + 20):
+        changed = bytearray(content)
+        changed[byte] ^= 4
+        copies.append(file.with_name(f"{byte}.parquet"))
+        copies[-1].write_bytes(changed)
+    return copies
+
+
+@pytest.mark.parametrize("read", [by_stream, by_tokenizer, by_corpus])
+def test_a_bit_that_changed_in_a_page_with_a_checksum_is_an_error(tmp_path, read) -> None:
+    texts = [f"def f{number}(x): return x + {number**3}" for number in range(60)]
+    for file in flipped(tmp_path / "a.parquet", texts, compression="zstd", write_page_checksum=True):
+        with pytest.raises(CodeparrotError, match=rf"cannot read row group 0 of .*{file.name}: .*CRC"):
+            read(file)
+
+
+def test_what_is_behind_a_line_of_a_packed_file_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(jsonl, "PIECE_BYTES", 1)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"content": "a"}\n' * 30) + b"garbage")
+    for read in (by_stream, by_tokenizer, by_corpus):
+        with pytest.raises(CodeparrotError, match=r"cannot read .*a\.jsonl\.gz behind line 30: "):
+            read(tmp_path / "a.jsonl.gz")
+
+
+def test_values_that_python_cannot_hold_do_not_hide_the_others_of_a_document(tmp_path) -> None:
+    columns = {"content": pa.array(["a", "b"]), "n": pa.array([1, 2]), "day": pa.array([2**40, 0], pa.timestamp("s"))}
+    columns["name"] = pa.array([b"x", b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    (shard,) = open_shards([str(tmp_path / "a.parquet")], split="train", column="content", seq_length=8)
+    first, second = shard.describe(0, [0, 1])
+    assert (first["n"], first["name"], first["day"]) == (1, "x", "a timestamp[ms] that cannot be read")
+    assert (second["n"], second["name"]) == (2, "a string that cannot be read")
