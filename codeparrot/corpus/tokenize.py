@@ -137,7 +137,6 @@ def _write_split(
     seq_length: int,
     file_windows: int,
     folder: Path,
-    losses: Losses,
 ) -> dict[str, Any]:
     """Write the windows of a split; return its entry in the manifest."""
     import numpy as np

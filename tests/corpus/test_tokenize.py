@@ -130,7 +130,7 @@ def test_windows_of_another_kind_are_named_and_may_be_left_out(windows, tmp_path
         list(islice(ConstantLengthDataset(stream, make_encoder_stub()), 1500))
     whole = {row.tobytes() for file in sorted(windows.glob("train-*.npy")) for row in np.load(file)}
     dataset = ConstantLengthDataset(replace(stream, on_error="skip"), make_encoder_stub())
-    seen = {row.astype(np.uint16).tobytes() for row in islice(dataset, 1500)}
+    seen = {row.numpy().astype(np.uint16).tobytes() for row in islice(dataset, 1500)}
     assert seen <= whole and dataset.damaged
 
 
