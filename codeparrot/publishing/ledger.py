@@ -7,7 +7,6 @@ with the same bytes is not pushed twice, but one of the same step with other byt
 The trainer and the uploader both write the file, one at a time and whole (a lock, a rename); only one process pushes.
 """
 
-import fcntl
 import hashlib
 import json
 import time
@@ -153,13 +152,8 @@ class Ledger:
     @contextmanager
     def pushing(self, wait: bool = False) -> Iterator[bool]:
         """Hold the right to push; yields whether it was free. The right ends with the process, however that ends."""
-        with (self.run / _PUSHING).open("w", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with files.locked(self.run / _PUSHING, wait) as free:
+            yield free
 
     def _skip(self, content: dict[str, Any], entry: Entry, why: str) -> None:
         facts = {"repo": content["repo"], "branch": content["branch"], "reason": why}
@@ -177,8 +171,7 @@ class Ledger:
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Any]]:
         """Yield the content, and write it if it was changed."""
-        with (self.run / _LOCK).open("w", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with files.locked(self.run / _LOCK, wait=True):
             content = self.read() if self.path.exists() else {}
             before = json.dumps(content, indent=1)
             yield content
