@@ -13,8 +13,26 @@ HUB = "hub:"
 """Prefix of a name on the Hub; optional where the name cannot be a folder here."""
 HUB_NAME = re.compile(r"(hub:)?([\w\-][\w.\-]*(?:/[\w\-][\w.\-]*)?)(?:@([\w\-][\w./\-]*))?")
 """`name` or `owner/name`, as the Hub spells them, optionally with `@` and a branch, tag or commit."""
+LENT_HOME = "codeparrot-home-"
+"""Begins the name of the folder that a process gets whose user has no home. It ends with the process."""
 GGUF = ".gguf"
 """Suffix of a file that holds a model and its tokenizer, for llama.cpp; transformers reads it with the package gguf."""
+
+
+def path_of(name: str | Path) -> Path:
+    """Return the path that a user wrote. Shells leave the ~ in `--output=~/x` and in a YAML file as it is.
+
+    Raises:
+        CodeparrotError: it begins with ~ and there is no such home folder, or only the lent one.
+    """
+    try:
+        path = Path(name).expanduser()
+        lent = path != Path(name) and Path.home().name.startswith(LENT_HOME) and path.is_relative_to(Path.home())
+    except RuntimeError:
+        lent = True
+    if lent:
+        raise CodeparrotError(f'"{name}": there is no home folder {Path(name).parts[0]}; write the whole path')
+    return path
 
 
 class Branch(NamedTuple):
@@ -50,7 +68,7 @@ def local_folder(name: str) -> Path | None:
     Raises:
         CodeparrotError: it means a folder that does not exist, or a file.
     """
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.is_dir():
         return path
     if path.exists():

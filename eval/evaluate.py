@@ -10,6 +10,7 @@ from codeparrot.eval import samples as store
 from codeparrot.eval.problems.problem import P, ProblemSet
 from codeparrot.eval.sampling import Sampling, wanted
 from codeparrot.eval.task import Task
+from codeparrot.location import path_of
 from codeparrot.result import DONE, STOPPED, Result
 
 
@@ -39,7 +40,7 @@ class Evaluation(Generic[P]):
         from codeparrot.training.preemption import StopRequest
 
         place = find_model(self.checkpoint)
-        folder = Path(self.output).expanduser() if self.output else default_folder(place, self.problems.name)
+        folder = path_of(self.output) if self.output else default_folder(place, self.problems.name)
         keys = wanted(self.problems, self.temperatures, self.num_samples)
         processes, device = parallel.start(self.device)
         with StopRequest() as stop:
@@ -132,7 +133,7 @@ def default_folder(place: str, problems: str) -> Path:
     name, run = problems.removeprefix("hub:").replace("/", "--").removesuffix(".gz").removesuffix(".jsonl"), run_of(place)
     if run is not None:
         return run / "eval" / name / Path(place).parent.name
-    own = Path(place).expanduser()
+    own = path_of(place)
     return Path("evaluations") / (own.name if own.exists() else place.replace("/", "--")) / name
 
 

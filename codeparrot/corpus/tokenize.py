@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codeparrot.errors import CodeparrotError
+from codeparrot.errors import CodeparrotError, writing
 from codeparrot.files import replaced_folder
+from codeparrot.location import path_of
 from codeparrot.result import Result
 
 
@@ -41,14 +42,14 @@ def tokenize(
 
     if seq_length < 2 or file_windows < 1:
         raise CodeparrotError("--seq_length must be at least 2 and --file_windows at least 1")
-    place = Path(output)
+    place = path_of(output)
     if place.exists() and not overwrite:
         raise CodeparrotError(f"{place} exists; choose another --output, or --overwrite true")
     if place.exists() and not (place / MANIFEST).is_file():
         raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
     loaded = load_tokenizer(tokenizer)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
-    with replaced_folder(place) as fresh:
+    with writing(place, "--output"), replaced_folder(place) as fresh:
         splits = {
             split: _write_split(corpus, split, text_column, encoder, len(loaded), seq_length, file_windows, fresh)
             for split in ("train", "valid")

@@ -9,11 +9,10 @@ import glob
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import HUB, is_hub_name, local_folder
+from codeparrot.location import HUB, is_hub_name, local_folder, path_of
 from codeparrot.stream.parquet import ParquetShard
 from codeparrot.stream.readers import hub
 from codeparrot.stream.readers.folder import PACKED, PARQUET, find_data, is_data, standing_for
@@ -98,8 +97,8 @@ def _open(name: Any, split: str, column: str, seq_length: int) -> list[Shard]:
     try:
         if _is_on_hub(name):
             return _hub_shards(name, split, column)
-        if (Path(name).expanduser() / MANIFEST).is_file():
-            return window_shards(Path(name).expanduser(), split, seq_length)
+        if (path_of(name) / MANIFEST).is_file():
+            return window_shards(path_of(name), split, seq_length)
         return [_file_shard(file, column) for file in find_data(name).of(split)]
     except CodeparrotError as error:
         raise CodeparrotError(f"stream.{split}: {error}") from error
@@ -109,7 +108,7 @@ def _is_on_hub(name: str) -> bool:
     """Whether a name is meant for the Hub. A name whose parent folder exists is not: it is a mistyped path."""
     if name.startswith(HUB):
         return True
-    could_be_here = Path(name).expanduser().exists() or glob.has_magic(name) or is_data(name) or "/" not in name
+    could_be_here = path_of(name).exists() or glob.has_magic(name) or is_data(name) or "/" not in name
     return not could_be_here and is_hub_name(name) and local_folder(name) is None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 from codeparrot.stream.readers.walk import Walk
 
 PARQUET = (".parquet",)
@@ -77,7 +78,7 @@ def find_data(name: str) -> DataFiles:
     Raises:
         CodeparrotError: there are none, one is of an unknown kind, or some cannot be reached.
     """
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.is_dir():
         return _in_folder(name, path)
     files = [str(path)] if path.exists() else matches(str(path))
