@@ -25,14 +25,16 @@ def path_of(name: str | Path) -> Path:
     Raises:
         CodeparrotError: it begins with ~ and there is no such home folder, or only the lent one.
     """
+    path = Path(name)
+    if not path.parts[:1] or not path.parts[0].startswith("~"):
+        return path
     try:
-        path = Path(name).expanduser()
-        lent = path != Path(name) and Path.home().name.startswith(LENT_HOME) and path.is_relative_to(Path.home())
+        home = Path(path.parts[0]).expanduser()
     except RuntimeError:
-        lent = True
-    if lent:
-        raise CodeparrotError(f'"{name}": there is no home folder {Path(name).parts[0]}; write the whole path')
-    return path
+        home = None
+    if home is None or home.name.startswith(LENT_HOME):
+        raise CodeparrotError(f'"{name}": there is no home folder {path.parts[0]}; write the whole path')
+    return home.joinpath(*path.parts[1:])
 
 
 class Branch(NamedTuple):
