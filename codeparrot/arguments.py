@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
-from codeparrot.errors import nearest
+from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.location import stay_at_home
 
 if TYPE_CHECKING:
@@ -69,6 +69,15 @@ class Parser(ArgumentParser):
     def __init__(self, prog: str | None = None, **options: Any) -> None:
         # jsonargparse makes parsers of this class for the fields of nested dataclasses, with options of its own.
         super().__init__(prog=prog, **{"formatter_class": Help, **options})
+
+    def print_help(self, file: Any = None) -> None:
+        # argparse passes over an error of writing.
+        try:
+            print(self.format_help(), end="", file=file, flush=True)
+        except BrokenPipeError:
+            raise  # the reader has seen enough
+        except OSError as error:
+            raise CodeparrotError(f"cannot write the help to standard output: {error.strerror}") from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = _alternatives(" ".join(str(ex or message).split()))

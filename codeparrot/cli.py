@@ -11,16 +11,16 @@ import atexit
 import contextlib
 import json
 import os
+import select
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from codeparrot import __version__
-from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.eval.tasks import TASKS
-
-_RANK = int(os.environ.get("RANK", "0"))
-"""Only the first of several processes of one run prints the result."""
+from codeparrot.launcher import find_home, open_closed_streams, rank
+from codeparrot.result import Result
 
 
 class Command(NamedTuple):
@@ -37,18 +37,14 @@ class Command(NamedTuple):
     check: str = ""
     """`module:function` that refuses settings which cannot work together, before the command starts; for a command whose only
     parameter is a dataclass."""
-    extra: str = ""
-    """Extra of the package that brings libraries which only this command needs."""
+    several: bool = False
+    """Whether a launcher may start it in several processes; only the first of them prints the result."""
 
 
 COMMANDS = {
     "quickstart": Command("codeparrot.quickstart:quickstart", "the whole chain on this machine's own Python sources"),
-    "corpus build": Command(
-        "codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet", recipes="corpus", extra="corpus"
-    ),
-    "corpus report": Command(
-        "codeparrot.corpus.report.command:report", "what a corpus holds and what its filters removed", extra="corpus"
-    ),
+    "corpus build": Command("codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet", recipes="corpus"),
+    "corpus report": Command("codeparrot.corpus.report.command:report", "what a corpus holds and what its filters removed"),
     "corpus sql": Command("codeparrot.corpus.sources.bigquery:sql", "the query that exports the GitHub dump on BigQuery"),
     "corpus tokenize": Command("codeparrot.corpus.tokenize:tokenize", "a corpus to fixed-length windows of tokens"),
     "corpus push": Command("codeparrot.publishing.folders:push_corpus", "a corpus to the Hub, as a data set with its card"),
@@ -62,8 +58,9 @@ COMMANDS = {
         "codeparrot.train:train",
         "pretrain a model; the same as accelerate launch codeparrot/train.py",
         check="codeparrot.checks:check",
+        several=True,
     ),
-    **{f"eval {name}": Command(*task) for name, task in TASKS.items()},
+    **{f"eval {name}": Command(*task, several=True) for name, task in TASKS.items()},
     "eval compare": Command(
         "codeparrot.eval.compare:compare", "whether two evaluations differ, compared problem by problem", positional=True
     ),
@@ -97,7 +94,9 @@ def usage() -> str:
 def entry(arguments: Sequence[str] | None = None) -> None:
     """Run one command, by default that of the command line, and end the process with its exit status."""
     status = 1
-    if "WORLD_SIZE" in os.environ:
+    open_closed_streams()
+    find_home()
+    if os.environ.get("WORLD_SIZE"):
         # One of several processes. Exit handlers run in reverse order: the one registered first runs last.
         atexit.register(lambda: _leave(status))
     try:
@@ -132,44 +131,84 @@ def main(argv: Sequence[str]) -> int:
         # With --json, stdout holds one JSON object and nothing else, whatever a library prints.
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             result = action()
-        if result is None:
-            return 0
-        if _RANK == 0:
-            print(json.dumps(result.data) if as_json else result.text, flush=True)
-        if result.status.problem:
-            raise CodeparrotError(result.status.problem)
-        return result.status.code
-    except CodeparrotError as error:
-        if debug:
+        return _deliver(result, as_json, _rank_in(arguments)) if result is not None else 0
+    except BrokenPipeError as error:
+        if debug or not _reader_gone():
             raise
-        print(f"codeparrot: {f'process {_RANK}: ' if _RANK else ''}error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # The reader of a pipe went away (`codeparrot ... | head`). That is no error of ours; stdout must not be flushed again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _unprinted(error, 0)
     except KeyboardInterrupt:
         if debug:
             raise
         print("codeparrot: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        known = error if isinstance(error, CodeparrotError) else from_outside(error)
+        if debug or known is None:
+            raise
+        _give_up_stdout()
+        number = _rank_in(arguments)
+        print(f"codeparrot: {f'process {number}: ' if number else ''}error: {known}", file=sys.stderr)
+        return 1
+
+
+def _rank_in(arguments: Sequence[str]) -> int:
+    """Return the rank of this process in the command; RANK may belong to another program."""
+    command = COMMANDS.get(" ".join(arguments[:2])) or COMMANDS.get(" ".join(arguments[:1]))
+    return rank() if command and command.several else 0
+
+
+def _deliver(result: Result, as_json: bool, number: int) -> int:
+    """Print a result and return the exit status.
+
+    Raises:
+        CodeparrotError: the command did its work, and its result is bad.
+    """
+    status = result.status.code
+    if number == 0:
+        try:
+            print(json.dumps(result.data) if as_json else result.text, flush=True)
+            if getattr(sys.stdout, "name", "") == os.devnull:
+                raise OSError(None, "it is closed")
+        except OSError as error:
+            status = _unprinted(error, status)
+    if result.status.problem:
+        raise CodeparrotError(result.status.problem)
+    return status
+
+
+def _unprinted(error: OSError, status: int) -> int:
+    """Say that the result could not be printed, and return the exit status: at least 1, since nobody saw the result."""
+    _give_up_stdout()
+    # A reader that goes away (`codeparrot ... | head`) has seen enough.
+    if not isinstance(error, BrokenPipeError):
+        remedy = "what the command wrote elsewhere is there"
+        print(f"codeparrot: error: cannot write the result to standard output: {error.strerror} ({remedy})", file=sys.stderr)
+    return status or 1
+
+
+def _give_up_stdout() -> None:
+    """Send what is still to be printed nowhere, if stdout does not take it: the interpreter would try again when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _reader_gone() -> bool:
+    """Whether stdout is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def prepare(arguments: list[str]) -> Callable[[], Any]:
     """Read the arguments of a command and return what runs it. Wrong arguments end the process with status 2."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        return lambda: print(usage())
+        return lambda: Result(usage(), {"commands": list(COMMANDS)})
     if arguments[0] == "--version":
-        return lambda: print(f"codeparrot {__version__}")
-    name, rest = _split(arguments)
-    with _extra_named(name):
-        action = _bound(name, rest)
-
-    def run() -> Any:
-        with _extra_named(name):
-            return action()
-
-    return run
+        return lambda: Result(f"codeparrot {__version__}", {"version": __version__})
+    return _bound(*_split(arguments))
 
 
 def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
@@ -190,18 +229,6 @@ def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
         recipe_folder=command.recipes,
         check=check,
     )
-
-
-@contextlib.contextmanager
-def _extra_named(name: str) -> Iterator[None]:
-    """Where a library of the command's extra is missing, say which extra to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        extra, module = COMMANDS[name].extra, str(error.name).partition(".")[0]
-        if not extra or module == "codeparrot":
-            raise
-        raise CodeparrotError(f"{name} needs the extra \"{extra}\": pip install 'codeparrot[{extra}]'") from error
 
 
 def _split(arguments: list[str]) -> tuple[str, list[str]]:

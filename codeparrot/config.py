@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from codeparrot.location import path_of
 from codeparrot.setting import ABOVE_0, BELOW_1, FRACTION, MAY_CHANGE, at_least, setting
 
 
@@ -241,7 +242,7 @@ class Config:
 
     @property
     def run_directory(self) -> Path:
-        return Path(self.run.dir) / self.run.name
+        return path_of(self.run.dir) / self.run.name
 
     def micro_batches(self, world_size: int) -> int:
         """Return the forward passes of one process in an optimizer step."""

@@ -4,6 +4,7 @@ Figures are made without pyplot, so a training loop gets no window system and no
 """
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +38,8 @@ DARK = Palette("#161b22", "#e6edf3", "#9aa4b0", "#30363d", "#6ea8fe")
 
 def prepare() -> None:
     """Import what drawing needs. That costs half a second of a processor; a process beside training pays it at the start."""
+    # A notebook names its own backend to the programs that it starts, and matplotlib ends where that is not installed.
+    os.environ["MPLBACKEND"] = "agg"
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
 
@@ -50,6 +53,7 @@ def make(inches: tuple[float, float], panels: int = 1, palette: Palette = LIGHT,
         palette: its colours.
         layout: spacing, as matplotlib's constrained layout takes it.
     """
+    prepare()
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 

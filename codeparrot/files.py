@@ -1,22 +1,29 @@
-"""Files and folders that exist whole or not at all.
+"""Files and folders that exist whole or not at all, and locks.
 
 New content is written under a hidden name beside its place, flushed to the disk, and renamed last. A reader sees the old
 content or the new one, never a part of either, even after a kill or a power cut. What a killed process leaves behind has a
-name that begins with UNFINISHED.
+name that begins with UNFINISHED. Everything has the rights that the umask says, whatever library wrote it.
 Cost: one fsync a file.
 """
 
 import errno
+import fcntl
+import functools
 import json
+import logging
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 UNFINISHED = ".unfinished-"
+_UNSUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
+"""What a file system answers that cannot lock (Lustre mounted without flock, NFS without its lock server) or flush a folder."""
+
+logger = logging.getLogger("codeparrot")
 
 
 @contextmanager
@@ -70,10 +77,11 @@ def read_object(path: Path) -> dict[str, Any]:
 def new_folder(place: Path) -> Iterator[Path]:
     """Yield an empty folder that takes its place when the block ends without an error. A folder that already exists stays."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=place.parent))
+    folder = place.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
+    folder.mkdir()
     try:
         yield folder
-        folder.chmod(0o755)
+        give_usual_modes(folder.rglob("*"), folder)
         flush_folder(folder)
         try:
             folder.rename(place)
@@ -129,11 +137,62 @@ def cut_unfinished_line(path: Path) -> None:
         os.truncate(path, whole)
 
 
+def give_usual_modes(paths: Iterable[Path], folder: Path) -> None:
+    """Give files the rights that a new file in `folder` gets. safetensors writes its files for the owner alone."""
+    probe = folder / f"{UNFINISHED}{os.getpid()}-mode"
+    # Not os.umask: asking for the umask sets it, for all threads.
+    probe.touch()
+    usual = probe.stat().st_mode & 0o777
+    probe.unlink()
+    for path in paths:
+        mode = path.stat().st_mode & 0o777
+        if path.is_file() and mode & usual != usual:
+            with suppress(PermissionError):  # a file system without rights
+                path.chmod(mode | usual)
+
+
+@contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Lock a file, which is made for it; yield whether the lock is ours. It ends with the process, however that ends.
+
+    Where the file system has no locks, a warning says so once, and the lock counts as ours.
+
+    Args:
+        path: the file.
+        wait: wait for the process that has the lock, instead of yielding False.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        yield _lock(file.fileno(), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), path.parent)
+
+
+def _lock(handle: int, how: int, folder: Path) -> bool:
+    for kind in (fcntl.flock, fcntl.lockf):
+        try:
+            kind(handle, how)
+            return True
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+    _warn_of_no_locks(folder)
+    return True
+
+
+@functools.cache
+def _warn_of_no_locks(folder: Path) -> None:
+    logger.warning("%s is on a file system without locks: see to it that no other process writes there", folder)
+
+
 def flush(path: Path) -> None:
     """Flush the content of a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network file systems cannot flush a folder; a file that they cannot flush is an error.
+        if error.errno not in _UNSUPPORTED or path.is_file():
+            raise
     finally:
         os.close(handle)
 

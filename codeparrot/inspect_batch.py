@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from codeparrot.arguments import load_config
 from codeparrot.config import Config, as_list
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import local_folder
+from codeparrot.location import local_folder, path_of
 from codeparrot.result import Result
 from codeparrot.run import checkpoint
 from codeparrot.run.origin import ORIGIN, read_origin
@@ -54,7 +54,7 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     try:
         dataset = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed)
     except CodeparrotError as error:
-        if all(Path(name).exists() for name in as_list(config.stream.train)):
+        if all(path_of(name).exists() for name in as_list(config.stream.train)):
             raise
         raise CodeparrotError(f"{error}; relative paths are taken from the current folder") from error
     begin = _enter(dataset, step, folder, saves)

@@ -1,12 +1,28 @@
-"""How a process of a run starts: how many were asked for, and what start-up does about garbage."""
+"""How a process of a run starts: which of how many it is, its standard streams, and what start-up does about garbage.
+
+Variables as RANK count only together, as a launcher sets them. Other programs leave some of them behind (a notebook, a job
+script, a container); those change nothing.
+"""
 
 import gc
+import getpass
+import logging
 import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import LENT_HOME
+
+logger = logging.getLogger("codeparrot")
 
 _THRESHOLDS = gc.get_threshold()
+_OF_LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+_NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What every launcher gives to each of several processes, besides WORLD_SIZE."""
+_OF_MPI = ("PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD")
+"""Prefixes of the variables that MPI sets and Accelerate reads."""
 
 
 def collect_garbage_rarely() -> None:
@@ -20,13 +36,20 @@ def collect_garbage_as_usual() -> None:
     gc.set_threshold(*_THRESHOLDS)
 
 
+def rank() -> int:
+    """Return the number of this process among those of its launch; 0 where there is only this one."""
+    number, count = _whole("RANK"), _whole("WORLD_SIZE")
+    return number if number is not None and count is not None and number < count else 0
+
+
 def world_size_asked() -> int:
-    """Return the number of processes of this run.
+    """Return the number of processes of this run. Variables that say nothing true are removed and named in a warning.
 
     Raises:
-        CodeparrotError: the launcher was asked for several processes and started only this one.
+        CodeparrotError: the launcher was asked for several processes and started only this one, or variables speak of several
+            processes that no launcher can have started.
     """
-    started = int(os.environ.get("WORLD_SIZE", "1"))
+    started = _launched()
     asked = _asked_of_launcher()
     if started == 1 and asked > 1:
         raise CodeparrotError(
@@ -34,6 +57,67 @@ def world_size_asked() -> int:
             f"`accelerate launch --config_file launch/ddp.yaml --num_processes {asked} codeparrot/train.py ...`"
         )
     return started
+
+
+def _launched() -> int:
+    count, number = _whole("WORLD_SIZE"), _whole("RANK")
+    lacking = [name for name in _NEEDED if not os.environ.get(name)]
+    if count and number is not None and number < count and not lacking:
+        return count
+    if count and count > 1:
+        fault = f"{lacking[0]} is not set" if lacking else f"RANK is {os.environ['RANK']}"
+        raise CodeparrotError(f"WORLD_SIZE is {count} but {fault}: {_NO_LAUNCHER}")
+    for name in _OF_MPI:
+        if (of_mpi := _whole(f"{name}_SIZE") or 1) > 1:
+            raise CodeparrotError(f"{name}_SIZE is {of_mpi} but WORLD_SIZE is not set: {_NO_LAUNCHER}")
+    found = {name: os.environ.pop(name) for name in _OF_LAUNCHERS if name in os.environ}
+    foreign = [f"{name}={value}" for name, value in found.items() if value not in ("", "1" if "SIZE" in name else "0")]
+    if foreign:
+        logger.warning("%s: set by another program; this process runs alone", " ".join(foreign))
+    return 1
+
+
+_NO_LAUNCHER = (
+    "no launcher started this process; for several processes use `accelerate launch --config_file launch/ddp.yaml "
+    "codeparrot/train.py ...`, for one unset these variables"
+)
+
+
+def _whole(name: str) -> int | None:
+    """Return an environment variable that is a whole number, else None."""
+    value = os.environ.get(name, "")
+    return int(value) if value.isascii() and value.isdigit() else None
+
+
+def find_home() -> None:
+    """Give a process whose user has no home folder or no name (a container under a foreign number) one of each.
+
+    Libraries keep caches there. Some end without a home, and others make a folder called ~.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        import atexit
+        import shutil
+        import tempfile
+
+        os.environ["HOME"] = tempfile.mkdtemp(prefix=LENT_HOME)
+        atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
+        logger.warning("there is no home folder (HOME): downloads and caches of this process are not kept")
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        os.environ["USER"] = str(os.getuid())
+
+
+def open_closed_streams() -> None:
+    """Give a standard stream that is closed (`>&-`, some daemons) a place that takes everything.
+
+    Otherwise the next file that is opened would get its number, and what a library prints would land in that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123 - kept for the life of the process
 
 
 def _asked_of_launcher() -> int:

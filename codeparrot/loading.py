@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import GGUF, is_hub_name, local_folder
+from codeparrot.location import GGUF, is_hub_name, local_folder, path_of
 from codeparrot.run.checkpoint import MANIFEST, steps
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def find_model(name: str) -> str:
     Raises:
         CodeparrotError: the folder is none of these or holds no complete checkpoint, or the Hub does not have the model.
     """
-    if name.endswith(GGUF) and Path(name).expanduser().is_file():
-        return str(Path(name).expanduser())
+    if name.endswith(GGUF) and path_of(name).is_file():
+        return str(path_of(name))
     folder = local_folder(name)
     if folder is None:
         from codeparrot.hub import fetch
@@ -186,7 +186,7 @@ def corpus_here(name: str) -> str:
     Raises:
         CodeparrotError: the Hub does not have it.
     """
-    on_disk = Path(name).expanduser().exists() or glob.has_magic(name)
+    on_disk = path_of(name).exists() or glob.has_magic(name)
     if on_disk or not is_hub_name(name) or local_folder(name) is not None:
         return name
     from codeparrot.hub import fetch

@@ -18,8 +18,28 @@ HUB = "hub:"
 """Prefix of a name on the Hub; optional where the name cannot be a folder here."""
 HUB_NAME = re.compile(r"(hub:)?([\w\-][\w.\-]*(?:/[\w\-][\w.\-]*)?)(?:@([\w\-][\w./\-]*))?")
 """`name` or `owner/name`, as the Hub spells them, optionally with `@` and a branch, tag or commit."""
+LENT_HOME = "codeparrot-home-"
+"""Begins the name of the folder that a process gets whose user has no home. It ends with the process."""
 GGUF = ".gguf"
 """Suffix of a file that holds a model and its tokenizer, for llama.cpp; transformers reads it with the package gguf."""
+
+
+def path_of(name: str | Path) -> Path:
+    """Return the path that a user wrote. Shells leave the ~ in `--output=~/x` and in a YAML file as it is.
+
+    Raises:
+        CodeparrotError: it begins with ~ and there is no such home folder, or only the lent one.
+    """
+    path = Path(name)
+    if not path.parts[:1] or not path.parts[0].startswith("~"):
+        return path
+    try:
+        home = Path(path.parts[0]).expanduser()
+    except RuntimeError:
+        home = None
+    if home is None or home.name.startswith(LENT_HOME):
+        raise CodeparrotError(f'"{name}": there is no home folder {path.parts[0]}; write the whole path')
+    return home.joinpath(*path.parts[1:])
 
 
 class Branch(NamedTuple):
@@ -55,7 +75,7 @@ def local_folder(name: str) -> Path | None:
     Raises:
         CodeparrotError: it means a folder that does not exist, or a file.
     """
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.is_dir():
         return path
     if path.exists():
@@ -80,25 +100,25 @@ def stay_at_home(config: "Config", arguments: Sequence[str]) -> str:
     """
     flags = [word.partition("=") for word in arguments]
     values = [value if equals else after for (_, equals, value), after in zip(flags, [*arguments[1:], ""], strict=True)]
-    files = [Path(value) for (flag, _, _), value in zip(flags, values, strict=True) if flag == "--config"]
+    files = [path_of(value) for (flag, _, _), value in zip(flags, values, strict=True) if flag == "--config"]
     file = next((each for each in reversed(files) if _has_checkpoints(each)), None)
     said = config.run_directory
     if file is None or any(flag in ("--run", "--run.name", "--run.dir") for flag, _, _ in flags) or not _says(file, config):
         return ""
-    home = file.expanduser().parent.resolve()
-    if home == said.expanduser().resolve():
+    home = file.parent.resolve()
+    if home == path_of(said).resolve():
         return ""
     config.run.name, config.run.dir = home.name, str(home.parent)
     return f"{file} says {said}, but lies with the checkpoints of a run that was moved or copied: this is about {home}"
 
 
 def _has_checkpoints(file: Path) -> bool:
-    return file.name == "config.yaml" and any(file.expanduser().parent.glob("checkpoints/step_*/manifest.json"))
+    return file.name == "config.yaml" and any(file.parent.glob("checkpoints/step_*/manifest.json"))
 
 
 def _says(file: Path, config: "Config") -> bool:
     """Whether the name and the folder of the run are those in a file."""
     import yaml
 
-    run = yaml.safe_load(file.expanduser().read_text(encoding="utf-8")).get("run") or {}
+    run = yaml.safe_load(file.read_text(encoding="utf-8")).get("run") or {}
     return (run.get("name", config.run.name), run.get("dir", config.run.dir)) == (config.run.name, config.run.dir)

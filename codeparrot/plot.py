@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeparrot import figures
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import local_folder
+from codeparrot.location import local_folder, path_of
 from codeparrot.result import Result
 from codeparrot.run.metrics import read_lines
 
@@ -62,7 +62,7 @@ def plot(runs: list[str], output: str | None = None) -> Result:
     if not folders:
         raise CodeparrotError("no run to draw: name one or several run folders")
     usual = folders[0] / "plots" / "loss.png" if len(folders) == 1 else Path("loss.png")
-    picture = Path(output).expanduser() if output else usual
+    picture = path_of(output) if output else usual
     drawn = [read(folder) for folder in folders]
     try:
         _draw(_distinct(drawn, folders), picture)

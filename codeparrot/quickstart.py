@@ -15,6 +15,7 @@ from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 from codeparrot.result import STOPPED, Result
 
 SHOWN_PROMPTS = (
@@ -38,7 +39,7 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
         max_bytes: Bytes of text to take from the sources.
     """
     start = time.perf_counter()
-    root = Path(directory)
+    root = path_of(directory)
     corpus, tokenizer = root / "data" / "nano" / "corpus", root / "data" / "nano" / "tokenizer"
     config = _config(root, corpus, tokenizer, max_steps)
     _stage(1, "corpus", "the Python sources on this machine", _build_corpus, corpus, max_bytes)

@@ -1,11 +1,11 @@
 """`codeparrot eval TASK` for a task that needs no options of its own, and the ranges of the options that tasks share."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.task import Task
+from codeparrot.location import path_of
 from codeparrot.result import Result
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -41,11 +41,11 @@ def check_places(checkpoint: str | None = None, output: str | None = None) -> No
     from codeparrot.location import local_folder
 
     if output is not None:
-        path = Path(output).expanduser()
+        path = path_of(output)
         there = next((place for place in (path, *path.parents) if place.exists()), None)
         if there is not None and not there.is_dir():
             raise CodeparrotError(f"--output {output}: {there} is a file, not a folder")
-    if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
+    if checkpoint is not None and not path_of(checkpoint).is_file():
         local_folder(checkpoint)
 
 

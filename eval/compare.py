@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 from codeparrot.result import Result
 
 
@@ -24,14 +25,14 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
         raise CodeparrotError(f"{len(evaluations)} evaluations were named: name exactly two folders")
     if not k or min(k) < 1:
         raise CodeparrotError(f"--k {k} is out of range: at least 1")
-    rows = [read_results(Path(name).expanduser()) for name in evaluations]
+    rows = [read_results(path_of(name)) for name in evaluations]
     tasks = [sorted({row["task_id"] for row in each}) for each in rows]
     if tasks[0] != tasks[1]:
         different = len(set(tasks[0]) ^ set(tasks[1]))
         raise CodeparrotError(
             f"the evaluations are of different problems ({different} are in only one of them): compare the same ones"
         )
-    notes = _differences([_report(Path(name).expanduser()) for name in evaluations])
+    notes = _differences([_report(path_of(name)) for name in evaluations])
     tables = [counts(each, tasks[0]) for each in rows]
     common = [temperature for temperature in tables[0] if temperature in tables[1]]
     if not common:

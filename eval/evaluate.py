@@ -13,6 +13,7 @@ from codeparrot.eval import samples as store
 from codeparrot.eval.problems.problem import P, ProblemSet
 from codeparrot.eval.sampling import Sampling, wanted
 from codeparrot.eval.task import Task
+from codeparrot.location import path_of
 from codeparrot.result import DONE, STOPPED, Result
 
 
@@ -45,7 +46,7 @@ class Evaluation(Generic[P]):
         if share.of == 1:
             self.task.check_scorable()
         place = _in_full(find_model(self.checkpoint))
-        folder = Path(self.output).expanduser() if self.output else default_folder(place, self.problems.name)
+        folder = path_of(self.output) if self.output else default_folder(place, self.problems.name)
         store.check_room(folder)
         keys = wanted(self.problems, self.temperatures, self.num_samples)
         processes, device = parallel.start(self.device)
@@ -164,7 +165,7 @@ def default_folder(place: str, problems: str) -> Path:
     name, run = problems.removeprefix("hub:").replace("/", "--").removesuffix(".gz").removesuffix(".jsonl"), run_of(place)
     if run is not None:
         return run / "eval" / name / Path(place).parent.name
-    own = Path(place).expanduser()
+    own = path_of(place)
     return Path("evaluations") / (own.name if own.exists() else place.replace("/", "--")) / name
 
 

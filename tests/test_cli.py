@@ -98,34 +98,49 @@ def test_the_help_of_train_starts_with_its_settings_their_units_and_defaults(cap
     assert max(map(len, out.splitlines())) <= 100, "long lines are hard to read on a wide terminal"
 
 
-def test_a_command_names_the_extra_whose_library_is_missing(monkeypatch, capsys) -> None:
-    def needs_it() -> None:
-        raise ModuleNotFoundError("No module named 'rensa'", name="rensa")
-
-    monkeypatch.setattr("codeparrot.registry.load", lambda target: needs_it)
-    monkeypatch.setitem(cli.COMMANDS, "corpus build", cli.Command("", "", extra="corpus"))
-    assert cli.main(["corpus", "build"]) == 1
-    message = "codeparrot: error: corpus build needs the extra \"corpus\": pip install 'codeparrot[corpus]'\n"
-    assert capsys.readouterr().err == message
-
-
-@pytest.mark.parametrize(("module", "extra"), [("codeparrot.corpus.bild", "corpus"), ("rensa", "")])
-def test_a_module_that_no_extra_brings_is_a_defect(module, extra, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "install"),
+    [
+        ("torch", "codeparrot"),
+        ("rensa", "codeparrot[corpus]"),
+        ("detect_secrets.core", "codeparrot[corpus]"),
+        ("datatrove", "codeparrot[cluster]"),
+        ("ray", "codeparrot[ray]"),
+        ("gguf", "codeparrot[gguf]"),
+        ("wandb", "codeparrot[wandb]"),
+    ],
+)
+def test_a_library_that_is_missing_is_named_with_the_extra_that_brings_it(module, install, monkeypatch, capsys) -> None:
     def needs_it() -> None:
         raise ModuleNotFoundError(f"No module named '{module}'", name=module)
 
     monkeypatch.setattr("codeparrot.registry.load", lambda target: needs_it)
-    monkeypatch.setitem(cli.COMMANDS, "corpus build", cli.Command("", "", extra=extra))
-    with pytest.raises(ModuleNotFoundError):
-        cli.main(["corpus", "build"])
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: declared())
+    assert cli.main(["corpus", "build"]) == 1
+    library = module.partition(".")[0]
+    message = f"codeparrot: error: this needs {library}, which is not installed: pip install {shlex.quote(install)}\n"
+    assert capsys.readouterr().err == message
 
 
-def test_the_extras_of_the_commands_exist() -> None:
+def declared() -> list[str]:
+    """What the package requires, as an installed one says it. The one that is installed here may be older."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = {command.extra for command in cli.COMMANDS.values() if command.extra}
-    assert named <= project["optional-dependencies"].keys()
+    extras = project["optional-dependencies"]
+    return project["dependencies"] + [
+        f'{each}; extra == "{extra}"' for extra, libraries in extras.items() for each in libraries
+    ]
+
+
+@pytest.mark.parametrize("module", ["codeparrot.corpus.bild", "a_module_of_nobody"])
+def test_a_module_that_no_library_brings_is_a_defect(module, monkeypatch) -> None:
+    def needs_it() -> None:
+        raise ModuleNotFoundError(f"No module named '{module}'", name=module)
+
+    monkeypatch.setattr("codeparrot.registry.load", lambda target: needs_it)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["corpus", "build"])
 
 
 @pytest.mark.slow

@@ -1,6 +1,11 @@
-"""A file or a folder is there whole or not at all, and on the disk before it has its name."""
+"""A file or a folder is there whole or not at all, and on the disk before it has its name; locks hold where they can."""
 
+import errno
+import fcntl
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -124,3 +129,79 @@ def test_a_line_that_was_cut_is_removed(tmp_path, content, left) -> None:
     (tmp_path / "a").write_bytes(content)
     files.cut_unfinished_line(tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == left
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_what_a_library_wrote_for_the_owner_alone_has_the_rights_of_the_umask(tmp_path, umask) -> None:
+    with files.new_folder(tmp_path / "folder") as folder:
+        (folder / "inner").mkdir()
+        for name in ("a", "inner/b"):
+            (folder / name).touch(0o600)
+        (folder / "program").touch(0o700)
+    rights = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "folder").rglob("*")}
+    assert rights == {"a": 0o666 & ~umask, "b": 0o666 & ~umask, "program": 0o766 & ~umask | 0o700, "inner": 0o777 & ~umask}
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+NO_SUCH_LOCK = [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK]
+TRY = (
+    "import sys; from pathlib import Path; from codeparrot import files\n"
+    "with files.locked(Path(sys.argv[1])) as ours: print(ours)"
+)
+
+
+def refusing(number: int) -> Callable[..., None]:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+def tried_elsewhere(path: Path, setup: str = "") -> str:
+    return subprocess.run([sys.executable, "-c", setup + TRY, str(path)], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_lock_keeps_another_process_out_and_ends_with_the_block(tmp_path) -> None:
+    with files.locked(tmp_path / "lock") as ours:
+        assert ours and tried_elsewhere(tmp_path / "lock") == "False\n"
+    assert tried_elsewhere(tmp_path / "lock") == "True\n"
+
+
+@pytest.mark.parametrize("number", NO_SUCH_LOCK)
+def test_where_there_is_no_flock_another_kind_of_lock_holds(number, tmp_path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(fcntl, "flock", refusing(number))
+    no_flock = f"import fcntl, errno\ndef no(*_): raise OSError({number}, 'no flock')\nfcntl.flock = no\n"
+    with files.locked(tmp_path / "lock") as ours:
+        assert ours and tried_elsewhere(tmp_path / "lock", no_flock) == "False\n"
+    assert tried_elsewhere(tmp_path / "lock", no_flock) == "True\n" and not caplog.records
+
+
+def test_where_there_are_no_locks_a_warning_says_so_once(tmp_path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOSYS))
+    monkeypatch.setattr(fcntl, "lockf", refusing(errno.ENOLCK))
+    monkeypatch.setattr(files.logger, "propagate", True)
+    for wait in (False, True):
+        with files.locked(tmp_path / "lock", wait) as ours:
+            assert ours
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert str(tmp_path) in line and "without locks" in line
+
+
+def test_another_error_of_a_lock_is_an_error(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", refusing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"), files.locked(tmp_path / "lock"):
+        pass
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_error_and_a_file_is(tmp_path, monkeypatch) -> None:
+    (tmp_path / "a").touch()
+    monkeypatch.setattr(os, "fsync", refusing(errno.EINVAL))
+    files.flush(tmp_path)
+    with pytest.raises(OSError, match="Invalid argument"):
+        files.flush(tmp_path / "a")

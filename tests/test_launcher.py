@@ -1,12 +1,17 @@
-"""Garbage is collected rarely while a run starts, and as usual while it trains."""
+"""How a process starts: garbage, its rank whatever other programs left in the environment, its streams, its home."""
 
 import gc
+import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from codeparrot import launcher
+from codeparrot import cli, launcher
+from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
+from codeparrot.result import STOPPED, Result, failed
 from tests.launching import write_config
 
 
@@ -28,3 +33,153 @@ def test_a_run_trains_with_the_usual_thresholds(tmp_path, corpus, tokenizer_fold
     )
     done = subprocess.run([sys.executable, "-c", code, str(config)], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == ["0 True"], done.stderr
+
+
+OF_LAUNCHERS = [
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+]
+WHOLE = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name in OF_LAUNCHERS:
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        ({}, ""),
+        ({"RANK": "", "WORLD_SIZE": "", "LOCAL_RANK": ""}, ""),
+        ({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}, ""),
+        ({"RANK": "1"}, "RANK=1"),
+        ({"RANK": "x", "LOCAL_RANK": "3"}, "RANK=x LOCAL_RANK=3"),
+        ({"RANK": "1", "WORLD_SIZE": "1"}, "RANK=1"),
+        ({"WORLD_SIZE": "all"}, "WORLD_SIZE=all"),
+        ({"PMI_SIZE": "1", "PMI_RANK": "0"}, ""),
+    ],
+)
+def test_variables_of_another_program_change_nothing(values, warned, monkeypatch, caplog) -> None:
+    environment(monkeypatch, values)
+    monkeypatch.setattr(launcher.logger, "propagate", True)
+    assert launcher.rank() == 0 and launcher.world_size_asked() == 1
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ([warned] if warned else [])
+    assert not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} & os.environ.keys(), "libraries read them too"
+
+
+def test_a_launcher_is_believed(monkeypatch) -> None:
+    environment(monkeypatch, WHOLE)
+    assert (launcher.rank(), launcher.world_size_asked()) == (1, 2) and os.environ["RANK"] == "1"
+    environment(monkeypatch, WHOLE | {"RANK": "0", "WORLD_SIZE": "1"})
+    assert launcher.world_size_asked() == 1 and os.environ["RANK"] == "0", "a launcher may start one process"
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2 but RANK is not set"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "WORLD_SIZE is 2 but LOCAL_RANK is not set"),
+        (WHOLE | {"RANK": "2"}, "WORLD_SIZE is 2 but RANK is 2"),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, "OMPI_COMM_WORLD_SIZE is 4"),
+        ({"PMI_SIZE": "4", "PMI_RANK": "0"}, "PMI_SIZE is 4"),
+    ],
+)
+def test_several_processes_that_no_launcher_started_are_refused(values, named, monkeypatch) -> None:
+    environment(monkeypatch, values)
+    with pytest.raises(CodeparrotError, match=f"{named}.*accelerate launch.*unset"):
+        launcher.world_size_asked()
+
+
+@pytest.mark.parametrize("values", [{"RANK": "1"}, {"RANK": ""}, {"RANK": "x", "WORLD_SIZE": "y"}, WHOLE])
+def test_a_command_of_one_process_prints_its_result_whatever_rank_is_set(values, monkeypatch, capsys) -> None:
+    environment(monkeypatch, values)
+    monkeypatch.setitem(cli.COMMANDS, "say", cli.Command("tests.test_launcher:say", ""))
+    assert cli.main(["say"]) == 0 and capsys.readouterr().out == "said\n"
+
+
+def test_only_the_first_of_several_processes_prints(monkeypatch, capsys) -> None:
+    environment(monkeypatch, WHOLE)
+    monkeypatch.setitem(cli.COMMANDS, "say", cli.Command("tests.test_launcher:say", "", several=True))
+    assert cli.main(["say"]) == 0 and capsys.readouterr().out == ""
+
+
+def say(outcome: str = "done") -> Result:
+    return {"done": Result("said", {}), "stopped": Result("said", {}, STOPPED), "bad": Result("said", {}, failed("bad"))}[
+        outcome
+    ]
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("done", 1), ("stopped", 75), ("bad", 1)])
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_result_that_cannot_be_printed_is_one_line_and_keeps_its_status(outcome, status, flags, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "say", cli.Command("tests.test_launcher:say", ""))
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", full)
+        assert cli.main(["say", "--outcome", outcome, *flags]) == status
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("codeparrot: error: cannot write the result to standard output: No space left on device")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], *([*name.split(), "--help"] for name in cli.COMMANDS)], ids=str
+)
+def test_help_that_cannot_be_printed_is_one_line(arguments, monkeypatch, capsys) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", full)
+        assert cli.main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "to standard output: No space left on device" in line
+
+
+CLOSED = """
+import os, sys
+sys.argv = ["codeparrot", *sys.argv[1:]]
+from codeparrot import cli
+cli.entry()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("redirections", "status", "out", "err"),
+    [
+        ("", 0, "SELECT", ""),
+        (">&-", 1, "", "standard output: it is closed"),
+        (">/dev/full", 1, "", "standard output: No space left on device"),
+        ("2>&-", 0, "SELECT", ""),
+        ("<&- 2>&-", 0, "SELECT", ""),
+        ("2>/dev/full", 0, "SELECT", ""),
+        (">&- 2>&- <&-", 1, "", ""),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_streams_that_are_closed_or_full(redirections, status, out, err, unbuffered) -> None:
+    command = f'"$0" -c "$1" corpus sql {redirections}'
+    variables = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    words: list[Any] = ["sh", "-c", command, sys.executable, CLOSED]
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, out in done.stdout, err in done.stderr) == (status, True, True)
+    assert bool(out) == bool(done.stdout) and len(done.stderr.splitlines()) == bool(err)
+
+
+def test_a_user_without_a_home_gets_one_for_the_process_but_not_for_what_should_last(tmp_path, monkeypatch) -> None:
+    code = (
+        "import os, pathlib\nfrom codeparrot.launcher import find_home\nfrom codeparrot.location import path_of\n"
+        "def nobody(*_): raise KeyError('uid')\n"
+        "import pwd; pwd.getpwuid = nobody\nfind_home(); import getpass\n"
+        "print(pathlib.Path.home().is_dir(), getpass.getuser(), pathlib.Path.home())\n"
+        "try: print(path_of('~/runs'))\nexcept Exception as error: print(error)"
+    )
+    variables = {
+        name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME")
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    first, refused = done.stdout.splitlines()
+    assert first.startswith(f"True {os.getuid()} ") and not os.path.exists(first.rpartition(" ")[2])  # noqa: PTH110
+    assert refused == '"~/runs": there is no home folder ~; write the whole path' and "no home folder (HOME)" in done.stderr
+    with pytest.raises(CodeparrotError, match="no home folder ~nobody_here"):
+        path_of("~nobody_here/x")

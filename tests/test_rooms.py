@@ -18,7 +18,7 @@ TABLE = {
     "figures": "files",
     "location": "errors",
     "setting": "errors",
-    "config": "errors setting",
+    "config": "errors setting location",
     "checks": "errors config setting objectives optim",
     "arguments": "errors config checks",
     "launcher": "errors",

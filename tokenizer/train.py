@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codeparrot.errors import CodeparrotError
+from codeparrot.errors import CodeparrotError, writing
 from codeparrot.files import replaced_folder
+from codeparrot.location import path_of
 from codeparrot.result import Result
 from codeparrot.stream.losses import Losses, OnError
 from codeparrot.stream.readers.folder import DataFiles
@@ -83,7 +84,7 @@ def train(
         )
     if sample_bytes < 1:
         raise CodeparrotError(f"--sample_bytes {sample_bytes} is not a sample size: give a number of bytes, such as 200000000")
-    folder = Path(output).expanduser()
+    folder = path_of(output)
     _check_output(folder, overwrite)
     files = find_corpus(corpus)
     losses = Losses(on_error)
@@ -210,7 +211,7 @@ def _save(tokenizer: "Tokenizer", folder: Path, model_max_length: int) -> None:
         post_processor=tokenizer.post_processor,
         model_max_length=model_max_length,
     )
-    with replaced_folder(folder.resolve()) as new:
+    with writing(folder, "--output"), replaced_folder(folder.resolve()) as new:
         saved.save_pretrained(new)
 
 

@@ -5,7 +5,6 @@ What an interrupted build has done stays for the next one (work.py); two builds 
 replaced only after the new one is complete, and nothing but a corpus (or an empty folder) is ever replaced.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.files import flush_folder
+from codeparrot.files import flush_folder, locked
+from codeparrot.location import path_of
 
 STATISTICS = "statistics.json"
 """Written last; a folder that has it is a corpus."""
@@ -34,14 +34,16 @@ class Building(NamedTuple):
 @contextmanager
 def new_corpus(output: Path, overwrite: bool) -> Iterator[Building]:
     """Yield the folders to write into; leaving the block without an error puts the corpus in the place of `output`."""
-    final = Path(os.path.realpath(output.expanduser()))
+    final = Path(os.path.realpath(path_of(output)))
     if not final.name:
         raise CodeparrotError(f"{output} cannot be a corpus; give --output a folder in it")
     partial = final.with_name(f".{final.name}.partial")
     building = Building(partial / "work", partial / "corpus")
     with _errors_of(output, partial):
         partial.mkdir(parents=True, exist_ok=True)
-        with _locked(partial, output):
+        with locked(partial / ".lock") as free:
+            if not free:
+                raise CodeparrotError(f"another build is writing {output}; wait for it or stop it")
             try:
                 _tidy(partial, final)
                 _check_place(output, final, overwrite)
@@ -88,20 +90,6 @@ def _check_place(output: Path, final: Path, overwrite: bool) -> None:
         raise CodeparrotError(f"{output} exists and is not a corpus; give --output another folder")
     if not overwrite:
         raise CodeparrotError(f"{output} exists; give --output another folder, or --overwrite true to replace it")
-
-
-@contextmanager
-def _locked(folder: Path, output: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise CodeparrotError(f"another build is writing {output}; wait for it or stop it") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _tidy(partial: Path, final: Path) -> None:

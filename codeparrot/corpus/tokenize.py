@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codeparrot.errors import CodeparrotError
+from codeparrot.errors import CodeparrotError, writing
 from codeparrot.files import replaced_folder
+from codeparrot.location import path_of
 from codeparrot.result import Result
 from codeparrot.stream.losses import Losses, OnError, leave_out
 
@@ -51,7 +52,7 @@ def tokenize(
         raise CodeparrotError("--seq_length must be at least 2 and --file_windows at least 1")
     if not 0 <= valid_fraction < 1:
         raise CodeparrotError(f"--valid_fraction {valid_fraction} is no part of the documents: from 0 to below 1")
-    place = Path(output)
+    place = path_of(output)
     if place.exists() and not overwrite:
         raise CodeparrotError(f"{place} exists; choose another --output, or --overwrite true")
     if place.exists() and not (place / MANIFEST).is_file():
@@ -60,7 +61,7 @@ def tokenize(
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
     losses = Losses(on_error)
     sides, divided = _sides(corpus, text_column, seq_length, valid_fraction, losses)
-    with replaced_folder(place) as fresh:
+    with writing(place, "--output"), replaced_folder(place) as fresh:
         splits = {
             split: _write_split(
                 pack(chunks(pieces(documents, 0), encoder, 0), seq_length), split, len(loaded), seq_length, file_windows, fresh

@@ -1,17 +1,20 @@
 """Complete code with a checkpoint.
 
-Guarantees: the same checkpoint, prompt, settings and seed give the same completions on the same machine; a terminal is
-streamed the text that would be returned otherwise. Weights are read from safetensors only, and no code from the Hub runs.
+Guarantees: the same checkpoint, prompt, settings and seed give the same completions on the same machine, whatever the model's
+generation_config.json says; a terminal is streamed the text that would be returned otherwise. Weights are read from
+safetensors only, and no code from the Hub runs.
 """
 
+import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import find_model, load_model
+from codeparrot.location import path_of
 from codeparrot.result import Result
 
 if TYPE_CHECKING:
@@ -20,6 +23,21 @@ if TYPE_CHECKING:
 BLOCK_END = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
 """Starts of a new top-level block of Python: a completion of a function ends there (Codex, arXiv:2107.03374, section 3)."""
 STDIN = "-"
+_OF_THE_MODEL = (
+    *(
+        "repetition_penalty",
+        "no_repeat_ngram_size",
+        "suppress_tokens",
+        "begin_suppress_tokens",
+        "bad_words_ids",
+        "sequence_bias",
+    ),
+    *("min_length", "min_new_tokens", "forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty"),
+    *("top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "num_beams", "guidance_scale", "stop_strings"),
+)
+"""What generation_config.json may ask of transformers' `generate`, and no option of ours stands for."""
+
+log = logging.getLogger(__name__)
 
 
 def complete(
@@ -52,6 +70,8 @@ def complete(
     text = _read_prompt(prompt, file)
     folder = find_model(checkpoint)
     model, tokenizer = load_model(folder, device)
+    if passed_over := _of_the_model(model):
+        log.warning("%s in the model's generation_config.json is passed over: the options decide", passed_over)
     streaming = num_completions == 1 and sys.stdout.isatty()
     try:
         completions = generate_completions(
@@ -108,16 +128,16 @@ def generate_completions(
         broken_off: Called before each token; True ends the completions there.
     """
     from codeparrot.generation.engine import Engine
-    from codeparrot.generation.multinomial import Multinomial, Noise, processors_of
+    from codeparrot.generation.multinomial import Multinomial, Noise
     from codeparrot.generation.prompts import context_length, encode_prompt, fit
     from codeparrot.generation.requests import Request
 
     greedy = temperature == 0
     num_rows = 1 if greedy else num_completions
-    noise, processors, end = Noise(seed, num_rows, model.device), processors_of(model), frozenset({tokenizer.eos_token_id})
+    noise, end = Noise(seed, num_rows, model.device), frozenset({tokenizer.eos_token_id})
     # Done once for all rows, so that a prompt that is too long is reported once.
     ids, longest = fit(encode_prompt(tokenizer, prompt), max_new_tokens, context_length(model))
-    rows = [Multinomial(temperature, top_p, noise, row, processors) for row in range(num_rows)]
+    rows = [Multinomial(temperature, top_p, noise, row) for row in range(num_rows)]
     # Nothing else runs beside these rows: filling up the batch would only cost time.
     with Engine(model, tokenizer, batch_size=num_rows, multiple=1) as engine:
         completions = [engine.submit(Request(ids, sampler, longest, tuple(stop), end)) for sampler in rows]
@@ -128,6 +148,12 @@ def generate_completions(
     if show and (piece := completions[0].take(last=True)):
         show(piece)
     return [each.text for each in completions] * (num_completions if greedy else 1)
+
+
+def _of_the_model(model: "PreTrainedModel") -> str:
+    """Return the model's own settings that would change which tokens come: options mean the same for all models."""
+    settings = model.generation_config.to_diff_dict() if model.generation_config is not None else {}
+    return ", ".join(f"{name} {settings[name]}" for name in _OF_THE_MODEL if settings.get(name) not in (None, False, 0, 1, []))
 
 
 def _check(num_completions: int, temperature: float, top_p: float, max_new_tokens: int) -> None:
@@ -144,10 +170,10 @@ def _check(num_completions: int, temperature: float, top_p: float, max_new_token
 def _read_prompt(prompt: str, file: str | None) -> str:
     if file is not None and prompt != STDIN:
         raise CodeparrotError("--prompt and --file were both given: give one of them")
-    if file is None and prompt == STDIN and sys.stdin.isatty():
+    if file is None and prompt == STDIN and (sys.stdin.isatty() or getattr(sys.stdin, "name", "") == os.devnull):  # or closed
         raise CodeparrotError("no prompt: give --prompt TEXT or --file PATH, or pipe it in")
     try:
-        text = Path(file).expanduser().read_text("utf-8") if file else sys.stdin.read() if prompt == STDIN else prompt
+        text = path_of(file).read_text("utf-8") if file else sys.stdin.read() if prompt == STDIN else prompt
         text.encode("utf-8")
     except OSError as error:
         raise CodeparrotError(f'--file "{file}" cannot be read ({error.strerror})') from error

@@ -206,6 +206,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Return the tokens that end a text according to the tokenizer or the model."""
-    of_model = model.generation_config.eos_token_id
+    of_model = getattr(model.generation_config, "eos_token_id", None)
     listed = of_model if isinstance(of_model, list) else [of_model]
-    return frozenset(token for token in (tokenizer.eos_token_id, *listed) if token is not None)
+    # The file is somebody else's: whatever is not a number ends nothing.
+    return frozenset(token for token in (tokenizer.eos_token_id, *listed) if isinstance(token, int))

@@ -13,15 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import (
-    LogitsProcessor,
-    LogitsProcessorList,
-    NoRepeatNGramLogitsProcessor,
-    RepetitionPenaltyLogitsProcessor,
-    SuppressTokensLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 if TYPE_CHECKING:
     from codeparrot.generation.requests import Completion
@@ -63,8 +55,6 @@ class Multinomial:
     top_p: float
     noise: Noise
     row: int = 0
-    processors: LogitsProcessorList | None = None
-    """Changes that the model's own settings make to the scores before sampling."""
 
     def start(self) -> None:
         return None
@@ -72,8 +62,6 @@ class Multinomial:
     @staticmethod
     def draw(logits: torch.Tensor, completions: Sequence["Completion"]) -> list[int]:
         samplers: list[Any] = [completion.request.sampler for completion in completions]
-        if any(sampler.processors is not None for sampler in samplers):
-            logits = torch.cat([_processed(row, completion) for row, completion in zip(logits, completions, strict=True)])
         tokens = [0] * len(completions)
         for wanted in {(sampler.temperature, sampler.top_p) for sampler in samplers}:
             rows = [row for row, sampler in enumerate(samplers) if (sampler.temperature, sampler.top_p) == wanted]
@@ -87,13 +75,6 @@ class Multinomial:
         return tokens
 
 
-def _processed(scores: torch.Tensor, completion: "Completion") -> torch.Tensor:
-    """Return the scores [1, vocabulary] of a row after the model's own processors."""
-    sampler: Any = completion.request.sampler
-    ids: Any = torch.tensor([completion.prompt + completion.ids], device=scores.device)
-    return scores[None] if sampler.processors is None else sampler.processors(ids, scores[None])
-
-
 def _probabilities(scores: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
     unread: Any = None  # warpers take the tokens but do not read them
     if temperature != 1:
@@ -101,16 +82,3 @@ def _probabilities(scores: torch.Tensor, temperature: float, top_p: float) -> to
     if top_p < 1:
         scores = TopPLogitsWarper(top_p)(unread, scores)  # type: ignore[arg-type]
     return torch.softmax(scores, -1)
-
-
-def processors_of(model: Any) -> LogitsProcessorList | None:
-    """Return the processors that a model's generation_config.json asks for, as transformers' `generate` applies them."""
-    settings = model.generation_config
-    found: list[LogitsProcessor] = []
-    if settings.repetition_penalty not in (None, 1.0):
-        found.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
-    if settings.no_repeat_ngram_size:
-        found.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
-    if settings.suppress_tokens:
-        found.append(SuppressTokensLogitsProcessor(settings.suppress_tokens, device=model.device))
-    return LogitsProcessorList(found) if found else None

@@ -117,7 +117,10 @@ def _install(folder: Path, checkpoints: Path, names: list[str], name: str) -> Pa
         if not source.is_file():
             raise CodeparrotError(f"cannot resume from {name}: {_place(each)} is missing there; name another revision")
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.link(source, target)
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without links
+            shutil.copyfile(source, target)
     shutil.copyfile(folder / STATE / checkpoint.MANIFEST, partial / checkpoint.MANIFEST)
     fault = checkpoint.fault(partial)
     if fault:

@@ -17,7 +17,7 @@ from codeparrot.config import as_list
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.corpus.report.reading import read_statistics
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import Branch, is_hub_name, split_hub_name
+from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
@@ -214,7 +214,7 @@ def _total_tokens(config: dict[str, Any]) -> int:
 def _data(config: dict[str, Any]) -> list[str]:
     lines = ["## Data", ""]
     for name in as_list(config["stream"]["train"]):
-        lines += [f"- `{name if _is_on_the_hub(name) else Path(name).name}`{''.join(_of_corpus(Path(name)))}"]
+        lines += [f"- `{name if _is_on_the_hub(name) else Path(name).name}`{''.join(_of_corpus(path_of(name)))}"]
     return [*lines, "", "The model may repeat its training data; what it writes can be under the licences above.", ""]
 
 
@@ -235,4 +235,4 @@ def _of_corpus(folder: Path) -> Iterator[str]:
 
 
 def _is_on_the_hub(name: str) -> bool:
-    return not Path(name).exists() and is_hub_name(name)
+    return not path_of(name).exists() and is_hub_name(name)

@@ -11,6 +11,7 @@ from codeparrot.arguments import load_config
 from codeparrot.checks import REPOSITORY
 from codeparrot.config import HubConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.result import Result
 
@@ -82,7 +83,7 @@ def push(run: str, repo: str = "", branch: str = "", private: bool | None = None
 
 
 def _folder(run: str) -> Path:
-    folder = Path(run).expanduser()
+    folder = path_of(run)
     if not (folder / "config.yaml").is_file():
         raise CodeparrotError(f'"{run}" is not a run: it has no config.yaml')
     return folder

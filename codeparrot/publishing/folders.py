@@ -12,7 +12,7 @@ from typing import Any
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.corpus.report.reading import check_shards, read_statistics
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import is_hub_name
+from codeparrot.location import is_hub_name, path_of
 from codeparrot.result import Result
 
 _BESIDE = ("README.md", ".gitattributes")
@@ -33,7 +33,7 @@ def push_tokenizer(tokenizer: str, repo: str, branch: str = "main", private: boo
     """
     from codeparrot.hub.fetch import TOKENIZER_FILES
 
-    folder = Path(tokenizer).expanduser()
+    folder = path_of(tokenizer)
     if not (folder / "tokenizer.json").is_file():
         raise CodeparrotError(f"{tokenizer} holds no tokenizer.json; codeparrot tokenizer train writes one")
     card = _tokenizer_card(folder, repo, branch)
@@ -51,7 +51,7 @@ def push_corpus(corpus: str, repo: str, branch: str = "main", private: bool = Tr
         branch: Branch, created if it does not exist.
         private: Whether a new repository is private.
     """
-    folder = Path(corpus).expanduser()
+    folder = path_of(corpus)
     check_shards(folder, read_statistics(folder))
     return _push(folder, repo, branch, private, "dataset", ("*.parquet", "*.png", STATISTICS, "README.md"), "Corpus", {})
 

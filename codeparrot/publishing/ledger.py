@@ -8,7 +8,6 @@ numbers in their manifests; times are for people.
 The trainer and the uploader both write the file, one at a time and whole (a lock, a rename); only one process pushes.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -178,13 +177,8 @@ class Ledger:
     @contextmanager
     def pushing(self, wait: bool = False) -> Iterator[bool]:
         """Hold the right to push; yields whether it was free. The right ends with the process, however that ends."""
-        with (self.run / _PUSHING).open("w", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with files.locked(self.run / _PUSHING, wait) as free:
+            yield free
 
     def _skip(self, content: dict[str, Any], entry: Entry, why: str) -> None:
         facts = {"repo": content["repo"], "branch": content["branch"], "reason": why}
@@ -202,8 +196,7 @@ class Ledger:
     @contextmanager
     def _changing(self, anew: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the content, and write it if it was changed. With `anew`, begin where there is none that can be read."""
-        with (self.run / _LOCK).open("w", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with files.locked(self.run / _LOCK, wait=True):
             try:
                 content = {} if anew and not self.path.exists() else self.read()
             except CodeparrotError as error:

@@ -5,11 +5,10 @@ that it was made on; if main has moved since, the Hub refuses it and nothing has
 """
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import Branch
+from codeparrot.location import Branch, path_of
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.result import Result
 
@@ -69,7 +68,7 @@ def target_of(run: str, repo: str, branch: str) -> Branch:
     """
     if not run and not (repo and branch):
         raise CodeparrotError("name a --run, or --repo and --branch")
-    known = Ledger(Path(run)).branch if run and not (repo and branch) else Branch(repo, branch)
+    known = Ledger(path_of(run)).branch if run and not (repo and branch) else Branch(repo, branch)
     return Branch(repo or known.repo, branch or known.branch)
 
 

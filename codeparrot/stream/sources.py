@@ -8,10 +8,10 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 from codeparrot.stream.parquet import ParquetShard
 from codeparrot.stream.readers import hub
 from codeparrot.stream.readers.folder import PACKED, PARQUET, NoSplit, find_data, standing_for
@@ -92,7 +92,7 @@ def has_split(name: str, split: str) -> bool:
         spec = hub.parse(name)
         with hub.readable(name):
             return standing_for(split, hub.open_data_set(spec, spec.revision).splits) is not None
-    folder = Path(name).expanduser()
+    folder = path_of(name)
     if (folder / MANIFEST).is_file():
         return standing_for(split, read_manifest(folder)["splits"]) is not None
     return find_data(name).has(split)
@@ -114,8 +114,8 @@ def _open(name: Any, split: str, column: str, seq_length: int, setting: str) -> 
     try:
         if hub.is_on_hub(name):
             return _hub_shards(name, split, column)
-        if (Path(name).expanduser() / MANIFEST).is_file():
-            return window_shards(Path(name).expanduser(), split, seq_length)
+        if (path_of(name) / MANIFEST).is_file():
+            return window_shards(path_of(name), split, seq_length)
         return [_file_shard(file, column) for file in find_data(name).of(split)]
     except NoSplit as error:
         raise NoSplit(f"{setting}: {error}", error.present) from error

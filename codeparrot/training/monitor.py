@@ -50,7 +50,7 @@ class Monitor:
             self._samples = MetricsLog(folder / "log" / "samples.jsonl", begin.step)
             self._anomalies = MetricsLog(folder / "anomalies.jsonl", begin.step)
         self.left_out = LeftOut(config, training.agreement, self._main, begin.step)
-        self._trackers = Trackers(accelerator, config, asdict(config))
+        self._trackers = Trackers(accelerator, config, asdict(config), begin.step)
         self._window_start = time.perf_counter()
         self._window_tokens = begin.tokens
         self._data_seconds = 0.0
@@ -161,7 +161,7 @@ class Monitor:
         if self._main:
             try:
                 plot.draw([folder], folder / "plots" / "loss.png")
-            except (OSError, ValueError, CodeparrotError) as error:
+            except (OSError, ValueError, ImportError, CodeparrotError) as error:
                 logger.warning("cannot draw %s: %s", folder / "plots" / "loss.png", error)
 
     def _report(self, record: StepRecord, documents: list[dict[str, Any]]) -> None:

@@ -101,7 +101,7 @@ class TimeLimit:
 def slurm_end_time() -> float | None:
     """Return when the SLURM job of this process ends, in seconds since 1970; None outside SLURM or without a limit."""
     job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
+    if not job:  # unset, or emptied to leave a job: squeue would name the end of somebody else's
         return None
     try:
         command = ["squeue", "--noheader", "--jobs", job, "--Format", "EndTime"]

@@ -4,12 +4,13 @@ import os
 import resource
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from codeparrot.checks import check_world_size
 from codeparrot.config import Config
-from codeparrot.errors import CodeparrotError
+from codeparrot.errors import CodeparrotError, how_to_install
 from codeparrot.launcher import world_size_asked
 
 
@@ -22,6 +23,8 @@ def start_processes(config: Config) -> Any:
     """
     world_size = world_size_asked()
     check_world_size(config, world_size)
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true" and find_spec("deepspeed") is None:
+        raise CodeparrotError(f"the launch configuration asks for DeepSpeed; install it: {how_to_install('deepspeed')}")
     import torch
 
     has_accelerator = torch.accelerator.is_available()

@@ -20,7 +20,7 @@ from transformers import AutoConfig
 from codeparrot.config import Config, StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import tokenizer_digest
-from codeparrot.location import HUB
+from codeparrot.location import HUB, path_of
 from codeparrot.model.families import without_weights
 from codeparrot.run import checkpoint
 from codeparrot.run.origin import same_order
@@ -109,12 +109,12 @@ def choose(training: Start) -> Path | None:
     own = _newest(training, training.checkpoints) if named else None
     if own is not None and training.agreement.from_main(_is_same_command(training.config, own)):
         place, error = own, None
-    elif named and not (Path(wanted) / "checkpoints").is_dir():
-        place = Path(wanted)
+    elif named and not (path_of(wanted) / "checkpoints").is_dir():
+        place = path_of(wanted)
         votes = training.agreement.gather(checkpoint.fault(place))
         error = next((f"cannot resume from {wanted}: {why}; {_NAME_ONE}" for why in votes if why), None)
     else:
-        folder = Path(wanted) / "checkpoints" if named else training.checkpoints
+        folder = path_of(wanted) / "checkpoints" if named else training.checkpoints
         place = _newest(training, folder) if wanted != "never" else None
         error = f"cannot resume from {wanted}: no complete checkpoint in it; {_NAME_ONE}" if named and place is None else None
     if error is None:

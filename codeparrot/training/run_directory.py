@@ -4,18 +4,17 @@ Job scripts read `status.json`: `state` is "running", "stopped" (saved; the same
 (`reason` holds the error), with `step`, `max_steps`, `reason` and `time`. A killed process leaves "running" behind.
 """
 
-import fcntl
 import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from codeparrot import files
 from codeparrot.config import Config
-from codeparrot.errors import CodeparrotError
+from codeparrot.errors import CodeparrotError, writing
 from codeparrot.run.metrics import log_file
 from codeparrot.run.origin import ORIGIN
 from codeparrot.training.preemption import StopRequest
@@ -55,9 +54,13 @@ class RunDirectory:
         self._write("finished" if finished else "stopped", "" if finished else stop.reason)
 
     def write_origin(self, origin: dict[str, Any]) -> None:
-        """Write down where the order of the stream began."""
+        """Write down where the order of the stream began.
+
+        Raises:
+            CodeparrotError: it cannot be written.
+        """
         if self._main:
-            _write_or_warn(self.path / ORIGIN, json.dumps(origin))
+            _write_or_warn(self.path / ORIGIN, json.dumps(origin), to_begin=True)
 
     def _write(self, state: str, reason: str = "") -> None:
         """Write the status; only the main process does."""
@@ -76,38 +79,33 @@ def run_directory(config: Config, accelerator: Any) -> Iterator[RunDirectory]:
         CodeparrotError: it cannot be written, or another process is training in it.
     """
     folder, main = config.run_directory, accelerator.is_main_process
-    try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder) if main else None
-    except OSError as error:
-        raise CodeparrotError(f"cannot write the run directory {folder}: {error.strerror}; set run.dir") from error
-    try:
-        set_up_logging(folder, accelerator.process_index)
+    with ExitStack() as lock:
+        with writing(folder, "run.dir"):
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            if main and not lock.enter_context(files.locked(folder / ".lock")):
+                raise CodeparrotError(f"another process is training in {folder}; wait for it, or choose another run.name")
+            set_up_logging(folder, accelerator.process_index)
         yield RunDirectory(config, main)
-    finally:
-        if lock:
-            lock.close()
 
 
 def write_config(config: Config) -> None:
-    """Write the resolved configuration: enough to repeat the run."""
-    _write_or_warn(config.run_directory / "config.yaml", config.to_yaml())
+    """Write the resolved configuration: enough to repeat the run.
+
+    Raises:
+        CodeparrotError: it cannot be written.
+    """
+    _write_or_warn(config.run_directory / "config.yaml", config.to_yaml(), to_begin=True)
 
 
-def _write_or_warn(place: Path, text: str) -> None:
-    """Write a file that others read. It is no part of the training, so a failure (a full disk) is only reported."""
+def _write_or_warn(place: Path, text: str, to_begin: bool = False) -> None:
+    """Write a file that others read. It is no part of the training, so a failure (a full disk) is only reported.
+
+    With `to_begin`, a run that has no checkpoint yet does not begin without it.
+    """
     try:
-        files.write_text(place, text)
-    except OSError as error:
+        with writing(place.parent, "run.dir"):
+            files.write_text(place, text)
+    except (CodeparrotError, OSError) as error:
+        if to_begin and not any((place.parent / "checkpoints").iterdir()):
+            raise
         logger.warning("cannot write %s: %s", place, error)
-
-
-def _lock(folder: Path) -> IO[str]:
-    """Lock the run directory. The lock ends with the process, however that ends."""
-    file = (folder / ".lock").open("w", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise CodeparrotError(f"another process is training in {folder}; wait for it, or choose another run.name") from None
-    return file

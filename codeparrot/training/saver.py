@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from codeparrot.files import give_usual_modes
 from codeparrot.loading import tokenizer_digest
 from codeparrot.run import checkpoint
 from codeparrot.run.progress import Progress
@@ -227,6 +228,7 @@ class Saver:
         for name, content in small.items():
             (partial / name).write_text(json.dumps(content), encoding="utf-8")
             written.append(name)
+        give_usual_modes((partial / name for name in written), partial)
         return checkpoint.describe(partial, written)
 
     def _publish(self, files: dict[str, Any]) -> dict[str, Any]:

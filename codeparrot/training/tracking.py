@@ -1,20 +1,26 @@
 """Where a run reports: one log a process, trackers, and the terminal.
 
 Nothing here can stop training. A log line that cannot be written is dropped; a tracker that fails is reported once and left
-out.
+out. A run that is gone on with is one run in each tracker.
 """
 
+import configparser
 import logging
+import netrc
 import os
+import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from codeparrot import files
 from codeparrot.config import Config
+from codeparrot.location import path_of
 from codeparrot.run.metrics import log_file
 
 logger = logging.getLogger("codeparrot")
@@ -31,21 +37,24 @@ class Trackers:
     the process group that the end of the run still needs.
     """
 
-    def __init__(self, accelerator: Any, config: Config, settings: dict[str, Any]) -> None:
+    def __init__(self, accelerator: Any, config: Config, settings: dict[str, Any], resumed_step: int = 0) -> None:
         self._trackers: dict[str, Any] = {}
         if not accelerator.is_main_process:
             return
         values = _flattened(settings)
         for name in dict.fromkeys(config.tracking.trackers):
-            if not _installed(name):
+            if _installed(name):
+                self._guard(name, lambda _, name=name: self._start(name, config, values, resumed_step))
+            else:
                 remedy = "pip install -e '.[wandb]'" if name == "wandb" else "pip install -e ."
                 logger.warning("%s is not installed, the run goes on without it; install it with: %s", name, remedy)
-                continue
-            if name == "wandb" and not _wandb_key():
-                os.environ.setdefault("WANDB_MODE", "offline")
-                logger.info("W&B has no key here: it works offline; `wandb sync` sends the run later")
-            self._trackers[name] = _tracker(name, config)
-            self._guard(name, lambda tracker: (tracker.start(), tracker.store_init_configuration(values)))
+
+    def _start(self, name: str, config: Config, values: dict[str, Any], resumed_step: int) -> None:
+        tracker = _wandb(config, resumed_step) if name == "wandb" else _tensorboard(config, resumed_step)
+        self._trackers[name] = tracker
+        # TensorBoard shows each set of settings as a run of its own: that of the first start is enough.
+        if not (name == "tensorboard" and resumed_step and any(Path(tracker.logging_dir).rglob("hparams.yml"))):
+            tracker.store_init_configuration(values)
 
     def log(self, values: dict[str, Any], step: int) -> None:
         for name in list(self._trackers):
@@ -58,20 +67,49 @@ class Trackers:
     def _guard(self, name: str, action: Callable[[Any], object]) -> None:
         """Call a tracker, and go on whatever it raises: it is somebody else's program talking to somebody else's server."""
         try:
-            action(self._trackers[name])
+            action(self._trackers.get(name))
         except Exception as error:  # noqa: BLE001 - see the docstring; it is reported
-            del self._trackers[name]
+            self._trackers.pop(name, None)
             logger.warning("%s is off from here on: %s: %s", name, type(error).__name__, error)
 
 
-def _tracker(name: str, config: Config) -> Any:
-    """Return one of Accelerate's trackers, not yet started."""
-    from accelerate.tracking import TensorBoardTracker, WandBTracker
+def _tensorboard(config: Config, resumed_step: int) -> Any:
+    """Return Accelerate's tracker, started. Steps that the run repeats are shown once."""
+    from accelerate.tracking import TensorBoardTracker
 
-    project, folder = config.tracking.project, str(config.run_directory)
-    if name == "wandb":
-        return WandBTracker(project, name=config.run.name, dir=folder, resume="allow")
-    return TensorBoardTracker(project, folder)
+    first = resumed_step + 1 if resumed_step else 0
+    tracker = TensorBoardTracker(config.tracking.project, str(config.run_directory), purge_step=first)
+    tracker.start()
+    return tracker
+
+
+def _wandb(config: Config, resumed_step: int) -> Any:
+    """Return Accelerate's tracker, started, for W&B's run of this run; without a key or a server it works offline."""
+    from accelerate.tracking import WandBTracker
+
+    if not _wandb_key():
+        os.environ.setdefault("WANDB_MODE", "offline")
+        logger.info("W&B has no key here: it works offline; `wandb sync` sends the run later")
+    folder = config.run_directory
+    kept = folder / "wandb" / "run_id"
+    if not (resumed_step and kept.is_file()):
+        files.write_text(kept, secrets.token_hex(4), durable=False)
+    own = {"name": config.run.name, "dir": str(folder), "id": kept.read_text(encoding="utf-8").strip(), "resume": "allow"}
+    os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
+    tracker = WandBTracker(config.tracking.project, **own)
+    try:
+        tracker.start()
+    except Exception as error:
+        if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
+            raise
+        import wandb
+
+        wandb.teardown()  # the failed start still holds the run
+        tracker = WandBTracker(config.tracking.project, mode="offline", **own)
+        tracker.start()
+        reason = " ".join(str(error).split())
+        logger.warning("W&B cannot be reached (%s): it works offline; `wandb sync` sends the run later", reason)
+    return tracker
 
 
 def _installed(package: str) -> bool:
@@ -142,7 +180,39 @@ class _TerminalHandler(logging.Handler):
         sys.stderr.flush()
 
 
+_WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
+"""W&B's own servers, old and new."""
+
+
 def _wandb_key() -> bool:
     """Whether W&B could log in. The key is never read into a variable that might be logged."""
-    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    return bool(os.environ.get("WANDB_API_KEY")) or (netrc.is_file() and "api.wandb.ai" in netrc.read_text(encoding="utf-8"))
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    own = urlsplit(os.environ.get("WANDB_BASE_URL") or _base_url_of_settings()).netloc
+    for place in _netrc_files():
+        try:
+            keys = netrc.netrc(str(place))
+        except FileNotFoundError:
+            continue
+        except (netrc.NetrcParseError, OSError, UnicodeError) as error:
+            logger.warning("%s cannot be read (%s): W&B finds no key in it", place, error)
+            return False
+        return any(keys.authenticators(host) for host in ([own] if own else _WANDB_HOSTS))
+    return False
+
+
+def _netrc_files() -> Iterator[Path]:
+    """Yield the places where W&B looks for keys."""
+    named = os.environ.get("NETRC")
+    yield from [path_of(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]
+
+
+def _base_url_of_settings() -> str:
+    """Return the server that `wandb login --host` wrote down; empty: W&B's own."""
+    folder = os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb"
+    settings = configparser.ConfigParser(interpolation=None)
+    try:
+        settings.read([Path(folder, "settings"), Path("wandb", "settings")], encoding="utf-8")
+    except (configparser.Error, UnicodeError):
+        return ""
+    return settings.get("default", "base_url", fallback="")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 from codeparrot.result import DONE, Result, failed
 from codeparrot.verify.trials import SAVE_EVERY, STEPS, Launch, Trials
 
@@ -59,7 +60,7 @@ def verify(processes: int = 0, strategies: list[str] | None = None, cpu: bool = 
             raise CodeparrotError(f"--strategies {name} is none of {', '.join(STRATEGIES)}")
     if gpus and count > gpus:
         raise CodeparrotError(f"--processes {count} is more than the {gpus} GPUs here; use --processes {gpus}, or --cpu true")
-    folder = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="codeparrot-verify-"))
+    folder = path_of(keep) if keep else Path(tempfile.mkdtemp(prefix="codeparrot-verify-"))
     if keep and folder.exists() and any(folder.iterdir()):
         raise CodeparrotError(f"--keep {folder} is not empty; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.eval.problems.formats import normalized
 from codeparrot.eval.problems.problem import STOP, Problem, ProblemSet
 from codeparrot.loading import corpus_here
+from codeparrot.location import path_of
 
 
 def load_problems(name: str) -> ProblemSet[Problem]:
@@ -39,7 +40,7 @@ def load_problems(name: str) -> ProblemSet[Problem]:
         return _from_hub(name, HUB[name])
     if name.startswith("hub:"):
         return _from_hub(name, name.removeprefix("hub:"))
-    path = Path(name).expanduser()
+    path = path_of(name)
     if not path.is_file():
         known = ["humaneval", "codeparrot", *HUB]
         expected = f"{', '.join(known)}, a JSONL file or hub:NAME"

@@ -17,6 +17,7 @@ from codeparrot.eval.problems import conversation
 from codeparrot.eval.problems.problem import Problem, ProblemSet
 from codeparrot.eval.task import Rows, Task
 from codeparrot.generation.requests import Request
+from codeparrot.location import path_of
 from codeparrot.result import Result
 
 PAGE, PICTURE = "report.md", "pass_at_k.png"
@@ -160,16 +161,16 @@ def humaneval(
     if partial and samples_file is None:
         raise CodeparrotError("--partial is for samples from elsewhere: give --samples_file")
     check_places(checkpoint, output)
-    if samples_file is not None and not Path(samples_file).expanduser().is_file():
+    if samples_file is not None and not path_of(samples_file).is_file():
         raise CodeparrotError(f"there is no file {samples_file}")
     task = HumanEval(problems, tuple(sorted(set(k))), strip_prompt, chat, workers, unsafe)
     everything = task.load()
     chosen = everything.first(limit)
-    folder = Path(output).expanduser() if output else None
+    folder = path_of(output) if output else None
     if reference:
         return _score_references(task, chosen, folder)
     if samples_file is not None:
-        return _score_file(task, everything, chosen, Path(samples_file).expanduser(), folder, partial)
+        return _score_file(task, everything, chosen, path_of(samples_file), folder, partial)
     assert checkpoint is not None
     from codeparrot.eval.evaluate import Evaluation
     from codeparrot.eval.parallel import Share

@@ -41,17 +41,33 @@ def test_rows_that_do_not_keep_step_have_the_noise_of_their_own_steps() -> None:
         assert torch.equal(mixed.of_row(row, step, 50), wanted[step][row])
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"repetition_penalty": 1.3}, {"no_repeat_ngram_size": 2}, {"suppress_tokens": [0, 5, 7]}],
-    ids=["plain", "repetition_penalty", "no_repeat_ngram_size", "suppress_tokens"],
-)
+OF_THE_MODEL: Any = {
+    "repetition_penalty": 1.5,
+    "no_repeat_ngram_size": 2,
+    "suppress_tokens": list(range(1, 400)),
+    "top_k": 1,
+    "min_new_tokens": 20,
+    "stop_strings": ["e"],
+    "bad_words_ids": [[5]],
+    "num_beams": 2,
+}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_the_models_own_settings_change_nothing(temperature: float, gpt2, tokenizer) -> None:
+    def found() -> list[str]:
+        return generate_completions(gpt2, tokenizer, "def f(x):\n", temperature=temperature, max_new_tokens=30, stop=())
+
+    plain = found()
+    for name, value in OF_THE_MODEL.items():
+        setattr(gpt2.generation_config, name, value)
+    assert found() == plain
+
+
 @pytest.mark.parametrize(("temperature", "top_p", "rows"), [(0.8, 0.9, 3), (1, 1.0, 2), (0.3, 0.5, 1), (0, 0.9, 1)], ids=str)
 def test_completions_are_those_of_transformers_with_the_same_seed(
-    settings: dict[str, Any], temperature: float, top_p: float, rows: int, gpt2, tokenizer
+    temperature: float, top_p: float, rows: int, gpt2, tokenizer
 ) -> None:
-    for name, value in settings.items():
-        setattr(gpt2.generation_config, name, value)
     ids = tokenizer("def f(x):\n", return_tensors="pt")["input_ids"]
     options: dict[str, Any] = {"do_sample": False}
     if temperature:

@@ -4,11 +4,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from codeparrot import files
 from codeparrot.config import Config, RunConfig, TrackingConfig
 from codeparrot.run.metrics import MetricsLog, read_lines
+from codeparrot.training import tracking
 from codeparrot.training.preemption import StopRequest
 from codeparrot.training.run_directory import RunDirectory
 from codeparrot.training.tracking import Trackers
@@ -77,12 +78,12 @@ def test_a_full_device_is_reported_and_survived() -> None:
     assert [json.loads(line) for line in log._pending] == [{"step": 1}]
 
 
-def tracked(folder: Path, *trackers: Literal["tensorboard", "wandb"]) -> Trackers:
-    """Trackers on a real Accelerator, with a fully nested configuration."""
+def tracked(folder: Path, *trackers: Literal["tensorboard", "wandb"], step: int = 0) -> Trackers:
+    """Trackers on a real Accelerator, with a fully nested configuration, of a run that goes on from a step."""
     config = Config(run=RunConfig(name="run", dir=str(folder)), tracking=TrackingConfig(trackers=list(trackers)))
     config.evaluate.prompts = ["def f(", "class A"]
     logging.getLogger("codeparrot").propagate = True
-    return Trackers(Accelerator(cpu=True), config, asdict(config))
+    return Trackers(Accelerator(cpu=True), config, asdict(config), step)
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
@@ -177,6 +178,103 @@ def test_without_a_key_wandb_is_offline(tmp_path, monkeypatch, caplog) -> None:
     assert [record.getMessage() for record in caplog.records] == [
         "W&B has no key here: it works offline; `wandb sync` sends the run later"
     ]
+
+
+KEY = "0" * 40
+
+
+@pytest.mark.parametrize(
+    ("file", "server", "found"),
+    [
+        (f"machine api.wandb.ai\n login user\n password {KEY}\n", "", True),
+        (f"machine api.forge.coreweave.com login user password {KEY}\n", "", True),
+        (f"machine wandb.example.org\n login user\n password {KEY}\n", "https://wandb.example.org", True),
+        (f"machine wandb.example.org\n login user\n password {KEY}\n", "", False),
+        (f"machine api.wandb.ai\n login user\n password {KEY}\n", "https://wandb.example.org:8080", False),
+        (f"machine wandb.example.org:8080\n login user\n password {KEY}\n", "https://wandb.example.org:8080/", True),
+        ("machine github.com login api.wandb.ai password x\n", "", False),
+        ("machine a\n password caf\xe9\n", "", False),
+        ("machine", "", False),
+        ("", "", False),
+    ],
+)
+def test_the_key_of_the_server_in_use_is_found(file, server, found, tmp_path, monkeypatch) -> None:
+    (tmp_path / "netrc").write_text(file, encoding="latin-1")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    assert tracking._wandb_key() == found
+
+
+def test_the_server_may_be_written_down_in_the_settings(tmp_path, monkeypatch) -> None:
+    (tmp_path / "netrc").write_text(f"machine wandb.example.org login user password {KEY}\n", encoding="utf-8")
+    (tmp_path / "settings").write_text("[default]\nbase_url = https://wandb.example.org\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    assert tracking._wandb_key()
+
+
+RECORDER = """
+import json, os
+class config:
+    update = lambda *_, **__: None
+class Run:
+    log = finish = lambda *_, **__: None
+def teardown(): pass
+def init(**given):
+    with open(os.environ["INITS"], "a") as file:
+        file.write(json.dumps({name: given.get(name) for name in ("id", "resume", "mode")}) + "\\n")
+    if os.environ.get("UNREACHABLE") and given.get("mode") != "offline":
+        raise ConnectionError("no route")
+    return Run()
+"""
+
+
+@pytest.fixture
+def inits(tmp_path, monkeypatch) -> Callable[[], list[dict[str, Any]]]:
+    """Our own W&B; returns what it was started with."""
+    install_wandb(tmp_path / "packages", monkeypatch, RECORDER)
+    monkeypatch.setenv("INITS", str(tmp_path / "inits"))
+    return lambda: [json.loads(line) for line in (tmp_path / "inits").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_run_that_is_gone_on_with_is_one_run_of_wandb(tmp_path, inits) -> None:
+    for step in (0, 4, 6):
+        tracked(tmp_path, "wandb", step=step).close()
+    first, second, third = inits()
+    assert first == second == third and len(first["id"]) == 8 and first["resume"] == "allow"
+    tracked(tmp_path, "wandb").close()
+    assert inits()[-1]["id"] != first["id"], "a run that starts anew is another one"
+
+
+def test_a_server_that_cannot_be_reached_leaves_wandb_offline(tmp_path, inits, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("UNREACHABLE", "1")
+    trackers = tracked(tmp_path, "wandb")
+    trackers.log({"loss": 1.0}, 1)
+    first, second = inits()
+    assert first["id"] == second["id"] and second["mode"] == "offline"
+    (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert line == "W&B cannot be reached (no route): it works offline; `wandb sync` sends the run later"
+
+
+def test_tensorboard_shows_a_run_that_is_gone_on_with_once(tmp_path) -> None:
+    for first, last, begin in ((1, 6, 0), (5, 8, 4)):
+        trackers = tracked(tmp_path, "tensorboard", step=begin)
+        for step in range(first, last + 1):
+            trackers.log({"loss": begin + step}, step)
+        trackers.close()
+    assert losses(tmp_path) == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (5, 9.0), (6, 10.0), (7, 11.0), (8, 12.0)]
+    assert len(list(tmp_path.rglob("hparams.yml"))) == 1
+
+
+def test_a_tracker_that_cannot_be_imported_is_reported(tmp_path, monkeypatch, caplog) -> None:
+    install_wandb(tmp_path / "packages", monkeypatch, "raise TypeError('Descriptors cannot be created directly')")
+    trackers = tracked(tmp_path, "wandb", "tensorboard")
+    trackers.log({"loss": 2.0}, 1)
+    trackers.close()
+    (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert line == "wandb is off from here on: TypeError: Descriptors cannot be created directly"
+    assert losses(tmp_path) == [(1, 2.0)]
 
 
 def test_trackers_leave_the_processes_together(tmp_path, monkeypatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 
 DOCUMENTATION_KEYS = ("docstring", "text", "prompt")
 SOLUTION_KEYS = ("canonical_solution", "solution", "code")
@@ -34,7 +35,7 @@ def read_benchmark(name: str) -> list[Sample]:
     Raises:
         CodeparrotError: it cannot be reached or read, or a line has neither.
     """
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.is_file():
         return list(_of_file(path, name))
     # Imported here, because a corpus can be built without benchmarks.

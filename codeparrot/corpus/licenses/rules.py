@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 from codeparrot.corpus.documents import UNKNOWN_LICENSE
 from codeparrot.corpus.licenses.names import REFERENCE, parse, spelling
 from codeparrot.corpus.licenses.texts import detect
 from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.location import path_of
 
 PERMISSIVE = (
     *("0BSD", "AFL-3.0", "Apache", "Apache-1.1", "Apache-2.0", "Artistic-2.0", "BlueOak-1.0.0", "BSD", "BSD-1-Clause"),
@@ -65,7 +65,7 @@ class LicenseSettings:
         """Return a digest of the list of those who opted out, if there is one."""
         if not self.opt_out:
             return {}
-        return {"licenses.opt_out": hashlib.sha256(Path(self.opt_out).expanduser().read_bytes()).hexdigest()}
+        return {"licenses.opt_out": hashlib.sha256(path_of(self.opt_out).read_bytes()).hexdigest()}
 
 
 def spdx(declared: str) -> str:
@@ -163,7 +163,7 @@ def _opted_out(file: str) -> frozenset[str]:
     if not file:
         return frozenset()
     try:
-        lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
+        lines = path_of(file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CodeparrotError(f"licenses.opt_out: cannot read {file}: {error}") from error
     return frozenset(name.lower() for line in lines if (name := line.partition("#")[0].strip()))

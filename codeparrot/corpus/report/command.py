@@ -4,7 +4,6 @@ reading.py reads the statistics and checks the shards, inspection.py reads the r
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from codeparrot.corpus import registry
@@ -12,6 +11,7 @@ from codeparrot.corpus.documents import VALID
 from codeparrot.corpus.report.reading import check_shards, findings_of, read_statistics, source_line
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
+from codeparrot.location import path_of
 from codeparrot.markdown_tables import clean
 from codeparrot.result import Result
 
@@ -33,7 +33,7 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
     """
     if samples < 0 or clusters < 0:
         raise CodeparrotError("--samples and --clusters say how many to show; they cannot be negative")
-    folder = Path(corpus_here(corpus)).expanduser()
+    folder = path_of(corpus_here(corpus))
     statistics = read_statistics(folder)
     check_shards(folder, statistics)
 
@@ -46,7 +46,7 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
     if html:
         from codeparrot.corpus.report.page import write_page
 
-        write_page(Path(html).expanduser(), folder, facts)
+        write_page(path_of(html), folder, facts)
         facts["html"] = html
         text += f"\npage: {html}"
     return Result(text, facts)

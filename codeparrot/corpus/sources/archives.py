@@ -30,6 +30,7 @@ from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, MAX_LICEN
 from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.members import TAR, ZIP, Member, members
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 from codeparrot.stream.readers.globs import expand
 
 PREFIX = "archives:"
@@ -90,7 +91,7 @@ def open_named(spec: str, reading: Reading) -> Source:
 def find_archives(spec: str) -> list[Path]:
     """Return the archives that `archives:` names: a file, all below a folder, or all that a glob matches."""
     rest = spec.removeprefix(PREFIX)
-    path = Path(rest).expanduser()
+    path = path_of(rest)
     if path.is_dir():
         found = [path / each for each in walk_sources(path) if each.endswith(SUFFIXES)]
     else:

@@ -21,6 +21,7 @@ from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, MAX_LICEN
 from codeparrot.corpus.sources.listing import digest, digest_of_all
 from codeparrot.corpus.sources.safety import UNREADABLE, UNSAFE_PATH, Refused, is_safe_path
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 
 PREFIX = "git:"
 BATCH_BYTES = 8_000_000
@@ -76,11 +77,11 @@ def open_git(spec: str, reading: Reading) -> Source:
 
 def _parse(spec: str) -> tuple[Path, str]:
     rest = spec.removeprefix(PREFIX)
-    whole, (path, _, revision) = Path(rest).expanduser(), rest.rpartition("@")
+    whole, (path, _, revision) = path_of(rest), rest.rpartition("@")
     if whole.exists() or not path:
         root, revision = whole, "HEAD"
     else:
-        root = Path(path).expanduser()
+        root = path_of(path)
     if not rest or not root.is_dir():
         raise CodeparrotError(f'source "{spec}": there is no folder "{root}"; write {PREFIX}FOLDER[@REVISION]')
     if not revision or not revision.isprintable():

@@ -10,6 +10,7 @@ from codeparrot.corpus.sources.files import open_folder
 from codeparrot.corpus.sources.installed import open_installed
 from codeparrot.corpus.sources.tables import open_tables
 from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.location import path_of
 from codeparrot.registry import load
 from codeparrot.stream.readers.folder import DATA, is_data, matches
 
@@ -23,7 +24,7 @@ def open_source(spec: str, reading: Reading) -> Source:
     scheme, colon, _ = spec.partition(":")
     if colon and scheme in registry.SOURCES:
         return load(registry.SOURCES[scheme].target)(spec, reading)
-    path = Path(spec).expanduser()
+    path = path_of(spec)
     if path.is_dir():
         return open_folder(path, reading.suffixes, reading.seed, reading.max_size)
     files = _files(spec, path)

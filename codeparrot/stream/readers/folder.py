@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 from codeparrot.stream.readers.globs import expand, fixed_part
 from codeparrot.stream.readers.walk import files_below, is_hidden, is_set_aside
 
@@ -109,7 +110,7 @@ def find_data(name: str) -> DataFiles:
     Raises:
         CodeparrotError: there are none, one is of an unknown kind, or some cannot be reached.
     """
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.is_dir():
         return _in_folder(name, path)
     files = [str(path)] if path.exists() else matches(str(path))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import HUB, is_hub_name, local_folder
+from codeparrot.location import HUB, is_hub_name, local_folder, path_of
 from codeparrot.stream.readers.folder import PARQUET, DataFiles, NoData, find_data, is_data, known_as
 from codeparrot.stream.readers.rows import reason
 
@@ -59,7 +59,7 @@ def is_on_hub(name: str) -> bool:
     """Whether a name is meant for the Hub. A name whose parent folder exists is not: it is a mistyped path."""
     if name.startswith(HUB):
         return True
-    could_be_here = Path(name).expanduser().exists() or glob.has_magic(name) or is_data(name) or "/" not in name
+    could_be_here = path_of(name).exists() or glob.has_magic(name) or is_data(name) or "/" not in name
     return not could_be_here and is_hub_name(name) and local_folder(name) is None
 
 
