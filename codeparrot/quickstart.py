@@ -15,7 +15,7 @@ from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.result import STOPPED, Result
+from codeparrot.result import STOPPED, Result, progress_bar
 
 SHOWN_PROMPTS = (
     "import os\n\n\ndef list_files(path):",
@@ -179,14 +179,12 @@ def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int) -> str:
 
 def _sample_functions(run: Path, corpus: Path) -> list[str]:
     """Complete the signatures of the validation set in turn, until there are enough functions."""
-    from tqdm import tqdm
-
     from codeparrot.loading import find_model, load_model
 
     model, tokenizer = load_model(find_model(str(run)))
     signatures = _signatures(corpus)
     functions = []
-    for number in tqdm(range(_SAMPLES), desc="functions", disable=None):
+    for number in progress_bar(range(_SAMPLES), desc="functions"):
         signature = signatures[number % len(signatures)]
         functions.append(signature + _complete_once(model, tokenizer, signature, seed=number))
     return functions

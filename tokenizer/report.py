@@ -12,7 +12,7 @@ from typing import Any
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
 from codeparrot.location import local_folder
-from codeparrot.result import Result
+from codeparrot.result import Result, progress_bar
 from codeparrot.stream.readers.folder import find_data
 from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure
 from codeparrot.tokenizer.sample import sample
@@ -87,11 +87,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _measure_all(tokenizers: dict[str, Any], texts: Sequence[str]) -> dict[str, Measures]:
-    from tqdm import tqdm
-
     names = identifiers(texts)
     total = len(tokenizers) * sum(len(text.encode()) for text in texts)
-    with tqdm(total=total, desc="measure", unit="B", unit_scale=True, disable=None) as bar:
+    with progress_bar(total=total, desc="measure", unit="B", unit_scale=True) as bar:
         return {name: measure(tokenizer, texts, names, bar) for name, tokenizer in tokenizers.items()}
 
 

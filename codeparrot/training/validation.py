@@ -9,11 +9,11 @@ import logging
 from typing import Any
 
 from torch.distributed.fsdp import FSDPModule
-from tqdm import tqdm
 
 from codeparrot.config import Config
 from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.complete import generate_completions
+from codeparrot.result import progress_bar
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
 from codeparrot.training.monitor import Monitor
@@ -88,12 +88,12 @@ class Validation:
         training, config = self._training, self._training.config
         accelerator = training.accelerator
         size = config.evaluate.micro_batch_size or config.train.micro_batch_size
-        with tqdm(
+        with progress_bar(
             total=valid.num_batches(size),
             desc="evaluation",
             unit="batch",
             leave=False,
-            disable=None if accelerator.is_main_process else True,
+            shown=accelerator.is_main_process,
         ) as bar:
 
             def count() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.result import Result
+from codeparrot.result import Result, progress_bar
 
 
 class Score(NamedTuple):
@@ -123,7 +123,6 @@ def perplexity(
     """
     import numpy as np
     import torch
-    from tqdm import tqdm
 
     from codeparrot.config import StreamConfig
     from codeparrot.eval.sliding import SlidingWindows
@@ -142,7 +141,7 @@ def perplexity(
     valid: Any = load_validation_set(settings, encoder, split=split)
     if stride and valid.windows:
         valid = SlidingWindows(np.concatenate(valid.windows), length, stride)
-    with tqdm(total=valid.num_batches(batch_size), unit="batch", desc="perplexity", disable=None) as bar:
+    with progress_bar(total=valid.num_batches(batch_size), unit="batch", desc="perplexity") as bar:
         autocast = torch.autocast(loaded.device.type, torch.bfloat16, enabled=precision == "bf16")
         with autocast:
             score = evaluate(
