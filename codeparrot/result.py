@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-LINE_EVERY_SECONDS = 30.0
-"""Between two lines of progress where there is no terminal: a log, a pipe."""
+FIRST_AFTER_SECONDS, LINE_EVERY_SECONDS = 2.0, 30.0
+"""When lines of progress come where there is no terminal: in a log or a pipe."""
 
 
 class Status(NamedTuple):
@@ -48,12 +48,12 @@ def say(what: str) -> None:
 
 
 def spoken() -> None:
-    """Note that a line was printed: the next line of progress is due 30 seconds later."""
+    """Note that a line was printed: the next line of progress is due some time later."""
     _Lines.last = time.monotonic()
 
 
 def progress_bar(work: Iterable[Any] | None = None, *, shown: bool = True, **options: Any) -> Any:
-    """Return a tqdm bar on stderr. Without a terminal it is a line every 30 seconds, and short work prints nothing.
+    """Return a tqdm bar on stderr. Without a terminal it is a line after two seconds and then every 30.
 
     Args:
         work: what to go through, as for tqdm.
@@ -83,12 +83,16 @@ class _Lines:
 
     def __init__(self) -> None:
         spoken()
+        self._what = ""
 
     def write(self, text: str) -> None:
         line = text.strip()
-        if line and time.monotonic() >= self.last + LINE_EVERY_SECONDS:
+        what = line.partition(":")[0]
+        wait = LINE_EVERY_SECONDS if what == self._what else FIRST_AFTER_SECONDS
+        if line and time.monotonic() >= self.last + wait:
             print(line, file=sys.stderr)
             spoken()
+            self._what = what
 
     def flush(self) -> None:
         sys.stderr.flush()

@@ -10,7 +10,7 @@ from codeparrot.eval import samples as store
 from codeparrot.eval.problems.problem import P, ProblemSet
 from codeparrot.eval.sampling import Sampling, wanted
 from codeparrot.eval.task import Task
-from codeparrot.result import DONE, STOPPED, Result
+from codeparrot.result import DONE, STOPPED, Result, say
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Evaluation(Generic[P]):
     def _generate(
         self, place: str, folder: Path, keys: Any, processes: parallel.Processes, device: str, share: parallel.Share, stop: Any
     ) -> None:
+        say("loading PyTorch")
         import torch
 
         from codeparrot.loading import load_model

@@ -16,7 +16,7 @@ from codeparrot.eval.problems.problem import P, Problem, ProblemSet
 from codeparrot.eval.samples import write_lines
 from codeparrot.eval.sandbox.executor import Executor
 from codeparrot.eval.task import Rows, Task
-from codeparrot.result import Result, progress_bar
+from codeparrot.result import Result, progress_bar, say
 
 RESULTS, REPORT = "results.jsonl", "report.json"
 
@@ -54,6 +54,7 @@ def self_check(executor: Executor, problems: ProblemSet[Problem]) -> None:
     """
     solved = [problem for problem in problems if problem.canonical_solution]
     jobs = ((problem, problem.canonical_solution) for problem in solved)
+    say(f"running the {len(solved)} reference solutions of {problems.name}")
     failing = {solved[index].task_id: verdict for index, verdict in executor.judge(jobs) if not verdict.passed}
     if failing:
         name, verdict = min(failing.items())

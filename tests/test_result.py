@@ -14,13 +14,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_log_gets_a_line_every_thirty_seconds_and_none_for_short_work(clock, capsys) -> None:
+def test_a_log_gets_a_line_after_two_seconds_and_then_every_thirty(clock, capsys) -> None:
     with progress_bar(total=100, desc="reading", unit=" files", mininterval=0) as bar:
         for _ in range(100):
             clock[0] += 1.0
             bar.update()
     lines = capsys.readouterr().err.splitlines()
-    assert [line.partition(",")[0] for line in lines] == [f"reading: {n} of 100 files ({n}%)" for n in (30, 60, 90)]
+    assert [line.partition(",")[0] for line in lines] == [f"reading: {n} of 100 files ({n}%)" for n in (2, 32, 62, 92)]
     with progress_bar(total=2, desc="reading") as bar:
         bar.update(2)
     assert capsys.readouterr().err == ""

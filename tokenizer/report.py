@@ -12,7 +12,7 @@ from typing import Any
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
 from codeparrot.location import local_folder
-from codeparrot.result import Result, progress_bar
+from codeparrot.result import Result, progress_bar, say
 from codeparrot.stream.readers.folder import find_data
 from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure
 from codeparrot.tokenizer.sample import sample
@@ -66,6 +66,7 @@ def load(name: str) -> Any:
         CodeparrotError: there is none, or it needs code or a library that is not installed.
     """
     folder = local_folder(name)
+    say(f"loading the tokenizer {name}")
     from transformers import AutoTokenizer
 
     if folder is None:

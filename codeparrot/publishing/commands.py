@@ -11,6 +11,7 @@ from codeparrot.arguments import load_config
 from codeparrot.checks import REPOSITORY
 from codeparrot.config import HubConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import near
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.result import Result, progress_bar
 
@@ -84,7 +85,7 @@ def push(run: str, repo: str = "", branch: str = "", private: bool | None = None
 def _folder(run: str) -> Path:
     folder = Path(run).expanduser()
     if not (folder / "config.yaml").is_file():
-        raise CodeparrotError(f'"{run}" is not a run: it has no config.yaml')
+        raise CodeparrotError(f'"{run}" is not a run: it has no config.yaml{near(run)}')
     return folder
 
 

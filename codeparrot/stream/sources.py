@@ -96,7 +96,7 @@ def _open(name: Any, split: str, column: str, seq_length: int) -> list[Shard]:
     if not isinstance(name, str):
         return _dataset_shards(name, column)
     try:
-        if _is_on_hub(name):
+        if is_on_hub(name):
             return _hub_shards(name, split, column)
         if (Path(name).expanduser() / MANIFEST).is_file():
             return window_shards(Path(name).expanduser(), split, seq_length)
@@ -105,7 +105,7 @@ def _open(name: Any, split: str, column: str, seq_length: int) -> list[Shard]:
         raise CodeparrotError(f"stream.{split}: {error}") from error
 
 
-def _is_on_hub(name: str) -> bool:
+def is_on_hub(name: str) -> bool:
     """Whether a name is meant for the Hub. A name whose parent folder exists is not: it is a mistyped path."""
     if name.startswith(HUB):
         return True

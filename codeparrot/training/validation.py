@@ -13,7 +13,7 @@ from torch.distributed.fsdp import FSDPModule
 from codeparrot.config import Config
 from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.complete import generate_completions
-from codeparrot.result import progress_bar
+from codeparrot.result import progress_bar, say
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
 from codeparrot.training.monitor import Monitor
@@ -50,6 +50,7 @@ class Validation:
         self._on = bool(config.stream.valid) and config.evaluate.every_steps > 0
         if not self._on:
             return
+        say("reading the validation set")
         self._valid = load_validation_set(
             config.stream,
             training.stream.encoder,

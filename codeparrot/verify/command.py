@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.result import DONE, Result, failed, progress_bar
+from codeparrot.result import DONE, Result, failed, progress_bar, say
 from codeparrot.verify.trials import SAVE_EVERY, STEPS, Launch, Trials
 
 LOSS_TOLERANCE = 1e-5
@@ -50,6 +50,7 @@ def verify(processes: int = 0, strategies: list[str] | None = None, cpu: bool = 
         cpu: Do not use GPUs.
         keep: Folder in which the runs are kept; by default they are removed unless a check fails.
     """
+    say("loading PyTorch; then every part starts small runs, which takes minutes in all")
     gpus = 0 if cpu else num_gpus()
     count = processes or (min(gpus, 8) if gpus else 2)
     chosen = strategies or list(STRATEGIES)

@@ -7,10 +7,11 @@ models with different tokenizers can be compared; tokens that stand for no text 
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.result import Result, progress_bar
+from codeparrot.result import Result, progress_bar, say
 
 
 class Score(NamedTuple):
@@ -121,16 +122,24 @@ def perplexity(
         precision: fp32, or bf16 for the matrix products.
         device: where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
+    from codeparrot.loading import find_model, load_model
+    from codeparrot.stream.readers.folder import find_data
+    from codeparrot.stream.sources import is_on_hub
+
+    place = find_model(checkpoint)
+    # What is missing is said before a library is loaded.
+    for name in data:
+        if not is_on_hub(name) and not Path(name).expanduser().exists():
+            find_data(name)
+    say("loading PyTorch")
     import numpy as np
     import torch
 
     from codeparrot.config import StreamConfig
     from codeparrot.eval.sliding import SlidingWindows
-    from codeparrot.loading import find_model, load_model
     from codeparrot.model.families import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
 
-    place = find_model(checkpoint)
     loaded, tokenizer = load_model(place, device, torch.float32)
     model = LanguageModel(loaded)
     length = seq_length or model.config.get_text_config().max_position_embeddings

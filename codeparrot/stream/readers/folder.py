@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import near
 from codeparrot.stream.readers.walk import Walk
 
 PARQUET = (".parquet",)
@@ -82,8 +83,10 @@ def find_data(name: str) -> DataFiles:
         return _in_folder(name, path)
     files = [str(path)] if path.exists() else matches(str(path))
     if not files:
+        hint = "" if glob.has_magic(name) else near(name)
+        remedy = "; mend the path, or build a corpus with `codeparrot corpus build`"
         found = "matches nothing" if glob.has_magic(name) else "does not exist"
-        raise CodeparrotError(f"{name} {found}; mend the path, or build a corpus with `codeparrot corpus build`")
+        raise CodeparrotError(f"{name} {found}{remedy}{hint}")
     for file in files:
         if not (is_data(file) and Path(file).is_file()):
             raise CodeparrotError(f"{file} is not a data file: unknown kind; name {_kinds()} files, or a folder of them")
