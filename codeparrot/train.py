@@ -163,7 +163,12 @@ def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoi
         text = f"stopped at step {end.step} of {config.train.max_steps}, saved; run the same command again to go on"
     else:
         measured = f": {score}" if score else ""
-        text = f"{config.run_directory}: trained to step {end.step}, {end.tokens:,} tokens{measured}"
+        state = "was finished already" if begin.step == end.step else "finished"
+        run, further = config.run_directory, f"--run.name NAME --train.max_steps {2 * config.train.max_steps}"
+        text = (
+            f"{run}: {state}, trained to step {end.step}, {end.tokens:,} tokens{measured}\n"
+            f"try it: codeparrot complete --checkpoint {run}; go further: the same command with --resume {run} {further}"
+        )
     return Result(text, facts, STOPPED if facts["stopped"] else DONE)
 
 

@@ -96,7 +96,7 @@ def choose(training: Start) -> Path | None:
     """Return the checkpoint that the configuration asks to go on from; all processes take the same one.
 
     Raises:
-        CodeparrotError: the named checkpoint does not exist, or comes from a run with other settings. The same on all
+        CodeparrotError: the named checkpoint does not exist, or was trained with other settings. The same on all
             processes.
     """
     wanted = training.config.resume
@@ -185,7 +185,7 @@ def _objection(training: Start, place: Path | None) -> str | None:
     if not changes:
         return None
     return (
-        f"{place} comes from a run with other settings ({'; '.join(changes)}); set them back to go on with it, "
+        f"{place} was trained with other settings ({'; '.join(changes)}); set them back to go on with it, "
         f"choose another run.name to start afresh, or go on with the new settings by --resume {place}"
     )
 
