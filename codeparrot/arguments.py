@@ -117,7 +117,9 @@ class Parser(ArgumentParser):
         self._action_groups = [positional, *(sections + own if usage else own + sections), others]
         self.usage = _wrapped([self.prog, *([usage] if usage else [*self._required(), *self._optional()])])
         self.description = _purpose(function)
-        self.epilog = "--json prints the result as one JSON object, --debug shows the traceback of an error."
+        # Only for the help: the command line takes them out before anything is parsed (cli.py).
+        self.add_argument("--json", action="help", help="Print the result as one JSON object.")
+        self.add_argument("--debug", action="help", help="Show the traceback of an error.")
 
     def _required(self) -> Iterator[str]:
         for action in self._actions:

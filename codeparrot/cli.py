@@ -4,13 +4,14 @@ Each subcommand is one function in its own room: its signature is its flags, its
 registers it. Only the module of the command that was asked for is imported, so `codeparrot --help` costs a bare interpreter.
 
 Exit status: 0 success, 1 an error (one line on stderr), 2 wrong arguments, 75 stopped before the end with everything saved
-(the same command goes on), 130 interrupted.
+(the same command goes on), 130 interrupted (the command says whether it goes on).
 """
 
 import atexit
 import contextlib
 import json
 import os
+import re
 import select
 import sys
 from collections.abc import Callable, Sequence
@@ -39,11 +40,20 @@ class Command(NamedTuple):
     parameter is a dataclass."""
     several: bool = False
     """Whether a launcher may start it in several processes; only the first of them prints the result."""
+    goes_on: bool = False
+    """Whether the same command goes on with what was done when it was interrupted."""
 
 
 COMMANDS = {
-    "quickstart": Command("codeparrot.quickstart:quickstart", "the whole chain on this machine's own Python sources"),
-    "corpus build": Command("codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet", recipes="corpus"),
+    "quickstart": Command(
+        "codeparrot.quickstart:quickstart", "the whole chain on this machine's own Python sources", goes_on=True
+    ),
+    "corpus build": Command(
+        "codeparrot.corpus.build:build",
+        "raw files to a clean corpus in Parquet",
+        recipes="corpus",
+        goes_on=True,
+    ),
     "corpus report": Command("codeparrot.corpus.report.command:report", "what a corpus holds and what its filters removed"),
     "corpus sql": Command("codeparrot.corpus.sources.bigquery:sql", "the query that exports the GitHub dump on BigQuery"),
     "corpus tokenize": Command("codeparrot.corpus.tokenize:tokenize", "a corpus to fixed-length windows of tokens"),
@@ -59,14 +69,17 @@ COMMANDS = {
         "pretrain a model; the same as accelerate launch codeparrot/train.py",
         check="codeparrot.checks:check",
         several=True,
+        goes_on=True,
     ),
-    **{f"eval {name}": Command(*task, several=True) for name, task in TASKS.items()},
+    **{f"eval {name}": Command(*task, several=True, goes_on=name != "perplexity") for name, task in TASKS.items()},
     "eval compare": Command(
         "codeparrot.eval.compare:compare", "whether two evaluations differ, compared problem by problem", positional=True
     ),
     "inspect": Command("codeparrot.inspect_batch:inspect", "the batch of one training step, with the documents it came from"),
     "hub status": Command("codeparrot.publishing.commands:status", "what of a run is on the Hub, and what waits"),
-    "hub push": Command("codeparrot.publishing.commands:push", "push the checkpoints of a run that are not on the Hub yet"),
+    "hub push": Command(
+        "codeparrot.publishing.commands:push", "push the checkpoints of a run that are not on the Hub yet", goes_on=True
+    ),
     "hub promote": Command("codeparrot.publishing.promote:promote", "make main hold what a run's branch holds"),
     "complete": Command("codeparrot.generation.complete:complete", "complete code with a checkpoint"),
     "verify": Command("codeparrot.verify.command:verify", "check the invariants of training on this machine"),
@@ -85,7 +98,7 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "codeparrot COMMAND --help shows the options of a command with their units and defaults.",
+            "codeparrot COMMAND --help (or codeparrot help COMMAND) shows the options of a command, with units and defaults.",
             "Every command takes --json (the result as one JSON object on stdout) and --debug (tracebacks).",
         ]
     )
@@ -139,7 +152,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        print("codeparrot: interrupted", file=sys.stderr)
+        print(f"codeparrot: interrupted{_how_to_go_on(arguments)}", file=sys.stderr)
         return 130
     except Exception as error:
         known = error if isinstance(error, CodeparrotError) else from_outside(error)
@@ -202,12 +215,19 @@ def _reader_gone() -> bool:
     return bool(poll.poll(0))
 
 
+def _how_to_go_on(arguments: Sequence[str]) -> str:
+    command = COMMANDS.get(" ".join(arguments[:2])) or COMMANDS.get(" ".join(arguments[:1]))
+    return "; the same command goes on with what is done" if command and command.goes_on else ""
+
+
 def prepare(arguments: list[str]) -> Callable[[], Any]:
     """Read the arguments of a command and return what runs it. Wrong arguments end the process with status 2."""
     if not arguments or arguments[0] in ("-h", "--help"):
         return lambda: Result(usage(), {"commands": list(COMMANDS)})
     if arguments[0] == "--version":
         return lambda: Result(f"codeparrot {__version__}", {"version": __version__})
+    if arguments[0] == "help":
+        return prepare([*arguments[1:], "--help"])
     return _bound(*_split(arguments))
 
 
@@ -216,6 +236,7 @@ def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
     from codeparrot.registry import load
 
     command = COMMANDS[name]
+    arguments = in_bytes(config_named(arguments) if command.check else arguments)
 
     def check(settings: Any) -> None:
         if command.check:
@@ -229,6 +250,45 @@ def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
         recipe_folder=command.recipes,
         check=check,
     )
+
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]?)(i?)B?")
+_POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def in_bytes(arguments: Sequence[str]) -> list[str]:
+    """Write the sizes of flags that count bytes as numbers: 100MB is 100000000, 64KiB is 65536."""
+    written, before = [], ""
+    for word in arguments:
+        flag, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        size = _SIZE.fullmatch(value) if flag.replace("-", "_").endswith(("_bytes", "max_size")) else None
+        count = str(round(float(size[1]) * (1024 if size[3] else 1000) ** _POWERS[size[2]])) if size else value
+        before = f"{flag}={count}" if equals else word if word.startswith("--") else count
+        written.append(before)
+    return written
+
+
+def config_named(arguments: Sequence[str]) -> list[str]:
+    """Write a file at the beginning (`train nano.yaml`) as --config, and a recipe that ships by its path where no file is."""
+    words = [*arguments]
+    if words and not words[0].startswith("-"):
+        words.insert(0, "--config")
+    for place, word in enumerate(words[1:], start=1):
+        if words[place - 1] == "--config":
+            words[place] = _recipe(word)
+    return [f"--config={_recipe(word.partition('=')[2])}" if word.startswith("--config=") else word for word in words]
+
+
+def _recipe(name: str) -> str:
+    from codeparrot.arguments import recipes
+    from codeparrot.location import near, path_of
+
+    shipped = {f"{stem}{ending}": str(file) for stem, file in recipes("").items() for ending in ("", ".yaml")}
+    if path_of(name).exists():
+        return name
+    if name in shipped:
+        return shipped[name]
+    raise CodeparrotError(f'there is no file "{name}"{nearest(name, shipped) or near(name)}')
 
 
 def _split(arguments: list[str]) -> tuple[str, list[str]]:

@@ -92,7 +92,8 @@ class TrainConfig:
     """A step whose loss or gradient is not finite is skipped. After this many in a row the run ends with an error."""
     outlier_sigmas: float = setting(0.0, "sigmas", at_least(0))
     """Also skip a step whose gradient norm is more than this many standard deviations above the mean of the last
-    `outlier_window` steps (6 is a good value). 0: steps beyond 6 are taken, and reported in anomalies.jsonl."""
+    `outlier_window` steps (6 is a good value). 0: steps beyond 6 and beyond twice the mean are taken, and reported in
+    anomalies.jsonl."""
     outlier_window: int = setting(128, "steps", at_least(16, "a standard deviation needs 16 or more"))
     """Previous steps that a gradient norm is compared with."""
     startup_minutes: float = setting(30.0, "minutes", ABOVE_0, may_change=True)

@@ -18,9 +18,12 @@ class CodeparrotError(Exception):
     """Bad input. The message is one line: what is wrong, where, and what to do about it."""
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return `; did you mean "x"?` for the choice closest to `word`, or an empty string when none is close."""
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+def nearest(word: str, choices: Iterable[str], closeness: float = 0.5) -> str:
+    """Return `; did you mean "x"?` for the choice closest to `word`, or an empty string when none is close.
+
+    `closeness` is a share of equal letters, as difflib counts them.
+    """
+    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=closeness)
     return f'; did you mean "{close[0]}"?' if close else ""
 
 

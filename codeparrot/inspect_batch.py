@@ -14,7 +14,7 @@ from codeparrot.arguments import load_config
 from codeparrot.config import Config, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder, path_of
-from codeparrot.result import Result
+from codeparrot.result import Result, progress_bar
 from codeparrot.run import checkpoint
 from codeparrot.run.origin import ORIGIN, read_origin
 
@@ -132,9 +132,7 @@ def _enter(dataset: "ConstantLengthDataset", step: int, folder: Path, saves: lis
 
 
 def _skip(dataset: "ConstantLengthDataset", num_windows: int) -> None:
-    from tqdm import tqdm
-
-    for _ in tqdm(islice(dataset, num_windows), total=num_windows, desc="skipping", unit=" windows", disable=None):
+    for _ in progress_bar(islice(dataset, num_windows), total=num_windows, desc="skipping", unit=" windows"):
         pass
 
 

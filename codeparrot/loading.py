@@ -17,6 +17,7 @@ from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import GGUF, is_hub_name, local_folder, path_of
+from codeparrot.result import say
 from codeparrot.run.checkpoint import MANIFEST, steps
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
     Raises:
         CodeparrotError: model or tokenizer is missing or damaged, or needs code that is not part of transformers.
     """
+    say(f"loading the model {model}")
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -131,15 +133,14 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         CodeparrotError: it cannot be loaded, or has no end-of-document token.
     """
-    from transformers import AutoTokenizer
-
-    folder = local_folder(name)
-    if folder is not None and not (folder / "tokenizer.json").is_file():
-        raise CodeparrotError(f"tokenizer.path: {name} holds no tokenizer.json; train one with `codeparrot tokenizer train`")
+    folder = tokenizer_here(name)
     if folder is None:
         from codeparrot.hub import fetch
 
         folder = fetch.tokenizer(name)
+    say(f"loading the tokenizer {name}")
+    from transformers import AutoTokenizer
+
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
@@ -147,6 +148,21 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.eos_token_id is None:
         raise CodeparrotError(f"tokenizer.path: {name} has no eos_token, which ends each document; set it in its config")
     return tokenizer
+
+
+def tokenizer_here(name: str) -> Path | None:
+    """Return the folder of a tokenizer on this machine; None if only the Hub can have it.
+
+    Raises:
+        CodeparrotError: the folder is none of a tokenizer, or it is a mistyped one.
+    """
+    try:
+        folder = local_folder(name)
+    except CodeparrotError as error:
+        raise CodeparrotError(f"tokenizer.path: {error}") from error
+    if folder is not None and not (folder / "tokenizer.json").is_file():
+        raise CodeparrotError(f"tokenizer.path: {name} holds no tokenizer.json; train one with `codeparrot tokenizer train`")
+    return folder
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

@@ -1,9 +1,11 @@
 """What a name on the command line means: a folder on this machine or a repository on the Hub.
 
-Guarantees: a mistyped path is refused at once, with the nearest one that exists, and is never looked for on the Hub. The
-`config.yaml` of a run directory that has checkpoints means that run, wherever the directory was moved or copied to.
+Guarantees: a mistyped path is refused at once, with the nearest one that exists, and is never looked for on the Hub. So is a
+name of the Hub's form that is nearly that of a folder here; hub:NAME is always on the Hub. The `config.yaml` of a run directory
+that has checkpoints means that run, wherever the directory was moved or copied to.
 """
 
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,10 +84,32 @@ def local_folder(name: str) -> Path | None:
         raise CodeparrotError(f'"{name}" is a file: name the folder that holds it')
     # owner/name is a name on the Hub, unless there is a folder called owner here.
     elsewhere = name.startswith(HUB) or path.parent == Path() or not Path(name.partition("@")[0]).parent.exists()
-    if is_hub_name(name) and elsewhere:
+    on_hub = is_hub_name(name) and elsewhere
+    hint = "" if name.startswith(HUB) else near(name.partition("@")[0] if on_hub else name, _NEARLY if on_hub else _CLOSE)
+    if on_hub and not hint:
         return None
-    siblings = [str(sibling) for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise CodeparrotError(f'there is no folder "{name}"{nearest(str(path), siblings)}')
+    raise CodeparrotError(f'there is no folder "{name}"{hint}{f" On the Hub it is {HUB}{name}" if on_hub else ""}')
+
+
+_CLOSE, _NEARLY = 0.5, 0.8
+"""Shares of equal letters: of a name that is a path, and of one that may as well be on the Hub."""
+
+
+def near(name: str, closeness: float = _CLOSE) -> str:
+    """Return `; did you mean "x"?` for what exists here and is called nearly as `name`; its folder may be mistyped too."""
+    path = path_of(name)
+    parents = [path.parent] if path.parent.is_dir() else _called_nearly(path.parent, closeness)
+    found = [str(each) for parent in parents for each in _called_nearly(parent / path.name, closeness)]
+    return nearest(str(path), found, 0.0)
+
+
+def _called_nearly(path: Path, closeness: float) -> list[Path]:
+    """Return what stands beside a path that does not exist and is called nearly as it; nothing where that cannot be known."""
+    try:
+        names = [each.name for each in path.parent.iterdir()]
+    except OSError:
+        return []
+    return [path.parent / close for close in difflib.get_close_matches(path.name, names, cutoff=closeness)]
 
 
 def stay_at_home(config: "Config", arguments: Sequence[str]) -> str:

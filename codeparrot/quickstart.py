@@ -13,10 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from codeparrot.config import Config
+from codeparrot.config import Config, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
-from codeparrot.result import STOPPED, Result
+from codeparrot.result import STOPPED, Result, progress_bar
 
 SHOWN_PROMPTS = (
     "import os\n\n\ndef list_files(path):",
@@ -122,18 +122,32 @@ def _reused(path: Path) -> None:
 
 
 def _measure(config: Config) -> dict[str, Any]:
-    """Return the perplexities of the first and the last evaluation."""
+    """Return the perplexities before training and at its end; None for the first where the run was stopped before it."""
     from codeparrot.run.metrics import read_lines
 
     scores = [line for line in read_lines(config.run_directory / "metrics.jsonl") if "perplexity" in line]
-    if not scores:
-        raise CodeparrotError(f"{config.run_directory} has no evaluations; remove it and run the quickstart again")
+    last = scores[-1] if scores and scores[-1]["step"] == config.train.max_steps else None
+    if last is None:
+        # It was stopped during its last evaluation.
+        from codeparrot.eval.tasks.perplexity import perplexity
+
+        last = perplexity(str(config.run_directory), as_list(config.stream.valid)).data
     return {
-        "perplexity_before": scores[0]["perplexity"],
-        "perplexity_after": scores[-1]["perplexity"],
-        "bits_per_byte": scores[-1]["bits_per_byte"],
-        "tokens": scores[-1]["tokens"],
+        "perplexity_before": scores[0]["perplexity"] if scores and scores[0]["step"] == 0 else None,
+        "perplexity_after": last["perplexity"],
+        "bits_per_byte": last["bits_per_byte"],
+        "tokens": config.train.max_steps * config.train.global_batch_size * config.stream.seq_length,
     }
+
+
+def _perplexities(facts: dict[str, Any]) -> str:
+    before = facts["perplexity_before"]
+    first = (
+        "not measured before training, where it was stopped"
+        if before is None
+        else f"{before:,.0f} before training (on a sample)"
+    )
+    return f"{first}, {facts['perplexity_after']:.1f} after {facts['tokens']:,} tokens"
 
 
 def _baselines(config: Config) -> dict[str, float]:
@@ -180,14 +194,12 @@ def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int) -> str:
 
 def _sample_functions(run: Path, corpus: Path) -> list[str]:
     """Complete the signatures of the validation set in turn, until there are enough functions."""
-    from tqdm import tqdm
-
     from codeparrot.loading import find_model, load_model
 
     model, tokenizer = load_model(find_model(str(run)))
     signatures = _signatures(corpus)
     functions = []
-    for number in tqdm(range(_SAMPLES), desc="functions", disable=None):
+    for number in progress_bar(range(_SAMPLES), desc="functions"):
         signature = signatures[number % len(signatures)]
         functions.append(signature + _complete_once(model, tokenizer, signature, seed=number))
     return functions
@@ -247,8 +259,7 @@ def _summary(config: Config, facts: dict[str, Any]) -> str:
     return f"""
 {shown}
 
-perplexity   {facts["perplexity_before"]:,.0f} before training (on a sample), {facts["perplexity_after"]:.1f} after \
-{facts["tokens"]:,} tokens
+perplexity   {_perplexities(facts)}
 bits a byte  {facts["bits_per_byte"]:.3f}; for the same text xz needs {facts["xz_bits_per_byte"]:.3f}, and a 5-gram model of \
 {facts["ngram_tokens"]:,} training tokens {facts["ngram_bits_per_byte"]:.3f}
 syntax       {facts["parsed_share"]:.0%} of the sampled functions parse as Python

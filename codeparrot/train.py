@@ -13,7 +13,7 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.launcher import collect_garbage_as_usual, collect_garbage_rarely
 from codeparrot.publishing.beside_training import Pushes
-from codeparrot.result import DONE, STOPPED, Result
+from codeparrot.result import DONE, STOPPED, Result, say
 from codeparrot.run.progress import Progress
 from codeparrot.training.preemption import StopRequest
 
@@ -25,7 +25,11 @@ def train(config: Config) -> Result:
         CodeparrotError: the settings cannot work together, or with the data, the tokenizer or the run directory; a process
             died; too many steps in a row were skipped.
     """
+    say(f"{config.run_directory}: checking the settings and loading PyTorch")
     collect_garbage_rarely()
+    from codeparrot.training.places import check_places
+
+    check_places(config)
     with StopRequest() as stop:
         from codeparrot.training.processes import start_processes
         from codeparrot.training.watchdog import Watchdog
@@ -55,6 +59,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
     fitted = parts.fit(config)
     with run_directory(config, accelerator) as directory:
         watchdog.log = directory.log(accelerator.process_index)
+        say("building the model and opening the data")
         start = parts.Start(config, accelerator, Agreement(accelerator), watchdog, fitted.tokenizer, fitted.settings)
         place = choose(start)
         training = parts.make(replace(start, config=settled(config, place)), fitted)
@@ -159,8 +164,13 @@ def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoi
         text = f"stopped at step {end.step} of {config.train.max_steps}, saved; run the same command again to go on"
     else:
         measured = f": {score}" if score else ""
-        text = f"{config.run_directory}: trained to step {end.step}, {end.tokens:,} tokens{measured}"
-    missing = f"; {left_out}" if str(left_out) else ""
+        state = "was finished already" if begin.step == end.step else "finished"
+        run, further = config.run_directory, f"--run.name NAME --train.max_steps {2 * config.train.max_steps}"
+        text = (
+            f"{run}: {state}, trained to step {end.step}, {end.tokens:,} tokens{measured}\n"
+            f"try it: codeparrot complete --checkpoint {run}; go further: the same command with --resume {run} {further}"
+        )
+    missing = f"\n{left_out}" if str(left_out) else ""
     return Result(text + missing, facts, STOPPED if facts["stopped"] else DONE)
 
 

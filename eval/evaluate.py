@@ -14,7 +14,7 @@ from codeparrot.eval.problems.problem import P, ProblemSet
 from codeparrot.eval.sampling import Sampling, wanted
 from codeparrot.eval.task import Task
 from codeparrot.location import path_of
-from codeparrot.result import DONE, STOPPED, Result
+from codeparrot.result import DONE, STOPPED, Result, say
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Evaluation(Generic[P]):
         self, place: str, folder: Path, keys: Any, processes: parallel.Processes, device: str, share: parallel.Share, stop: Any
     ) -> dict[str, Any]:
         """Generate the missing samples; return the settings that all of them depend on, on the main process."""
+        say("loading PyTorch")
         import torch
 
         from codeparrot.loading import load_model, load_tokenizer_of, stored_dtype

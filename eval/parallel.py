@@ -16,6 +16,7 @@ from codeparrot.eval import samples as store
 from codeparrot.eval.problems.problem import P
 from codeparrot.eval.sampling import Key, Sampling, generate
 from codeparrot.eval.task import Task
+from codeparrot.result import progress_bar
 
 END_MARGIN_SECONDS = 60.0
 """Inside a SLURM job, generation ends this long before the job does."""
@@ -109,8 +110,6 @@ def generate_missing(
         share: of the problems.
         stopped: returns whether to end early.
     """
-    from tqdm import tqdm
-
     by_name = {problem.task_id: problem for problem in problems}
     # Deal out whole problems, so that a prompt is read once; every share gets long and short ones.
     ordered = sorted(by_name, key=lambda name: (len(by_name[name].prompt), name))
@@ -127,9 +126,8 @@ def generate_missing(
     alone = processes.count == 1 and share.of == 1
     name = f"{share.number}-of-{share.of}-{processes.rank}-of-{processes.count}"
     path = folder / store.SAMPLES if alone else store.part(folder, name)
-    shown = None if processes.main else True
     file = store.Appender(path)
-    with tqdm(total=len(own), desc="samples", unit="sample", disable=shown, smoothing=0.1) as bar:
+    with progress_bar(total=len(own), desc="samples", unit="sample", shown=processes.main, smoothing=0.1) as bar:
         for kept, sample in enumerate(generate(model, tokenizer, task, by_name.values(), own, sampling, batch_size, stopped)):
             try:
                 file.append(sample.line())

@@ -18,7 +18,7 @@ from codeparrot.eval.problems.problem import P, Problem, ProblemSet
 from codeparrot.eval.samples import write_lines
 from codeparrot.eval.sandbox.executor import Executor
 from codeparrot.eval.task import Rows, Task
-from codeparrot.result import Result, failed
+from codeparrot.result import Result, failed, progress_bar, say
 from codeparrot.run.metrics import read_lines
 
 RESULTS, REPORT = "results.jsonl", "report.json"
@@ -36,14 +36,12 @@ def judge(executor: Executor, problems: ProblemSet[Problem], samples: Rows, chec
     Raises:
         CodeparrotError: a reference solution does not pass.
     """
-    from tqdm import tqdm
-
     if check:
         self_check(executor, problems)
     by_name = {problem.task_id: problem for problem in problems}
     results: list[dict[str, Any]] = [{} for _ in samples]
     jobs = ((by_name[sample["task_id"]], sample["completion"]) for sample in samples)
-    with tqdm(total=len(samples), desc="tests", unit="program", disable=None) as bar:
+    with progress_bar(total=len(samples), desc="tests", unit="program") as bar:
         for index, verdict in executor.judge(jobs):
             outcome = {"outcome": str(verdict.outcome), "passed": verdict.passed, "detail": verdict.detail}
             results[index] = {**samples[index], **outcome, "weak": verdict.weak}
@@ -59,6 +57,7 @@ def self_check(executor: Executor, problems: ProblemSet[Problem]) -> None:
     """
     solved = [problem for problem in problems if problem.canonical_solution]
     jobs = ((problem, problem.canonical_solution) for problem in solved)
+    say(f"running the {len(solved)} reference solutions of {problems.name}")
     failing = {solved[index].task_id: verdict for index, verdict in executor.judge(jobs) if not verdict.passed}
     if failing:
         name, verdict = min(failing.items())

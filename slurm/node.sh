@@ -16,7 +16,7 @@ read -r -a container <<<"${CONTAINER:-}"
 export PET_SIGNALS_TO_HANDLE=SIGHUP,SIGQUIT
 # SLURM_NODEID is this node's own number: it must not be expanded on the first node.
 "${container[@]}" sh -c 'trap "" USR1 TERM INT; exec "$@"' launcher \
-    accelerate launch --config_file "launch/$LAUNCH.yaml" \
+    python slurm/accelerate_launch.py launch --config_file "launch/$LAUNCH.yaml" \
     --num_machines "$SLURM_JOB_NUM_NODES" --machine_rank "$SLURM_NODEID" --num_processes "$NUM_PROCESSES" \
     --main_process_ip "$MASTER_ADDR" --main_process_port "$MASTER_PORT" codeparrot/train.py "$@" &
 launcher=$!

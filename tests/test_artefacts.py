@@ -129,7 +129,7 @@ def test_the_order_of_a_run_is_that_in_which_it_was_begun_unless_another_is_aske
 
     refused = train("--stream.order", "windows")
     assert refused.returncode == 1
-    assert "comes from a run with other settings (stream.order: documents -> windows)" in refused.stderr
+    assert "was trained with other settings (stream.order: documents -> windows)" in refused.stderr
     data = train("--stream.train", "corpus/valid-00000-of-00001.parquet")
     assert data.returncode == 1 and "stream.train holds different files" in data.stderr
     # A new phase from its checkpoint, in the order asked for; and one that goes on in its order.

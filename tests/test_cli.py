@@ -12,6 +12,7 @@ import time
 import pytest
 
 from codeparrot import cli
+from codeparrot.errors import CodeparrotError
 from tests.launching import ROOT, SCRIPTS
 
 PLUGGED_IN = ROOT / "docs" / "extending.md"
@@ -96,6 +97,75 @@ def test_the_help_of_train_starts_with_its_settings_their_units_and_defaults(cap
     assert list(dict.fromkeys(options)) == list(dict.fromkeys(re.findall(r"^(\w+):$", out, re.MULTILINE)))
     assert "  --train.max_steps STEPS\n        Length of the run in optimizer steps. (at least 1; default: 1000)\n" in out
     assert max(map(len, out.splitlines())) <= 100, "long lines are hard to read on a wide terminal"
+
+
+@pytest.mark.parametrize("name", ["train", "corpus build", "complete", "plot"])
+def test_help_of_a_command_is_that_of_its_option_and_names_what_all_commands_have(name, capsys) -> None:
+    shown = []
+    for words in (["help", *name.split()], [*name.split(), "--help"]):
+        with pytest.raises(SystemExit) as ending:
+            cli.main(words)
+        assert ending.value.code == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert "\n  --json\n        Print the result as one JSON object.\n  --debug\n" in shown[0]
+
+
+def test_help_alone_lists_the_commands_and_help_of_a_family_its_own(capsys) -> None:
+    assert cli.main(["help"]) == 0
+    assert capsys.readouterr().out == cli.usage() + "\n"
+    with pytest.raises(SystemExit):
+        cli.main(["help", "hub"])
+    assert "codeparrot hub push" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("100MB", "100000000"),
+        ("1.5GB", "1500000000"),
+        ("64KiB", "65536"),
+        ("64 kB", "64000"),
+        ("2M", "2000000"),
+        ("1TiB", "1099511627776"),
+        ("512B", "512"),
+        ("30000000", "30000000"),
+        ("0.2KiB", "205"),
+    ],
+)
+def test_sizes_are_written_as_people_write_them(written, meant) -> None:
+    assert cli.in_bytes(["--max_bytes", written, "--x", written]) == ["--max_bytes", meant, "--x", written]
+    assert cli.in_bytes([f"--sample-bytes={written}"]) == [f"--sample-bytes={meant}"]
+    assert cli.in_bytes(["--filters.max_size", written]) == ["--filters.max_size", meant]
+
+
+def test_what_is_no_size_is_left_to_the_parser() -> None:
+    words = ["--max_bytes", "many", "--max_bytes=10XB", "--name", "10MB", "--max_bytes"]
+    assert cli.in_bytes(words) == words
+
+
+def test_a_recipe_may_come_first_and_one_that_ships_is_known_by_its_name(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = cli.config_named(["nano.yaml", "--optim.lr", "1"])
+    assert shipped[0] == "--config" and shipped[1].endswith("configs/nano.yaml") and shipped[2:] == ["--optim.lr", "1"]
+    assert cli.config_named(["--config", "nano"]) == shipped[:2]
+    assert cli.config_named(["--config=nano.yaml"]) == [f"--config={shipped[1]}"]
+    (tmp_path / "nano.yaml").write_text("run: {name: mine}", encoding="utf-8")
+    assert cli.config_named(["nano.yaml"]) == ["--config", "nano.yaml"]
+    assert cli.config_named(["--help"]) == ["--help"]
+    with pytest.raises(CodeparrotError, match=r'there is no file "nanno.yaml"; did you mean "nano.yaml"'):
+        cli.config_named(["nanno.yaml"])
+
+
+@pytest.mark.parametrize(("name", "goes_on"), [("corpus build", True), ("plot", False)])
+def test_an_interrupted_command_says_whether_it_goes_on(name, goes_on, monkeypatch, capsys) -> None:
+    def stops() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("codeparrot.registry.load", lambda target: stops)
+    assert cli.main(name.split()) == 130
+    said = "; the same command goes on with what is done" if goes_on else ""
+    assert capsys.readouterr().err == f"codeparrot: interrupted{said}\n"
 
 
 @pytest.mark.parametrize(

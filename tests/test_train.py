@@ -3,9 +3,13 @@
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from codeparrot.config import Config, TrainConfig
+from codeparrot.run.progress import Progress
+from codeparrot.train import outcome
 from tests.launching import curve, kill_behind_step, lines, run, start, stop_behind_step, weights, write_config
 
 
@@ -45,6 +49,18 @@ def test_the_checkpoint_loads_as_a_transformers_model_with_its_tokenizer(referen
     assert model.config.eos_token_id == tokenizer.eos_token_id == 0
     tied = model.state_dict()
     assert tied["lm_head.weight"].data_ptr() == tied["transformer.wte.weight"].data_ptr()
+
+
+@pytest.mark.parametrize(("begin", "state"), [(0, "finished"), (24, "was finished already")])
+def test_a_finished_run_says_so_and_how_to_go_further(begin, state) -> None:
+    config = Config(train=TrainConfig(max_steps=24))
+    saved = SimpleNamespace(saved_step=24)
+    result = outcome(config, Progress(begin, 0), Progress(24, 4096), None, saved)
+    assert result.text.splitlines() == [
+        f"{config.run_directory}: {state}, trained to step 24, 4,096 tokens",
+        f"try it: codeparrot complete --checkpoint {config.run_directory}; go further: the same command with "
+        f"--resume {config.run_directory} --run.name NAME --train.max_steps 48",
+    ]
 
 
 @pytest.mark.slow

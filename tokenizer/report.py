@@ -11,7 +11,7 @@ from typing import Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder
-from codeparrot.result import Result
+from codeparrot.result import Result, progress_bar, say
 from codeparrot.stream.losses import Losses, OnError
 from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure, num_tokens_of, words_of
 from codeparrot.tokenizer.sample import find_corpus, sample
@@ -78,6 +78,7 @@ def load(name: str) -> Any:
         CodeparrotError: there is none, or it needs code or a library that is not installed.
     """
     folder = local_folder(name)
+    say(f"loading the tokenizer {name}")
     from transformers import AutoTokenizer
 
     if folder is None:
@@ -111,11 +112,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _measure_all(tokenizers: dict[str, Any], texts: Sequence[str]) -> dict[str, Measures]:
-    from tqdm import tqdm
-
     names, words = identifiers(texts), words_of(texts)
     total = len(tokenizers) * sum(len(text.encode()) for text in texts)
-    with tqdm(total=total, desc="measure", unit="B", unit_scale=True, disable=None) as bar:
+    with progress_bar(total=total, desc="measure", unit="B", unit_scale=True) as bar:
         return {name: measure(tokenizer, texts, names, words, bar) for name, tokenizer in tokenizers.items()}
 
 

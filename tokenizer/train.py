@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.files import replaced_folder
 from codeparrot.location import path_of
-from codeparrot.result import Result
+from codeparrot.result import Result, progress_bar
 from codeparrot.stream.losses import Losses, OnError
 from codeparrot.stream.readers.folder import DataFiles
 from codeparrot.tokenizer.sample import Sample, find_corpus, sample
@@ -108,7 +108,6 @@ def fit(texts: Iterable[str], vocab_size: int, expected_bytes: int = 0) -> "Toke
         expected_bytes: Bytes of text to come, for the progress bar.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from tqdm import tqdm
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -121,7 +120,7 @@ def fit(texts: Iterable[str], vocab_size: int, expected_bytes: int = 0) -> "Toke
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,  # it prints to stdout, which belongs to the result
     )
-    with tqdm(total=expected_bytes or None, desc="count words", unit="B", unit_scale=True, disable=None) as bar:
+    with progress_bar(total=expected_bytes or None, desc="count words", unit="B", unit_scale=True) as bar:
         _interruptible(lambda stop: tokenizer.train_from_iterator(_with_progress(texts, bar, stop), trainer))
     return tokenizer
 

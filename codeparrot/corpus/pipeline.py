@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from codeparrot import __version__
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
@@ -41,6 +40,7 @@ from codeparrot.corpus.tally import Count, Tally, bucket_weights, counts_by_path
 from codeparrot.corpus.work import Work, read_facts
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import write_json
+from codeparrot.result import progress_bar
 
 Task = TypeVar("Task", bound=HasOutput)
 
@@ -110,7 +110,7 @@ def _read(sources: list[Source], settings: Settings, executor: Executor, folder:
             yield task
 
     done = executor.map(partial(read, reader=reader), tasks())
-    with tqdm(total=total, desc="reading", unit=" files", disable=None) as progress:
+    with progress_bar(total=total, desc="reading", unit=" files") as progress:
         for number, _ in enumerate(done):
             segments.append(Segment(outputs[number]))
             last = limit.reached_in(segments[-1])
@@ -176,7 +176,7 @@ def _clean(
 
 
 def _run(function: Callable[[Task], None], tasks: list[Task], executor: Executor, name: str, unit: str) -> None:
-    with tqdm(total=len(tasks), desc=name, unit=unit, disable=None) as progress:
+    with progress_bar(total=len(tasks), desc=name, unit=unit) as progress:
         for _ in executor.map(function, tasks):
             progress.update()
 

@@ -14,7 +14,7 @@ from typing import Any
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.files import replaced_folder
 from codeparrot.location import path_of
-from codeparrot.result import Result
+from codeparrot.result import Result, progress_bar
 from codeparrot.stream.losses import Losses, OnError, leave_out
 
 
@@ -141,12 +141,11 @@ def _write_split(
 ) -> dict[str, Any]:
     """Write the windows of a split; return its entry in the manifest."""
     import numpy as np
-    from tqdm import tqdm
 
     dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
     files: list[dict[str, Any]] = []
     first, tail, count = None, np.empty(0, dtype), 0
-    with tqdm(desc=f"tokenize {split}", unit="token", unit_scale=True, disable=None) as bar:
+    with progress_bar(desc=f"tokenize {split}", unit="token", unit_scale=True) as bar:
         for batch in _batches((window for window, _ in windows), file_windows):
             count += sum(map(len, batch))
             bar.update(sum(map(len, batch)))

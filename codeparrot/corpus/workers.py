@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.errors import CodeparrotError
+from codeparrot.result import progress_bar
 
 if TYPE_CHECKING:
     from codeparrot.corpus.segments import Segment
@@ -71,14 +72,12 @@ class Workers:
 
     def near_pairs(self, segments: "list[Segment]", settings: NearDuplicates, folder: Path) -> list[Path]:
         """Write the pairs of near duplicates, one band after the other, and return their files."""
-        from tqdm import tqdm
-
         from codeparrot.corpus.duplicates.choice import band_parts
         from codeparrot.corpus.duplicates.pairs import EXACT, find_pairs
 
         tasks = [task for task in band_parts(sum(map(len, segments)), folder, settings) if task.band != EXACT]
         done = self.map(partial(find_pairs, segments=segments, settings=settings), tasks)
-        for _ in tqdm(done, total=len(tasks), desc="comparing", unit=" bands", disable=None):
+        for _ in progress_bar(done, total=len(tasks), desc="comparing", unit=" bands"):
             pass
         return [task.output for task in tasks]
 

@@ -16,7 +16,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundE
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.hub.client import FAILURES, connect, readable, unreachable
-from codeparrot.location import split_hub_name
+from codeparrot.location import HUB, split_hub_name
+from codeparrot.result import say
 from codeparrot.run import checkpoint
 
 TOKENIZER_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
@@ -53,6 +54,7 @@ def _snapshot(name: str, what: str, kind: str, patterns: tuple[str, ...]) -> Pat
     # Files in subfolders of a branch do not belong to its model.
     others = ["*/*"] if kind == "model" else []
     options: Any = {"repo_type": kind, "allow_patterns": list(patterns), "ignore_patterns": others}
+    say(f'asking the Hub for the {what} "{name}"' + ("" if name.startswith(HUB) else ": there is no such folder here"))
     with readable(f'cannot read the {what} "{name}" of the Hub'):
         api = connect()
         try:

@@ -18,6 +18,7 @@ from typing import Any
 
 from codeparrot.config import Config, HubConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.result import progress_bar
 from codeparrot.run import checkpoint
 
 logger = logging.getLogger("codeparrot")
@@ -156,14 +157,12 @@ class Pushes:
 
     def _wait(self, asked_to_stop: Callable[[], bool]) -> None:
         """Show the uploads until they are done, nothing has moved for `hub.finish_minutes`, or somebody asks to stop."""
-        from tqdm import tqdm
-
         from codeparrot.publishing import progress
         from codeparrot.publishing.uploader import HOPELESS
 
         queue = self._ledger.pending()
         moved, sent, total = time.monotonic(), None, sum(entry.num_bytes for entry in queue)
-        with tqdm(total=total, desc="pushing", unit="B", unit_scale=True, disable=None) as bar:
+        with progress_bar(total=total, desc="pushing", unit="B", unit_scale=True) as bar:
             while queue and not asked_to_stop() and time.monotonic() - moved < 60 * self._settings.finish_minutes:
                 if self._process is None or self._process.poll() is not None:
                     logger.warning("the process that pushes to the Hub has ended: log/hub.log says why")

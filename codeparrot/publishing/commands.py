@@ -11,9 +11,9 @@ from codeparrot.arguments import load_config
 from codeparrot.checks import REPOSITORY
 from codeparrot.config import HubConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import path_of
+from codeparrot.location import near, path_of
 from codeparrot.publishing.ledger import Ledger
-from codeparrot.result import Result
+from codeparrot.result import Result, progress_bar
 
 if TYPE_CHECKING:
     from codeparrot.publishing.uploader import Turn
@@ -60,7 +60,7 @@ def push(run: str, repo: str = "", branch: str = "", private: bool | None = None
         # Not before: the process that holds the right to push reads these settings.
         ledger.open(_settings(ledger, repo, branch, private))
         queue, start = ledger.pending(), time.monotonic()
-        with tqdm(total=_bytes(queue), desc="pushing", unit="B", unit_scale=True, disable=None) as bar:
+        with progress_bar(total=_bytes(queue), desc="pushing", unit="B", unit_scale=True) as bar:
             done: list[str] = []
 
             def report(turn: "Turn") -> None:
@@ -85,7 +85,7 @@ def push(run: str, repo: str = "", branch: str = "", private: bool | None = None
 def _folder(run: str) -> Path:
     folder = path_of(run)
     if not (folder / "config.yaml").is_file():
-        raise CodeparrotError(f'"{run}" is not a run: it has no config.yaml')
+        raise CodeparrotError(f'"{run}" is not a run: it has no config.yaml{near(run)}')
     return folder
 
 

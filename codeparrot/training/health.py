@@ -5,8 +5,9 @@ non-finite gradient. The decision stays on the device: the optimizer takes it as
 host reads which steps were skipped after a logged step, which waits for the device anyway, and before a checkpoint. DeepSpeed
 looks for non-finite gradients by itself, with a synchronisation of its own.
 
-Every step that was skipped, or whose gradient norm is six standard deviations above the mean of the last steps, gets a line in
-`anomalies.jsonl` with the documents behind its batch.
+Every step that was skipped gets a line in `anomalies.jsonl` with the documents behind its batch. So does a step that was taken
+with a gradient norm six standard deviations above the mean of the last steps and above twice that mean, once a whole window of
+them is known: the norms of a healthy run hardly differ, and then six deviations are little.
 """
 
 import math
@@ -22,6 +23,8 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.optim.optimizer import OptimizerKind
 
 SPIKE_SIGMAS = 6.0
+SPIKE_FLOOR = 2.0
+"""Of the mean: a smaller norm is no spike, however little the norms before it differed."""
 
 
 class StepRecord(NamedTuple):
@@ -98,8 +101,11 @@ class Health:
         seen = self._places < known
         mean = (self._norms * seen).sum() / known.clamp(min=1)
         variance = ((self._norms - mean).square() * seen).sum() / (known - 1).clamp(min=1)
-        limit = mean + (self._config.outlier_sigmas or SPIKE_SIGMAS) * variance.sqrt()
-        self._limit = torch.where(known >= self._norms.numel() // 2, limit, math.inf)
+        if self._config.outlier_sigmas:
+            limit, enough = mean + self._config.outlier_sigmas * variance.sqrt(), self._norms.numel() // 2
+        else:
+            limit, enough = torch.maximum(mean + SPIKE_SIGMAS * variance.sqrt(), SPIKE_FLOOR * mean), self._norms.numel()
+        self._limit = torch.where(known >= enough, limit, math.inf)
         bad = ~norm.isfinite()
         if self._config.outlier_sigmas:
             bad = (bad | (norm > self._limit)).to(torch.float32)

@@ -104,6 +104,7 @@ class Monitor:
             return
         seconds = time.perf_counter() - self._window_start
         rate = (progress.tokens - self._window_tokens) / seconds
+        self._raise_peak(rate * self._flops)
         values = {
             "step": progress.step,
             "tokens": progress.tokens,
@@ -129,6 +130,13 @@ class Monitor:
             extra=SHOWN_BY_BAR,
         )
         self._restart(progress)
+
+    def _raise_peak(self, reached: float) -> None:
+        """Take what was reached for the peak where that was measured too low, beside other work: no run uses more than 100%."""
+        if reached > self._peak:
+            text = "%.2f TFLOP/s were reached, more than the peak of %.2f: MFU refers to the most that was reached from here on"
+            logger.info(text, reached / 1e12, self._peak / 1e12)
+            self._peak = reached
 
     def evaluated(self, progress: Progress, score: Score, sampled: bool) -> None:
         """Log an evaluation of the validation set, or of the sample of it."""
@@ -169,9 +177,14 @@ class Monitor:
         values = {"loss": _finite(record.loss), "grad_norm": _finite(record.grad_norm), "limit": _finite(record.limit)}
         line = {"step": record.step, "reason": record.reason, "skipped": record.skipped, **values, "documents": documents}
         self._anomalies.append(line)
-        outcome = "skipped" if record.skipped else "taken"
-        text = "step %d was %s: %s (loss %.4g, gradient norm %.4g, limit %.4g); its documents are in anomalies.jsonl"
-        logger.warning(text, record.step, outcome, record.reason, record.loss, record.grad_norm, record.limit)
+        numbers = f"loss {record.loss:.4g}, gradient norm {record.grad_norm:.4g}, limit {record.limit:.4g}"
+        if record.skipped:
+            logger.warning(
+                "step %d was skipped: %s (%s); its documents are in anomalies.jsonl", record.step, record.reason, numbers
+            )
+        else:
+            text = "step %d had a large gradient (%s); now and then that is normal, and its documents are in anomalies.jsonl"
+            logger.info(text, record.step, numbers)
 
     def _restart(self, progress: Progress) -> None:
         self._window_start, self._window_tokens, self._data_seconds = time.perf_counter(), progress.tokens, 0.0

@@ -98,7 +98,7 @@ def choose(training: Start) -> Path | None:
     """Return the checkpoint that the configuration asks to go on from; all processes take the same one.
 
     Raises:
-        CodeparrotError: the named checkpoint does not exist, or comes from a run with other settings. The same on all
+        CodeparrotError: the named checkpoint does not exist, or was trained with other settings. The same on all
             processes.
     """
     wanted = training.config.resume
@@ -189,7 +189,7 @@ def _objection(training: Start, place: Path | None) -> str | None:
         changes.append("tokenizer.path: not the checkpoint's vocabulary")
     if not changes:
         return _another_model(place, weights) if weights else None
-    said = f"{place} comes from a run with other settings ({'; '.join(changes)}); set them back to go on with it"
+    said = f"{place} was trained with other settings ({'; '.join(changes)}); set them back to go on with it"
     if weights or not same_tokenizer:
         # It cannot be gone on from like this, named or not.
         return f"{said}, or choose another run.name to start afresh"

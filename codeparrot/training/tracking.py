@@ -21,6 +21,7 @@ from tqdm import tqdm
 from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.location import path_of
+from codeparrot.result import progress_bar, spoken
 from codeparrot.run.metrics import log_file
 
 logger = logging.getLogger("codeparrot")
@@ -132,15 +133,16 @@ def _flattened(settings: dict[str, Any], prefix: str = "") -> dict[str, int | fl
 
 
 class Bar:
-    """A progress bar on a terminal. Without a terminal, log lines are shown instead."""
+    """A progress bar on a terminal. Without a terminal, log lines are shown instead, and lines of progress between them."""
 
     def __init__(self, max_steps: int, step: int, shown: bool) -> None:
-        self._bar = tqdm(total=max_steps, initial=step, unit="step", disable=None if shown else True, dynamic_ncols=True)
+        options = {"desc": "training", "total": max_steps, "initial": step, "unit": "steps", "dynamic_ncols": True}
+        self._bar = progress_bar(shown=shown, **options)
 
     def advance(self, text: str = "") -> None:
-        self._bar.update()
         if text:
-            self._bar.set_postfix_str(text)
+            self._bar.set_postfix_str(text, refresh=sys.stderr.isatty())
+        self._bar.update()
 
     def close(self) -> None:
         self._bar.close()
@@ -178,6 +180,7 @@ class _TerminalHandler(logging.Handler):
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         tqdm.write(mark + record.getMessage(), file=sys.stderr)
         sys.stderr.flush()
+        spoken()
 
 
 _WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")

@@ -9,12 +9,12 @@ import logging
 from typing import Any
 
 from torch.distributed.fsdp import FSDPModule
-from tqdm import tqdm
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.complete import generate_completions
+from codeparrot.result import progress_bar, say
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
 from codeparrot.training.monitor import Monitor
@@ -51,6 +51,7 @@ class Validation:
         self._on = bool(config.stream.valid) and config.evaluate.every_steps > 0
         if not self._on:
             return
+        say("reading the validation set")
         self._valid = load_validation_set(
             config.stream,
             training.stream.encoder,
@@ -90,12 +91,12 @@ class Validation:
         training, config = self._training, self._training.config
         accelerator = training.accelerator
         size = config.evaluate.micro_batch_size or config.train.micro_batch_size
-        with tqdm(
+        with progress_bar(
             total=valid.num_batches(size),
             desc="evaluation",
             unit="batch",
             leave=False,
-            disable=None if accelerator.is_main_process else True,
+            shown=accelerator.is_main_process,
         ) as bar:
 
             def count() -> None:

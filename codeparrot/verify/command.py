@@ -8,7 +8,6 @@ unchanged on another number of processes, and the exported checkpoints must be t
 import importlib.util
 import json
 import math
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
-from codeparrot.result import DONE, Result, failed
+from codeparrot.result import DONE, Result, failed, progress_bar, say
 from codeparrot.verify.trials import SAVE_EVERY, STEPS, Launch, Trials
 
 LOSS_TOLERANCE = 1e-5
@@ -52,6 +51,7 @@ def verify(processes: int = 0, strategies: list[str] | None = None, cpu: bool = 
         cpu: Do not use GPUs.
         keep: Folder in which the runs are kept; by default they are removed unless a check fails.
     """
+    say("loading PyTorch; then every part starts small runs, which takes minutes in all")
     gpus = 0 if cpu else num_gpus()
     count = processes or (min(gpus, 8) if gpus else 2)
     chosen = strategies or list(STRATEGIES)
@@ -119,7 +119,6 @@ class _Verification:
         self._exact = 0.0 if bits else LOSS_TOLERANCE
 
     def run(self) -> list[Check]:
-        from tqdm import tqdm
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
@@ -133,7 +132,7 @@ class _Verification:
             if name not in missing:
                 steps.append((Launch(name, self._processes).name, lambda name=name: self._strategy(name)))
         checks = [Check("the loss of one process", Launch(name, 2).name, None, detail=why) for name, why in missing.items()]
-        with tqdm(steps, desc="verify", unit="part", disable=None, file=sys.stderr) as bar:
+        with progress_bar(steps, desc="verify", unit="part") as bar:
             for what, part in bar:
                 bar.set_postfix_str(what)
                 try:

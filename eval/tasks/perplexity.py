@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.result import Result
+from codeparrot.location import path_of
+from codeparrot.result import Result, progress_bar, say
 
 
 class Score(NamedTuple):
@@ -124,19 +125,26 @@ def perplexity(
         precision: fp32, or bf16 for the matrix products.
         device: where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
+    from codeparrot.loading import find_model, load_model
+    from codeparrot.stream.readers.folder import find_data
+    from codeparrot.stream.readers.hub import is_on_hub
+
+    place = find_model(checkpoint)
+    # What is missing is said before a library is loaded.
+    for name in data:
+        if not is_on_hub(name) and not path_of(name).exists():
+            find_data(name)
+    say("loading PyTorch")
     import numpy as np
     import torch
-    from tqdm import tqdm
 
     from codeparrot.config import StreamConfig
     from codeparrot.eval.sliding import SlidingWindows
-    from codeparrot.loading import find_model, load_model
     from codeparrot.model.families import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
     from codeparrot.stream.losses import Losses
     from codeparrot.stream.readers.folder import NoSplit
 
-    place = find_model(checkpoint)
     loaded, tokenizer = load_model(place, device, torch.float32)
     model = LanguageModel(loaded)
     length = seq_length or model.config.get_text_config().max_position_embeddings
@@ -153,7 +161,7 @@ def perplexity(
         losses(damaged)
     if stride and valid.windows:
         valid = SlidingWindows(np.concatenate(valid.windows), length, stride)
-    with tqdm(total=valid.num_batches(batch_size), unit="batch", desc="perplexity", disable=None) as bar:
+    with progress_bar(total=valid.num_batches(batch_size), unit="batch", desc="perplexity") as bar:
         autocast = torch.autocast(loaded.device.type, torch.bfloat16, enabled=precision == "bf16")
         with autocast:
             score = evaluate(

@@ -43,7 +43,8 @@ def test_several_sources_can_be_given_in_every_natural_way(
 def test_a_build_and_a_report_print_what_was_made(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build(raw, tmp_path / "out", "--source", str(raw)) == 0
     printed = capsys.readouterr()
-    assert "6 documents" in printed.out and printed.err == ""
+    assert "6 documents" in printed.out
+    assert all(" so far" in line for line in printed.err.splitlines()), "only lines of progress, on a slow machine"
     assert main(["corpus", "report", "--corpus", str(tmp_path / "out"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["documents"] == 6
 

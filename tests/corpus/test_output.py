@@ -77,7 +77,7 @@ def test_ctrl_c_leaves_what_is_done_and_no_corpus(tmp_path: Path) -> None:
     wait_until_it_works(process, tmp_path / "corpus")
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate()
-    assert (process.returncode, errors) == (130, "codeparrot: interrupted\n")
+    assert (process.returncode, errors) == (130, "codeparrot: interrupted; the same command goes on with what is done\n")
     assert [path.name for path in tmp_path.iterdir()] == [".corpus.partial"]
 
 

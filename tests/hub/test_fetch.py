@@ -79,6 +79,32 @@ def test_a_folder_with_an_at_sign_is_a_folder(tmp_path: Path) -> None:
     assert local_folder(str(tmp_path / "a@b")) == tmp_path / "a@b"
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("tokk", "tok"),
+        ("rns/tiny", "runs/tiny"),
+        ("runs/tinny@main", "runs/tiny"),
+        ("runs/tinny", "runs/tiny"),
+        ("./tokk", "tok"),
+    ],
+)
+def test_a_mistyped_folder_is_refused_with_the_right_one_before_the_hub_is_asked(name, meant, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tok").mkdir()
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    with pytest.raises(CodeparrotError, match=f'did you mean "{meant}"'):
+        local_folder(name)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "me/tokenizer", "hub:tokk", "hub:rns/tiny", "codeparrot/codeparrot-small"])
+def test_a_name_unlike_any_folder_is_one_of_the_hub(name, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("tok", "runs/tiny", "tests/tokenizer", "gpt2-small"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert local_folder(name) is None
+
+
 def test_a_model_is_that_of_its_revision_and_nothing_but_data(here: HubServer, run: Path) -> None:
     name = f"me/model@{run.name}"
     here.api().upload_file(repo_id="me/model", revision=run.name, path_or_fileobj=b"import os", path_in_repo="modeling_evil.py")

@@ -216,9 +216,9 @@ def test_a_job_is_put_back_into_the_queue_only_for_what_another_start_can_mend(
     # Stands in for the launcher: it does what the test says and fails, as torchrun does on status 75.
     programs = tmp_path / "venv" / "bin"
     programs.mkdir(parents=True)
-    for name in ("python", "codeparrot"):
-        program(programs / name, f'exec {sys.prefix}/bin/{name} "$@"')
-    program(programs / "accelerate", 'sh "$STARTS/${SLURM_RESTART_COUNT:-0}"; exit 1')
+    program(programs / "codeparrot", f'exec {sys.prefix}/bin/codeparrot "$@"')
+    launches = 'case $1 in *accelerate_launch.py) sh "$STARTS/${SLURM_RESTART_COUNT:-0}"; exit 1 ;; esac'
+    program(programs / "python", f'{launches}\nexec {sys.prefix}/bin/python "$@"')
     config = recipe(tmp_path, corpus, tokenizer_folder)
     jobs = {}
     for number, (name, (starts, _)) in enumerate(JOBS.items()):

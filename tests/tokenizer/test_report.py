@@ -153,4 +153,5 @@ def test_what_cannot_be_loaded_is_one_line(bytes_folder, corpus, tmp_path, capsy
 def test_the_command_reports_as_json(bytes_folder, corpus, capfd):
     assert main(["tokenizer", "report", "--tokenizer", bytes_folder, "--corpus", str(corpus), "--json"]) == 0
     out, err = capfd.readouterr()
-    assert json.loads(out)["tokenizers"][0]["vocab_size"] == 257 and err == ""
+    assert json.loads(out)["tokenizers"][0]["vocab_size"] == 257
+    assert {line.partition(" ")[0] for line in err.splitlines()} <= {"loading", "measure:"}

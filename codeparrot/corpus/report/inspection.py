@@ -13,6 +13,7 @@ from typing import Any
 from codeparrot.corpus import registry
 from codeparrot.corpus.documents import CONTENT, PATH, SIZE
 from codeparrot.errors import CodeparrotError
+from codeparrot.result import progress_bar
 from codeparrot.stream.readers.parquet import Table
 
 MEMBERS_SHOWN = 20
@@ -116,7 +117,6 @@ def tokens(folder: Path, statistics: dict[str, Any], name: str) -> dict[str, Any
     Raises:
         CodeparrotError: the tokenizer cannot be loaded, or a shard is damaged.
     """
-    from tqdm import tqdm
 
     from codeparrot.loading import load_tokenizer
     from codeparrot.stream import make_encoder
@@ -124,7 +124,7 @@ def tokens(folder: Path, statistics: dict[str, Any], name: str) -> dict[str, Any
     tokenizer = load_tokenizer(name)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
     splits = {}
-    with tqdm(total=statistics["documents"], desc="counting tokens", unit=" documents", disable=None) as progress:
+    with progress_bar(total=statistics["documents"], desc="counting tokens", unit=" documents") as progress:
         for split, facts in statistics["splits"].items():
             count = 0
             for file in (folder / shard["file"] for shard in facts["shards"]):

@@ -1,8 +1,9 @@
 """E-mail and IP addresses in a program, except those that belong to nobody.
 
-Kept: addresses of example domains and git@, the well-known public name servers, and everything that is not a host on the
-internet (loopback, private, documentation and multicast ranges, networks). Version numbers of four parts are not taken for
-addresses. Cost: about 50 us for a file of 20 kB; the time grows with its length alone.
+An address is found whole, with letters of all scripts in its name and its domain, or not at all. Kept: addresses of example
+domains and git@, the well-known public name servers, and everything that is not a host on the internet (loopback, private,
+documentation and multicast ranges, networks). Version numbers of four parts are not taken for addresses. Cost: about 50 us for
+a file of 20 kB; the time grows with its length alone.
 """
 
 import ipaddress
@@ -51,19 +52,42 @@ NAME_SERVERS = frozenset(
 )
 """Name servers of Google, Cloudflare, Quad9, OpenDNS, Level 3, Verisign, AdGuard and Azure."""
 
+# Signs that belong to letters and are none to `re`: accents of their own, vowels of Indic and other scripts, joiners.
+_SIGNS = r"\u0300-\u036f\u0591-\u05bd\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ecd\u200c\u200d\u3099\u309a"
+# Scripts without spaces between words, and Korean, whose particles follow foreign words without one.
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+# A letter beyond ASCII as a string or a page writes it: \xe9, \u00e9, &eacute;, &#233;.
+_CODED = (
+    r"\\x[89a-fA-F][0-9a-fA-F]|\\u(?!00[0-9a-bA-B])[0-9a-fA-F]{4}|\\U000[01](?!00[0-9a-bA-B])[0-9a-fA-F]{4}"
+    r"|&(?:[A-Za-z](?:acute|grave|circ|uml|tilde|cedil|ring|slash|caron)|[A-Za-z]{2}lig|szlig);"
+    r"|&#(?:19[2-9]|2[0-9]{2}|[3-9][0-9]{2}|[0-9]{4,5}|[xX](?:[c-fC-F][0-9a-fA-F]|[0-9a-fA-F]{3,4}));"
+)
+_APOSTROPHE = r"(?<=[dlmnoDLMNO])(?<![^\W_].)\\?['’](?=[^\W_])"
+"""As in o'brien and d'angelo; behind other letters, it is the quote of a string."""
+
 # Each pattern begins with something rare, which makes the search fast, and looks a bounded distance to both sides.
-_AT = re.compile(r"@(?=[A-Za-z0-9])")
-_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+\-]{0,63}\Z")
+_AT = re.compile(rf"@(?<=[\w{_SIGNS}%+;.-]@)(?=[^\W_]|\[[0-9I]|\\[xuU]|&)")
+_USERS = re.compile(rf"(?:[\w.%+\-{_SIGNS}]|{_CODED}|{_APOSTROPHE})+")
+_FIRST = re.compile(rf"[^\W_]|{_CODED}")
+_UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
+_LABEL = rf"(?:[^\W_]|[{_SIGNS}-]|{_CODED}){{1,63}}"
 # An ending in mixed case is an attribute, as in x@weights.mT.
-_DOMAIN = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.){1,8}(?:[A-Za-z]?[a-z]{1,23}|[A-Z]{2,24})(?![\w(\[-])")
-_LONGEST_USER = 64
+_DOMAIN = re.compile(
+    rf"(?:{_LABEL}\.){{1,8}}(?:(?:xn--[A-Za-z0-9-]{{1,59}}|[A-Za-z]?[a-z]{{1,23}}|[A-Z]{{2,24}})(?!(?![{_UNSPACED}])[\w{_SIGNS}(\[-])"
+    rf"|(?:(?![\x00-\x7f])[\w{_SIGNS}]){{2,24}}(?![\w(\[-]))"
+)
+_DOMAIN_NUMBER = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]{4,45})\]")
+_USUAL_USER, _LONGEST_USER = 64, 320
+"""RFC 5321 allows 64 characters; mailing lists write whole addresses into theirs."""
 _TEMPLATE_SIGNS = ("%", "{", "}", "$")
-_URL_BEFORE = re.compile(r"://[^\s/@]{0,64}\Z")
+_URL_BEFORE = re.compile(r"://[^\s/]{0,64}\Z")
 _SHORT_NUMBER = re.compile(r"[0-9]{1,2}\.")
 """Not a host name but a version, as in module@1.part."""
 _THREE_DOTS = re.compile(r"\.(?<=[0-9]\.)[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?![\w(])(?!\.[\w])(?!-[A-Za-z])")
 _FIRST_OCTET = re.compile(r"(?<![\w.+-])[0-9]{1,3}\Z")
-_IPV6 = re.compile(r":(?<=[23][0-9a-fA-F]{3}:)(?<![\w:.][23]...:)[0-9a-fA-F:]{3,34}(?![\w.])")
+_IPV6 = re.compile(
+    r":(?<=[23][0-9a-fA-F]{3}:)(?<![\w:.][23]...:)(?:[0-9a-fA-F:]{0,29}:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9a-fA-F:]{3,34})(?![\w.])"
+)
 _FIRST_GROUP = 4
 # What makes four numbers a version: a word before them, a comparison as in requirements, or a product as in "Chrome/41.0.2.1".
 _VERSION_BEFORE = re.compile(
@@ -85,10 +109,42 @@ class Finding(NamedTuple):
 def emails(content: str) -> Iterator[Finding]:
     for at in _AT.finditer(content):
         place = at.start()
-        user = _USER.search(content, max(0, place - _LONGEST_USER), place)
-        domain = _DOMAIN.match(content, place + 1)
-        if user and domain and not _is_template(content, user.start()) and not _is_kept(user[0].lower(), domain[0].lower()):
-            yield Finding(EMAIL, after_escape(content, user.start()), domain.end())
+        end = _end_of_domain(content, place + 1)
+        start = _start_of_user(content, place, end) if end else place
+        if start == place or _is_template(content, start):
+            continue
+        if not _is_kept(content[start:place].lower(), content[place + 1 : end].lower()):
+            yield Finding(EMAIL, start, end)
+
+
+def _end_of_domain(content: str, start: int) -> int:
+    """Return where the domain ends that begins at `start`; 0 if none does."""
+    domain = _DOMAIN.match(content, start)
+    if domain or content[start] != "[":
+        return domain.end() if domain else 0
+    number = _DOMAIN_NUMBER.match(content, start)
+    return number.end() if number and _is_public(number[1]) else 0
+
+
+def _start_of_user(content: str, place: int, domain_end: int) -> int:
+    """Return where the user's name before the @ at `place` begins; `place` if there is none, or a text too long for one."""
+    for longest in (_USUAL_USER, _LONGEST_USER):
+        begin = max(0, place - longest)
+        start, end = next(reversed([run.span() for run in _USERS.finditer(content, begin, place)]), (place, place))
+        if start > begin or begin == 0:
+            break
+    else:
+        return place
+    if end < place:
+        return place
+    start = after_escape(content, start)
+    if content.startswith("'", domain_end) and (quote := content.rfind("'", start, place)) >= 0 and content[quote - 1] != "\\":
+        start = quote + 1
+    if content[place:domain_end].isascii() and not _UNSPACED_LETTER.match(content, place - 1):
+        # The sentence around an address in ASCII goes on up to it.
+        start = max((letter.end() for letter in _UNSPACED_LETTER.finditer(content, start, place)), default=start)
+    first = _FIRST.search(content, start, place)
+    return first.start() if first else place
 
 
 def _is_template(content: str, start: int) -> bool:
@@ -99,21 +155,26 @@ def _is_template(content: str, start: int) -> bool:
 def _is_kept(user: str, domain: str) -> bool:
     if _SHORT_NUMBER.match(domain):
         return True
+    if domain.startswith("["):
+        return False
     labels = domain.split(".")
     example = domain.endswith(KEPT_DOMAINS) and labels[-2] == "example"
-    return example or user in KEPT_USERS or labels[-1] not in TOP_LEVELS or labels[0] in OBJECTS
+    # Every top-level domain beyond ASCII is one of mail addresses; its other spelling begins with xn--.
+    known = labels[-1] in TOP_LEVELS or not labels[-1].isascii() or labels[-1].startswith("xn--")
+    return example or user in KEPT_USERS or not known or labels[0] in OBJECTS
 
 
 def ip_addresses(content: str) -> Iterator[Finding]:
-    for dots in _THREE_DOTS.finditer(content):
-        first = _FIRST_OCTET.search(content, max(0, dots.start() - 3), dots.start())
-        if first and _is_host(content[first.start() : dots.end()], content[max(0, first.start() - 24) : first.start()]):
-            yield Finding(IPV4, first.start(), dots.end())
+    # First the longer kind, whose end may look like the other.
     for match in _IPV6.finditer(content):
         start, end = match.start() - _FIRST_GROUP, match.end()
         # Two groups could be a slice: numbers[2000::10].
         if len([group for group in content[start:end].split(":") if group]) >= 3 and _is_public(content[start:end]):
             yield Finding(IPV6, start, end)
+    for dots in _THREE_DOTS.finditer(content):
+        first = _FIRST_OCTET.search(content, max(0, dots.start() - 3), dots.start())
+        if first and _is_host(content[first.start() : dots.end()], content[max(0, first.start() - 24) : first.start()]):
+            yield Finding(IPV4, first.start(), dots.end())
 
 
 def _is_host(address: str, before: str) -> bool:

@@ -20,8 +20,13 @@ PRIVATE_KEY = "private_key"
 PASSWORD = "password"  # noqa: S105
 SECRET_STRING = "secret_string"  # noqa: S105
 
+BASIC_AUTH = "basic_auth_credentials"
+JSON_WEB_TOKEN = "json_web_token"  # noqa: S105
+
 _BEFORE, _AFTER = 256, 2048
 """A pattern is tried within this many characters around a trigger, on its line."""
+_JUDGED = 100
+"""Characters of a key that may make it an example; somewhere in a long one, such a word stands by chance."""
 
 # After the beginning of a name: its rest; an assignment, comparison, dictionary key or argument; and a string.
 _STRING_AFTER = re.compile(
@@ -51,6 +56,16 @@ _MIN_ENTROPY = 3.5
 _MIN_HEX_ENTROPY = 3.0
 """Bits per character, as detect-secrets counts them; its own limit beyond hex, 4.5, is more than 20 characters can have."""
 _MIN_PASSWORD_ENTROPY = 2.5
+
+_LONGEST_KEY = 2000
+"""Of one that does not say how long it is; a longer run of letters and digits is data."""
+_REST = re.compile(rf"(?:-?[A-Za-z0-9_]){{0,{_LONGEST_KEY}}}+(?![A-Za-z0-9_])")
+"""What belongs to a key that is longer than the pattern of its kind. Providers lengthen their keys."""
+_REST_OF_PASSWORD = re.compile(r"""(?:@[^\s/@:,"'?#]{1,64}+)*(?=@)""")
+"""An @ in a password, before the last one of the address."""
+_NEXT_PIECE = re.compile(r"""(["'])[ \t]*+[+\\]?\s*+\+?[ \t]*+\1[\w=.-]{1,9999}+(?=\1)""", re.ASCII)
+"""The next string of a token that is written as several."""
+_MOST_PIECES = 100
 
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_LENGTH = 20_000
@@ -84,6 +99,8 @@ _ASCII_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTU
 
 def _of_provider(content: str, detector: Detector, trigger: int, place: int, tried: set[tuple[int, int]]) -> Iterator[Finding]:
     if detector.begins_there:
+        if _is_inside(content, place):
+            return
         matches = (pattern.match(content, place) for pattern in detector.patterns)
         yield from _findings(content, detector, filter(None, matches))
         return
@@ -108,13 +125,30 @@ def _findings(content: str, detector: Detector, matches: Iterable[re.Match[str]]
             start, end = match.span()
         value = content[start:end].strip(" \t\r\"'=:")
         start += content[start:end].index(value)
-        if not _is_false_friend(value) and not _is_inside(content, start) and not content.endswith(f"{value}:", 0, start):
-            yield Finding(detector.kind, after_escape(content, start), start + len(value))
+        if _is_false_friend(value[:_JUDGED]) or _is_inside(content, start) or content.endswith(f"{value}:", 0, start):
+            continue
+        if end := _whole_end(content, detector.kind, start + len(value)):
+            yield Finding(detector.kind, after_escape(content, start), end)
+
+
+def _whole_end(content: str, kind: str, end: int) -> int:
+    """Return where a key ends of which a pattern found the part up to `end`; 0 if it is none after all."""
+    if kind == BASIC_AUTH:
+        rest = _REST_OF_PASSWORD.match(content, end)
+        return rest.end() if rest else end
+    if kind == JSON_WEB_TOKEN:
+        pieces = 0
+        while (piece := _NEXT_PIECE.match(content, end)) and pieces < _MOST_PIECES:
+            end, pieces = piece.end(), pieces + 1
+        return end
+    rest = _REST.match(content, end)
+    return rest.end() if rest else 0
 
 
 def _is_inside(content: str, start: int) -> bool:
     """Whether a place is inside a longer run of letters and digits, where four letters mean nothing; escapes do not count."""
-    return content[start - 1 : start].isalnum() and content[start - 2 : start - 1] != "\\"
+    before = content[start - 1 : start]
+    return before.isascii() and before.isalnum() and content[start - 2 : start - 1] != "\\"
 
 
 def _named(content: str, name: str, start: int, end: int) -> Iterator[Finding]:

@@ -16,7 +16,6 @@ _TRIGGERS = {
     "GitHubTokenDetector": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
     "GitLabTokenDetector": tuple("glpat- gldt- glft- glsoat- glrt- gr1348941 glcbt- glimt- glptt- glagent- gloas-".split()),
     "IbmCloudIamDetector": ("ibm", "cloud_iam", "cloud-iam", "cloudiam"),
-    "JwtTokenDetector": ("eyj",),
     "MailchimpDetector": tuple(f"-us{digit}" for digit in range(1, 10)),
     "OpenAIDetector": ("t3blbkfj",),
     "PypiTokenDetector": ("pypi-age",),
@@ -31,11 +30,14 @@ _TRIGGERS = {
 # Keys that detect-secrets 1.5 does not know, or finds together with the text around them.
 _MORE = {
     "anthropic_key": (("sk-ant-",), r"sk-ant-[\w-]{30,200}"),
+    "gitlab_token": (("glpat-",), r"glpat-[\w-]{20,500}\.[0-9a-z]{2}\.[0-9a-z]{9}(?!\w)"),
     "bearer_token": (("bearer ",), r"[Bb]earer (?=[\w.=+/-]{0,64}[0-9])([\w.=+/-]{20,500})(?![\w.=+/-])"),
     "github_fine_grained_token": (("github_pat_",), r"github_pat_[A-Za-z0-9_]{36,255}"),
     "google_api_key": (("aiza",), r"AIza[\w-]{35}(?![\w-])"),
     "google_oauth_secret": (("gocspx-",), r"GOCSPX-[\w-]{28}"),
     "hugging_face_token": (("hf_",), r"(?<!\w)hf_[A-Za-z0-9]{34}(?!\w)"),
+    # detect-secrets leaves out the signature. The possessive parts make it whole or nothing.
+    "json_web_token": (("eyj",), r"eyJ[\w=-]{10,3000}+(?:\.[\w=-]{1,99999}+){1,4}+(?![\w=-])"),
     "npm_token": (("npm_", "_authtoken="), r"(?<!\w)npm_[A-Za-z0-9]{36}(?!\w)|_authToken=\s*([A-Fa-f0-9-]{36})(?![\w-])"),
     "openai_project_key": (("sk-proj-",), r"sk-proj-[\w-]{40,200}"),
 }
@@ -93,4 +95,4 @@ def _detectors() -> Iterator[tuple[Detector, tuple[str, ...]]]:
         kind = re.sub(r"\W+", "_", plugin.secret_type.lower())
         yield Detector(kind, tuple(plugin.denylist), False), begins
     for kind, (begins, pattern) in _MORE.items():
-        yield Detector(kind, (re.compile(pattern),), True), begins
+        yield Detector(kind, (re.compile(pattern, re.ASCII),), True), begins

@@ -10,7 +10,7 @@ from codeparrot.corpus.sources.files import open_folder
 from codeparrot.corpus.sources.installed import open_installed
 from codeparrot.corpus.sources.tables import open_tables
 from codeparrot.errors import CodeparrotError, nearest
-from codeparrot.location import path_of
+from codeparrot.location import near, path_of
 from codeparrot.registry import load
 from codeparrot.stream.readers.folder import DATA, is_data, matches
 
@@ -42,7 +42,7 @@ def _kinds() -> str:
 def _files(spec: str, path: Path) -> list[Path]:
     files = [path] if path.exists() else [Path(each) for each in matches(str(path))]
     if not files:
-        hint = nearest(spec, [PYTHON]) or f"; a source is {_kinds()}"
+        hint = nearest(spec, [PYTHON]) or near(spec) or f"; a source is {_kinds()}"
         raise CodeparrotError(f'source "{spec}" does not exist{hint}')
     all_archives = all(map(archives.is_archive, files))
     for file in files:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import path_of
+from codeparrot.location import near, path_of
 from codeparrot.stream.readers.globs import expand, fixed_part
 from codeparrot.stream.readers.walk import files_below, is_hidden, is_set_aside
 
@@ -115,8 +115,10 @@ def find_data(name: str) -> DataFiles:
         return _in_folder(name, path)
     files = [str(path)] if path.exists() else matches(str(path))
     if not files:
+        hint = "" if glob.has_magic(name) else near(name)
+        remedy = "; mend the path, or build a corpus with `codeparrot corpus build`"
         found = "matches nothing" if glob.has_magic(name) else "does not exist"
-        raise CodeparrotError(f"{name} {found}; mend the path, or build a corpus with `codeparrot corpus build`")
+        raise CodeparrotError(f"{name} {found}{remedy}{hint}")
     for file in files:
         if Path(file).is_symlink() and not Path(file).exists():
             raise CodeparrotError(f"{file} is a link that leads nowhere: mend or remove it, since data would be missing")

@@ -140,7 +140,19 @@ def test_only_the_kinds_that_are_asked_for_are_looked_for() -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["a@b.", "1.", "80.1.2.3.", "password='", "-----BEGIN PRIVATE KEY-----\nA1b", "://a:", "aws key", "2a00:", "eyJ", "@"],
+    [
+        *("a@b.", "1.", "80.1.2.3.", "password='", "-----BEGIN PRIVATE KEY-----\nA1b", "://a:", "aws key", "2a00:", "eyJ", "@"),
+        *(
+            "é@b.",
+            "o'b@b.",
+            "&eacute;@b.",
+            "用户@例",
+            "-eyJ",
+            "eyJaaaaaaaaaaaa.",
+            "eyJaaaaaaaaaaaa.b' + '",
+            "ghp_" + "a1b2" * 9,
+        ),
+    ],
 )
 def test_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
     start = time.process_time()
