@@ -9,7 +9,7 @@ Exit status: 0 success, 1 an error (one line on stderr), 2 wrong arguments, 75 s
 
 import atexit
 import contextlib
-import json
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 from codeparrot import __version__
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.eval.tasks import TASKS
+from codeparrot.files import to_json
 
 _RANK = int(os.environ.get("RANK", "0"))
 """Only the first of several processes of one run prints the result."""
@@ -122,6 +123,7 @@ def _leave(status: int) -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit status."""
+    _escape_what_cannot_be_written()
     arguments = [word for word in argv if word not in ("--json", "--debug")]
     as_json, debug = "--json" in argv, "--debug" in argv
     try:
@@ -132,7 +134,7 @@ def main(argv: Sequence[str]) -> int:
         if result is None:
             return 0
         if _RANK == 0:
-            print(json.dumps(result.data) if as_json else result.text, flush=True)
+            print(to_json(result.data) if as_json else result.text, flush=True)
         if result.status.problem:
             raise CodeparrotError(result.status.problem)
         return result.status.code
@@ -150,6 +152,13 @@ def main(argv: Sequence[str]) -> int:
             raise
         print("codeparrot: interrupted", file=sys.stderr)
         return 130
+
+
+def _escape_what_cannot_be_written() -> None:
+    """Write a character that the terminal's encoding lacks as its escape (\\u4e16) instead of failing on it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def prepare(arguments: list[str]) -> Callable[[], Any]:

@@ -12,7 +12,7 @@ ignores the keys that it does not know.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import Question
 from codeparrot.eval.sampling import Key
+from codeparrot.text_files import json_lines
 
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
 
@@ -112,7 +113,9 @@ def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any
     known = {problem.task_id for problem in problems}
     count: dict[tuple[str, float | None], int] = {}
     rows = []
-    for where, row in _objects(path):
+    for where, row in json_lines(path):
+        if not isinstance(row, dict):
+            raise CodeparrotError(f"{where}: not a JSON object")
         task, completion, temperature = row.get("task_id"), row.get("completion"), row.get("temperature")
         if not isinstance(task, str) or not isinstance(completion, str):
             raise CodeparrotError(f'{where}: a sample is {{"task_id": ..., "completion": ...}}, both strings')
@@ -128,19 +131,3 @@ def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any
         more = f" and {len(missing) - 1} more problems" if len(missing) > 1 else ""
         raise CodeparrotError(f"{path} has no sample of {missing[0]}{more}: a score needs all of them")
     return rows
-
-
-def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import gzip
-    import zlib
-
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise CodeparrotError(f"{path}, line {number}: not a JSON object")
-                    yield f"{path}, line {number}", row
-    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError, zlib.error) as error:
-        raise CodeparrotError(f"{path}: cannot be read: {error}") from None

@@ -122,6 +122,6 @@ def _indentation(tokenizer: Any) -> dict[int, int]:
 
 def _examples(tokenizer: Any) -> dict[str, list[str]]:
     special = set(tokenizer.added_tokens_decoder)
-    ids = [index for index in range(len(tokenizer)) if index not in special]
+    ids = [index for index in sorted(set(tokenizer.get_vocab().values())) if index not in special]
     texts = [decode(tokenizer, [index]) for index in ids]
     return {"longest_tokens": sorted(texts, key=len, reverse=True)[:NUM_LISTED], "last_tokens": texts[-NUM_LISTED:][::-1]}

@@ -35,7 +35,7 @@ def tokenize(
         file_windows: windows per file.
         overwrite: replace a folder that is already there.
     """
-    from codeparrot.loading import load_tokenizer
+    from codeparrot.loading import largest_id, load_tokenizer, tokenizer_digest
     from codeparrot.stream import make_encoder
     from codeparrot.stream.tokenized import MANIFEST
 
@@ -48,15 +48,17 @@ def tokenize(
         raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
     loaded = load_tokenizer(tokenizer)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
+    num_ids = largest_id(loaded) + 1
     with replaced_folder(place) as fresh:
         splits = {
-            split: _write_split(corpus, split, text_column, encoder, len(loaded), seq_length, file_windows, fresh)
+            split: _write_split(corpus, split, text_column, encoder, num_ids, seq_length, file_windows, fresh)
             for split in ("train", "valid")
         }
         manifest = {
             "seq_length": seq_length,
-            "vocab_size": len(loaded),
+            "vocab_size": num_ids,
             "end_of_document": encoder.end_of_document,
+            "tokenizer_sha256": tokenizer_digest(loaded),
             "splits": {name: split for name, split in splits.items() if split["tokens"]},
         }
         if "train" not in manifest["splits"]:
@@ -72,7 +74,7 @@ def _write_split(
     split: str,
     column: str,
     encoder: Any,
-    vocab_size: int,
+    num_ids: int,
     seq_length: int,
     file_windows: int,
     folder: Path,
@@ -81,7 +83,7 @@ def _write_split(
     import numpy as np
     from tqdm import tqdm
 
-    dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
+    dtype = np.uint16 if num_ids <= 1 << 16 else np.uint32
     files: list[dict[str, Any]] = []
     first, tail, count = None, np.empty(0, dtype), 0
     with tqdm(desc=f"tokenize {split}", unit="token", unit_scale=True, disable=None) as bar:

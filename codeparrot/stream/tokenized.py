@@ -7,7 +7,7 @@ would; in the validation split these tokens stay a short window, kept in the man
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -103,11 +103,30 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
 
 
+def check_tokenizer(names: Iterable[Any], end_of_document: int, digest: str) -> None:
+    """Check that windows were made with the tokenizer of the model that reads them. Documents are passed over.
+
+    Args:
+        names: as in `stream.train`.
+        end_of_document: id of the token that the tokenizer ends documents with.
+        digest: SHA-256 of the tokenizer (loading.py); windows of older versions do not have it.
+
+    Raises:
+        CodeparrotError: they were made with another.
+    """
+    for name in names:
+        folder = Path(str(name)).expanduser()
+        if (folder / MANIFEST).is_file():
+            manifest = read_manifest(folder)
+            if manifest["end_of_document"] != end_of_document or manifest.get("tokenizer_sha256", digest) != digest:
+                raise CodeparrotError(f"{name} holds windows of another tokenizer; name that one, or tokenize the corpus again")
+
+
 def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
     """Return the shards of one split of a folder of windows.
 
     Raises:
-        CodeparrotError: the windows have another length, the split is missing, or a file is missing or incomplete.
+        CodeparrotError: the windows have another length, the split is missing, or files or ids are incomplete.
     """
     manifest = read_manifest(folder)
     if manifest["seq_length"] != seq_length:
@@ -115,6 +134,8 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
             f"{folder} holds windows of {manifest['seq_length']} tokens; set stream.seq_length to that, "
             f"or tokenize the corpus again with --seq_length {seq_length}"
         )
+    if manifest["end_of_document"] > 0xFFFF >= manifest["vocab_size"] - 1:
+        raise CodeparrotError(f"{folder} holds ids that were cut to 16 bits by an older version; tokenize the corpus again")
     entry = manifest["splits"].get(split)
     if entry is None:
         raise CodeparrotError(f"{folder} has no windows of the {split} split, only of {', '.join(manifest['splits'])}")

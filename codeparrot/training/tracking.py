@@ -116,7 +116,7 @@ def set_up_logging(folder: Path, rank: int) -> None:
         handler.close()
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    to_file = logging.FileHandler(log_file(folder, rank), encoding="utf-8")
+    to_file = logging.FileHandler(log_file(folder, rank), encoding="utf-8", errors="backslashreplace")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(to_file)
     # A log line that cannot be written must not stop training or fill the terminal with tracebacks.

@@ -12,6 +12,7 @@ from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
 from codeparrot.config import Config
+from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.complete import generate_completions
 from codeparrot.run.progress import Progress
@@ -57,6 +58,9 @@ class Validation:
             world_size=accelerator.num_processes,
             broken_off=lambda: stop.requested,
         )
+        (stopped,) = training.agreement.any(stop.requested)
+        if not sum(training.agreement.gather(self._valid.num_predicted)) and not stopped:
+            raise CodeparrotError("stream.valid holds no tokens to predict: name other data, or leave it empty (no evaluation)")
         self._sample_of_it = self._valid
         if most := sample_tokens(config):
             self._sample_of_it = self._valid.sample(max(1, most // (config.stream.lanes * config.stream.seq_length)))

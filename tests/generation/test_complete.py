@@ -297,7 +297,7 @@ def test_the_prompt_comes_from_the_option_a_file_or_a_pipe(run, tmp_path, monkey
     path = tmp_path / "prompt.py"
     path.write_text("# add\n", encoding="utf-8")
     assert complete(str(run), file=str(path)).data["prompt"] == "# add\n"
-    monkeypatch.setattr(sys, "stdin", io.StringIO("def mul"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"def mul")))
     assert complete(str(run)).data["prompt"] == "def mul"
     for prompt in ("# add two numbers", "", "null", "- x"):
         assert main(["complete", "--checkpoint", str(run), "--prompt", prompt, "--max_new_tokens", "1", "--json"]) == 0
