@@ -17,7 +17,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_new_tokens": (lambda value: value >= 1, "at least 1"),
     "limit": (lambda value: value >= 0, "0 (all problems) or more"),
     "batch_size": (lambda value: value >= 1, "at least 1"),
-    "workers": (lambda value: value >= 0, "0 (as many as there are cores) or more"),
+    "workers": (lambda value: 0 <= value <= 1024, "0 (as many as there are cores) to 1024"),
 }
 
 

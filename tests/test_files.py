@@ -1,11 +1,14 @@
 """A file or a folder is there whole or not at all, and on the disk before it has its name."""
 
+import json
+import math
 import os
 from pathlib import Path
 
 import pytest
 
 from codeparrot import files
+from codeparrot.files import to_json
 
 
 @pytest.fixture
@@ -124,3 +127,9 @@ def test_a_line_that_was_cut_is_removed(tmp_path, content, left) -> None:
     (tmp_path / "a").write_bytes(content)
     files.cut_unfinished_line(tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == left
+
+
+def test_json_has_no_number_that_is_not_finite() -> None:
+    value = {"a": [math.nan, 1.5, (math.inf, "x")], "b": {"c": -math.inf, "d": None, "e": True}}
+    assert json.loads(to_json(value)) == {"a": [None, 1.5, [None, "x"]], "b": {"c": None, "d": None, "e": True}}
+    assert to_json({"a": 0.1}, indent=1) == json.dumps({"a": 0.1}, indent=1)

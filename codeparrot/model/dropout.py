@@ -1,7 +1,7 @@
 """Dropout that nobody asked for.
 
-A family's own default may be above 0 (GPT-2: 0.1). It slows training down, and a mask is drawn by each process for itself, so that
-one and two processes train different models: a run says so at its start.
+A family's own default may be above 0 (GPT-2: 0.1). It slows training down, and each process draws its own masks, so that one
+and two processes train different models: a run says so at its start.
 """
 
 import dataclasses

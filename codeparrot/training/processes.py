@@ -35,7 +35,7 @@ def start_processes(config: Config) -> Any:
         raise CodeparrotError("train.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     if config.train.precision == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
         raise CodeparrotError(f"{torch.cuda.get_device_name()} does not support train.precision bf16; use fp16 or fp32")
-    plugin = _deepspeed_file()
+    plugin = deepspeed_file()
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.micro_batches(world_size)),
@@ -108,7 +108,7 @@ def _on_the_cpu() -> dict[str, Any]:
     return {"cpu": True}
 
 
-def _deepspeed_file() -> Any:
+def deepspeed_file() -> Any:
     """Return Accelerate's plugin with the settings of the DeepSpeed file that was launched with, or None without one.
 
     Accelerate would read the file itself, and neither a byte order mark nor what a key that stands twice loses.
@@ -128,9 +128,9 @@ def _deepspeed_file() -> Any:
         raise CodeparrotError(f"the DeepSpeed file {place} is not JSON: {error}") from error
     if repeated := repeated_key(text):
         name, first, second = repeated
-        raise CodeparrotError(
-            f'the DeepSpeed file {place} holds "{name}" in line {first} and in line {second}; remove one of them'
-        )
+        raise CodeparrotError(f'"{name}" stands twice in {place}, in lines {first} and {second}; remove one of them')
+    if not isinstance(settings, dict) or "zero_optimization" not in settings:
+        raise CodeparrotError(f'the DeepSpeed file {place} has no "zero_optimization"; launch/zero2.json shows one')
     return DeepSpeedPlugin(hf_ds_config=settings)
 
 

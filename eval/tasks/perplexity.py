@@ -148,6 +148,7 @@ def perplexity(
         raise CodeparrotError(f"{', '.join(data)}: no tokens to predict in the {split} split; name data that hold documents")
     if stride:
         valid = SlidingWindows(np.concatenate(valid.windows), length, stride)
+    batch_size = min(batch_size, valid.num_batches(1))  # the rest of a batch would be padding
     with tqdm(total=valid.num_batches(batch_size), unit="batch", desc="perplexity", disable=None) as bar:
         autocast = torch.autocast(loaded.device.type, torch.bfloat16, enabled=precision == "bf16")
         with autocast:
