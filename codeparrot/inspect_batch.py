@@ -40,7 +40,7 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
 
     Args:
         run: Run folder. Relative paths in its configuration are taken from the current folder.
-        step: Optimizer step, counted from 1 as in metrics.jsonl; it may lie in the future, up to the end of the run.
+        step: Optimizer step, counted from 1 as in metrics.jsonl; it may lie in the future.
         text: Decode the windows; false: show only where they come from.
     """
     from codeparrot.stream import ConstantLengthDataset, make_encoder
@@ -48,8 +48,6 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     if step < 1:
         raise CodeparrotError(f"--step is {step}; steps are counted from 1, as in metrics.jsonl")
     folder, config = _open_run(run)
-    if step > config.train.max_steps:
-        raise CodeparrotError(f"--step {step} is beyond the end of {run}: at most train.max_steps {config.train.max_steps}")
     saves = [saved for saved in map(_read, checkpoint.steps(folder / "checkpoints")) if saved]
     tokenizer = _tokenizer(config, saves)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)

@@ -118,7 +118,7 @@ def _repeated_in(mapping: Any) -> tuple[str, int, int] | None:
             if each in before:
                 return each, before[each], line
         lines[name] = line
-        parts |= dict.fromkeys(sections, line)
+        parts.update((section, line) for section in sections)
     return None
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoTokenizer, BloomConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, MambaConfig, MptConfig
@@ -12,7 +13,7 @@ from codeparrot.loading import context_of, fit_vocabulary, largest_id, load_mode
 from codeparrot.model.families import model_config
 from tests.conftest import with_end_at
 
-SIZES = {"n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}
+SIZES: Any = {"n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}
 
 
 def model_folder(place: Path, vocab_size: int, tokenizer: Path) -> str:

@@ -138,6 +138,7 @@ def perplexity(
     loaded, tokenizer = load_model(place, device, torch.float32)
     model = LanguageModel(loaded)
     length = _window_length(loaded, seq_length)
+    embedding: Any = loaded.get_input_embeddings()
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
     if not 0 <= stride < length:
         raise CodeparrotError(f"--stride {stride} is out of range: 1 to {length - 1}, or 0 for windows side by side")
@@ -156,7 +157,7 @@ def perplexity(
                 model,
                 valid,
                 batch_size=batch_size,
-                token_bytes=bytes_per_token(tokenizer, loaded.get_input_embeddings().num_embeddings).to(loaded.device),
+                token_bytes=bytes_per_token(tokenizer, embedding.num_embeddings).to(loaded.device),
                 device=loaded.device,
                 progress=bar.update,
             )

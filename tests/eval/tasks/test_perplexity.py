@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,12 +173,13 @@ def checkpoint(place, model, tokenizer) -> str:
 
 def test_windows_longer_than_the_context_and_batches_without_windows_are_refused(tmp_path, model, tokenizer, corpus) -> None:
     place = checkpoint(tmp_path / "model", model, tokenizer)
-    for options, message in (
+    cases: Any = (
         ({"seq_length": 128}, "--seq_length 128 is longer than the context of this gpt2: at most 64"),
         ({"seq_length": 1}, "--seq_length 1 is out of range: at least 2"),
         ({"seq_length": -3}, "--seq_length -3 is out of range"),
         ({"batch_size": 0}, "--batch_size 0 is out of range: at least 1"),
-    ):
+    )
+    for options, message in cases:
         with pytest.raises(CodeparrotError, match=message):
             perplexity(place, [str(corpus)], **options)
 
@@ -208,7 +210,7 @@ def test_data_without_a_token_to_predict_are_an_error_and_no_score(tmp_path, mod
 
 
 def test_a_diverged_model_has_null_for_its_loss_in_json(tmp_path, tokenizer, capsys) -> None:
-    broken = build_model(model_config(SIZES), gradient_checkpointing=False, seed=1)
+    broken: Any = build_model(model_config(SIZES), gradient_checkpointing=False, seed=1)
     with torch.no_grad():
         broken.model.transformer.wpe.weight[10:].fill_(math.nan)
     place = checkpoint(tmp_path / "model", broken, tokenizer)
@@ -223,7 +225,7 @@ def test_a_diverged_model_has_null_for_its_loss_in_json(tmp_path, tokenizer, cap
 
 
 def test_a_model_that_computes_nothing_finite_is_named(tmp_path, tokenizer, corpus) -> None:
-    broken = build_model(model_config(SIZES), gradient_checkpointing=False, seed=1)
+    broken: Any = build_model(model_config(SIZES), gradient_checkpointing=False, seed=1)
     with torch.no_grad():
         broken.model.transformer.ln_f.weight.fill_(math.nan)
     with pytest.raises(CodeparrotError, match="computes numbers that are not finite; name an earlier checkpoint"):
