@@ -3,6 +3,7 @@
 The range of one setting stands at its field (config.py). What needs a tokenizer or a model is checked where those are loaded.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +61,7 @@ def check_world_size(config: "Config", world_size: int) -> None:
     """
     lanes, train = config.stream.lanes, config.train
     if lanes % world_size:
-        divisors = ", ".join(str(n) for n in range(1, lanes + 1) if lanes % n == 0)
+        divisors = ", ".join(map(str, _divisors(lanes)))
         near = _nearest_multiple(lanes, world_size)
         raise CodeparrotError(
             f"{world_size} processes do not divide stream.lanes {lanes}; start one of {divisors} processes, "
@@ -80,5 +81,10 @@ def _nearest_multiple(value: int, unit: int) -> int:
 
 def _nearest_divisor(value: int, wanted: int) -> int:
     """The divisor of `value` closest to `wanted`; the larger one of two equally close."""
-    divisors = [n for n in range(1, value + 1) if value % n == 0]
-    return min(divisors, key=lambda n: (abs(n - wanted), -n))
+    return min(_divisors(value), key=lambda n: (abs(n - wanted), -n))
+
+
+def _divisors(value: int) -> list[int]:
+    """Return the divisors in order; beyond 10^12 only those below a million, and what these leave of the value."""
+    small = [n for n in range(1, min(math.isqrt(value), 1 << 20) + 1) if value % n == 0]
+    return sorted({*small, *(value // n for n in small)})

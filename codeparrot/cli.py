@@ -9,7 +9,7 @@ Exit status: 0 success, 1 an error (one line on stderr), 2 wrong arguments, 75 s
 
 import atexit
 import contextlib
-import json
+import io
 import os
 import re
 import select
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 from codeparrot import __version__
 from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.eval.tasks import TASKS
+from codeparrot.files import to_json
 from codeparrot.launcher import find_home, open_closed_streams, rank
 from codeparrot.result import Result
 
@@ -137,6 +138,7 @@ def _leave(status: int) -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit status."""
+    _escape_what_cannot_be_written()
     arguments = [word for word in argv if word not in ("--json", "--debug")]
     as_json, debug = "--json" in argv, "--debug" in argv
     try:
@@ -179,7 +181,7 @@ def _deliver(result: Result, as_json: bool, number: int) -> int:
     status = result.status.code
     if number == 0:
         try:
-            print(json.dumps(result.data) if as_json else result.text, flush=True)
+            print(to_json(result.data) if as_json else result.text, flush=True)
             if getattr(sys.stdout, "name", "") == os.devnull:
                 raise OSError(None, "it is closed")
         except OSError as error:
@@ -218,6 +220,13 @@ def _reader_gone() -> bool:
 def _how_to_go_on(arguments: Sequence[str]) -> str:
     command = COMMANDS.get(" ".join(arguments[:2])) or COMMANDS.get(" ".join(arguments[:1]))
     return "; the same command goes on with what is done" if command and command.goes_on else ""
+
+
+def _escape_what_cannot_be_written() -> None:
+    """Write a character that the terminal's encoding lacks as its escape (\\u4e16) instead of failing on it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def prepare(arguments: list[str]) -> Callable[[], Any]:

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codeparrot.location import path_of
-from codeparrot.setting import ABOVE_0, BELOW_1, FRACTION, MAY_CHANGE, at_least, setting
+from codeparrot.setting import ABOVE_0, BELOW_1, FRACTION, MAY_CHANGE, WITHIN_A_DAY, at_least, called, setting
 
 
 @dataclass
 class RunConfig:
     """The run and where it lives."""
 
-    name: str = setting("run", may_change=True)
+    name: str = setting("run", may_change=True, also="run_name experiment_name")
     """Name of the run; its directory is `run.dir`/`run.name`."""
-    dir: str = setting("runs", may_change=True)
+    dir: str = setting("runs", may_change=True, also="output_dir out_dir output")
     """Parent folder of all runs."""
-    seed: int = setting(0, rule=at_least(0))
+    seed: int = setting(0, rule=at_least(0), also="random_seed")
     """Seed of everything random: the initial weights, the order of the documents, dropout, samples."""
 
 
@@ -32,7 +32,7 @@ class RunConfig:
 class TokenizerConfig:
     """The tokenizer that turns documents into tokens."""
 
-    path: str = setting("", may_change=True)
+    path: str = setting("", may_change=True, also="tokenizer_name tokenizer_name_or_path tokenizer_ckpt")
     """Folder of a tokenizer in the transformers format (from `codeparrot tokenizer train`), or a Hub name."""
 
 
@@ -41,22 +41,29 @@ class StreamConfig:
     """The documents and their order. All settings here except `on_error`, `encoder` and `prefetch_batches` fix the order of the
     run."""
 
-    train: list[str] | str = field(default_factory=list, metadata=MAY_CHANGE)
+    train: list[str] | str = field(
+        default_factory=list, metadata=MAY_CHANGE | called("dataset dataset_name train_file train_data data")
+    )
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
     `hub:NAME[@REVISION]` for a data set of the Hub."""
-    valid: list[str] | str = field(default_factory=list, metadata=MAY_CHANGE)
+    valid: list[str] | str = field(default_factory=list, metadata=MAY_CHANGE | called("validation_file eval_data eval_dataset"))
     """Validation documents, as `stream.train`; empty: no evaluation."""
-    text_column: str = "content"
+    text_column: str = setting("content", also="text_field dataset_text_field content_field")
     """Column that holds the text of a document."""
-    seq_length: int = setting(1024, "tokens", at_least(2, "a window needs at least 2 tokens, one to read and one to predict"))
+    seq_length: int = setting(
+        1024,
+        "tokens",
+        at_least(2, "a window needs at least 2 tokens, one to read and one to predict"),
+        also="block_size context_length max_length max_seq_length seq_len",
+    )
     """Tokens in a window."""
     lanes: int = setting(1, "lanes", at_least(1))
     """Independent lanes of the stream. Window j of a global batch comes from lane j mod lanes. The number of lanes must divide
     the global batch, and the number of processes must divide the lanes: more lanes allow more processes."""
-    order: Literal["auto", "windows", "documents"] = "auto"
+    order: Literal["auto", "windows", "documents"] = setting("auto", also="shuffle")
     """In which order windows come. windows: drawn from blocks of windows, so that consecutive steps train on different files;
     documents: as they are packed, documents in a drawn order; auto: windows, or the order in which the run was begun."""
-    block_windows: int = setting(0, "windows", at_least(0))
+    block_windows: int = setting(0, "windows", at_least(0), also="shuffle_buffer")
     """Windows in a block of a lane; 0: from memory, 64 MB of tokens for all lanes together, at most 2,048 windows."""
     block_documents: int = setting(256, "documents", at_least(1))
     """Documents in a block, where `stream.order` is documents."""
@@ -74,19 +81,27 @@ class StreamConfig:
 class TrainConfig:
     """The loop."""
 
-    global_batch_size: int = setting(192, "windows", at_least(1))
+    global_batch_size: int = setting(192, "windows", at_least(1), also="batch_size train_batch_size total_batch_size")
     """Windows in an optimizer step, over all processes and micro-batches."""
-    micro_batch_size: int = setting(8, "windows", at_least(1), may_change=True)
+    micro_batch_size: int = setting(
+        8,
+        "windows",
+        at_least(1),
+        may_change=True,
+        also="per_device_train_batch_size device_batch_size gradient_accumulation_steps",
+    )
     """Windows in a forward pass of one process. Changes speed and memory, never the result."""
-    max_steps: int = setting(1000, "steps", at_least(1))
+    max_steps: int = setting(
+        1000, "steps", at_least(1), also="max_train_steps max_iters num_steps steps epochs num_epochs num_train_epochs"
+    )
     """Length of the run in optimizer steps."""
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Literal["fp32", "bf16", "fp16"] = setting("bf16", also="mixed_precision dtype bf16 fp16")
     """Compute type of the matrix products; parameters and optimizer state stay float32."""
-    gradient_checkpointing: bool = setting(False, may_change=True)
+    gradient_checkpointing: bool = setting(False, may_change=True, also="activation_checkpointing grad_checkpointing")
     """Recompute activations in the backward pass: a third more compute for far less memory."""
-    compile: bool = setting(False, may_change=True)
+    compile: bool = setting(False, may_change=True, also="torch_compile")
     """torch.compile the transformer: a slow first step, faster ones after."""
-    log_every_steps: int = setting(10, "steps", at_least(1), may_change=True)
+    log_every_steps: int = setting(10, "steps", at_least(1), may_change=True, also="logging_steps log_interval log_every")
     """Steps between lines in metrics.jsonl and in the trackers."""
     max_skipped_steps: int = setting(10, "steps", at_least(1), may_change=True)
     """A step whose loss or gradient is not finite is skipped. After this many in a row the run ends with an error."""
@@ -107,19 +122,19 @@ class TrainConfig:
 class OptimConfig:
     """The optimizer."""
 
-    name: str = "adamw"
+    name: str = setting("adamw", also="optimizer optim")
     """What updates the weights: adamw."""
-    lr: float = setting(5e-4, rule=ABOVE_0)
+    lr: float = setting(5e-4, rule=ABOVE_0, also="learning_rate max_lr peak_lr")
     """Peak learning rate."""
-    weight_decay: float = setting(0.1, rule=at_least(0))
+    weight_decay: float = setting(0.1, rule=at_least(0), also="wd")
     """Decoupled weight decay of matrices and embeddings; biases and norms have none."""
-    beta1: float = setting(0.9, rule=BELOW_1)
+    beta1: float = setting(0.9, rule=BELOW_1, also="adam_beta1 betas")
     """Decay of the running mean of the gradient."""
-    beta2: float = setting(0.999, rule=BELOW_1)
+    beta2: float = setting(0.999, rule=BELOW_1, also="adam_beta2")
     """Decay of the running mean of its square."""
-    eps: float = setting(1e-8, rule=ABOVE_0)
+    eps: float = setting(1e-8, rule=ABOVE_0, also="epsilon adam_epsilon adam_eps")
     """Added to the denominator."""
-    clip_norm: float = setting(1.0, rule=at_least(0))
+    clip_norm: float = setting(1.0, rule=at_least(0), also="max_grad_norm grad_clip gradient_clipping clip_grad_norm")
     """Largest norm of the whole gradient; 0: no clipping."""
 
 
@@ -127,11 +142,11 @@ class OptimConfig:
 class ScheduleConfig:
     """The learning rate over the steps."""
 
-    name: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    name: Literal["cosine", "linear", "wsd", "constant"] = setting("cosine", also="lr_scheduler_type lr_scheduler scheduler")
     """Shape after the warm-up; wsd: constant, then a linear decay at the end."""
-    warmup_steps: int = setting(0, "steps", at_least(0))
+    warmup_steps: int = setting(0, "steps", at_least(0), also="num_warmup_steps warmup_iters warmup_ratio warmup")
     """Steps in which the learning rate rises linearly to its peak."""
-    final_fraction: float = setting(0.0, rule=FRACTION)
+    final_fraction: float = setting(0.0, rule=FRACTION, also="min_lr min_lr_ratio final_lr")
     """Learning rate of the last step as a fraction of the peak."""
     decay_fraction: float = setting(0.2, rule=FRACTION)
     """wsd: share of the run's steps in which the learning rate decays."""
@@ -141,13 +156,13 @@ class ScheduleConfig:
 class EvaluateConfig:
     """Loss, perplexity and bits per byte on the validation set, and samples of generated code."""
 
-    every_steps: int = setting(1000, "steps", at_least(0))
+    every_steps: int = setting(1000, "steps", at_least(0), also="eval_steps eval_interval")
     """Steps between evaluations, also at the beginning and at the end; 0: none."""
-    max_tokens: int | Literal["auto"] = setting("auto", "tokens", at_least(0))
+    max_tokens: int | Literal["auto"] = setting("auto", "tokens", at_least(0), also="max_eval_steps eval_iters")
     """Tokens that an evaluation during the run measures: the same sample of the validation windows each time, at least a window
     a lane. auto: so many that these evaluations together cost 2% of the training's compute; 0: all. The end of the run
     measures the whole validation set."""
-    micro_batch_size: int = setting(0, "windows", at_least(0))
+    micro_batch_size: int = setting(0, "windows", at_least(0), also="batch_size eval_batch_size per_device_eval_batch_size")
     """Windows in a forward pass; 0: `train.micro_batch_size`."""
     prompts: list[str] = field(default_factory=lambda: ["def ", "import os\n\n\ndef list_files(path):"])
     """Prompts to complete at each evaluation; the completions go to log/samples.jsonl."""
@@ -168,11 +183,11 @@ class EvaluateConfig:
 class CheckpointConfig:
     """Checkpoints; one is always written at the end of the run and when the run is stopped."""
 
-    every_steps: int = setting(1000, "steps", at_least(0))
+    every_steps: int = setting(1000, "steps", at_least(0), also="save_steps save_interval save_checkpoint_steps")
     """Steps between checkpoints; 0: none by steps."""
     every_minutes: float = setting(0.0, "minutes", at_least(0))
     """Minutes between checkpoints, counted from the last one; 0: none by time."""
-    keep_last: int = setting(3, "checkpoints", at_least(1))
+    keep_last: int = setting(3, "checkpoints", at_least(1), also="save_total_limit total_limit keep")
     """How many of the newest checkpoints are kept."""
     keep_every_steps: int = setting(0, "steps", at_least(0))
     """Checkpoints at multiples of this step are kept for ever; 0: none."""
@@ -186,9 +201,11 @@ class CheckpointConfig:
 class TrackingConfig:
     """Experiment trackers beside metrics.jsonl. A tracker that fails is reported and dropped; training goes on."""
 
-    trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
+    trackers: list[Literal["tensorboard", "wandb"]] = field(
+        default_factory=list, metadata=called("report_to log_with loggers wandb tensorboard")
+    )
     """Trackers to send metrics to; without a key wandb works offline (`wandb sync` sends the run later)."""
-    project: str = "codeparrot"
+    project: str = setting("codeparrot", also="wandb_project project_name")
     """W&B project that the runs belong to."""
 
 
@@ -197,11 +214,11 @@ class HubConfig:
     """Branch on the Hub to which a process of its own pushes the run's checkpoints, one commit each. Training never waits for
     it: what could not be pushed stays queued in the run's `hub.json`, and `codeparrot hub push` pushes it later."""
 
-    repo: str = ""
+    repo: str = setting("", also="hub_model_id repo_id push_to_hub repository")
     """`owner/name` of a model repository, created if it does not exist; empty: nothing is pushed."""
     branch: str = ""
     """Branch of the run, created if it does not exist; empty: `run.name`."""
-    private: bool = True
+    private: bool = setting(True, also="hub_private_repo")
     """Whether a newly created repository is private."""
     every: int = setting(0, "steps", at_least(0))
     """Steps between pushed checkpoints; 0: push all. The checkpoint of the last step is always pushed."""
@@ -212,7 +229,7 @@ class HubConfig:
     resumed from the Hub (`--resume hub:owner/name@branch`)."""
     finish_minutes: float = setting(10.0, "minutes", at_least(0))
     """At the end of the run, wait for uploads until none has moved for this long; the rest stays queued."""
-    timeout_seconds: float = setting(300.0, "seconds", ABOVE_0)
+    timeout_seconds: float = setting(300.0, "seconds", WITHIN_A_DAY)
     """A request that the Hub does not answer for this long is given up, and tried again later."""
     retry_seconds: float = setting(2.0, "seconds", ABOVE_0)
     """Wait before a failed push is tried again; it doubles each time, up to five minutes."""

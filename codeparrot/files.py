@@ -11,6 +11,7 @@ import fcntl
 import functools
 import json
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -53,8 +54,24 @@ def write_text(place: Path, text: str, durable: bool = True) -> None:
 
 
 def write_json(place: Path, value: Any, indent: int | None = None) -> None:
-    """Write a JSON file; see `new_file`."""
-    write_text(place, json.dumps(value, indent=indent))
+    """Write a JSON file; see `new_file` and `to_json`."""
+    write_text(place, to_json(value, indent))
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON, which has no NaN and no infinity: such numbers become null."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(value), indent=indent, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -85,8 +85,8 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
     network, missing = loaded[0], loaded[1]["missing_keys"]
     if missing:
         raise CodeparrotError(f'the model "{model}" lacks {min(missing)} (of {len(missing)} weights): name another checkpoint')
-    if not 1 < len(tokenizer) <= network.config.get_text_config().vocab_size:
-        # transformers makes up an empty tokenizer where there is none.
+    # transformers makes up an empty tokenizer where there is none.
+    if len(tokenizer) <= 1 or _largest_read(tokenizer) >= network.get_input_embeddings().num_embeddings:
         raise CodeparrotError(f'the tokenizer in "{model}" is missing or not that of its model: copy the right one there')
     return network.to(place).eval(), tokenizer
 
@@ -165,6 +165,18 @@ def tokenizer_here(name: str) -> Path | None:
     return folder
 
 
+def largest_id(tokenizer: Any) -> int:
+    """Return the largest id of a tokenizer. `len` counts its tokens, whose ids may have gaps, or share one."""
+    return max(*tokenizer.get_vocab().values(), *tokenizer.all_special_ids)
+
+
+def _largest_read(tokenizer: Any) -> int:
+    """Return the largest id that a model reads: of a text, or of its ends. Some models have no row for their padding token."""
+    special = {*tokenizer.all_special_ids, *(index for index, each in tokenizer.added_tokens_decoder.items() if each.special)}
+    ends = (each for each in (tokenizer.bos_token_id, tokenizer.eos_token_id) if each is not None)
+    return max(0, *(index for index in tokenizer.get_vocab().values() if index not in special), *ends)
+
+
 def tokenizer_digest(tokenizer: Any) -> str:
     """Return the SHA-256 of everything that determines which ids a text gets."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
@@ -177,15 +189,16 @@ def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
         CodeparrotError: naming the key and the nearest valid value.
     """
     text = settings.get_text_config()
-    size = len(tokenizer)
+    size = largest_id(tokenizer) + 1
     if text.vocab_size < size:
+        ids = f"the {size} tokens" if size == len(tokenizer) else f"the {size} ids, from 0 to {size - 1},"
         raise CodeparrotError(
-            f"model.vocab_size {text.vocab_size} is smaller than the {size} tokens of {config.tokenizer.path}; "
-            f"set model.vocab_size {size}"
+            f"model.vocab_size {text.vocab_size} is smaller than {ids} of {config.tokenizer.path}; set model.vocab_size {size}"
         )
-    context = getattr(text, "max_position_embeddings", None)
+    context = context_of(settings)
     if context is not None and context < config.stream.seq_length:
-        name = text.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+        name = next(name for name in _CONTEXTS if getattr(text, name, None) == context)
+        name = text.attribute_map.get(name, name)
         raise CodeparrotError(
             f"stream.seq_length {config.stream.seq_length} is longer than model.{name} {context}; "
             f"set stream.seq_length {context} or model.{name} {config.stream.seq_length}"
@@ -194,6 +207,16 @@ def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
         if getattr(settings, name, None) is None:
             setattr(settings, name, getattr(tokenizer, name))
     return settings
+
+
+_CONTEXTS = ("max_position_embeddings", "max_seq_len")
+
+
+def context_of(settings: Any) -> int | None:
+    """Return the longest context of a transformers config, in tokens; None for a family without one (ALiBi, recurrent)."""
+    text = settings.get_text_config()
+    found = (getattr(text, name, None) for name in _CONTEXTS)
+    return next((context for context in found if isinstance(context, int) and context > 0), None)
 
 
 def corpus_here(name: str) -> str:

@@ -157,7 +157,7 @@ def _baselines(config: Config) -> dict[str, float]:
     from codeparrot.arguments import load_config
     from codeparrot.eval.baselines import NGrams, xz_bits_per_byte
     from codeparrot.eval.tasks.perplexity import bytes_per_token
-    from codeparrot.loading import load_tokenizer
+    from codeparrot.loading import largest_id, load_tokenizer
     from codeparrot.stream import ConstantLengthDataset, load_validation_set, make_encoder
 
     stream = load_config(config.run_directory / "config.yaml").stream  # with the order that the run was begun in
@@ -170,7 +170,7 @@ def _baselines(config: Config) -> dict[str, float]:
     valid = load_validation_set(stream, encoder)
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     texts = [tokenizer.decode(np.concatenate(valid.windows), **options)]
-    token_bytes = bytes_per_token(tokenizer, len(tokenizer)).numpy()
+    token_bytes = bytes_per_token(tokenizer, largest_id(tokenizer) + 1).numpy()
     return {
         "xz_bits_per_byte": xz_bits_per_byte(texts),
         "ngram_bits_per_byte": counted.bits_per_byte(valid.windows, token_bytes),

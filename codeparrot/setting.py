@@ -4,9 +4,12 @@
 
 The help shows unit and range, `check_ranges` enforces the range, and `changeable` lists what a resumed run may change: the
 field is the one place that says so. A plain field is a setting without a range that a resumed run must keep.
+
+Numbers are finite, and small enough for the libraries that take them, whatever their field says.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,12 +28,18 @@ class Rule(NamedTuple):
     """What the error says instead of `it must be at least 1`."""
 
 
+LARGEST = 2**63 - 1
+"""Seeds and counts go to torch, NumPy and Arrow as signed numbers of 64 bits."""
+
+
 def at_least(least: int, reason: str = "") -> Rule:
     """Return the rule of a number that has a smallest value."""
     return Rule(f"at least {least}" if least else "0 or more", lambda value: value >= least, reason)
 
 
 ABOVE_0 = Rule("above 0", lambda value: value > 0)
+WITHIN_A_DAY = Rule("above 0 and at most 86400", lambda value: 0 < value <= 86400)
+"""Seconds to wait for an answer: sockets take no limit that is much longer than a life."""
 FRACTION = Rule("from 0 to 1", lambda value: 0 <= value <= 1)
 BELOW_1 = Rule("0 or more and below 1", lambda value: 0 <= value < 1)
 
@@ -38,7 +47,7 @@ MAY_CHANGE = {"may_change": True}
 """Metadata of a list or of a whole section that a resumed run may change."""
 
 
-def setting(default: T, unit: str = "", rule: Rule | None = None, *, may_change: bool = False) -> T:
+def setting(default: T, unit: str = "", rule: Rule | None = None, *, may_change: bool = False, also: str = "") -> T:
     """Return a dataclass field, typed as its value.
 
     Args:
@@ -46,12 +55,19 @@ def setting(default: T, unit: str = "", rule: Rule | None = None, *, may_change:
         unit: what a number counts, in the plural; empty for a number without a unit.
         rule: range of a number.
         may_change: whether a resumed run may change the setting, because it does not change what is computed.
+        also: names that other programs have for it; an error suggests the setting where one of them is given.
     """
-    return dataclasses.field(default=default, metadata={"unit": unit, "rule": rule, "may_change": may_change})
+    metadata = {"unit": unit, "rule": rule, "may_change": may_change, **called(also)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def called(also: str) -> dict[str, tuple[str, ...]]:
+    """Return the metadata of a field that has other names in other programs."""
+    return {"also": tuple(also.split())}
 
 
 def check_ranges(settings: Any, prefix: str = "") -> None:
-    """Check the range of every number in a dataclass and in the dataclasses it holds.
+    """Check every number in a dataclass, in the dataclasses it holds, and in its lists and mappings.
 
     Raises:
         CodeparrotError: naming the key, its value and its range.
@@ -60,8 +76,28 @@ def check_ranges(settings: Any, prefix: str = "") -> None:
         name, value, rule = f"{prefix}{field.name}", getattr(settings, field.name), field.metadata.get("rule")
         if dataclasses.is_dataclass(value):
             check_ranges(value, f"{name}.")
-        elif rule and not isinstance(value, str) and not rule.holds(value):  # a word such as auto stands for a number
-            raise CodeparrotError(f"{name} is {value}; {rule.reason or f'it must be {rule.words}'}")
+        else:
+            check_number(name, value, rule)
+
+
+def check_number(name: str, value: Any, rule: Rule | None = None) -> None:
+    """Check a number, or all numbers in a list or a mapping; what is neither is left alone, such as a word for a number.
+
+    Raises:
+        CodeparrotError: it is out of its range, not finite or too large; `name` is what the error calls it.
+    """
+    if isinstance(value, dict):
+        for key, each in value.items():
+            check_number(f"{name}.{key}", each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            check_number(name, each, rule)
+    elif isinstance(value, int | float):
+        finite = math.isfinite(value) if isinstance(value, float) else abs(value) <= LARGEST
+        if not finite or (rule and not rule.holds(value)):
+            limit = "finite" if isinstance(value, float) else f"at most {LARGEST:,}"
+            words = f"{rule.words} and {limit}" if rule and not finite else rule.words if rule else limit
+            raise CodeparrotError(f"{name} is {value}; {(rule and rule.reason) or f'it must be {words}'}")
 
 
 def changeable(settings: Any, prefix: str = "") -> Iterator[str]:

@@ -5,18 +5,19 @@ from typing import Any, Literal
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.task import Task
+from codeparrot.generation.sampling import TEMPERATURES, is_temperature
 from codeparrot.location import path_of
 from codeparrot.result import Result
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "samples": (lambda value: value >= 1, "at least 1"),
-    "temperature": (lambda values: bool(values) and all(0 <= each <= 100 for each in values), "0 (greedy) or more"),
+    "temperature": (lambda values: bool(values) and all(map(is_temperature, values)), TEMPERATURES),
     "k": (lambda values: bool(values) and all(each >= 1 for each in values), "at least 1"),
     "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
     "max_new_tokens": (lambda value: value >= 1, "at least 1"),
     "limit": (lambda value: value >= 0, "0 (all problems) or more"),
     "batch_size": (lambda value: value >= 1, "at least 1"),
-    "workers": (lambda value: value >= 0, "0 (as many as there are cores) or more"),
+    "workers": (lambda value: 0 <= value <= 1024, "0 (as many as there are cores) to 1024"),
 }
 
 

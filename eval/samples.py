@@ -15,7 +15,7 @@ ignores the keys that it does not know.
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import Question
 from codeparrot.eval.sampling import Key
 from codeparrot.run.metrics import keep_foreign, read_lines
+from codeparrot.text_files import json_lines
 
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
 NOT_COMPARED = {"checkpoint"}
@@ -162,7 +163,9 @@ def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any
     known = {problem.task_id for problem in problems}
     count: dict[tuple[str, float | None], int] = {}
     rows = []
-    for where, row in _objects(path):
+    for where, row in json_lines(path):
+        if not isinstance(row, dict):
+            raise CodeparrotError(f"{where}: not a JSON object")
         task, completion, temperature = row.get("task_id"), row.get("completion"), row.get("temperature")
         if not isinstance(task, str) or not isinstance(completion, str):
             raise CodeparrotError(f'{where}: a sample is {{"task_id": ..., "completion": ...}}, both strings')
@@ -182,19 +185,3 @@ def sampled(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     for row in rows:
         tasks.setdefault(row["temperature"], set()).add(row["task_id"])
     return set.intersection(*tasks.values()) if tasks else set()
-
-
-def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import gzip
-    import zlib
-
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise CodeparrotError(f"{path}, line {number}: not a JSON object")
-                    yield f"{path}, line {number}", row
-    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError, zlib.error) as error:
-        raise CodeparrotError(f"{path}: cannot be read: {error}") from None

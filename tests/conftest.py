@@ -1,6 +1,7 @@
 """Shared by the tests of several rooms: real Python sources, a tokenizer trained on them, and a Hub."""
 
 import json
+import shutil
 import signal
 import sysconfig
 from collections.abc import Iterator
@@ -77,6 +78,15 @@ def tokenizer_folder(tokenizer_json: str, tmp_path_factory: pytest.TempPathFacto
     (folder / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END, "eos_token": END, "unk_token": END}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+def with_end_at(tokenizer: Path, index: int, folder: Path) -> Path:
+    """Write a tokenizer with the same tokens into `folder`, whose end of document has this id: a gap is before it."""
+    shutil.copytree(tokenizer, folder)
+    content = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    content["model"]["vocab"][END] = content["added_tokens"][0]["id"] = index
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 

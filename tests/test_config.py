@@ -44,6 +44,114 @@ def test_a_resolved_configuration_read_again_is_itself(tmp_path) -> None:
     assert load_config(tmp_path / "config.yaml") == config
 
 
+def write(place: Path, text: str, encoding: str = "utf-8") -> list[str]:
+    place.write_bytes(text.encode(encoding))
+    return ["--config", str(place)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "train", "trackers"),
+    [
+        (["--stream.train", "a", "b", "--optim.lr", "1"], ["a", "b"], []),
+        (["--stream.train", "a", "--stream.train=b"], ["a", "b"], []),
+        (["--stream.train", "[a, b]"], ["a", "b"], []),
+        (["--stream.train", "a", "--stream.train", "[]", "--stream.train", "b", "c"], ["b", "c"], []),
+        (["--stream.train", "data/*[0-9].parquet"], "data/*[0-9].parquet", []),
+        (["--stream.train", "a", "--tracking.trackers", "wandb"], "a", ["wandb"]),
+        (["--tracking.trackers", "wandb", "tensorboard", "--stream.train", "a"], "a", ["wandb", "tensorboard"]),
+    ],
+)
+def test_lists_are_given_as_to_other_commands(arguments: list[str], train: list[str] | str, trackers: list[str]) -> None:
+    config = parse_config(["--tokenizer.path", "t", *arguments])
+    assert (config.stream.train, config.tracking.trackers) == (train, trackers)
+
+
+def test_a_list_wins_over_a_file_before_it_adds_to_it_with_a_plus_and_yields_to_one_behind_it(tmp_path) -> None:
+    file = write(tmp_path / "a.yaml", "stream: {train: [a, b]}\ntokenizer: {path: t}\n")
+    assert parse_config([*file, "--stream.train", "c", "d"]).stream.train == ["c", "d"]
+    assert parse_config([*file, "--stream.train+", "c", "d"]).stream.train == ["a", "b", "c", "d"]
+    assert parse_config(["--stream.train", "c", "d", *file]).stream.train == ["a", "b"]
+
+
+def test_switches_need_no_value_and_names_may_have_dashes() -> None:
+    config = parse_config([*LEAST, "--train.compile", "--stream.seq-length", "32", "--hub.private", "false"])
+    assert (config.train.compile, config.stream.seq_length, config.hub.private) == (True, 32, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optim:\n  lr: 0.1\ntrain:\n  max_steps: 10\noptim:\n  beta2: 0.9\n", '"optim" stands twice, in lines 1 and 5'),
+        ("optim:\n  lr: 0.1\n  lr: 0.2\n", '"lr" stands twice, in lines 2 and 3'),
+        ("model: {n_layer: 1, family: gpt2, n_layer: 2}\n", '"n_layer" stands twice, in line 1'),
+        ("optim.lr: 0.1\noptim:\n  beta2: 0.9\n", '"optim" stands twice, in lines 1 and 2'),
+        ("optim:\n  lr: [\n", "a.yaml: line 3: "),
+    ],
+)
+def test_a_file_of_which_something_would_be_dropped_is_refused_with_both_lines(tmp_path, capsys, text, message) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        parse_config([*LEAST, *write(tmp_path / "a.yaml", text)])
+    error = capsys.readouterr().err
+    assert exit_info.value.code == 2 and message in error and str(tmp_path / "a.yaml") in error and error.count("\n") == 1
+
+
+def test_a_section_in_a_flag_is_no_different(capsys) -> None:
+    with pytest.raises(SystemExit):
+        parse_config([*LEAST, "--optim", "{lr: 1, lr: 2}"])
+    assert '"lr" stands twice' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_file_of_settings_is_read_in_every_encoding_that_says_which_it_is(tmp_path, encoding) -> None:
+    assert parse_config([*LEAST, *write(tmp_path / "a.yaml", "run:\n  name: é漢\n", encoding)]).run.name == "é漢"
+
+
+def test_a_file_of_settings_in_another_encoding_is_named_with_the_byte(tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        parse_config([*LEAST, *write(tmp_path / "a.yaml", "run:\n  name: é\n", "latin-1")])
+    assert exit_info.value.code == 2
+    assert "a.yaml is not UTF-8: byte 13 is 0xe9, in line 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_config([*LEAST, "--run", str(tmp_path / "a.yaml")])
+    assert "is not UTF-8: byte 13 is 0xe9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("--optim.learning_rate", '"optim.lr"'),
+        ("--learning_rate", '"optim.lr"'),
+        ("--lr", '"optim.lr"'),
+        ("--train.lr", '"optim.lr"'),
+        ("--train.batch_size", '"train.global_batch_size"'),
+        ("--evaluate.batch-size", '"evaluate.micro_batch_size"'),
+        ("--batch_size", '"train.global_batch_size" or "evaluate.micro_batch_size"'),
+        ("--train.epochs", '"train.max_steps"'),
+        ("--train.num_train_epochs", '"train.max_steps"'),
+        ("--optim.max_grad_norm", '"optim.clip_norm"'),
+        ("--stream.block_size", '"stream.seq_length"'),
+        ("--train.block_size", '"stream.seq_length"'),
+        ("--seed", '"run.seed"'),
+        ("--train.gradient_accumulation_steps", '"train.micro_batch_size"'),
+        ("--checkpoint.save_total_limit", '"checkpoint.keep_last"'),
+        ("--report_to", '"tracking.trackers"'),
+        ("--train.warmup", '"schedule.warmup_steps"'),
+    ],
+)
+def test_a_name_that_other_programs_have_suggests_ours(tmp_path, capsys, given, meant) -> None:
+    section, _, key = given[2:].rpartition(".")
+    text = f"{section}:\n  {key}: 3\n" if section else f"{key}: 3\n"
+    for arguments in ([given, "3"], write(tmp_path / "a.yaml", text)):
+        with pytest.raises(SystemExit):
+            parse_config([*LEAST, *arguments])
+        assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_no_name_of_others_is_one_of_ours() -> None:
+    ours = {name.rpartition(".")[2] for name in fields()}
+    assert {word for field in fields().values() for word in field.metadata.get("also", ()) if word in ours} == set()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -88,6 +196,16 @@ def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) ->
         (["--train.max_steps", "0"], r"train\.max_steps is 0; it must be at least 1"),
         (["--train.outlier_window", "8"], r"train\.outlier_window is 8; a standard deviation needs 16 or more"),
         (["--hub.retry_seconds", ".nan"], r"hub\.retry_seconds is nan; it must be above 0"),
+        (["--optim.lr", ".inf"], r"optim\.lr is inf; it must be above 0 and finite"),
+        (["--optim.lr", "1e999"], r"optim\.lr is inf; it must be above 0 and finite"),
+        (["--train.startup_minutes", ".inf"], r"train\.startup_minutes is inf; it must be above 0 and finite"),
+        (["--hub.timeout_seconds", "1e300"], r"hub\.timeout_seconds is 1e\+300; it must be above 0 and at most 86400"),
+        (["--run.seed", str(2**70)], r"run\.seed is 1180591620717411303424; it must be 0 or more and at most 9,223,"),
+        (["--train.max_steps", str(2**64)], r"train\.max_steps is 18446744073709551616; it must be at least 1 and at most 9,"),
+        (["--evaluate.max_tokens", "-1"], r"evaluate\.max_tokens is -1; it must be 0 or more"),
+        (["--model.initializer_range", ".nan"], r"model\.initializer_range is nan; it must be finite"),
+        (["--model", "{family: llama, rope_parameters: {rope_theta: .inf}}"], r"model\.rope_parameters\.rope_theta is inf"),
+        (["--train.global_batch_size", "1000000000001", "--stream.lanes", "2"], r"stream\.lanes 1$"),
         (["--run.name", "a/b"], "not a plain folder name"),
         (["--stream.seq_length", "1"], "at least 2 tokens"),
         (["--stream.train", "[]"], r"stream\.train is empty"),

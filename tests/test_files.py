@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+import json
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from codeparrot import files
+from codeparrot.files import to_json
 
 
 @pytest.fixture
@@ -205,3 +208,9 @@ def test_a_folder_that_cannot_be_flushed_is_no_error_and_a_file_is(tmp_path, mon
     files.flush(tmp_path)
     with pytest.raises(OSError, match="Invalid argument"):
         files.flush(tmp_path / "a")
+
+
+def test_json_has_no_number_that_is_not_finite() -> None:
+    value = {"a": [math.nan, 1.5, (math.inf, "x")], "b": {"c": -math.inf, "d": None, "e": True}}
+    assert json.loads(to_json(value)) == {"a": [None, 1.5, [None, "x"]], "b": {"c": None, "d": None, "e": True}}
+    assert to_json({"a": 0.1}, indent=1) == json.dumps({"a": 0.1}, indent=1)

@@ -154,7 +154,7 @@ def _indentation(tokenizer: Any) -> dict[int, int]:
 def _learned(tokenizer: Any) -> list[int]:
     """Return the ids of the tokens that are not special."""
     special = set(tokenizer.added_tokens_decoder)
-    return [index for index in range(len(tokenizer)) if index not in special]
+    return [index for index in sorted(set(tokenizer.get_vocab().values())) if index not in special]
 
 
 def _merges(tokenizer: Any) -> dict[str, Any]:

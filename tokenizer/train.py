@@ -30,6 +30,8 @@ END_OF_TEXT = "<|endoftext|>"
 """GPT-2's only special token: it starts, ends and separates documents."""
 SMALLEST_VOCABULARY = 257
 """The 256 bytes and END_OF_TEXT."""
+LARGEST_VOCABULARY = 1 << 20
+"""Several times that of any model; `tokenizers` reserves memory for all of it before it learns."""
 MIN_FREQUENCY = 2
 """A pair seen once is an accident of the sample, not a word of the language."""
 HELD_OUT_BYTES = 4_000_000
@@ -82,6 +84,10 @@ def train(
         raise CodeparrotError(
             f"--vocab_size {vocab_size} is too small: at least {SMALLEST_VOCABULARY} (the bytes and {END_OF_TEXT})"
         )
+    if vocab_size > LARGEST_VOCABULARY:
+        raise CodeparrotError(f"--vocab_size {vocab_size} is too large: at most {LARGEST_VOCABULARY}")
+    if model_max_length < 1:
+        raise CodeparrotError(f"--model_max_length {model_max_length} is too small: at least 1")
     if sample_bytes < 1:
         raise CodeparrotError(f"--sample_bytes {sample_bytes} is not a sample size: give a number of bytes, such as 200000000")
     folder = path_of(output)

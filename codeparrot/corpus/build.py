@@ -102,6 +102,8 @@ def build(
     ):
         if value < least:
             raise CodeparrotError(f"{name} is {value}; it must be at least {least}")
+    if workers > 1024:
+        raise CodeparrotError(f"workers is {workers}; it must be at most 1024")
     filters.check()
     licenses.check()
     near_duplicates.check()

@@ -7,6 +7,7 @@ is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 k
 """
 
 import json
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from functools import partial
@@ -25,6 +26,7 @@ from codeparrot.corpus.documents import PATH, REPO_NAME, SIZE, TRAIN, VALID, Rea
 from codeparrot.corpus.duplicates.choice import Members, band_parts, choose, write_clusters
 from codeparrot.corpus.duplicates.pairs import EXACT, Documents, find_pairs
 from codeparrot.corpus.judge import Rules
+from codeparrot.corpus.licenses.rules import opted_out
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.output import STATISTICS, new_corpus
 from codeparrot.corpus.reading import Reader, read, read_tasks
@@ -35,7 +37,7 @@ from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shards, plan, write_piece
 from codeparrot.corpus.sources.opening import open_source, take_turns
 from codeparrot.corpus.split import lies_in, valid_parts, valid_repositories
-from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of
+from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of, unmatched
 from codeparrot.corpus.tally import Count, Tally, bucket_weights, counts_by_path, tally_of
 from codeparrot.corpus.work import Work, read_facts
 from codeparrot.errors import CodeparrotError
@@ -43,6 +45,9 @@ from codeparrot.files import write_json
 from codeparrot.result import progress_bar
 
 Task = TypeVar("Task", bound=HasOutput)
+
+LINES_SHOWN = 20
+"""Of the opt-out list, in a warning."""
 
 
 class Executor(Protocol):
@@ -71,6 +76,7 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
         verdicts, members = _find_duplicates(documents, settings, executor, work.folder / "duplicates")
         cleaned = _clean(documents, verdicts, settings, executor, work.folder)
         tally = tally_of(documents, verdicts, cleaned)
+        _report_unmatched(settings, tally)
         if not tally.kept.files:
             raise _nothing_kept(tally)
         splits = _write(cleaned, tally, settings, executor, work.folder, building.folder)
@@ -179,6 +185,15 @@ def _run(function: Callable[[Task], None], tasks: list[Task], executor: Executor
     with progress_bar(total=len(tasks), desc=name, unit=unit) as progress:
         for _ in executor.map(function, tasks):
             progress.update()
+
+
+def _report_unmatched(settings: Settings, tally: Tally) -> None:
+    """Say which lines of the opt-out list no repository matched: somebody's wish may be misspelt there."""
+    lines = unmatched(settings, tally)
+    if lines:
+        shown = ", ".join(lines[:LINES_SHOWN]) + (f" and {len(lines) - LINES_SHOWN:,} more" if len(lines) > LINES_SHOWN else "")
+        which = f"{len(lines):,} of {len(opted_out(settings.licenses)):,} lines of {settings.licenses.opt_out}"
+        print(f"codeparrot: warning: no repository that was read matches {which}: {shown}", file=sys.stderr)
 
 
 def _nothing_kept(tally: Tally) -> CodeparrotError:

@@ -36,11 +36,24 @@ def statistics_of(
         "near_duplicates": near_duplicates(settings, members),
         **{name: stage.summary(tally.found[name]) for name, stage in settings.stages.items()},
         "files": {"removed": SAMPLES_FILE, "duplicates": CLUSTERS_FILE},
+        **_opt_out(settings, tally),
         "licenses": {name: {"documents": count.files, "bytes": count.bytes} for name, count in licenses},
         "sources": [_source(spec, source, tally) for spec, source in zip(settings.source, sources, strict=True)],
         "settings": json.loads(json.dumps(settings.recorded())),
         "codeparrot_version": __version__,
     }
+
+
+def unmatched(settings: Settings, tally: Tally) -> list[str]:
+    """Return the lines of the opt-out list that no repository matches. All files of one that does were removed."""
+    found = {licenses.repository(name) for name in tally.removed_from} if settings.licenses.opt_out else set()
+    return [line for name, line in licenses.opted_out(settings.licenses).items() if name not in found]
+
+
+def _opt_out(settings: Settings, tally: Tally) -> dict[str, dict[str, int]]:
+    """Return how many lines the opt-out list has, and how many match nothing; statistics are published, its names are not."""
+    lines = len(licenses.opted_out(settings.licenses))
+    return {"opt_out": {"lines": lines, "unmatched": len(unmatched(settings, tally))}} if lines else {}
 
 
 def removals(settings: Settings) -> dict[str, str]:

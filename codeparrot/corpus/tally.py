@@ -46,6 +46,8 @@ class Tally:
     removed: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
     kept: Count = field(default_factory=Count)
     repositories: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
+    removed_from: set[str] = field(default_factory=set)
+    """Repositories of which files were removed as they were read."""
     licenses: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
     found: dict[str, Found] = field(default_factory=lambda: defaultdict(Found))
     """What the stages of cleaning found, by the names of their settings."""
@@ -54,6 +56,8 @@ class Tally:
         """Count the rows of a table of removed files."""
         for row in _sums(table, REASON, SIZE):
             self.removed[row[REASON]].add(row["rows"], row[SIZE])
+        if REPO_NAME in table.column_names:
+            self.removed_from.update(table.column(REPO_NAME).unique().to_pylist())
 
     def add_kept(self, table: pa.Table) -> None:
         """Count the rows of a table of documents."""

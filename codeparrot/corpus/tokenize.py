@@ -43,7 +43,7 @@ def tokenize(
         on_error: what becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
         overwrite: replace a folder that is already there.
     """
-    from codeparrot.loading import load_tokenizer
+    from codeparrot.loading import largest_id, load_tokenizer, tokenizer_digest
     from codeparrot.stream import make_encoder
     from codeparrot.stream.lane import chunks, pack, pieces
     from codeparrot.stream.tokenized import MANIFEST
@@ -59,19 +59,21 @@ def tokenize(
         raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
     loaded = load_tokenizer(tokenizer)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
+    num_ids = largest_id(loaded) + 1
     losses = Losses(on_error)
     sides, divided = _sides(corpus, text_column, seq_length, valid_fraction, losses)
     with writing(place, "--output"), replaced_folder(place) as fresh:
         splits = {
             split: _write_split(
-                pack(chunks(pieces(documents, 0), encoder, 0), seq_length), split, len(loaded), seq_length, file_windows, fresh
+                pack(chunks(pieces(documents, 0), encoder, 0), seq_length), split, num_ids, seq_length, file_windows, fresh
             )
             for split, documents in sides.items()
         }
         manifest = {
             "seq_length": seq_length,
-            "vocab_size": len(loaded),
+            "vocab_size": num_ids,
             "end_of_document": encoder.end_of_document,
+            "tokenizer_sha256": tokenizer_digest(loaded),
             "splits": {name: split for name, split in splits.items() if split["tokens"]},
             **({"divided": divided.facts()} if divided else {}),
             **losses.facts,
@@ -134,7 +136,7 @@ def _sides(
 def _write_split(
     windows: Iterator[tuple[Any, Any]],
     split: str,
-    vocab_size: int,
+    num_ids: int,
     seq_length: int,
     file_windows: int,
     folder: Path,
@@ -142,7 +144,7 @@ def _write_split(
     """Write the windows of a split; return its entry in the manifest."""
     import numpy as np
 
-    dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
+    dtype = np.uint16 if num_ids <= 1 << 16 else np.uint32
     files: list[dict[str, Any]] = []
     first, tail, count = None, np.empty(0, dtype), 0
     with progress_bar(desc=f"tokenize {split}", unit="token", unit_scale=True) as bar:

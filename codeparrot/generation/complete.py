@@ -6,16 +6,17 @@ safetensors only, and no code from the Hub runs.
 """
 
 import logging
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.generation.sampling import TEMPERATURES, is_temperature
 from codeparrot.loading import find_model, load_model
 from codeparrot.location import path_of
 from codeparrot.result import Result
+from codeparrot.text_files import BYTE_ORDER_MARK, decoded, read_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -159,8 +160,8 @@ def _of_the_model(model: "PreTrainedModel") -> str:
 def _check(num_completions: int, temperature: float, top_p: float, max_new_tokens: int) -> None:
     if num_completions < 1:
         raise CodeparrotError(f"--num_completions {num_completions} is too few: at least 1")
-    if not 0 <= temperature < math.inf:
-        raise CodeparrotError(f"--temperature {temperature} is out of range: 0 (greedy) or more")
+    if not is_temperature(temperature):
+        raise CodeparrotError(f"--temperature {temperature} is out of range: {TEMPERATURES}")
     if not 0 < top_p <= 1:
         raise CodeparrotError(f"--top_p {top_p} is out of range: above 0 and at most 1")
     if max_new_tokens < 1:
@@ -172,14 +173,15 @@ def _read_prompt(prompt: str, file: str | None) -> str:
         raise CodeparrotError("--prompt and --file were both given: give one of them")
     if file is None and prompt == STDIN and (sys.stdin.isatty() or getattr(sys.stdin, "name", "") == os.devnull):  # or closed
         raise CodeparrotError("no prompt: give --prompt TEXT or --file PATH, or pipe it in")
+    if file is not None:
+        return read_text(path_of(file))
+    if prompt == STDIN:
+        return decoded(sys.stdin.buffer.read(), "the prompt")
     try:
-        text = path_of(file).read_text("utf-8") if file else sys.stdin.read() if prompt == STDIN else prompt
-        text.encode("utf-8")
-    except OSError as error:
-        raise CodeparrotError(f'--file "{file}" cannot be read ({error.strerror})') from error
+        prompt.encode()
     except UnicodeError as error:
         raise CodeparrotError("the prompt is not UTF-8: convert it first") from error
-    return text
+    return prompt.removeprefix(BYTE_ORDER_MARK)
 
 
 def _show(text: str) -> None:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from codeparrot.loading import context_of
+
 log = logging.getLogger(__name__)
 
 
@@ -38,4 +40,4 @@ def fit(ids: Sequence[int], num_new: int, context: int | None) -> tuple[list[int
 
 def context_length(model: Any) -> int | None:
     """Return how many tokens a model can read, or None for no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return context_of(model.config)

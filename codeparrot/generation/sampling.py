@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
     from codeparrot.generation.requests import Completion
 
+TEMPERATURES = "0 (greedy), or from 0.001 to 100"
+"""Logits that are divided by less overflow, and then a distribution is not one."""
+
+
+def is_temperature(value: float) -> bool:
+    return value == 0 or 0.001 <= value <= 100
+
 
 class Sampler(Protocol):
     """Draws the tokens of one completion. Rows of a batch whose samplers have the same class draw together."""

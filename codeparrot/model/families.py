@@ -329,6 +329,10 @@ def _probe_windows(model: PreTrainedModel) -> Tensor:
 
 
 def _check_causal(model: PreTrainedModel, hidden: Tensor) -> None:
+    if not hidden.isfinite().all():
+        raise CodeparrotError(
+            f"this {model.config.model_type} computes numbers that are not finite; name an earlier checkpoint"
+        )
     if not torch.allclose(hidden[0, :-1], hidden[1, :-1], rtol=0, atol=1e-4 * float(hidden.abs().max())):
         hint = "set model.is_decoder: true" if hasattr(model.config, "is_decoder") else "choose another family"
         raise CodeparrotError(f"model.family: this {model.config.model_type} sees the tokens that it is to predict; {hint}")

@@ -228,7 +228,7 @@ def main(run: Path) -> int:
     It prints the result of `check` as its first line, in JSON. Offline it ends there, and leaves the right to push to others.
     """
     step_back()
-    handler = logging.FileHandler(run / LOG, encoding="utf-8")
+    handler = logging.FileHandler(run / LOG, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

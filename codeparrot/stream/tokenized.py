@@ -7,7 +7,7 @@ would; in the validation split these tokens stay a short window, kept in the man
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 from codeparrot.stream.readers.folder import NoSplit, standing_for
 from codeparrot.stream.readers.rows import Damaged, Place, WholeFile, reason, unreadable
 from codeparrot.stream.shards import Block, Shard, file_identity, num_parts
@@ -157,12 +158,31 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def check_tokenizer(names: Iterable[Any], end_of_document: int, digest: str) -> None:
+    """Check that windows were made with the tokenizer of the model that reads them. Documents are passed over.
+
+    Args:
+        names: as in `stream.train`.
+        end_of_document: id of the token that the tokenizer ends documents with.
+        digest: SHA-256 of the tokenizer (loading.py); windows of older versions do not have it.
+
+    Raises:
+        CodeparrotError: they were made with another.
+    """
+    for name in names:
+        folder = path_of(str(name))
+        if (folder / MANIFEST).is_file():
+            manifest = read_manifest(folder)
+            if manifest["end_of_document"] != end_of_document or manifest.get("tokenizer_sha256", digest) != digest:
+                raise CodeparrotError(f"{name} holds windows of another tokenizer; name that one, or tokenize the corpus again")
+
+
 def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
     """Return the shards of one split of a folder of windows.
 
     Raises:
         NoSplit: there are no windows of this split.
-        CodeparrotError: the windows have another length, or a file is missing or incomplete.
+        CodeparrotError: the windows have another length, or files or ids are missing or incomplete.
     """
     manifest = read_manifest(folder)
     if manifest["seq_length"] != seq_length:
@@ -170,6 +190,8 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
             f"{folder} holds windows of {manifest['seq_length']} tokens; set stream.seq_length to that, "
             f"or tokenize the corpus again with --seq_length {seq_length}"
         )
+    if manifest["end_of_document"] > 0xFFFF >= manifest["vocab_size"] - 1:
+        raise CodeparrotError(f"{folder} holds ids that were cut to 16 bits by an older version; tokenize the corpus again")
     present = list(manifest["splits"])
     chosen = standing_for(split, present)
     if chosen is None:

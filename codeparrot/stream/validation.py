@@ -39,6 +39,11 @@ class ValidationSet:
     def num_tokens(self) -> int:
         return sum(map(len, self.windows))
 
+    @property
+    def num_predicted(self) -> int:
+        """Tokens that have one before them in their window."""
+        return sum(len(window) - 1 for window in self.windows)
+
     def sample(self, per_lane: int) -> "ValidationSet":
         """Return so many windows of each lane, or all that it has: always the same ones, drawn from its whole length."""
         kept: list[NDArray[np.uint32]] = []

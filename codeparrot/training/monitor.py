@@ -17,6 +17,7 @@ from codeparrot import plot
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import Score
 from codeparrot.model import hardware
+from codeparrot.model.dropout import unasked
 from codeparrot.model.families import flops_per_token, num_parameters
 from codeparrot.run.metrics import MetricsLog
 from codeparrot.run.progress import Progress
@@ -214,6 +215,10 @@ def derived_values(training: Training, flops: int, peak: float, peak_source: str
     yield f"run         {config.run_directory}" + (f", resumed at step {begin.step}" if begin.step else "")
     size = f"{num_parameters(training.settings):,} parameters, {flops / 1e6:,.1f} MFLOPs a token"
     yield f"model       {config.model['family']}, {size}"
+    if dropout := unasked(config.model, training.settings):
+        values = ", ".join(f"model.{name} {value:g}" for name, value in dropout.items())
+        reason = "its masks differ with the number of processes, and the result does; 0 turns it off"
+        yield f"dropout     {values}: the family's own, which no setting names; {reason}"
     yield (
         f"batch       {train.global_batch_size} windows = {world} processes x {config.micro_batches(world)} micro-batches x "
         f"{train.micro_batch_size} windows; {tokens:,} tokens a step"

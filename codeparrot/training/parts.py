@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from codeparrot.config import Config
-from codeparrot.loading import fit_vocabulary, load_tokenizer
+from codeparrot.config import Config, as_list
+from codeparrot.loading import fit_vocabulary, load_tokenizer, tokenizer_digest
 from codeparrot.model.families import build_model, model_config, without_weights
 from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import Objective, check_even
@@ -18,6 +18,7 @@ from codeparrot.optim import load_optimizer
 from codeparrot.optim.schedule import learning_rate
 from codeparrot.stream import ConstantLengthDataset, make_encoder
 from codeparrot.stream.overlap import check_disjoint
+from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.training.health import Health
 from codeparrot.training.processes import Agreement, strategy_of
 from codeparrot.training.sharding import ShardedState, sharded_state
@@ -124,6 +125,8 @@ def fit(config: Config) -> Fitted:
     if config.stream.valid and config.evaluate.every_steps:
         check_disjoint(config.stream)
     tokenizer = load_tokenizer(config.tokenizer.path)
+    data = [*as_list(config.stream.train), *as_list(config.stream.valid)]
+    check_tokenizer(data, tokenizer.eos_token_id, tokenizer_digest(tokenizer))
     settings = fit_vocabulary(model_config(config.model), tokenizer, config)
     return Fitted(tokenizer, settings, load_objective(config.objective))
 

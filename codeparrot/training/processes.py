@@ -1,5 +1,6 @@
 """The processes of a run: their number, checked against the number asked for, and what they agree on."""
 
+import json
 import os
 import resource
 import sys
@@ -12,6 +13,7 @@ from codeparrot.checks import check_world_size
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, how_to_install
 from codeparrot.launcher import world_size_asked
+from codeparrot.text_files import read_text, repeated_key
 
 
 def start_processes(config: Config) -> Any:
@@ -36,11 +38,13 @@ def start_processes(config: Config) -> Any:
         raise CodeparrotError("train.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     if config.train.precision == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
         raise CodeparrotError(f"{torch.cuda.get_device_name()} does not support train.precision bf16; use fp16 or fp32")
+    plugin = deepspeed_file()
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.micro_batches(world_size)),
         project_dir=str(config.run_directory),
         step_scheduler_with_optimizer=False,
+        **({"deepspeed_plugin": plugin} if plugin else {}),
         **of_the_cpu,
     )
     if accelerator.num_processes != world_size:
@@ -105,6 +109,32 @@ def _on_the_cpu() -> dict[str, Any]:
         PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)  # type: ignore[method-assign]
         return {}
     return {"cpu": True}
+
+
+def deepspeed_file() -> Any:
+    """Return Accelerate's plugin with the settings of the DeepSpeed file that was launched with, or None without one.
+
+    Accelerate would read the file itself, and neither a byte order mark nor what a key that stands twice loses.
+
+    Raises:
+        CodeparrotError: the file is not text or not JSON, or a key stands twice in it.
+    """
+    place = Path(os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", ""))
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true" or not place.is_file():
+        return None
+    from accelerate.utils import DeepSpeedPlugin
+
+    text = read_text(place)
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise CodeparrotError(f"the DeepSpeed file {place} is not JSON: {error}") from error
+    if repeated := repeated_key(text):
+        name, first, second = repeated
+        raise CodeparrotError(f'"{name}" stands twice in {place}, in lines {first} and {second}; remove one of them')
+    if not isinstance(settings, dict) or "zero_optimization" not in settings:
+        raise CodeparrotError(f'the DeepSpeed file {place} has no "zero_optimization"; launch/zero2.json shows one')
+    return DeepSpeedPlugin(hf_ds_config=settings)
 
 
 def _set_up_fsdp(accelerator: Any) -> None:

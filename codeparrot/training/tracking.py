@@ -162,7 +162,7 @@ def set_up_logging(folder: Path, rank: int) -> None:
     logger.addHandler(to_terminal)
     try:
         (folder / "log").mkdir(parents=True, exist_ok=True)
-        to_file = logging.FileHandler(log_file(folder, rank), encoding="utf-8")
+        to_file = logging.FileHandler(log_file(folder, rank), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         logger.warning("cannot write %s: %s", log_file(folder, rank), error)
         return

@@ -59,6 +59,9 @@ class Validation:
             world_size=accelerator.num_processes,
             broken_off=lambda: stop.requested,
         )
+        (stopped,) = training.agreement.any(stop.requested)
+        if not sum(training.agreement.gather(self._valid.num_predicted)) and not stopped:
+            raise CodeparrotError("stream.valid holds no tokens to predict: name other data, or leave it empty (no evaluation)")
         monitor.left_out.add(monitor.begin.step, self._valid.damaged.values())
         self._sample_of_it = self._valid
         if most := sample_tokens(config):

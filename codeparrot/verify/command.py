@@ -51,6 +51,8 @@ def verify(processes: int = 0, strategies: list[str] | None = None, cpu: bool = 
         cpu: Do not use GPUs.
         keep: Folder in which the runs are kept; by default they are removed unless a check fails.
     """
+    if not 0 <= processes <= 1024:
+        raise CodeparrotError(f"--processes {processes} is out of range: 0 to 1024")
     say("loading PyTorch; then every part starts small runs, which takes minutes in all")
     gpus = 0 if cpu else num_gpus()
     count = processes or (min(gpus, 8) if gpus else 2)

@@ -8,7 +8,6 @@ Tests and programs see the standard library only; a test that imports NumPy, as 
 """
 
 import importlib.util
-import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -19,6 +18,7 @@ from codeparrot.eval.problems.formats import normalized
 from codeparrot.eval.problems.problem import STOP, Problem, ProblemSet
 from codeparrot.loading import corpus_here
 from codeparrot.location import path_of
+from codeparrot.text_files import json_lines
 
 
 def load_problems(name: str) -> ProblemSet[Problem]:
@@ -62,25 +62,10 @@ def _installed() -> Path | None:
 
 
 def _read(name: str, path: Path) -> ProblemSet[Problem]:
-    import gzip
-    import zlib
-
-    problems = []
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    problems.append(_from_line(line, f"{path}, line {number}"))
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise CodeparrotError(f"{path}: cannot be read: {error}") from None
-    return ProblemSet.of(name, problems, str(path))
+    return ProblemSet.of(name, [_of_line(row, where) for where, row in json_lines(path)], str(path))
 
 
-def _from_line(line: str, where: str) -> Problem:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CodeparrotError(f"{where}: not JSON: {error}") from None
+def _of_line(row: Any, where: str) -> Problem:
     if not isinstance(row, dict):
         raise CodeparrotError(f"{where}: not a JSON object")
     return from_row(row, where)

@@ -125,10 +125,12 @@ def perplexity(
         precision: fp32, or bf16 for the matrix products.
         device: where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
-    from codeparrot.loading import find_model, load_model
+    from codeparrot.loading import find_model
     from codeparrot.stream.readers.folder import find_data
     from codeparrot.stream.readers.hub import is_on_hub
 
+    if batch_size < 1:
+        raise CodeparrotError(f"--batch_size {batch_size} is out of range: at least 1")
     place = find_model(checkpoint)
     # What is missing is said before a library is loaded.
     for name in data:
@@ -140,17 +142,21 @@ def perplexity(
 
     from codeparrot.config import StreamConfig
     from codeparrot.eval.sliding import SlidingWindows
+    from codeparrot.loading import load_model, tokenizer_digest
     from codeparrot.model.families import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
     from codeparrot.stream.losses import Losses
     from codeparrot.stream.readers.folder import NoSplit
+    from codeparrot.stream.tokenized import check_tokenizer
 
     loaded, tokenizer = load_model(place, device, torch.float32)
     model = LanguageModel(loaded)
-    length = seq_length or model.config.get_text_config().max_position_embeddings
+    length = _window_length(loaded, seq_length)
+    embedding: Any = loaded.get_input_embeddings()
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
     if not 0 <= stride < length:
         raise CodeparrotError(f"--stride {stride} is out of range: 1 to {length - 1}, or 0 for windows side by side")
+    check_tokenizer(data, tokenizer.eos_token_id, tokenizer_digest(tokenizer))
     settings = StreamConfig(valid=data, seq_length=length, text_column=text_column, on_error=on_error)
     try:
         valid: Any = load_validation_set(settings, encoder, split=split, setting="--data")
@@ -159,8 +165,11 @@ def perplexity(
     losses = Losses(on_error)
     for damaged in valid.damaged.values():
         losses(damaged)
-    if stride and valid.windows:
+    if not valid.num_predicted:
+        raise CodeparrotError(f"{', '.join(data)}: no tokens to predict in the {split} split; name data that hold documents")
+    if stride:
         valid = SlidingWindows(np.concatenate(valid.windows), length, stride)
+    batch_size = min(batch_size, valid.num_batches(1))  # the rest of a batch would be padding
     with progress_bar(total=valid.num_batches(batch_size), unit="batch", desc="perplexity") as bar:
         autocast = torch.autocast(loaded.device.type, torch.bfloat16, enabled=precision == "bf16")
         with autocast:
@@ -168,9 +177,29 @@ def perplexity(
                 model,
                 valid,
                 batch_size=batch_size,
-                token_bytes=bytes_per_token(tokenizer, model.config.vocab_size).to(loaded.device),
+                token_bytes=bytes_per_token(tokenizer, embedding.num_embeddings).to(loaded.device),
                 device=loaded.device,
                 progress=bar.update,
             )
     assert score is not None  # nothing breaks it off
-    return Result(f"{score} | {score.tokens:,} tokens{losses}", {"checkpoint": checkpoint, **score._asdict(), **losses.facts})
+    facts = {"checkpoint": checkpoint, "seq_length": length, **score._asdict(), **losses.facts}
+    return Result(f"{score} | {score.tokens:,} tokens{losses}", facts)
+
+
+def _window_length(model: Any, asked: int) -> int:
+    """Return the tokens of a window: those asked for, or the context of the model where that is 0.
+
+    Raises:
+        CodeparrotError: the model cannot read so many, or it has no longest context and none was asked for.
+    """
+    from codeparrot.generation.prompts import context_length
+
+    context, family = context_length(model), model.config.model_type
+    if not asked and context is None:
+        raise CodeparrotError(f"{family} has no longest context that windows could have: give --seq_length, for example 1024")
+    length = asked or int(context or 0)
+    if length < 2:
+        raise CodeparrotError(f"--seq_length {asked} is out of range: at least 2, one to read and one to predict")
+    if context is not None and length > context:
+        raise CodeparrotError(f"--seq_length {asked} is longer than the context of this {family}: at most {context}")
+    return length

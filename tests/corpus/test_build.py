@@ -20,6 +20,7 @@ from codeparrot.corpus.filters.rules import first_failing
 from codeparrot.corpus.filters.text import Text
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.hashes import fingerprint, position
+from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.report.command import summary
 from codeparrot.corpus.secrets.redaction import redact
@@ -224,6 +225,20 @@ def test_of_documents_with_the_same_text_one_is_kept(
     texts = [document["content"] for document in read(root / "out")]
     assert len(texts) == len({fingerprint(text) for text in texts}) == len({fingerprint(text) for _, _, text in rows})
     assert statistics["removed"]["duplicate"]["files"] == len(rows) - len(texts)
+
+
+def test_lines_of_the_opt_out_list_that_match_nothing_are_reported_and_their_names_not_published(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("REPO1\nrepo-2  # misspelt\nhttps://github.com/some/one-else\n", encoding="utf-8-sig")
+    statistics = make(raw, tmp_path / "corpus", licenses=LicenseSettings(opt_out=str(tmp_path / "out")))
+    kept = {each["repo_name"] for each in read(tmp_path / "corpus")}
+    assert "repo1" not in kept and "repo2" in kept
+    which = f"2 of 3 lines of {tmp_path / 'out'}: repo-2, https://github.com/some/one-else"
+    assert capsys.readouterr().err == f"codeparrot: warning: no repository that was read matches {which}\n"
+    assert statistics["opt_out"] == {"lines": 3, "unmatched": 2}
+    for file in ("statistics.json", "README.md"):
+        assert "one-else" not in (tmp_path / "corpus" / file).read_text(encoding="utf-8")
 
 
 def test_an_empty_document_and_a_huge_one_are_documents(tmp_path: Path) -> None:

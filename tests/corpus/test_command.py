@@ -99,14 +99,16 @@ def lists(source: list[str], seed: int = 0, sizes: tuple[int, ...] = (), names: 
     ("arguments", "expected"),
     [
         (["--source", "a"], ['--source=["a"]']),
-        (["--source", "a", "b", "--seed", "-1"], ["--seed", "-1", '--source=["a", "b"]']),
+        (["--source", "a", "b", "--seed", "-1"], ['--source=["a", "b"]', "--seed", "-1"]),
+        (["--source", "a", "--seed", "1", "--source", "b", "x"], ["--seed", "1", '--source=["a", "b", "x"]']),
+        (["--source+", "a", "--source+", "b"], ['--source+=["a", "b"]']),
         (["--source=a", "--source+=b"], ['--source=["a", "b"]']),
         (["--source", "a", "--sizes", "1", "2"], ['--source=["a"]', "--sizes=[1, 2]"]),
         (["--source", "1", "--names", "2"], ['--source=["1"]', '--names=["2"]']),
         (["--source", "[a", "{b}"], ['--source=["[a", "{b}"]']),
         (["--source"], ["--source"]),
         (["--source", "[]"], ["--source=[]"]),
-        (["stray", "--source=a", "word"], ["stray", "word", '--source=["a"]']),
+        (["stray", "--source=a", "word"], ["stray", '--source=["a"]', "word"]),
         (["--help"], ["--help"]),
     ],
 )
@@ -118,7 +120,7 @@ def test_the_values_of_a_list_flag_become_one(arguments: list[str], expected: li
     ("arguments", "expected"),
     [
         (["a"], ['["a"]']),
-        (["a", "b", "--seed", "1"], ["--seed", "1", '["a", "b"]']),
+        (["a", "b", "--seed", "1"], ['["a", "b"]', "--seed", "1"]),
         (["--seed", "1", "a", "--seed=2", "b"], ["--seed", "1", "--seed=2", '["a", "b"]']),
     ],
 )

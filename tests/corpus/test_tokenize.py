@@ -15,8 +15,11 @@ from codeparrot.config import StreamConfig
 from codeparrot.corpus.split import valid_repositories
 from codeparrot.corpus.tokenize import tokenize
 from codeparrot.errors import CodeparrotError
+from codeparrot.loading import load_tokenizer, tokenizer_digest
 from codeparrot.stream import ConstantLengthDataset, load_validation_set, make_encoder
 from codeparrot.stream.overlap import check_disjoint
+from codeparrot.stream.tokenized import check_tokenizer
+from tests.conftest import with_end_at
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,48 @@ def test_errors_name_the_remedy(windows, corpus, tokenizer_folder, tmp_path) -> 
     with pytest.raises(CodeparrotError, match="holds no windows, and is not replaced"):
         tokenize(str(corpus), str(tokenizer_folder), str(tmp_path), overwrite=True)
     assert (tmp_path / "thesis.txt").is_file()
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory, corpus, tokenizer_folder) -> tuple[Path, Path]:
+    """Windows of a tokenizer whose end of document does not fit 16 bits, and the tokenizer."""
+    folder = tmp_path_factory.mktemp("wide")
+    tokenizer = with_end_at(tokenizer_folder, 70_000, folder / "tokenizer")
+    tokenize(str(corpus), str(tokenizer), str(folder / "w"), seq_length=64)
+    return folder / "w", tokenizer
+
+
+def test_ids_above_the_number_of_tokens_are_stored_whole(wide, tokens) -> None:
+    manifest = json.loads((wide[0] / "windows.json").read_text(encoding="utf-8"))
+    assert (manifest["vocab_size"], manifest["end_of_document"]) == (70_001, 70_000)
+    stored = np.concatenate([np.load(file) for file in sorted(wide[0].glob("train-*.npy"))]).ravel()
+    expected = tokens["train"]
+    assert stored.max() == 70_000
+    np.testing.assert_array_equal(np.where(stored == 70_000, 0, stored)[: len(expected)], expected)
+
+
+def test_windows_whose_ids_an_older_version_cut_are_refused(wide, tmp_path) -> None:
+    shutil.copytree(wide[0], tmp_path / "w")
+    manifest = json.loads((tmp_path / "w" / "windows.json").read_text(encoding="utf-8"))
+    (tmp_path / "w" / "windows.json").write_text(json.dumps({**manifest, "vocab_size": 512}), encoding="utf-8")
+    with pytest.raises(CodeparrotError, match="cut to 16 bits by an older version; tokenize the corpus again"):
+        ConstantLengthDataset(StreamConfig(train=str(tmp_path / "w"), seq_length=64), make_encoder_stub())
+
+
+def test_windows_of_another_tokenizer_are_refused(wide, windows, tokenizer_folder, tmp_path) -> None:
+    own, other = (load_tokenizer(str(folder)) for folder in (tokenizer_folder, wide[1]))
+    data = ["documents.jsonl", str(windows)]
+    check_tokenizer(data, own.eos_token_id, tokenizer_digest(own))
+    with pytest.raises(CodeparrotError, match="w holds windows of another tokenizer"):
+        check_tokenizer(data, other.eos_token_id, tokenizer_digest(other))
+    # Those of older versions have no digest: the end of a document must do.
+    shutil.copytree(windows, tmp_path / "w")
+    manifest = json.loads((windows / "windows.json").read_text(encoding="utf-8"))
+    del manifest["tokenizer_sha256"]
+    (tmp_path / "w" / "windows.json").write_text(json.dumps(manifest), encoding="utf-8")
+    check_tokenizer([str(tmp_path / "w")], own.eos_token_id, "another")
+    with pytest.raises(CodeparrotError, match="holds windows of another tokenizer"):
+        check_tokenizer([str(tmp_path / "w")], other.eos_token_id, tokenizer_digest(other))
 
 
 def test_a_file_that_is_not_whole_is_refused(corpus, tokenizer_folder, tmp_path) -> None:

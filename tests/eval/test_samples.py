@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,21 @@ def test_a_share_is_one_of_several() -> None:
     for text in ("8/8", "a/2", "1", "-1/2"):
         with pytest.raises(CodeparrotError, match="share"):
             Share.parse(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_samples_and_problems_of_any_editor_are_read(tmp_path: Path, encoding: str) -> None:
+    problems = load_problems("codeparrot")
+    source = Path(resources.files("codeparrot.eval.problems") / "codeparrot.jsonl").read_text(encoding="utf-8")  # type: ignore[arg-type]
+    (tmp_path / "own.jsonl").write_bytes(source.encode(encoding))
+    assert list(load_problems(str(tmp_path / "own.jsonl"))) == list(problems)
+    lines = [json.dumps({"task_id": each.task_id, "completion": "é"}, ensure_ascii=False) for each in problems]
+    (tmp_path / "samples.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode(encoding)))
+    assert [row["completion"] for row in read_foreign(tmp_path / "samples.jsonl.gz", problems)] == ["é"] * len(problems)
+
+
+def test_a_temperature_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    problems = load_problems("codeparrot")
+    (tmp_path / "x.jsonl").write_text('{"task_id": "codeparrot/0", "completion": "", "temperature": NaN}\n')
+    with pytest.raises(CodeparrotError, match="line 1: not JSON: NaN is no number"):
+        read_foreign(tmp_path / "x.jsonl", problems)

@@ -297,7 +297,7 @@ def test_the_prompt_comes_from_the_option_a_file_or_a_pipe(run, tmp_path, monkey
     path = tmp_path / "prompt.py"
     path.write_text("# add\n", encoding="utf-8")
     assert complete(str(run), file=str(path)).data["prompt"] == "# add\n"
-    monkeypatch.setattr(sys, "stdin", io.StringIO("def mul"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"def mul")))
     assert complete(str(run)).data["prompt"] == "def mul"
     for prompt in ("# add two numbers", "", "null", "- x"):
         assert main(["complete", "--checkpoint", str(run), "--prompt", prompt, "--max_new_tokens", "1", "--json"]) == 0
@@ -330,6 +330,7 @@ def test_a_missing_or_unreadable_prompt_is_refused(run, tmp_path, monkeypatch):
         ({"num_completions": 0}, "--num_completions 0"),
         ({"temperature": -0.1}, "--temperature -0.1"),
         ({"temperature": float("nan")}, "--temperature nan"),
+        ({"temperature": 1e-40}, "--temperature 1e-40"),
         ({"top_p": 0.0}, "--top_p 0.0"),
         ({"top_p": 1.1}, "--top_p 1.1"),
         ({"max_new_tokens": 0}, "--max_new_tokens 0"),

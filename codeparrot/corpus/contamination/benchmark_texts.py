@@ -1,8 +1,6 @@
 """What a model must not have read: the documentation and the solutions of the benchmarks that will measure it."""
 
 import ast
-import gzip
-import json
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
+from codeparrot.text_files import json_lines
 
 DOCUMENTATION_KEYS = ("docstring", "text", "prompt")
 SOLUTION_KEYS = ("canonical_solution", "solution", "code")
@@ -49,20 +48,18 @@ def read_benchmark(name: str) -> list[Sample]:
 
 def _of_file(path: Path, name: str) -> Iterator[Sample]:
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _of_row(json.loads(line), name, number)
-    except (OSError, EOFError, ValueError, RecursionError) as error:
-        raise CodeparrotError(f"contamination.benchmarks: {path} is not a JSONL file: {error}") from None
+        for number, (where, row) in enumerate(json_lines(path), 1):
+            yield _of_row(row, name, number, where)
+    except CodeparrotError as error:
+        raise CodeparrotError(f"contamination.benchmarks: {error}") from None
 
 
-def _of_row(row: Any, benchmark: str, number: int) -> Sample:
+def _of_row(row: Any, benchmark: str, number: int, where: str) -> Sample:
     row = row if isinstance(row, dict) else {}
     documentation, solution = (_first_text(row, keys) for keys in (DOCUMENTATION_KEYS, SOLUTION_KEYS))
     if not documentation and not solution:
         keys = ", ".join((*DOCUMENTATION_KEYS, *SOLUTION_KEYS))
-        raise CodeparrotError(f"contamination.benchmarks: line {number} of {benchmark} has no text under {keys}")
+        raise CodeparrotError(f"{where}: no text under {keys}")
     task_id = row.get("task_id", number)
     return Sample(benchmark, str(task_id), _documentation(documentation), solution)
 

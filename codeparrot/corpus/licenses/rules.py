@@ -17,6 +17,7 @@ from codeparrot.corpus.licenses.names import REFERENCE, parse, spelling
 from codeparrot.corpus.licenses.texts import detect
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.location import path_of
+from codeparrot.text_files import BYTE_ORDER_MARK, read_text
 
 PERMISSIVE = (
     *("0BSD", "AFL-3.0", "Apache", "Apache-1.1", "Apache-2.0", "Artistic-2.0", "BlueOak-1.0.0", "BSD", "BSD-1-Clause"),
@@ -54,7 +55,8 @@ class LicenseSettings:
     unknown: Literal["keep", "remove"] = "keep"
     """What to do with files without a declared licence: keep suits your own folders, remove suits a corpus to publish."""
     opt_out: str = ""
-    """File with one repository name per line, in any case, `#` before remarks: none of their files enters the corpus."""
+    """File with one repository per line, its name in any case or its address (https://github.com/owner/name), `#` before
+    remarks: none of their files enters the corpus. Lines that no repository matches are reported."""
 
     def check(self) -> None:
         """Raise CodeparrotError if a name is not a licence or the file cannot be read."""
@@ -113,7 +115,7 @@ def declared_inside(content: str) -> str | None:
 
 def removes(license_name: str, repo_name: str, settings: LicenseSettings) -> str | None:
     """Return why a file with this licence, in this repository, is not kept; None if it is."""
-    if settings.opt_out and repo_name.lower() in _opted_out(settings.opt_out):
+    if settings.opt_out and repository(repo_name) in _opted_out(settings.opt_out):
         return OPTED_OUT
     return _forbids(license_name, settings.allow, settings.unknown)
 
@@ -158,12 +160,41 @@ def _allowed(allow: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names)
 
 
+@lru_cache(maxsize=65536)
+def repository(name: str) -> str:
+    """Return a repository's name in the one spelling that is compared: lower case, without what an address has around it.
+
+    On the large hosts a name is owner and repository, and what follows leads into it (`/tree/main`).
+    """
+    found = _ADDRESS.match(name.strip().lower())
+    host, path = (found["host"], found["path"]) if found else ("", name.strip().lower())
+    parts = [part for part in path.partition("/-/")[0].split("/") if part]
+    if host in _OWNER_AND_NAME:
+        if len(parts) < 2:
+            return name.strip().lower()  # the address of an owner, or of the host: no repository
+        parts = parts[:2]
+    return "/".join(parts).removesuffix(".git")
+
+
+_OWNER_AND_NAME = ("github.com", "bitbucket.org", "codeberg.org")
+_ADDRESS = re.compile(
+    r"(?:(?:git\+)?(?:https?|ssh|git)://(?:[^@/]*@)?|git@|(?=(?:www\.)?(?:github\.com|gitlab\.com|bitbucket\.org|codeberg\.org)/))"
+    r"(?:www\.)?(?P<host>[^/:]+)(?::\d+(?=/))?[/:](?P<path>[^?#]*)"
+)
+
+
+def opted_out(settings: LicenseSettings) -> dict[str, str]:
+    """Return the lines of the opt-out list as they are written, in their order, by what `repository` makes of them."""
+    return _opted_out(settings.opt_out)
+
+
 @lru_cache
-def _opted_out(file: str) -> frozenset[str]:
+def _opted_out(file: str) -> dict[str, str]:
+    """Return the lines of the opt-out list, by the names of their repositories."""
     if not file:
-        return frozenset()
+        return {}
     try:
-        lines = path_of(file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CodeparrotError(f"licenses.opt_out: cannot read {file}: {error}") from error
-    return frozenset(name.lower() for line in lines if (name := line.partition("#")[0].strip()))
+        lines = read_text(path_of(file)).replace(BYTE_ORDER_MARK, "").splitlines()
+    except CodeparrotError as error:
+        raise CodeparrotError(f"licenses.opt_out: {error}") from None
+    return {repository(line): line for each in lines if (line := each.partition("#")[0].strip())}

@@ -13,6 +13,7 @@ from codeparrot.corpus.licenses.rules import (
     declared_inside,
     license_of_file,
     removes,
+    repository,
     rules,
     spdx,
 )
@@ -173,6 +174,49 @@ def test_repositories_whose_owner_opted_out_are_removed_whatever_their_licence(t
     assert removes("MIT", "owner/NAME", settings) == "opt_out"
     assert removes("GPL-3.0-only", "other", settings) == "opt_out"
     assert removes("MIT", "owner/name2", settings) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("Owner/Name", "owner/name"),
+        ("https://github.com/Owner/Name", "owner/name"),
+        ("http://www.github.com/owner/name.git", "owner/name"),
+        ("https://user:secret@github.com/owner/name/tree/main?tab=readme", "owner/name"),
+        ("github.com/owner/name/", "owner/name"),
+        ("git@github.com:owner/name.git", "owner/name"),
+        ("ssh://git@github.com:22/owner/name.git", "owner/name"),
+        ("git+https://github.com/owner/name", "owner/name"),
+        ("https://gitlab.com/group/below/name/-/blob/main/a.py", "group/below/name"),
+        ("https://git.example.org/owner/name.git", "owner/name"),
+        ("owner/name.git", "owner/name"),
+        (" name ", "name"),
+        ("https://github.com/owner", "https://github.com/owner"),
+        ("github.com", "github.com"),
+    ],
+)
+def test_a_repository_is_known_by_its_name_or_its_address(written: str, name: str) -> None:
+    assert repository(written) == name
+    assert repository(name) == name
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_the_first_repository_of_an_opt_out_list_is_removed_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "out").write_bytes("https://github.com/Owner/Name\r\n# é\r\nother".encode(encoding))
+    settings = LicenseSettings(opt_out=str(tmp_path / "out"))
+    for name in ("owner/NAME", "other", "https://github.com/owner/name.git"):
+        assert removes("MIT", name, settings) == "opt_out"
+
+
+def test_the_marks_of_lists_that_were_joined_hide_no_repository(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"\xef\xbb\xbfa/b\n\xef\xbb\xbfc/d\n")
+    assert removes("MIT", "c/d", LicenseSettings(opt_out=str(tmp_path / "out"))) == "opt_out"
+
+
+def test_a_list_that_is_no_text_is_refused_with_the_byte(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"a/b\ncaf\xe9/c\n")
+    with pytest.raises(CodeparrotError, match=r"licenses\.opt_out: .*out is not UTF-8: byte 7 is 0xe9, in line 2"):
+        LicenseSettings(opt_out=str(tmp_path / "out")).check()
 
 
 def test_the_rules_name_what_can_be_removed(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_reference_solutions_all_pass_and_wrong_samples_do_not(tmp_path, sandbox
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "cannot be read"),
+        ("{", "line 1: not JSON"),
         ('{"task_id": "codeparrot/0"}', "line 1: a sample is"),
         ('{"task_id": "nobody/0", "completion": "x"}', "not one of the problems"),
         ('{"task_id": "codeparrot/0", "completion": "x"}', f"codeparrot/1 and {NUM_PROBLEMS - 2} more problems"),

@@ -2,12 +2,15 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import BloomConfig, BloomForCausalLM
 
+from codeparrot.cli import main
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.sliding import SlidingWindows
@@ -182,3 +185,70 @@ def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path, model,
         (tmp_path / "data" / file).write_text('{"content": "a = 1"}\n', encoding="utf-8")
     with pytest.raises(CodeparrotError, match=message):
         perplexity(str(tmp_path / "model"), [str(tmp_path / "data")], split=split)
+
+
+def checkpoint(place, model, tokenizer) -> str:
+    model.model.save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return str(place)
+
+
+def test_windows_longer_than_the_context_and_batches_without_windows_are_refused(tmp_path, model, tokenizer, corpus) -> None:
+    place = checkpoint(tmp_path / "model", model, tokenizer)
+    cases: Any = (
+        ({"seq_length": 128}, "--seq_length 128 is longer than the context of this gpt2: at most 64"),
+        ({"seq_length": 1}, "--seq_length 1 is out of range: at least 2"),
+        ({"seq_length": -3}, "--seq_length -3 is out of range"),
+        ({"batch_size": 0}, "--batch_size 0 is out of range: at least 1"),
+    )
+    for options, message in cases:
+        with pytest.raises(CodeparrotError, match=message):
+            perplexity(place, [str(corpus)], **options)
+
+
+def test_a_family_without_a_longest_context_is_measured_in_windows_of_the_length_that_is_given(tmp_path, tokenizer) -> None:
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=512, hidden_size=32, n_layer=1, n_head=2))
+    bloom.save_pretrained(tmp_path / "bloom")
+    tokenizer.save_pretrained(tmp_path / "bloom")
+    (tmp_path / "a.jsonl").write_text(json.dumps({"content": python_sources(1)[0][:500]}) + "\n", encoding="utf-8")
+    data = [str(tmp_path / "a.jsonl")]
+    with pytest.raises(CodeparrotError, match=r"bloom has no longest context .*: give --seq_length"):
+        perplexity(str(tmp_path / "bloom"), data)
+    found = perplexity(str(tmp_path / "bloom"), data, seq_length=32).data
+    assert 5 < found["loss"] < 8 and found["seq_length"] == 32
+    # A batch is no longer than the data: what would be padding costs nothing.
+    assert perplexity(str(tmp_path / "bloom"), data, seq_length=32, batch_size=10**12).data["loss"] == pytest.approx(
+        found["loss"]
+    )
+
+
+@pytest.mark.parametrize("content", ["", '{"content": ""}\n'])
+def test_data_without_a_token_to_predict_are_an_error_and_no_score(tmp_path, model, tokenizer, content) -> None:
+    place = checkpoint(tmp_path / "model", model, tokenizer)
+    (tmp_path / "a.jsonl").write_text(content, encoding="utf-8")
+    for stride in (0, 32):
+        with pytest.raises(CodeparrotError, match=r"a\.jsonl: no tokens to predict in the valid split"):
+            perplexity(place, [str(tmp_path / "a.jsonl")], stride=stride)
+
+
+def test_a_diverged_model_has_null_for_its_loss_in_json(tmp_path, tokenizer, capsys) -> None:
+    broken: Any = build_model(model_config(SIZES), gradient_checkpointing=False, seed=1)
+    with torch.no_grad():
+        broken.model.transformer.wpe.weight[10:].fill_(math.nan)
+    place = checkpoint(tmp_path / "model", broken, tokenizer)
+    (tmp_path / "a.jsonl").write_text('{"content": "def f(x):\\n    return x + 1 - len(x)"}\n', encoding="utf-8")
+    assert main(["eval", "perplexity", "--checkpoint", place, "--data", str(tmp_path / "a.jsonl"), "--json"]) == 0
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert (found["loss"], found["perplexity"], found["bits_per_byte"]) == (None, None, None) and found["tokens"] > 5
+
+
+def test_a_model_that_computes_nothing_finite_is_named(tmp_path, tokenizer, corpus) -> None:
+    broken: Any = build_model(model_config(SIZES), gradient_checkpointing=False, seed=1)
+    with torch.no_grad():
+        broken.model.transformer.ln_f.weight.fill_(math.nan)
+    with pytest.raises(CodeparrotError, match="computes numbers that are not finite; name an earlier checkpoint"):
+        perplexity(checkpoint(tmp_path / "model", broken, tokenizer), [str(corpus)])

@@ -1,0 +1,235 @@
+"""The parser of every command: an error of one line that names the nearest valid choice, and a short help."""
+
+import dataclasses
+import inspect
+import json
+import re
+import shutil
+import sys
+import textwrap
+from argparse import SUPPRESS, Action
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NoReturn, get_args
+
+import yaml
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, get_loader, set_loader, set_parsing_settings
+
+from codeparrot.arguments.words import element_of
+from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.location import path_of
+from codeparrot.text_files import read_text, repeated_key
+
+_WIDEST = 100
+"""Columns of the help on a wide terminal; longer lines are hard to read."""
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+_load_yaml = get_loader("yaml")
+
+
+def _load_whole(text: str, path: str = "") -> Any:
+    """Return the value of a YAML text, of which nothing is dropped.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or a key stands twice in it.
+    """
+    place = f"{path}: " if path else ""
+    try:
+        repeated = repeated_key(text) if "\n" in text or "{" in text else None
+        if repeated:
+            name, first, second = repeated
+            both = f"lines {first} and {second}" if first != second else f"line {first}"
+            raise yaml.YAMLError(f'"{name}" stands twice, in {both}: only one of them would count; join them')
+        return _load_yaml(text)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise yaml.YAMLError(f"{place}{line}{error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise yaml.YAMLError(f"{place}{error}") from error
+
+
+set_loader("yaml", _load_whole, exceptions=(yaml.YAMLError,))
+
+
+class Help(DefaultHelpFormatter):
+    """An option on one line, what it does below it, its range and default in parentheses at the end."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        width = min(shutil.get_terminal_size().columns - 2, _WIDEST)
+        super().__init__(prog, **{"max_help_position": 8, "width": width, **options})
+
+    def _format_action_invocation(self, action: Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{action.option_strings[0]} {action.metavar or self._get_default_metavar_for_optional(action)}"
+
+    def _expand_help(self, action: Action) -> str:
+        rule = getattr(action, "rule", None)
+        details = ["required" if action.required else "", rule.words if rule else "", _default(action)]
+        text = "; ".join(filter(None, details))
+        return f"{action.help or ''}{f' ({text})' if text else ''}"
+
+
+def _default(action: Action) -> str:
+    """Return `default: ...` as it would be written on the command line; nothing where the text says what is done without."""
+    value = action.default
+    if action.nargs == 0 or value in (None, "", [], SUPPRESS):
+        return ""
+    if str(action.metavar).endswith("...") and not any(str(each).split() != [str(each)] for each in value):
+        value = " ".join(map(str, value))
+    return f"default: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+
+
+class Parser(ArgumentParser):
+    """Exits with status 2 and one line on stderr when the arguments are wrong."""
+
+    def __init__(self, prog: str | None = None, **options: Any) -> None:
+        # jsonargparse makes parsers of this class for the fields of nested dataclasses, with options of its own.
+        super().__init__(prog=prog, **{"formatter_class": Help, **options})
+
+    def print_help(self, file: Any = None) -> None:
+        # argparse passes over an error of writing.
+        try:
+            print(self.format_help(), end="", file=file, flush=True)
+        except BrokenPipeError:
+            raise  # the reader has seen enough
+        except OSError as error:
+            raise CodeparrotError(f"cannot write the help to standard output: {error.strerror}") from error
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        text = _alternatives(" ".join(str(ex or message).split()))
+        print(f"{self.prog}: error: {text}{self._hint(text)} ({self.prog} --help lists the options)", file=sys.stderr)
+        self.exit(2)
+        raise AssertionError("unreachable")
+
+    def parse_path(self, path: Any, *arguments: Any, **options: Any) -> Any:
+        """Read a file of settings, as every text file of a user is read."""
+        if str(path) == "-":
+            return super().parse_path(path, *arguments, **options)
+        try:
+            text = read_text(path_of(path))
+        except CodeparrotError as error:
+            self.error(str(error))
+        return self.parse_string(text, str(path), *arguments, **options)
+
+    def parse_args(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().parse_args(*arguments, **options)
+        except UnicodeDecodeError as error:  # the file of one section (`--optim FILE`), which jsonargparse reads itself
+            self.error(f"a file of settings is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}")
+
+    def _hint(self, text: str) -> str:
+        unknown = re.search(r"unrecognized arguments: --([\w.\-]+)", text)
+        in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.\-]+)'", text)
+        in_file = re.search(r"Option '([\w.\-]+)' is not accepted", text)
+        single = unknown or in_file
+        name = single[1] if single else f"{in_group[1]}.{in_group[2]}" if in_group else None
+        return self._meant(name) if name else ""
+
+    def _meant(self, name: str) -> str:
+        """Return the suggestion for an unknown setting: what others call it, or its name in another section, or the nearest."""
+        section, _, word = name.replace("-", "_").lower().rpartition(".")
+        known = [str(action.dest) for action in self._actions]
+        same = [each for each in known if each.rpartition(".")[2] == word]
+        found = same or [str(each.dest) for each in self._actions if word in getattr(each, "also", ())]
+        within = [each for each in found if each.rpartition(".")[0] == section] or found
+        choices = " or ".join(f'"{each}"' for each in within[:3])
+        return f"; did you mean {choices}?" if within else nearest(name, known)
+
+    def lay_out(self, function: Callable[..., Any], hints: Mapping[str, Any], usage: str = "") -> None:
+        """Arrange the help: a line of usage, what the command does, its options by section, then what all commands have.
+
+        Args:
+            function: its docstring says what the command does.
+            hints: types of the arguments, by name.
+            usage: of a command that reads a dataclass, what follows its name; by default the required arguments.
+        """
+        fields = dict(_metadata(hints))
+        for action in self._actions:
+            _present(action, fields.get(action.dest, {}))
+        positional, others, *groups = self._action_groups
+        others.title = "other options"
+        names = {id(group): name for name, group in (self.groups or {}).items() if name in hints}
+        sections = [group for group in groups if id(group) in names]
+        own = [group for group in groups if id(group) not in names]
+        for group in sections:
+            group.title, group.description = names[id(group)], _purpose(hints[names[id(group)]])
+        for group in own:
+            group.title, group.description = "the rest" if usage else "options", None
+        self._action_groups = [positional, *(sections + own if usage else own + sections), others]
+        self.usage = _wrapped([self.prog, *([usage] if usage else [*self._required(), *self._optional()])])
+        self.description = _purpose(function)
+        # Only for the help: the command line takes them out before anything is parsed (cli.py).
+        self.add_argument("--json", action="help", help="Print the result as one JSON object.")
+        self.add_argument("--debug", action="help", help="Show the traceback of an error.")
+
+    def _required(self) -> Iterator[str]:
+        for action in self._actions:
+            if action.required:
+                yield " ".join([*action.option_strings[:1], str(action.metavar or action.dest.upper())])
+
+    def _optional(self) -> list[str]:
+        return ["[options]"] if any(not (action.required or action.dest == "help") for action in self._actions) else []
+
+
+def _alternatives(text: str) -> str:
+    """Return an error of jsonargparse; where a value fits none of several types, only the key, the value and what it may be."""
+    found = re.search(
+        r'key "([\w.]+)": Does not validate against any of the Union.*?Errors: (.*) Given value type: .*?: (.*)', text
+    )
+    types = re.findall(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2]) if found else []
+    if not found or not types:
+        return text
+    expected = [_IN_WORDS.get(name, name) or words.replace("'", "") for name, words in types]
+    return f"{found[1]} is {found[3]}; it must be {' or '.join(expected)}"
+
+
+_IN_WORDS = {"int": "a whole number", "float": "a number", "str": "text"}
+
+
+def _wrapped(words: Iterable[str]) -> str:
+    """Return a usage whose options stay beside their values where it takes more than one line."""
+    kept = " ".join(word.replace(" ", "\0") for word in words)
+    width = min(shutil.get_terminal_size().columns, _WIDEST) - len("usage: ")
+    lines = textwrap.wrap(kept, width, break_on_hyphens=False, break_long_words=False)
+    return ("\n" + " " * len("usage: codeparrot ")).join(lines).replace("\0", " ")
+
+
+def _purpose(documented: Any) -> str:
+    """Return the first paragraph of a docstring."""
+    return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
+
+
+def _metadata(hints: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the dotted names of the fields of dataclasses among `hints`, with what setting.py keeps at them."""
+    for name, hint in hints.items():
+        if dataclasses.is_dataclass(hint):
+            yield from ((f"{name}.{field.name}", field.metadata) for field in dataclasses.fields(hint))
+
+
+def _present(action: Action, metadata: Mapping[str, Any]) -> None:
+    """Say in the help what an option takes: what a number counts, or its type; several values where it is a list.
+
+    Keep what its field says besides: its range, and what others call it.
+    """
+    hint = action.type or getattr(action, "_typehint", None)
+    types = (hint, *get_args(hint))
+    if action.dest == "help":
+        action.help = "Show this help and exit."
+    elif dataclasses.is_dataclass(hint) or type(action).__name__ == "_ActionConfigLoad":
+        action.help = SUPPRESS  # a file for one section: --config reads all of them
+    elif action.dest == "print_config":
+        action.help = "Print all settings as YAML, as they are after all other arguments, and exit."
+    elif unit := metadata.get("unit"):
+        action.metavar = unit.upper()
+    elif element := element_of(hint):
+        action.metavar = f"{_NUMBERS.get(element, _last(action))} ..."
+    elif bool not in types and (number := next((_NUMBERS[each] for each in types if each in _NUMBERS), None)):
+        action.metavar = number
+    action.rule, action.also = metadata.get("rule"), metadata.get("also", ())  # type: ignore[attr-defined]
+
+
+_NUMBERS: dict[Any, str] = {int: "INT", float: "FLOAT"}
+
+
+def _last(action: Action) -> str:
+    return action.dest.rpartition(".")[2].upper()

@@ -1,0 +1,69 @@
+"""A tokenizer fits a model if its ids do, however many tokens it has."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer, BloomConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, MambaConfig, MptConfig
+
+from codeparrot.config import Config, StreamConfig
+from codeparrot.errors import CodeparrotError
+from codeparrot.loading import context_of, fit_vocabulary, largest_id, load_model, load_tokenizer
+from codeparrot.model.families import model_config
+from tests.conftest import with_end_at
+
+SIZES: Any = {"n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}
+
+
+def model_folder(place: Path, vocab_size: int, tokenizer: Path) -> str:
+    GPT2LMHeadModel(GPT2Config(vocab_size=vocab_size, **SIZES)).save_pretrained(place)
+    for file in tokenizer.iterdir():
+        shutil.copy(file, place)
+    return str(place)
+
+
+def test_the_largest_id_is_not_the_number_of_tokens_less_one(tokenizer_folder, tmp_path) -> None:
+    assert largest_id(load_tokenizer(str(tokenizer_folder))) == 511
+    assert largest_id(load_tokenizer(str(with_end_at(tokenizer_folder, 620, tmp_path / "t")))) == 620
+
+
+def test_a_run_needs_a_row_for_every_id(tokenizer_folder, tmp_path) -> None:
+    tokenizer = load_tokenizer(str(with_end_at(tokenizer_folder, 620, tmp_path / "t")))
+    config = Config(stream=StreamConfig(seq_length=16))
+    with pytest.raises(
+        CodeparrotError, match=r"model\.vocab_size 512 is smaller than the 621 ids, .*; set model\.vocab_size 621"
+    ):
+        fit_vocabulary(model_config({"family": "gpt2", "vocab_size": 512, **SIZES}), tokenizer, config)
+    assert fit_vocabulary(model_config({"family": "gpt2", "vocab_size": 621, **SIZES}), tokenizer, config).eos_token_id == 620
+
+
+def test_a_model_is_loaded_if_the_ids_of_texts_fit_it(tokenizer_folder, tmp_path) -> None:
+    _, tokenizer = load_model(model_folder(tmp_path / "fits", 512, tokenizer_folder), "cpu")
+    # A padding token of its own, for which the model has no row: nothing here ever reads it.
+    padded = AutoTokenizer.from_pretrained(tokenizer_folder)
+    padded.add_special_tokens({"pad_token": "<pad>"})
+    padded.save_pretrained(tmp_path / "padded")
+    _, tokenizer = load_model(model_folder(tmp_path / "model", 512, tmp_path / "padded"), "cpu")
+    assert len(tokenizer) == 513 and largest_id(tokenizer) == 512
+    words = AutoTokenizer.from_pretrained(tokenizer_folder)
+    words.add_tokens(["lambda"])
+    words.save_pretrained(tmp_path / "words")
+    for other in (tmp_path / "words", with_end_at(tokenizer_folder, 620, tmp_path / "gap")):
+        with pytest.raises(CodeparrotError, match="not that of its model"):
+            load_model(model_folder(tmp_path / f"{other.name}-model", 512, other), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("config", "context"),
+    [
+        (GPT2Config(n_positions=16), 16),
+        (LlamaConfig(max_position_embeddings=32), 32),
+        (MptConfig(max_seq_len=64), 64),
+        (BloomConfig(), None),
+        (MambaConfig(), None),
+    ],
+    ids=lambda value: getattr(value, "model_type", None),
+)
+def test_the_context_is_what_the_family_calls_so(config, context) -> None:
+    assert context_of(config) == context
