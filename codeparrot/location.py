@@ -96,8 +96,10 @@ _CLOSE, _NEARLY = 0.5, 0.8
 
 
 def near(name: str, closeness: float = _CLOSE) -> str:
-    """Return `; did you mean "x"?` for what exists here and is called nearly as `name`; its folder may be mistyped too."""
+    """Return `; did you mean "x"?` for what is called nearly as `name`, which is not here; its folder may be mistyped too."""
     path = path_of(name)
+    if path.exists():
+        return ""
     parents = [path.parent] if path.parent.is_dir() else _called_nearly(path.parent, closeness)
     found = [str(each) for parent in parents for each in _called_nearly(parent / path.name, closeness)]
     return nearest(str(path), found, 0.0)

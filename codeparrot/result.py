@@ -3,11 +3,12 @@
 The result is a text for people, the same facts as data for programs, and how the command ended. It alone goes to stdout.
 """
 
-import os
 import sys
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from codeparrot.launcher import rank
 
 FIRST_AFTER_SECONDS, LINE_EVERY_SECONDS = 2.0, 30.0
 """When lines of progress come where there is no terminal: in a log or a pipe."""
@@ -42,7 +43,7 @@ class Result(NamedTuple):
 
 def say(what: str) -> None:
     """Say on stderr what comes next, before a wait of more than two seconds. Of several processes, only the first does."""
-    if os.environ.get("RANK", "") in ("", "0"):
+    if rank() == 0:
         print(what, file=sys.stderr, flush=True)
     spoken()
 

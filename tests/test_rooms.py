@@ -12,7 +12,7 @@ ENTRIES = "train quickstart plot inspect_batch cli __main__".split()
 """Entry points, which may import everything."""
 TABLE = {
     "errors": "",
-    "result": "",
+    "result": "launcher",
     "files": "",
     "text_files": "errors",
     "markdown_tables": "",

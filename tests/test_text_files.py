@@ -12,7 +12,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.text_files import decoded, json_lines, read_text, repeated_key
 
 TEXT = "naïve/ré\n# 漢字 😀\n"
-PACKED = gzip.compress(b"1\n" * 999)
+PACKED = gzip.compress(b"1\n" * 999, mtime=0)
 MARKED = ("utf-8-sig", "utf-16", "utf-32")
 
 
@@ -82,7 +82,7 @@ def test_a_line_that_is_no_json_is_named(tmp_path: Path, line: str) -> None:
         list(json_lines(tmp_path / "a"))
 
 
-@pytest.mark.parametrize("content", [b"no gzip", PACKED[:-6], PACKED[:14] + b"\xff" * 30])
+@pytest.mark.parametrize("content", [b"no gzip", PACKED[:-6], PACKED[:14] + b"\xff" * 30], ids=["none", "cut", "changed"])
 def test_a_damaged_archive_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.gz").write_bytes(content)
     with pytest.raises(CodeparrotError, match=r"a\.gz cannot be read: "):

@@ -4,12 +4,15 @@ import json
 import signal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from codeparrot.config import Config, TrainConfig
 from codeparrot.run.progress import Progress
 from codeparrot.train import outcome
+from codeparrot.training.left_out import LeftOut
+from codeparrot.training.processes import Agreement
 from tests.launching import curve, kill_behind_step, lines, run, start, stop_behind_step, weights, write_config
 
 
@@ -55,7 +58,8 @@ def test_the_checkpoint_loads_as_a_transformers_model_with_its_tokenizer(referen
 def test_a_finished_run_says_so_and_how_to_go_further(begin, state) -> None:
     config = Config(train=TrainConfig(max_steps=24))
     saved = SimpleNamespace(saved_step=24)
-    result = outcome(config, Progress(begin, 0), Progress(24, 4096), None, saved)
+    nothing = LeftOut(config, cast(Agreement, None), main=True, step=begin)
+    result = outcome(config, Progress(begin, 0), Progress(24, 4096), None, saved, nothing)
     assert result.text.splitlines() == [
         f"{config.run_directory}: {state}, trained to step 24, 4,096 tokens",
         f"try it: codeparrot complete --checkpoint {config.run_directory}; go further: the same command with "

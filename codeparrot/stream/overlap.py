@@ -58,7 +58,7 @@ def _shared(train: Sequence[Shard], valid: Sequence[Shard]) -> Iterator[tuple[Pa
     for other in _files(train):
         same_size[other.stat().st_size].append(other)
     learned = [shard for shard in train if isinstance(shard, WindowShard)]
-    windows = {shard.file.path: shard for shard in valid if isinstance(shard, WindowShard)}
+    windows = {shard.path: shard for shard in valid if isinstance(shard, WindowShard)}
     for file in _files(valid):
         others = same_size[file.stat().st_size] if file.stat().st_size else []
         if same := next((other for other in others if file.samefile(other)), None):
@@ -66,7 +66,7 @@ def _shared(train: Sequence[Shard], valid: Sequence[Shard]) -> Iterator[tuple[Pa
         elif copy := next((other for other in others if filecmp.cmp(file, other, shallow=False)), None):
             yield file, f"{file} is a copy of {copy}"
         elif file in windows and (like := next((each for each in learned if _begin_alike(windows[file], each)), None)):
-            yield file, f"{file} holds the windows of {like.file.path}"
+            yield file, f"{file} holds the windows of {like.path}"
 
 
 def _files(shards: Sequence[Shard]) -> list[Path]:

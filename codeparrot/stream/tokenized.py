@@ -60,6 +60,7 @@ class WindowShard(Shard):
 
     def __init__(self, file: Windows, start: int = 0, stop: int | None = None, whole: bool = False) -> None:
         self.file, self.start, self.stop, self.whole = file, start, file.num_windows if stop is None else stop, whole
+        self.path = file.path
         self._windows: NDArray[Any] | None = None
 
     def check(self) -> None:
@@ -173,7 +174,10 @@ def check_tokenizer(names: Iterable[Any], end_of_document: int, digest: str) -> 
         folder = path_of(str(name))
         if (folder / MANIFEST).is_file():
             manifest = read_manifest(folder)
-            if manifest["end_of_document"] != end_of_document or manifest.get("tokenizer_sha256", digest) != digest:
+            if (
+                manifest.get("end_of_document", end_of_document) != end_of_document
+                or manifest.get("tokenizer_sha256", digest) != digest
+            ):
                 raise CodeparrotError(f"{name} holds windows of another tokenizer; name that one, or tokenize the corpus again")
 
 
@@ -190,7 +194,7 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
             f"{folder} holds windows of {manifest['seq_length']} tokens; set stream.seq_length to that, "
             f"or tokenize the corpus again with --seq_length {seq_length}"
         )
-    if manifest["end_of_document"] > 0xFFFF >= manifest["vocab_size"] - 1:
+    if manifest.get("end_of_document", 0) > 0xFFFF >= manifest["vocab_size"] - 1:
         raise CodeparrotError(f"{folder} holds ids that were cut to 16 bits by an older version; tokenize the corpus again")
     present = list(manifest["splits"])
     chosen = standing_for(split, present)

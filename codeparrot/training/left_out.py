@@ -40,7 +40,7 @@ class LeftOut:
         self._path = config.run_directory / DAMAGED
         if main and self._is_on:
             self._log = MetricsLog(self._path, step)
-            known = read_lines(self._path) if step and self._path.exists() else []
+            known = read_lines(self._path, _is_place) if step and self._path.exists() else []
             self._places = {_place(line): line["documents"] for line in known}
             logger.info("on_error    skip: damaged data are left out, and listed in %s", self._path)
             if known:
@@ -83,6 +83,11 @@ class LeftOut:
             logger.warning("left out: %s: %s", _place(line), line["problem"])
         if self._said == MOST_SAID + 1:
             logger.warning("what else is left out is only listed in %s", self._path)
+
+
+def _is_place(line: dict[str, Any]) -> bool:
+    """Whether a line is one that a run wrote."""
+    return type(line.get("step")) is int and {"file", "documents", "problem"} <= line.keys()
 
 
 def _place(line: dict[str, Any]) -> str:

@@ -103,9 +103,9 @@ def _write_or_warn(place: Path, text: str, to_begin: bool = False) -> None:
     With `to_begin`, a run that has no checkpoint yet does not begin without it.
     """
     try:
-        with writing(place.parent, "run.dir"):
+        with writing(place, "run.dir"):
             files.write_text(place, text)
     except (CodeparrotError, OSError) as error:
-        if to_begin and not any((place.parent / "checkpoints").iterdir()):
+        if to_begin and not any((place.parent / "checkpoints").glob("*")):
             raise
-        logger.warning("cannot write %s: %s", place, error)
+        logger.warning("%s", error if isinstance(error, CodeparrotError) else f"cannot write {place}: {error}")

@@ -5,6 +5,7 @@ out. A run that is gone on with is one run in each tracker.
 """
 
 import configparser
+import importlib
 import logging
 import netrc
 import os
@@ -103,8 +104,7 @@ def _wandb(config: Config, resumed_step: int) -> Any:
     except Exception as error:
         if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
             raise
-        import wandb
-
+        wandb: Any = importlib.import_module("wandb")
         wandb.teardown()  # the failed start still holds the run
         tracker = WandBTracker(config.tracking.project, mode="offline", **own)
         tracker.start()

@@ -103,7 +103,9 @@ class Run:
 
     def _merged(self) -> tuple[Outcome, str, Doubt]:
         assert self.program is not None
-        if self.program.why == "cpu" or self.program.cpu_seconds > self.cpu_seconds:
+        # One that closed its channel was given time to end; what it does in that time counts for nothing.
+        gave_up = self.program.why == "stopped" and self.said is not None and self.said.get("outcome") == "gone"
+        if self.program.why == "cpu" or (self.program.cpu_seconds > self.cpu_seconds and not (gave_up and not self.timed_out)):
             return Outcome.TIMED_OUT, f"more than {self.cpu_seconds:.3g} s of CPU time", Doubt.SPEED
         if self.timed_out:
             return Outcome.TIMED_OUT, f"more than {self.wall_seconds:.3g} s", Doubt.BUSY

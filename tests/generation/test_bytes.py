@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> None:
         return [TEXT]
 
     monkeypatch.setattr(complete_module, "find_model", lambda name: name)
-    monkeypatch.setattr(complete_module, "load_model", lambda *_: (None, None))
+    monkeypatch.setattr(complete_module, "load_model", lambda *_: (SimpleNamespace(generation_config=None), None))
     monkeypatch.setattr(complete_module, "generate_completions", generate)
 
 

@@ -165,9 +165,6 @@ def test_an_interrupted_stream_ends_its_line(run, capsys, monkeypatch):
     assert out.endswith("\n") and shown[-1] == "\n" and err.splitlines()[1:] == ["codeparrot: interrupted"]
 
 
-# --- sampling, and the state left behind
-
-
 def test_the_seed_decides_the_samples(model, tokenizer):
     def draw(**options: Any) -> list[str]:
         return generate_completions(model, tokenizer, "def", temperature=4.0, top_p=1.0, max_new_tokens=8, stop=(), **options)

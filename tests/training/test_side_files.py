@@ -69,10 +69,13 @@ def test_a_diverged_run_ends_with_its_advice_and_not_in_its_samples(tmp_path, co
     assert {json.loads(line)["step"] for line in samples} == {0}
 
 
-def test_files_that_cannot_be_written_at_the_start_are_reported_and_end_no_run(tmp_path, caplog) -> None:
+def test_files_that_cannot_be_written_at_the_start_end_a_new_run_and_no_other(tmp_path, caplog) -> None:
     config = Config(run=RunConfig(name="run", dir=str(tmp_path)))
     for name in (ORIGIN, "config.yaml"):
         (tmp_path / "run" / name).mkdir(parents=True)
+    with pytest.raises(CodeparrotError, match=r"cannot write .*config\.yaml: .*\(run\.dir\)"):
+        write_config(config)
+    (tmp_path / "run" / "checkpoints" / "step_00000004").mkdir(parents=True)
     RunDirectory(config, main=True).write_origin({"step": 0, "stream": {}, "from": None})
     write_config(config)
     assert [text.count("cannot write") for text in caplog.messages] == [1, 1]

@@ -42,7 +42,7 @@ def _kinds() -> str:
 def _files(spec: str, path: Path) -> list[Path]:
     files = [path] if path.exists() else [Path(each) for each in matches(str(path))]
     if not files:
-        hint = nearest(spec, [PYTHON]) or near(spec) or f"; a source is {_kinds()}"
+        hint = nearest(spec, [PYTHON]) or ("" if ":" in spec else near(spec)) or f"; a source is {_kinds()}"
         raise CodeparrotError(f'source "{spec}" does not exist{hint}')
     all_archives = all(map(archives.is_archive, files))
     for file in files:
