@@ -253,6 +253,26 @@ def test_a_fraction_is_set_aside_by_repository_or_by_document(tmp_path, tokenize
     assert sorted(texts_of(tmp_path / "v", "valid", tokenizer_json)) == sorted(valid), "whatever the order"
 
 
+def test_a_repository_goes_to_one_side_whatever_is_damaged_before(tmp_path, tokenizer_folder, tokenizer_json) -> None:
+    rows = [dict(row) for row in ROWS]
+    lost, nameless = range(3, 20, 4), range(5, 20, 4)
+    damaged = [
+        {**row, **({"content": 1} if number in lost else {"repo_name": 7} if number in nameless else {})}
+        for number, row in enumerate(rows)
+    ]
+    write(tmp_path / "docs.jsonl", damaged)
+    options = {"seq_length": 16, "valid_fraction": 0.2, "on_error": "skip"}
+    tokenize(str(tmp_path / "docs.jsonl"), str(tokenizer_folder), str(tmp_path / "w"), **options)
+    train, valid = ({*texts_of(tmp_path / "w", split, tokenizer_json)} for split in ("train", "valid"))
+    held_out = valid_repositories({row["repo_name"] for row in rows}, 0, 0.2)
+    for number, row in enumerate(rows):
+        if number in lost:
+            assert row["content"] not in train | valid
+        elif number not in nameless:
+            assert row["content"] in (valid if row["repo_name"] in held_out else train)
+    assert len(train) + len(valid) == len(rows) - len(lost)
+
+
 def test_documents_of_one_repository_are_divided_one_by_one(tmp_path, tokenizer_folder, tokenizer_json) -> None:
     write(tmp_path / "docs.jsonl", [{**row, "repo_name": "me/mine"} for row in ROWS])
     result = tokenize(
