@@ -78,10 +78,14 @@ def writing(place: Path, setting: str) -> Iterator[None]:
         yield
     except Exception as error:
         number, file = _number(error), getattr(error, "filename", None)
-        elsewhere = file is not None and not Path(os.fsdecode(file)).absolute().is_relative_to(place.absolute().parent)
-        if number not in _REMEDIES or elsewhere:
+        path = Path(os.fsdecode(file)).absolute() if file is not None else None
+        elsewhere = path is not None and not path.is_relative_to(place.absolute().parent)
+        # Below /proc, for instance, a folder that cannot be made is called missing.
+        not_made = number == errno.ENOENT and path in (place.absolute(), *place.absolute().parents)
+        remedy = _IN_THE_WAY if not_made else _REMEDIES.get(number or 0)
+        if number is None or remedy is None or elsewhere:
             raise
-        raise CodeparrotError(f"cannot write {place}: {os.strerror(number)}; {_REMEDIES[number]} ({setting})") from error
+        raise CodeparrotError(f"cannot write {place}: {os.strerror(number)}; {remedy} ({setting})") from error
 
 
 def _number(error: BaseException) -> int | None:

@@ -125,7 +125,7 @@ def stay_at_home(config: "Config", arguments: Sequence[str]) -> str:
         What was done, in words; empty if nothing was.
     """
     flags = [word.partition("=") for word in arguments]
-    values = [value if equals else after for (_, equals, value), after in zip(flags, [*arguments[1:], ""], strict=True)]
+    values = [value if equals else after for (_, equals, value), after in zip(flags, [*arguments[1:], ""], strict=False)]
     files = [path_of(value) for (flag, _, _), value in zip(flags, values, strict=True) if flag == "--config"]
     file = next((each for each in reversed(files) if _has_checkpoints(each)), None)
     said = config.run_directory

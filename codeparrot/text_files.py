@@ -91,7 +91,7 @@ def repeated_key(text: str) -> tuple[str, int, int] | None:
 
     if text.lstrip().startswith(("{", "[")):
         # JSON that is not YAML: tabs between words, and characters spelled as two surrogates, which go where no character is.
-        text = re.sub(r"\\u[dD](?=[89a-fA-F])", r"\\ue", text.replace("\t", " "))
+        text = re.sub(r"\\u[dD](?=[89a-fA-F])", r"\\ue", text.replace("\t", " "))  # codespell:ignore ue
     root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     waiting, seen = [root], set[int]()
     while waiting:

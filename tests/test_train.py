@@ -246,7 +246,7 @@ def test_a_llama_is_trained_by_changing_the_yaml(tmp_path, corpus, tokenizer_fol
         (["--stream.seq_length", "64"], "stream.seq_length 64 is longer than model.n_positions 32"),
         (["--tokenizer.path", "/nowhere/t"], "/nowhere/t"),
         (["--stream.train", "/nowhere/*.parquet"], "stream.train: /nowhere/*.parquet matches nothing"),
-        (["--run.dir", "/proc/nowhere"], "cannot write the run directory /proc/nowhere"),
+        (["--run.dir", "/proc/nowhere"], "cannot write /proc/nowhere/"),
         (["--train.precision", "fp16"], "train.precision fp16 needs a GPU"),
     ],
 )
