@@ -3,6 +3,7 @@
 The stream runs to the late position once. Fresh processes then start, and resume from both positions, in turns.
 """
 
+import importlib
 import json
 import statistics
 import subprocess
@@ -34,7 +35,9 @@ def dataset(encoder: Any) -> Any:
 
 def resume(state: Path) -> float:
     """Return the seconds from opening the data to the first batch, in this fresh process."""
-    encoder = make_encoder()  # not measured: it is the same for any position and would hide a difference
+    # Not measured: imports and the encoder are the same for any position and would hide a difference; training has torch by then.
+    importlib.import_module("codeparrot.stream.dataset")
+    encoder = make_encoder()
     stored = json.loads(state.read_text())
     start = time.perf_counter()
     stream = dataset(encoder)
