@@ -35,7 +35,7 @@ def dataset(encoder: Any) -> Any:
 
 def resume(state: Path) -> float:
     """Return the seconds from opening the data to the first batch, in this fresh process."""
-    # Not measured: imports and the encoder are the same for any position and would hide a difference; training has torch by then.
+    # Not measured: imports and the encoder are the same for any position and would hide a difference (training has torch).
     importlib.import_module("codeparrot.stream.dataset")
     encoder = make_encoder()
     stored = json.loads(state.read_text())
