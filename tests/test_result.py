@@ -41,6 +41,7 @@ def test_a_text_beside_the_bar_prints_nothing_by_itself(clock, capsys) -> None:
 
 def test_other_processes_say_nothing(clock, capsys, monkeypatch) -> None:
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     say("loading")
     with progress_bar(total=3, shown=False) as bar:
         clock[0] += 100.0
