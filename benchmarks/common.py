@@ -8,11 +8,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 DATA = Path("data/benchmarks")
 
 # Finds the commands of this interpreter's environment, whether or not it is activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def codeparrot(*arguments: str) -> dict[str, Any]:
+    """Run a command; return its facts."""
+    done = subprocess.run(["codeparrot", *arguments, "--json"], check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
 
 
 @dataclass(frozen=True)

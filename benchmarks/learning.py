@@ -16,14 +16,13 @@ import json
 import math
 import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks.common import DATA, Ratio, report
+from benchmarks.common import DATA, Ratio, codeparrot, report
 
 SEEDS = (0, 1, 2)
 ORDERS = ("documents", "windows", "global")
@@ -33,11 +32,6 @@ NANO = Path("configs/nano.yaml")
 CORPUS, TOKENIZER, WINDOWS, SHUFFLED = (FOLDER / name for name in ("corpus", "tokenizer", "windows", "shuffled"))
 T_OF_3 = 4.303
 """Student's t for a 95% interval of the mean of three values."""
-
-
-def codeparrot(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run(["codeparrot", *arguments, "--json"], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
 
 
 def prepare() -> None:

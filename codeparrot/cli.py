@@ -20,7 +20,6 @@ from typing import Any, NamedTuple, NoReturn
 from codeparrot import __version__
 from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.eval.tasks import TASKS
-from codeparrot.files import to_json
 from codeparrot.launcher import find_home, open_closed_streams, rank
 from codeparrot.result import Result
 
@@ -180,8 +179,13 @@ def _deliver(result: Result, as_json: bool, number: int) -> int:
     """
     status = result.status.code
     if number == 0:
+        text = result.text
+        if as_json:
+            from codeparrot.files import to_json  # not for the help
+
+            text = to_json(result.data)
         try:
-            print(to_json(result.data) if as_json else result.text, flush=True)
+            print(text, flush=True)
             if getattr(sys.stdout, "name", "") == os.devnull:
                 raise OSError(None, "it is closed")
         except OSError as error:

@@ -5,8 +5,6 @@ script, a container); those change nothing.
 """
 
 import gc
-import getpass
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -14,8 +12,6 @@ from pathlib import Path
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import LENT_HOME
-
-logger = logging.getLogger("codeparrot")
 
 _THRESHOLDS = gc.get_threshold()
 _OF_LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -73,7 +69,7 @@ def _launched() -> int:
     found = {name: os.environ.pop(name) for name in _OF_LAUNCHERS if name in os.environ}
     foreign = [f"{name}={value}" for name, value in found.items() if value not in ("", "1" if "SIZE" in name else "0")]
     if foreign:
-        logger.warning("%s: set by another program; this process runs alone", " ".join(foreign))
+        _warn("%s: set by another program; this process runs alone", " ".join(foreign))
     return 1
 
 
@@ -103,11 +99,19 @@ def find_home() -> None:
 
         os.environ["HOME"] = tempfile.mkdtemp(prefix=LENT_HOME)
         atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
-        logger.warning("there is no home folder (HOME): downloads and caches of this process are not kept")
+        _warn("there is no home folder (HOME): downloads and caches of this process are not kept")
+    import getpass
+
     try:
         getpass.getuser()
     except (KeyError, OSError):  # OSError from Python 3.13 on
         os.environ["USER"] = str(os.getuid())
+
+
+def _warn(text: str, *values: object) -> None:
+    import logging  # every command comes by here, and few have something to say
+
+    logging.getLogger("codeparrot").warning(text, *values)
 
 
 def open_closed_streams() -> None:

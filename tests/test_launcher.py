@@ -1,6 +1,7 @@
 """How a process starts: garbage, its rank whatever other programs left in the environment, its streams, its home."""
 
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None
 )
 def test_variables_of_another_program_change_nothing(values, warned, monkeypatch, caplog) -> None:
     environment(monkeypatch, values)
-    monkeypatch.setattr(launcher.logger, "propagate", True)
+    monkeypatch.setattr(logging.getLogger("codeparrot"), "propagate", True)
     assert launcher.rank() == 0 and launcher.world_size_asked() == 1
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ([warned] if warned else [])
     assert not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} & os.environ.keys(), "libraries read them too"
