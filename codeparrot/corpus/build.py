@@ -14,6 +14,7 @@ from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.settings import Settings, all_stages
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
+from codeparrot.stream.losses import OnError
 
 COLUMNS = ColumnNames()
 FILTERS = Thresholds()
@@ -55,6 +56,7 @@ def build(
     licenses: LicenseSettings = LICENSES,
     near_duplicates: NearDuplicates = NEAR_DUPLICATES,
     keep_removed: int = 20,
+    on_error: OnError = "stop",
     executor: Literal["local", "slurm", "ray"] = "local",
     cluster: ClusterSettings = CLUSTER,
     **stages: Any,
@@ -85,6 +87,8 @@ def build(
         licenses: Which licences a file may have, and whose files are left out.
         near_duplicates: When two documents count as near duplicates; one of them is kept.
         keep_removed: Removed files to show for each reason, in removed/samples.parquet.
+        on_error: What becomes of tables that are damaged: stop ends with their place, skip leaves out the row group, the file,
+            or the rest of a packed one, and counts it. Single files, archives and rows that are damaged are always left out.
         executor: Where the work is done: on this machine by `workers` processes, or on a SLURM or Ray cluster (with the extra
             codeparrot[cluster]); the output must then be on a disk that all its nodes share.
         cluster: What to ask of the cluster.
@@ -128,6 +132,7 @@ def build(
         near_duplicates=near_duplicates,
         stages=cleaning,
         keep_removed=keep_removed,
+        on_error=on_error,
     )
     if executor == "local":
         with Workers(workers or available_cores()) as pool:

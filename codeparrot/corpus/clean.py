@@ -92,7 +92,7 @@ def _cleaned(table: pa.Table, stages: Mapping[str, Stage], samples: Samples, fou
     for name, values in changed.items():
         field = DOCUMENTS.field(name)
         table = table.set_column(DOCUMENTS.get_field_index(name), field, pa.array(values, field.type))
-    return table.filter(pa.array([each is not None for each in contents]))
+    return table.filter(pa.array([each is not None for each in contents], pa.bool_()))  # the type, since there may be none
 
 
 def _through(

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from codeparrot.stream.losses import OnError
+
 REPO_NAME = "repo_name"
 PATH = "path"
 SIZE = "size"
@@ -105,6 +107,8 @@ class Reading(NamedTuple):
     suffixes: tuple[str, ...]
     """Endings of the names of files to read; they do not apply to tables."""
     columns: ColumnNames
+    on_error: OnError = "stop"
+    """What becomes of tables that are damaged."""
 
 
 class Source(NamedTuple):

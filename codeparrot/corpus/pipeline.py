@@ -46,8 +46,8 @@ from codeparrot.result import progress_bar
 
 Task = TypeVar("Task", bound=HasOutput)
 
-LINES_SHOWN = 20
-"""Of the opt-out list, in a warning."""
+NAMES_SHOWN = 20
+"""In a warning."""
 
 
 class Executor(Protocol):
@@ -68,7 +68,7 @@ class Executor(Protocol):
 def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) -> dict[str, Any]:
     """Write the corpus to `output` and return its statistics."""
     with new_corpus(output, overwrite) as building:
-        reading = Reading(settings.seed, settings.filters.max_size, settings.suffixes, settings.columns)
+        reading = Reading(settings.seed, settings.filters.max_size, settings.suffixes, settings.columns, settings.on_error)
         sources = [open_source(spec, reading) for spec in settings.source]
         work = Work(building.work, _identity(settings, sources))
         segments = _read(sources, settings, executor, work.folder / "read")
@@ -77,6 +77,7 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
         cleaned = _clean(documents, verdicts, settings, executor, work.folder)
         tally = tally_of(documents, verdicts, cleaned)
         _report_unmatched(settings, tally)
+        _report_unreadable(tally)
         if not tally.kept.files:
             raise _nothing_kept(tally)
         splits = _write(cleaned, tally, settings, executor, work.folder, building.folder)
@@ -91,7 +92,8 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
 
 def _identity(settings: Settings, sources: list[Source]) -> dict[str, Any]:
     """Return what the first three phases depend on: the settings, the content of the files they name, and the sources."""
-    named = {name: value for name, value in settings.recorded().items() if name not in ("valid_fraction", "shard_bytes")}
+    others = ("valid_fraction", "shard_bytes", "on_error")
+    named = {name: value for name, value in settings.recorded().items() if name not in others}
     return {**named, "files": settings.files(), "listing": [source.listing for source in sources], "version": __version__}
 
 
@@ -105,7 +107,8 @@ def _read(sources: list[Source], settings: Settings, executor: Executor, folder:
     folder.mkdir(exist_ok=True)
     known = [source.num_records for source in sources if source.num_records is not None]
     total = sum(known) if len(known) == len(sources) and not settings.max_bytes else None
-    reader = Reader(Rules(settings.seed, settings.filters, settings.licenses), settings.near_duplicates, settings.keep_removed)
+    rules = Rules(settings.seed, settings.filters, settings.licenses)
+    reader = Reader(rules, settings.near_duplicates, settings.keep_removed, settings.on_error)
     outputs: list[Path] = []
     segments: list[Segment] = []
     limit = Limit(settings.max_bytes)
@@ -191,9 +194,19 @@ def _report_unmatched(settings: Settings, tally: Tally) -> None:
     """Say which lines of the opt-out list no repository matched: somebody's wish may be misspelt there."""
     lines = unmatched(settings, tally)
     if lines:
-        shown = ", ".join(lines[:LINES_SHOWN]) + (f" and {len(lines) - LINES_SHOWN:,} more" if len(lines) > LINES_SHOWN else "")
         which = f"{len(lines):,} of {len(opted_out(settings.licenses)):,} lines of {settings.licenses.opt_out}"
-        print(f"codeparrot: warning: no repository that was read matches {which}: {shown}", file=sys.stderr)
+        print(f"codeparrot: warning: no repository that was read matches {which}: {_first(lines)}", file=sys.stderr)
+
+
+def _report_unreadable(tally: Tally) -> None:
+    """Say what could not be read: the corpus would hold it if somebody mended it."""
+    if tally.unreadable:
+        places = [f"{name} ({count:,})" for name, count in sorted(tally.unreadable.items())]
+        print(f"codeparrot: warning: files that cannot be read are left out: {_first(places)}", file=sys.stderr)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else "")
 
 
 def _nothing_kept(tally: Tally) -> CodeparrotError:

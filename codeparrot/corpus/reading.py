@@ -5,12 +5,15 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from codeparrot.corpus.documents import Removed, Unit
+from codeparrot.corpus.documents import Record, Removed, Unit
 from codeparrot.corpus.judge import Rules, judge
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.segments import SegmentWriter
 from codeparrot.corpus.sources.listing import digest
+from codeparrot.corpus.sources.safety import lost_with
 from codeparrot.files import new_folder
+from codeparrot.stream.losses import OnError, refuse
+from codeparrot.stream.readers.rows import Damaged
 
 UNITS = 4
 """In a task."""
@@ -28,6 +31,7 @@ class Reader(NamedTuple):
     rules: Rules
     near: NearDuplicates
     keep_removed: int
+    on_error: OnError
 
 
 def read_tasks(units: Iterable[Unit], folder: Path) -> Iterator[ReadTask]:
@@ -46,6 +50,15 @@ def read(task: ReadTask, reader: Reader) -> None:
     with new_folder(task.output) as folder:
         writer = SegmentWriter(folder, reader.near, reader.rules.seed, reader.keep_removed)
         for unit in task.units:
-            for record in unit.records():
+            for record in _records(unit, reader.on_error):
                 writer.add(record if isinstance(record, Removed) else judge(record, reader.rules))
         writer.close()
+
+
+def _records(unit: Unit, on_error: OnError) -> Iterator[Record | Removed]:
+    try:
+        yield from unit.records()
+    except Damaged as damaged:
+        if on_error == "stop":
+            refuse(damaged)
+        yield from lost_with(damaged)

@@ -10,6 +10,7 @@ from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.stage import Stage
+from codeparrot.stream.losses import OnError
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Settings:
     stages: Mapping[str, Stage]
     """All stages by the names of their settings, in the order in which they clean."""
     keep_removed: int
+    on_error: OnError
 
     def recorded(self) -> dict[str, Any]:
         """Return the settings as a recipe and the statistics of a corpus hold them: each stage is a group of its own."""

@@ -3,7 +3,7 @@
 Cost: a few hundred bytes of memory per repository, and reading a few columns of every document.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from codeparrot.corpus.duplicates.choice import EXACT_COPY, KEPT, NEAR_COPY
 from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, REASON, read_table
 from codeparrot.corpus.segments import CHARACTERS
+from codeparrot.corpus.sources.safety import UNREADABLE
 from codeparrot.corpus.stage import Found
 from codeparrot.corpus.work import read_facts
 
@@ -48,6 +49,8 @@ class Tally:
     repositories: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
     removed_from: set[str] = field(default_factory=set)
     """Repositories of which files were removed as they were read."""
+    unreadable: Counter[str] = field(default_factory=Counter)
+    """What could not be read, by repository, or by the place in a table."""
     licenses: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
     found: dict[str, Found] = field(default_factory=lambda: defaultdict(Found))
     """What the stages of cleaning found, by the names of their settings."""
@@ -58,6 +61,8 @@ class Tally:
             self.removed[row[REASON]].add(row["rows"], row[SIZE])
         if REPO_NAME in table.column_names:
             self.removed_from.update(table.column(REPO_NAME).unique().to_pylist())
+            for row in _sums(table.filter(pc.field(REASON) == UNREADABLE), REPO_NAME):
+                self.unreadable[row[REPO_NAME]] += row["rows"]
 
     def add_kept(self, table: pa.Table) -> None:
         """Count the rows of a table of documents."""

@@ -330,3 +330,15 @@ def test_an_empty_file_is_a_document_wherever_it_falls(tmp_path: Path, seed: int
     statistics = make(tmp_path / "raw", tmp_path / "corpus", filters=LENIENT, valid_fraction=0, seed=seed)
     assert len(read(tmp_path / "corpus")) == 2
     assert [each["documents"] for each in statistics["splits"].values()] == [2]
+
+
+def test_a_segment_of_which_every_document_is_a_copy_is_cleaned_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "UNITS", 1)
+    for copy in range(3):
+        for number in range(2):
+            row = {"path": f"{number}.py", "content": f"x = {number}\n"}
+            (tmp_path / f"{copy}{number}.jsonl").write_text(json.dumps(row) + "\n")
+    statistics = make(tmp_path / "*.jsonl", tmp_path / "out", filters=LENIENT, valid_fraction=0)
+    assert (statistics["documents"], statistics["removed"]["duplicate"]["files"]) == (2, 4)

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from codeparrot.corpus.documents import TRAIN, ColumnNames, Reading, Record, Removed, Source
+from codeparrot.corpus.documents import TRAIN, ColumnNames, Reading, Record, Removed, Source, Unit
 from codeparrot.corpus.sources.files import walk_sources
 from codeparrot.corpus.sources.listing import UNREACHABLE, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.presets import columns_of
-from codeparrot.corpus.sources.tables import ROWS, RowGroup, record, require_columns, require_text, row_groups
+from codeparrot.corpus.sources.tables import ROWS, left_out, record, require_columns, require_text, row_groups
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers import hub
 from codeparrot.stream.readers.folder import standing_for
+from codeparrot.stream.readers.rows import Damaged
 
 ON_HUB = "hf://"
 WITHOUT_TEXTS = "bigcode/the-stack-v2"
@@ -38,7 +39,7 @@ def open_hub(spec: str, reading: Reading) -> Source:
     facts = {"kind": "hub", "name": name.path, "config": name.config, "revision": revision, "split": split}
     listing = digest(name.path, name.config, split, revision or _state_of_folder(Path(name.path)))
     if data.is_parquet:
-        return Source(facts, _groups(spec, repo_name, data.files[split], columns), None, listing)
+        return Source(facts, _groups(spec, repo_name, data.files[split], reading), None, listing)
     with hub.readable(spec):
         rows = data.rows(split)
     return Source(facts, _stream(spec, repo_name, rows, columns, listing), None, listing)
@@ -55,12 +56,16 @@ def _train_split(name: hub.Name, splits: list[str]) -> str:
     return split
 
 
-def _groups(spec: str, repo_name: str, files: list[str], columns: ColumnNames) -> Iterator[RowGroup]:
+def _groups(spec: str, repo_name: str, files: list[str], reading: Reading) -> Iterator[Unit]:
     first_row = 0
     for file in files:
         state = UNREACHABLE if file.startswith(ON_HUB) else state_of(file)  # on the Hub the name holds the commit
-        with hub.readable(spec):
-            groups = list(row_groups(file, state, repo_name, columns, first_row))
+        try:
+            with hub.readable(spec):
+                groups = list(row_groups(file, state, repo_name, reading.columns, first_row))
+        except Damaged as damaged:
+            yield left_out(damaged, state, reading.on_error)
+            continue
         yield from groups
         first_row += sum(group.num_rows for group in groups)
 

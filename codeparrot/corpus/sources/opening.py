@@ -30,7 +30,7 @@ def open_source(spec: str, reading: Reading) -> Source:
     files = _files(spec, path)
     if all(map(archives.is_archive, files)):
         return archives.open_archives(files, reading.suffixes, reading.seed, reading.max_size)
-    return open_tables(files, reading.columns, reading.seed)
+    return open_tables(files, reading.columns, reading.seed, reading.on_error)
 
 
 def _kinds() -> str:

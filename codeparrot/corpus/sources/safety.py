@@ -1,10 +1,11 @@
-"""Malicious sources: what is refused, under which name it is counted, and whether a path stays inside its folder."""
+"""Malicious and damaged sources: what is refused, under which name it is counted, and whether a path stays inside its folder."""
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from codeparrot.corpus.documents import Removed
+from codeparrot.stream.readers.rows import Damaged
 
 UNREADABLE = "unreadable"
 UNSAFE_PATH = "unsafe_path"
@@ -26,6 +27,12 @@ class Refused(NamedTuple):
 
     def records(self) -> Iterator[Removed]:
         yield from self.removed
+
+
+def lost_with(damaged: Damaged) -> list[Removed]:
+    """Return what is counted for damage in a table: each document that is lost with it, or one if nobody knows how many."""
+    place, problem = str(damaged.where), str(damaged)
+    return [Removed(UNREADABLE, 0, place, f"document {number}", problem) for number in range(damaged.documents or 1)]
 
 
 def is_safe_path(path: str) -> bool:

@@ -3,13 +3,14 @@
 JSON lines are cut into blocks here, and workers parse them. One worker reads a whole Parquet row group, which bounds the
 memory. Files and row groups come in a hash order of their names. A row whose text is missing or broken is counted, and so is a
 line of more than MAX_LINE_BYTES. A table without the text column, or with something else than text or bytes in it, is an error
-that names the column (for JSON lines: if the first row is so).
+that names the column (for JSON lines: if the first row is so). A file, a row group or the rest of a packed file that is damaged
+is an error, or is left out and counted.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +18,13 @@ from codeparrot.corpus.documents import UNKNOWN_LICENSE, ColumnNames, Record, Re
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.presets import columns_of
-from codeparrot.corpus.sources.safety import Refused
+from codeparrot.corpus.sources.safety import Refused, lost_with
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.losses import OnError, refuse
 from codeparrot.stream.readers import jsonl
 from codeparrot.stream.readers.folder import PARQUET
 from codeparrot.stream.readers.parquet import BrokenRow, Table, rows_of
-from codeparrot.stream.readers.rows import no_column, not_text
+from codeparrot.stream.readers.rows import Damaged, no_column, not_text
 
 BLOCK_BYTES = 4_000_000
 MAX_LINE_BYTES = 64_000_000
@@ -34,7 +36,7 @@ MAX_STARS = 2**53
 """Larger values are not numbers of stars; up to here floating-point numbers are exact."""
 
 
-def open_tables(files: list[Path], columns: ColumnNames, seed: int) -> Source:
+def open_tables(files: list[Path], columns: ColumnNames, seed: int, on_error: OnError = "stop") -> Source:
     """Open every row of the files. Without a repository column, a row's repository is the name of its file.
 
     A file with the columns of a known data set (presets.py) is read as one.
@@ -42,19 +44,31 @@ def open_tables(files: list[Path], columns: ColumnNames, seed: int) -> Source:
     ordered = sorted(files, key=lambda file: (position(seed, file.name), str(file)))
     states = {file: state_of(file) for file in ordered}
     parquet = [file for file in ordered if file.name.endswith(PARQUET)]
-    groups = [group for file in parquet for group in row_groups(str(file), states[file], _stem(str(file)), columns)]
+    groups: list[RowGroup] = []
+    refused: list[Refused] = []
+    for file in parquet:
+        try:
+            groups += row_groups(str(file), states[file], _stem(str(file)), columns)
+        except Damaged as damaged:
+            refused.append(left_out(damaged, states[file], on_error))
     groups.sort(key=lambda group: (position(seed, Path(group.file).name, str(group.number)), group.file, group.number))
     lines = [file for file in ordered if not file.name.endswith(PARQUET)]
     num_records = None if lines else sum(group.num_rows for group in groups)
     facts = {"kind": "tables", "files": len(files), "bytes": sum(state.size for state in states.values())}
     listing = digest_of_all(digest(file, *state) for file, state in states.items())
-    return Source(facts, _units(groups, {file: states[file] for file in lines}, columns), num_records, listing)
+    units = chain(groups, refused, *(_blocks(file, states[file], columns, on_error) for file in lines))
+    return Source(facts, units, num_records, listing)
 
 
-def _units(groups: list["RowGroup"], lines: dict[Path, State], columns: ColumnNames) -> Iterator[Unit]:
-    yield from groups
-    for file, state in lines.items():
-        yield from _blocks(file, state, columns)
+def left_out(damaged: Damaged, state: State, on_error: OnError) -> Refused:
+    """Return the unit that counts what is damaged in a file.
+
+    Raises:
+        CodeparrotError: damage ends the build.
+    """
+    if on_error == "stop":
+        refuse(damaged)
+    return Refused(digest(str(damaged.where), *state, "damaged"), tuple(lost_with(damaged)))
 
 
 class RowGroup(NamedTuple):
@@ -132,12 +146,15 @@ class Block(NamedTuple):
             yield record(row, columns, _stem(self.file), number)
 
 
-def _blocks(file: Path, state: State, columns: ColumnNames) -> Iterator[Unit]:
-    for block in jsonl.blocks(str(file), BLOCK_BYTES, MAX_LINE_BYTES):
-        if isinstance(block, jsonl.LongLine):
-            yield _too_long(file, state, block.line, block.num_bytes)
-        else:
-            yield Block(str(file), state, block.first_line, block.content, columns)
+def _blocks(file: Path, state: State, columns: ColumnNames, on_error: OnError) -> Iterator[Unit]:
+    try:
+        for block in jsonl.blocks(str(file), BLOCK_BYTES, MAX_LINE_BYTES):
+            if isinstance(block, jsonl.LongLine):
+                yield _too_long(file, state, block.line, block.num_bytes)
+            else:
+                yield Block(str(file), state, block.first_line, block.content, columns)
+    except Damaged as damaged:
+        yield left_out(damaged, state, on_error)
 
 
 def _too_long(file: Path, state: State, line: int, length: int) -> Refused:
