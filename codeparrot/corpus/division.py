@@ -12,9 +12,12 @@ from codeparrot.corpus.hashes import POSITIONS, fingerprint, position
 from codeparrot.corpus.sources.presets import columns_of
 from codeparrot.corpus.split import valid_repositories
 from codeparrot.stream.lane import Cursor
+from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import Shard
 
 SEED = 0
+PROBED = 64
+"""Documents of a shard among which one that is not damaged is looked for."""
 
 
 class Division(NamedTuple):
@@ -43,8 +46,10 @@ def division(repositories: Iterable[str], fraction: float) -> Division:
 def repository_column(shards: Sequence[Shard], text_column: str) -> str | None:
     """Return the column of the first document that names its repository, if it has one."""
     for shard in shards:
-        if shard.read(0, 1).items:
-            (present,) = shard.describe(0, [0])
+        items = shard.read_marked(0, PROBED).items
+        row = next((index for index, item in enumerate(items) if not isinstance(item, Damaged)), None)
+        if row is not None:
+            (present,) = shard.describe(0, [row])
             name = columns_of((text_column, *present), ColumnNames(text=text_column)).repo_name
             return name if name in present else None
     return None

@@ -105,6 +105,7 @@ def _sides(
     """
     from codeparrot.corpus.division import division, repository_column, side_of
     from codeparrot.stream.lane import Cursor, Order, Reading, blocks, items
+    from codeparrot.stream.shards import check_all
     from codeparrot.stream.sources import has_split, open_shards
 
     def opened(split: str, column: str = text_column) -> list[Any]:
@@ -113,7 +114,10 @@ def _sides(
     def documents(split: str, column: str = text_column) -> Iterator[tuple[str, Any]]:
         order = Order(seed=0, lane=0, shuffle=False, epochs=1)
         reading = Reading(1, 256, losses if column == text_column else leave_out)
-        return items(blocks(opened(split, column), order, reading, Cursor()), 0)
+        shards = opened(split, column)
+        if column == text_column:
+            check_all(shards, leave_out)  # reading meets the damage itself
+        return items(blocks(shards, order, reading, Cursor()), 0)
 
     shards = opened("train")
     if any(shard.packed for shard in shards):

@@ -33,7 +33,7 @@ from codeparrot.stream.lane import Cursor, Order, windows
 from codeparrot.stream.prefetch import Batch, Prefetcher
 from codeparrot.stream.provenance import TracedWindow, trace
 from codeparrot.stream.readers.rows import Damaged, Where
-from codeparrot.stream.shards import Shard
+from codeparrot.stream.shards import Shard, check_all
 from codeparrot.stream.shuffle import LaneState, block_windows, in_order, place_tokens, reading
 from codeparrot.stream.sources import lanes_of, open_shards
 from codeparrot.stream.whole import share_of_worker, whole
@@ -96,8 +96,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         """Whether every iteration begins at the beginning."""
         self.damaged: dict[Where, Damaged] = {}
         """What this process's lanes have left out up to their states, as far as they were read since the start."""
-        for shard in shards[rank::world_size]:
-            self._check(shard)
+        check_all(shards[rank::world_size], reading(stream, self.tokenized).meet)
 
     @classmethod
     def from_dataset(
@@ -275,15 +274,6 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         for tokens, after in in_order(packed, order, stream, self.tokenized, state):
             yield Window(tokens, lane, after, found.copy())
             found.clear()
-
-    def _check(self, shard: Shard) -> None:
-        """Look at the beginning of a shard, before anything is trained on."""
-        try:
-            shard.check()
-        except Damaged as damaged:
-            reading(self.stream, self.tokenized).meet(damaged)
-        finally:
-            shard.close()
 
     def _consumed(self, states: Mapping[int, LaneState], damaged: Sequence[Damaged]) -> None:
         self._states.update(states)

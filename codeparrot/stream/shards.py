@@ -11,14 +11,15 @@ position nor the order of any other. Where the rest of a packed file is lost, on
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.losses import Meet
 from codeparrot.stream.readers import jsonl
-from codeparrot.stream.readers.jsonl import lines, parsed
+from codeparrot.stream.readers.jsonl import is_blank, lines, parsed
 from codeparrot.stream.readers.rows import Damaged, LineAt, Place, reason, text_in, unreadable
 
 BYTES_PER_TOKEN = 4
@@ -113,6 +114,17 @@ class Shard(ABC):
         """Close what is open; `read` opens it again."""
 
 
+def check_all(shards: Iterable[Shard], meet: Meet) -> None:
+    """Look at the beginnings of shards before anything depends on them; see `Shard.check`. `meet` is given what is damaged."""
+    for shard in shards:
+        try:
+            shard.check()
+        except Damaged as damaged:
+            meet(damaged)
+        finally:
+            shard.close()
+
+
 def file_identity(path: str | Path) -> str:
     """Return the name and size of a local file, or the whole address of a remote one."""
     return str(path) if "://" in str(path) else f"{Path(path).name}:{Path(path).stat().st_size}"
@@ -165,7 +177,7 @@ class JsonlShard(Shard):
                 raise unreadable(LineAt(self.path, offset), error) from error
             if not line:
                 raise CodeparrotError(f"{self.path} has become shorter while it was read; put it back as it was")
-            if line.strip():
+            if not is_blank(line):
                 yield offset, line
 
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Cursor, Order, Reading, windows
-from codeparrot.stream.losses import refuse
+from codeparrot.stream.losses import leave_out, refuse
 from codeparrot.stream.order import permutation
 from codeparrot.stream.readers.rows import Damaged, Where
+from codeparrot.stream.shards import check_all
 from codeparrot.stream.sources import lanes_of, open_shards
 
 IGNORED = -100
@@ -95,6 +96,7 @@ def load_validation_set(
     counts: dict[int, int] = {}
     found: list[Damaged] = []
     how = Reading(1, 256, found.append if stream.on_error == "skip" else refuse)
+    check_all(shards[rank::world_size], leave_out)  # reading meets the damage itself
     for lane, own in enumerate(lanes_of(shards, stream.lanes)):
         if lane % world_size == rank:
             order = Order(seed=0, lane=lane, shuffle=False, epochs=1)

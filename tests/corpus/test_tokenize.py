@@ -315,3 +315,24 @@ def test_damaged_documents_are_left_out_if_asked_and_counted(tokenizer_folder, t
     assert (result.data["damaged_places"], result.data["damaged_documents"]) == (1, 1)
     assert "; left out as damaged: 1 documents, 1 places\n" in result.text
     assert f"codeparrot: left out: line 2 of {tmp_path / 'train.jsonl'}: column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_a_file_without_the_column_is_an_error_whatever_is_left_out(tokenizer_folder, tmp_path, on_error) -> None:
+    write(tmp_path / "data" / "a.jsonl", ROWS)
+    write(tmp_path / "data" / "b.jsonl", [{"text": "x = 1"}])
+    with pytest.raises(CodeparrotError, match=r'line 1 of .*b\.jsonl has no column "content"; .* names the column'):
+        tokenize(str(tmp_path / "data"), str(tokenizer_folder), str(tmp_path / "w"), on_error=on_error)
+
+
+def test_a_part_is_set_aside_though_the_first_document_is_damaged(tokenizer_folder, tmp_path, tokenizer_json) -> None:
+    write(tmp_path / "docs.jsonl", ROWS)
+    (tmp_path / "docs.jsonl").write_bytes(b"{\n" + (tmp_path / "docs.jsonl").read_bytes())
+    result = tokenize(
+        str(tmp_path / "docs.jsonl"), str(tokenizer_folder), str(tmp_path / "w"), 16, valid_fraction=0.1, on_error="skip"
+    )
+    assert result.data["divided"]["by"] == "repository"
+    assert result.data["damaged_places"] == 1
+    assert len(texts_of(tmp_path / "w", "train", tokenizer_json) + texts_of(tmp_path / "w", "valid", tokenizer_json)) >= len(
+        ROWS
+    )

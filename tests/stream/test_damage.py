@@ -264,3 +264,5 @@ def test_types_are_checked_at_opening_whatever_is_left_out(tmp_path, name, value
     for order in ("windows", "documents"):
         with pytest.raises(CodeparrotError, match=rf'{name}: column "content" holds {kind}.*, not text; .* names another'):
             ConstantLengthDataset(config(tmp_path, lanes=1, order=order), BytesEncoder())
+    with pytest.raises(CodeparrotError, match=rf'{name}: column "content" holds {kind}.*, not text; .* names another'):
+        load_validation_set(config(tmp_path, lanes=1), BytesEncoder())

@@ -1,4 +1,4 @@
-"""Malicious and damaged sources: what is refused, under which name it is counted, and whether a path stays inside its folder."""
+"""Malicious and damaged sources: what is refused, the name it is counted under, whether a path stays inside its folder."""
 
 import re
 from collections.abc import Iterator

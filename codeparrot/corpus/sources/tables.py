@@ -129,7 +129,7 @@ class Block(NamedTuple):
     def records(self) -> Iterator[Record | Removed]:
         is_first = self.first_line == 1
         for number, line in enumerate(self.lines.split(b"\n"), self.first_line):
-            if not line.strip():
+            if jsonl.is_blank(line):
                 continue
             try:
                 row = json.loads(line)

@@ -5,7 +5,8 @@ Which files are data:
 - A file that the user names is taken literally.
 - Below a folder, every data file at any depth is read, except those in NO_DATA (what tools write beside data, such as
   dataset_info.json), those whose own name, or a folder's name between the named folder and the file, begins with `.` or
-  `_` (hidden, unfinished, or not data), and those in the `removed` folder of a corpus, beside its statistics.json.
+  `_` (hidden, unfinished, or not data), and those in the `removed` folder of a corpus, beside its statistics.json. Tables of
+  other kinds (`.arrow`, `.jsonl.xz`, `.JSONL`) are left out, which is said once.
 - A glob stands for those that a folder would hold and that fit it. What it spells itself is taken: `_parts/*.jsonl`, `.*`.
 - Links count as what they lead to. Each real folder is entered once, by its real path if it has one, so loops end. A link to
   nothing and a folder that cannot be listed are errors: data would be missing.
@@ -24,7 +25,7 @@ In which order: by path, compared character by character, never as the file syst
 
 Every error names the file, the place in it (a line from 1, a row group or a row from 0) and what to do. Nothing is skipped
 silently: a truncated packed file, text that is not UTF-8 or a row without the text is `Damaged`. That ends a command, or is
-left out and counted (stream/losses.py). The corpus counts such rows as removed; a bad file ends it.
+left out and counted (stream/losses.py). `corpus build` always counts such rows as removed.
 
 Cost: rows are streamed. One row group's columns, or one block of lines, are held at once.
 

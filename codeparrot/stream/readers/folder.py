@@ -35,6 +35,7 @@ SPLITS = {
 """The words that name a split, those of `datasets`."""
 _STANDS_IN = {"valid": ("valid", "test")}
 _SPLIT_OF_WORD = {word: split for split, words in SPLITS.items() for word in words}
+_TABLE = re.compile(r"\.(?:jsonl?|ndjson|jl|parquet|pq|arrow)(?:\.(?:gz|gzip|zst|zstd|bz2|xz|lz4|br|sz|zip))?$", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -89,7 +90,7 @@ class DataFiles(NamedTuple):
                 f"{self.name} holds no {split} files, only {named}; rename files to {split}-*, or name other data", self.splits
             )
         if others := self.by_split.get(None):
-            _say_left_out(self.name, others[0], len(others), self.by_split[chosen][0])
+            _say_left_out(self.name, others[0], len(others), self.by_split[self.splits[0]][0])
         return self.by_split[chosen]
 
 
@@ -97,6 +98,12 @@ class DataFiles(NamedTuple):
 def _say_left_out(name: str, file: str, count: int, other: str) -> None:
     what = f"{file} names no split and is" if count == 1 else f"{count} files name no split, such as {file}, and are"
     logger.warning("%s: %s left out, since %s names one; rename what is to be trained on to train-*", name, what, other)
+
+
+@cache
+def _say_unknown(name: str, file: str, count: int) -> None:
+    what = f"{file} is" if count == 1 else f"{count} files, such as {file}, are"
+    logger.warning("%s: %s left out, since only %s files are read; convert or move what is no such file", name, what, _kinds())
 
 
 def is_data(path: str | PurePath) -> bool:
@@ -161,11 +168,15 @@ def split_of(relative: str | PurePath) -> str | None:
 
 
 def _in_folder(name: str, folder: Path) -> DataFiles:
-    found = files_below(folder, is_hidden, _counts)
+    found = files_below(folder, is_hidden, lambda relative: _counts(relative) or _is_like_data(relative))
     kept = [each for each in found if not is_set_aside(folder, each)]
-    if not kept:
-        raise NoData(f"{name} holds no Parquet or JSONL files; name a folder of {_kinds()} files")
-    return _by_split(name, folder, kept)
+    unknown = sorted(each for each in kept if not _counts(each))
+    if len(unknown) == len(kept):
+        more = f", but {unknown[0]}" if unknown else ""
+        raise NoData(f"{name} holds no Parquet or JSONL files{more}; name a folder of {_kinds()} files")
+    if unknown:
+        _say_unknown(name, str(folder / unknown[0]), len(unknown))
+    return _by_split(name, folder, filter(_counts, kept))
 
 
 def _by_split(name: str, folder: Path, files: Iterable[str]) -> DataFiles:
@@ -177,6 +188,11 @@ def _by_split(name: str, folder: Path, files: Iterable[str]) -> DataFiles:
 
 def _counts(relative: str) -> bool:
     return is_data(relative) and PurePath(relative).name not in NO_DATA
+
+
+def _is_like_data(relative: str) -> bool:
+    """Whether a file is a table that is not read: of another kind, packed otherwise, or spelled in capitals."""
+    return not is_data(relative) and _TABLE.search(PurePath(relative).name) is not None
 
 
 def _kinds() -> str:

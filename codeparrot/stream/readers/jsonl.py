@@ -5,6 +5,7 @@ bytes after its end, zeros too, is an error as soon as reading gets there.
 Memory: a block and the longest line; a limit on the line bounds both.
 """
 
+import codecs
 import json
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -19,6 +20,9 @@ PIECE_BYTES = 1 << 13
 """Bytes of a packed file that are unpacked at once: less than so many in front of a damage are lost with it."""
 BLOCK_BYTES = 1 << 18
 """Bytes read at once when rows are wanted one by one; every lane of a stream holds this much."""
+
+
+_NOTHING = b" \t\r\n\v\f" + codecs.BOM_UTF8
 
 
 class Lines(NamedTuple):
@@ -45,15 +49,15 @@ def blocks(file: str, block_bytes: int, max_line_bytes: int | None = None) -> It
 
     Raises:
         Damaged: it is truncated or damaged; the lines in front of that have been yielded.
-        CodeparrotError: it cannot be read, or is one JSON array.
+        CodeparrotError: it cannot be read, is not UTF-8 at all, or is one JSON array.
     """
     first_line = 1
     carried: list[bytes] = []  # the first `length` bytes of an unfinished line
     length = 0
     for unpacked in _chunks(file, block_bytes):
         chunk = unpacked
-        if first_line == 1 and not length and chunk.lstrip().startswith(b"["):
-            raise CodeparrotError(f"{file} is one JSON array, not JSON lines; `jq -c '.[]'` converts it")
+        if first_line == 1 and not length:
+            chunk = _beginning(chunk, file)
         end = chunk.find(b"\n")
         length += len(chunk) if end < 0 else end
         is_long = max_line_bytes is not None and length > max_line_bytes
@@ -77,12 +81,28 @@ def blocks(file: str, block_bytes: int, max_line_bytes: int | None = None) -> It
         yield Lines(first_line, b"".join(carried))
 
 
+def is_blank(line: bytes) -> bool:
+    """Whether a line holds nothing: a byte order mark is nothing, also where files were joined."""
+    return not line.strip(_NOTHING)
+
+
+def _beginning(chunk: bytes, file: str) -> bytes:
+    """Return the first chunk of a file without the byte order mark; raise CodeparrotError if it is of another kind."""
+    is_wide = b"\0" in chunk[:4] and chunk[:4].strip(b"\0")  # zeros alone are left behind by a crash
+    if is_wide or chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise CodeparrotError(f"{file} is UTF-16 or UTF-32, not UTF-8; convert it, for example with iconv -f utf-16 -t utf-8")
+    chunk = chunk.removeprefix(codecs.BOM_UTF8)
+    if chunk.lstrip().startswith(b"["):
+        raise CodeparrotError(f"{file} is one JSON array, not JSON lines; `jq -c '.[]'` converts it")
+    return chunk
+
+
 def lines(file: str) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, numbered from 1; see `blocks`."""
     for block in blocks(file, BLOCK_BYTES):
         assert isinstance(block, Lines)
         for number, line in enumerate(block.content.split(b"\n"), block.first_line):
-            if line.strip():
+            if not is_blank(line):
                 yield number, line
 
 

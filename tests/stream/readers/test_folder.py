@@ -1,6 +1,7 @@
 """Which files of a folder are data, and which split they belong to: one answer for every caller."""
 
 import os
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from codeparrot.stream.readers.folder import NoSplit, find_data, split_of
 from codeparrot.stream.sources import open_shards
 from codeparrot.tokenizer.sample import sample
 
+NOBODY = 65534
 ROW = b'{"content": "x"}\n'
 FOLDERS = ["", "a/", "a-b/", "train/", "b/Validation/", ".git/", "_temporary/", "a/.ipynb_checkpoints/", "test/c/", "removed/"]
 STEMS = ["train-00000-of-00002", "valid", "x.valid.1", "my_test", "latest", "trains", "data", ".hidden", "_part", "evaluation2"]
@@ -109,10 +111,21 @@ def test_files_that_belong_to_no_split_are_said_once(tmp_path, caplog) -> None:
     for split in ("train", "valid", "train"):
         find_data(str(tmp_path)).of(split)
     assert [record.message.partition(": ")[2] for record in caplog.records] == [
-        f"2 files name no split, such as {tmp_path}/extra.jsonl, and are left out, since {tmp_path}/{split}.jsonl names one; "
+        f"2 files name no split, such as {tmp_path}/extra.jsonl, and are left out, since {tmp_path}/train.jsonl names one; "
         "rename what is to be trained on to train-*"
-        for split in ("train", "valid")
     ]
+
+
+@pytest.mark.parametrize("name", ["a.JSONL", "a.jsonl.xz", "a.ndjson", "a.json.BZ2", "a.arrow", "a.Parquet"])
+def test_tables_of_a_kind_that_is_not_read_are_said_once(tmp_path, caplog, name) -> None:
+    make(tmp_path, "b.jsonl", name, "a.parquet.tmp", "a.jsonl.md5", "a.csv", f".hidden/{name}")
+    for _ in range(2):
+        assert find_data(str(tmp_path)).of("train") == [str(tmp_path / "b.jsonl")]
+    (message,) = [record.message for record in caplog.records]
+    assert message.startswith(f"{tmp_path}: {tmp_path}/{name} is left out, since only .parquet, .jsonl, ")
+    (tmp_path / "b.jsonl").unlink()
+    with pytest.raises(CodeparrotError, match=f"holds no Parquet or JSONL files, but {name}; name a folder of"):
+        find_data(str(tmp_path))
 
 
 @pytest.mark.parametrize("names", [["train-0.jsonl"], ["train-0.jsonl", "valid-0.jsonl"], ["part-0.jsonl"]])
@@ -234,12 +247,22 @@ def test_a_link_to_nothing_is_an_error_because_data_would_be_missing(tmp_path, t
         find_data(str(tmp_path))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path) -> None:
     make(tmp_path, "a.jsonl", "closed/b.jsonl")
     (tmp_path / "closed").chmod(0)
-    with pytest.raises(CodeparrotError, match="closed cannot be listed; check its permissions"):
-        find_data(str(tmp_path))
+    tmp_path.chmod(0o755)
+    child = os.fork()  # root may list every folder: the child gives that right up
+    if not child:
+        with suppress(BaseException):  # it must not go on with other tests
+            os.chdir(tmp_path)
+            if os.geteuid() == 0:
+                os.setuid(NOBODY)
+            try:
+                find_data(".")
+            except CodeparrotError as error:
+                os._exit(0 if "closed cannot be listed; check its permissions" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize(

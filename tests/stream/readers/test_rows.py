@@ -17,16 +17,20 @@ from hypothesis import strategies as st
 from codeparrot.corpus.documents import ColumnNames, Record
 from codeparrot.corpus.sources.tables import open_tables
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.losses import raise_it
 from codeparrot.stream.readers import jsonl
 from codeparrot.stream.readers.parquet import Table
 from codeparrot.stream.readers.rows import LineAt
+from codeparrot.stream.shards import check_all
 from codeparrot.stream.sources import open_shards
 from codeparrot.tokenizer.sample import sample
 
 
 def by_stream(file: Path) -> list[str]:
     texts: list[str] = []
-    for shard in open_shards([str(file)], split="train", column="content", seq_length=8):
+    shards = open_shards([str(file)], split="train", column="content", seq_length=8)
+    check_all(shards, raise_it)
+    for shard in shards:
         position: int | None = 0
         while position is not None:
             items, position = shard.read(position, 7)
@@ -63,6 +67,27 @@ def test_all_three_read_the_same_texts_from_every_format(tmp_path_factory, texts
     for file in sorted(folder.iterdir()):
         assert by_stream(file) == by_tokenizer(file) == texts, file
         assert sorted(by_corpus(file)) == sorted(texts), file
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("before", ["", "\n"])
+def test_a_byte_order_mark_is_nothing_wherever_files_were_joined(tmp_path, pack, before) -> None:
+    file = tmp_path / ("a.jsonl.gz" if pack is gzip.compress else "a.jsonl")
+    lines = f'{before}{{"content": "a"}}\n{{"content": "b"}}\n'.encode("utf-8-sig")
+    file.write_bytes(pack(lines * 2))
+    assert by_stream(file) == by_tokenizer(file) == ["a", "b"] * 2
+    assert sorted(by_corpus(file)) == ["a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize("read", [by_stream, by_tokenizer, by_corpus])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_a_file_in_another_encoding_is_one_error_for_all_three(tmp_path, read, pack, encoding) -> None:
+    """Its first line alone might be read: UTF-16 in little endian ends a line with the byte that ends one in UTF-8."""
+    file = tmp_path / ("a.jsonl.gz" if pack is gzip.compress else "a.jsonl")
+    file.write_bytes(pack('{"content": "a"}\n{"content": "b"}\n'.encode(encoding)))
+    with pytest.raises(CodeparrotError, match=r"a\.jsonl.* is UTF-16 or UTF-32, not UTF-8; convert it, for example with iconv"):
+        read(file)
 
 
 PACKED = gzip.compress(b'{"content": "a"}\n' * 999)
