@@ -8,7 +8,9 @@ a file of 20 kB; the time grows with its length alone.
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 EMAIL = "email"
@@ -52,8 +54,18 @@ NAME_SERVERS = frozenset(
 )
 """Name servers of Google, Cloudflare, Quad9, OpenDNS, Level 3, Verisign, AdGuard and Azure."""
 
-# Signs that belong to letters and are none to `re`: accents of their own, vowels of Indic and other scripts, joiners.
-_SIGNS = r"\u0300-\u036f\u0591-\u05bd\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ecd\u200c\u200d\u3099\u309a"
+
+def _signs() -> str:
+    """Return, for a set in a pattern, what belongs to letters and is no letter to `re`.
+
+    These are accents of their own, vowels of Indic and other scripts, joiners, and the soft hyphen.
+    """
+    marks = [code for code in range(0x10000) if unicodedata.category(chr(code)).startswith("M")]
+    runs = [[code for _, code in run] for _, run in groupby(enumerate(marks), key=lambda each: each[1] - each[0])]
+    return "".join(rf"\u{run[0]:04x}-\u{run[-1]:04x}" for run in runs) + r"\xad\u200c\u200d\u2060"
+
+
+_SIGNS = _signs()
 # Scripts without spaces between words, and Korean, whose particles follow foreign words without one.
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 # A letter beyond ASCII as a string or a page writes it: \xe9, \u00e9, &eacute;, &#233;.
@@ -80,7 +92,10 @@ _DOMAIN_NUMBER = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]{4,45})\]")
 _USUAL_USER, _LONGEST_USER = 64, 320
 """RFC 5321 allows 64 characters; mailing lists write whole addresses into theirs."""
 _TEMPLATE_SIGNS = ("%", "{", "}", "$")
-_URL_BEFORE = re.compile(r"://[^\s/]{0,64}\Z")
+# Behind a name and a colon comes a password, which may hold a slash, unless it is a port.
+_URL_BEFORE = re.compile(r"://(?:[^\s/]{0,64}|[^\s/:@]{0,64}:(?![0-9]{1,5}/)[^\s@\"'<>]{1,64})\Z")
+_RETURN_PATH = re.compile(r"[\w.-]{1,64}\+[\w.+-]{1,64}=\Z")
+"""In front of the domain of an address that another one holds: bounce+jo.doe=host.org@lists.org."""
 _SHORT_NUMBER = re.compile(r"[0-9]{1,2}\.")
 """Not a host name but a version, as in module@1.part."""
 _THREE_DOTS = re.compile(r"\.(?<=[0-9]\.)[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?![\w(])(?!\.[\w])(?!-[A-Za-z])")
@@ -144,12 +159,16 @@ def _start_of_user(content: str, place: int, domain_end: int) -> int:
         # The sentence around an address in ASCII goes on up to it.
         start = max((letter.end() for letter in _UNSPACED_LETTER.finditer(content, start, place)), default=start)
     first = _FIRST.search(content, start, place)
-    return first.start() if first else place
+    start = first.start() if first else place
+    if content[start - 1 : start] == "=" and "." in content[start:place]:
+        holder = _RETURN_PATH.search(content, max(0, start - 2 * _USUAL_USER), start)
+        return holder.start() if holder else start
+    return start
 
 
 def _is_template(content: str, start: int) -> bool:
     """Whether the text before a user's name makes it a template ("%s@host.org") or part of a URL (http://me:word@host.org)."""
-    return content[start - 1 : start] in _TEMPLATE_SIGNS or _URL_BEFORE.search(content, max(0, start - 80), start) is not None
+    return content[start - 1 : start] in _TEMPLATE_SIGNS or _URL_BEFORE.search(content, max(0, start - 140), start) is not None
 
 
 def _is_kept(user: str, domain: str) -> bool:

@@ -63,15 +63,23 @@ _REST = re.compile(rf"(?:-?[A-Za-z0-9_]){{0,{_LONGEST_KEY}}}+(?![A-Za-z0-9_])")
 """What belongs to a key that is longer than the pattern of its kind. Providers lengthen their keys."""
 _REST_OF_PASSWORD = re.compile(r"""(?:@[^\s/@:,"'?#]{1,64}+)*(?=@)""")
 """An @ in a password, before the last one of the address."""
-_NEXT_PIECE = re.compile(r"""(["'])[ \t]*+[+\\]?\s*+\+?[ \t]*+\1[\w=.-]{1,9999}+(?=\1)""", re.ASCII)
-"""The next string of a token that is written as several."""
+_NEXT_PIECE = re.compile(
+    r"""(["'])(?:[ \t]*+[+\\]?[ \t]*+\r?\n)?[ \t]*+(?:\+[ \t]*+)?[bBrRuU]{0,2}\1[\w=.+/~!@#$%^*-]{1,9999}+(?=\1)"""
+)
+"""The next string of a secret that is written as several."""
 _MOST_PIECES = 100
 
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_LENGTH = 20_000
 # A header ("DEK-Info: AES-128-CBC,0A1B...", to the end of its line or string), or a piece of a key.
 _KEY_PIECE = re.compile(r"""(?P<header>[A-Za-z][A-Za-z-]{1,30}+:[ ][^\n"'\\]*+)|[A-Za-z0-9+/=]{16,}+""")
+# The last lines of a key may be shorter. They stand alone, in strings or not, up to the dashes.
+_KEY_REST = re.compile(
+    r"""(?:(?<=\n)|(?<=["'])|(?<=\\n)|(?<=\\r))[ \t#*]*+(?P<text>[A-Za-z0-9+/=]{1,15}+)(?=[ \t]*(?:\r?\n|["'\\]))"""
+)
 _MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])")
+_REST_LENGTH = 120
+"""Most characters between the last whole line of a key and the dashes behind it."""
 _GAP = 60
 """Most characters between two lines of a key: quotes, escapes, white space, a plus sign."""
 
@@ -123,7 +131,7 @@ def _findings(content: str, detector: Detector, matches: Iterable[re.Match[str]]
         if start == match.start():
             # The group holds only the kind of key ("ghp").
             start, end = match.span()
-        value = content[start:end].strip(" \t\r\"'=:")
+        value = content[start:end].lstrip(" \t\r\"'=:").rstrip(" \t\r\"':")
         start += content[start:end].index(value)
         if _is_false_friend(value[:_JUDGED]) or _is_inside(content, start) or content.endswith(f"{value}:", 0, start):
             continue
@@ -136,13 +144,22 @@ def _whole_end(content: str, kind: str, end: int) -> int:
     if kind == BASIC_AUTH:
         rest = _REST_OF_PASSWORD.match(content, end)
         return rest.end() if rest else end
-    if kind == JSON_WEB_TOKEN:
-        pieces = 0
-        while (piece := _NEXT_PIECE.match(content, end)) and pieces < _MOST_PIECES:
-            end, pieces = piece.end(), pieces + 1
-        return end
-    rest = _REST.match(content, end)
-    return rest.end() if rest else 0
+    if kind != JSON_WEB_TOKEN:
+        rest = _REST.match(content, end)
+        if not rest:
+            return 0
+        end = rest.end()
+    return _last_piece_end(content, end)
+
+
+def _last_piece_end(content: str, end: int) -> int:
+    """Return where a secret ends that is written as several strings, of which the first ends at `end`."""
+    for _ in range(_MOST_PIECES):
+        piece = _NEXT_PIECE.match(content, end)
+        if not piece:
+            break
+        end = piece.end()
+    return end
 
 
 def _is_inside(content: str, start: int) -> bool:
@@ -155,7 +172,7 @@ def _named(content: str, name: str, start: int, end: int) -> Iterator[Finding]:
     match = _STRING_AFTER.match(content, end)
     if match and _is_secret(match["value"], name in PASSWORD_NAMES, _whole_name(content, start, match.start("value"))):
         kind = PASSWORD if name in PASSWORD_NAMES else SECRET_STRING
-        yield Finding(kind, match.start("value"), match.end("value"))
+        yield Finding(kind, match.start("value"), _last_piece_end(content, match.end("value")))
 
 
 def _whole_name(content: str, start: int, end: int) -> str:
@@ -217,3 +234,5 @@ def _key_runs(content: str, start: int) -> Iterator[tuple[int, int]]:
         start = piece.end()
         if not piece["header"]:
             yield piece.span()
+    if 0 <= end - start <= _REST_LENGTH:
+        yield from (rest.span("text") for rest in _KEY_REST.finditer(content, start, end))

@@ -31,7 +31,7 @@ _TRIGGERS = {
 _MORE = {
     "anthropic_key": (("sk-ant-",), r"sk-ant-[\w-]{30,200}"),
     "gitlab_token": (("glpat-",), r"glpat-[\w-]{20,500}\.[0-9a-z]{2}\.[0-9a-z]{9}(?!\w)"),
-    "bearer_token": (("bearer ",), r"[Bb]earer (?=[\w.=+/-]{0,64}[0-9])([\w.=+/-]{20,500})(?![\w.=+/-])"),
+    "bearer_token": (("bearer ",), r"[Bb]earer (?=[\w.=+/~-]{0,64}[0-9])([\w.=+/~-]{20,500}+)(?!:\w|[\w.=+/~-])"),
     "github_fine_grained_token": (("github_pat_",), r"github_pat_[A-Za-z0-9_]{36,255}"),
     "google_api_key": (("aiza",), r"AIza[\w-]{35}(?![\w-])"),
     "google_oauth_secret": (("gocspx-",), r"GOCSPX-[\w-]{28}"),
@@ -39,6 +39,7 @@ _MORE = {
     # detect-secrets leaves out the signature. The possessive parts make it whole or nothing.
     "json_web_token": (("eyj",), r"eyJ[\w=-]{10,3000}+(?:\.[\w=-]{1,99999}+){1,4}+(?![\w=-])"),
     "npm_token": (("npm_", "_authtoken="), r"(?<!\w)npm_[A-Za-z0-9]{36}(?!\w)|_authToken=\s*([A-Fa-f0-9-]{36})(?![\w-])"),
+    "slack_token": (("xoxe.",), r"xoxe\.xox[bp]-[\w-]{20,500}"),
     "openai_project_key": (("sk-proj-",), r"sk-proj-[\w-]{40,200}"),
 }
 NAMES = tuple(

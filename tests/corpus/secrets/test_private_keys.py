@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from codeparrot.corpus.filters.syntax import is_python
 from codeparrot.corpus.secrets.credentials import credentials
 from codeparrot.corpus.secrets.redaction import redact
@@ -26,6 +28,23 @@ def test_every_line_of_a_private_key_goes_and_it_counts_once() -> None:
             assert not any(line in redacted for line in key.splitlines()[1:-1])
             assert is_python(redacted)
             assert redacted.count("REDACTED_1") == 13
+
+
+@pytest.mark.parametrize("rest", [["aB1="], ["hGFRlvQjdvd1N=="], ["LEIVY0G", "=Ab1d"]])
+def test_the_short_last_lines_of_a_private_key_go_too(rest: list[str]) -> None:
+    *lines, end = private_key(random.Random(0)).splitlines()
+    for content in spellings("\n".join([*lines, *rest, end])):
+        redacted, counts = redact(content, REDACT)
+        assert counts == {"private_key": 1}
+        assert not any(line in redacted for line in [*lines[1:], *rest])
+        assert end in redacted and is_python(redacted)
+
+
+def test_code_around_the_last_line_of_a_private_key_stays() -> None:
+    *lines, end = private_key(random.Random(0)).splitlines()
+    pieces = [f'key += "{line}\\n"\n' for line in [*lines, "aB1=", end]]
+    redacted = redact("key = ''\n" + "".join(pieces), REDACT).content
+    assert redacted.splitlines()[-2:] == ['key += "REDACTED_1\\n"', f'key += "{end}\\n"']
 
 
 def test_every_line_of_an_encrypted_private_key_goes_and_its_headers_stay() -> None:

@@ -54,6 +54,13 @@ ADDRESSES = [
     ("# 文档请发到", "foo.bar@qq.com", ""),
     ("host = '", "2a00:1450::80.1.2.3", "'"),
     ("# ", "jo@straße.berlin", "."),
+    ("# ", "မောင်မောင်@host.org", " (signs of Burmese)"),
+    ("# ", "សុខ.ភា@host.org", " (of Khmer)"),
+    ("# ", "ܕܘܿܢ@host.org", " (of Syriac)"),
+    ("# ", "ދިވެހި@host.org", " (of Thaana)"),
+    ("# ", "jo\u00adse@host.org", " with a soft hyphen"),
+    ("# ", "bounce+jo.doe=host.org@lists.org", " (a return path)"),
+    ("?mail=", "jo.doe@host.org", "&x=1"),
 ]
 KEYS = [
     ("T = '", token(40, 43), "'"),
@@ -73,6 +80,9 @@ KEYS = [
     ("x = '", "GOCSPX-" + draw(DICE, WORD, 34), "'"),
     ("url = 'https://me:", "p4ssw0rd9x@ss", "@host.org/path'"),
     ("url = 'https://josé:", "contraseña9", "@host.org/path'"),
+    ("x = 'AccountName=x;", "AccountKey=" + draw(DICE, WORD, 86) + "==", ";EndpointSuffix=core'"),
+    ("x = '", "xoxe." + "xoxp-1-" + draw(DICE, WORD, 120), "'"),
+    ("Authorization: Bearer ", draw(DICE, WORD, 30) + "9~" + draw(DICE, WORD, 10), ""),
     ("# 密钥", "ghp_" + draw(DICE, WORD, 36), "。"),
 ]
 UNTOUCHED = [
@@ -87,6 +97,7 @@ UNTOUCHED = [
     "x = 'eyJhbGciOiJIUzI1NiJ9.'",
     "y = x@[1.5]",
     "y = x@[80.1]",
+    "url = 'postgres://me:7A1V9/kASKW@host.org/db'",
     "x = '" + "AKIA" + draw(DICE, UPPER, 16) + draw(DICE, WORD, 3000) + "'",
 ]
 
@@ -124,6 +135,27 @@ def test_a_token_of_many_pieces_is_taken_out_with_all_of_them() -> None:
         redacted = redact(content, KINDS)
         assert is_python(content) and is_python(redacted.content)
         assert redacted == (f"T = ({quote}REDACTED_1{quote})\nlast = 'word'\n", {"json_web_token": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "next_piece"),
+    [
+        ("password", "yVaQXekW9L9x", "ctXb03!rEMU"),
+        ("api_key", "ccec38d79d89a0da0c41aebb8f010b8e", "9a5b5ab89c30"),
+        ("x", "ghp_" + draw(DICE, WORD, 36), "tailoY"),
+        ("auth", "Bearer kugk2xL0pETGOIdaWIoRujKs9", "Jpw3Y0=="),
+    ],
+)
+@pytest.mark.parametrize("between", ["' '", "'\n    '", "' + '", "' +\n    '", "' \\\n    '", "' b'"])
+def test_a_secret_of_several_strings_is_taken_out_with_all_of_them(name, first, next_piece, between) -> None:
+    content = f"{name} = ('{first}{between}{next_piece}')\nlast = 'word'\n"
+    redacted = redact(content, KINDS).content
+    assert redacted == f"{name} = ('{'Bearer ' if name == 'auth' else ''}REDACTED_1')\nlast = 'word'\n"
+
+
+@pytest.mark.parametrize("behind", ["', '", "' if x else '", "'\n", "' + y", "' + '&next=1", "': '", "' % '"])
+def test_strings_that_do_not_go_on_with_a_secret_stay(behind) -> None:
+    assert redact(f"token = 'HrgiDZ345ZAbMyh1pIA3{behind}'", KINDS).content == f"token = 'REDACTED_1{behind}'"
 
 
 def test_one_address_has_one_placeholder_in_every_case_of_its_letters() -> None:
