@@ -74,6 +74,15 @@ def json_lines(place: Path) -> Iterator[tuple[str, Any]]:
                 raise CodeparrotError(f"{where}: not JSON: {error}") from None
 
 
+def require_characters(value: Any, where: str) -> None:
+    """Raise CodeparrotError, with `where`, if a value holds half a character: JSON can spell one, and no text can hold it."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start]).strip("'")
+        raise CodeparrotError(f"{where}: {half} is half a character (a lone surrogate); mend or remove it") from None
+
+
 def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number in JSON")
 
@@ -131,4 +140,6 @@ def _content(place: Path) -> bytes:
         content = place.read_bytes()
         return gzip.decompress(content) if place.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
-        raise CodeparrotError(f"{place} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        system = getattr(error, "strerror", None)
+        why = system or f"{error}; if it is damaged or was cut, fetch it again"
+        raise CodeparrotError(f"{place} cannot be read: {why}") from error

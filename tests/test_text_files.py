@@ -2,13 +2,17 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codeparrot.corpus.contamination.benchmark_texts import read_benchmark
 from codeparrot.errors import CodeparrotError
+from codeparrot.eval.problems.sets import load_problems
 from codeparrot.text_files import decoded, json_lines, read_text, repeated_key
 
 TEXT = "naïve/ré\n# 漢字 😀\n"
@@ -82,10 +86,20 @@ def test_a_line_that_is_no_json_is_named(tmp_path: Path, line: str) -> None:
         list(json_lines(tmp_path / "a"))
 
 
+@pytest.mark.parametrize("read", [load_problems, read_benchmark])
+def test_half_a_character_in_problems_is_named(tmp_path: Path, read: Callable[[str], Any]) -> None:
+    row = {"task_id": "T/0", "prompt": "def f():\n    # \ud83d\n", "entry_point": "f", "test": "def check(f): pass\n"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(
+        CodeparrotError, match=r"a\.jsonl, line 1: .ud83d is half a character .*; mend or remove"
+    ):
+        read(str(tmp_path / "a.jsonl"))
+
+
 @pytest.mark.parametrize("content", [b"no gzip", PACKED[:-6], PACKED[:14] + b"\xff" * 30], ids=["none", "cut", "changed"])
 def test_a_damaged_archive_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.gz").write_bytes(content)
-    with pytest.raises(CodeparrotError, match=r"a\.gz cannot be read: "):
+    with pytest.raises(CodeparrotError, match=r"a\.gz cannot be read: .*; if it is damaged or was cut, fetch it again"):
         list(json_lines(tmp_path / "a.gz"))
 
 

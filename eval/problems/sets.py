@@ -18,7 +18,7 @@ from codeparrot.eval.problems.formats import normalized
 from codeparrot.eval.problems.problem import STOP, Problem, ProblemSet
 from codeparrot.loading import corpus_here
 from codeparrot.location import path_of
-from codeparrot.text_files import json_lines
+from codeparrot.text_files import json_lines, require_characters
 
 
 def load_problems(name: str) -> ProblemSet[Problem]:
@@ -95,6 +95,7 @@ def from_row(row: Mapping[str, Any], where: str) -> Problem:
     Raises:
         CodeparrotError: a key is missing or of another type; the error names `where`.
     """
+    require_characters(row, where)
     row = normalized(row, where)
     for key in ("task_id", "prompt", "entry_point", "test"):
         if key not in row:

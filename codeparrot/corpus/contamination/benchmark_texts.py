@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
-from codeparrot.text_files import json_lines
+from codeparrot.text_files import json_lines, require_characters
 
 DOCUMENTATION_KEYS = ("docstring", "text", "prompt")
 SOLUTION_KEYS = ("canonical_solution", "solution", "code")
@@ -49,6 +49,7 @@ def read_benchmark(name: str) -> list[Sample]:
 def _of_file(path: Path, name: str) -> Iterator[Sample]:
     try:
         for number, (where, row) in enumerate(json_lines(path), 1):
+            require_characters(row, where)
             yield _of_row(row, name, number, where)
     except CodeparrotError as error:
         raise CodeparrotError(f"contamination.benchmarks: {error}") from None

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -118,8 +119,16 @@ def find_data(name: str) -> DataFiles:
         CodeparrotError: there are none, one is of an unknown kind, or some cannot be reached.
     """
     path = path_of(name)
-    if path.is_dir():
-        return _in_folder(name, path)
+    found = _in_folder(name, path) if path.is_dir() else _named(name, path)
+    for file in chain.from_iterable(found.by_split.values()):
+        try:
+            file.encode()
+        except UnicodeEncodeError:
+            raise CodeparrotError(f"{file} has a name that is not UTF-8: rename it") from None
+    return found
+
+
+def _named(name: str, path: Path) -> DataFiles:
     files = [str(path)] if path.exists() else matches(str(path))
     if not files:
         hint = "" if glob.has_magic(name) else near(name)

@@ -19,6 +19,7 @@ from codeparrot.stream.readers.folder import NoSplit, find_data, split_of
 from codeparrot.stream.sources import open_shards
 from codeparrot.tokenizer.sample import sample
 
+NO_UTF8 = os.fsdecode(b"d\xff.jsonl")
 NOBODY = 65534
 ROW = b'{"content": "x"}\n'
 FOLDERS = ["", "a/", "a-b/", "train/", "b/Validation/", ".git/", "_temporary/", "a/.ipynb_checkpoints/", "test/c/", "removed/"]
@@ -279,6 +280,14 @@ def test_what_is_no_data_is_named_with_the_remedy(tmp_path, name, message) -> No
     make(tmp_path, "x.csv", "a.jsonl")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CodeparrotError, match=message):
+        find_data(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["", "*.jsonl", NO_UTF8])
+def test_a_file_whose_name_is_not_text_is_an_error(tmp_path, name) -> None:
+    """Neither Arrow nor a configuration could hold it."""
+    make(tmp_path, "a.jsonl", NO_UTF8)
+    with pytest.raises(CodeparrotError, match="has a name that is not UTF-8: rename it"):
         find_data(str(tmp_path / name))
 
 
