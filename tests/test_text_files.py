@@ -90,9 +90,7 @@ def test_a_line_that_is_no_json_is_named(tmp_path: Path, line: str) -> None:
 def test_half_a_character_in_problems_is_named(tmp_path: Path, read: Callable[[str], Any]) -> None:
     row = {"task_id": "T/0", "prompt": "def f():\n    # \ud83d\n", "entry_point": "f", "test": "def check(f): pass\n"}
     (tmp_path / "a.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    with pytest.raises(
-        CodeparrotError, match=r"a\.jsonl, line 1: .ud83d is half a character .*; mend or remove"
-    ):
+    with pytest.raises(CodeparrotError, match=r"a\.jsonl, line 1: .ud83d is half a character .*; mend or remove"):
         read(str(tmp_path / "a.jsonl"))
 
 

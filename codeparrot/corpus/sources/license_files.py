@@ -1,5 +1,6 @@
 """The licence of a repository whose source declares none, from the texts of the licence files at its top."""
 
+import codecs
 import re
 from collections.abc import Iterable
 
@@ -40,5 +41,10 @@ def license_of_files(contents: Iterable[bytes]) -> str:
 
     If a repository lets its user choose between several, this is stricter than what it grants.
     """
-    found = (detect(content[:MAX_LICENSE_BYTES].decode("utf-8", "replace")) for content in contents)
+    found = (detect(_text(content[:MAX_LICENSE_BYTES])) for content in contents)
     return " AND ".join(sorted({name for name in found if name})) or UNKNOWN_LICENSE
+
+
+def _text(content: bytes) -> str:
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig", "replace")

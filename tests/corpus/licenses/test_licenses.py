@@ -305,3 +305,11 @@ def test_a_licence_file_that_restricts_is_never_permissive(restriction: str, exp
     assert removes(inside, "name", LicenseSettings()) == "license"
     assert license_of_files([restriction.encode()]) == expected
     assert license_of_files([apache.encode(), b"All rights reserved."]) == "Apache-2.0"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_a_licence_file_is_read_in_whatever_encoding_it_says(encoding: str) -> None:
+    from identify.vendor.licenses import LICENSES
+
+    text = f"© José\n{dict(LICENSES)['Apache-2.0']}"
+    assert license_of_files([text.encode(encoding, "replace")]) == "Apache-2.0"
