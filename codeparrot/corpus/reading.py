@@ -31,7 +31,7 @@ class Reader(NamedTuple):
     rules: Rules
     near: NearDuplicates
     keep_removed: int
-    on_error: OnError
+    on_error: OnError = "stop"
 
 
 def read_tasks(units: Iterable[Unit], folder: Path) -> Iterator[ReadTask]:

@@ -64,9 +64,10 @@ _REST = re.compile(rf"(?:-?[A-Za-z0-9_]){{0,{_LONGEST_KEY}}}+(?![A-Za-z0-9_])")
 _REST_OF_PASSWORD = re.compile(r"""(?:@[^\s/@:,"'?#]{1,64}+)*(?=@)""")
 """An @ in a password, before the last one of the address."""
 _NEXT_PIECE = re.compile(
-    r"""(["'])(?:[ \t]*+[+\\]?[ \t]*+\r?\n)?[ \t]*+(?:\+[ \t]*+)?[bBrRuU]{0,2}\1[\w=.+/~!@#$%^*-]{1,9999}+(?=\1)"""
+    r"""(["'])(?:[ \t]*+[+\\][ \t]*+\r?\n|[ \t]*+\r?\n(?=[ \t]))?[ \t]*+(?:\+[ \t]*+)?"""
+    r"""[bBrRuU]{0,2}\1[\w=.+/~!@#$%^*-]{1,9999}+(?=\1)"""
 )
-"""The next string of a secret that is written as several."""
+"""The next string of a secret that is written as several: beside it, behind a plus sign, or on the next line, indented."""
 _MOST_PIECES = 100
 
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")

@@ -153,7 +153,9 @@ def test_a_secret_of_several_strings_is_taken_out_with_all_of_them(name, first, 
     assert redacted == f"{name} = ('{'Bearer ' if name == 'auth' else ''}REDACTED_1')\nlast = 'word'\n"
 
 
-@pytest.mark.parametrize("behind", ["', '", "' if x else '", "'\n", "' + y", "' + '&next=1", "': '", "' % '"])
+@pytest.mark.parametrize(
+    "behind", ["', '", "' if x else '", "'\n", "'\n'x'.join(y)  # '", "' + y", "' + '&next=1", "': '", "' % '"]
+)
 def test_strings_that_do_not_go_on_with_a_secret_stay(behind) -> None:
     assert redact(f"token = 'HrgiDZ345ZAbMyh1pIA3{behind}'", KINDS).content == f"token = 'REDACTED_1{behind}'"
 
