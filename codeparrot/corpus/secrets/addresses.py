@@ -106,7 +106,7 @@ _IPV6 = re.compile(
 _FIRST_GROUP = 4
 # What makes four numbers a version: a word before them, a comparison as in requirements, or a product as in "Chrome/41.0.2.1".
 _VERSION_BEFORE = re.compile(
-    r"(?<![a-z])(?:ver(?:sion)?|release|build|section|chapter|rfc|oid|v)[\s\"'=:(,_]{0,8}\Z|[=<>~!]=\s?\Z|[a-z]/\Z",
+    r"(?<![a-z0-9])(?:ver(?:sion)?|release|build|section|chapter|rfc|oid|v)[\s\"'=:(,_]{0,8}\Z|[=<>~!]=\s?\Z|[a-z]/\Z",
     re.IGNORECASE,
 )
 

@@ -53,6 +53,7 @@ ADDRESSES = [
     ("# 作者", "foo@qq.com", "获取"),
     ("# 文档请发到", "foo.bar@qq.com", ""),
     ("host = '", "2a00:1450::80.1.2.3", "'"),
+    ("id = 'x5V ", "212.170.120.77", "' (no version: V is the end of a word)"),
     ("# ", "jo@straße.berlin", "."),
     ("# ", "မောင်မောင်@host.org", " (signs of Burmese)"),
     ("# ", "សុខ.ភា@host.org", " (of Khmer)"),
@@ -108,7 +109,7 @@ def test_a_secret_is_taken_out_whole(before: str, secret: str, behind: str) -> N
     assert sum(redacted.counts.values()) == 1, redacted
     assert redacted.content.startswith(before) and redacted.content.endswith(f"{behind}\nlast = 1\n")
     placeholder = redacted.content[len(before) : len(redacted.content) - len(f"{behind}\nlast = 1\n")]
-    assert placeholder in ("email1@example.com", "REDACTED_1", "2001:db8::1")
+    assert placeholder in ("email1@example.com", "REDACTED_1", "2001:db8::1", "192.0.2.1")
 
 
 def test_at_least_thirty_cases_are_planted() -> None:
