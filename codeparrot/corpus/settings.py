@@ -30,7 +30,7 @@ class Settings:
     stages: Mapping[str, Stage]
     """All stages by the names of their settings, in the order in which they clean."""
     keep_removed: int
-    on_error: OnError
+    on_error: OnError = "stop"
 
     def recorded(self) -> dict[str, Any]:
         """Return the settings as a recipe and the statistics of a corpus hold them: each stage is a group of its own."""

@@ -67,6 +67,7 @@ def test_what_is_damaged_is_left_out_counted_and_named(tmp_path: Path, capfd: py
     assert f"codeparrot: warning: files that cannot be read are left out: {where}\n" in said
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_parquet_is_left_out_as_one(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
