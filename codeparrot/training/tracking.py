@@ -9,6 +9,7 @@ import importlib
 import logging
 import netrc
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator
@@ -93,10 +94,7 @@ def _wandb(config: Config, resumed_step: int) -> Any:
         os.environ.setdefault("WANDB_MODE", "offline")
         logger.info("W&B has no key here: it works offline; `wandb sync` sends the run later")
     folder = config.run_directory
-    kept = folder / "wandb" / "run_id"
-    if not (resumed_step and kept.is_file()):
-        files.write_text(kept, secrets.token_hex(4), durable=False)
-    own = {"name": config.run.name, "dir": str(folder), "id": kept.read_text(encoding="utf-8").strip(), "resume": "allow"}
+    own = {"name": config.run.name, "dir": str(folder), "id": _wandb_id(folder, resumed_step), "resume": "allow"}
     os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
     tracker = WandBTracker(config.tracking.project, **own)
     try:
@@ -111,6 +109,22 @@ def _wandb(config: Config, resumed_step: int) -> Any:
         reason = " ".join(str(error).split())
         logger.warning("W&B cannot be reached (%s): it works offline; `wandb sync` sends the run later", reason)
     return tracker
+
+
+def _wandb_id(folder: Path, resumed_step: int) -> str:
+    """Return the id under which W&B knows the run; a new one for a run that begins, or whose id is lost or damaged."""
+    kept = folder / "wandb" / "run_id"
+    if resumed_step and kept.is_file():
+        found = _WANDB_ID.fullmatch(kept.read_bytes())
+        if found:
+            return found[1].decode()
+        logger.warning("%s is damaged: W&B shows what comes now as a new run", kept)
+    fresh = secrets.token_hex(4)
+    files.write_text(kept, fresh, durable=False)
+    return fresh
+
+
+_WANDB_ID = re.compile(rb"([\w-]{1,64})\s*")
 
 
 def _installed(package: str) -> bool:

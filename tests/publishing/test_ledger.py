@@ -162,7 +162,7 @@ def test_an_entry_of_hub_json_of_another_type_is_damage(run: Path, kind: str, na
     content = ledger.read()
     (content[kind][0] if kind == "pushed" else content[kind])[name] = value
     ledger.path.write_text(json.dumps(content), encoding="utf-8")
-    for use in (lambda: ledger.pending(), lambda: status(str(run))):
+    for use in (ledger.pending, lambda: status(str(run))):
         with pytest.raises(CodeparrotError, match=r"hub\.json cannot be read.*remove it"):
             use()
     assert ledger.next_number() == 0

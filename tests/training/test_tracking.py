@@ -125,6 +125,22 @@ def test_without_a_key_wandb_is_offline(tmp_path, monkeypatch, caplog) -> None:
     ]
 
 
+@pytest.mark.parametrize("damage", [bytes(8), b"\xff\xe9abc", b"", b"a b/c"])
+def test_a_damaged_id_of_wandb_is_replaced_with_a_word(tmp_path, monkeypatch, caplog, damage) -> None:
+    install_wandb(tmp_path / "packages", monkeypatch, BROKEN_AT["a step"])
+    kept = tmp_path / "run" / "wandb" / "run_id"
+    tracked(tmp_path, "wandb")
+    first = kept.read_bytes()
+    tracked(tmp_path, "wandb", step=4)
+    assert kept.read_bytes() == first and len(first) == 8
+    kept.write_bytes(damage)
+    with caplog.at_level(logging.WARNING, logger="codeparrot"):
+        trackers = tracked(tmp_path, "wandb", step=4)
+    assert trackers._trackers and len(kept.read_text(encoding="ascii")) == 8
+    (warning,) = caplog.messages
+    assert warning == f"{kept} is damaged: W&B shows what comes now as a new run"
+
+
 KEY = "0" * 40
 
 
