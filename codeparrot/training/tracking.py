@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -82,8 +83,25 @@ def _tensorboard(config: Config, resumed_step: int) -> Any:
 
     first = resumed_step + 1 if resumed_step else 0
     tracker = TensorBoardTracker(config.tracking.project, str(config.run_directory), purge_step=first)
+    _put_before_now(config.run_directory / config.tracking.project)
     tracker.start()
     return tracker
+
+
+_EVENTS = "events.out.tfevents."
+
+
+def _put_before_now(folder: Path) -> None:
+    """Move the times in the names of TensorBoard's files back if one is not in the past: their order is the order of reading.
+
+    After a start on a node whose clock was ahead, TensorBoard would take what comes now for older, and drop it.
+    """
+    times = {file: file.name.removeprefix(_EVENTS).partition(".")[0] for file in folder.rglob(f"{_EVENTS}*")}
+    named = sorted((int(written), file) for file, written in times.items() if written.isdecimal())
+    ahead = named[-1][0] + 1 - int(time.time()) if named else 0
+    if ahead > 0:
+        for written, file in named:
+            file.rename(file.with_name(file.name.replace(str(written), f"{written - ahead:010d}", 1)))
 
 
 def _wandb(config: Config, resumed_step: int) -> Any:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import metadata
@@ -70,6 +71,18 @@ def test_tensorboard_gets_every_metric_and_the_configuration(tmp_path, caplog) -
     assert settings["optim.lr"] == Config().optim.lr
     assert settings["model.family"] == "gpt2"
     assert settings["evaluate.prompts"] == "['def f(', 'class A']"
+
+
+@pytest.mark.parametrize("ahead_seconds", [3600, 0, -3600])
+def test_tensorboard_shows_what_a_resumed_run_repeats_whatever_the_clocks_said(tmp_path, monkeypatch, ahead_seconds) -> None:
+    now = time.time()
+    for begin, clock in ((0, now + ahead_seconds), (4, now), (8, now)):
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        trackers = tracked(tmp_path, "tensorboard", step=begin)
+        for step in range(begin + 1, begin + 7):
+            trackers.log({"loss": float(begin)}, step)
+        trackers.close()
+    assert losses(tmp_path) == [(step, 0.0 if step < 5 else 4.0 if step < 9 else 8.0) for step in range(1, 15)]
 
 
 BROKEN_AT = {
