@@ -1,9 +1,9 @@
 """`codeparrot eval compare`: whether two evaluations of the same problems differ, and by how much."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
 from codeparrot.result import Result
@@ -32,7 +32,8 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
         raise CodeparrotError(
             f"the evaluations are of different problems ({different} are in only one of them): compare the same ones"
         )
-    notes = _differences([_report(path_of(name)) for name in evaluations])
+    reports, notes = _reports([path_of(name) for name in evaluations])
+    notes += _differences(reports)
     tables = [counts(each, tasks[0]) for each in rows]
     common = [temperature for temperature in tables[0] if temperature in tables[1]]
     if not common:
@@ -58,16 +59,24 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
     return Result("\n".join(lines), {"evaluations": evaluations, "problems": len(tasks[0]), "comparisons": found})
 
 
-def _report(place: Path) -> dict[str, Any]:
-    """Return the report beside the results, or an empty one where there is none."""
+def _reports(places: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the reports beside the results, empty ones where there are none, and what to say of those that are damaged."""
     from codeparrot.eval.scoring import REPORT, RESULTS
 
-    folder = place.parent if place.name == RESULTS else place
-    try:
-        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return report if isinstance(report, dict) else {}
+    reports, notes = [], []
+    for place in places:
+        path = (place.parent if place.name == RESULTS else place) / REPORT
+        try:
+            report = files.read_object(path)
+            if not all(isinstance(report.get(name) or {}, dict) for name in ("problem_set", "settings")):
+                raise ValueError("it is not what an evaluation writes")
+        except FileNotFoundError:
+            report = {}
+        except (OSError, ValueError) as error:
+            report = {}
+            notes.append(f"{path} cannot be read ({error}): nothing says whether problems and sampling were the same")
+        reports.append(report)
+    return reports, notes
 
 
 def _differences(reports: list[dict[str, Any]]) -> list[str]:

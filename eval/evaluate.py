@@ -1,6 +1,5 @@
 """An evaluation of a checkpoint: the order of its steps, the folder it writes to, and the settings its samples depend on."""
 
-import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic
 
+from codeparrot import files
 from codeparrot.eval import parallel, scoring
 from codeparrot.eval import samples as store
 from codeparrot.eval.problems.problem import P, ProblemSet
@@ -136,7 +136,7 @@ class Evaluation(Generic[P]):
         }
         manifest = Path(place).parent / "manifest.json"
         if manifest.is_file():
-            facts["tokens"] = json.loads(manifest.read_text(encoding="utf-8")).get("tokens")
+            facts["tokens"] = _tokens(manifest)
         result = scoring.report(self.task, self.problems, self.task.score(self.problems, samples), facts, folder)
         run = run_of(place)
         if run is not None:
@@ -145,6 +145,18 @@ class Evaluation(Generic[P]):
             except OSError as error:
                 print(f"{run}/plots/pass_at_k.png is not drawn: {error.strerror or error}", file=sys.stderr)
         return result
+
+
+def _tokens(manifest: Path) -> int | None:
+    """Return how many tokens a model was trained on; None, with a warning, if its manifest is damaged."""
+    try:
+        tokens = files.read_object(manifest).get("tokens")
+        if not isinstance(tokens, int | None):
+            raise ValueError(f"its tokens are {tokens!r}")
+        return tokens
+    except (OSError, ValueError) as error:
+        print(f"{manifest} cannot be read ({error}): the report does not say how many tokens were trained on", file=sys.stderr)
+        return None
 
 
 def _in_full(place: str) -> str:

@@ -74,7 +74,8 @@ def _parts(folder: Path) -> list[Path]:
 
 def _is_sample(row: dict[str, Any]) -> bool:
     numbers = row.get("temperature"), row.get("sample")
-    return isinstance(row.get("task_id"), str) and all(isinstance(number, int | float) for number in numbers)
+    texts = row.get("task_id"), row.get("completion")
+    return all(isinstance(text, str) for text in texts) and all(isinstance(number, int | float) for number in numbers)
 
 
 def put_together(folder: Path, problems: Iterable[Question], samples: Mapping[Key, dict[str, Any]]) -> None:
@@ -126,12 +127,9 @@ def hold_settings(folder: Path, settings: Mapping[str, Any], former: Mapping[str
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return files.read_object(path)
     except (OSError, ValueError) as error:
         raise CodeparrotError(f"{path} cannot be read ({error}): name another --output") from None
-    if not isinstance(found, dict):
-        raise CodeparrotError(f"{path} holds no settings: name another --output")
-    return found
 
 
 def check_room(folder: Path) -> None:

@@ -86,6 +86,11 @@ def test_switches_need_no_value_and_names_may_have_dashes() -> None:
         ("model: {n_layer: 1, family: gpt2, n_layer: 2}\n", '"n_layer" stands twice, in line 1'),
         ("optim.lr: 0.1\noptim:\n  beta2: 0.9\n", '"optim" stands twice, in lines 1 and 2'),
         ("optim:\n  lr: [\n", "a.yaml: line 3: "),
+        ("[" * 100_000, "a.yaml is nested too deeply"),
+        *(
+            (text, "a.yaml holds no settings: write them as `name: value`")
+            for text in ("", "# none\n", "[]\n", "null\n", "x", "3")
+        ),
     ],
 )
 def test_a_file_of_which_something_would_be_dropped_is_refused_with_both_lines(tmp_path, capsys, text, message) -> None:

@@ -91,8 +91,8 @@ def parse_settings(kind: Any, arguments: Sequence[str], prog: str, function: Cal
     return settings
 
 
-def parse_config(arguments: Sequence[str]) -> "Config":
-    """Read and check the configuration of a run, as `codeparrot train` does.
+def parse_config(arguments: Sequence[str], prog: str = "codeparrot train") -> "Config":
+    """Read and check the configuration of a run, as `codeparrot train` does. `prog` is the command that errors name.
 
     Raises:
         CodeparrotError: the settings cannot work together.
@@ -100,11 +100,11 @@ def parse_config(arguments: Sequence[str]) -> "Config":
     from codeparrot.checks import check
     from codeparrot.config import Config
 
-    config = parse_settings(Config, arguments, "codeparrot train", parse_config)
+    config = parse_settings(Config, arguments, prog, parse_config)
     check(config)
     return config
 
 
 def load_config(path: Path) -> "Config":
     """Read a resolved configuration, as `config.yaml` of a run directory."""
-    return parse_config(["--config", str(path)])
+    return parse_config(["--config", str(path)], "codeparrot")

@@ -109,6 +109,13 @@ class Parser(ArgumentParser):
             text = read_text(path_of(path))
         except CodeparrotError as error:
             self.error(str(error))
+        try:
+            if not isinstance(yaml.compose(text, yaml.SafeLoader), yaml.MappingNode):
+                self.error(f"{path} holds no settings: write them as `name: value`")
+        except yaml.YAMLError:
+            pass  # parse_string names the line
+        except RecursionError:
+            self.error(f"{path} is nested too deeply")
         return self.parse_string(text, str(path), *arguments, **options)
 
     def parse_args(self, *arguments: Any, **options: Any) -> Any:

@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,8 @@ LEDGER = "hub.json"
 VERSION = 1
 _LOCK, _PUSHING = ".hub.lock", ".hub.pushing"
 BEHIND = "the uploads were behind and hub.when_behind is newest"
-_LISTS = {"pushed": ("repo", "branch", "commit", "pushed_at"), "pending": (), "skipped": ("repo", "branch", "reason")}
+_BRANCH = {"repo": str, "branch": str}
+_LISTS = {"pushed": {**_BRANCH, "commit": str, "pushed_at": float}, "pending": {}, "skipped": {**_BRANCH, "reason": str}}
 """Lists of checkpoints in the file, and what they say of each besides what identifies it."""
 
 logger = logging.getLogger("codeparrot")
@@ -255,20 +255,28 @@ def _of_branch(content: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 def _is_ledger(content: dict[str, Any]) -> bool:
     """Whether everything is there that a push reads, and of its type."""
-    names = {field.name for field in fields(HubConfig)} - {"repo", "branch"}
+    types = {name: type(value) for name, value in vars(HubConfig()).items() if name not in _BRANCH}
     texts = (content.get(name) for name in ("repo", "branch", "state", "error"))
     settings = content.get("settings")
     return (
         all(isinstance(text, str) for text in texts)
         and isinstance(settings, dict)
-        and settings.keys() <= names
-        and all(_is_list(content.get(kind), known) for kind, known in _LISTS.items())
+        and all(name in types and _is(value, types[name]) for name, value in settings.items())
+        and all(_is_list(content.get(kind), Entry.__annotations__ | known) for kind, known in _LISTS.items())
     )
 
 
-def _is_list(found: Any, known: tuple[str, ...]) -> bool:
-    wanted = {*Entry._fields, *known} - Entry._field_defaults.keys()
-    return isinstance(found, list) and all(isinstance(each, dict) and wanted <= each.keys() for each in found)
+def _is_list(found: Any, types: dict[str, type]) -> bool:
+    return isinstance(found, list) and all(
+        isinstance(each, dict)
+        and all(_is(each[name], kind) if name in each else name in Entry._field_defaults for name, kind in types.items())
+        for each in found
+    )
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Whether a value is of a type. A number of seconds may be a whole one, and a date must be one that can be shown."""
+    return isinstance(value, int | float) and abs(value) < 1e11 if kind is float else isinstance(value, kind)
 
 
 def _order(entry: Entry) -> tuple[int, int]:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot import files
+from codeparrot.setting import LARGEST
 
 logger = logging.getLogger("codeparrot")
 
-_NUMBERS = "tokens loss lr grad_norm tokens_per_second eval_loss perplexity bits_per_byte".split()
+_NUMBERS = "step tokens loss lr grad_norm tokens_per_second eval_loss perplexity bits_per_byte".split()
 """What is a number, or null, wherever it stands."""
 DAMAGED = ".damaged"
 """Ends the name of the file to which a resumed run moves lines that no run wrote."""
@@ -82,9 +83,16 @@ class MetricsLog:
 
 def is_of_a_run(line: dict[str, Any]) -> bool:
     """Whether a run may have written a line: it has a step, and numbers where numbers belong."""
-    numbers = (value for name, value in line.items() if name in _NUMBERS or name.startswith("pass@"))
-    of_a_step = type(line.get("step")) is int
-    return of_a_step and all(number is None or type(number) in (int, float) for number in numbers)
+    return type(line.get("step")) is int and all(_may_be(name, value) for name, value in line.items())
+
+
+def _may_be(name: str, value: Any) -> bool:
+    """Whether a run may have written a value. A loss may be infinite or NaN; a perplexity must have a logarithm."""
+    if value is None or not (name in _NUMBERS or name.startswith("pass@")):
+        return True
+    if type(value) not in (int, float) or (type(value) is int and abs(value) > LARGEST):
+        return False
+    return 0 <= value <= LARGEST if name in ("step", "tokens") else not (name == "perplexity" and value <= 0)
 
 
 def read_lines(

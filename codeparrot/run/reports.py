@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot import files
+from codeparrot.setting import LARGEST
 
 logger = logging.getLogger("codeparrot")
 
@@ -34,9 +35,11 @@ def _is_report(found: dict[str, Any]) -> bool:
     """Whether everything is there that cards and pictures show, and of its type."""
     of, best = found.get("problem_set"), found.get("best")
     return (
-        {"problems", "samples"} <= found.keys()
+        all(_is_number(found.get(name)) for name in ("problems", "samples"))
         and isinstance(of, dict)
         and isinstance(of.get("name"), str)
+        and _is_number(of.get("problems", 0))
+        and isinstance(found.get("settings", {}), dict)
         and isinstance(best, dict)
         and all(_is_number(found.get(name)) and _is_interval(each) for name, each in best.items())
         and (found.get("tokens") is None or _is_number(found["tokens"]))
@@ -48,4 +51,4 @@ def _is_interval(found: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
+    return isinstance(value, int | float) and abs(value) <= LARGEST  # neither infinite nor NaN

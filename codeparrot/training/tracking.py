@@ -9,8 +9,10 @@ import importlib
 import logging
 import netrc
 import os
+import re
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -81,8 +83,25 @@ def _tensorboard(config: Config, resumed_step: int) -> Any:
 
     first = resumed_step + 1 if resumed_step else 0
     tracker = TensorBoardTracker(config.tracking.project, str(config.run_directory), purge_step=first)
+    _put_before_now(config.run_directory / config.tracking.project)
     tracker.start()
     return tracker
+
+
+_EVENTS = "events.out.tfevents."
+
+
+def _put_before_now(folder: Path) -> None:
+    """Move the times in the names of TensorBoard's files back if one is not in the past: their order is the order of reading.
+
+    After a start on a node whose clock was ahead, TensorBoard would take what comes now for older, and drop it.
+    """
+    times = {file: file.name.removeprefix(_EVENTS).partition(".")[0] for file in folder.rglob(f"{_EVENTS}*")}
+    named = sorted((int(written), file) for file, written in times.items() if written.isdecimal())
+    ahead = named[-1][0] + 1 - int(time.time()) if named else 0
+    if ahead > 0:
+        for written, file in named:
+            file.rename(file.with_name(file.name.replace(str(written), f"{written - ahead:010d}", 1)))
 
 
 def _wandb(config: Config, resumed_step: int) -> Any:
@@ -93,10 +112,7 @@ def _wandb(config: Config, resumed_step: int) -> Any:
         os.environ.setdefault("WANDB_MODE", "offline")
         logger.info("W&B has no key here: it works offline; `wandb sync` sends the run later")
     folder = config.run_directory
-    kept = folder / "wandb" / "run_id"
-    if not (resumed_step and kept.is_file()):
-        files.write_text(kept, secrets.token_hex(4), durable=False)
-    own = {"name": config.run.name, "dir": str(folder), "id": kept.read_text(encoding="utf-8").strip(), "resume": "allow"}
+    own = {"name": config.run.name, "dir": str(folder), "id": _wandb_id(folder, resumed_step), "resume": "allow"}
     os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
     tracker = WandBTracker(config.tracking.project, **own)
     try:
@@ -111,6 +127,22 @@ def _wandb(config: Config, resumed_step: int) -> Any:
         reason = " ".join(str(error).split())
         logger.warning("W&B cannot be reached (%s): it works offline; `wandb sync` sends the run later", reason)
     return tracker
+
+
+def _wandb_id(folder: Path, resumed_step: int) -> str:
+    """Return the id under which W&B knows the run; a new one for a run that begins, or whose id is lost or damaged."""
+    kept = folder / "wandb" / "run_id"
+    if resumed_step and kept.is_file():
+        found = _WANDB_ID.fullmatch(kept.read_bytes())
+        if found:
+            return found[1].decode()
+        logger.warning("%s is damaged: W&B shows what comes now as a new run", kept)
+    fresh = secrets.token_hex(4)
+    files.write_text(kept, fresh, durable=False)
+    return fresh
+
+
+_WANDB_ID = re.compile(rb"([\w-]{1,64})\s*")
 
 
 def _installed(package: str) -> bool:

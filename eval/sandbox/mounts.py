@@ -1,7 +1,8 @@
 """What a sandbox sees of the file system: the running Python, the system's libraries, and the data that they read.
 
 Everything is read-only. The standard library reads some data from outside itself: time zones, names of ports, Tcl, terminals.
-The names of hosts (`etc/` beside this file) are the same in every sandbox; no file in it describes the machine or its users.
+The names of hosts and of the one user (`etc/` beside this file) are the same in every sandbox; no file in it describes the
+machine or its users.
 """
 
 import functools

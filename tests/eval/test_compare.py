@@ -58,3 +58,13 @@ def test_damaged_lines_among_results_are_passed_over_with_a_word(tmp_path: Path,
     assert compare([first, second], k=[1]).data["comparisons"] == whole
     (warning,) = caplog.messages
     assert f"{path}: passed over 2 lines" in warning
+
+
+@pytest.mark.parametrize(
+    "content", ["\0" * 64, "[" * 100_000, "[]", '{"problem_set": [1]}', '{"problem_set": {}, "settings": "x"}']
+)
+def test_a_damaged_report_is_named_since_nothing_says_what_was_evaluated(tmp_path: Path, content: str) -> None:
+    first, second = result_folder(tmp_path / "first"), result_folder(tmp_path / "second", "b")
+    (Path(second) / "report.json").write_text(content)
+    found = compare([first, second], k=[1])
+    assert f"{second}/report.json cannot be read" in found.text and found.data["comparisons"]

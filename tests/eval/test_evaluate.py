@@ -276,7 +276,18 @@ def test_a_picture_that_can_not_be_drawn_costs_no_score(
 def test_settings_that_can_not_be_read_are_one_line(run: Path) -> None:
     echo(run)
     path = run / "eval" / "echo" / "step_00001000" / "settings.json"
-    for content in (b"\0\0", b"[]", b"{"):
+    for content in (b"\0\0", b"[]", b"{", b"[" * 100_000):
         path.write_bytes(content)
         with pytest.raises(CodeparrotError, match=r"settings\.json .*name another --output"):
             echo(run)
+
+
+@pytest.mark.parametrize("content", ["\0" * 9, "[]", "[" * 100_000, '{"tokens": "x"}'])
+def test_a_damaged_manifest_beside_the_model_costs_no_score(
+    run: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = run / "checkpoints" / "step_00001000"
+    (checkpoint / "manifest.json").write_text(content)
+    found = echo(checkpoint / "model")
+    assert found.status.code == 0 and found.data["share"] == 1.0 and found.data.get("tokens") is None
+    assert f"{checkpoint}/manifest.json cannot be read" in capsys.readouterr().err

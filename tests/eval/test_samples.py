@@ -31,13 +31,17 @@ def test_samples_of_others_in_the_output_folder_are_told_from_own(tmp_path: Path
 def test_damaged_lines_among_samples_are_passed_over_kept_and_made_again(tmp_path: Path, caplog) -> None:
     line = {"completion": "", "temperature": 0.2, "sample": 0}
     own = [json.dumps({"task_id": name, **line}).encode() for name in "abc"]
-    foreign = [bytes(64), b"", b"[]", b'{"task_id": "d", "temperature": "x", "sample": 0}', b"\xff"]
+    foreign = [bytes(64), b"", b"[]", b'{"task_id": "d", "completion": "", "temperature": "x", "sample": 0}', b"\xff"]
+    foreign += [
+        b'{"task_id": "d", "temperature": 0.2, "sample": 0}',
+        b'{"task_id": "d", "completion": null, "temperature": 0.2, "sample": 0}',
+    ]
     path = tmp_path / "samples.jsonl"
     path.write_bytes(b"\n".join([own[0], *foreign, *own[1:], b""]))
     for _ in range(2):
         assert [key.task_id for key in read_all(tmp_path)] == ["a", "b", "c"]
     (warning,) = caplog.messages
-    assert f"{path}: passed over 5 lines" in warning
+    assert f"{path}: passed over 7 lines" in warning
     put_together(tmp_path, [], read_all(tmp_path))
     assert [row["task_id"] for row in rows(path)] == ["a", "b", "c"]
     assert (tmp_path / "samples.jsonl.damaged").read_bytes() == b"\n".join([*foreign, b""])

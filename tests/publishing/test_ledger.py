@@ -10,6 +10,7 @@ import pytest
 from codeparrot.arguments import load_config
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import Branch
+from codeparrot.publishing.commands import status
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.run import checkpoint
 from tests.publishing.runs import add_checkpoint, make_run
@@ -140,6 +141,32 @@ def test_a_damaged_hub_json_is_an_error_that_says_what_to_do(run: Path) -> None:
     ledger.path.write_text("{", encoding="utf-8")
     with pytest.raises(CodeparrotError, match=r"hub\.json cannot be read.*remove it"):
         ledger.pending()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("pushed", "pushed_at", "x"),
+        ("pushed", "pushed_at", 1e300),
+        ("pushed", "commit", None),
+        ("pushed", "step", "8"),
+        ("pushed", "number", None),
+        ("settings", "every", "8"),
+        ("settings", "retry_seconds", None),
+    ],
+)
+def test_an_entry_of_hub_json_of_another_type_is_damage(run: Path, kind: str, name: str, value: object) -> None:
+    save(run, 8)
+    ledger = ledger_of(run)
+    ledger.pushed(ledger.pending()[0], "0" * 40, ledger.branch)
+    content = ledger.read()
+    (content[kind][0] if kind == "pushed" else content[kind])[name] = value
+    ledger.path.write_text(json.dumps(content), encoding="utf-8")
+    for use in (ledger.pending, lambda: status(str(run))):
+        with pytest.raises(CodeparrotError, match=r"hub\.json cannot be read.*remove it"):
+            use()
+    assert ledger.next_number() == 0
+    assert pending(ledger_of(run)) == [8] and ledger.begun_anew
 
 
 def with_clock(run: Path, seconds: float, *steps: int) -> None:

@@ -90,6 +90,9 @@ FOREIGN = [
         b"[" * 100_000,
     ),
     *(b"9" * 5000, b"step 5/10 | loss 4.2"),
+    *(f'{{"step": 5, {value}}}'.encode() for value in ('"perplexity": 0', '"perplexity": -1e9', '"tokens": -1')),
+    *(f'{{"step": 5, {value}}}'.encode() for value in ('"tokens": 1e400', f'"tokens": {"9" * 400}', f'"loss": {"9" * 400}')),
+    b'{"step": -5}',
 ]
 """Lines that no run wrote."""
 

@@ -93,6 +93,16 @@ def test_an_origin_that_no_run_wrote_is_refused_with_what_to_do(tmp_path, conten
     [
         *("", "\0" * 64, "[1]", "{}", '{"best": {}}', report("humaneval", 0.5).replace('"mean": 0.5', '"mean": "much"')),
         report("humaneval", 0.5).replace('"humaneval"', "7"),
+        *(
+            json.dumps(json.loads(report("humaneval", 0.5)) | other)
+            for other in (
+                {"problems": "all"},
+                {"samples": None},
+                {"settings": []},
+                {"tokens": 10**400},
+                {"pass@1": float("inf")},
+            )
+        ),
     ],
 )
 def test_a_report_that_no_evaluation_wrote_is_passed_over_and_named(tmp_path, content, caplog) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import metadata
@@ -72,6 +73,18 @@ def test_tensorboard_gets_every_metric_and_the_configuration(tmp_path, caplog) -
     assert settings["evaluate.prompts"] == "['def f(', 'class A']"
 
 
+@pytest.mark.parametrize("ahead_seconds", [3600, 0, -3600])
+def test_tensorboard_shows_what_a_resumed_run_repeats_whatever_the_clocks_said(tmp_path, monkeypatch, ahead_seconds) -> None:
+    now = time.time()
+    for begin, clock in ((0, now + ahead_seconds), (4, now), (8, now)):
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        trackers = tracked(tmp_path, "tensorboard", step=begin)
+        for step in range(begin + 1, begin + 7):
+            trackers.log({"loss": float(begin)}, step)
+        trackers.close()
+    assert losses(tmp_path) == [(step, 0.0 if step < 5 else 4.0 if step < 9 else 8.0) for step in range(1, 15)]
+
+
 BROKEN_AT = {
     "its start": "def init(**_): raise ConnectionError('no route')",
     "a step": """
@@ -123,6 +136,22 @@ def test_without_a_key_wandb_is_offline(tmp_path, monkeypatch, caplog) -> None:
     assert [record.getMessage() for record in caplog.records] == [
         "W&B has no key here: it works offline; `wandb sync` sends the run later"
     ]
+
+
+@pytest.mark.parametrize("damage", [bytes(8), b"\xff\xe9abc", b"", b"a b/c"])
+def test_a_damaged_id_of_wandb_is_replaced_with_a_word(tmp_path, monkeypatch, caplog, damage) -> None:
+    install_wandb(tmp_path / "packages", monkeypatch, BROKEN_AT["a step"])
+    kept = tmp_path / "run" / "wandb" / "run_id"
+    tracked(tmp_path, "wandb")
+    first = kept.read_bytes()
+    tracked(tmp_path, "wandb", step=4)
+    assert kept.read_bytes() == first and len(first) == 8
+    kept.write_bytes(damage)
+    with caplog.at_level(logging.WARNING, logger="codeparrot"):
+        trackers = tracked(tmp_path, "wandb", step=4)
+    assert trackers._trackers and len(kept.read_text(encoding="ascii")) == 8
+    (warning,) = caplog.messages
+    assert warning == f"{kept} is damaged: W&B shows what comes now as a new run"
 
 
 KEY = "0" * 40

@@ -34,7 +34,7 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
     if samples < 0 or clusters < 0:
         raise CodeparrotError("--samples and --clusters say how many to show; they cannot be negative")
     folder = path_of(corpus_here(corpus))
-    statistics = read_statistics(folder)
+    statistics = read_statistics(folder, ("documents", "bytes", "splits", "licenses", "sources"))
     check_shards(folder, statistics)
 
     from codeparrot.corpus.report.inspection import inspect

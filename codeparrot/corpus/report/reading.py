@@ -13,12 +13,18 @@ from codeparrot.corpus.documents import COLUMNS
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
 
-_TYPES = {"documents": int, "bytes": int, "licenses": dict, "splits": dict}
-"""What every version wrote."""
+_TYPES = {
+    **{"documents": int, "bytes": int, "licenses": dict, "splits": dict, "sources": list, "waterfall": list},
+    **{"files": dict, "settings": dict},
+}
 
 
 def read_statistics(folder: Path, needed: Sequence[str] = ("documents", "bytes", "splits")) -> dict[str, Any]:
-    """Return the statistics of a corpus; raise CodeparrotError if the folder is not a corpus, or one of `needed` is missing."""
+    """Return the statistics of a corpus.
+
+    Raises:
+        CodeparrotError: the folder is not a corpus, one of `needed` is missing, or what is there has another type.
+    """
     try:
         statistics = files.read_object(folder / STATISTICS)
     except OSError as error:
@@ -26,8 +32,10 @@ def read_statistics(folder: Path, needed: Sequence[str] = ("documents", "bytes",
         raise CodeparrotError(f"{folder} is not a corpus: {STATISTICS} cannot be read ({error.strerror}); {remedy}") from error
     except ValueError as error:
         raise CodeparrotError(f"{folder / STATISTICS} is damaged ({error}); build the corpus again") from error
-    if missing := [name for name in needed if not isinstance(statistics.get(name), _TYPES[name])]:
-        raise CodeparrotError(f"{folder / STATISTICS} is damaged (no {', '.join(missing)}); build the corpus again")
+    wrong = [name for name in _TYPES if name in {*needed, *statistics} and not isinstance(statistics.get(name), _TYPES[name])]
+    wrong += [name for name in registry.stages() if not isinstance(statistics.get(name), dict | None)]
+    if wrong:
+        raise CodeparrotError(f"{folder / STATISTICS} is damaged (its {', '.join(wrong)}); build the corpus again")
     return statistics
 
 

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -68,3 +69,24 @@ def test_a_folder_that_is_no_corpus_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "statistics.json").write_text("{")
     with pytest.raises(CodeparrotError, match="is damaged"):
         report(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("waterfall", None),
+        ("licenses", []),
+        ("sources", "x"),
+        ("files", []),
+        ("settings", 1),
+        ("secrets", "x"),
+        ("sources", ...),
+    ],
+)
+def test_statistics_of_another_type_are_damage(corpus: Path, name: str, value: object) -> None:
+    path = corpus / "statistics.json"
+    statistics = json.loads(path.read_text(encoding="utf-8"))
+    del statistics[name]
+    path.write_text(json.dumps(statistics if value is ... else {**statistics, name: value}), encoding="utf-8")
+    with pytest.raises(CodeparrotError, match=rf"statistics\.json is damaged \(its {name}\); build the corpus again"):
+        report(str(corpus))

@@ -303,6 +303,8 @@ READS = {
     "local time": "import time\n    return 2 if time.localtime(0)[:4] == (1970, 1, 1, 0) else 0",
     "localhost": "import socket\n    return 2 * (socket.gethostbyname('localhost') == '127.0.0.1')",
     "own name": "import socket\n    return 2 * (socket.gethostbyname(socket.gethostname()) == '127.0.0.1')",
+    "users": "import getpass, grp, os, pwd\n"
+    "    return 2 * (getpass.getuser() == pwd.getpwuid(os.getuid()).pw_name and bool(grp.getgrgid(os.getgid()).gr_name))",
     "sysconfig": "import sysconfig\n    return 2 * (sysconfig.get_config_var('EXT_SUFFIX') is not None)",
     "idna": "'ä'.encode('idna')\n    return 2",
     "pydoc": "import pydoc\n    return 2 * ('str' in pydoc.render_doc('str'))",

@@ -154,7 +154,11 @@ def test_a_sandbox_that_fails_to_start_is_started_again_a_few_times(failures: in
 
 
 def test_programs_and_tests_that_draw_lots_draw_the_same_each_time(executor: Executor) -> None:
-    draws = "    import random\n    return random.random() + random.Random(x).random()\n"
+    draws = (
+        "    import random\n    own, other = random.Random(), random.Random(None)\n    assert own.random() != other.random()\n"
+        "    drawn = random.random() + random.Random(x).random() + own.random()\n    random.seed()\n    own.seed()\n"
+        "    return drawn + random.random() + own.random()\n"
+    )
     test = "import random\ndef check(candidate):\n    assert (candidate(1), random.random()) == 0\n"
     shows = "def check(candidate):\n    import random\n    raise ValueError(candidate(1), random.random())\n"
     for source in (test.replace("assert ", "raise ValueError").replace(" == 0", ""), shows):
