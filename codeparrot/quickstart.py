@@ -199,7 +199,7 @@ def _sample_functions(run: Path, corpus: Path) -> list[str]:
     model, tokenizer = load_model(find_model(str(run)))
     signatures = _signatures(corpus)
     functions = []
-    for number in progress_bar(range(_SAMPLES), desc="functions"):
+    for number in progress_bar(range(_SAMPLES), desc="writing", unit="function"):
         signature = signatures[number % len(signatures)]
         functions.append(signature + _complete_once(model, tokenizer, signature, seed=number))
     return functions

@@ -41,7 +41,7 @@ def judge(executor: Executor, problems: ProblemSet[Problem], samples: Rows, chec
     by_name = {problem.task_id: problem for problem in problems}
     results: list[dict[str, Any]] = [{} for _ in samples]
     jobs = ((by_name[sample["task_id"]], sample["completion"]) for sample in samples)
-    with progress_bar(total=len(samples), desc="tests", unit="program") as bar:
+    with progress_bar(total=len(samples), desc="testing", unit="program") as bar:
         for index, verdict in executor.judge(jobs):
             outcome = {"outcome": str(verdict.outcome), "passed": verdict.passed, "detail": verdict.detail}
             results[index] = {**samples[index], **outcome, "weak": verdict.weak}

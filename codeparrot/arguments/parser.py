@@ -96,7 +96,7 @@ class Parser(ArgumentParser):
             raise CodeparrotError(f"cannot write the help to standard output: {error.strerror}") from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text = _alternatives(" ".join(str(ex or message).split()))
+        text = self._in_words(" ".join(str(ex or message).split()))
         print(f"{self.prog}: error: {text}{self._hint(text)} ({self.prog} --help lists the options)", file=sys.stderr)
         self.exit(2)
         raise AssertionError("unreachable")
@@ -109,13 +109,50 @@ class Parser(ArgumentParser):
             text = read_text(path_of(path))
         except CodeparrotError as error:
             self.error(str(error))
+        self._check_sections(text, str(path))
         return self.parse_string(text, str(path), *arguments, **options)
+
+    def _check_sections(self, text: str, path: str) -> None:
+        """Refuse a file that is no mapping of settings, a section that is none, and null for what has a value: jsonargparse
+        ends in a traceback there, or takes it."""
+        try:
+            found = _load_whole(text)
+        except yaml.YAMLError:
+            return  # parse_string says where
+        if not isinstance(found, dict):
+            self.error(f"{path} holds {'nothing' if found is None else 'no settings'}; a line of settings is `name: value`")
+        for name in self.groups or {}:
+            if name in found and not isinstance(found[name], dict | str):  # a text is the name of a file with the section
+                self.error(f"{path}: {name} is {json.dumps(found[name])}; it must be a section of settings, or left out")
+        for action in self._actions:
+            section, _, name = action.dest.rpartition(".")
+            values = found.get(section) if section else found
+            hint = getattr(action, "_typehint", None) or action.type
+            takes_null = hint in (None, Any) or type(None) in get_args(hint)
+            if isinstance(values, dict) and values.get(name, "") is None and not takes_null:
+                self.error(f"{path}: {action.dest} is null; give it a value, or leave it out")
 
     def parse_args(self, *arguments: Any, **options: Any) -> Any:
         try:
             return super().parse_args(*arguments, **options)
         except UnicodeDecodeError as error:  # the file of one section (`--optim FILE`), which jsonargparse reads itself
             self.error(f"a file of settings is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}")
+
+    def _in_words(self, text: str) -> str:
+        """Return an error of jsonargparse in plain words: a value that does not fit its type, or flags that are missing."""
+        if missing := re.fullmatch(r"the following arguments are required: ([\w., ]+)", text):
+            typed = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
+            return f"missing {' and '.join(typed.get(name, name) for name in missing[1].split(', '))}"
+        if section := re.search(r'key "([\w.]+)": Unable to load config "(.*)"', text):
+            return f"{section[1]} is {section[2]}; it must be a section of settings, or a file with one"
+        found = re.search(r'key "([\w.]+)": (Expected an? .*?)\. Got value: ?(.*)', text) or re.search(
+            r'key "([\w.]+)": Does not validate against any of the Union.*?Errors: (.*) Given value type: .*?: (.*)', text
+        )
+        types = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2]) if found else []
+        if not found or not types:
+            return text
+        expected = [_IN_WORDS.get(name, name) or words.replace("'", "").replace(", ", " or ") for name, words in types]
+        return f"{found[1]} is {_NOTHING.get(found[3], found[3])}; it must be {' or '.join(expected)}"
 
     def _hint(self, text: str) -> str:
         unknown = re.search(r"unrecognized arguments: --([\w.\-]+)", text)
@@ -171,19 +208,15 @@ class Parser(ArgumentParser):
         return ["[options]"] if any(not (action.required or action.dest == "help") for action in self._actions) else []
 
 
-def _alternatives(text: str) -> str:
-    """Return an error of jsonargparse; where a value fits none of several types, only the key, the value and what it may be."""
-    found = re.search(
-        r'key "([\w.]+)": Does not validate against any of the Union.*?Errors: (.*) Given value type: .*?: (.*)', text
-    )
-    types = re.findall(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2]) if found else []
-    if not found or not types:
-        return text
-    expected = [_IN_WORDS.get(name, name) or words.replace("'", "") for name, words in types]
-    return f"{found[1]} is {found[3]}; it must be {' or '.join(expected)}"
-
-
-_IN_WORDS = {"int": "a whole number", "float": "a number", "str": "text"}
+_IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "NoneType": "null",
+    "list": "a list",
+}
+_NOTHING = {"": "empty", "None": "null"}
 
 
 def _wrapped(words: Iterable[str]) -> str:
