@@ -223,7 +223,8 @@ def derived_values(training: Training, flops: int, peak: float, peak_source: str
         reason = "its masks differ with the number of processes, and the result does; 0 turns it off"
         yield f"dropout     {values}: the family's own, which no setting names; {reason}"
     yield (
-        f"batch       {train.global_batch_size} windows = {world} process{'es' if world > 1 else ''} x {config.micro_batches(world)} micro-batches x "
+        f"batch       {train.global_batch_size} windows = {'one process' if world == 1 else f'{world} processes'} x "
+        f"{config.micro_batches(world)} micro-batches x "
         f"{train.micro_batch_size} windows; {tokens:,} tokens a step"
     )
     yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
