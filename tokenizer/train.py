@@ -137,7 +137,7 @@ def _with_progress(texts: Iterable[str], bar: Any, stop: threading.Event) -> Ite
             raise KeyboardInterrupt
         yield text
         bar.update(len(text.encode()))
-    bar.set_description("learn merges")
+    bar.set_description_str("learning merges")
 
 
 def _interruptible(work: Callable[[threading.Event], None]) -> None:
