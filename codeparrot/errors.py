@@ -92,8 +92,8 @@ def _number(error: BaseException) -> int | None:
     """Return the number of an error of the system."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    if isinstance(error, OSError) and "requested and" in str(error):
-        return errno.ENOSPC  # numpy counts the bytes that were not written, and does not say why
+    if isinstance(error, OSError) and ("requested and" in str(error) or "Not enough free space" in str(error)):
+        return errno.ENOSPC  # numpy says how many bytes were not written or do not fit, and keeps the number to itself
     found = _OF_RUST.search(str(error))
     return int(found[1]) if found else None
 

@@ -118,7 +118,7 @@ def widths(curves: "Sequence[tuple[Sequence[float], Sequence[float]]]", distance
 
     Args:
         curves: x and y of each, x ascending; a y that is not finite is a gap.
-        distance: a curve covers another if they are no farther apart than this in at least half of the places where both are.
+        distance: a curve covers another if they are no farther apart than this in more than half of the places where both are.
     """
     import numpy as np
 
@@ -131,7 +131,7 @@ def widths(curves: "Sequence[tuple[Sequence[float], Sequence[float]]]", distance
         (x, y), (x2, y2) = known[later], known[earlier]
         both = (x >= x2[0]) & (x <= x2[-1]) if len(x2) else np.zeros(len(x), bool)
         near = np.abs(y[both] - np.interp(x[both], x2, y2)) <= distance if both.any() else both[:0]
-        return bool(len(near)) and bool(near.mean() >= 0.5)
+        return bool(len(near)) and bool(near.mean() > 0.5)
 
     covered = [sum(covers(later, earlier) for later in range(earlier + 1, len(known))) for earlier in range(len(known))]
     return [LINE_WIDTH + 2.2 * min(times, 3) for times in covered]

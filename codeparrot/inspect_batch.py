@@ -43,11 +43,11 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
         step: Optimizer step, counted from 1 as in metrics.jsonl; it may lie in the future.
         text: Decode the windows; false: show only where they come from.
     """
-    from codeparrot.stream import ConstantLengthDataset, make_encoder
-
     if step < 1:
         raise CodeparrotError(f"--step is {step}; steps are counted from 1, as in metrics.jsonl")
     folder, config = _open_run(run)
+    from codeparrot.stream import ConstantLengthDataset, make_encoder
+
     saves = [saved for saved in map(_read, checkpoint.steps(folder / "checkpoints")) if saved]
     tokenizer = _tokenizer(config, saves)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
@@ -132,7 +132,7 @@ def _enter(dataset: "ConstantLengthDataset", step: int, folder: Path, saves: lis
 
 
 def _skip(dataset: "ConstantLengthDataset", num_windows: int) -> None:
-    for _ in progress_bar(islice(dataset, num_windows), total=num_windows, desc="skipping", unit=" windows"):
+    for _ in progress_bar(islice(dataset, num_windows), total=num_windows, desc="skipping", unit="window"):
         pass
 
 

@@ -117,7 +117,8 @@ def _curve(rows: Sequence[dict[str, Any]], key: str) -> Curve:
             while curve.tokens and curve.tokens[-1] >= row["tokens"]:
                 del curve.tokens[-1], curve.values[-1]
             curve.tokens.append(row["tokens"])
-            curve.values.append(math.nan if row[key] is None or not math.isfinite(row[key]) else row[key])
+            known = row[key] is not None and math.isfinite(row[key]) and (key == "loss" or row[key] > 0)
+            curve.values.append(row[key] if known else math.nan)
     return curve
 
 
@@ -157,6 +158,8 @@ def _draw(runs: Sequence[Run], output: Path) -> None:
     figure, axes = figures.make(INCHES, len(panels), h_pad=0.08, w_pad=0.12, hspace=0.06)
     for panel, axis in zip(panels, axes, strict=True):
         panel(axis, runs)
+    if not _any(runs, "loss") and any(run.loss.values for run in runs):
+        _note(axes[0], "no training loss was finite")
     _token_axis(axes[-1], runs)
     _title(axes[0], runs)
     figures.save(figure, output)
@@ -257,8 +260,13 @@ def _say_what_is_beyond(axis: "Axes", curves: Sequence[Curve], runs: Sequence[Ru
     ended = [run.name for run, curve in zip(runs, curves, strict=True) if curve.values and math.isnan(curve.values[-1])]
     if ended:
         words.append("not finite at the end" + (f": {', '.join(map(_short, ended))}" if len(runs) > 1 else ""))
+    _note(axis, "; ".join(words))
+
+
+def _note(axis: "Axes", text: str) -> None:
+    """Write above a panel what it does not show."""
     place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "right", "va": "bottom"}
-    axis.annotate("; ".join(words), (1, 1), xycoords="axes fraction", color=figures.LIGHT.faint, fontsize=8.5, **place)
+    axis.annotate(text, (1, 1), xycoords="axes fraction", color=figures.LIGHT.faint, fontsize=8.5, **place)
 
 
 def _lines(axis: "Axes", curves: Sequence[Curve], runs: Sequence[Run], widths: Sequence[float], few: int) -> None:
@@ -293,7 +301,7 @@ def _token_axis(axis: "Axes", runs: Sequence[Run]) -> None:
     axis.set_xlabel("training tokens")
     end = max(max(run.loss.tokens + run.perplexity.tokens + run.at_the_end.tokens) for run in runs) or 1
     axis.set_xlim(-0.012 * end, 1.012 * end)
-    axis.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
+    axis.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10], integer=True))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: figures.count_in_words(value)))
 
 

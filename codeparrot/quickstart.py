@@ -52,9 +52,9 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
         tokenizer,
         config,
     )
-    trained = _stage(3, "training", f"a GPT-2 for {config.train.max_steps} steps", _train, config)
+    trained = _stage(3, "training", f"a GPT-2 for {config.train.max_steps:,} steps", _train, config)
     if trained.status is STOPPED:
-        return trained
+        return trained._replace(text="the quickstart was stopped; its corpus, tokenizer and training so far are used again")
     facts = _measure(config)
     facts |= _stage(4, "baselines", "the same validation text by xz and by a model that only counts", _baselines, config)
     facts["completions"] = _stage(
@@ -114,7 +114,9 @@ def _train_tokenizer(corpus: Path, tokenizer: Path, config: Config) -> Result | 
 def _train(config: Config) -> Result:
     from codeparrot.train import train
 
-    return train(config)
+    trained = train(config)
+    # How to go on from here is what the quickstart's own end says.
+    return trained._replace(text=trained.text.splitlines()[0])
 
 
 def _reused(path: Path) -> None:
@@ -199,7 +201,7 @@ def _sample_functions(run: Path, corpus: Path) -> list[str]:
     model, tokenizer = load_model(find_model(str(run)))
     signatures = _signatures(corpus)
     functions = []
-    for number in progress_bar(range(_SAMPLES), desc="functions"):
+    for number in progress_bar(range(_SAMPLES), desc="writing", unit="function"):
         signature = signatures[number % len(signatures)]
         functions.append(signature + _complete_once(model, tokenizer, signature, seed=number))
     return functions

@@ -59,7 +59,7 @@ def progress_bar(work: Iterable[Any] | None = None, *, shown: bool = True, **opt
     Args:
         work: what to go through, as for tqdm.
         shown: whether this process shows it; the others of a run do not.
-        options: of tqdm.
+        options: of tqdm; `unit` is a word in the singular, or "B" for bytes.
     """
     from tqdm import tqdm
 
@@ -67,11 +67,18 @@ def progress_bar(work: Iterable[Any] | None = None, *, shown: bool = True, **opt
         return tqdm(work, **{**options, "disable": True})
     if sys.stderr.isatty():
         return tqdm(work, **options)
-    amount = "{n_fmt} of {total_fmt} {unit} ({percentage:.0f}%), {elapsed} so far, {remaining} left"
+    unit = options.get("unit", "part")
+    sign, words = ("B", "") if unit == "B" else ("", f" {_plural(unit)}")
+    amount = f"{{n_fmt}}{sign} of {{total_fmt}}{sign}{words} ({{percentage:.0f}}%), {{elapsed}} so far, {{remaining}} left"
     if not (options.get("total") or hasattr(work, "__len__")):
-        amount = "{n_fmt} {unit}, {elapsed} so far"
-    options["unit"] = options.get("unit", "").strip()
-    return tqdm(work, **{**options, "file": _Lines(), "leave": False, "bar_format": f"{{desc}}: {amount}{{postfix}}"})
+        amount = f"{{n_fmt}}{sign}{words}, {{elapsed}} so far"
+    # tqdm moves the cursor from the place of one bar to that of another: lines have one place.
+    lines = {"file": _Lines(), "leave": False, "position": 0, "bar_format": f"{{desc}}: {amount}{{postfix}}"}
+    return tqdm(work, **{**options, **lines})
+
+
+def _plural(unit: str) -> str:
+    return unit + ("es" if unit.endswith(("ch", "s", "x")) else "s")
 
 
 class _Lines:

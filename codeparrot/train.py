@@ -78,6 +78,7 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
         with directory.status(stop, begin.step, watchdog), watchdog.explaining(), monitor, batches:
             if progress.step == 0 and not stopped:
                 validation.run(progress, whole=False)
+                (stopped,) = training.agreement.any(stop.requested)
             while progress.step < config.train.max_steps and not stopped:
                 lr, before = training.learning_rate(progress.step), training.stream.states
                 set_learning_rate(training.optimizer, lr)

@@ -127,7 +127,7 @@ def generate_missing(
     name = f"{share.number}-of-{share.of}-{processes.rank}-of-{processes.count}"
     path = folder / store.SAMPLES if alone else store.part(folder, name)
     file = store.Appender(path)
-    with progress_bar(total=len(own), desc="samples", unit="sample", shown=processes.main, smoothing=0.1) as bar:
+    with progress_bar(total=len(own), desc="generating", unit="sample", shown=processes.main, smoothing=0.1) as bar:
         for kept, sample in enumerate(generate(model, tokenizer, task, by_name.values(), own, sampling, batch_size, stopped)):
             try:
                 file.append(sample.line())

@@ -18,6 +18,7 @@ from codeparrot.eval.problems.problem import P, Problem, ProblemSet
 from codeparrot.eval.samples import write_lines
 from codeparrot.eval.sandbox.executor import Executor
 from codeparrot.eval.task import Rows, Task
+from codeparrot.location import near
 from codeparrot.result import Result, failed, progress_bar, say
 from codeparrot.run.metrics import read_lines
 
@@ -41,7 +42,7 @@ def judge(executor: Executor, problems: ProblemSet[Problem], samples: Rows, chec
     by_name = {problem.task_id: problem for problem in problems}
     results: list[dict[str, Any]] = [{} for _ in samples]
     jobs = ((by_name[sample["task_id"]], sample["completion"]) for sample in samples)
-    with progress_bar(total=len(samples), desc="tests", unit="program") as bar:
+    with progress_bar(total=len(samples), desc="testing", unit="program") as bar:
         for index, verdict in executor.judge(jobs):
             outcome = {"outcome": str(verdict.outcome), "passed": verdict.passed, "detail": verdict.detail}
             results[index] = {**samples[index], **outcome, "weak": verdict.weak}
@@ -140,7 +141,10 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     try:
         rows = read_lines(path, _is_result, at_once=True)
     except OSError as error:
-        raise CodeparrotError(f"{folder} is not a finished evaluation: {path.name} cannot be read ({error})") from error
+        if not folder.exists():
+            raise CodeparrotError(f'there is no evaluation "{folder}"{near(str(folder))}') from error
+        why = f"{path.name} cannot be read ({error.strerror})"
+        raise CodeparrotError(f"{folder} is not a finished evaluation: {why}; end it with the command that began it") from error
     if not rows:
         raise CodeparrotError(f"{path}, line 1: not a result, which has task_id, temperature and passed")
     return rows

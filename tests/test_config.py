@@ -161,8 +161,13 @@ def test_no_name_of_others_is_one_of_ours() -> None:
     ("arguments", "message"),
     [
         (["--optim.lrr", "1"], 'unrecognized arguments: --optim.lrr 1; did you mean "optim.lr"?'),
-        (["--optim.lr", "fast"], "optim.lr"),
-        (["--train.precision", "int3"], "train.precision"),
+        (["--optim.lr", "fast"], "error: optim.lr is fast; it must be a number ("),
+        (["--optim.lr="], "error: optim.lr is empty; it must be a number ("),
+        (["--train.max_steps", "2.5"], "error: train.max_steps is 2.5; it must be a whole number ("),
+        (["--train.max_steps", "null"], "error: train.max_steps is null; it must be a whole number ("),
+        (["--train.compile=maybe"], "error: train.compile is maybe; it must be true or false ("),
+        (["--train.precision", "int3"], "error: train.precision is int3; it must be fp32 or bf16 or fp16 ("),
+        (["--train", "3"], "error: train is 3; it must be a section of settings, or a file with one ("),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
@@ -172,6 +177,27 @@ def test_wrong_arguments_end_with_status_2_and_one_line(arguments, message, caps
     assert exit_info.value.code == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and error.startswith("codeparrot train: error: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: 3", "train is 3; it must be a section of settings"),
+        ("train: [a]", 'train is ["a"]; it must be a section of settings'),
+        ("optim:\nrun: {name: x}", "optim is null; it must be a section of settings"),
+        ("optim: {lr: null}", "optim.lr is null; give it a value, or leave it out"),
+        ("stream: {on_error: null}", "stream.on_error is null; give it a value, or leave it out"),
+        ("train: {max_steps: many}", "train.max_steps is many; it must be a whole number"),
+        ("", " holds nothing; a line of settings is `name: value`"),
+        ("words", " holds no settings; a line of settings is `name: value`"),
+        ("- 3", " holds no settings; a line of settings is `name: value`"),
+    ],
+)
+def test_a_file_that_is_no_settings_is_refused_in_one_line(tmp_path, capsys, text, message) -> None:
+    with pytest.raises(SystemExit):
+        parse_config([*LEAST, *write(tmp_path / "a.yaml", text)])
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
 
 
 def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) -> None:

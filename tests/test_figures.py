@@ -34,4 +34,6 @@ def test_a_curve_that_later_ones_cover_is_wider() -> None:
     assert wide > 2 * narrow and narrow == other == LINE_WIDTH
     first, second, third = widths([rising] * 3, 0.1)
     assert first > second > third == LINE_WIDTH
+    from_one_place = [([0.0, 9.0], [5.0, end]) for end in (1.0, 2.0)]
+    assert widths(from_one_place, 0.1) == [LINE_WIDTH] * 2
     assert widths([([], []), (x, [gap] * 4), rising, ([9.0], [1.0])], 0.1) == [LINE_WIDTH] * 4

@@ -187,6 +187,23 @@ def test_a_run_that_diverges_is_shown_up_to_there(tmp_path, figures):
         assert all(bool(np.all(np.asarray(line.get_ydata()) != 0)) for line in axis.get_lines())
 
 
+def test_a_run_without_a_finite_loss_says_so(tmp_path, figures):
+    rows = [{"step": step, "tokens": step, "loss": None} for step in (1, 2)]
+    draw([log(tmp_path / "run", {"step": 0, "tokens": 0, "perplexity": 6000.0}, *rows)], tmp_path / "loss.png")
+    (axis,) = figures[0].axes
+    assert notes(axis) == ["no training loss was finite"]
+
+
+def test_before_the_first_step_the_axis_has_no_fractions_of_tokens(tmp_path, figures):
+    draw([log(tmp_path / "run", {"step": 0, "tokens": 0, "perplexity": 6000.0})], tmp_path / "loss.png")
+    assert [tick for tick in figures[0].axes[0].get_xticks() if tick % 1] == []
+
+
+def test_a_perplexity_that_none_can_be_is_no_error(tmp_path, figures):
+    rows = [{"step": step, "tokens": step, "perplexity": value} for step, value in ((1, 90.0), (2, 0.0), (3, 80.0))]
+    assert "perplexity 80" in plot([str(log(tmp_path / "run", *rows))]).text
+
+
 def test_a_spike_leaves_the_average_of_other_steps_alone(tmp_path, figures):
     rows = [{"step": step, "tokens": step, "loss": 2.0 + 1e30 * (step == 300)} for step in range(1, 1001)]
     draw([log(tmp_path / "run", *rows)], tmp_path / "loss.png")

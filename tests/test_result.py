@@ -1,5 +1,7 @@
 """What a command says while it works: a bar on a terminal, a line now and then in a log."""
 
+import re
+
 import pytest
 
 from codeparrot import result
@@ -15,7 +17,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_log_gets_a_line_after_two_seconds_and_then_every_thirty(clock, capsys) -> None:
-    with progress_bar(total=100, desc="reading", unit=" files", mininterval=0) as bar:
+    with progress_bar(total=100, desc="reading", unit="file", mininterval=0) as bar:
         for _ in range(100):
             clock[0] += 1.0
             bar.update()
@@ -27,9 +29,39 @@ def test_a_log_gets_a_line_after_two_seconds_and_then_every_thirty(clock, capsys
 
 
 def test_work_without_a_known_length_says_how_much_is_done(clock, capsys) -> None:
-    for _ in progress_bar(iter(range(3)), desc="skipping", unit=" windows", mininterval=0):
+    for _ in progress_bar(iter(range(3)), desc="skipping", unit="window", mininterval=0):
         clock[0] += 40.0
     assert capsys.readouterr().err.splitlines()[0].startswith("skipping: 1 windows, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"total": 60, "unit": "program"}, "work: 26 of 60 programs (43%), "),
+        ({"total": 60, "unit": "batch"}, "work: 26 of 60 batches (43%), "),
+        ({"total": 60}, "work: 26 of 60 parts (43%), "),
+        ({"total": 2600, "unit": "B", "unit_scale": True}, "work: 26.0B of 2.60kB (1%), "),
+        ({"unit": "token"}, "work: 26 tokens, "),
+        ({"unit": "B"}, "work: 26B, "),
+    ],
+)
+def test_lines_name_several_things_in_the_plural(options, line, clock, capsys) -> None:
+    with progress_bar(desc="work", mininterval=0, **options) as bar:
+        clock[0] += 40.0
+        bar.update(26)
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_work_inside_of_work_moves_no_cursor(clock, capsys) -> None:
+    with progress_bar(total=2, desc="training", unit="step", mininterval=0) as outer:
+        for _ in range(2):
+            with progress_bar(total=3, desc="evaluation", unit="batch", mininterval=0) as inner:
+                for _ in range(3):
+                    clock[0] += 20.0
+                    inner.update()
+            outer.update()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines and all(re.fullmatch(r"(training|evaluation): \d of \d \w+ .*", line) for line in lines)
 
 
 def test_a_text_beside_the_bar_prints_nothing_by_itself(clock, capsys) -> None:

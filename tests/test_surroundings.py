@@ -139,6 +139,7 @@ def test_a_library_that_is_not_installed_is_one_line_with_its_installation(libra
         (PermissionError(13, "Permission denied", "/a/b"), "/a/b: Permission denied; choose a place"),
         (OSError(30, "Read-only file system", "/a"), "/a: Read-only file system; choose a place"),
         (OSError("4096 requested and 60 written"), "No space left on device; make room"),
+        (OSError("Not enough free space to write 17747968 bytes after offset 128"), "No space left on device; make room"),
         (Exception("No space left on device (os error 28)"), "No space left on device; make room"),
         (FileNotFoundError(2, "No such file or directory", "/a"), None),
         (ValueError("x"), None),

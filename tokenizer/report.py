@@ -114,7 +114,7 @@ def _first_line(error: Exception) -> str:
 def _measure_all(tokenizers: dict[str, Any], texts: Sequence[str]) -> dict[str, Measures]:
     names, words = identifiers(texts), words_of(texts)
     total = len(tokenizers) * sum(len(text.encode()) for text in texts)
-    with progress_bar(total=total, desc="measure", unit="B", unit_scale=True) as bar:
+    with progress_bar(total=total, desc="measuring", unit="B", unit_scale=True) as bar:
         return {name: measure(tokenizer, texts, names, words, bar) for name, tokenizer in tokenizers.items()}
 
 

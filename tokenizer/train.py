@@ -126,7 +126,7 @@ def fit(texts: Iterable[str], vocab_size: int, expected_bytes: int = 0) -> "Toke
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,  # it prints to stdout, which belongs to the result
     )
-    with progress_bar(total=expected_bytes or None, desc="count words", unit="B", unit_scale=True) as bar:
+    with progress_bar(total=expected_bytes or None, desc="counting words", unit="B", unit_scale=True) as bar:
         _interruptible(lambda stop: tokenizer.train_from_iterator(_with_progress(texts, bar, stop), trainer))
     return tokenizer
 
@@ -137,7 +137,7 @@ def _with_progress(texts: Iterable[str], bar: Any, stop: threading.Event) -> Ite
             raise KeyboardInterrupt
         yield text
         bar.update(len(text.encode()))
-    bar.set_description("learn merges")
+    bar.set_description_str("learning merges")
 
 
 def _interruptible(work: Callable[[threading.Event], None]) -> None:

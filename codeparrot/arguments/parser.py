@@ -96,7 +96,7 @@ class Parser(ArgumentParser):
             raise CodeparrotError(f"cannot write the help to standard output: {error.strerror}") from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text = _alternatives(" ".join(str(ex or message).split()))
+        text = self._in_words(" ".join(str(ex or message).split()))
         print(f"{self.prog}: error: {text}{self._hint(text)} ({self.prog} --help lists the options)", file=sys.stderr)
         self.exit(2)
         raise AssertionError("unreachable")
@@ -107,15 +107,13 @@ class Parser(ArgumentParser):
             return super().parse_path(path, *arguments, **options)
         try:
             text = read_text(path_of(path))
-        except CodeparrotError as error:
+            settings = _load_whole(text, str(path))
+        except (CodeparrotError, yaml.YAMLError) as error:
             self.error(str(error))
-        try:
-            if not isinstance(yaml.compose(text, yaml.SafeLoader), yaml.MappingNode):
-                self.error(f"{path} holds no settings: write them as `name: value`")
-        except yaml.YAMLError:
-            pass  # parse_string names the line
         except RecursionError:
             self.error(f"{path} is nested too deeply")
+        if not isinstance(settings, dict) or not settings:
+            self.error(f"{path} holds no settings; write them as `name: value`, with the names of the help")
         return self.parse_string(text, str(path), *arguments, **options)
 
     def parse_args(self, *arguments: Any, **options: Any) -> Any:
@@ -123,6 +121,22 @@ class Parser(ArgumentParser):
             return super().parse_args(*arguments, **options)
         except UnicodeDecodeError as error:  # the file of one section (`--optim FILE`), which jsonargparse reads itself
             self.error(f"a file of settings is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}")
+
+    def _in_words(self, text: str) -> str:
+        """Return an error of jsonargparse in plain words: a value that does not fit its type, or flags that are missing."""
+        if missing := re.fullmatch(r"the following arguments are required: ([\w., ]+)", text):
+            typed = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
+            return f"missing {' and '.join(typed.get(name, name) for name in missing[1].split(', '))}"
+        if section := re.search(r'key "([\w.]+)": Unable to load config "(.*)"', text):
+            return f"{section[1]} is {section[2]}; it must be a section of settings, or a file with one"
+        found = re.search(r'key "([\w.]+)": (Expected an? .*?)\. Got value: ?(.*)', text) or re.search(
+            r'key "([\w.]+)": Does not validate against any of the Union.*?Errors: (.*) Given value type: .*?: (.*)', text
+        )
+        types = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2]) if found else []
+        if not found or not types:
+            return text
+        expected = [_IN_WORDS.get(name, name) or words.replace("'", "").replace(", ", " or ") for name, words in types]
+        return f"{found[1]} is {_NOTHING.get(found[3], found[3])}; it must be {' or '.join(expected)}"
 
     def _hint(self, text: str) -> str:
         unknown = re.search(r"unrecognized arguments: --([\w.\-]+)", text)
@@ -178,19 +192,15 @@ class Parser(ArgumentParser):
         return ["[options]"] if any(not (action.required or action.dest == "help") for action in self._actions) else []
 
 
-def _alternatives(text: str) -> str:
-    """Return an error of jsonargparse; where a value fits none of several types, only the key, the value and what it may be."""
-    found = re.search(
-        r'key "([\w.]+)": Does not validate against any of the Union.*?Errors: (.*) Given value type: .*?: (.*)', text
-    )
-    types = re.findall(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2]) if found else []
-    if not found or not types:
-        return text
-    expected = [_IN_WORDS.get(name, name) or words.replace("'", "") for name, words in types]
-    return f"{found[1]} is {found[3]}; it must be {' or '.join(expected)}"
-
-
-_IN_WORDS = {"int": "a whole number", "float": "a number", "str": "text"}
+_IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "NoneType": "null",
+    "list": "a list",
+}
+_NOTHING = {"": "empty", "None": "null"}
 
 
 def _wrapped(words: Iterable[str]) -> str:

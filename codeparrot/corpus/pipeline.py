@@ -119,7 +119,7 @@ def _read(sources: list[Source], settings: Settings, executor: Executor, folder:
             yield task
 
     done = executor.map(partial(read, reader=reader), tasks())
-    with progress_bar(total=total, desc="reading", unit=" files") as progress:
+    with progress_bar(total=total, desc="reading", unit="file") as progress:
         for number, _ in enumerate(done):
             segments.append(Segment(outputs[number]))
             last = limit.reached_in(segments[-1])
@@ -160,7 +160,7 @@ def _find_duplicates(
 ) -> tuple[NDArray[np.uint8], Members]:
     near = settings.near_duplicates
     tasks = [task for task in band_parts(len(documents), folder, near) if task.band == EXACT]
-    _run(partial(find_pairs, segments=documents.segments, settings=near), tasks, executor, "comparing texts", " parts")
+    _run(partial(find_pairs, segments=documents.segments, settings=near), tasks, executor, "comparing texts", "part")
     pairs = [task.output for task in tasks]
     if near.threshold:
         pairs += executor.near_pairs(documents.segments, near, folder)
@@ -180,7 +180,7 @@ def _clean(
     verdicts_file = folder / "duplicates" / "verdicts"
     stages = {name: stage for name, stage in settings.stages.items() if stage.is_on}
     cleaner = Cleaner(verdicts_file, stages, settings.seed, settings.keep_removed)
-    _run(partial(clean, cleaner=cleaner), tasks, executor, "cleaning", " tasks")
+    _run(partial(clean, cleaner=cleaner), tasks, executor, "cleaning", "task")
     return [task.output for task in tasks]
 
 
@@ -250,7 +250,7 @@ def _write(
         if names
     }
     function = partial(write_piece, writer=PieceWriter(cleaned, by.column, frozenset(by.valid)))
-    _run(function, [task for each in tasks.values() for task in each], executor, "writing", " pieces")
+    _run(function, [task for each in tasks.values() for task in each], executor, "writing", "piece")
     described = {split: _describe(by, splits[split], place_shards(folder, split, each)) for split, each in tasks.items()}
     if by.valid:
         described[VALID]["repository_names"] = sorted(tally.repositories if by.paths else by.valid)

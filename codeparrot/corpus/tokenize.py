@@ -151,7 +151,7 @@ def _write_split(
     dtype = np.uint16 if num_ids <= 1 << 16 else np.uint32
     files: list[dict[str, Any]] = []
     first, tail, count = None, np.empty(0, dtype), 0
-    with progress_bar(desc=f"tokenize {split}", unit="token", unit_scale=True) as bar:
+    with progress_bar(desc=f"tokenizing {split}", unit="token", unit_scale=True) as bar:
         for batch in _batches((window for window, _ in windows), file_windows):
             count += sum(map(len, batch))
             bar.update(sum(map(len, batch)))

@@ -77,7 +77,7 @@ class Workers:
 
         tasks = [task for task in band_parts(sum(map(len, segments)), folder, settings) if task.band != EXACT]
         done = self.map(partial(find_pairs, segments=segments, settings=settings), tasks)
-        for _ in progress_bar(done, total=len(tasks), desc="comparing", unit=" bands"):
+        for _ in progress_bar(done, total=len(tasks), desc="comparing", unit="band"):
             pass
         return [task.output for task in tasks]
 

@@ -41,6 +41,7 @@ class Monitor:
         self._flops = flops_per_token(training.settings, config.stream.seq_length)
         self._peak, peak_source = hardware.peak_flops(accelerator.device, config.train.precision)
         self._peak *= accelerator.num_processes
+        self._peak_raised = False
         self.begin, self._step = begin, begin.step
         if self._main:
             write_config(config)
@@ -123,7 +124,7 @@ class Monitor:
         self._trackers.log({key: value for key, value in values.items() if key != "step" and value is not None}, progress.step)
         left = timedelta(seconds=round((self._total_tokens() - progress.tokens) / rate))
         short = f"loss {mean:.4f} | {rate:,.0f} tokens/s | MFU {values['mfu']:.1%}"
-        self._bar.advance(f"{short} | {left} left")
+        self._bar.advance(short)  # the bar says itself how much time is left
         logger.info(
             "step %d/%d (%.1f%%) | %s | lr %.2e | gradient %.3f | data wait %.1f%% | %s left",
             *(progress.step, config.max_steps, 100 * progress.step / config.max_steps, short, lr),
@@ -134,10 +135,12 @@ class Monitor:
 
     def _raise_peak(self, reached: float) -> None:
         """Take what was reached for the peak where that was measured too low, beside other work: no run uses more than 100%."""
-        if reached > self._peak:
-            text = "%.2f TFLOP/s were reached, more than the peak of %.2f: MFU refers to the most that was reached from here on"
-            logger.info(text, reached / 1e12, self._peak / 1e12)
-            self._peak = reached
+        if reached <= self._peak:
+            return
+        if not self._peak_raised:
+            text = "the peak of %.2f TFLOP/s was measured too low: %.2f were reached, and MFU is of the most that is reached"
+            logger.info(text, self._peak / 1e12, reached / 1e12)
+        self._peak, self._peak_raised = reached, True
 
     def evaluated(self, progress: Progress, score: Score, sampled: bool) -> None:
         """Log an evaluation of the validation set, or of the sample of it."""
@@ -167,7 +170,7 @@ class Monitor:
     def draw(self) -> None:
         """Draw plots/loss.png. A failure is only reported."""
         folder = self._training.config.run_directory
-        if self._main:
+        if self._main and (folder / "metrics.jsonl").exists():  # a run that was stopped before its first line has no curve
             try:
                 plot.draw([folder], folder / "plots" / "loss.png")
             except (OSError, ValueError, ImportError, CodeparrotError) as error:
@@ -220,7 +223,8 @@ def derived_values(training: Training, flops: int, peak: float, peak_source: str
         reason = "its masks differ with the number of processes, and the result does; 0 turns it off"
         yield f"dropout     {values}: the family's own, which no setting names; {reason}"
     yield (
-        f"batch       {train.global_batch_size} windows = {world} processes x {config.micro_batches(world)} micro-batches x "
+        f"batch       {train.global_batch_size} windows = {'one process' if world == 1 else f'{world} processes'} x "
+        f"{config.micro_batches(world)} micro-batches x "
         f"{train.micro_batch_size} windows; {tokens:,} tokens a step"
     )
     yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"

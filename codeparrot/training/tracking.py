@@ -168,7 +168,7 @@ class Bar:
     """A progress bar on a terminal. Without a terminal, log lines are shown instead, and lines of progress between them."""
 
     def __init__(self, max_steps: int, step: int, shown: bool) -> None:
-        options = {"desc": "training", "total": max_steps, "initial": step, "unit": "steps", "dynamic_ncols": True}
+        options = {"desc": "training", "total": max_steps, "initial": step, "unit": "step", "dynamic_ncols": True}
         self._bar = progress_bar(shown=shown, **options)
 
     def advance(self, text: str = "") -> None:

@@ -53,18 +53,18 @@ def verify(processes: int = 0, strategies: list[str] | None = None, cpu: bool = 
     """
     if not 0 <= processes <= 1024:
         raise CodeparrotError(f"--processes {processes} is out of range: 0 to 1024")
-    say("loading PyTorch; then every part starts small runs, which takes minutes in all")
-    gpus = 0 if cpu else num_gpus()
-    count = processes or (min(gpus, 8) if gpus else 2)
     chosen = strategies or list(STRATEGIES)
     for name in chosen:
         if name not in STRATEGIES:
             raise CodeparrotError(f"--strategies {name} is none of {', '.join(STRATEGIES)}")
+    if keep and path_of(keep).exists() and any(path_of(keep).iterdir()):
+        raise CodeparrotError(f"--keep {path_of(keep)} is not empty; name a new folder")
+    say("loading PyTorch; then every part starts small runs, which takes minutes in all")
+    gpus = 0 if cpu else num_gpus()
+    count = processes or (min(gpus, 8) if gpus else 2)
     if gpus and count > gpus:
         raise CodeparrotError(f"--processes {count} is more than the {gpus} GPUs here; use --processes {gpus}, or --cpu true")
     folder = path_of(keep) if keep else Path(tempfile.mkdtemp(prefix="codeparrot-verify-"))
-    if keep and folder.exists() and any(folder.iterdir()):
-        raise CodeparrotError(f"--keep {folder} is not empty; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     checks = list(_Verification(Trials(folder.resolve(), max(count, 2), cpu), chosen, count, bits=not gpus).run())
     found = facts(checks, count, gpus)
@@ -147,7 +147,7 @@ class _Verification:
 
     def _missing(self, strategy: str) -> str:
         if self._processes == 1:
-            return "there is only one GPU; --cpu true runs it on the CPU"
+            return "it takes two processes: --processes 2, with fewer GPUs also --cpu true"
         if strategy.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
             return "DeepSpeed is not installed: pip install 'codeparrot[deepspeed]'"
         return ""

@@ -53,7 +53,7 @@ def test_a_build_and_a_report_print_what_was_made(raw: Path, tmp_path: Path, cap
     ("arguments", "status", "message"),
     [
         (["--source"], 2, "expected one argument"),
-        ([], 2, "required: source"),
+        ([], 2, "error: missing --source ("),
         (["--source", "{raw}", "--fliters.min_size", "3"], 2, 'did you mean "filters.min_size"'),
         (["--source", "{raw}", "--seed", "first"], 2, "seed"),
         (["--source", "[]"], 1, "no source is given"),

@@ -50,6 +50,14 @@ def test_what_can_not_be_compared_is_one_line(tmp_path: Path) -> None:
             compare([first, str(tmp_path / "samples.jsonl")])
 
 
+def test_an_evaluation_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "step_00001000").mkdir()
+    with pytest.raises(CodeparrotError, match=r'there is no evaluation ".*step_00002000"; did you mean ".*step_00001000"\?'):
+        compare([str(tmp_path / "step_00002000"), str(tmp_path / "step_00001000")])
+    with pytest.raises(CodeparrotError, match=r"step_00001000 is not a finished evaluation: .* end it with the command"):
+        compare([str(tmp_path / "step_00001000")] * 2)
+
+
 def test_damaged_lines_among_results_are_passed_over_with_a_word(tmp_path: Path, caplog) -> None:
     first, second = result_folder(tmp_path / "first"), result_folder(tmp_path / "second")
     whole = compare([first, second], k=[1]).data["comparisons"]

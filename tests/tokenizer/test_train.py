@@ -163,4 +163,4 @@ def test_the_command_prints_its_result_and_nothing_else(corpus, tmp_path, capfd)
     out, err = capfd.readouterr()
     assert json.loads(out)["vocab_size"] == 300 and json.loads(out)["bytes_per_token"] > 1
     assert out.count("\n") == 1, "the trainer's own progress bar would write here"
-    assert {line.partition(":")[0] for line in err.splitlines()} <= {"count words", "learn merges"}, "lines of a slow machine"
+    assert {line.partition(":")[0] for line in err.splitlines()} <= {"counting words", "learning merges"}, "a slow machine"

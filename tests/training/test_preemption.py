@@ -133,6 +133,22 @@ def test_an_evaluation_is_interrupted(tmp_path, corpus, tokenizer_folder, num_pr
     assert num_processes > 1 or status == 75
 
 
+@pytest.mark.slow
+def test_a_signal_during_the_evaluation_before_training_starts_no_step(tmp_path, corpus, tokenizer_folder) -> None:
+    slow = {"every_steps": 20, "micro_batch_size": 1, "sample_tokens": 0, "max_tokens": 0}
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate=slow)
+    process = start(config)
+    running, deadline = tmp_path / "runs" / "tiny" / "status.json", time.monotonic() + 120
+    while not running.exists():  # it is written a moment before the evaluation begins, which takes seconds
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 75 and "the evaluation at step 0 was interrupted" in err, err
+    assert "stopped at step 0 of 24" in out and "cannot draw" not in err
+
+
 def test_a_sample_is_broken_off(tmp_path, corpus, tokenizer_folder) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config
 

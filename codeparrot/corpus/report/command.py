@@ -129,7 +129,7 @@ def _none(found: Any) -> str:
 
 
 def _row(name: str, number: int, things: str, size: int, remark: str) -> str:
-    return f"  {name:<20}{number:>11,} {things:<9} {_size(size):>9}  {remark}"
+    return f"  {name:<20}{number:>11,} {things if number != 1 else things[:-1]:<9} {_size(size):>9}  {remark}"
 
 
 def _count(number: int, stem: str, plural: str = "s", singular: str = "") -> str:

@@ -124,7 +124,7 @@ def tokens(folder: Path, statistics: dict[str, Any], name: str) -> dict[str, Any
     tokenizer = load_tokenizer(name)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
     splits = {}
-    with progress_bar(total=statistics["documents"], desc="counting tokens", unit=" documents") as progress:
+    with progress_bar(total=statistics["documents"], desc="counting tokens", unit="document") as progress:
         for split, facts in statistics["splits"].items():
             count = 0
             for file in (folder / shard["file"] for shard in facts["shards"]):
