@@ -95,6 +95,36 @@ def test_a_file_of_which_something_would_be_dropped_is_refused_with_both_lines(t
     assert exit_info.value.code == 2 and message in error and str(tmp_path / "a.yaml") in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "own.yaml holds no settings"),
+        ("# optim: {lr: 1}\n", "own.yaml holds no settings"),
+        ("- optim\n", "own.yaml holds no settings"),
+        ("hello\n", "own.yaml holds no settings"),
+        ("run: {seed: 1}\noptim:\n", "optim is empty (null)"),
+        ("optim: {lr: null}\n", "optim.lr is empty (null)"),
+        ("evaluate: {prompts: ~}\n", "evaluate.prompts is empty (null)"),
+        ("run: {seed: 1}\nmodel:\n", "model is empty (null)"),
+        ("resume: null\nrun: {seed: 1}\n", "resume is empty (null)"),
+        ("optim: [1, 2]\n", "optim is [1, 2], but it is a section"),
+    ],
+)
+def test_what_a_file_leaves_empty_is_named(tmp_path, capsys, text: str, message: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse_config([*LEAST, *write(tmp_path / "own.yaml", text)])
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_in_a_second_file_adds_to_that_of_the_first_unless_it_is_of_another_family(tmp_path) -> None:
+    base = [*LEAST, *write(tmp_path / "base.yaml", "model: {family: gpt2, n_layer: 2, n_head: 4}\n")]
+    wider = write(tmp_path / "wider.yaml", "model: {n_layer: 3, n_embd: 64}\n")
+    assert parse_config([*base, *wider]).model == {"family": "gpt2", "n_layer": 3, "n_head": 4, "n_embd": 64}
+    assert parse_config([*LEAST, "--model.n_inner", "8", *base[-2:]]).model["n_inner"] == 8
+    other = write(tmp_path / "other.yaml", "model: {family: llama, hidden_size: 64}\n")
+    assert parse_config([*base, *other]).model == {"family": "llama", "hidden_size": 64}
+
+
 def test_a_section_in_a_flag_is_no_different(capsys) -> None:
     with pytest.raises(SystemExit):
         parse_config([*LEAST, "--optim", "{lr: 1, lr: 2}"])
