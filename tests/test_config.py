@@ -237,6 +237,8 @@ def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) ->
         (["--model", "{family: llama, rope_parameters: {rope_theta: .inf}}"], r"model\.rope_parameters\.rope_theta is inf"),
         (["--train.global_batch_size", "1000000000001", "--stream.lanes", "2"], r"stream\.lanes 1$"),
         (["--run.name", "a/b"], "not a plain folder name"),
+        (["--run.name", "caf\udce9"], r"run\.name 'caf\\udce9' is not UTF-8; choose another name"),
+        (["--run.dir", "caf\udce9"], r"run\.dir 'caf\\udce9' is not UTF-8; choose another name"),
         (["--stream.seq_length", "1"], "at least 2 tokens"),
         (["--stream.train", "[]"], r"stream\.train is empty"),
     ],

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, get_args
 
 import yaml
 from jsonargparse import (
-    ActionConfigFile,
+    ActionConfigFile,  # pyright: ignore[reportPrivateImportUsage] - what "config" stands for in its documentation
     ArgumentParser,
     DefaultHelpFormatter,
     Namespace,
