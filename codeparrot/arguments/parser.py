@@ -134,8 +134,10 @@ class Parser(ArgumentParser):
         try:
             text = read_text(path_of(path))
             settings = _load_whole(text, str(path))
-        except (CodeparrotError, yaml.YAMLError) as error:
+        except CodeparrotError as error:
             self.error(str(error))
+        except yaml.YAMLError as error:
+            self.error(f"Problems parsing config: {error}")
         if not isinstance(settings, dict) or not settings:
             self.error(f"{path} holds no settings; write them as `name: value`, with the names of the help")
         return self.parse_string(text, str(path), *arguments, **options)
