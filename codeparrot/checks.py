@@ -34,6 +34,11 @@ def check(config: "Config") -> None:
         raise CodeparrotError("tokenizer.path is empty; train one with `codeparrot tokenizer train` and name its folder")
     if not config.run.name or Path(config.run.name).name != config.run.name or config.run.name in (".", ".."):
         raise CodeparrotError(f'run.name "{config.run.name}" is not a plain folder name; choose one without "/"')
+    for key, text in (("run.name", config.run.name), ("run.dir", config.run.dir)):
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # config.yaml, the log and the Hub hold it
+            raise CodeparrotError(f"{key} {text!a} is not UTF-8; choose another name") from None
     if train.global_batch_size % stream.lanes:
         near = _nearest_multiple(train.global_batch_size, stream.lanes)
         raise CodeparrotError(

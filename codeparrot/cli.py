@@ -15,6 +15,7 @@ import re
 import select
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from codeparrot import __version__
@@ -248,6 +249,7 @@ def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
     from codeparrot.arguments import bind
     from codeparrot.registry import load
 
+    _check_surroundings()
     command = COMMANDS[name]
     arguments = in_bytes(config_named(arguments) if command.check else arguments)
 
@@ -263,6 +265,20 @@ def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
         recipe_folder=command.recipes,
         check=check,
     )
+
+
+def _check_surroundings() -> None:
+    """Refuse what Python and its libraries cannot work in.
+
+    Raises:
+        CodeparrotError: there are no docstrings, or the current folder was removed.
+    """
+    if sys.flags.optimize > 1:
+        raise CodeparrotError("Python runs without docstrings, which this and transformers read: unset PYTHONOPTIMIZE (or -OO)")
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise CodeparrotError("the current folder was removed: change to one that exists (cd)") from None
 
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]?)(i?)B?")

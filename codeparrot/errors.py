@@ -2,7 +2,7 @@
 
 Raise it where something enters from outside (configuration, files, network, user input), with a message that names the thing
 and the remedy. Any other exception is a defect and shows its traceback, except those that `from_outside` knows: a full or
-read-only disk and a library that is not installed are nobody's defect, wherever they are met.
+read-only disk, memory that does not suffice and a library that is not installed are nobody's defect, wherever they are met.
 """
 
 import difflib
@@ -31,6 +31,10 @@ _FULL = "make room there, or choose another place"
 _DENIED = "choose a place that you may write to, or change its rights"
 _IN_THE_WAY = "choose another place"
 _BROKEN = "the disk or its server fails: try again, or choose another place"
+_LESS = (
+    "take less at once (train.micro_batch_size, which changes no result, --batch_size, --num_completions, --workers), shorter "
+    "windows or a smaller model"
+)
 _REMEDIES = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -47,16 +51,23 @@ _REMEDIES = {
     errno.ESTALE: _BROKEN,
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the machine has too many open files: end other programs",
+    errno.ENOMEM: _LESS,
 }
 """What to do about errors of the system. Others, as a file that is not there, are defects unless somebody expects them."""
 _OF_RUST = re.compile(r"\(os error (\d+)\)")
 """How tokenizers and safetensors, which raise exceptions of their own, spell an error of the system."""
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+"""How torch, CUDA and NCCL, which raise RuntimeError, say that memory does not suffice."""
+_ASKED_FOR = re.compile(r"allocate (\d[\d.]* ?\w+)")
 
 
 def from_outside(error: BaseException) -> CodeparrotError | None:
-    """Return the one line for an error of the system or a library that is not installed; None for a defect."""
+    """Return the one line for an error of the system, lack of memory or a library that is not installed; None for a defect."""
     if isinstance(error, ModuleNotFoundError):
         return _not_installed(str(error.name).partition(".")[0])
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        asked = _ASKED_FOR.search(str(error))
+        return CodeparrotError(f"there is not enough memory{f' for {asked[1]}' if asked else ''}; {_LESS}")
     number, file = _number(error), getattr(error, "filename", None)
     if number not in _REMEDIES:
         return None

@@ -17,6 +17,7 @@ from codeparrot.location import local_folder, path_of
 from codeparrot.result import Result, progress_bar
 from codeparrot.run import checkpoint
 from codeparrot.run.origin import ORIGIN, read_origin
+from codeparrot.setting import LARGEST
 
 if TYPE_CHECKING:
     from codeparrot.stream import ConstantLengthDataset
@@ -46,6 +47,8 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     if step < 1:
         raise CodeparrotError(f"--step is {step}; steps are counted from 1, as in metrics.jsonl")
     folder, config = _open_run(run)
+    if step > (most := LARGEST // config.train.global_batch_size):
+        raise CodeparrotError(f"--step is {step}; it must be at most {most}")
     from codeparrot.stream import ConstantLengthDataset, make_encoder
 
     saves = [saved for saved in map(_read, checkpoint.steps(folder / "checkpoints")) if saved]

@@ -1,7 +1,8 @@
 """How a process of a run starts: which of how many it is, its standard streams, and what start-up does about garbage.
 
 Variables as RANK count only together, as a launcher sets them. Other programs leave some of them behind (a notebook, a job
-script, a container); those change nothing.
+script, a container); those change nothing. One process alone needs no process group, so what a launcher of one process sets is
+passed over too, unless the model is sharded.
 """
 
 import gc
@@ -58,19 +59,27 @@ def world_size_asked() -> int:
 def _launched() -> int:
     count, number = _whole("WORLD_SIZE"), _whole("RANK")
     lacking = [name for name in _NEEDED if not os.environ.get(name)]
-    if count and number is not None and number < count and not lacking:
+    of_mpi = {f"{name}_SIZE": _whole(f"{name}_SIZE") or 1 for name in _OF_MPI}
+    needs_group = (count or 0) > 1 or sharded() or max(of_mpi.values()) > 1
+    if count and number is not None and number < count and not lacking and needs_group:
         return count
     if count and count > 1:
         fault = f"{lacking[0]} is not set" if lacking else f"RANK is {os.environ['RANK']}"
         raise CodeparrotError(f"WORLD_SIZE is {count} but {fault}: {_NO_LAUNCHER}")
-    for name in _OF_MPI:
-        if (of_mpi := _whole(f"{name}_SIZE") or 1) > 1:
-            raise CodeparrotError(f"{name}_SIZE is {of_mpi} but WORLD_SIZE is not set: {_NO_LAUNCHER}")
+    for name, size in of_mpi.items():
+        if size > 1:
+            raise CodeparrotError(f"{name} is {size} but WORLD_SIZE is not set: {_NO_LAUNCHER}")
     found = {name: os.environ.pop(name) for name in _OF_LAUNCHERS if name in os.environ}
     foreign = [f"{name}={value}" for name, value in found.items() if value not in ("", "1" if "SIZE" in name else "0")]
     if foreign:
         _warn("%s: set by another program; this process runs alone", " ".join(foreign))
     return 1
+
+
+def sharded() -> str:
+    """Return what the launch configuration shards the model with: DeepSpeed, FSDP or nothing."""
+    asked = (name for name in ("DeepSpeed", "FSDP") if os.environ.get(f"ACCELERATE_USE_{name.upper()}", "").lower() == "true")
+    return next(asked, "")
 
 
 _NO_LAUNCHER = (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from codeparrot import files
 from codeparrot.config import Config
-from codeparrot.errors import CodeparrotError
+from codeparrot.errors import CodeparrotError, from_outside
 from codeparrot.location import GGUF, is_hub_name, local_folder, path_of
 from codeparrot.result import say
 from codeparrot.run.checkpoint import MANIFEST, steps
@@ -97,6 +97,8 @@ def _source(model: str) -> tuple[str, dict[str, Any]]:
 
 
 def _not_loaded(model: str, error: Exception) -> CodeparrotError:
+    if isinstance(error, MemoryError | RuntimeError) and (known := from_outside(error)):
+        return known  # another checkpoint of the same size would not do
     reason = str(error).strip().split("\n", 1)[0]
     return CodeparrotError(f'no model can be loaded from "{model}" ({reason}): name another checkpoint')
 
@@ -206,7 +208,22 @@ def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
     for name in ("bos_token_id", "eos_token_id"):
         if getattr(settings, name, None) is None:
             setattr(settings, name, getattr(tokenizer, name))
+    _check_special_ids(settings, tokenizer)
     return settings
+
+
+def _check_special_ids(settings: Any, tokenizer: Any) -> None:
+    """Check the ids that `model` names itself: whoever generates with the model reads and waits for them."""
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = getattr(settings, name, None)
+        ids = value if isinstance(value, list | tuple) else [value]
+        size = settings.get_text_config().vocab_size
+        # -1 is how some families write that there is none.
+        if beyond := [each for each in ids if each is not None and not -1 <= each < size]:
+            raise CodeparrotError(f"model.{name} {beyond[0]} is no id: model.vocab_size is {size}; leave it out")
+        if name == "eos_token_id" and tokenizer.eos_token_id not in ids:
+            own = tokenizer.eos_token_id
+            raise CodeparrotError(f"model.{name} {value} is not the tokenizer's {own}, which ends every document; leave it out")
 
 
 _CONTEXTS = ("max_position_embeddings", "max_seq_len")

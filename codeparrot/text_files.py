@@ -87,6 +87,10 @@ def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number in JSON")
 
 
+DEEPEST = 100
+"""Mappings and lists inside one another in a file of settings."""
+
+
 def repeated_key(text: str) -> tuple[str, int, int] | None:
     """Return the first key that stands twice in one mapping of a YAML or JSON text, with both lines, counted from 1.
 
@@ -94,14 +98,20 @@ def repeated_key(text: str) -> tuple[str, int, int] | None:
     that a section `optim` beside it repeats it.
 
     Raises:
-        yaml.YAMLError: the text is not YAML.
+        yaml.YAMLError: the text is not YAML, or nested so deeply that a reader of it would end the process.
     """
     import yaml
 
     if text.lstrip().startswith(("{", "[")):
         # JSON that is not YAML: tabs between words, and characters spelled as two surrogates, which go where no character is.
         text = re.sub(r"\\u[dD](?=[89a-fA-F])", r"\\ue", text.replace("\t", " "))  # codespell:ignore ue
-    root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise yaml.YAMLError(f"nested more than {DEEPEST} deep")
+    root = yaml.compose(text, Loader=loader)
     waiting, seen = [root], set[int]()
     while waiting:
         node = waiting.pop()

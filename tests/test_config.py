@@ -11,9 +11,9 @@ from codeparrot.checks import check, check_world_size
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.setting import changeable
+from tests.test_settings_files import LEAST, write
 
 RECIPES = sorted(Path("configs").glob("*.yaml"))
-LEAST = ["--stream.train", "d", "--tokenizer.path", "t"]
 
 
 def test_there_are_recipes() -> None:
@@ -44,11 +44,6 @@ def test_a_resolved_configuration_read_again_is_itself(tmp_path) -> None:
     assert load_config(tmp_path / "config.yaml") == config
 
 
-def write(place: Path, text: str, encoding: str = "utf-8") -> list[str]:
-    place.write_bytes(text.encode(encoding))
-    return ["--config", str(place)]
-
-
 @pytest.mark.parametrize(
     ("arguments", "train", "trackers"),
     [
@@ -76,49 +71,6 @@ def test_a_list_wins_over_a_file_before_it_adds_to_it_with_a_plus_and_yields_to_
 def test_switches_need_no_value_and_names_may_have_dashes() -> None:
     config = parse_config([*LEAST, "--train.compile", "--stream.seq-length", "32", "--hub.private", "false"])
     assert (config.train.compile, config.stream.seq_length, config.hub.private) == (True, 32, False)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("optim:\n  lr: 0.1\ntrain:\n  max_steps: 10\noptim:\n  beta2: 0.9\n", '"optim" stands twice, in lines 1 and 5'),
-        ("optim:\n  lr: 0.1\n  lr: 0.2\n", '"lr" stands twice, in lines 2 and 3'),
-        ("model: {n_layer: 1, family: gpt2, n_layer: 2}\n", '"n_layer" stands twice, in line 1'),
-        ("optim.lr: 0.1\noptim:\n  beta2: 0.9\n", '"optim" stands twice, in lines 1 and 2'),
-        ("optim:\n  lr: [\n", "a.yaml: line 3: "),
-        ("[" * 100_000, "a.yaml is nested too deeply"),
-        *(
-            (text, "a.yaml holds no settings: write them as `name: value`")
-            for text in ("", "# none\n", "[]\n", "null\n", "x", "3")
-        ),
-    ],
-)
-def test_a_file_of_which_something_would_be_dropped_is_refused_with_both_lines(tmp_path, capsys, text, message) -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        parse_config([*LEAST, *write(tmp_path / "a.yaml", text)])
-    error = capsys.readouterr().err
-    assert exit_info.value.code == 2 and message in error and str(tmp_path / "a.yaml") in error and error.count("\n") == 1
-
-
-def test_a_section_in_a_flag_is_no_different(capsys) -> None:
-    with pytest.raises(SystemExit):
-        parse_config([*LEAST, "--optim", "{lr: 1, lr: 2}"])
-    assert '"lr" stands twice' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_a_file_of_settings_is_read_in_every_encoding_that_says_which_it_is(tmp_path, encoding) -> None:
-    assert parse_config([*LEAST, *write(tmp_path / "a.yaml", "run:\n  name: é漢\n", encoding)]).run.name == "é漢"
-
-
-def test_a_file_of_settings_in_another_encoding_is_named_with_the_byte(tmp_path, capsys) -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        parse_config([*LEAST, *write(tmp_path / "a.yaml", "run:\n  name: é\n", "latin-1")])
-    assert exit_info.value.code == 2
-    assert "a.yaml is not UTF-8: byte 13 is 0xe9, in line 2" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        parse_config([*LEAST, "--run", str(tmp_path / "a.yaml")])
-    assert "is not UTF-8: byte 13 is 0xe9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -179,27 +131,6 @@ def test_wrong_arguments_end_with_status_2_and_one_line(arguments, message, caps
     assert message in error and error.count("\n") == 1 and error.startswith("codeparrot train: error: ")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("train: 3", "train is 3; it must be a section of settings"),
-        ("train: [a]", 'train is ["a"]; it must be a section of settings'),
-        ("optim:\nrun: {name: x}", "optim is null; it must be a section of settings"),
-        ("optim: {lr: null}", "optim.lr is null; give it a value, or leave it out"),
-        ("stream: {on_error: null}", "stream.on_error is null; give it a value, or leave it out"),
-        ("train: {max_steps: many}", "train.max_steps is many; it must be a whole number"),
-        ("", " holds nothing; a line of settings is `name: value`"),
-        ("words", " holds no settings; a line of settings is `name: value`"),
-        ("- 3", " holds no settings; a line of settings is `name: value`"),
-    ],
-)
-def test_a_file_that_is_no_settings_is_refused_in_one_line(tmp_path, capsys, text, message) -> None:
-    with pytest.raises(SystemExit):
-        parse_config([*LEAST, *write(tmp_path / "a.yaml", text)])
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
-
-
 def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) -> None:
     (tmp_path / "a.yaml").write_text("optim: {lrr: 3}\n", encoding="utf-8")
     with pytest.raises(SystemExit):
@@ -238,6 +169,8 @@ def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) ->
         (["--model", "{family: llama, rope_parameters: {rope_theta: .inf}}"], r"model\.rope_parameters\.rope_theta is inf"),
         (["--train.global_batch_size", "1000000000001", "--stream.lanes", "2"], r"stream\.lanes 1$"),
         (["--run.name", "a/b"], "not a plain folder name"),
+        (["--run.name", "caf\udce9"], r"run\.name 'caf\\udce9' is not UTF-8; choose another name"),
+        (["--run.dir", "caf\udce9"], r"run\.dir 'caf\\udce9' is not UTF-8; choose another name"),
         (["--stream.seq_length", "1"], "at least 2 tokens"),
         (["--stream.train", "[]"], r"stream\.train is empty"),
     ],

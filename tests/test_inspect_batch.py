@@ -267,6 +267,8 @@ def test_data_that_changed_since_are_an_error(tiny, corpus, tmp_path) -> None:
 def test_mistakes_are_named(trained, tmp_path) -> None:
     with pytest.raises(CodeparrotError, match="--step is 0; steps are counted from 1"):
         inspect(str(trained), 0)
+    with pytest.raises(CodeparrotError, match="--step is 9000000000000000000; it must be at most"):
+        inspect(str(trained), 9 * 10**18)
     with pytest.raises(CodeparrotError, match=r'there is no folder .*tinny"; did you mean .*tiny"\?'):
         inspect(str(trained.with_name("tinny")), 1)
     for name in (str(tmp_path), "nobody"):

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from codeparrot import cli, launcher
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
 from codeparrot.result import STOPPED, Result, failed
+from codeparrot.training import processes
+from codeparrot.training.processes import start_processes
 from tests.launching import write_config
 
 
@@ -38,6 +41,8 @@ def test_a_run_trains_with_the_usual_thresholds(tmp_path, corpus, tokenizer_fold
 
 OF_LAUNCHERS = [
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_CPU", "ACCELERATE_MIXED_PRECISION"),
+    *("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "ACCELERATE_DYNAMO_BACKEND"),
     *("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
 ]
 WHOLE = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
@@ -75,8 +80,18 @@ def test_variables_of_another_program_change_nothing(values, warned, monkeypatch
 def test_a_launcher_is_believed(monkeypatch) -> None:
     environment(monkeypatch, WHOLE)
     assert (launcher.rank(), launcher.world_size_asked()) == (1, 2) and os.environ["RANK"] == "1"
-    environment(monkeypatch, WHOLE | {"RANK": "0", "WORLD_SIZE": "1"})
-    assert launcher.world_size_asked() == 1 and os.environ["RANK"] == "0", "a launcher may start one process"
+
+
+ONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "nowhere", "MASTER_PORT": "99999"}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "kept"), [({}, False), ({"ACCELERATE_USE_FSDP": "true"}, True), ({"PMI_SIZE": "4"}, True)]
+)
+def test_one_process_needs_no_group_unless_it_is_sharded_or_mpi_speaks_of_more(strategy, kept, monkeypatch) -> None:
+    environment(monkeypatch, ONE | strategy)
+    assert launcher.world_size_asked() == 1
+    assert ("RANK" in os.environ) is kept, "the address may be that of a program that has ended, or is still there"
 
 
 @pytest.mark.parametrize(
@@ -184,3 +199,39 @@ def test_a_user_without_a_home_gets_one_for_the_process_but_not_for_what_should_
     assert refused == '"~/runs": there is no home folder ~; write the whole path' and "no home folder (HOME)" in done.stderr
     with pytest.raises(CodeparrotError, match="no home folder ~nobody_here"):
         path_of("~nobody_here/x")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"ACCELERATE_USE_CPU": "maybe"}, "cannot start: .*; correct or unset ACCELERATE_USE_CPU=maybe$"),
+        ({"ACCELERATE_DYNAMO_BACKEND": "foo"}, "cannot start: .*; correct or unset ACCELERATE_DYNAMO_BACKEND=foo$"),
+        ({"ACCELERATE_USE_FSDP": "true"}, "ACCELERATE_USE_FSDP is set, but no launcher .*launch/fsdp.yaml.* or unset it$"),
+    ],
+)
+def test_a_start_that_libraries_refuse_is_one_line_with_the_variables(values, said, monkeypatch) -> None:
+    environment(monkeypatch, values)
+    with pytest.raises(CodeparrotError, match=said):
+        start_processes(Config())
+
+
+def test_a_launch_configuration_that_says_something_else_than_the_recipe_is_named(monkeypatch, caplog) -> None:
+    environment(monkeypatch, {"ACCELERATE_MIXED_PRECISION": "fp16", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "7"})
+    monkeypatch.setattr(logging.getLogger("codeparrot"), "propagate", True)
+    processes._name_what_is_passed_over(Config(), 1)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "mixed_precision fp16, which is passed over: train.precision is bf16" in first
+    assert "gradient_accumulation_steps 7" in second and second.endswith(" 24")
+
+
+def test_a_folder_that_was_removed_is_one_line(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["plot", "x"]) == 1
+    assert capsys.readouterr().err == "codeparrot: error: the current folder was removed: change to one that exists (cd)\n"
+
+
+def test_python_without_docstrings_is_refused_before_anything_is_built() -> None:
+    done = subprocess.run([sys.executable, "-OO", "-m", "codeparrot", "plot", "x"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and "PYTHONOPTIMIZE" in done.stderr

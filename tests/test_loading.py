@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer, BloomConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, MambaConfig, MptConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BloomConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    MambaConfig,
+    MptConfig,
+)
 
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
@@ -36,6 +45,34 @@ def test_a_run_needs_a_row_for_every_id(tokenizer_folder, tmp_path) -> None:
     ):
         fit_vocabulary(model_config({"family": "gpt2", "vocab_size": 512, **SIZES}), tokenizer, config)
     assert fit_vocabulary(model_config({"family": "gpt2", "vocab_size": 621, **SIZES}), tokenizer, config).eos_token_id == 620
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ({"eos_token_id": 512}, r"model\.eos_token_id 512 is no id: model\.vocab_size is 512"),
+        ({"eos_token_id": [0, 700]}, r"model\.eos_token_id 700 is no id"),
+        ({"bos_token_id": -2}, r"model\.bos_token_id -2 is no id"),
+        ({"eos_token_id": 5}, r"model\.eos_token_id 5 is not the tokenizer's 0, which ends every document"),
+    ],
+    ids=str,
+)
+def test_an_id_that_the_model_names_exists_and_ends_documents(ids, message, tokenizer_folder) -> None:
+    tokenizer, config = load_tokenizer(str(tokenizer_folder)), Config(stream=StreamConfig(seq_length=16))
+    assert tokenizer.eos_token_id == 0
+    settings = {"family": "gpt2", "vocab_size": 512, **SIZES}
+    with pytest.raises(CodeparrotError, match=message):
+        fit_vocabulary(model_config(settings | ids), tokenizer, config)
+    assert fit_vocabulary(model_config(settings | {"eos_token_id": 0, "bos_token_id": 3}), tokenizer, config).bos_token_id == 3
+
+
+def test_lack_of_memory_is_no_fault_of_the_checkpoint(tokenizer_folder, tmp_path, monkeypatch) -> None:
+    def lack(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lack)
+    with pytest.raises(CodeparrotError, match=r"there is not enough memory for 2\.00 GiB"):
+        load_model(model_folder(tmp_path / "big", 512, tokenizer_folder), "cpu")
 
 
 def test_a_model_is_loaded_if_the_ids_of_texts_fit_it(tokenizer_folder, tmp_path) -> None:

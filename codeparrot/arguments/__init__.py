@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from codeparrot.arguments.parser import Parser
+from codeparrot.arguments.parser import Parser, SettingsFile
 from codeparrot.arguments.words import RECIPE, join_lists, recipe_first, recipes, spell_out
 from codeparrot.launcher import rank
 from codeparrot.location import stay_at_home
@@ -24,7 +24,7 @@ def add_recipe(parser: Parser, folder: str) -> None:
     """Let `--recipe` read settings from a YAML file."""
     names = " or ".join(sorted(recipes(folder)))
     text = f"YAML file with the settings above, or {names}; flags win."
-    parser.add_argument(f"--{RECIPE}", action="config", metavar="FILE", help=text)
+    parser.add_argument(f"--{RECIPE}", action=SettingsFile, metavar="FILE", help=text)
 
 
 def bind(
@@ -59,7 +59,7 @@ def bind(
         add_recipe(parser, recipe_folder)
     parser.add_function_arguments(function, as_positional=positional)
     parser.lay_out(function, hints)
-    options = vars(parser.instantiate(parser.parse_args(join_lists(spell_out(arguments, function), function, positional))))
+    options = vars(parser.values(join_lists(spell_out(arguments, function), function, positional), function))
     for name, value in options.items():
         if dataclasses.is_dataclass(value):
             check_ranges(value, f"--{name}.")
@@ -79,11 +79,11 @@ def parse_settings(kind: Any, arguments: Sequence[str], prog: str, function: Cal
     """
     parser = Parser(prog)
     text = "YAML file with the settings above. Where several arguments set the same thing, the last wins; lists are joined."
-    parser.add_argument("--config", action="config", metavar="FILE", help=text)
+    parser.add_argument("--config", action=SettingsFile, metavar="FILE", help=text)
     parser.add_class_arguments(kind)
     parser.lay_out(function, get_type_hints(kind), "--config FILE [--section.field VALUE ...]")
     words = join_lists(spell_out(arguments, kind), kind)
-    options = parser.instantiate(parser.parse_args(words))
+    options = parser.values(words, kind)
     settings = kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
     moved = stay_at_home(settings, words) if hasattr(settings, "run") else ""
     if moved and function is not parse_config and rank() == 0:

@@ -8,19 +8,27 @@ import shutil
 import sys
 import textwrap
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, get_args
 
 import yaml
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, get_loader, set_loader, set_parsing_settings
+from jsonargparse import (
+    ActionConfigFile,  # pyright: ignore[reportPrivateImportUsage] - what "config" stands for in its documentation
+    ArgumentParser,
+    DefaultHelpFormatter,
+    Namespace,
+    get_loader,
+    set_loader,
+    set_parsing_settings,
+)
 
-from codeparrot.arguments.words import element_of
+from codeparrot.arguments.words import element_of, flags_of
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.location import path_of
 from codeparrot.text_files import read_text, repeated_key
 
-_WIDEST = 100
-"""Columns of the help on a wide terminal; longer lines are hard to read."""
+_WIDEST, _NARROWEST = 100, 30
+"""Columns of the help: longer lines are hard to read, and shorter ones hold no option."""
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 _load_yaml = get_loader("yaml")
@@ -30,11 +38,11 @@ def _load_whole(text: str, path: str = "") -> Any:
     """Return the value of a YAML text, of which nothing is dropped.
 
     Raises:
-        yaml.YAMLError: it is not YAML, or a key stands twice in it.
+        yaml.YAMLError: it is not YAML, a key stands twice in it, or it is nested too deeply.
     """
     place = f"{path}: " if path else ""
     try:
-        repeated = repeated_key(text) if "\n" in text or "{" in text else None
+        repeated = repeated_key(text) if any(sign in text for sign in "\n{[-") else None
         if repeated:
             name, first, second = repeated
             both = f"lines {first} and {second}" if first != second else f"line {first}"
@@ -54,8 +62,7 @@ class Help(DefaultHelpFormatter):
     """An option on one line, what it does below it, its range and default in parentheses at the end."""
 
     def __init__(self, prog: str, **options: Any) -> None:
-        width = min(shutil.get_terminal_size().columns - 2, _WIDEST)
-        super().__init__(prog, **{"max_help_position": 8, "width": width, **options})
+        super().__init__(prog, **{"max_help_position": 8, "width": _columns() - 2, **options})
 
     def _format_action_invocation(self, action: Action) -> str:
         if not action.option_strings or action.nargs == 0:
@@ -69,6 +76,10 @@ class Help(DefaultHelpFormatter):
         return f"{action.help or ''}{f' ({text})' if text else ''}"
 
 
+def _columns() -> int:
+    return max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))
+
+
 def _default(action: Action) -> str:
     """Return `default: ...` as it would be written on the command line; nothing where the text says what is done without."""
     value = action.default
@@ -77,6 +88,21 @@ def _default(action: Action) -> str:
     if str(action.metavar).endswith("...") and not any(str(each).split() != [str(each)] for each in value):
         value = " ".join(map(str, value))
     return f"default: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+
+
+class SettingsFile(ActionConfigFile):
+    """Reads a file of settings. A mapping in it, as `model`, adds to one from a file or a flag before it, as sections do.
+
+    One of another `family` or `name` replaces it: its settings belong to something else.
+    """
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        before = {name: value for name, value in vars(cfg).items() if isinstance(value, dict)}
+        super().__call__(parser, cfg, values, option_string)
+        for name, old in before.items():
+            new = cfg[name]
+            if isinstance(new, dict) and all(new.get(key, old.get(key)) == old.get(key) for key in ("family", "name")):
+                cfg[name] = old | new
 
 
 class Parser(ArgumentParser):
@@ -108,10 +134,10 @@ class Parser(ArgumentParser):
         try:
             text = read_text(path_of(path))
             settings = _load_whole(text, str(path))
-        except (CodeparrotError, yaml.YAMLError) as error:
+        except CodeparrotError as error:
             self.error(str(error))
-        except RecursionError:
-            self.error(f"{path} is nested too deeply")
+        except yaml.YAMLError as error:
+            self.error(f"Problems parsing config: {error}")
         if not isinstance(settings, dict) or not settings:
             self.error(f"{path} holds no settings; write them as `name: value`, with the names of the help")
         return self.parse_string(text, str(path), *arguments, **options)
@@ -137,6 +163,22 @@ class Parser(ArgumentParser):
             return text
         expected = [_IN_WORDS.get(name, name) or words.replace("'", "").replace(", ", " or ") for name, words in types]
         return f"{found[1]} is {_NOTHING.get(found[3], found[3])}; it must be {' or '.join(expected)}"
+
+    def values(self, words: Sequence[str], target: Callable[..., Any]) -> Namespace:
+        """Parse the words of a command line and return the arguments of `target`, a function or a dataclass.
+
+        Wrong ones end the process with status 2. So does a setting or a section that a file names and leaves empty.
+        """
+        options = self.parse_args(words)
+        for name, hint in flags_of(target).items():
+            if name not in options:
+                continue  # `**stages` of `corpus build`, whose flags have names of their own
+            value = options.get(name)
+            if value is None and type(None) not in get_args(hint):
+                self.error(f"{name} is null; give it a value, or leave it out")
+            if dataclasses.is_dataclass(hint) and not isinstance(value, Namespace):
+                self.error(f"{name} is {value}; it must be a section of settings, or a file with one")
+        return self.instantiate(options)
 
     def _hint(self, text: str) -> str:
         unknown = re.search(r"unrecognized arguments: --([\w.\-]+)", text)
@@ -206,8 +248,7 @@ _NOTHING = {"": "empty", "None": "null"}
 def _wrapped(words: Iterable[str]) -> str:
     """Return a usage whose options stay beside their values where it takes more than one line."""
     kept = " ".join(word.replace(" ", "\0") for word in words)
-    width = min(shutil.get_terminal_size().columns, _WIDEST) - len("usage: ")
-    lines = textwrap.wrap(kept, width, break_on_hyphens=False, break_long_words=False)
+    lines = textwrap.wrap(kept, _columns() - len("usage: "), break_on_hyphens=False, break_long_words=False)
     return ("\n" + " " * len("usage: codeparrot ")).join(lines).replace("\0", " ")
 
 

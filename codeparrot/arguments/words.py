@@ -38,7 +38,7 @@ def recipes(folder: str) -> dict[str, Path]:
 
 def spell_out(arguments: Sequence[str], target: Callable[..., Any]) -> list[str]:
     """Write `--a-flag` as `--a_flag`, and a flag that is true or false and has no value as true."""
-    switches = {name for name, hint in _flags(target).items() if bool in (hint, *get_args(hint))}
+    switches = {name for name, hint in flags_of(target).items() if bool in (hint, *get_args(hint))}
     spelled = []
     for index, word in enumerate(arguments):
         name, equals, value = word.partition("=")
@@ -65,7 +65,7 @@ def join_lists(arguments: Sequence[str], target: Callable[..., Any], positional:
         target: function, or dataclass of sections, whose parameters or fields are the flags.
         positional: whether words that belong to no flag are values of the first parameter, where that is a list.
     """
-    hints = _flags(target)
+    hints = flags_of(target)
     lists = {name: element for name, hint in hints.items() if (element := element_of(hint))}
     first = next(iter(hints), None)
     unflagged = first if positional and first in lists else None
@@ -125,9 +125,9 @@ class _Given:
         return flag + json.dumps([value for word in self.words[cleared:] for value in _values(word, element)])
 
 
-def _flags(target: Callable[..., Any]) -> dict[str, Any]:
+def flags_of(target: Callable[..., Any]) -> dict[str, Any]:
     """Return the types of all flags, by name: parameters of a function or fields of a dataclass, and the fields of these."""
-    hints = get_type_hints(target)
+    hints = {name: hint for name, hint in get_type_hints(target).items() if name != "return"}
     for group, hint in list(hints.items()):
         if dataclasses.is_dataclass(hint):
             hints |= {f"{group}.{name}": nested for name, nested in get_type_hints(hint).items()}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BLOCK_END = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
 """Starts of a new top-level block of Python: a completion of a function ends there (Codex, arXiv:2107.03374, section 3)."""
 STDIN = "-"
+MOST_COMPLETIONS = 10_000
+"""Completions of one command: they are generated side by side, as one batch."""
 _OF_THE_MODEL = (
     *(
         "repetition_penalty",
@@ -158,8 +160,8 @@ def _of_the_model(model: "PreTrainedModel") -> str:
 
 
 def _check(num_completions: int, temperature: float, top_p: float, max_new_tokens: int) -> None:
-    if num_completions < 1:
-        raise CodeparrotError(f"--num_completions {num_completions} is too few: at least 1")
+    if not 1 <= num_completions <= MOST_COMPLETIONS:
+        raise CodeparrotError(f"--num_completions {num_completions} is out of range: from 1 to {MOST_COMPLETIONS:,}")
     if not is_temperature(temperature):
         raise CodeparrotError(f"--temperature {temperature} is out of range: {TEMPERATURES}")
     if not 0 < top_p <= 1:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.model import IGNORED
 from codeparrot.model.loss import LossHead, next_token_labels, num_predicted
 
@@ -61,13 +61,19 @@ def model_config(settings: Mapping[str, Any]) -> PreTrainedConfig:
         raise CodeparrotError(_value_error(error, names)) from error
     _check_sizes(config, names)
     try:
-        without_weights(config)
+        empty = [name for name, weight in without_weights(config).named_parameters() if not weight.numel()]
     except KeyError as error:
         key = next((key for key, value in fields.items() if value == error.args[0]), None)
         raise CodeparrotError(f"model{f'.{key}' if key else ''}: {family} knows no {error}") from error
     except (ValueError, TypeError, RuntimeError, ArithmeticError, AssertionError, ImportError) as error:
-        raise CodeparrotError(f"model: no {family} can be built from these values: {_last_line(error)}") from error
+        raise _not_built(family, error) from error
+    if empty:
+        raise CodeparrotError(f"model: {empty[0]} of this {family} would hold no numbers: a size among its settings is 0")
     return config
+
+
+def _not_built(family: str, error: Exception) -> CodeparrotError:
+    return CodeparrotError(f"model: no {family} can be built from these values: {_last_line(error)}")
 
 
 def _family(settings: Mapping[str, Any]) -> str:
@@ -199,10 +205,16 @@ def build_model(config: PreTrainedConfig, *, gradient_checkpointing: bool, seed:
         gradient_checkpointing: keep only each layer's input and compute the rest again in the backward pass.
         seed: of the weights.
         compile: compile the decoder (not the loss) at its first step. Names in the state dict stay the same.
+
+    Raises:
+        CodeparrotError: no weights can be drawn from these values, or there is no memory for them.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = _new_model(config)
+        try:
+            model = _new_model(config)
+        except (ValueError, RuntimeError) as error:
+            raise from_outside(error) or _not_built(config.model_type, error) from error
     if config._attn_implementation is None and model.config._attn_implementation == "eager":
         logger.warning("model.family %s has no SDPA attention in transformers, so attention runs eagerly", config.model_type)
     if gradient_checkpointing:

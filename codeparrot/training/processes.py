@@ -1,6 +1,7 @@
 """The processes of a run: their number, checked against the number asked for, and what they agree on."""
 
 import json
+import logging
 import os
 import resource
 import sys
@@ -11,9 +12,11 @@ from typing import Any
 
 from codeparrot.checks import check_world_size
 from codeparrot.config import Config
-from codeparrot.errors import CodeparrotError, how_to_install
-from codeparrot.launcher import world_size_asked
+from codeparrot.errors import CodeparrotError, from_outside, how_to_install
+from codeparrot.launcher import rank, sharded, world_size_asked
 from codeparrot.text_files import read_text, repeated_key
+
+logger = logging.getLogger("codeparrot")
 
 
 def start_processes(config: Config) -> Any:
@@ -25,8 +28,13 @@ def start_processes(config: Config) -> Any:
     """
     world_size = world_size_asked()
     check_world_size(config, world_size)
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true" and find_spec("deepspeed") is None:
+    if sharded() == "DeepSpeed" and find_spec("deepspeed") is None:
         raise CodeparrotError(f"the launch configuration asks for DeepSpeed; install it: {how_to_install('deepspeed')}")
+    if sharded() and "RANK" not in os.environ:
+        raise CodeparrotError(
+            f"ACCELERATE_USE_{sharded().upper()} is set, but no launcher started this process: use `accelerate launch "
+            f"--config_file launch/{'zero2' if sharded() == 'DeepSpeed' else 'fsdp'}.yaml codeparrot/train.py ...`, or unset it"
+        )
     import torch
 
     has_accelerator = torch.accelerator.is_available()
@@ -39,14 +47,18 @@ def start_processes(config: Config) -> Any:
     if config.train.precision == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
         raise CodeparrotError(f"{torch.cuda.get_device_name()} does not support train.precision bf16; use fp16 or fp32")
     plugin = deepspeed_file()
-    accelerator = Accelerator(
-        mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.micro_batches(world_size)),
-        project_dir=str(config.run_directory),
-        step_scheduler_with_optimizer=False,
-        **({"deepspeed_plugin": plugin} if plugin else {}),
-        **of_the_cpu,
-    )
+    _name_what_is_passed_over(config, world_size)
+    try:
+        accelerator = Accelerator(
+            mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.micro_batches(world_size)),
+            project_dir=str(config.run_directory),
+            step_scheduler_with_optimizer=False,
+            **({"deepspeed_plugin": plugin} if plugin else {}),
+            **of_the_cpu,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise from_outside(error) or _not_started(error) from error
     if accelerator.num_processes != world_size:
         raise CodeparrotError(
             f"{world_size} processes were launched but Accelerate sees {accelerator.num_processes}: each would train alone; "
@@ -57,6 +69,28 @@ def start_processes(config: Config) -> Any:
     elif strategy_of(accelerator) == "fsdp":
         _set_up_fsdp(accelerator)
     return accelerator
+
+
+def _name_what_is_passed_over(config: Config, world_size: int) -> None:
+    """Warn of a launch configuration that says something else than the recipe, which counts."""
+    own = {"MIXED_PRECISION": config.train.precision, "GRADIENT_ACCUMULATION_STEPS": str(config.micro_batches(world_size))}
+    unset = {"MIXED_PRECISION": "no", "GRADIENT_ACCUMULATION_STEPS": "1"}
+    for name, value in own.items():
+        asked = os.environ.get(f"ACCELERATE_{name}", "").lower()
+        if asked not in ("", "auto", unset[name], value) and rank() == 0:
+            setting = (
+                "train.precision is" if name == "MIXED_PRECISION" else "train.global_batch_size and micro_batch_size make it"
+            )
+            text = "the launch configuration asks for %s %s, which is passed over: %s %s"
+            logger.warning(text, name.lower(), asked, setting, value)
+
+
+def _not_started(error: Exception) -> CodeparrotError:
+    """Return the one line for a start that failed, with the variables on which it depends: other programs set them too."""
+    reason = " ".join(str(error).split())[:300]
+    read = [f"{name}={os.environ[name]}" for name in sorted(os.environ) if name.startswith(("ACCELERATE_", "MASTER_"))]
+    remedy = f"; correct or unset {'one of ' if read[1:] else ''}{' '.join(read)}" if read else ""
+    return CodeparrotError(f"the processes cannot start: {reason}{remedy}")
 
 
 def quiet_and_ready(accelerator: Any) -> None:
@@ -100,11 +134,11 @@ def _on_the_cpu() -> dict[str, Any]:
     from accelerate.state import DistributedType, PartialState
     from accelerate.utils import InitProcessGroupKwargs
 
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+    if sharded() == "DeepSpeed":
         # DeepSpeed compiles its CPU collectives at the first start, with the ninja that is installed beside Python.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         return {"kwargs_handlers": [InitProcessGroupKwargs(backend="gloo")]}
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+    if sharded() == "FSDP":
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
         PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)  # type: ignore[method-assign]
         return {}
@@ -120,14 +154,14 @@ def deepspeed_file() -> Any:
         CodeparrotError: the file is not text or not JSON, or a key stands twice in it.
     """
     place = Path(os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", ""))
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true" or not place.is_file():
+    if sharded() != "DeepSpeed" or not place.is_file():
         return None
     from accelerate.utils import DeepSpeedPlugin
 
     text = read_text(place)
     try:
         settings = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CodeparrotError(f"the DeepSpeed file {place} is not JSON: {error}") from error
     if repeated := repeated_key(text):
         name, first, second = repeated

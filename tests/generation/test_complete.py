@@ -325,6 +325,7 @@ def test_a_missing_or_unreadable_prompt_is_refused(run, tmp_path, monkeypatch):
     ("option", "message"),
     [
         ({"num_completions": 0}, "--num_completions 0"),
+        ({"num_completions": 10**11}, "--num_completions 100000000000 is out of range"),
         ({"temperature": -0.1}, "--temperature -0.1"),
         ({"temperature": float("nan")}, "--temperature nan"),
         ({"temperature": 1e-40}, "--temperature 1e-40"),

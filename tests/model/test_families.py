@@ -97,6 +97,8 @@ def test_a_config_and_its_model_have_the_same_number_of_parameters():
         ({"n_head": 0}, "model.n_head must be at least 1, not 0"),
         ({"n_embd": 100, "n_head": 12}, "must be divisible by num_heads (got `embed_dim`: 100 and `num_heads`: 12)"),
         ({"family": "llama", "num_key_value_heads": 5}, "model.num_key_value_heads (5) must divide the number of attention"),
+        ({"n_inner": 0}, "mlp.c_fc.weight of this gpt2 would hold no numbers: a size among its settings is 0"),
+        ({"family": "llama", "intermediate_size": 0}, "mlp.gate_proj.weight of this llama would hold no numbers"),
         ({"resid_pdrop": 1.5}, "dropout probability has to be between 0 and 1, but got 1.5"),
         ({"activation_function": "gelu_nwe"}, "model.activation_function: gpt2 knows no 'gelu_nwe'"),
         ({"dtype": "bfloat16"}, "model.dtype cannot be set: parameters are kept in float32"),
@@ -108,6 +110,19 @@ def test_wrong_settings_are_one_line_that_names_the_key(settings, message):
         model_config({"family": "gpt2", **settings} if settings else {})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"initializer_range": -0.5}, "model: no gpt2 can be built from these values: normal expects std >= 0.0"),
+        ({"vocab_size": 10**15}, "there is not enough memory for .* bytes; take less at once"),
+    ],
+    ids=str,
+)
+def test_values_from_which_no_weights_can_be_drawn_are_one_line(settings, message):
+    with pytest.raises(CodeparrotError, match=message):
+        build(GPT2 | settings)
 
 
 def test_what_is_not_set_keeps_the_familys_default_except_token_ids():
