@@ -69,7 +69,8 @@ def test_loss_and_gradients_equal_the_unchunked_ones(rows, width, vocabulary, ch
     loss, expected = cross_entropy_sum(hidden, weight, biases, labels, chunk_rows), reference(hidden, weight, biases, labels)
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-4)
     found, right = gradients(loss, hidden, weight, biases), gradients(expected, hidden, weight, biases)
-    torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-5 * max(scale, 1))
+    # A logit of some hundred is rounded by 1e-5, and the probabilities by as much.
+    torch.testing.assert_close(found, right, rtol=1e-5 * max(scale, 1), atol=1e-5 * max(scale, 1))
 
 
 def test_leading_dimensions_are_rows():
