@@ -86,7 +86,7 @@ def test_a_stage_and_a_source_that_are_registered_take_part(tmp_path: Path) -> N
     assert statistics["documents"] == 4 and all(MARK not in each["content"] for each in read(tmp_path / "out"))
     assert statistics["removed"]["marked"]["files"] == 2 and statistics["removed"]["marked"]["rule"] == "more than 3 marks"
     assert statistics["marks"] == {"files": 5, "kinds": {"mark": 15}}
-    assert list(statistics["settings"])[-4:] == ["contamination", "secrets", "marks", "keep_removed"]
+    assert list(statistics["settings"])[-5:] == ["contamination", "secrets", "marks", "keep_removed", "on_error"]
     assert statistics["settings"]["marks"] == {"remove": True, "most": 3}
     assert statistics["sources"] == [{"source": "texts:6", "kind": "texts", "suffixes": [".py"]}]
     card = (tmp_path / "out" / "README.md").read_text()
