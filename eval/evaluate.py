@@ -50,6 +50,9 @@ class Evaluation(Generic[P]):
         store.check_room(folder)
         keys = wanted(self.problems, self.temperatures, self.num_samples)
         processes, device = parallel.start(self.device)
+        if processes.main and share.of == 1 and not store.read_all(folder).keys() >= set(keys):
+            # What is wrong with the problems is known before hours are spent on them.
+            self.task.check_problems(self.problems)
         with StopRequest() as stop:
             settings = self._generate(place, folder, keys, processes, device, share, stop)
             processes.wait()

@@ -65,6 +65,7 @@ def make(rows: Rows, tasks: Sequence[str], ks: Sequence[int], facts: Mapping[str
         "by_temperature": table,
         "outcomes": _outcomes(rows),
         "weak_problems": len(weak),
+        "fenced": sum(not row["passed"] and _has_fence(str(row.get("completion", ""))) for row in rows),
         "not_reported": [k for k in ks if f"pass@{k}" not in best],
         "incomplete": [value for value in _temperatures(rows) if value not in {line["temperature"] for line in table}],
         **facts,
@@ -121,10 +122,21 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
         notes.append(f"The tests of {count} problems shared a process with the program (a weaker guard against forgery).")
     if report["not_reported"]:
         notes += [f"pass@{k} is left out: it needs {k} samples a problem." for k in report["not_reported"]]
+    if count := report.get("fenced", 0):
+        notes.append(f"{count} of the samples that did not pass had Markdown fences (```), run as code: give the code alone.")
+    if count := report.get("not_plain", 0):
+        why = "exchanged more than plain data with the test, and no reference solution shows how to judge that"
+        notes.append(f"{count} of the programs {why}: give such problems a canonical_solution.")
+    if count := report.get("prompts_cut", 0):
+        notes.append(f"The prompts of {count} problems were too long for the model and lost their beginning.")
     at_length = report.get("ended", {}).get("length", 0)
     if at_length:
         notes.append(f"{at_length / sum(report['ended'].values()):.0%} of the completions were cut at their longest length.")
     return notes
+
+
+def _has_fence(completion: str) -> bool:
+    return any(line.lstrip().startswith("```") for line in completion.splitlines())
 
 
 def _outcomes(rows: Rows) -> dict[str, int]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from codeparrot import files
 from codeparrot.errors import CodeparrotError
+from codeparrot.eval.problems.conversation import behind
 from codeparrot.eval.problems.problem import Question
 from codeparrot.eval.sampling import Key
 from codeparrot.run.metrics import keep_foreign, read_lines
@@ -29,6 +30,7 @@ from codeparrot.text_files import json_lines
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
 NOT_COMPARED = {"checkpoint"}
 """Settings that are recorded for people: where the weights were, not what they are."""
+_FORMAT = 'a sample is {"task_id": ..., "completion": ...}'
 ROOM_BYTES = 1 << 20
 """What must fit on the disk before an evaluation starts."""
 
@@ -153,27 +155,33 @@ def check_room(folder: Path) -> None:
 def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any]]:
     """Return the samples of a file in OpenAI's format, whoever wrote it.
 
-    Samples are numbered in the order in which they come, and have the temperature None where the file gives none.
+    Samples are numbered in the order in which they come, and have the temperature None where the file gives none. A `solution`
+    instead of a completion is a whole program, as evalplus writes it.
 
     Raises:
-        CodeparrotError: the file cannot be read, or a line is not a sample of one of the problems.
+        CodeparrotError: the file cannot be read, or has no samples, or a line is not a sample of one of the problems.
     """
-    known = {problem.task_id for problem in problems}
+    prompts = {problem.task_id: problem.prompt for problem in problems}
     count: dict[tuple[str, float | None], int] = {}
     rows = []
     for where, row in json_lines(path):
         if not isinstance(row, dict):
-            raise CodeparrotError(f"{where}: not a JSON object")
+            raise CodeparrotError(f"{where}: not a JSON object: {_FORMAT} (docs/evaluation.md shows how to get there)")
         task, completion, temperature = row.get("task_id"), row.get("completion"), row.get("temperature")
+        if completion is None and isinstance(solution := row.get("solution"), str) and task in prompts:
+            completion = behind(prompts[task]) + solution
         if not isinstance(task, str) or not isinstance(completion, str):
-            raise CodeparrotError(f'{where}: a sample is {{"task_id": ..., "completion": ...}}, both strings')
-        if task not in known:
-            raise CodeparrotError(f"{where}: {task} is not one of the problems: name the right ones with --problems")
+            raise CodeparrotError(f"{where}: {_FORMAT}, both strings")
+        if task not in prompts:
+            words = f"{task} is not one of the problems ({next(iter(prompts))}, ...)"
+            raise CodeparrotError(f"{where}: {words}: name the right ones with --problems")
         if temperature is not None and not isinstance(temperature, int | float):
             raise CodeparrotError(f"{where}: the temperature is {temperature!r}, not a number")
         number = count[task, temperature] = count.get((task, temperature), -1) + 1
-        kept = {"ended": row["ended"]} if "ended" in row else {}
+        kept = {name: row[name] for name in ("ended", "prompt_cut") if name in row}
         rows.append({"task_id": task, "completion": completion, "temperature": temperature, "sample": number, **kept})
+    if not rows:
+        raise CodeparrotError(f"{path} has no samples: {_FORMAT}")
     return rows
 
 

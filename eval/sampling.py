@@ -4,6 +4,7 @@ Guarantee: a sample is a function of the model, the request of its problem, and 
 Cost: long prompts come first, so that neighbours have similar lengths and a lack of memory shows at once.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from codeparrot.eval.problems.problem import P, Question
 from codeparrot.eval.task import Task
 from codeparrot.generation.requests import Completion, Request
 from codeparrot.generation.sampling import Nucleus
+
+log = logging.getLogger(__name__)
 
 
 class Key(NamedTuple):
@@ -38,6 +41,8 @@ class Sample(NamedTuple):
     num_tokens: int
     ended: str
     """Why it ended: stop (a stop text), end (the end token) or length."""
+    prompt_cut: bool = False
+    """Whether the prompt lost its beginning, because the model's context has no room for it."""
 
     def line(self) -> dict[str, Any]:
         """Return its line of samples.jsonl."""
@@ -47,6 +52,7 @@ class Sample(NamedTuple):
             "temperature": self.key.temperature,
             "sample": self.key.sample,
             "ended": self.ended,
+            **({"prompt_cut": True} if self.prompt_cut else {}),
         }
 
 
@@ -83,11 +89,18 @@ def generate(
         broken_off: called before each token; True ends the generation, and unfinished samples are lost.
     """
     from codeparrot.generation.engine import Engine
+    from codeparrot.generation.prompts import context_length
 
     keys = list(keys)
     named = {key.task_id for key in keys}
     by_name = {problem.task_id: problem for problem in problems if problem.task_id in named}
-    asked = {name: _fitted(model, tokenizer, task.request(by_name[name], tokenizer), sampling) for name in by_name}
+    requests = {name: _in_tokens(tokenizer, task.request(by_name[name], tokenizer)) for name in by_name}
+    asked = {name: _fitted(model, request, sampling) for name, request in requests.items()}
+    cut = {name for name in asked if len(asked[name].prompt) < len(requests[name].prompt)}
+    if cut:
+        longest = max(len(requests[name].prompt) for name in cut)
+        words = f"{len(cut)} of {len(asked)} prompts are too long for the model and lose their beginning"
+        log.warning(f"{words} (the longest has {longest} tokens, the context holds {context_length(model)}, new ones included)")
     # Keep the samples of a problem next to each other.
     keys.sort(key=lambda key: (len(asked[key.task_id].prompt), key), reverse=True)
     with Engine(model, tokenizer, batch_size) as engine:
@@ -98,13 +111,19 @@ def generate(
             submitted[engine.submit(replace(asked[key.task_id], sampler=sampler))] = key
         for done in engine.run(broken_off):
             key = submitted.pop(done)
-            yield Sample(key, task.answer(by_name[key.task_id], done.text), len(done.ids), done.ended)
+            yield Sample(key, task.answer(by_name[key.task_id], done.text), len(done.ids), done.ended, key.task_id in cut)
 
 
-def _fitted(model: Any, tokenizer: Any, request: Request, sampling: Sampling) -> Request:
-    """Return a request whose prompt is tokens that fit the context; done once for all samples of a problem."""
-    from codeparrot.generation.prompts import context_length, encode_prompt, fit
+def _in_tokens(tokenizer: Any, request: Request) -> Request:
+    """Return a request whose prompt is tokens; done once for all samples of a problem."""
+    from codeparrot.generation.prompts import encode_prompt
 
-    ids = encode_prompt(tokenizer, request.prompt) if isinstance(request.prompt, str) else request.prompt
-    used, num_new = fit(ids, sampling.max_new_tokens, context_length(model))
-    return replace(request, prompt=used, max_new_tokens=num_new)
+    return replace(request, prompt=encode_prompt(tokenizer, request.prompt)) if isinstance(request.prompt, str) else request
+
+
+def _fitted(model: Any, request: Request, sampling: Sampling) -> Request:
+    """Return a request of tokens whose end fits the context."""
+    from codeparrot.generation.prompts import context_length, room
+
+    used, num_new = room(len(request.prompt), sampling.max_new_tokens, context_length(model))
+    return replace(request, prompt=request.prompt[len(request.prompt) - used :], max_new_tokens=num_new)

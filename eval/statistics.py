@@ -5,9 +5,10 @@ pass@k of a problem is the probability that at least one of k of its n samples p
 product, which neither overflows nor cancels. The score is the mean over problems.
 
 The interval says how far the score would move with other problems of the same kind: it holds 95% of the means of resampled
-problems (bootstrap, percentiles). Two runs are compared problem by problem: resampling the problems gives the interval of the
-mean difference, and the p-value is the share of random signs of the differences that give a mean as large (permutation test,
-two-sided). All draws are seeded.
+problems (bootstrap, percentiles). If all problems have 0, or all have 1, these means are all the same, and the interval is that
+of Clopper and Pearson for none, or all, of as many draws. Two runs are compared problem by problem: resampling the problems
+gives the interval of the mean difference, and the p-value is the share of random signs of the differences that give a mean as
+large (permutation test, two-sided). All draws are seeded.
 """
 
 from collections.abc import Sequence
@@ -56,6 +57,11 @@ def estimate(values: NDArray[np.float64], seed: int = 0) -> Estimate:
     """Return the mean over problems and its 95% interval."""
     means = _bootstrap(values, np.random.default_rng(seed))
     low, high = np.percentile(means, [2.5, 97.5])
+    least = 0.025 ** (1 / len(values))  # if all of n draws succeed, a smaller chance of success is refused at 2.5%
+    if not values.any():
+        high = 1 - least
+    elif (values == 1).all():
+        low = least
     return Estimate(float(values.mean()), float(low), float(high))
 
 

@@ -32,6 +32,9 @@ class Task(ABC, Generic[P]):
     def check_scorable(self) -> None:
         """Raise CodeparrotError where answers cannot be scored on this machine. Called before anything is generated."""
 
+    def check_problems(self, problems: ProblemSet[P]) -> None:
+        """Raise CodeparrotError where the problems are at fault, and so no answer could be scored. Called like the former."""
+
     @abstractmethod
     def load(self) -> ProblemSet[P]:
         """Return its problems. The evaluation is written to a folder with the name of the set."""

@@ -17,25 +17,32 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     return tokenizer(prompt, split_special_tokens=True, verbose=False)["input_ids"] or [tokenizer.eos_token_id]
 
 
-def fit(ids: Sequence[int], num_new: int, context: int | None) -> tuple[list[int], int]:
-    """Return the tokens at the end of a prompt that the model reads, and how many new ones fit after them.
+def room(num_ids: int, num_new: int, context: int | None) -> tuple[int, int]:
+    """Return how many tokens at the end of a prompt the model reads, and how many new ones fit after them.
 
-    The prompt is shortened to make room for new tokens, down to half the context, and a warning is logged; below that, fewer
-    new tokens are generated.
+    The prompt is shortened to make room for new tokens, down to half the context; below that, fewer new tokens are generated.
 
     Args:
-        ids: tokens of the prompt.
+        num_ids: tokens of the prompt.
         num_new: requested new tokens.
         context: most tokens that the model can read, or None for no limit.
     """
-    if context is None or len(ids) + num_new <= context:
-        return list(ids), num_new
-    new = min(num_new, max(context - len(ids), context // 2))
-    used = min(len(ids), context - new)
+    if context is None or num_ids + num_new <= context:
+        return num_ids, num_new
+    new = min(num_new, max(context - num_ids, context // 2))
+    return min(num_ids, context - new), new
+
+
+def fit(ids: Sequence[int], num_new: int, context: int | None) -> tuple[list[int], int]:
+    """Return the tokens at the end of a prompt that the model reads, and how many new ones fit after them: see `room`.
+
+    A prompt that is shortened is told in a warning.
+    """
+    used, new = room(len(ids), num_new, context)
     if used < len(ids):
         kept = f"the last {used} of its {len(ids)} tokens are used"
         log.warning(f"the prompt is too long: {kept} (the context holds {context}, {new} of them new)")
-    return list(ids[-used:]), new
+    return list(ids[len(ids) - used :]), new
 
 
 def context_length(model: Any) -> int | None:

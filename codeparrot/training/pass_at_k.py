@@ -48,6 +48,7 @@ class PassAtK:
             self._problems = self._task.load().first(self._settings.humaneval_limit)
             if self._training.accelerator.is_main_process:
                 self._task.check_scorable()
+                self._task.check_problems(self._problems)
         except CodeparrotError as error:
             trouble = str(error)
         self._off_if(trouble)

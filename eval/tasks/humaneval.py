@@ -55,6 +55,14 @@ class HumanEval(Task[Problem]):
         if not self.unsafe:
             check_possible()
 
+    def check_problems(self, problems: ProblemSet[Problem]) -> None:
+        from codeparrot.eval.sandbox.executor import Executor
+        from codeparrot.eval.scoring import self_check
+
+        if self.check:
+            with Executor(num_workers=self.workers or None, unsafe=self.unsafe) as executor:
+                self_check(executor, problems)
+
     def load(self) -> ProblemSet[Problem]:
         from codeparrot.eval.problems.sets import load_problems
 
@@ -78,8 +86,11 @@ class HumanEval(Task[Problem]):
     def summary(self, problems: ProblemSet[Problem], results: Rows) -> dict[str, Any]:
         from codeparrot.eval import report as reports
 
+        unknown = {problem.task_id for problem in problems if not problem.canonical_solution}
+        not_plain = [row for row in results if row["task_id"] in unknown and "is not plain data" in str(row.get("detail"))]
         # The meaning of a score depends on whether there was a sandbox.
-        return reports.make(results, [problem.task_id for problem in problems], self.ks, {"unsafe": self.unsafe})
+        facts = {"unsafe": self.unsafe, "not_plain": len(not_plain)}
+        return reports.make(results, [problem.task_id for problem in problems], self.ks, facts)
 
     def text(self, report: Mapping[str, Any]) -> str:
         from codeparrot.eval import report as reports

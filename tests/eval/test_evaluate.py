@@ -24,6 +24,7 @@ from codeparrot.eval.task import Rows, Task
 from codeparrot.eval.tasks.humaneval import HumanEval
 from codeparrot.generation.requests import Request
 from codeparrot.result import Result
+from tests.launching import require
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,38 @@ def test_a_missing_sandbox_is_told_before_anything_is_loaded(
 def test_a_share_needs_no_sandbox(run: Path, without_bubblewrap: None, tmp_path: Path) -> None:
     echo(run, task=HumanEval("codeparrot"), share=Share(0, 2), output=tmp_path / "share")
     assert list((tmp_path / "share").glob("samples-*.jsonl"))
+
+
+@pytest.mark.slow
+def test_a_wrong_reference_solution_is_told_before_anything_is_generated(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("bwrap", "reference solutions run in it")
+    row = {"task_id": "t/1", "prompt": "def f():\n", "entry_point": "f", "canonical_solution": "    return 1\n"}
+    path, command = tmp_path / "own.jsonl", HumanEval(str(tmp_path / "own.jsonl"))
+    counts = generates(monkeypatch)
+    for right in (2, 1):
+        path.write_text(json.dumps({**row, "test": f"def check(candidate):\n    assert candidate() == {right}\n"}))
+        if right == 2:
+            with pytest.raises(CodeparrotError, match="the reference solution of t/1 does not pass"):
+                echo(run, task=command)
+            assert not counts
+    # The corrected problem has the place to itself.
+    assert echo(run, task=command).data["samples"] == 1 and counts == [1]
+
+
+@pytest.mark.slow
+def test_values_that_are_no_plain_data_are_told_where_no_reference_solution_shows_the_way(tmp_path: Path, capsys) -> None:
+    require("bwrap", "programs run in it")
+    row = {"prompt": "def f():\n", "entry_point": "f", "test": "def check(candidate):\n    assert candidate().real == 1\n"}
+    solution = "    class A:\n        real = 1\n    return A()\n"
+    tasks = {"a": {}, "b": {"canonical_solution": solution}}
+    problems, theirs = tmp_path / "own.jsonl", tmp_path / "theirs.jsonl"
+    problems.write_text("".join(json.dumps({"task_id": name, **row, **more}) + "\n" for name, more in tasks.items()))
+    theirs.write_text("".join(json.dumps({"task_id": name, "completion": solution}) + "\n" for name in tasks))
+    assert main(["eval", "humaneval", "--problems", str(problems), "--samples_file", str(theirs), "--k", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "50.00%" in out and "1 of the programs exchanged more than plain data" in out and "canonical_solution" in out
 
 
 def full(*arguments: Any, **options: Any) -> Any:

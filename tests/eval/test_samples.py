@@ -11,6 +11,7 @@ import pytest
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.evaluate import default_folder
 from codeparrot.eval.parallel import Share
+from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.samples import Appender, hold_settings, put_together, read_all, read_foreign
 from codeparrot.eval.scoring import report as report_of
@@ -120,6 +121,31 @@ def test_samples_and_problems_of_any_editor_are_read(tmp_path: Path, encoding: s
     lines = [json.dumps({"task_id": each.task_id, "completion": "é"}, ensure_ascii=False) for each in problems]
     (tmp_path / "samples.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode(encoding)))
     assert [row["completion"] for row in read_foreign(tmp_path / "samples.jsonl.gz", problems)] == ["é"] * len(problems)
+
+
+def test_a_solution_is_a_whole_program(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.jsonl"
+    path.write_text("".join(json.dumps({"task_id": name, "solution": "def f(x):\n    return x\n"}) + "\n" for name in "ab"))
+    problems = [Problem("a", "def f(x):\n", "f", ""), Problem("b", 'def f(x):\n    """x"""\n', "f", "")]
+    for problem, row in zip(problems, read_foreign(path, problems), strict=True):
+        names: dict[str, Any] = {}
+        exec(problem.prompt + row["completion"], names)
+        assert names["f"](3) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[["def f(): pass"]]', "line 1: not a JSON object: a sample is"),
+        ('{"task_id": "a/0", "completion": "x"}', r"a/0 is not one of the problems \(codeparrot/0, ...\)"),
+        ("", "has no samples: a sample is"),
+    ],
+)
+def test_files_of_other_harnesses_are_told_the_format(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "theirs.json"
+    path.write_text(text)
+    with pytest.raises(CodeparrotError, match=message):
+        read_foreign(path, load_problems("codeparrot"))
 
 
 def test_a_temperature_that_is_no_number_is_refused(tmp_path: Path) -> None:

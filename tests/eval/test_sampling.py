@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from codeparrot.eval.problems.problem import Problem
+from codeparrot.eval.problems.problem import Problem, ProblemSet
 from codeparrot.eval.sampling import Key, Sample, Sampling, generate, wanted
+from codeparrot.eval.scoring import report
 from codeparrot.eval.tasks.humaneval import HumanEval
 
 END: Any = {"bos_token_id": 0, "eos_token_id": 0}
@@ -43,6 +44,18 @@ def test_a_sample_depends_on_nothing_beside_its_own_numbers(gpt2, tokenizer) -> 
         assert all(found[each.key] == each for each in alone)
     other = sampled(gpt2, tokenizer, HumanEval(), problems, Sampling(max_new_tokens=12, seed=1))
     assert sum(found[each.key].text != each.text for each in other) >= 6
+
+
+def test_prompts_that_lose_their_beginning_are_counted_once(gpt2, tokenizer, caplog) -> None:
+    problems = [problem("x = 1\n" * count, f"p/{count}") for count in (1, 200, 300)]
+    found = sampled(gpt2, tokenizer, HumanEval(), problems, Sampling(max_new_tokens=12))
+    assert {each.key.task_id for each in found if each.line().get("prompt_cut")} == {"p/200", "p/300"}
+    (warning,) = caplog.messages
+    assert "2 of 3 prompts are too long" in warning and "the context holds 192" in warning
+    problem_set = ProblemSet.of("x", problems, "this test")
+    rows = [{**each.line(), "passed": False, "outcome": "failed"} for each in found]
+    shown = report(HumanEval(), problem_set, rows, {}, None)
+    assert shown.data["prompts_cut"] == 2 and "The prompts of 2 problems were too long" in shown.text
 
 
 @pytest.mark.parametrize(("strip", "left"), [(False, "def f():\n    "), (True, "def f():")])

@@ -41,6 +41,23 @@ def test_the_interval_holds_the_mean_and_is_the_same_each_time() -> None:
     assert estimate(values) == found and estimate(np.full(9, 0.25)) == (0.25, 0.25, 0.25)
 
 
+@pytest.mark.parametrize(("num_problems", "width"), [(1, 0.975), (20, 0.16843), (164, 0.02224)])
+def test_the_interval_of_none_and_of_all_is_as_wide_as_their_number_allows(num_problems: int, width: float) -> None:
+    # scipy.stats.binomtest(0, n).proportion_ci(0.95, "exact")
+    assert estimate(np.zeros(num_problems)) == pytest.approx((0, 0, width), abs=1e-5)
+    assert estimate(np.ones(num_problems)) == pytest.approx((1, 1 - width, 1), abs=1e-5)
+
+
+def test_markdown_that_is_run_as_code_is_counted() -> None:
+    results = [{**row, "completion": text} for text in FENCED for row in rows({("a", 0.2): [False]})]
+    found = make([*results, {**results[0], "passed": True}], ["a"], (1,), {"problem_set": {"name": "x"}})
+    assert found["fenced"] == 2 and "2 of the samples that did not pass had Markdown fences (```)" in text(found)
+    assert "Markdown" not in text(make(results[2:], ["a"], (1,), {"problem_set": {"name": "x"}}))
+
+
+FENCED = ["Here:\n\n```python\ndef f():\n    return 1\n```\n", "    return 1\n  ```", '    return "```"\n']
+
+
 def test_runs_that_are_alike_are_not_told_apart_and_pairing_tells_small_differences() -> None:
     generator = np.random.default_rng(2)
     problems = generator.random(120)
