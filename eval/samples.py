@@ -22,6 +22,7 @@ from typing import Any
 from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.conversation import behind
+from codeparrot.eval.problems.formats import in_words
 from codeparrot.eval.problems.problem import Question
 from codeparrot.eval.sampling import Key
 from codeparrot.run.metrics import keep_foreign, read_lines
@@ -167,7 +168,7 @@ def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any
     for where, row in json_lines(path):
         if not isinstance(row, dict):
             raise CodeparrotError(f"{where}: not a JSON object: {_FORMAT} (docs/evaluation.md shows how to get there)")
-        task, completion, temperature = row.get("task_id"), row.get("completion"), row.get("temperature")
+        task, completion, temperature = in_words(row.get("task_id")), row.get("completion"), row.get("temperature")
         if completion is None and isinstance(solution := row.get("solution"), str) and task in prompts:
             completion = behind(prompts[task]) + solution
         if not isinstance(task, str) or not isinstance(completion, str):

@@ -29,9 +29,14 @@ def normalized(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise CodeparrotError(f"{where}: a value is not of the type that its format has: {error}") from None
 
 
+def in_words(task_id: Any) -> Any:
+    """Return the name of a problem: MBPP's are numbers."""
+    return f"Mbpp/{task_id}" if isinstance(task_id, int) else task_id
+
+
 def _normalized(row: dict[str, Any], where: str) -> dict[str, Any]:
-    if isinstance(row.get("task_id"), int):
-        row["task_id"] = f"Mbpp/{row['task_id']}"
+    if "task_id" in row:
+        row["task_id"] = in_words(row["task_id"])
     if "code" in row and "test_list" in row:
         return _mbpp(row, where)
     if "test" not in row and "base_input" in row:

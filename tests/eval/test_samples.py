@@ -133,6 +133,14 @@ def test_a_solution_is_a_whole_program(tmp_path: Path) -> None:
         assert names["f"](3) == 3
 
 
+def test_samples_of_mbpp_are_named_by_its_numbers(tmp_path: Path) -> None:
+    row = {"text": "Add one.", "code": "def f(x):\n    return x + 1", "test_list": ["assert f(1) == 2"]}
+    (tmp_path / "own.jsonl").write_text(json.dumps({"task_id": 11, **row}))
+    (tmp_path / "theirs.jsonl").write_text(json.dumps({"task_id": 11, "completion": row["code"]}))
+    (sample,) = read_foreign(tmp_path / "theirs.jsonl", load_problems(str(tmp_path / "own.jsonl")))
+    assert sample["task_id"] == "Mbpp/11"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

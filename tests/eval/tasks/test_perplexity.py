@@ -123,9 +123,13 @@ def test_evaluation_leaves_the_model_in_training(model, valid, tokenizer) -> Non
 
 
 def test_the_command_measures_a_checkpoint(tmp_path, model, tokenizer, corpus, valid) -> None:
-    model.model.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    result = perplexity(str(tmp_path / "model"), [str(corpus)], batch_size=32)
+    checkpoint = tmp_path / "run" / "checkpoints" / "step_00000007"
+    model.model.save_pretrained(checkpoint / "model")
+    tokenizer.save_pretrained(checkpoint / "model")
+    (checkpoint / "manifest.json").write_text('{"step": 7, "tokens": 5}')
+    # A run is named: the result says which of its models was read.
+    result = perplexity(str(tmp_path / "run"), [str(corpus)], batch_size=32)
+    assert result.data["checkpoint"] == str(checkpoint / "model")
     assert result.data["loss"] == pytest.approx(score(model, valid, tokenizer).loss, rel=1e-2)
     assert result.data["tokens"] > 10_000 and "perplexity" in result.text
     with pytest.raises(CodeparrotError, match="/nowhere"):
