@@ -306,6 +306,37 @@ def test_one_repository_is_split_inside_and_says_so(tmp_path: Path) -> None:
     assert make(raw, tmp_path / "whole", valid_fraction=0.0)["splits"].keys() == {"train"}
 
 
+def test_repositories_that_are_too_large_to_be_set_aside_are_split_inside(tmp_path: Path) -> None:
+    raw = write_repositories(tmp_path / "raw", repositories=2, files=20)
+    statistics = make(raw, tmp_path / "out", valid_fraction=0.1)
+    train, valid = (read(tmp_path / "out", split) for split in ("train", "valid"))
+    splits = statistics["splits"]
+    assert 0.05 * statistics["bytes"] < splits["valid"]["bytes"] < 0.15 * statistics["bytes"]
+    assert not {row["path"] for row in train} & {row["path"] for row in valid}
+    for split, rows in (("train", train), ("valid", valid)):
+        assert (splits[split]["documents"], splits[split]["bytes"]) == (len(rows), sum(row["size"] for row in rows))
+        assert splits[split]["repositories"] == len({row["repo_name"] for row in rows})
+    assert splits["valid"]["repository_names"] == sorted({row["repo_name"] for row in valid})
+    assert "each repository is too large to be set aside: valid is a part of those" in summary("out", statistics)[3]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Each repository is too large to be set aside, so they are split inside" in card
+
+
+def test_parts_of_a_table_without_repositories_are_not_set_aside_whole(tmp_path: Path) -> None:
+    texts = [text.decode() for text in modules(40)]
+    for part in range(4):
+        pq.write_table(pa.table({"content": texts[part::4]}), tmp_path / f"part-{part}.parquet")
+    statistics = make(tmp_path / "*.parquet", tmp_path / "out", valid_fraction=0.1)
+    assert 0.05 * statistics["bytes"] < statistics["splits"]["valid"]["bytes"] < 0.15 * statistics["bytes"]
+
+
+def test_repositories_of_one_path_are_set_aside_whole(tmp_path: Path) -> None:
+    for name, text in zip("ab", sorted(modules(2), key=len), strict=True):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        (tmp_path / "raw" / name / "main.py").write_bytes(text)
+    assert make(tmp_path / "raw", tmp_path / "out")["splits"]["valid"]["repository_names"] == ["a"]
+
+
 def test_one_document_is_an_error_that_names_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"content": "a = 1"}\n', encoding="utf-8")
     with pytest.raises(CodeparrotError, match=r'only document that is left is "1".*--valid_fraction 0'):
@@ -319,6 +350,12 @@ def test_when_nothing_is_left_the_error_says_what_removed_it(tmp_path: Path) -> 
     with pytest.raises(CodeparrotError, match=r"no document is left of the 1 .*size 1"):
         make(tmp_path / "raw", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_source_without_documents_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"content": pa.array([], pa.string())}), tmp_path / "rows.parquet")
+    with pytest.raises(CodeparrotError, match=r"^source .*rows\.parquet holds no document"):
+        make(tmp_path / "rows.parquet", tmp_path / "out")
 
 
 @pytest.mark.parametrize("seed", range(4))
