@@ -86,7 +86,7 @@ def test_the_validation_split_is_complete_and_its_tail_short(windows, tokens, la
 
 
 def test_errors_name_the_remedy(windows, corpus, tokenizer_folder, tmp_path) -> None:
-    with pytest.raises(CodeparrotError, match=r"set stream\.seq_length to that"):
+    with pytest.raises(CodeparrotError, match=r"set stream\.seq_length, or --seq_length, to that"):
         ConstantLengthDataset(StreamConfig(train=str(windows), seq_length=32), make_encoder_stub())
     with pytest.raises(CodeparrotError, match="--overwrite true"):
         tokenize(str(corpus), str(tokenizer_folder), str(windows))
