@@ -76,7 +76,7 @@ def build(
             duplicates are removed afterwards. Files on disk, JSON lines files and Parquet row groups are read in a hash order,
             Hub data sets from their beginning, several sources in turns.
         valid_fraction: Fraction of the repositories set aside for validation, at least one repository (0: no valid split).
-            Of a single repository, the fraction of its bytes, by folders and files.
+            Where each is too large for that, or there is one only, the fraction of the bytes, by folders and files.
         shard_bytes: Approximate bytes of text in a shard.
         seed: Determines the order of the documents, the sample and the split.
         workers: Processes that read, filter and write (0: one per core).

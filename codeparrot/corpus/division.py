@@ -1,9 +1,11 @@
 """Divides documents that have no splits into those to train on and those to validate on.
 
-By repository where rows name one, and there are several: the repositories that `corpus build` would choose. Else by document,
-by a hash of its text without white space, so that equal texts go to the same side. The order of the documents plays no part.
+By repository where rows name one, and some are small enough to be set aside: chosen as `corpus build` does, by their documents.
+Else by document, by a hash of its text without white space, so that equal texts go to the same side. The order of the documents
+plays no part.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -39,8 +41,9 @@ class Division(NamedTuple):
 
 def division(repositories: Iterable[str], fraction: float) -> Division:
     """Return how to divide documents of these repositories, of which "" is none."""
-    names = {*repositories} - {""}
-    return Division(fraction, frozenset(valid_repositories(names, SEED, fraction)) if len(names) > 1 else None)
+    documents = Counter(repositories)
+    del documents[""]
+    return Division(fraction, frozenset(valid_repositories(documents, SEED, fraction)) or None)
 
 
 def repository_column(shards: Sequence[Shard], text_column: str) -> str | None:

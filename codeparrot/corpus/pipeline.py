@@ -38,7 +38,7 @@ from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shar
 from codeparrot.corpus.sources.opening import open_source, take_turns
 from codeparrot.corpus.split import lies_in, valid_parts, valid_repositories
 from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of, unmatched
-from codeparrot.corpus.tally import Count, Tally, bucket_weights, counts_by_path, tally_of
+from codeparrot.corpus.tally import Count, Tally, bucket_weights, counts_by_path, repositories_of, tally_of
 from codeparrot.corpus.work import Work, read_facts
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import write_json
@@ -79,7 +79,7 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
         _report_unmatched(settings, tally)
         _report_unreadable(tally)
         if not tally.kept.files:
-            raise _nothing_kept(tally)
+            raise _nothing_kept(tally, settings.source)
         splits = _write(cleaned, tally, settings, executor, work.folder, building.folder)
         _write_removed(documents, members, cleaned, settings, building.folder)
         statistics = statistics_of(settings, sources, tally, splits, members)
@@ -209,7 +209,10 @@ def _first(names: list[str]) -> str:
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else "")
 
 
-def _nothing_kept(tally: Tally) -> CodeparrotError:
+def _nothing_kept(tally: Tally, sources: list[str]) -> CodeparrotError:
+    if not tally.read.files:
+        named = f"source {sources[0]} holds" if len(sources) == 1 else f"the sources {', '.join(sources)} hold"
+        return CodeparrotError(f"{named} no document; name others")
     removed = ", ".join(f"{reason} {count.files:,}" for reason, count in tally.removed.items() if count.files)
     why = f"; what removed them: {removed} (--filters.* and --columns.text may help)" if removed else ""
     return CodeparrotError(f"no document is left of the {tally.read.files:,} that were read{why}")
@@ -219,20 +222,24 @@ class Divided(NamedTuple):
     """How the documents are divided into splits."""
 
     column: str
-    """Its names are never divided: the repository, or in a corpus of one the path."""
+    """Its names are never divided: the repository, or the path where repositories are divided themselves."""
     counts: Mapping[str, Count]
     """What there is of each name."""
     valid: set[str]
     """The names for validation."""
     paths: list[str]
-    """The folders and files that these are, in a corpus of one repository."""
+    """The folders and files that these are, where repositories are divided themselves."""
 
 
 def _divided(cleaned: list[Path], tally: Tally, settings: Settings) -> Divided:
     seed, fraction = settings.seed, settings.valid_fraction
-    if not fraction or len(tally.repositories) > 1:
-        return Divided(REPO_NAME, tally.repositories, valid_repositories(tally.repositories, seed, fraction), [])
-    counts = counts_by_path(cleaned)
+    sizes = {name: count.bytes for name, count in tally.repositories.items()}
+    valid = valid_repositories(sizes, seed, fraction)
+    counts = {} if valid or not fraction else counts_by_path(cleaned)
+    if len(counts) == 1 < len(sizes):  # nothing to divide but the repositories
+        valid = {min(sizes, key=lambda name: (sizes[name], name))}
+    if valid or not fraction:
+        return Divided(REPO_NAME, tally.repositories, valid, [])
     paths = valid_parts({path: count.bytes for path, count in counts.items()}, seed, fraction)
     return Divided(PATH, counts, {path for path in counts if lies_in(path, {*paths})}, paths)
 
@@ -252,8 +259,10 @@ def _write(
     function = partial(write_piece, writer=PieceWriter(cleaned, by.column, frozenset(by.valid)))
     _run(function, [task for each in tasks.values() for task in each], executor, "writing", "piece")
     described = {split: _describe(by, splits[split], place_shards(folder, split, each)) for split, each in tasks.items()}
+    for split in described if by.paths else ():
+        described[split]["repositories"] = len(repositories_of(cleaned, splits[split]))
     if by.valid:
-        described[VALID]["repository_names"] = sorted(tally.repositories if by.paths else by.valid)
+        described[VALID]["repository_names"] = sorted(repositories_of(cleaned, by.valid) if by.paths else by.valid)
     if by.paths:
         described[VALID]["paths"] = by.paths
     return described
@@ -265,7 +274,7 @@ def _describe(by: Divided, names: Set[str], shards: list[Shard]) -> dict[str, An
         "documents": sum(count.files for count in counts),
         "bytes": sum(count.bytes for count in counts),
         "characters": sum(count.characters for count in counts),
-        "repositories": 1 if by.paths else len(names),
+        "repositories": len(names),
         "shards": [shard._asdict() for shard in shards],
     }
 

@@ -1,30 +1,45 @@
 """Decides what is for validation: whole repositories, since files of one repository resemble each other.
 
 A stable hash of the seed and its name gives every repository a number in [0, 1); those below the fraction are valid. So a
-repository stays in its split when others come and go, unless a split would be empty: then the repository with the smallest
-number is valid (or the one with the largest is not).
+repository stays in its split when others come and go, unless a split would be empty, or the valid one far larger than asked:
+then the repositories with the smallest numbers are valid that leave enough to train on.
 
-A corpus of one repository is split inside it, by folders and files, as near to its top as the fraction allows.
+Where every repository is too large for that, or there is one only, they are split inside, by folders and files, as near to the
+top as the fraction allows.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from codeparrot.corpus.hashes import POSITIONS, position
 from codeparrot.errors import CodeparrotError
 
+MOST_WHOLE = 0.1
+"""Whole repositories for validation may hold this fraction of all, also where less is asked for."""
 
-def valid_repositories(names: Iterable[str], seed: int, fraction: float) -> set[str]:
-    """Return those of two or more names that are for validation: none if the fraction is 0, else at least one but not all."""
-    ordered = sorted(names, key=lambda name: (position(seed, "split", name), name))
-    if not fraction:
-        return set()
-    valid = [name for name in ordered if position(seed, "split", name) < fraction * POSITIONS]
-    return set(valid[: len(ordered) - 1] or ordered[:1])
+
+def valid_repositories(sizes: Mapping[str, int], seed: int, fraction: float) -> set[str]:
+    """Return the names of those that are for validation: never all; none if the fraction is 0, or if each is too large.
+
+    Args:
+        sizes: bytes, or documents, by the name of a repository.
+        seed: the choice is drawn from it.
+        fraction: of the repositories.
+    """
+    most = max(MOST_WHOLE, _most(fraction)) * sum(sizes.values())
+    valid: set[str] = set()
+    taken = 0
+    for name in sorted(sizes, key=lambda name: (position(seed, "split", name), name)) if fraction else ():
+        if position(seed, "split", name) >= fraction * POSITIONS and valid:
+            break
+        if taken + sizes[name] <= most and len(valid) < len(sizes) - 1:
+            valid.add(name)
+            taken += sizes[name]
+    return valid
 
 
 def valid_parts(sizes: Mapping[str, int], seed: int, fraction: float) -> list[str]:
-    """Return the folders, with a slash at their ends, and files of one repository that are for validation, sorted.
+    """Return the folders, with a slash at their ends, and files inside repositories that are for validation, sorted.
 
     They hold between half and one and a half times the fraction of the bytes, if folders and files of one depth can, and the
     least depth that allows this is taken. Otherwise, they are the files that fit, or else the smallest.
@@ -43,7 +58,7 @@ def valid_parts(sizes: Mapping[str, int], seed: int, fraction: float) -> list[st
             "add a --source with others, or give --valid_fraction 0 for a corpus without a valid split"
         )
     total = sum(sizes.values())
-    wanted, most = fraction * total, min(1.5 * fraction, (1 + fraction) / 2) * total
+    wanted, most = fraction * total, _most(fraction) * total
     chosen: list[str] = []
     parts = Counter[str]()
     for depth in range(1, max(path.count("/") for path in sizes) + 2):
@@ -63,6 +78,11 @@ def valid_parts(sizes: Mapping[str, int], seed: int, fraction: float) -> list[st
 def lies_in(path: str, parts: Collection[str]) -> bool:
     """Whether a path is one of these files, or below one of these folders."""
     return any(_part(path, depth) in parts for depth in range(1, path.count("/") + 2))
+
+
+def _most(fraction: float) -> float:
+    """Return how much of the bytes may be valid where that fraction is asked for."""
+    return min(1.5 * fraction, (1 + fraction) / 2)
 
 
 def _part(path: str, depth: int) -> str:

@@ -103,6 +103,16 @@ def counts_by_path(cleaned: Iterable[Path]) -> dict[str, Count]:
     return counts
 
 
+def repositories_of(cleaned: Iterable[Path], paths: Set[str]) -> set[str]:
+    """Return the repositories of the documents with these paths."""
+    wanted = pa.array(sorted(paths), pa.large_string())
+    found: set[str] = set()
+    for folder in cleaned:
+        table = read_table(folder / "documents.arrow", [REPO_NAME, PATH]).filter(pc.field(PATH).isin(wanted))
+        found.update(table.column(REPO_NAME).unique().to_pylist())
+    return found
+
+
 def bucket_weights(cleaned: Iterable[Path], column: str, names: Set[str]) -> list[int]:
     """Return, for every bucket, the bytes of the documents with such a name in a column, plus one for each document.
 

@@ -6,12 +6,14 @@ shown: every error that is printed or logged goes through `reason`.
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, constants, get_token, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import disable_progress_bars
 from huggingface_hub.utils import logging as hub_logging
 
 from codeparrot.errors import CodeparrotError
@@ -45,6 +47,8 @@ def connect(timeout_seconds: float = TIMEOUT_SECONDS, sent: Callable[[int], obje
         return httpx2.Client(event_hooks={"request": [begin]}, follow_redirects=True, timeout=timeout)
 
     set_client_factory(client)
+    if not sys.stderr.isatty():
+        disable_progress_bars()  # in a log, each of their states is a line
     hub_logging.set_verbosity_error()  # hides its retries and hints; their outcome is reported here
     return HfApi()
 

@@ -13,7 +13,7 @@ from codeparrot.corpus.output import STATISTICS
 from codeparrot.corpus.report.reading import check_shards, read_statistics
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import is_hub_name, path_of
-from codeparrot.result import Result
+from codeparrot.result import Result, say
 
 _BESIDE = ("README.md", ".gitattributes")
 """What any branch may hold."""
@@ -86,6 +86,8 @@ def _push(
             held = f"{', '.join(foreign[:_NAMED])}{more}, which this command did not put there"
             raise CodeparrotError(f"{repo}@{branch} holds {held} and would have to delete; name another --repo or --branch")
         stale = [name for name in present if name not in names and name != ".gitattributes"]
+        num_bytes = sum(path.stat().st_size for path in files)
+        say(f"pushing {folder} to {repo}@{branch}: {num_bytes:,} bytes; what is there already is not sent again")
         commit = api.create_commit(
             repo,
             [
@@ -98,7 +100,6 @@ def _push(
             revision=branch,
             parent_commit=head,
         ).oid
-    num_bytes = sum(path.stat().st_size for path in files)
     facts = {
         "repo": repo,
         "branch": branch,

@@ -191,7 +191,7 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
     manifest = read_manifest(folder)
     if manifest["seq_length"] != seq_length:
         raise CodeparrotError(
-            f"{folder} holds windows of {manifest['seq_length']} tokens; set stream.seq_length to that, "
+            f"{folder} holds windows of {manifest['seq_length']} tokens; set stream.seq_length, or --seq_length, to that, "
             f"or tokenize the corpus again with --seq_length {seq_length}"
         )
     if manifest.get("end_of_document", 0) > 0xFFFF >= manifest["vocab_size"] - 1:

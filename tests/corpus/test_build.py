@@ -22,10 +22,8 @@ from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.hashes import fingerprint, position
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
-from codeparrot.corpus.report.command import summary
 from codeparrot.corpus.secrets.redaction import redact
 from codeparrot.corpus.secrets.stage import Secrets
-from codeparrot.corpus.split import lies_in
 from codeparrot.errors import CodeparrotError
 from tests.corpus.samples import COMMAND, LENIENT, digests, make, modules, read, write_repositories
 
@@ -291,34 +289,18 @@ def test_python_gives_versions_and_licences(tmp_path: Path) -> None:
     assert "| cpython | 3." in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_one_repository_is_split_inside_and_says_so(tmp_path: Path) -> None:
-    raw = write_repositories(tmp_path / "raw", repositories=1)
-    statistics = make(raw, tmp_path / "out", valid_fraction=0.1)
-    train, valid = ({document["path"] for document in read(tmp_path / "out", split)} for split in ("train", "valid"))
-    paths = statistics["splits"]["valid"]["paths"]
-    assert train and valid and not train & valid and valid == {path for path in train | valid if lies_in(path, paths)}
-    assert [statistics["splits"][split]["documents"] for split in ("train", "valid")] == [len(train), len(valid)]
-    assert statistics["splits"]["valid"]["repository_names"] == ["repo0"]
-    lines = summary("out", statistics)
-    assert f"1 repository: {paths[0]}" in lines[2] and "all is one repository: valid is a part of it" in lines[3]
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert "All documents are of one repository, so it is split inside" in card and "no repository is in both" not in card
-    assert make(raw, tmp_path / "whole", valid_fraction=0.0)["splits"].keys() == {"train"}
-
-
-def test_one_document_is_an_error_that_names_the_remedy(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"content": "a = 1"}\n', encoding="utf-8")
-    with pytest.raises(CodeparrotError, match=r'only document that is left is "1".*--valid_fraction 0'):
-        make(tmp_path / "rows.jsonl", tmp_path / "out", filters=LENIENT)
-    assert not (tmp_path / "out").exists()
-
-
 def test_when_nothing_is_left_the_error_says_what_removed_it(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.py").write_text("x = 1\n")
     with pytest.raises(CodeparrotError, match=r"no document is left of the 1 .*size 1"):
         make(tmp_path / "raw", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_source_without_documents_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"content": pa.array([], pa.string())}), tmp_path / "rows.parquet")
+    with pytest.raises(CodeparrotError, match=r"^source .*rows\.parquet holds no document"):
+        make(tmp_path / "rows.parquet", tmp_path / "out")
 
 
 @pytest.mark.parametrize("seed", range(4))

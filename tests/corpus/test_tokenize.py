@@ -1,6 +1,7 @@
 import gzip
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_the_validation_split_is_complete_and_its_tail_short(windows, tokens, la
 
 
 def test_errors_name_the_remedy(windows, corpus, tokenizer_folder, tmp_path) -> None:
-    with pytest.raises(CodeparrotError, match=r"set stream\.seq_length to that"):
+    with pytest.raises(CodeparrotError, match=r"set stream\.seq_length, or --seq_length, to that"):
         ConstantLengthDataset(StreamConfig(train=str(windows), seq_length=32), make_encoder_stub())
     with pytest.raises(CodeparrotError, match="--overwrite true"):
         tokenize(str(corpus), str(tokenizer_folder), str(windows))
@@ -247,7 +248,7 @@ def test_a_fraction_is_set_aside_by_repository_or_by_document(tmp_path, tokenize
     assert not {*train} & {*valid} and 0.05 * len(rows) < len(valid) < 0.4 * len(rows)
     if by == "repository":
         repository = {row["content"]: row["repo_name"] for row in rows}
-        assert {repository[text] for text in valid} == valid_repositories({*repository.values()}, 0, 0.2)
+        assert {repository[text] for text in valid} == valid_repositories(Counter(row["repo_name"] for row in rows), 0, 0.2)
     write(tmp_path / "turned.jsonl", rows[::-1])
     tokenize(str(tmp_path / "turned.jsonl"), str(tokenizer_folder), str(tmp_path / "v"), **options)
     assert sorted(texts_of(tmp_path / "v", "valid", tokenizer_json)) == sorted(valid), "whatever the order"
@@ -264,7 +265,7 @@ def test_a_repository_goes_to_one_side_whatever_is_damaged_before(tmp_path, toke
     options = {"seq_length": 16, "valid_fraction": 0.2, "on_error": "skip"}
     tokenize(str(tmp_path / "docs.jsonl"), str(tokenizer_folder), str(tmp_path / "w"), **options)
     train, valid = ({*texts_of(tmp_path / "w", split, tokenizer_json)} for split in ("train", "valid"))
-    held_out = valid_repositories({row["repo_name"] for row in rows}, 0, 0.2)
+    held_out = valid_repositories(Counter(row["repo_name"] for row in rows), 0, 0.2)
     for number, row in enumerate(rows):
         if number in lost:
             assert row["content"] not in train | valid

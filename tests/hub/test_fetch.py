@@ -147,8 +147,12 @@ def test_a_tokenizer_is_pushed_and_loaded_by_name(here: HubServer, tokenizer_fol
     assert loaded.backend_tokenizer.to_str() == load_tokenizer(str(tokenizer_folder)).backend_tokenizer.to_str()
 
 
-def test_a_corpus_is_pushed_with_its_card_and_splits_and_read_by_name(here: HubServer, small_corpus: Path) -> None:
+def test_a_corpus_is_pushed_with_its_card_and_splits_and_read_by_name(
+    here: HubServer, small_corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     push_corpus(str(small_corpus), "me/corpus")
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.startswith(f"pushing {small_corpus} to me/corpus@main: ")
     files = here.files("me/corpus", kind="datasets")
     assert {path.name for path in small_corpus.iterdir() if path.is_file()} == set(files) - {".gitattributes"}
     assert report("me/corpus@main").data["documents"] == 2

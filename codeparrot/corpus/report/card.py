@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from codeparrot.corpus import registry
-from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, UNKNOWN_LICENSE, VALID
+from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, TRAIN, UNKNOWN_LICENSE, VALID
 from codeparrot.corpus.report.pictures import WATERFALL, pictures_of, render, stages_of
 from codeparrot.corpus.report.reading import findings_of, source_line
 from codeparrot.corpus.stage import Stage
@@ -118,8 +118,11 @@ def _overview(statistics: dict[str, Any]) -> list[str]:
         shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
         how = "Split by repository, by a hash of its name: no repository is in both splits. Repositories for validation"
         if paths:
-            how = (
-                "All documents are of one repository, so it is split inside, by folders and files: the loss on the valid split "
+            how = "All documents are of one repository, so it is "
+            if statistics["splits"][TRAIN]["repositories"] > 1:
+                how = "Each repository is too large to be set aside, so they are "
+            how += (
+                "split inside, by folders and files: the loss on the valid split "
                 "will be lower than that on other code. Folders and files for validation"
             )
         lines += [f"{how}: {len(names)} ({plain(shown)}).", ""]

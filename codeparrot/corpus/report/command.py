@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from codeparrot.corpus import registry
-from codeparrot.corpus.documents import VALID
+from codeparrot.corpus.documents import TRAIN, VALID
 from codeparrot.corpus.report.reading import check_shards, findings_of, read_statistics, source_line
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
@@ -71,7 +71,10 @@ def _overview(corpus: str, statistics: dict[str, Any]) -> list[str]:
         shards, repositories = _count(len(facts["shards"]), "shard"), _count(facts["repositories"], "repositor", "ies", "y")
         lines.append(_row(split, facts["documents"], "documents", facts["bytes"], f"{shards}, {repositories}{shown}"))
     if statistics["splits"].get(VALID, {}).get("paths"):
-        lines.append("  all is one repository: valid is a part of it, whose loss will be lower than that of other code")
+        of = "all is one repository: valid is a part of it"
+        if statistics["splits"][TRAIN]["repositories"] > 1:
+            of = "each repository is too large to be set aside: valid is a part of those that are trained on"
+        lines.append(f"  {of}, whose loss will be lower than that of other code")
     return lines
 
 

@@ -17,13 +17,15 @@ from codeparrot.corpus.sources.listing import State, digest, digest_of_all, stat
 from codeparrot.corpus.sources.members import TAR, ZIP
 from codeparrot.corpus.sources.safety import UNREADABLE
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.readers.folder import DATA
-from codeparrot.stream.readers.walk import Walk
+from codeparrot.stream.readers.folder import DATA, split_of
+from codeparrot.stream.readers.walk import Walk, is_hidden
 
 BATCH_FILES = 64
 NO_SOURCES = frozenset({".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints"})
 PROJECT = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")
 """Files that lie at the top of a project."""
+ARROW = ".arrow"
+"""Of the files that `save_to_disk` of `datasets` writes."""
 VIRTUAL_ENVIRONMENT = "pyvenv.cfg"
 
 
@@ -111,6 +113,11 @@ def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: in
     return open_files(facts, files, seed, max_size)
 
 
+def folder_source(file: Path) -> str:
+    """Return the source that reads the folder of a file which is no source by itself."""
+    return f"hub:{file.parent}" if file.suffix == ARROW else str(file.parent)
+
+
 def walk_sources(folder: Path, skipped: frozenset[str] = NO_SOURCES) -> Walk:
     """Return the files below a folder, except names in `skipped` and the contents of virtual environments."""
     return Walk(folder, skipped.__contains__, VIRTUAL_ENVIRONMENT)
@@ -133,10 +140,15 @@ def printable(name: str) -> str:
 def _nothing_found(folder: Path, suffixes: tuple[str, ...], walk: Walk) -> CodeparrotError:
     if walk.unreadable == [""]:
         return CodeparrotError(f"source {folder} cannot be listed; check its permissions")
-    names = sorted(path.name for path in folder.iterdir())
-    tables = [name for name in names if name.endswith(DATA) and not name.endswith(".json")]
-    if any(name.endswith(TAR + ZIP) for name in names):
+    found = sorted(each for each in walk if not is_hidden(Path(each).name))
+    tables = [each for each in found if each.endswith((*DATA, ARROW)) and not each.endswith(".json")]
+    if any(each.endswith(TAR + ZIP) for each in found):
         remedy = f'give its archives instead: "archives:{folder}"'
+    elif not tables:
+        remedy = "--suffixes names others"
+    elif tables[0].endswith(ARROW) or any(map(split_of, tables)):
+        remedy = f'give its tables instead: "hub:{folder}"'
     else:
-        remedy = f'give its tables instead: "{folder}/*{Path(tables[0]).suffix}"' if tables else "--suffixes names others"
+        ending = next(each for each in sorted(DATA, key=len, reverse=True) if tables[0].endswith(each))
+        remedy = f'give its tables instead: "{folder}/{"**/" if "/" in tables[0] else ""}*{ending}"'
     return CodeparrotError(f"source {folder} holds no {' or '.join(suffixes)} file; {remedy}")

@@ -16,6 +16,7 @@ from codeparrot.corpus.sources.listing import UNREACHABLE, digest, digest_of_all
 from codeparrot.corpus.sources.presets import columns_of
 from codeparrot.corpus.sources.tables import ROWS, left_out, record, require_columns, require_text, row_groups
 from codeparrot.errors import CodeparrotError
+from codeparrot.result import say
 from codeparrot.stream.readers import hub
 from codeparrot.stream.readers.folder import standing_for
 from codeparrot.stream.readers.rows import Damaged
@@ -35,6 +36,8 @@ def open_hub(spec: str, reading: Reading) -> Source:
         revision = hub.commit_of(name)
         data = hub.open_data_set(name, revision)
     split = _train_split(name, data.splits)
+    if others := [each for each in data.splits if each != split]:
+        say(f"{spec}: its {split} split is read, {' and '.join(others)} left out: a corpus is built of what is to train on")
     repo_name = Path(name.path).resolve().name if name.is_local else name.path
     facts = {"kind": "hub", "name": name.path, "config": name.config, "revision": revision, "split": split}
     listing = digest(name.path, name.config, split, revision or _state_of_folder(Path(name.path)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from codeparrot.corpus import registry
 from codeparrot.corpus.documents import Reading, Source, Unit
 from codeparrot.corpus.sources import archives
-from codeparrot.corpus.sources.files import open_folder
+from codeparrot.corpus.sources.files import folder_source, open_folder
 from codeparrot.corpus.sources.installed import open_installed
 from codeparrot.corpus.sources.tables import open_tables
 from codeparrot.errors import CodeparrotError, nearest
@@ -47,7 +47,8 @@ def _files(spec: str, path: Path) -> list[Path]:
     all_archives = all(map(archives.is_archive, files))
     for file in files:
         if not file.is_file() or not (all_archives or is_data(file)):
-            raise CodeparrotError(f"source {file} cannot be read; a source is {_kinds()}")
+            whole = f'name its folder, "{folder_source(file)}"; ' if file.is_file() else ""
+            raise CodeparrotError(f"source {file} is no table and no archive; {whole}a source is {_kinds()}")
     return files
 
 

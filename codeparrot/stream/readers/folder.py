@@ -34,6 +34,7 @@ SPLITS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 """The words that name a split, those of `datasets`."""
+CONVERTED = "what `datasets` can load, its `to_parquet` writes as Parquet"
 _STANDS_IN = {"valid": ("valid", "test")}
 _SPLIT_OF_WORD = {word: split for split, words in SPLITS.items() for word in words}
 _TABLE = re.compile(r"\.(?:jsonl?|ndjson|jl|parquet|pq|arrow)(?:\.(?:gz|gzip|zst|zstd|bz2|xz|lz4|br|sz|zip))?$", re.IGNORECASE)
@@ -182,7 +183,8 @@ def _in_folder(name: str, folder: Path) -> DataFiles:
     unknown = sorted(each for each in kept if not _counts(each))
     if len(unknown) == len(kept):
         more = f", but {unknown[0]}" if unknown else ""
-        raise NoData(f"{name} holds no Parquet or JSONL files{more}; name a folder of {_kinds()} files")
+        how = f" ({CONVERTED})" if unknown else ""
+        raise NoData(f"{name} holds no Parquet or JSONL files{more}; name a folder of {_kinds()} files{how}")
     if unknown:
         _say_unknown(name, str(folder / unknown[0]), len(unknown))
     return _by_split(name, folder, filter(_counts, kept))

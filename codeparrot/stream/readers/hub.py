@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import HUB, is_hub_name, local_folder, path_of
-from codeparrot.stream.readers.folder import PARQUET, DataFiles, NoData, find_data, is_data, known_as
+from codeparrot.stream.readers.folder import CONVERTED, PARQUET, DataFiles, NoData, find_data, is_data, known_as
 from codeparrot.stream.readers.rows import reason
 
 _BATCH_ROWS = 32
@@ -144,7 +144,7 @@ def data_files(spec: str) -> DataFiles:
         data = open_data_set(name, commit_of(name))
     files = [file for each in data.files.values() for file in each]
     if not files or not all(map(is_data, files)):
-        raise CodeparrotError(f"{spec} does not consist of Parquet or JSON lines files; name another data set")
+        raise CodeparrotError(f"{spec} does not consist of Parquet or JSON lines files; name another data set ({CONVERTED})")
     return DataFiles(spec, {known_as(split): each for split, each in data.files.items()})
 
 

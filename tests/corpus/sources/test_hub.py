@@ -64,6 +64,14 @@ def test_a_folder_is_streamed_as_a_data_set_of_the_hub_would_be(dataset: Path) -
     assert found[599].content == f"{modules(60)[59].decode()}\n# 599\n"
 
 
+def test_splits_that_are_left_out_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "validation", "test"):
+        pq.write_table(pa.table({"content": [split]}), tmp_path / f"{split}-00000-of-00001.parquet")
+    (record,) = records(f"hub:{tmp_path}")
+    assert isinstance(record, Record) and record.content == "train"
+    assert "its train split is read, validation and test left out" in capsys.readouterr().err
+
+
 def test_a_missing_column_is_an_error_that_names_the_flag(dataset: Path) -> None:
     with pytest.raises(CodeparrotError, match=r"no column \"contents\"; did you mean \"content\".*--columns.text"):
         records(f"hub:{dataset}", ColumnNames(text="contents"))

@@ -1,8 +1,11 @@
+import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -58,13 +61,44 @@ def test_the_home_folder_has_a_short_name(folder: Path, monkeypatch: pytest.Monk
         ("pythn", 'did you mean "python"'),
         ("{folder}/nothing", "does not exist"),
         ("{folder}/*.jsonl.gz", "does not exist"),
-        ("{folder}/repo/a.py", "cannot be read"),
-        ("{folder}/*", "cannot be read"),
+        ("{folder}/repo/a.py", 'is no table and no archive; name its folder, "{folder}/repo"'),
+        ("{folder}/*", "repo is no table and no archive; a source is"),
     ],
 )
 def test_what_cannot_be_a_source_is_an_error(folder: Path, spec: str, message: str) -> None:
-    with pytest.raises(CodeparrotError, match=message):
+    with pytest.raises(CodeparrotError, match=message.replace("{folder}", str(folder))):
         open_source(spec.replace("{folder}", str(folder)), READING)
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "split"),
+    [
+        ("a.parquet", "{folder}/*.parquet", None),
+        ("a.json.gz", "{folder}/*.json.gz", None),
+        ("lang=python/part-0.parquet", "{folder}/**/*.parquet", None),
+        ("data/train-00000-of-00001.parquet", "hub:{folder}", None),
+        ("data-00000-of-00001.arrow", "hub:{folder}", None),
+        ("train/data-00000-of-00001.arrow", "hub:{folder}", "train"),
+    ],
+)
+def test_of_a_folder_of_tables_the_error_names_the_source_that_reads_them(
+    tmp_path: Path, file: str, source: str, split: str | None
+) -> None:
+    folder = tmp_path / "data set"
+    (folder / file).parent.mkdir(parents=True)
+    rows = datasets.Dataset.from_dict({"content": ["a", "b"]})
+    if file.endswith(".arrow"):
+        (datasets.DatasetDict({split: rows}) if split else rows).save_to_disk(folder)
+    elif file.endswith(".parquet"):
+        rows.to_parquet(folder / file)
+    else:
+        (folder / file).write_bytes(gzip.compress(b'{"content": "a"}\n{"content": "b"}\n'))
+    (folder / "README.md").touch()
+    (folder / file).with_name(f".{(folder / file).name}.crc").touch()
+    source = source.format(folder=folder)
+    with pytest.raises(CodeparrotError, match=re.escape(f'holds no .py file; give its tables instead: "{source}"')):
+        open_source(str(folder), READING)
+    assert texts(source) == ["a", "b"]
 
 
 def test_sources_take_turns_until_all_are_exhausted() -> None:

@@ -125,7 +125,7 @@ def test_tables_of_a_kind_that_is_not_read_are_said_once(tmp_path, caplog, name)
     (message,) = [record.message for record in caplog.records]
     assert message.startswith(f"{tmp_path}: {tmp_path}/{name} is left out, since only .parquet, .jsonl, ")
     (tmp_path / "b.jsonl").unlink()
-    with pytest.raises(CodeparrotError, match=f"holds no Parquet or JSONL files, but {name}; name a folder of"):
+    with pytest.raises(CodeparrotError, match=f"holds no Parquet or JSONL files, but {name}; name a folder of .*`to_parquet`"):
         find_data(str(tmp_path))
 
 
