@@ -153,7 +153,9 @@ class Watchdog:
     def _account(self, lost: list[Peer]) -> str:
         # Its last message may be a second old, but it must have got as far as this process has.
         reached = self._state.step - 1
-        named = ", ".join(f"process {peer.rank} ({peer.host}, last step {max(peer.step, reached)})" for peer in lost[:8])
+        steps = (max(peer.step, reached) for peer in lost[:8])
+        places = ("during the start" if step < 0 else f"last step {step}" for step in steps)
+        named = ", ".join(f"process {peer.rank} ({peer.host}, {place})" for peer, place in zip(lost, places, strict=False))
         return f"{named}{f' and {len(lost) - 8} more' if len(lost) > 8 else ''} died or hangs"
 
     def _peers(self) -> list[Peer]:

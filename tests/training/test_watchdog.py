@@ -56,6 +56,12 @@ def test_those_behind_are_the_suspects() -> None:
     assert "all processes wait in step 7 (training)" in suspects([peers[0], peers[2]])
 
 
+def test_a_process_that_is_lost_before_the_first_step_is_lost_during_the_start() -> None:
+    watchdog = Watchdog(SimpleNamespace(process_index=0, num_processes=1), 1.0, 1.0)
+    lost = [Peer(1, "a"), Peer(2, "b", 6, "training")]
+    assert watchdog._account(lost) == "process 1 (a, during the start), process 2 (b, last step 6) died or hangs"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("launch", "number"), [("ddp", signal.SIGKILL), ("fsdp", signal.SIGKILL), ("zero2", signal.SIGSTOP)])
 def test_a_process_that_dies_or_hangs_ends_the_run_with_its_name_and_step(
