@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from codeparrot.errors import CodeparrotError
 from codeparrot.training.watchdog import Peer, Watchdog, suspects
 from tests.launching import start, workers, write_config
 
@@ -46,6 +47,31 @@ def test_without_the_store_the_first_machine_is_the_one_that_is_gone(monkeypatch
     watchdog = Watchdog(SimpleNamespace(process_index=rank, num_processes=3), 1.0, 1.0)
     assert [peer.host for peer in watchdog.missing()] == named
     assert ("process 0 (the first machine" in watchdog._suspects()) == bool(named)
+
+
+def test_the_error_that_ended_a_process_is_what_the_others_say(monkeypatch) -> None:
+    said: dict[str, bytes] = {}
+
+    class Store:
+        def set(self, key, text):
+            said[key] = text.encode()
+
+        def get(self, key):
+            return said[key]
+
+        def check(self, keys):
+            return keys[0] in said
+
+    monkeypatch.setattr("codeparrot.training.watchdog._store", Store)
+    monkeypatch.setattr("codeparrot.training.watchdog.INTERVAL_SECONDS", 0.01)
+    first, second, third = (Watchdog(SimpleNamespace(process_index=rank, num_processes=3), 1.0, 1.0) for rank in range(3))
+    with pytest.raises(CodeparrotError, match="line 21"), first.explaining():
+        raise CodeparrotError("line 21 of\n0.jsonl is damaged")
+    for other in (second, third):
+        with pytest.raises(CodeparrotError) as raised, other.explaining(), other.explaining():
+            raise RuntimeError("connection closed by peer")
+        assert str(raised.value) == "process 0 (?) ended: line 21 of 0.jsonl is damaged"
+    assert [key for key in said if "ended" in key] == ["codeparrot/ended/0"]
 
 
 def test_those_behind_are_the_suspects() -> None:
