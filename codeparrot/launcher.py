@@ -62,6 +62,10 @@ def _launched() -> int:
     of_mpi = {f"{name}_SIZE": _whole(f"{name}_SIZE") or 1 for name in _OF_MPI}
     needs_group = (count or 0) > 1 or sharded() or max(of_mpi.values()) > 1
     if count and number is not None and number < count and not lacking and needs_group:
+        if os.environ["MASTER_PORT"] == "0":  # of torchrun; accelerate launch takes a free one instead
+            raise CodeparrotError(
+                "MASTER_PORT is 0, where no process finds the others: name a free port, or use torchrun --standalone"
+            )
         return count
     if count and count > 1:
         fault = f"{lacking[0]} is not set" if lacking else f"RANK is {os.environ['RANK']}"

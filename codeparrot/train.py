@@ -79,6 +79,12 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
             if progress.step == 0 and not stopped:
                 validation.run(progress, whole=False)
                 (stopped,) = training.agreement.any(stop.requested)
+            elif progress.step == config.train.max_steps and not stopped:
+                # What a request to stop interrupted at the end of an earlier start, or what nobody had asked for then.
+                if not monitor.holds("eval_loss"):
+                    validation.run(progress, whole=True)
+                if not monitor.holds("pass@1"):
+                    pass_at_k.run(progress)
             while progress.step < config.train.max_steps and not stopped:
                 lr, before = training.learning_rate(progress.step), training.stream.states
                 set_learning_rate(training.optimizer, lr)
@@ -109,7 +115,9 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
             checkpoints.finish()
             pass_at_k.finish()
             stop.agree(training.agreement.gather)
-            result = outcome(config, begin, progress, validation.score, checkpoints, monitor.left_out)
+            (directory.unmeasured,) = training.agreement.any(validation.interrupted or pass_at_k.interrupted)
+            score = validation.score if progress.step == config.train.max_steps else None
+            result = outcome(config, begin, progress, score, checkpoints, monitor.left_out, directory.unmeasured)
         monitor.draw()
         # All end together: a launcher kills the others as soon as one has ended with a status.
         training.agreement.any(False)
@@ -141,8 +149,10 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
     return loss, grad_norm
 
 
-def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoints: Any, left_out: Any) -> Result:
-    """Say what was reached and how to go on.
+def outcome(
+    config: Config, begin: Progress, end: Progress, score: Any, checkpoints: Any, left_out: Any, unmeasured: bool
+) -> Result:
+    """Say what was reached and how to go on. `unmeasured`: a request to stop interrupted the last measurement.
 
     Raises:
         CodeparrotError: the state of the run could not be saved.
@@ -157,12 +167,14 @@ def outcome(config: Config, begin: Progress, end: Progress, score: Any, checkpoi
         "step": end.step,
         "tokens": end.tokens,
         "resumed_from_step": begin.step,
-        "stopped": end.step < config.train.max_steps,
+        "stopped": end.step < config.train.max_steps or unmeasured,
         **(score._asdict() if score else {}),
         **left_out.counts,
     }
     if facts["stopped"]:
-        text = f"stopped at step {end.step} of {config.train.max_steps}, saved; run the same command again to go on"
+        where = f"{end.step} of {config.train.max_steps}, {'saved' if end.step else 'before the first one'}"
+        why = "for its evaluation, which was interrupted" if end.step == config.train.max_steps else "to go on"
+        text = f"stopped at step {where}; run the same command again {why}"
     else:
         measured = f": {score}" if score else ""
         state = "was finished already" if begin.step == end.step else "finished"

@@ -82,6 +82,12 @@ def test_a_launcher_is_believed(monkeypatch) -> None:
     assert (launcher.rank(), launcher.world_size_asked()) == (1, 2) and os.environ["RANK"] == "1"
 
 
+def test_a_port_where_nobody_meets_is_refused_before_the_processes_wait_for_each_other(monkeypatch) -> None:
+    environment(monkeypatch, WHOLE | {"MASTER_PORT": "0"})
+    with pytest.raises(CodeparrotError, match=r"MASTER_PORT is 0.*torchrun --standalone"):
+        launcher.world_size_asked()
+
+
 ONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "nowhere", "MASTER_PORT": "99999"}
 
 

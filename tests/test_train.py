@@ -1,6 +1,7 @@
 """The loop, in real processes: exact resume, equality over processes and splits, stopping, refusals."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import cast
 import pytest
 
 from codeparrot.config import Config, TrainConfig
+from codeparrot.result import STOPPED
 from codeparrot.run.progress import Progress
 from codeparrot.train import outcome
 from codeparrot.training.left_out import LeftOut
@@ -59,12 +61,28 @@ def test_a_finished_run_says_so_and_how_to_go_further(begin, state) -> None:
     config = Config(train=TrainConfig(max_steps=24))
     saved = SimpleNamespace(saved_step=24)
     nothing = LeftOut(config, cast(Agreement, None), main=True, step=begin)
-    result = outcome(config, Progress(begin, 0), Progress(24, 4096), None, saved, nothing)
+    result = outcome(config, Progress(begin, 0), Progress(24, 4096), None, saved, nothing, unmeasured=False)
     assert result.text.splitlines() == [
         f"{config.run_directory}: {state}, trained to step 24, 4,096 tokens",
         f"try it: codeparrot complete --checkpoint {config.run_directory}; go further: the same command with "
         f"--resume {config.run_directory} --run.name NAME --train.max_steps 48",
     ]
+
+
+@pytest.mark.parametrize(
+    ("step", "unmeasured", "text"),
+    [
+        (0, False, "stopped at step 0 of 24, before the first one; run the same command again to go on"),
+        (9, False, "stopped at step 9 of 24, saved; run the same command again to go on"),
+        (24, True, "stopped at step 24 of 24, saved; run the same command again for its evaluation, which was interrupted"),
+    ],
+)
+def test_a_stopped_run_says_what_is_saved_and_what_is_missing(step, unmeasured, text) -> None:
+    config = Config(train=TrainConfig(max_steps=24))
+    nothing = LeftOut(config, cast(Agreement, None), main=True, step=0)
+    saved = SimpleNamespace(saved_step=step)
+    result = outcome(config, Progress(0, 0), Progress(step, 4096), None, saved, nothing, unmeasured)
+    assert (result.text, result.data["stopped"], result.status) == (text, True, STOPPED)
 
 
 @pytest.mark.slow
@@ -140,8 +158,33 @@ def test_the_same_command_goes_on_where_a_named_checkpoint_was_only_the_beginnin
     stop_behind_step(process, tmp_path / "runs" / "tiny" / "metrics.jsonl", 12, signal.SIGINT)
     _, err = run(config, *command)
     assert "resumed at step 8" not in err and "resumed at step" in err
-    _, err = run(config, "--resume", command[1], "--optim.lr", "1e-3")
-    assert "resumed at step 8" in err
+    newest = tmp_path / "runs" / "tiny" / "checkpoints" / "step_00000024"
+    # Going back to where it began would lose its steps.
+    _, err = run(config, *command, "--optim.lr", "1e-3", status=1)
+    assert f"{newest} was trained with other settings (optim.lr: 0.003 -> 0.001)" in err and f"--resume {newest}" in err
+    _, err = run(tmp_path / "runs" / "tiny" / "config.yaml", "--train.max_steps", "26", status=1)
+    assert "(train.max_steps: 24 -> 26)" in err and newest.exists()
+    _, err = run(config, "--resume", str(newest), "--train.max_steps", "26")
+    assert "resumed at step 24" in err
+
+
+@pytest.mark.slow
+def test_a_run_without_a_whole_checkpoint_does_not_begin_again_in_silence(
+    tmp_path, corpus, tokenizer_folder, reference
+) -> None:
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    tiny = tmp_path / "runs" / "tiny"
+    shutil.copytree(reference, tiny)
+    for place in (tiny / "checkpoints").iterdir():
+        shutil.rmtree(place / "state")
+    _, err = run(config, status=1)
+    assert "none is complete" in err and str(tiny) in err and "run.name" in err and "Traceback" not in err
+    assert curve(tiny) == curve(reference) and weights(tiny) == weights(reference)
+    shutil.rmtree(tiny / "checkpoints")
+    _, err = run(config)
+    assert "step 24 was reached and there is no checkpoint: the run begins again" in err
+    assert (tiny / "metrics.jsonl.before").read_bytes() == (reference / "metrics.jsonl").read_bytes()
+    assert curve(tiny) == curve(reference) and weights(tiny) == weights(reference)
 
 
 @pytest.mark.slow

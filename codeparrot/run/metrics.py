@@ -19,6 +19,8 @@ logger = logging.getLogger("codeparrot")
 
 _NUMBERS = "step tokens loss lr grad_norm tokens_per_second eval_loss perplexity bits_per_byte".split()
 """What is a number, or null, wherever it stands."""
+BEFORE = ".before"
+"""Ends the name of the file that holds what an earlier start measured and left no checkpoint of."""
 DAMAGED = ".damaged"
 """Ends the name of the file to which a resumed run moves lines that no run wrote."""
 
@@ -79,6 +81,21 @@ class MetricsLog:
         if whole != content:
             self._content = whole
             self._write()
+
+
+def begin_again(path: Path) -> None:
+    """Keep what an earlier start measured before a run begins at step 0 again. A warning says how far that start had come."""
+    try:
+        reached = max((line["step"] for line in read_lines(path)), default=0)
+        if reached:
+            aside = path.with_name(path.name + BEFORE)
+            path.replace(aside)
+            text = "%s: step %d was reached and there is no checkpoint: the run begins again, and what it had measured is in %s"
+            logger.warning(text, path, reached, aside.name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        logger.warning("cannot keep %s (%s): the run begins again and writes it anew", path, error.strerror)
 
 
 def is_of_a_run(line: dict[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from codeparrot.eval.tasks.perplexity import Score
 from codeparrot.model import hardware
 from codeparrot.model.dropout import unasked
 from codeparrot.model.families import flops_per_token, num_parameters
-from codeparrot.run.metrics import MetricsLog
+from codeparrot.run.metrics import MetricsLog, begin_again, read_lines
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
 from codeparrot.training.health import StepRecord
@@ -48,6 +48,8 @@ class Monitor:
             for line in derived_values(training, self._flops, self._peak, peak_source, begin):
                 logger.info("%s", line)
             folder = config.run_directory
+            if not begin.step:
+                begin_again(folder / "metrics.jsonl")
             self._metrics = MetricsLog(folder / "metrics.jsonl", begin.step)
             self._samples = MetricsLog(folder / "log" / "samples.jsonl", begin.step)
             self._anomalies = MetricsLog(folder / "anomalies.jsonl", begin.step)
@@ -161,6 +163,17 @@ class Monitor:
         self._trackers.log({**scores, "pass_at_k_tokens": line["tokens"]}, self._step)
         shown = " | ".join(f"{name} {value:.2%}" for name, value in scores.items())
         logger.info("unit tests at step %d | %s (%s)", line["step"], shown, line["problems"])
+
+    def holds(self, name: str) -> bool:
+        """Whether metrics.jsonl has a `name` of the step at which this start began, of no sample. All processes call this."""
+
+        def found() -> bool:
+            with contextlib.suppress(OSError):
+                lines = read_lines(self._training.config.run_directory / "metrics.jsonl")
+                return any(line["step"] == self.begin.step and name in line and not line.get("eval_sample") for line in lines)
+            return False
+
+        return self._training.agreement.from_main(self._main and found())
 
     def samples(self, lines: list[dict[str, Any]]) -> None:
         """Keep completions in log/samples.jsonl."""

@@ -36,6 +36,8 @@ class PassAtK:
         self._thread: threading.Thread | None = None
         self._trouble = ""
         """What went wrong in the background; all processes hear of it at the next measurement."""
+        self.interrupted = False
+        """Whether the last measurement has no verdicts because the run is stopping. The main process knows."""
         if self._on:
             self._load()
 
@@ -67,7 +69,8 @@ class PassAtK:
         if self._off_if(next((words for _, words in gathered if words), "")):
             return
         rows = {key: text for own, _ in gathered for key, text in own.items()}
-        if len(rows) < len(self._keys()):
+        self.interrupted = len(rows) < len(self._keys())
+        if self.interrupted:
             logger.info("the unit tests at step %d were interrupted: the run is stopping", progress.step)
         elif self._training.accelerator.is_main_process:
             self._thread = threading.Thread(target=self._judge, args=(progress, rows), daemon=True, name="unit tests")
@@ -103,6 +106,7 @@ class PassAtK:
     def _finish_thread(self, seconds: float = LAST_VERDICTS_SECONDS) -> None:
         if self._thread is not None:
             self._thread.join(seconds)
+            self.interrupted = self._thread.is_alive()
             self._thread = None
         self.report()
 

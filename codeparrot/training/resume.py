@@ -107,8 +107,9 @@ def choose(training: Start) -> Path | None:
         wanted = "auto"
     named = wanted not in ("auto", "never")
     own = _newest(training, training.checkpoints) if named else None
-    if own is not None and training.agreement.from_main(_is_same_command(training.config, own)):
-        place, error = own, None
+    changes = training.agreement.from_main(_changes_since_it_began(training.config, own)) if own is not None else None
+    if own is not None and changes is not None:
+        place, error = own, _other_settings(own, changes) if changes else None
     elif named and not (path_of(wanted) / "checkpoints").is_dir():
         place = path_of(wanted)
         votes = training.agreement.gather(checkpoint.fault(place))
@@ -117,6 +118,11 @@ def choose(training: Start) -> Path | None:
         folder = path_of(wanted) / "checkpoints" if named else training.checkpoints
         place = _newest(training, folder) if wanted != "never" else None
         error = f"cannot resume from {wanted}: no complete checkpoint in it; {_NAME_ONE}" if named and place is None else None
+        if wanted == "auto" and place is None and training.agreement.from_main(bool(checkpoint.steps(folder))):
+            error = (
+                f"{folder} holds checkpoints and none is complete (named above): the run would begin again at step 0; "
+                f"move {folder.parent} away to do so, or choose another run.name"
+            )
     if error is None:
         error = training.agreement.from_main(_objection(training, place))
     if error is not None:
@@ -124,10 +130,20 @@ def choose(training: Start) -> Path | None:
     return place
 
 
-def _is_same_command(config: Config, place: Path) -> bool:
-    """Whether a run that began from a named checkpoint should go on from its own one: this command wrote it."""
-    saved = checkpoint.read_manifest(place)["config"]
-    return saved["resume"] == config.resume and not checkpoint.changes_that_matter(saved, asdict(config))
+def _changes_since_it_began(config: Config, own: Path) -> list[str] | None:
+    """Return the settings that changed since the run began from the checkpoint that is named again, or None if it did not.
+
+    Without changes, the same command goes on from the run's own checkpoint. With changes, going back would lose its steps.
+    """
+    saved = checkpoint.read_manifest(own)["config"]
+    return checkpoint.changes_that_matter(saved, asdict(config)) if saved["resume"] == config.resume else None
+
+
+def _other_settings(place: Path, changes: list[str], can_be_named: bool = True) -> str:
+    said = f"{place} was trained with other settings ({'; '.join(changes)}); set them back to go on with it"
+    if not can_be_named:
+        return f"{said}, or choose another run.name to start afresh"
+    return f"{said}, choose another run.name to start afresh, or go on with the new settings by --resume {place}"
 
 
 def _fetch(training: Start, name: str) -> None:
@@ -189,11 +205,8 @@ def _objection(training: Start, place: Path | None) -> str | None:
         changes.append("tokenizer.path: not the checkpoint's vocabulary")
     if not changes:
         return _another_model(place, weights) if weights else None
-    said = f"{place} was trained with other settings ({'; '.join(changes)}); set them back to go on with it"
-    if weights or not same_tokenizer:
-        # It cannot be gone on from like this, named or not.
-        return f"{said}, or choose another run.name to start afresh"
-    return f"{said}, choose another run.name to start afresh, or go on with the new settings by --resume {place}"
+    # With other weights or another tokenizer it cannot be gone on from, named or not.
+    return _other_settings(place, changes, can_be_named=not weights and same_tokenizer)
 
 
 def _another_model(place: Path, weights: list[str]) -> str:
@@ -220,7 +233,7 @@ def _load_stream(training: Training, place: Path) -> bool:
         training.stream.load_state_dict(json.loads((place / "stream.json").read_text(encoding="utf-8")))
     except CodeparrotError as error:
         resume = training.config.resume
-        if resume == "auto" or resume.startswith(HUB) or _is_same_command(training.config, place):
+        if resume == "auto" or resume.startswith(HUB) or _changes_since_it_began(training.config, place) == []:
             raise
         # The user named the checkpoint to begin another phase of training, on other data.
         logger.warning("%s: the stream starts at its beginning", error)

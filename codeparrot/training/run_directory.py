@@ -34,6 +34,8 @@ class RunDirectory:
         self._config, self._main = config, main
         self.step = 0
         """The last step known to be done."""
+        self.unmeasured = False
+        """Whether the last step was reached and its evaluation interrupted."""
 
     def log(self, rank: int) -> Path:
         """Return the log of a process."""
@@ -50,7 +52,7 @@ class RunDirectory:
         except BaseException as error:
             self._write("failed", " ".join(str(error).split()) or type(error).__name__)
             raise
-        finished = self.step >= self._config.train.max_steps
+        finished = self.step >= self._config.train.max_steps and not self.unmeasured
         self._write("finished" if finished else "stopped", "" if finished else stop.reason)
 
     def write_origin(self, origin: dict[str, Any]) -> None:

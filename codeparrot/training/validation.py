@@ -46,7 +46,9 @@ class Validation:
     def __init__(self, training: Training, monitor: Monitor, stop: StopRequest) -> None:
         config, accelerator = training.config, training.accelerator
         self.score: Score | None = None
-        """The last one."""
+        """That of the last evaluation, or None if it was interrupted."""
+        self.interrupted = False
+        """Whether a request to stop ended the last evaluation. The same on all processes."""
         self._training, self._monitor, self._stop = training, monitor, stop
         self._on = bool(config.stream.valid) and config.evaluate.every_steps > 0
         if not self._on:
@@ -81,11 +83,11 @@ class Validation:
         if not self._on:
             return
         with self._monitor.paused():
-            score = self._measure(progress, self._valid if whole else self._sample_of_it)
+            self.score = score = self._measure(progress, self._valid if whole else self._sample_of_it)
+            self.interrupted = score is None
             if score is None:
                 logger.info("the evaluation at step %d was interrupted: the run is stopping", progress.step)
                 return
-            self.score = score
             self._monitor.evaluated(progress, score, sampled=self._sampling and not whole)
             if self._training.config.evaluate.sample_tokens:
                 self._sample(progress)

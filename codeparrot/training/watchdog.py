@@ -30,6 +30,10 @@ FIRST_STEPS = 3
 """Steps that still get the start's time-out: compilation, first files, first checkpoints."""
 
 
+_ALIVE, _ENDED = "codeparrot/alive/{}", "codeparrot/ended/{}"
+"""Keys of a process in the store: what it last said about itself, and the error with which it ended."""
+
+
 class Peer(NamedTuple):
     """What a process last said about itself."""
 
@@ -72,6 +76,8 @@ class Watchdog:
         """File that gets the stacks of the threads on a time-out."""
         self.last_words: Callable[[str], None] = lambda text: None
         """Called with the error before the process ends."""
+        self._explained = False
+        """Whether this process ends because another one did."""
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> "Watchdog":
@@ -92,18 +98,25 @@ class Watchdog:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Turn the failure of a collective into an error that names the missing process.
+        """Turn the failure of a collective into an error that names the missing process, or says what ended it.
 
         Raises:
             CodeparrotError: another process is gone.
         """
         try:
             yield
+        except (CodeparrotError, OSError) as error:
+            # The others see only that this process is gone, and would advise to start again.
+            if self._store is not None and not self._explained:
+                self._tell(_ENDED.format(self._rank), " ".join(str(error).split()))
+            raise
         except RuntimeError as error:  # torch's DistError is one; gloo raises the bare class
             lost = self.missing() if self._store is not None else []
             if not lost:
                 raise
-            raise CodeparrotError(f"{self._account(lost)}; start again: the run goes on from its newest checkpoint") from error
+            self._explained = True
+            again = "; start again: the run goes on from its newest checkpoint"
+            raise CodeparrotError(self._ended(lost) or self._account(lost) + again) from error
 
     def missing(self) -> list[Peer]:
         """Return the other processes that say nothing for three intervals. Takes that long."""
@@ -126,16 +139,16 @@ class Watchdog:
             beats, before = beats + 1, now
             step, doing, when = self._state
             if self._store is not None:
-                self._say(f"{socket.gethostname()}|{step}|{doing}|{beats}")
+                self._tell(_ALIVE.format(self._rank), f"{socket.gethostname()}|{step}|{doing}|{beats}")
             waited = time.monotonic() - when
             if waited > self._limit:
                 self._fatal(f"nothing was finished for {waited:.0f} s: {self._suspects()}")
                 return
 
-    def _say(self, text: str) -> None:
+    def _tell(self, key: str, text: str) -> None:
         assert self._store is not None
         try:
-            self._store.set(_key(self._rank), text)
+            self._store.set(key, text)
         except RuntimeError as error:
             logger.debug("the launcher's store is gone: %s", error)
 
@@ -146,14 +159,27 @@ class Watchdog:
             return suspects(own)
         lost = self.missing()
         try:
-            return self._account(lost) if lost else suspects(self._peers())
+            return self._ended(lost) or self._account(lost) if lost else suspects(self._peers())
         except RuntimeError:
             return suspects(own)
+
+    def _ended(self, lost: list[Peer]) -> str:
+        """Return the error with which one of the processes ended, or nothing if none has said."""
+        assert self._store is not None
+        try:
+            for peer in lost:
+                if self._store.check([_ENDED.format(peer.rank)]):
+                    return f"process {peer.rank} ({peer.host}) ended: {self._store.get(_ENDED.format(peer.rank)).decode()}"
+        except RuntimeError as error:
+            logger.debug("the launcher's store is gone: %s", error)
+        return ""
 
     def _account(self, lost: list[Peer]) -> str:
         # Its last message may be a second old, but it must have got as far as this process has.
         reached = self._state.step - 1
-        named = ", ".join(f"process {peer.rank} ({peer.host}, last step {max(peer.step, reached)})" for peer in lost[:8])
+        steps = (max(peer.step, reached) for peer in lost[:8])
+        places = ("during the start" if step < 0 else f"last step {step}" for step in steps)
+        named = ", ".join(f"process {peer.rank} ({peer.host}, {place})" for peer, place in zip(lost, places, strict=False))
         return f"{named}{f' and {len(lost) - 8} more' if len(lost) > 8 else ''} died or hangs"
 
     def _peers(self) -> list[Peer]:
@@ -163,7 +189,7 @@ class Watchdog:
             RuntimeError: the store is gone.
         """
         assert self._store is not None
-        keys = [_key(rank) for rank in range(self._world)]
+        keys = [_ALIVE.format(rank) for rank in range(self._world)]
         return [_parse(rank, self._store.get(key) if self._store.check([key]) else b"") for rank, key in enumerate(keys)]
 
     def _end_process(self, text: str) -> None:
@@ -184,10 +210,6 @@ def suspects(peers: list[Peer]) -> str:
         return f"all processes wait in step {newest} ({peers[0].doing}); the stacks of their threads are in log/"
     named = ", ".join(f"process {peer.rank} ({peer.host}) in step {peer.step} ({peer.doing})" for peer in behind[:8])
     return f"the others are in step {newest} and wait for {named}; the stacks of its threads are in log/"
-
-
-def _key(rank: int) -> str:
-    return f"codeparrot/alive/{rank}"
 
 
 def _parse(rank: int, said: bytes) -> Peer:

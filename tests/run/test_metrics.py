@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from codeparrot import files
-from codeparrot.run.metrics import MetricsLog, read_lines
+from codeparrot.run.metrics import MetricsLog, begin_again, read_lines
 
 
 def steps(path: Path) -> list[int]:
@@ -32,6 +32,20 @@ def test_a_run_that_begins_again_at_the_start_has_one_line_for_step_0(tmp_path) 
         log = MetricsLog(path, 0)
         log.append({"step": 0})
     assert steps(path) == [0]
+
+
+def test_what_was_measured_before_a_run_begins_again_is_kept_and_said(tmp_path, caplog) -> None:
+    path = tmp_path / "metrics.jsonl"
+    logging.getLogger("codeparrot").propagate = True
+    begin_again(path)
+    path.write_text('{"step": 0, "tokens": 0}\n', encoding="utf-8")
+    begin_again(path)
+    assert not caplog.messages and path.exists()
+    path.write_text('{"step": 0, "tokens": 0}\n{"step": 7, "tokens": 70}\nnot ours\n', encoding="utf-8")
+    content = path.read_bytes()
+    begin_again(path)
+    assert not path.exists() and (tmp_path / "metrics.jsonl.before").read_bytes() == content
+    assert "step 7 was reached" in caplog.text and "metrics.jsonl.before" in caplog.text
 
 
 def test_lines_that_do_not_fit_the_disk_are_written_later_whole(tmp_path, monkeypatch, caplog) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from codeparrot.training.preemption import SAME_REQUEST_SECONDS, StopRequest, TimeLimit
-from tests.launching import curve, run, start, stop_behind_step, workers, write_config
+from tests.launching import curve, lines, run, start, stop_behind_step, workers, write_config
 
 
 def test_the_first_signal_only_asks_and_a_repeated_one_at_once_is_the_same_request(capfd) -> None:
@@ -131,6 +131,35 @@ def test_an_evaluation_is_interrupted(tmp_path, corpus, tokenizer_folder, num_pr
         1:
     ] == []
     assert num_processes > 1 or status == 75
+
+
+@pytest.mark.slow
+def test_an_interrupted_last_evaluation_is_made_by_the_same_command(tmp_path, corpus, tokenizer_folder) -> None:
+    slow = {"every_steps": 1, "micro_batch_size": 1, "sample_tokens": 0, "max_tokens": 32}
+    config = write_config(
+        tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate=slow, train={"max_steps": 2}, schedule={"warmup_steps": 0}
+    )
+    tiny = tmp_path / "runs" / "tiny"
+    # The line of the step is written a moment before the evaluation of the whole set begins, which takes seconds.
+    process = start(config, "--json")
+    deadline = time.monotonic() + 240
+    while not (tiny / "metrics.jsonl").exists() or '"step": 2,' not in (tiny / "metrics.jsonl").read_text(encoding="utf-8"):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 75 and "the evaluation at step 2 was interrupted" in err, err
+    # The perplexity of step 1 is none of step 2.
+    assert json.loads(out)["stopped"] and "perplexity" not in json.loads(out)
+    assert status_of(tiny)["state"] == "stopped" and status_of(tiny)["step"] == 2
+    out, err = run(config)
+    evaluations = [line for line in lines(tiny) if "eval_loss" in line]
+    assert [(line["step"], line["eval_sample"]) for line in evaluations] == [(0, True), (1, True), (2, False)]
+    assert f"was finished already, trained to step 2, 512 tokens: loss {evaluations[-1]['eval_loss']:.4f}" in out
+    assert status_of(tiny)["state"] == "finished"
+    # It is made once.
+    run(config)
+    assert len([line for line in lines(tiny) if "eval_loss" in line]) == 3
 
 
 @pytest.mark.slow

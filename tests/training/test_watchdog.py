@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from codeparrot.errors import CodeparrotError
 from codeparrot.training.watchdog import Peer, Watchdog, suspects
 from tests.launching import start, workers, write_config
 
@@ -48,12 +49,43 @@ def test_without_the_store_the_first_machine_is_the_one_that_is_gone(monkeypatch
     assert ("process 0 (the first machine" in watchdog._suspects()) == bool(named)
 
 
+def test_the_error_that_ended_a_process_is_what_the_others_say(monkeypatch) -> None:
+    said: dict[str, bytes] = {}
+
+    class Store:
+        def set(self, key, text):
+            said[key] = text.encode()
+
+        def get(self, key):
+            return said[key]
+
+        def check(self, keys):
+            return keys[0] in said
+
+    monkeypatch.setattr("codeparrot.training.watchdog._store", Store)
+    monkeypatch.setattr("codeparrot.training.watchdog.INTERVAL_SECONDS", 0.01)
+    first, second, third = (Watchdog(SimpleNamespace(process_index=rank, num_processes=3), 1.0, 1.0) for rank in range(3))
+    with pytest.raises(CodeparrotError, match="line 21"), first.explaining():
+        raise CodeparrotError("line 21 of\n0.jsonl is damaged")
+    for other in (second, third):
+        with pytest.raises(CodeparrotError) as raised, other.explaining(), other.explaining():
+            raise RuntimeError("connection closed by peer")
+        assert str(raised.value) == "process 0 (?) ended: line 21 of 0.jsonl is damaged"
+    assert [key for key in said if "ended" in key] == ["codeparrot/ended/0"]
+
+
 def test_those_behind_are_the_suspects() -> None:
     peers = [Peer(0, "a", 7, "training", 9), Peer(1, "b", 6, "training", 9), Peer(2, "c", 7, "training", 9)]
     assert "the others are in step 7 and wait for process 1 (b) in step 6 (training)" in suspects(peers)
     evaluating = [Peer(0, "a", 7, "samples", 9), Peer(1, "b", 7, "evaluation", 9)]
     assert "process 1 (b) in step 7 (evaluation)" in suspects(evaluating)
     assert "all processes wait in step 7 (training)" in suspects([peers[0], peers[2]])
+
+
+def test_a_process_that_is_lost_before_the_first_step_is_lost_during_the_start() -> None:
+    watchdog = Watchdog(SimpleNamespace(process_index=0, num_processes=1), 1.0, 1.0)
+    lost = [Peer(1, "a"), Peer(2, "b", 6, "training")]
+    assert watchdog._account(lost) == "process 1 (a, during the start), process 2 (b, last step 6) died or hangs"
 
 
 @pytest.mark.slow
