@@ -25,7 +25,7 @@ from jsonargparse import (
 from codeparrot.arguments.words import element_of, flags_of
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.location import path_of
-from codeparrot.text_files import read_text, repeated_key
+from codeparrot.text_files import read_text, repeated_key, syntax_error
 
 _WIDEST, _NARROWEST = 100, 30
 """Columns of the help: longer lines are hard to read, and shorter ones hold no option."""
@@ -49,8 +49,7 @@ def _load_whole(text: str, path: str = "") -> Any:
             raise yaml.YAMLError(f'"{name}" stands twice, in {both}: only one of them would count; join them')
         return _load_yaml(text)
     except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise yaml.YAMLError(f"{place}{line}{error.problem or error.context}") from error
+        raise yaml.YAMLError(f"{place}{syntax_error(error, text)}") from error
     except yaml.YAMLError as error:
         raise yaml.YAMLError(f"{place}{error}") from error
 
@@ -122,8 +121,11 @@ class Parser(ArgumentParser):
             raise CodeparrotError(f"cannot write the help to standard output: {error.strerror}") from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text = self._in_words(" ".join(str(ex or message).split()))
-        print(f"{self.prog}: error: {text}{self._hint(text)} ({self.prog} --help lists the options)", file=sys.stderr)
+        said = " ".join(str(ex or message).split())
+        print(
+            f"{self.prog}: error: {self._in_words(said)}{self._hint(said)} ({self.prog} --help lists the options)",
+            file=sys.stderr,
+        )
         self.exit(2)
         raise AssertionError("unreachable")
 
@@ -137,7 +139,7 @@ class Parser(ArgumentParser):
         except CodeparrotError as error:
             self.error(str(error))
         except yaml.YAMLError as error:
-            self.error(f"Problems parsing config: {error}")
+            self.error(str(error))
         if not isinstance(settings, dict) or not settings:
             self.error(f"{path} holds no settings; write them as `name: value`, with the names of the help")
         return self.parse_string(text, str(path), *arguments, **options)
@@ -149,7 +151,9 @@ class Parser(ArgumentParser):
             self.error(f"a file of settings is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}")
 
     def _in_words(self, text: str) -> str:
-        """Return an error of jsonargparse in plain words: a value that does not fit its type, or flags that are missing."""
+        """Return an error of jsonargparse in plain words: unknown settings, values of the wrong type, missing flags."""
+        if unknown := _unknown_in_file(text):
+            return f"there is no setting {unknown}"
         if missing := re.fullmatch(r"the following arguments are required: ([\w., ]+)", text):
             typed = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
             return f"missing {' and '.join(typed.get(name, name) for name in missing[1].split(', '))}"
@@ -161,7 +165,7 @@ class Parser(ArgumentParser):
         types = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2]) if found else []
         if not found or not types:
             return text
-        expected = [_IN_WORDS.get(name, name) or words.replace("'", "").replace(", ", " or ") for name, words in types]
+        expected = [_IN_WORDS.get(name, name) or " or ".join(words.replace("'", "").rsplit(", ", 1)) for name, words in types]
         return f"{found[1]} is {_NOTHING.get(found[3], found[3])}; it must be {' or '.join(expected)}"
 
     def values(self, words: Sequence[str], target: Callable[..., Any]) -> Namespace:
@@ -182,10 +186,7 @@ class Parser(ArgumentParser):
 
     def _hint(self, text: str) -> str:
         unknown = re.search(r"unrecognized arguments: --([\w.\-]+)", text)
-        in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.\-]+)'", text)
-        in_file = re.search(r"Option '([\w.\-]+)' is not accepted", text)
-        single = unknown or in_file
-        name = single[1] if single else f"{in_group[1]}.{in_group[2]}" if in_group else None
+        name = unknown[1] if unknown else _unknown_in_file(text)
         return self._meant(name) if name else ""
 
     def _meant(self, name: str) -> str:
@@ -232,6 +233,15 @@ class Parser(ArgumentParser):
 
     def _optional(self) -> list[str]:
         return ["[options]"] if any(not (action.required or action.dest == "help") for action in self._actions) else []
+
+
+def _unknown_in_file(text: str) -> str:
+    """Return the setting of a file that an error of jsonargparse calls unknown; empty: it is another error."""
+    found = re.search(r"Group '(?P<group>[\w.]+)' does not accept option '([\w.\-]+)'", text)
+    if found:
+        return f"{found['group']}.{found[2]}"
+    found = re.search(r"Option '([\w.\-]+)' is not accepted", text)
+    return found[1] if found else ""
 
 
 _IN_WORDS = {

@@ -55,7 +55,7 @@ def test_the_recipes_that_ship_are_known_by_name_and_build(rows: Path, tmp_path:
         ("near_duplicates: {treshold: 1}", 'did you mean "near_duplicates.threshold"'),
         ("near_duplicates: {ngram: many}", "ngram"),
         ("seed: first", "seed"),
-        ("seed: [", "parsing config"),
+        ("seed: [", "wrong.yaml: line 1: a bracket is not closed"),
     ],
 )
 def test_a_wrong_recipe_is_one_line(
