@@ -75,8 +75,9 @@ def check_world_size(config: "Config", world_size: int) -> None:
     share = train.global_batch_size // world_size
     if share % train.micro_batch_size:
         raise CodeparrotError(
-            f"train.micro_batch_size {train.micro_batch_size} does not divide the {share} windows a step of each of "
-            f"{world_size} processes; nearest: {_nearest_divisor(share, train.micro_batch_size)}"
+            f"train.micro_batch_size {train.micro_batch_size} does not divide {share}, the windows of a step on each process "
+            f"(train.global_batch_size {train.global_batch_size} over {world_size}); "
+            f"nearest: {_nearest_divisor(share, train.micro_batch_size)}"
         )
 
 

@@ -223,7 +223,7 @@ def test_a_world_size_that_does_not_fit_names_those_that_do() -> None:
     config = parse_config([*LEAST, "--stream.lanes", "8", "--train.global_batch_size", "16", "--train.micro_batch_size", "4"])
     with pytest.raises(CodeparrotError, match=r"3 processes do not divide stream\.lanes 8; start one of 1, 2, 4, 8 processes"):
         check_world_size(config, 3)
-    with pytest.raises(CodeparrotError, match=r"micro_batch_size 4 does not divide the 2 windows .* nearest: 2"):
+    with pytest.raises(CodeparrotError, match=r"micro_batch_size 4 does not divide 2, the windows .* nearest: 2"):
         check_world_size(config, 8)
 
 

@@ -9,7 +9,7 @@ import sys
 import textwrap
 from argparse import SUPPRESS, Action
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, get_args
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import yaml
 from jsonargparse import (
@@ -290,7 +290,8 @@ def _present(action: Action, metadata: Mapping[str, Any]) -> None:
     elif unit := metadata.get("unit"):
         action.metavar = unit.upper()
     elif element := element_of(hint):
-        action.metavar = f"{_NUMBERS.get(element, _last(action))} ..."
+        choices = f"{{{','.join(get_args(element))}}}" if get_origin(element) is Literal else _last(action)
+        action.metavar = f"{_NUMBERS.get(element, choices)} ..."
     elif bool not in types and (number := next((_NUMBERS[each] for each in types if each in _NUMBERS), None)):
         action.metavar = number
     action.rule, action.also = metadata.get("rule"), metadata.get("also", ())  # type: ignore[attr-defined]
