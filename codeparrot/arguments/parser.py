@@ -156,12 +156,14 @@ class Parser(ArgumentParser):
             return f"there is no setting {unknown}"
         if missing := re.fullmatch(r"the following arguments are required: ([\w., ]+)", text):
             typed = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
-            return f"missing {' and '.join(typed.get(name, name) for name in missing[1].split(', '))}"
+            return f"missing {' and '.join(typed.get(name, name.upper()) for name in missing[1].split(', '))}"
         if section := re.search(r'key "([\w.]+)": Unable to load config "(.*)"', text):
             return f"{section[1]} is {section[2]}; it must be a section of settings, or a file with one"
         found = re.search(r'key "([\w.]+)": (Expected an? .*?)\. Got value: ?(.*)', text) or re.search(
             r'key "([\w.]+)": Does not validate against any of the Union.*?Errors: (.*) Given value type: .*?: (.*)', text
         )
+        if found and found[1] in self._places():
+            return f"{found[1].upper()} is given without a flag: {self.prog} {found[3]}"
         types = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2]) if found else []
         if not found or not types:
             return text
@@ -187,7 +189,17 @@ class Parser(ArgumentParser):
     def _hint(self, text: str) -> str:
         unknown = re.search(r"unrecognized arguments: --([\w.\-]+)", text)
         name = unknown[1] if unknown else _unknown_in_file(text)
-        return self._meant(name) if name else ""
+        if name in self._places():
+            return f"; {name.upper()} is given without a flag"
+        if name:
+            return self._meant(name)
+        bare = re.search(r"unrecognized arguments: ([^\s-]\S*)", text)
+        flags = (each.option_strings[0] for each in self._actions if each.option_strings and each.nargs != 0)
+        return f"; did you mean {next(flags)} {bare[1]}?" if bare else ""
+
+    def _places(self) -> list[str]:
+        """Return the arguments that are given by position."""
+        return [str(action.dest) for action in self._actions if not action.option_strings]
 
     def _meant(self, name: str) -> str:
         """Return the suggestion for an unknown setting: what others call it, or its name in another section, or the nearest."""
