@@ -29,7 +29,9 @@ def check(config: "Config") -> None:
     check_ranges(config)
     stream, train, schedule = config.stream, config.train, config.schedule
     if not stream.train:
-        raise CodeparrotError("stream.train is empty; name a recipe (--config configs/nano.yaml) or documents (--stream.train data/corpus)")
+        raise CodeparrotError(
+            "stream.train is empty; name a recipe (--config configs/nano.yaml) or documents (--stream.train data/corpus)"
+        )
     if not config.tokenizer.path:
         raise CodeparrotError("tokenizer.path is empty; train one with `codeparrot tokenizer train` and name its folder")
     if not config.run.name or Path(config.run.name).name != config.run.name or config.run.name in (".", ".."):

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from argparse import SUPPRESS, Action
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import yaml
@@ -107,6 +108,9 @@ class SettingsFile(ActionConfigFile):
 class Parser(ArgumentParser):
     """Exits with status 2 and one line on stderr when the arguments are wrong."""
 
+    recipes: Sequence[str] = ()
+    """Names that `--recipe` knows."""
+
     def __init__(self, prog: str | None = None, **options: Any) -> None:
         # jsonargparse makes parsers of this class for the fields of nested dataclasses, with options of its own.
         super().__init__(prog=prog, **{"formatter_class": Help, **options})
@@ -157,6 +161,9 @@ class Parser(ArgumentParser):
         if missing := re.fullmatch(r"the following arguments are required: ([\w., ]+)", text):
             typed = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
             return f"missing {' and '.join(typed.get(name, name.upper()) for name in missing[1].split(', '))}"
+        if file := re.search(r"key \"(\w+)\": (?:File does not exist|Path is not a file): '(.*)'", text):
+            known = f"; name a YAML file, or {' or '.join(self.recipes)}" if self.recipes else "; name a YAML file"
+            return f'--{file[1]}: the file "{file[2]}" does not exist{nearest(Path(file[2]).name, self.recipes) or known}'
         if section := re.search(r'key "([\w.]+)": Unable to load config "(.*)"', text):
             return f"{section[1]} is {section[2]}; it must be a section of settings, or a file with one"
         found = re.search(r'key "([\w.]+)": (Expected an? .*?)\. Got value: ?(.*)', text) or re.search(

@@ -48,6 +48,13 @@ def test_the_recipes_that_ship_are_known_by_name_and_build(rows: Path, tmp_path:
     assert settings(tmp_path / "name")["near_duplicates"] == recipe["near_duplicates"]
 
 
+def test_a_recipe_that_is_not_there_is_named_with_the_nearest(rows: Path, tmp_path: Path, capsys) -> None:
+    for name, said in (("stak", 'did you mean "stack"?'), ("other.yaml", "name a YAML file, or codeparrot or stack")):
+        with pytest.raises(SystemExit, match="2"):
+            build(rows, tmp_path / "out", "--recipe", name)
+        assert f'{name}" does not exist; {said} (' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
