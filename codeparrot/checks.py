@@ -29,7 +29,9 @@ def check(config: "Config") -> None:
     check_ranges(config)
     stream, train, schedule = config.stream, config.train, config.schedule
     if not stream.train:
-        raise CodeparrotError("stream.train is empty; name the training documents (--stream.train data/corpus)")
+        raise CodeparrotError(
+            "stream.train is empty; name a recipe (--config configs/nano.yaml) or documents (--stream.train data/corpus)"
+        )
     if not config.tokenizer.path:
         raise CodeparrotError("tokenizer.path is empty; train one with `codeparrot tokenizer train` and name its folder")
     if not config.run.name or Path(config.run.name).name != config.run.name or config.run.name in (".", ".."):
@@ -75,8 +77,9 @@ def check_world_size(config: "Config", world_size: int) -> None:
     share = train.global_batch_size // world_size
     if share % train.micro_batch_size:
         raise CodeparrotError(
-            f"train.micro_batch_size {train.micro_batch_size} does not divide the {share} windows a step of each of "
-            f"{world_size} processes; nearest: {_nearest_divisor(share, train.micro_batch_size)}"
+            f"train.micro_batch_size {train.micro_batch_size} does not divide {share}, the windows of a step on each process "
+            f"(train.global_batch_size {train.global_batch_size} over {world_size}); "
+            f"nearest: {_nearest_divisor(share, train.micro_batch_size)}"
         )
 
 

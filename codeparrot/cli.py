@@ -67,7 +67,7 @@ COMMANDS = {
     "tokenizer push": Command("codeparrot.publishing.folders:push_tokenizer", "a tokenizer to the Hub"),
     "train": Command(
         "codeparrot.train:train",
-        "pretrain a model; the same as accelerate launch codeparrot/train.py",
+        "pretrain a model (as accelerate launch codeparrot/train.py)",
         check="codeparrot.checks:check",
         several=True,
         goes_on=True,
@@ -76,7 +76,7 @@ COMMANDS = {
     "eval compare": Command(
         "codeparrot.eval.compare:compare", "whether two evaluations differ, compared problem by problem", positional=True
     ),
-    "inspect": Command("codeparrot.inspect_batch:inspect", "the batch of one training step, with the documents it came from"),
+    "inspect": Command("codeparrot.inspect_batch:inspect", "the batch of a training step, with the documents behind it"),
     "hub status": Command("codeparrot.publishing.commands:status", "what of a run is on the Hub, and what waits"),
     "hub push": Command(
         "codeparrot.publishing.commands:push", "push the checkpoints of a run that are not on the Hub yet", goes_on=True
@@ -99,8 +99,8 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "codeparrot COMMAND --help (or codeparrot help COMMAND) shows the options of a command, with units and defaults.",
-            "Every command takes --json (the result as one JSON object on stdout) and --debug (tracebacks).",
+            "codeparrot COMMAND --help (or codeparrot help COMMAND) shows its options.",
+            "Every command takes --json (its result as JSON) and --debug (tracebacks).",
         ]
     )
 
@@ -313,6 +313,8 @@ def _recipe(name: str) -> str:
     from codeparrot.location import near, path_of
 
     shipped = {f"{stem}{ending}": str(file) for stem, file in recipes("").items() for ending in ("", ".yaml")}
+    if (path_of(name) / "config.yaml").is_file():
+        raise CodeparrotError(f'"{name}" is a folder; name the settings in it: {Path(name) / "config.yaml"}')
     if path_of(name).exists():
         return name
     if name in shipped:

@@ -33,7 +33,8 @@ class TokenizerConfig:
     """The tokenizer that turns documents into tokens."""
 
     path: str = setting("", may_change=True, also="tokenizer_name tokenizer_name_or_path tokenizer_ckpt")
-    """Folder of a tokenizer in the transformers format (from `codeparrot tokenizer train`), or a Hub name."""
+    """Folder of a tokenizer in the transformers format (from `codeparrot tokenizer train`), or a name on
+    the Hub."""
 
 
 @dataclass
@@ -45,7 +46,7 @@ class StreamConfig:
         default_factory=list, metadata=MAY_CHANGE | called("dataset dataset_name train_file train_data data")
     )
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
-    `hub:NAME[@REVISION]` for a data set of the Hub."""
+    `hub:NAME[@REVISION]` for a data set on the Hub."""
     valid: list[str] | str = field(default_factory=list, metadata=MAY_CHANGE | called("validation_file eval_data eval_dataset"))
     """Validation documents, as `stream.train`; empty: no evaluation."""
     text_column: str = setting("content", also="text_field dataset_text_field content_field")
@@ -204,7 +205,7 @@ class TrackingConfig:
     trackers: list[Literal["tensorboard", "wandb"]] = field(
         default_factory=list, metadata=called("report_to log_with loggers wandb tensorboard")
     )
-    """Trackers to send metrics to; without a key wandb works offline (`wandb sync` sends the run later)."""
+    """Trackers to send metrics to. Without a key wandb works offline (`wandb sync` sends the run later)."""
     project: str = setting("codeparrot", also="wandb_project project_name")
     """W&B project that the runs belong to."""
 

@@ -59,15 +59,21 @@ _OF_RUST = re.compile(r"\(os error (\d+)\)")
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 """How torch, CUDA and NCCL, which raise RuntimeError, say that memory does not suffice."""
 _ASKED_FOR = re.compile(r"allocate (\d[\d.]* ?\w+)")
+_COMPILERS = ("torch._dynamo", "torch._inductor")
+"""Modules of the exceptions of torch.compile."""
 
 
 def from_outside(error: BaseException) -> CodeparrotError | None:
-    """Return the one line for an error of the system, lack of memory or a library that is not installed; None for a defect."""
+    """Return the one line for an error of the system, of torch.compile, lack of memory or of a library; None for a defect."""
     if isinstance(error, ModuleNotFoundError):
         return _not_installed(str(error.name).partition(".")[0])
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
         asked = _ASKED_FOR.search(str(error))
         return CodeparrotError(f"there is not enough memory{f' for {asked[1]}' if asked else ''}; {_LESS}")
+    if type(error).__module__.startswith(_COMPILERS):
+        why = next(iter(str(error).splitlines()), "")
+        remedy = "install what it needs (on a CPU a C++ compiler: apt install g++), or set train.compile false"
+        return CodeparrotError(f"torch.compile fails here ({why}); {remedy}")
     number, file = _number(error), getattr(error, "filename", None)
     if number not in _REMEDIES:
         return None

@@ -131,7 +131,9 @@ def _distinct(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
 
 def _facts(run: Run) -> dict[str, Any]:
     measured = run.perplexity.values + run.at_the_end.values
-    losses, perplexities = figures.smooth(run.loss.values), [value for value in measured if math.isfinite(value)]
+    measured_at = run.perplexity.tokens + run.at_the_end.tokens
+    losses = figures.smooth(run.loss.values)
+    perplexities = [each for each in zip(measured, measured_at, strict=True) if math.isfinite(each[0])]
     known = [index for index, value in enumerate(losses) if math.isfinite(value)]
     following = known[-1] + 1 if known else 0
     return {
@@ -139,7 +141,8 @@ def _facts(run: Run) -> dict[str, Any]:
         "tokens": max(run.loss.tokens + run.perplexity.tokens + run.at_the_end.tokens),
         "loss": losses[known[-1]] if known else None,
         "not_finite_from": run.loss.tokens[following] if following < len(losses) else None,
-        "perplexity": perplexities[-1] if perplexities else None,
+        "perplexity": perplexities[-1][0] if perplexities else None,
+        "perplexity_tokens": perplexities[-1][1] if perplexities else None,
     }
 
 
@@ -148,7 +151,11 @@ def _words(fact: dict[str, Any]) -> list[str]:
     words += [f"loss {_loss(fact['loss'])}"] if fact["loss"] is not None else []
     if fact["not_finite_from"] is not None:
         words.append(f"not finite from {figures.count_in_words(fact['not_finite_from'])} tokens on")
-    return words + ([f"perplexity {_number(fact['perplexity'])}"] if fact["perplexity"] is not None else [])
+    if fact["perplexity"] is not None:
+        earlier = fact["perplexity_tokens"] < fact["tokens"]
+        when = f" at {figures.count_in_words(fact['perplexity_tokens'])} tokens" if earlier else ""
+        words.append(f"perplexity {_number(fact['perplexity'])}{when}")
+    return words
 
 
 def _draw(runs: Sequence[Run], output: Path) -> None:

@@ -10,9 +10,12 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from codeparrot.errors import CodeparrotError
+
+if TYPE_CHECKING:
+    import yaml
 
 BYTE_ORDER_MARK = "\ufeff"
 _ENCODINGS = (
@@ -125,6 +128,35 @@ def repeated_key(text: str) -> tuple[str, int, int] | None:
                 return found
             waiting += [value for _, value in node.value]
     return None
+
+
+def syntax_error(error: "yaml.MarkedYAMLError", text: str) -> str:
+    """Return the line at which a text is not YAML and what is wrong there, in words that need no grammar of YAML."""
+    problem, mark = error.problem or error.context or "", error.problem_mark or error.context_mark
+    if mark is None:
+        return problem
+    context, lines = error.context or "", text.splitlines()
+    begun = min((error.context_mark or mark).line + 1, len(lines))
+    if "quoted scalar" in context:
+        return f"line {begun}: a quote is not closed"
+    if "flow" in context:
+        return f"line {begun}: a bracket is not closed"
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    sign = line[mark.column : mark.column + 1]
+    if "cannot start any token" in problem:
+        words = "a tab; indent with spaces" if sign == "\t" else f"a value that begins with {sign} needs quotes"
+    elif sign in ("*", "&", "!") or "alias" in context or "anchor" in context:
+        sign = next(each for each in "*&!" if each in line)
+        words = f"a value that begins with {sign} needs quotes"
+    elif "mapping values" in problem:
+        words = "this line or the one before it has a wrong indentation, or no `: ` behind its name"
+    elif "block" not in context:
+        words = problem
+    elif line[: mark.column].strip():
+        words = f'"{line[mark.column :].strip()[:40]}" cannot stand there'
+    else:
+        words = "it is indented differently from the lines above"
+    return f"line {mark.line + 1}: {words}"
 
 
 def _repeated_in(mapping: Any) -> tuple[str, int, int] | None:

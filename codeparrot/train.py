@@ -19,7 +19,7 @@ from codeparrot.training.preemption import StopRequest
 
 
 def train(config: Config) -> Result:
-    """Train until `train.max_steps` or until asked to stop, and return the outcome.
+    """Train until `train.max_steps`, or until asked to stop; the same command then goes on.
 
     Raises:
         CodeparrotError: the settings cannot work together, or with the data, the tokenizer or the run directory; a process

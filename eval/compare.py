@@ -22,7 +22,7 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
     from codeparrot.eval.scoring import read_results
 
     if len(evaluations) != 2:
-        raise CodeparrotError(f"{len(evaluations)} evaluations were named: name exactly two folders")
+        raise CodeparrotError(f"two evaluations are compared, and {len(evaluations)} named: name two folders")
     if not k or min(k) < 1:
         raise CodeparrotError(f"--k {k} is out of range: at least 1")
     rows = [read_results(path_of(name)) for name in evaluations]

@@ -155,6 +155,10 @@ def test_a_recipe_may_come_first_and_one_that_ships_is_known_by_its_name(tmp_pat
     assert cli.config_named(["--help"]) == ["--help"]
     with pytest.raises(CodeparrotError, match=r'there is no file "nanno.yaml"; did you mean "nano.yaml"'):
         cli.config_named(["nanno.yaml"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    with pytest.raises(CodeparrotError, match=r'"run" is a folder; name the settings in it: run/config.yaml'):
+        cli.config_named(["run"])
 
 
 @pytest.mark.parametrize(("name", "goes_on"), [("corpus build", True), ("plot", False)])
@@ -221,6 +225,13 @@ def test_a_module_that_no_library_brings_is_a_defect(module, monkeypatch) -> Non
         (["corpus", "bild"], 2, 'did you mean "corpus build"?'),
         (["corpus"], 2, "codeparrot corpus build"),
         (["train"], 1, "stream.train is empty"),
+        (["hub", "status", "runs/x"], 2, "unrecognized arguments: runs/x; did you mean --run runs/x?"),
+        (["complete", "runs/x"], 2, "unrecognized arguments: runs/x; did you mean --checkpoint runs/x?"),
+        (["eval", "humaneval", "runs/x"], 2, "did you mean --checkpoint runs/x?"),
+        (["train", "--train.max_steps", "3", "a.yaml"], 2, "did you mean --config a.yaml?"),
+        (["plot", "--run", "runs/x"], 2, "RUNS is given without a flag: codeparrot plot runs/x"),
+        (["tokenizer", "show", "--text", "x"], 2, "TEXT is given without a flag"),
+        (["plot"], 2, "missing RUNS"),
         (["tokenizer", "train", "--corpus", "x"], 2, "output"),
         (["complete", "--checkpoint", "/nowhere", "--prompt", "x"], 1, "/nowhere"),
         (["plot", "/nowhere"], 1, "/nowhere"),

@@ -118,7 +118,7 @@ def test_no_name_of_others_is_one_of_ours() -> None:
         (["--train.max_steps", "2.5"], "error: train.max_steps is 2.5; it must be a whole number ("),
         (["--train.max_steps", "null"], "error: train.max_steps is null; it must be a whole number ("),
         (["--train.compile=maybe"], "error: train.compile is maybe; it must be true or false ("),
-        (["--train.precision", "int3"], "error: train.precision is int3; it must be fp32 or bf16 or fp16 ("),
+        (["--train.precision", "int3"], "error: train.precision is int3; it must be fp32, bf16 or fp16 ("),
         (["--train", "3"], "error: train is 3; it must be a section of settings, or a file with one ("),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
     ],
@@ -136,7 +136,13 @@ def test_an_unknown_key_in_a_file_is_named_with_the_nearest(tmp_path, capsys) ->
     with pytest.raises(SystemExit):
         parse_config([*LEAST, "--config", str(tmp_path / "a.yaml")])
     error = capsys.readouterr().err
-    assert "lrr" in error and 'did you mean "optim.lr"?' in error
+    assert 'error: there is no setting optim.lrr; did you mean "optim.lr"? (' in error
+
+
+def test_an_unknown_section_in_a_file_is_named_with_the_nearest(tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        parse_config([*LEAST, *write(tmp_path / "a.yaml", "optimizer: {lr: 3}\n")])
+    assert 'error: there is no setting optimizer.lr; did you mean "optim.lr"? (' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -217,7 +223,7 @@ def test_a_world_size_that_does_not_fit_names_those_that_do() -> None:
     config = parse_config([*LEAST, "--stream.lanes", "8", "--train.global_batch_size", "16", "--train.micro_batch_size", "4"])
     with pytest.raises(CodeparrotError, match=r"3 processes do not divide stream\.lanes 8; start one of 1, 2, 4, 8 processes"):
         check_world_size(config, 3)
-    with pytest.raises(CodeparrotError, match=r"micro_batch_size 4 does not divide the 2 windows .* nearest: 2"):
+    with pytest.raises(CodeparrotError, match=r"micro_batch_size 4 does not divide 2, the windows .* nearest: 2"):
         check_world_size(config, 8)
 
 

@@ -130,6 +130,13 @@ def test_more_runs_than_colours_differ_in_their_lines(tmp_path, figures):
     assert len(styles) == 20 and (tmp_path / "x.svg").read_text().startswith("<?xml")
 
 
+def test_a_perplexity_that_is_older_than_the_loss_says_so(tmp_path):
+    rows = [{"step": 0, "tokens": 0, "perplexity": 6000.0}, {"step": 60, "tokens": 123_000, "loss": 6.0}]
+    assert plot([str(log(tmp_path / "run", *rows))]).text.endswith("perplexity 6,000 at 0 tokens")
+    rows.append({"step": 60, "tokens": 123_000, "perplexity": 600.0})
+    assert plot([str(log(tmp_path / "run", *rows))]).text.endswith("perplexity 600")
+
+
 def test_a_single_point_is_seen(tmp_path):
     run = log(tmp_path / "run", {"step": 1, "tokens": 1024, "loss": 9.1})
     draw([run], tmp_path / "loss.png")

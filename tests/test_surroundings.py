@@ -131,6 +131,10 @@ def test_a_library_that_is_not_installed_is_one_line_with_its_installation(libra
     assert library in line.lower() and not (tmp_path / "out").exists()
 
 
+def not_compiled(words: str) -> RuntimeError:
+    return type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})(words)
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -148,6 +152,7 @@ def test_a_library_that_is_not_installed_is_one_line_with_its_installation(libra
             "there is not enough memory for 2.00 GiB; take",
         ),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "there is not enough memory; take less"),
+        (not_compiled("No C++ compiler found\n\nSet TORCHDYNAMO"), "torch.compile fails here (No C++ compiler found); install"),
         (RuntimeError("shape '[2]' is invalid"), None),
         (FileNotFoundError(2, "No such file or directory", "/a"), None),
         (ValueError("x"), None),

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 def add_recipe(parser: Parser, folder: str) -> None:
     """Let `--recipe` read settings from a YAML file."""
-    names = " or ".join(sorted(recipes(folder)))
-    text = f"YAML file with the settings above, or {names}; flags win."
+    parser.recipes = sorted(recipes(folder))
+    text = f"YAML file with the settings above, or {' or '.join(parser.recipes)}; flags win."
     parser.add_argument(f"--{RECIPE}", action=SettingsFile, metavar="FILE", help=text)
 
 

@@ -9,7 +9,8 @@ import sys
 import textwrap
 from argparse import SUPPRESS, Action
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, get_args
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import yaml
 from jsonargparse import (
@@ -25,7 +26,7 @@ from jsonargparse import (
 from codeparrot.arguments.words import element_of, flags_of
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.location import path_of
-from codeparrot.text_files import read_text, repeated_key
+from codeparrot.text_files import read_text, repeated_key, syntax_error
 
 _WIDEST, _NARROWEST = 100, 30
 """Columns of the help: longer lines are hard to read, and shorter ones hold no option."""
@@ -49,8 +50,7 @@ def _load_whole(text: str, path: str = "") -> Any:
             raise yaml.YAMLError(f'"{name}" stands twice, in {both}: only one of them would count; join them')
         return _load_yaml(text)
     except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise yaml.YAMLError(f"{place}{line}{error.problem or error.context}") from error
+        raise yaml.YAMLError(f"{place}{syntax_error(error, text)}") from error
     except yaml.YAMLError as error:
         raise yaml.YAMLError(f"{place}{error}") from error
 
@@ -108,6 +108,9 @@ class SettingsFile(ActionConfigFile):
 class Parser(ArgumentParser):
     """Exits with status 2 and one line on stderr when the arguments are wrong."""
 
+    recipes: Sequence[str] = ()
+    """Names that `--recipe` knows."""
+
     def __init__(self, prog: str | None = None, **options: Any) -> None:
         # jsonargparse makes parsers of this class for the fields of nested dataclasses, with options of its own.
         super().__init__(prog=prog, **{"formatter_class": Help, **options})
@@ -122,8 +125,11 @@ class Parser(ArgumentParser):
             raise CodeparrotError(f"cannot write the help to standard output: {error.strerror}") from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text = self._in_words(" ".join(str(ex or message).split()))
-        print(f"{self.prog}: error: {text}{self._hint(text)} ({self.prog} --help lists the options)", file=sys.stderr)
+        said = " ".join(str(ex or message).split())
+        print(
+            f"{self.prog}: error: {self._in_words(said)}{self._hint(said)} ({self.prog} --help lists the options)",
+            file=sys.stderr,
+        )
         self.exit(2)
         raise AssertionError("unreachable")
 
@@ -137,7 +143,7 @@ class Parser(ArgumentParser):
         except CodeparrotError as error:
             self.error(str(error))
         except yaml.YAMLError as error:
-            self.error(f"Problems parsing config: {error}")
+            self.error(str(error))
         if not isinstance(settings, dict) or not settings:
             self.error(f"{path} holds no settings; write them as `name: value`, with the names of the help")
         return self.parse_string(text, str(path), *arguments, **options)
@@ -149,19 +155,26 @@ class Parser(ArgumentParser):
             self.error(f"a file of settings is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}")
 
     def _in_words(self, text: str) -> str:
-        """Return an error of jsonargparse in plain words: a value that does not fit its type, or flags that are missing."""
+        """Return an error of jsonargparse in plain words: unknown settings, values of the wrong type, missing flags."""
+        if unknown := _unknown_in_file(text):
+            return f"there is no setting {unknown}"
         if missing := re.fullmatch(r"the following arguments are required: ([\w., ]+)", text):
             typed = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
-            return f"missing {' and '.join(typed.get(name, name) for name in missing[1].split(', '))}"
+            return f"missing {' and '.join(typed.get(name, name.upper()) for name in missing[1].split(', '))}"
+        if file := re.search(r"key \"(\w+)\": (?:File does not exist|Path is not a file): '(.*)'", text):
+            known = f"; name a YAML file, or {' or '.join(self.recipes)}" if self.recipes else "; name a YAML file"
+            return f'--{file[1]}: the file "{file[2]}" does not exist{nearest(Path(file[2]).name, self.recipes) or known}'
         if section := re.search(r'key "([\w.]+)": Unable to load config "(.*)"', text):
             return f"{section[1]} is {section[2]}; it must be a section of settings, or a file with one"
         found = re.search(r'key "([\w.]+)": (Expected an? .*?)\. Got value: ?(.*)', text) or re.search(
             r'key "([\w.]+)": Does not validate against any of the Union.*?Errors: (.*) Given value type: .*?: (.*)', text
         )
+        if found and found[1] in self._places():
+            return f"{found[1].upper()} is given without a flag: {self.prog} {found[3]}"
         types = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2]) if found else []
         if not found or not types:
             return text
-        expected = [_IN_WORDS.get(name, name) or words.replace("'", "").replace(", ", " or ") for name, words in types]
+        expected = [_IN_WORDS.get(name, name) or " or ".join(words.replace("'", "").rsplit(", ", 1)) for name, words in types]
         return f"{found[1]} is {_NOTHING.get(found[3], found[3])}; it must be {' or '.join(expected)}"
 
     def values(self, words: Sequence[str], target: Callable[..., Any]) -> Namespace:
@@ -182,11 +195,18 @@ class Parser(ArgumentParser):
 
     def _hint(self, text: str) -> str:
         unknown = re.search(r"unrecognized arguments: --([\w.\-]+)", text)
-        in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.\-]+)'", text)
-        in_file = re.search(r"Option '([\w.\-]+)' is not accepted", text)
-        single = unknown or in_file
-        name = single[1] if single else f"{in_group[1]}.{in_group[2]}" if in_group else None
-        return self._meant(name) if name else ""
+        name = unknown[1] if unknown else _unknown_in_file(text)
+        if name in self._places():
+            return f"; {name.upper()} is given without a flag"
+        if name:
+            return self._meant(name)
+        bare = re.search(r"unrecognized arguments: ([^\s-]\S*)", text)
+        flags = (each.option_strings[0] for each in self._actions if each.option_strings and each.nargs != 0)
+        return f"; did you mean {next(flags)} {bare[1]}?" if bare else ""
+
+    def _places(self) -> list[str]:
+        """Return the arguments that are given by position."""
+        return [str(action.dest) for action in self._actions if not action.option_strings]
 
     def _meant(self, name: str) -> str:
         """Return the suggestion for an unknown setting: what others call it, or its name in another section, or the nearest."""
@@ -232,6 +252,15 @@ class Parser(ArgumentParser):
 
     def _optional(self) -> list[str]:
         return ["[options]"] if any(not (action.required or action.dest == "help") for action in self._actions) else []
+
+
+def _unknown_in_file(text: str) -> str:
+    """Return the setting of a file that an error of jsonargparse calls unknown; empty: it is another error."""
+    found = re.search(r"Group '(?P<group>[\w.]+)' does not accept option '([\w.\-]+)'", text)
+    if found:
+        return f"{found['group']}.{found[2]}"
+    found = re.search(r"Option '([\w.\-]+)' is not accepted", text)
+    return found[1] if found else ""
 
 
 _IN_WORDS = {
@@ -280,7 +309,8 @@ def _present(action: Action, metadata: Mapping[str, Any]) -> None:
     elif unit := metadata.get("unit"):
         action.metavar = unit.upper()
     elif element := element_of(hint):
-        action.metavar = f"{_NUMBERS.get(element, _last(action))} ..."
+        choices = f"{{{','.join(get_args(element))}}}" if get_origin(element) is Literal else _last(action)
+        action.metavar = f"{_NUMBERS.get(element, choices)} ..."
     elif bool not in types and (number := next((_NUMBERS[each] for each in types if each in _NUMBERS), None)):
         action.metavar = number
     action.rule, action.also = metadata.get("rule"), metadata.get("also", ())  # type: ignore[attr-defined]

@@ -32,16 +32,16 @@ def tokenize(
     """Encode and pack a corpus into windows that training memory-maps (`stream.train: OUTPUT`).
 
     Args:
-        corpus: folder of a corpus, or any documents that `stream.train` takes.
-        tokenizer: folder of a tokenizer, or a Hub name.
-        output: folder to write.
-        seq_length: tokens per window.
-        text_column: column that holds the text of a document.
-        valid_fraction: of a corpus without a validation split, the part to set aside for one: whole repositories where
+        corpus: Folder of a corpus, or any documents that `stream.train` takes.
+        tokenizer: Folder of a tokenizer, or a name on the Hub.
+        output: Folder to write.
+        seq_length: Tokens per window.
+        text_column: Column that holds the text of a document.
+        valid_fraction: Of a corpus without a validation split, the part to set aside for one: whole repositories where
             the documents name theirs, else documents by a hash of their texts (0: windows to train on alone).
-        file_windows: windows per file.
-        on_error: what becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
-        overwrite: replace a folder that is already there.
+        file_windows: Windows per file.
+        on_error: What becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
+        overwrite: Replace a folder that is already there.
     """
     from codeparrot.loading import largest_id, load_tokenizer, tokenizer_digest
     from codeparrot.stream import make_encoder

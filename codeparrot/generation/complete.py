@@ -58,7 +58,7 @@ def complete(
     """Complete code with a checkpoint. The prompt is --prompt, a --file, or what is piped in.
 
     Args:
-        checkpoint: A run (its newest checkpoint is used), a checkpoint, a folder with a model, a .gguf file, or a Hub name.
+        checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a .gguf file, or a name on the Hub.
         prompt: Text to continue; - reads standard input, an empty text starts a new document.
         file: File with the prompt, instead of --prompt.
         num_completions: Completions to draw for the prompt.

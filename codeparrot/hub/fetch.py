@@ -55,7 +55,7 @@ def _snapshot(name: str, what: str, kind: str, patterns: tuple[str, ...]) -> Pat
     others = ["*/*"] if kind == "model" else []
     options: Any = {"repo_type": kind, "allow_patterns": list(patterns), "ignore_patterns": others}
     say(f'asking the Hub for the {what} "{name}"' + ("" if name.startswith(HUB) else ": there is no such folder here"))
-    with readable(f'cannot read the {what} "{name}" of the Hub'):
+    with readable(f'cannot read the {what} "{name}" from the Hub'):
         api = connect()
         try:
             api.repo_info(repo, revision=revision, repo_type=kind)  # fails at once, where a download would retry for long

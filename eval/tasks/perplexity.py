@@ -112,18 +112,18 @@ def perplexity(
     """Measure loss, perplexity and bits per byte of a checkpoint on documents.
 
     Args:
-        checkpoint: run directory (its newest checkpoint), checkpoint, model folder, .gguf file, or Hub name.
-        data: documents: Parquet or JSONL files, folders, globs, hub:NAME.
-        batch_size: windows per forward pass.
-        seq_length: tokens per window; 0: the model's context.
-        stride: tokens from the start of one window to the next: windows overlap, and each token is predicted with at
+        checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a .gguf file, or a name on the Hub.
+        data: Documents: Parquet or JSONL files, folders, globs, hub:NAME.
+        batch_size: Windows per forward pass.
+        seq_length: Tokens per window; 0: the model's context.
+        stride: Tokens from the start of one window to the next: windows overlap, and each token is predicted with at
             least seq_length - stride tokens before it. 0: windows side by side.
-        split: of data with several splits, the one to measure: train, valid (or test, if there is no other) or test; of a
+        split: Of data with several splits, the one to measure: train, valid (or test, if there is no other) or test; of a
             Hub data set also by its own name.
-        text_column: column that holds the text.
-        on_error: what becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
-        precision: fp32, or bf16 for the matrix products.
-        device: where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
+        text_column: Column that holds the text.
+        on_error: What becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
+        precision: Compute type of the matrix products.
+        device: Where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
     from codeparrot.loading import find_model
     from codeparrot.stream.readers.folder import find_data

@@ -48,6 +48,13 @@ def test_the_recipes_that_ship_are_known_by_name_and_build(rows: Path, tmp_path:
     assert settings(tmp_path / "name")["near_duplicates"] == recipe["near_duplicates"]
 
 
+def test_a_recipe_that_is_not_there_is_named_with_the_nearest(rows: Path, tmp_path: Path, capsys) -> None:
+    for name, said in (("stak", 'did you mean "stack"?'), ("other.yaml", "name a YAML file, or codeparrot or stack")):
+        with pytest.raises(SystemExit, match="2"):
+            build(rows, tmp_path / "out", "--recipe", name)
+        assert f'{name}" does not exist; {said} (' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -55,7 +62,7 @@ def test_the_recipes_that_ship_are_known_by_name_and_build(rows: Path, tmp_path:
         ("near_duplicates: {treshold: 1}", 'did you mean "near_duplicates.threshold"'),
         ("near_duplicates: {ngram: many}", "ngram"),
         ("seed: first", "seed"),
-        ("seed: [", "parsing config"),
+        ("seed: [", "wrong.yaml: line 1: a bracket is not closed"),
     ],
 )
 def test_a_wrong_recipe_is_one_line(

@@ -132,7 +132,7 @@ def test_what_was_downloaded_before_serves_when_the_hub_cannot_be_reached(here: 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["me/nothing", "me/model@nowhere"])
 def test_what_the_hub_does_not_have_is_one_line(here: HubServer, run: Path, name: str) -> None:
-    with pytest.raises(CodeparrotError, match=f'cannot read the model "{name}" of the Hub') as error:
+    with pytest.raises(CodeparrotError, match=f'cannot read the model "{name}" from the Hub') as error:
         find_model(name)
     assert "\n" not in str(error.value)
 

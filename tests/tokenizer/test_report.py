@@ -135,7 +135,7 @@ def test_text_that_spells_a_special_token_counts_as_text(bytes_folder, tmp_path)
         ("{}/broken", "no tokenizer can be loaded from the folder"),
         ("{}/model", "holds no tokenizer"),
         ("{}/file", "is a file"),
-        ("nobody/nothing", 'cannot read the tokenizer "nobody/nothing" of the Hub'),
+        ("nobody/nothing", 'cannot read the tokenizer "nobody/nothing" from the Hub'),
     ],
 )
 def test_what_cannot_be_loaded_is_one_line(bytes_folder, corpus, tmp_path, capsys, monkeypatch, name, message):

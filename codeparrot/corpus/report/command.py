@@ -26,7 +26,7 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
 
     Args:
         corpus: Folder that `codeparrot corpus build` wrote, or owner/name[@revision] on the Hub.
-        tokenizer: Folder of a tokenizer, or a Hub name: count the tokens of the whole corpus with it.
+        tokenizer: Folder of a tokenizer, or a name on the Hub: count the tokens of the whole corpus with it.
         html: File to write: one page with all of it, the pictures and the beginnings of removed files.
         samples: Removed files to show for each reason.
         clusters: Largest clusters of duplicates to show.

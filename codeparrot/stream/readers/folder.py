@@ -134,6 +134,9 @@ def _named(name: str, path: Path) -> DataFiles:
     if not files:
         hint = "" if glob.has_magic(name) else near(name)
         remedy = "; mend the path, or build a corpus with `codeparrot corpus build`"
+        several = [each.strip() for each in name.split(",")]
+        if len(several) > 1 and all(path_of(each).exists() for each in several):
+            remedy = f"; write several as a list: [{', '.join(several)}] in a file, {' '.join(several)} on the command line"
         found = "matches nothing" if glob.has_magic(name) else "does not exist"
         raise CodeparrotError(f"{name} {found}{remedy}{hint}")
     for file in files:

@@ -219,7 +219,7 @@ def test_problems_come_from_the_hub(
 
 
 def test_problems_that_the_hub_does_not_have_are_one_line(here: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CodeparrotError, match='cannot read the data set "hub:me/none" of the Hub: '):
+    with pytest.raises(CodeparrotError, match='cannot read the data set "hub:me/none" from the Hub: '):
         load_problems("hub:me/none")
     push(here, "me/empty", {"train/x": [ROW]})
     with pytest.raises(CodeparrotError, match="data set me/empty on the Hub has no readable problems: "):

@@ -283,6 +283,17 @@ def test_what_is_no_data_is_named_with_the_remedy(tmp_path, name, message) -> No
         find_data(str(tmp_path / name))
 
 
+def test_several_paths_in_one_text_are_told_how_a_list_is_written(tmp_path, monkeypatch) -> None:
+    make(tmp_path, "a.jsonl", "b.jsonl")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        CodeparrotError, match=r"as a list: \[a.jsonl, b.jsonl\] in a file, a.jsonl b.jsonl on the command line"
+    ):
+        find_data("a.jsonl, b.jsonl")
+    with pytest.raises(CodeparrotError, match="mend the path"):
+        find_data("a.jsonl,c.jsonl")
+
+
 @pytest.mark.parametrize("name", ["", "*.jsonl", NO_UTF8])
 def test_a_file_whose_name_is_not_text_is_an_error(tmp_path, name) -> None:
     """Neither Arrow nor a configuration could hold it."""
