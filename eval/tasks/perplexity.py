@@ -182,7 +182,7 @@ def perplexity(
                 progress=bar.update,
             )
     assert score is not None  # nothing breaks it off
-    facts = {"checkpoint": place, "seq_length": length, **score._asdict(), **losses.facts}
+    facts = {"checkpoint": checkpoint, "model": place, "seq_length": length, **score._asdict(), **losses.facts}
     return Result(f"{score} | {score.tokens:,} tokens{losses}", facts)
 
 

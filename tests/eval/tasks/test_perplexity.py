@@ -129,7 +129,7 @@ def test_the_command_measures_a_checkpoint(tmp_path, model, tokenizer, corpus, v
     (checkpoint / "manifest.json").write_text('{"step": 7, "tokens": 5}')
     # A run is named: the result says which of its models was read.
     result = perplexity(str(tmp_path / "run"), [str(corpus)], batch_size=32)
-    assert result.data["checkpoint"] == str(checkpoint / "model")
+    assert (result.data["checkpoint"], result.data["model"]) == (str(tmp_path / "run"), str(checkpoint / "model"))
     assert result.data["loss"] == pytest.approx(score(model, valid, tokenizer).loss, rel=1e-2)
     assert result.data["tokens"] > 10_000 and "perplexity" in result.text
     with pytest.raises(CodeparrotError, match="/nowhere"):
