@@ -14,7 +14,6 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
 from codeparrot.result import STOPPED, Result, failed
-from codeparrot.training import processes
 from codeparrot.training.processes import start_processes
 from tests.launching import write_config
 
@@ -222,9 +221,11 @@ def test_a_start_that_libraries_refuse_is_one_line_with_the_variables(values, sa
 
 
 def test_a_launch_configuration_that_says_something_else_than_the_recipe_is_named(monkeypatch, caplog) -> None:
-    environment(monkeypatch, {"ACCELERATE_MIXED_PRECISION": "fp16", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "7"})
+    asked = {"ACCELERATE_MIXED_PRECISION": "fp16", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "7"}
+    environment(monkeypatch, {**asked, "ACCELERATE_DYNAMO_BACKEND": "foo"})
     monkeypatch.setattr(logging.getLogger("codeparrot"), "propagate", True)
-    processes._name_what_is_passed_over(Config(), 1)
+    with pytest.raises(CodeparrotError, match="cannot start"):
+        start_processes(Config())
     first, second = (record.getMessage() for record in caplog.records)
     assert "mixed_precision fp16, which is passed over: train.precision is bf16" in first
     assert "gradient_accumulation_steps 7" in second and second.endswith(" 24")
