@@ -57,7 +57,7 @@ def bare_process() -> None:
 
     dist.init_process_group("gloo")
     keep_freed_memory()
-    model = build_model(model_config(MODEL), gradient_checkpointing=False, seed=0)
+    model = build_model(model_config(MODEL), seed=0)
     optimizer = AdamW().build(model, vars(OptimConfig(lr=1e-3)))
     wrapped = DistributedDataParallel(model)
     batch = torch.randint(0, 4096, (MICRO_BATCH, SEQ_LENGTH))

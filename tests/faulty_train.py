@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from codeparrot.cli import entry
-from codeparrot.model.families import LanguageModel
+from codeparrot.model.language_model import LanguageModel
 
 
 def install(rank: int, steps: list[int], kind: str, micro_batches: int) -> None:

@@ -1,11 +1,10 @@
 """Any causal language model of transformers, from the `model` section of the configuration to a training loss.
 
 Guarantees: a wrong key or an impossible value is a one-line error before any weight is allocated; parameters are float32 and a
-function of (config, seed); the loss is the family's own. Where a family's logits are more than `head(hidden)`, or its loss is
-more than their cross-entropy, the chunked loss (loss.py) is not used and the log says so.
+function of (config, seed).
 
 Costs: `model_config`, `num_parameters` and `flops_per_token` build the model on the meta device (0.2 s for 48 layers, no
-memory); `LanguageModel` runs the new model three times on 16 tokens.
+memory).
 """
 
 import copy
@@ -14,17 +13,17 @@ import logging
 import re
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from torch import Tensor, nn
+from torch import nn
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from codeparrot.errors import CodeparrotError, from_outside, nearest
-from codeparrot.model import IGNORED
-from codeparrot.model.loss import LossHead, next_token_labels, num_predicted
+from codeparrot.model import blocks
+from codeparrot.model.language_model import LanguageModel
 
 logger = logging.getLogger("codeparrot")
 
@@ -197,14 +196,16 @@ def _routed_share(config: PreTrainedConfig) -> float:
     return chosen / experts if chosen and experts else 1.0
 
 
-def build_model(config: PreTrainedConfig, *, gradient_checkpointing: bool, seed: int, compile: bool = False) -> "LanguageModel":
+def build_model(
+    config: PreTrainedConfig, *, activation_checkpointing: blocks.Checkpointing = "none", seed: int, compile: bool = False
+) -> LanguageModel:
     """Build a model with new float32 weights on the CPU, all of them in every process. Global random state is not touched.
 
     Args:
         config: from `model_config`; it is not changed.
-        gradient_checkpointing: keep only each layer's input and compute the rest again in the backward pass.
+        activation_checkpointing: what the backward pass computes again (blocks.py).
         seed: of the weights.
-        compile: compile the decoder (not the loss) at its first step. Names in the state dict stay the same.
+        compile: compile each block, all of them as one graph, at its first step. Names in the state dict stay the same.
 
     Raises:
         CodeparrotError: no weights can be drawn from these values, or there is no memory for them.
@@ -217,134 +218,8 @@ def build_model(config: PreTrainedConfig, *, gradient_checkpointing: bool, seed:
             raise from_outside(error) or _not_built(config.model_type, error) from error
     if config._attn_implementation is None and model.config._attn_implementation == "eager":
         logger.warning("model.family %s has no SDPA attention in transformers, so attention runs eagerly", config.model_type)
-    if gradient_checkpointing:
-        try:
-            model.activation_checkpointing_enable({"use_reentrant": False})
-        except ValueError as error:
-            raise CodeparrotError(f"gradient checkpointing: {_last_line(error)}") from error
     language_model = LanguageModel(model)
+    blocks.checkpoint(model, activation_checkpointing)
     if compile:
-        model.base_model.compile()
+        blocks.compile_blocks(model, whole=language_model.way == "gpt2")
     return language_model
-
-
-class LanguageModel(nn.Module):
-    """A causal language model whose forward pass is its loss.
-
-    The loss uses the head's weight, so it must be computed inside the module that DDP, DeepSpeed or FSDP wraps: this one.
-    `model` is the transformers model: it can still be called, it generates, and it is what a checkpoint holds.
-
-    Args:
-        model: a causal language model. Its head becomes a `LossHead` (same weight, same names).
-        own_loss: whether to use the family's own loss, which holds the logits of the whole micro-batch. None finds out by
-            running the model, which needs real weights: set it for a model on the meta device.
-    """
-
-    def __init__(self, model: PreTrainedModel, own_loss: bool | None = None) -> None:
-        super().__init__()
-        self.model = model
-        if getattr(model, "loss_type", "") is None:
-            model.loss_type = "ForCausalLM"  # transformers falls back to it anyway, with a warning at each start
-        self.own_loss = _needs_own_loss(model) if own_loss is None else own_loss
-        if not self.own_loss:
-            self._head.__class__ = LossHead
-
-    def forward(self, input_ids: Tensor, labels: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
-        """Return the loss of predicting each token of a window from those before it, a float32 scalar.
-
-        Args:
-            input_ids: (windows, length).
-            labels: (windows, length), not shifted: usually `input_ids` itself; IGNORED (-100) is not predicted.
-            reduction: "mean" over the predicted tokens, which training minimises; "sum" for evaluation over several batches,
-                to be divided by the sum of `num_predicted(labels)`. Only the mean includes a family's auxiliary losses.
-        """
-        if self.own_loss:
-            return self._forward_own_loss(input_ids, labels, reduction)
-        hidden = self.model.base_model(input_ids=input_ids, use_cache=False)[0]
-        total = self._head(hidden, next_token_labels(labels))
-        return total if reduction == "sum" else total / num_predicted(labels).clamp(min=1)
-
-    def _forward_own_loss(self, input_ids: Tensor, labels: Tensor, reduction: str) -> Tensor:
-        if reduction == "mean":
-            return self.model(input_ids=input_ids, labels=labels, use_cache=False).loss
-        return _cross_entropy(self.model(input_ids=input_ids, use_cache=False).logits, labels, "sum")
-
-    @property
-    def _head(self) -> nn.Module:
-        return cast(nn.Module, self.model.get_output_embeddings())
-
-    # Accelerate reads these from a model: for DeepSpeed's `auto` values, and for the modules that FSDP shards on their own.
-
-    @property
-    def config(self) -> PreTrainedConfig:
-        return self.model.config
-
-    @property
-    def _no_split_modules(self) -> Any:
-        return self.model._no_split_modules
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.get_input_embeddings()
-
-    def get_output_embeddings(self) -> nn.Module | None:
-        return self.model.get_output_embeddings()
-
-    def tie_weights(self) -> None:
-        self.model.tie_weights()
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
-    flat = logits.float().flatten(0, -2)
-    return nn.functional.cross_entropy(flat, next_token_labels(labels).flatten(), ignore_index=IGNORED, reduction=reduction)
-
-
-@torch.no_grad()
-def _needs_own_loss(model: PreTrainedModel) -> bool:
-    """Compare the model's own logits and loss with those of a linear head, on two windows of 8 tokens.
-
-    The head's input is scaled until the largest logit is 64: a new model's logits are too small for a soft cap to show.
-    """
-    head, decoder = model.get_output_embeddings(), model.base_model
-    if head is None or type(head) not in (nn.Linear, LossHead) or decoder is model:
-        return _own_loss_because(model, "its head is not one linear layer")
-    windows, training = _probe_windows(model), model.training
-    model.eval()
-    with torch.random.fork_rng(devices=[]):
-        hidden = decoder(input_ids=windows, use_cache=False)[0]
-        _check_causal(model, hidden)
-        scale = 64 / head(hidden).abs().max()
-        hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0] * scale, *inputs[1:]))
-        logits = head(hidden)
-        own = model(input_ids=windows, labels=windows, use_cache=False)
-    hook.remove()
-    model.train(training)
-    if not torch.allclose(own.logits.float(), logits.float(), rtol=0, atol=1e-4 * 64):
-        return _own_loss_because(model, "it changes the logits after the head")
-    if not torch.allclose(own.loss.float(), _cross_entropy(own.logits, windows, "mean"), rtol=1e-6, atol=0):
-        return _own_loss_because(model, "it adds to the cross-entropy")
-    return False
-
-
-def _own_loss_because(model: PreTrainedModel, reason: str) -> bool:
-    text = "model.family %s uses its own loss (%s): the logits of a whole micro-batch are held at once"
-    logger.warning(text, model.config.model_type, reason)
-    return True
-
-
-def _probe_windows(model: PreTrainedModel) -> Tensor:
-    """Return two windows that differ only in their last token."""
-    text = model.config.get_text_config()
-    length = min(8, getattr(text, "max_position_embeddings", None) or 8)
-    windows = (torch.arange(length, device=model.device) * 7).repeat(2, 1)
-    windows[1, -1] += 1
-    return windows % text.vocab_size
-
-
-def _check_causal(model: PreTrainedModel, hidden: Tensor) -> None:
-    if not hidden.isfinite().all():
-        raise CodeparrotError(
-            f"this {model.config.model_type} computes numbers that are not finite; name an earlier checkpoint"
-        )
-    if not torch.allclose(hidden[0, :-1], hidden[1, :-1], rtol=0, atol=1e-4 * float(hidden.abs().max())):
-        hint = "set model.is_decoder: true" if hasattr(model.config, "is_decoder") else "choose another family"
-        raise CodeparrotError(f"model.family: this {model.config.model_type} sees the tokens that it is to predict; {hint}")

@@ -143,7 +143,7 @@ def perplexity(
     from codeparrot.config import StreamConfig
     from codeparrot.eval.sliding import SlidingWindows
     from codeparrot.loading import load_model, tokenizer_digest
-    from codeparrot.model.families import LanguageModel
+    from codeparrot.model.language_model import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
     from codeparrot.stream.losses import Losses
     from codeparrot.stream.readers.folder import NoSplit

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
-from codeparrot.model.families import LanguageModel, build_model, flops_per_token, model_config, num_parameters
+from codeparrot.model.families import build_model, flops_per_token, model_config, num_parameters
+from codeparrot.model.language_model import LanguageModel
 from codeparrot.model.loss import LossHead, num_predicted
 
 SMALL = {"vocab_size": 97, "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
@@ -42,7 +43,7 @@ OWN_LOSSES = {
 
 
 def build(settings: dict[str, Any], **options: Any) -> LanguageModel:
-    return build_model(model_config(settings), **{"gradient_checkpointing": False, "seed": 0} | options)
+    return build_model(model_config(settings), **{"seed": 0} | options)
 
 
 def windows(count: int = 2, length: int = 17, seed: int = 0) -> Tensor:
@@ -144,7 +145,7 @@ def test_weights_are_float32_and_depend_on_the_seed_alone():
 def test_building_leaves_the_config_alone_and_trains_with_sdpa():
     config = model_config(GPT2)
     before = config.to_dict()
-    model = build_model(config, gradient_checkpointing=False, seed=0)
+    model = build_model(config, seed=0)
     assert config.to_dict() == before
     assert model.config._attn_implementation == "sdpa"
     assert model.training
@@ -233,19 +234,22 @@ def accumulating() -> LanguageModel:
     return build(GPT2)
 
 
-def test_gradient_checkpointing_computes_layers_twice_and_changes_nothing():
-    plain, checkpointed = build(GPT2), build(GPT2, gradient_checkpointing=True)
+@pytest.mark.parametrize("what", ["selective", "full"])
+@pytest.mark.parametrize("family", [GPT2, LLAMA], ids=["gpt2", "llama"])
+def test_activation_checkpointing_computes_layers_twice_and_changes_nothing(family, what):
+    plain, checkpointed = build(family), build(family, activation_checkpointing=what)
     calls = []
-    checkpointed.get_submodule("model.transformer.h.0.mlp").register_forward_pre_hook(lambda *_: calls.append(1))
+    norm = {"gpt2": "transformer.h.0.ln_2", "llama": "model.layers.0.post_attention_layernorm"}[family["family"]]
+    checkpointed.model.get_submodule(norm).register_forward_pre_hook(lambda *_: calls.append(1))
     expected = gradients(plain(windows(), windows()), plain)
     torch.testing.assert_close(gradients(checkpointed(windows(), windows()), checkpointed), expected, rtol=1e-5, atol=1e-6)
     assert len(calls) == 2
 
 
 def test_training_keeps_no_cache():
-    model = build(GPT2)
+    model = build(LLAMA)
     kept = []
-    model.get_submodule("model.transformer").register_forward_hook(lambda _, __, output: kept.append(output.past_key_values))
+    model.get_submodule("model.model").register_forward_hook(lambda _, __, output: kept.append(output.past_key_values))
     model(windows(), windows())
     assert kept == [None]
 

@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def model():
-    return build_model(model_config(SIZES), gradient_checkpointing=False, seed=1)
+    return build_model(model_config(SIZES), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def test_data_without_a_token_to_predict_are_an_error_and_no_score(tmp_path, mod
 
 
 def test_a_diverged_model_has_null_for_its_loss_in_json(tmp_path, tokenizer, capsys) -> None:
-    broken: Any = build_model(model_config(SIZES), gradient_checkpointing=False, seed=1)
+    broken: Any = build_model(model_config(SIZES), seed=1)
     with torch.no_grad():
         broken.model.transformer.wpe.weight[10:].fill_(math.nan)
     place = checkpoint(tmp_path / "model", broken, tokenizer)
@@ -251,7 +251,7 @@ def test_a_diverged_model_has_null_for_its_loss_in_json(tmp_path, tokenizer, cap
 
 
 def test_a_model_that_computes_nothing_finite_is_named(tmp_path, tokenizer, corpus) -> None:
-    broken: Any = build_model(model_config(SIZES), gradient_checkpointing=False, seed=1)
+    broken: Any = build_model(model_config(SIZES), seed=1)
     with torch.no_grad():
         broken.model.transformer.ln_f.weight.fill_(math.nan)
     with pytest.raises(CodeparrotError, match="computes numbers that are not finite; name an earlier checkpoint"):

@@ -1,0 +1,177 @@
+"""A causal language model whose forward pass is its loss: what training wraps and evaluation measures.
+
+Guarantees: the loss is the family's own. Where a family's logits are more than `head(hidden)`, or its loss is more than their
+cross-entropy, the chunked loss (loss.py) is not used and the log says so. GPT-2 runs the forward pass of gpt2.py; other families
+run transformers', without masks where these would be plain causal ones (attention.py). What differs from transformers' own hidden
+states is not used, and the log says so. Generation is always transformers'.
+
+Costs: `LanguageModel` runs the new model five times on 16 tokens.
+"""
+
+import logging
+from contextlib import nullcontext
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.model import IGNORED, attention, gpt2
+from codeparrot.model.loss import LossHead, next_token_labels, num_predicted
+
+logger = logging.getLogger("codeparrot")
+
+
+class LanguageModel(nn.Module):
+    """A causal language model whose forward pass is its loss.
+
+    The loss uses the head's weight, so it must be computed inside the module that DDP, DeepSpeed or FSDP wraps: this one.
+    `model` is the transformers model: it can still be called, it generates, and it is what a checkpoint holds.
+
+    Args:
+        model: a causal language model. Its head becomes a `LossHead` (same weight, same names).
+        own_loss: whether to use the family's own loss, which holds the logits of the whole micro-batch. None finds out by
+            running the model, which needs real weights: set it for a model on the meta device. Whether a family can do
+            without masks is not tried then.
+    """
+
+    def __init__(self, model: PreTrainedModel, own_loss: bool | None = None) -> None:
+        super().__init__()
+        self.model = model
+        if getattr(model, "loss_type", "") is None:
+            model.loss_type = "ForCausalLM"  # transformers falls back to it anyway, with a warning at each start
+        self.way: Literal["gpt2", "without masks", "transformers"] = "gpt2" if gpt2.adapt(model) else "transformers"
+        """How hidden states are computed."""
+        self.own_loss = self._try() if own_loss is None else own_loss
+        if not self.own_loss:
+            self._head.__class__ = LossHead
+
+    def forward(self, input_ids: Tensor, labels: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+        """Return the loss of predicting each token of a window from those before it, a float32 scalar.
+
+        Args:
+            input_ids: (windows, length).
+            labels: (windows, length), not shifted: usually `input_ids` itself; IGNORED (-100) is not predicted.
+            reduction: "mean" over the predicted tokens, which training minimises; "sum" for evaluation over several batches,
+                to be divided by the sum of `num_predicted(labels)`. Only the mean includes a family's auxiliary losses.
+        """
+        if self.own_loss:
+            return self._forward_own_loss(input_ids, labels, reduction)
+        total = self._head(self.hidden_states(input_ids), next_token_labels(labels))
+        return total if reduction == "sum" else total / num_predicted(labels).clamp(min=1)
+
+    def hidden_states(self, input_ids: Tensor) -> Tensor:
+        """Return what the head sees, (windows, length, width)."""
+        if self.way == "gpt2":
+            return gpt2.hidden_states(self.model.base_model, input_ids)
+        with self._masks():
+            return self.model.base_model(input_ids=input_ids, use_cache=False)[0]
+
+    def _forward_own_loss(self, input_ids: Tensor, labels: Tensor, reduction: str) -> Tensor:
+        with self._masks():
+            if reduction == "mean":
+                return self.model(input_ids=input_ids, labels=labels, use_cache=False).loss
+            logits = self.model(input_ids=input_ids, use_cache=False).logits
+        return _cross_entropy(logits, labels, "sum")
+
+    def _masks(self) -> Any:
+        return attention.without_masks(self.model.config) if self.way == "without masks" else nullcontext()
+
+    @torch.no_grad()
+    def _try(self) -> bool:
+        """Find out how hidden states are computed; return whether the family needs its own loss."""
+        model = self.model
+        head, decoder = model.get_output_embeddings(), model.base_model
+        if head is None or type(head) not in (nn.Linear, LossHead) or decoder is model:
+            return _own_loss_because(model, "its head is not one linear layer")
+        windows, training = _probe_windows(model), model.training
+        model.eval()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                hidden = decoder(input_ids=windows, use_cache=False)[0]
+                _check_causal(model, hidden)
+                self._settle_way(windows, hidden)
+                return _needs_own_loss(model, head, windows, hidden)
+        finally:
+            model.train(training)
+
+    def _settle_way(self, windows: Tensor, hidden: Tensor) -> None:
+        """Keep to a way other than transformers' only where it leads to the same hidden states."""
+        if self.way == "transformers" and attention.has_plain_masks(self.model, windows):
+            self.way = "without masks"
+        if not torch.allclose(self.hidden_states(windows), hidden, rtol=0, atol=1e-4 * float(hidden.abs().max())):
+            self.way = "transformers"
+        if self.way == "transformers" and self.model.config._attn_implementation == "sdpa":
+            text = "model.family %s runs transformers' forward pass as it is: its masks are more than causal, or it differs from ours"
+            logger.info(text, self.model.config.model_type)
+
+    @property
+    def _head(self) -> nn.Module:
+        return cast(nn.Module, self.model.get_output_embeddings())
+
+    # Accelerate reads these from a model: for DeepSpeed's `auto` values, and for the modules that FSDP shards on their own.
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        return self.model.config
+
+    @property
+    def _no_split_modules(self) -> Any:
+        return self.model._no_split_modules
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        return self.model.get_output_embeddings()
+
+    def tie_weights(self) -> None:
+        self.model.tie_weights()
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
+    flat = logits.float().flatten(0, -2)
+    return nn.functional.cross_entropy(flat, next_token_labels(labels).flatten(), ignore_index=IGNORED, reduction=reduction)
+
+
+def _needs_own_loss(model: PreTrainedModel, head: nn.Module, windows: Tensor, hidden: Tensor) -> bool:
+    """Compare the model's own logits and loss with those of a linear head.
+
+    The head's input is scaled until the largest logit is 64: a new model's logits are too small for a soft cap to show.
+    """
+    scale = 64 / head(hidden).abs().max()
+    hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0] * scale, *inputs[1:]))
+    logits = head(hidden)
+    own = model(input_ids=windows, labels=windows, use_cache=False)
+    hook.remove()
+    if not torch.allclose(own.logits.float(), logits.float(), rtol=0, atol=1e-4 * 64):
+        return _own_loss_because(model, "it changes the logits after the head")
+    if not torch.allclose(own.loss.float(), _cross_entropy(own.logits, windows, "mean"), rtol=1e-6, atol=0):
+        return _own_loss_because(model, "it adds to the cross-entropy")
+    return False
+
+
+def _own_loss_because(model: PreTrainedModel, reason: str) -> bool:
+    text = "model.family %s uses its own loss (%s): the logits of a whole micro-batch are held at once"
+    logger.warning(text, model.config.model_type, reason)
+    return True
+
+
+def _probe_windows(model: PreTrainedModel) -> Tensor:
+    """Return two windows that differ only in their last token."""
+    text = model.config.get_text_config()
+    length = min(8, getattr(text, "max_position_embeddings", None) or 8)
+    windows = (torch.arange(length, device=model.device) * 7).repeat(2, 1)
+    windows[1, -1] += 1
+    return windows % text.vocab_size
+
+
+def _check_causal(model: PreTrainedModel, hidden: Tensor) -> None:
+    if not hidden.isfinite().all():
+        raise CodeparrotError(
+            f"this {model.config.model_type} computes numbers that are not finite; name an earlier checkpoint"
+        )
+    if not torch.allclose(hidden[0, :-1], hidden[1, :-1], rtol=0, atol=1e-4 * float(hidden.abs().max())):
+        hint = "set model.is_decoder: true" if hasattr(model.config, "is_decoder") else "choose another family"
+        raise CodeparrotError(f"model.family: this {model.config.model_type} sees the tokens that it is to predict; {hint}")
