@@ -82,8 +82,8 @@ def peer(lr: float, seed: int) -> float:
     from codeparrot.arguments import load_config
     from codeparrot.eval.tasks.perplexity import bytes_per_token, evaluate
     from codeparrot.loading import load_tokenizer
-    from codeparrot.model.language_model import LanguageModel
     from codeparrot.model.hardware import keep_freed_memory
+    from codeparrot.model.language_model import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
 
     keep_freed_memory()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codeparrot.location import path_of
-from codeparrot.setting import ABOVE_0, BELOW_1, FRACTION, MAY_CHANGE, WITHIN_A_DAY, at_least, called, setting
+from codeparrot.setting import ABOVE_0, BELOW_1, FRACTION, MAY_CHANGE, WITHIN_A_DAY, Was, at_least, called, setting
 
 
 @dataclass
@@ -98,10 +98,21 @@ class TrainConfig:
     """Length of the run in optimizer steps."""
     precision: Literal["fp32", "bf16", "fp16"] = setting("bf16", also="mixed_precision dtype bf16 fp16")
     """Compute type of the matrix products; parameters and optimizer state stay float32."""
-    gradient_checkpointing: bool = setting(False, may_change=True, also="activation_checkpointing grad_checkpointing")
-    """Recompute activations in the backward pass: a third more compute for far less memory."""
-    compile: bool = setting(False, may_change=True, also="torch_compile")
-    """torch.compile the transformer: a slow first step, faster ones after."""
+    activation_checkpointing: Literal["none", "selective", "full"] = setting(
+        "none",
+        may_change=True,
+        also="grad_checkpointing recompute",
+        was=Was("gradient_checkpointing", {"true": "full", "false": "none"}),
+    )
+    """Activations that the backward pass computes again instead of keeping them. A layer of GPT-2 keeps so many bytes a token,
+    as multiples of its width, in bf16 (compiled): none: 36 (34); selective: 24 (22), all but the results of matrix products and
+    attention, at little cost; full: 4, its input alone, at a third more compute."""
+    compile: bool | Literal["auto"] = setting("auto", may_change=True, also="torch_compile")
+    """torch.compile the layers, as one graph that all of them share: a slow first step, faster ones after and less memory.
+    Evaluations and samples run uncompiled. auto: on NVIDIA GPUs, except with ZeRO-3."""
+    attention: Literal["auto", "cudnn", "flash", "fa3", "fa4", "efficient", "math"] = setting("auto", may_change=True)
+    """Kernel of SDPA that training tries first on NVIDIA GPUs; the log says which one it takes. auto: cuDNN on H100 and newer,
+    else flash. fa3 and fa4 are flash attention 3 and 4 where they are installed, without dropout of attention."""
     log_every_steps: int = setting(10, "steps", at_least(1), may_change=True, also="logging_steps log_interval log_every")
     """Steps between lines in metrics.jsonl and in the trackers."""
     max_skipped_steps: int = setting(10, "steps", at_least(1), may_change=True)

@@ -10,8 +10,8 @@ Numbers are finite, and small enough for the libraries that take them, whatever 
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from codeparrot.errors import CodeparrotError
 
@@ -47,7 +47,17 @@ MAY_CHANGE = {"may_change": True}
 """Metadata of a list or of a whole section that a resumed run may change."""
 
 
-def setting(default: T, unit: str = "", rule: Rule | None = None, *, may_change: bool = False, also: str = "") -> T:
+class Was(NamedTuple):
+    """What a setting was called in older versions: files and commands of then are still read."""
+
+    name: str
+    values: Mapping[str, Any]
+    """Today's value for each that it had."""
+
+
+def setting(
+    default: T, unit: str = "", rule: Rule | None = None, *, may_change: bool = False, also: str = "", was: Was | None = None
+) -> T:
     """Return a dataclass field, typed as its value.
 
     Args:
@@ -56,14 +66,48 @@ def setting(default: T, unit: str = "", rule: Rule | None = None, *, may_change:
         rule: range of a number.
         may_change: whether a resumed run may change the setting, because it does not change what is computed.
         also: names that other programs have for it; an error suggests the setting where one of them is given.
+        was: its older name, in the same section.
     """
-    metadata = {"unit": unit, "rule": rule, "may_change": may_change, **called(also)}
+    metadata = {"unit": unit, "rule": rule, "may_change": may_change, "was": was, **called(also)}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def called(also: str) -> dict[str, tuple[str, ...]]:
     """Return the metadata of a field that has other names in other programs."""
     return {"also": tuple(also.split())}
+
+
+class Renamed(NamedTuple):
+    """A setting under its older name."""
+
+    section: str
+    was: Was
+    name: str
+
+    def value(self, old: Any) -> Any:
+        return self.was.values.get(str(old).lower(), old)
+
+
+def renamed(kind: type) -> list[Renamed]:
+    """Return the settings in the sections of a dataclass that had another name."""
+    sections = {name: hint for name, hint in get_type_hints(kind).items() if dataclasses.is_dataclass(hint)}
+    return [
+        Renamed(section, field.metadata["was"], field.name)
+        for section, hint in sections.items()
+        for field in dataclasses.fields(hint)
+        if field.metadata.get("was")
+    ]
+
+
+def in_todays_names(saved: Mapping[str, Any], renames: Sequence[Renamed]) -> dict[str, Any]:
+    """Return settings by section, with those that have another name today under that name, which wins where both stand."""
+    today = dict(saved)
+    for each in renames:
+        section = today.get(each.section)
+        if isinstance(section, dict) and each.was.name in section:
+            others = {name: value for name, value in section.items() if name != each.was.name}
+            today[each.section] = {each.name: each.value(section[each.was.name])} | others
+    return today
 
 
 def check_ranges(settings: Any, prefix: str = "") -> None:

@@ -136,7 +136,7 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
     for micro_batch in range(training.micro_batches):
         with monitor.waiting_for_data():
             input_ids, labels = training.examples(next(batches), step, micro_batch)
-        with accelerator.accumulate(model):
+        with accelerator.accumulate(model), training.kernels():
             # Every window predicts equally many tokens: the mean over micro-batches and processes is that over all tokens.
             micro_loss = model(input_ids, labels)
             accelerator.backward(training.health.guard(micro_loss))

@@ -113,10 +113,12 @@ def test_a_resolved_configuration_means_what_it_meant(old: Path) -> None:
     import yaml
 
     from codeparrot.arguments import load_config
+    from codeparrot.config import Config
+    from codeparrot.setting import in_todays_names, renamed
 
     path = old / "runs" / "old" / "config.yaml"
     config = load_config(path)
-    for section, fields in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+    for section, fields in in_todays_names(yaml.safe_load(path.read_text(encoding="utf-8")), renamed(Config)).items():
         for name, value in fields.items() if isinstance(fields, dict) else ():
             assert (config.model if section == "model" else vars(getattr(config, section)))[name] == value, f"{section}.{name}"
 

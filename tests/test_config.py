@@ -104,6 +104,32 @@ def test_a_name_that_other_programs_have_suggests_ours(tmp_path, capsys, given, 
         assert f"did you mean {meant}?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("true", "full"), ("false", "none"), ("yes", "full"), ("", "full")],
+)
+def test_checkpointing_is_read_under_its_older_name(given, meant, tmp_path) -> None:
+    spellings = [["--train.gradient_checkpointing", given], [f"--train.gradient-checkpointing={given}"]]
+    if not given:
+        spellings = [["--train.gradient_checkpointing"], ["--train.gradient_checkpointing", "--optim.lr", "1"]]
+    for spelling in spellings:
+        assert parse_config([*LEAST, *spelling]).train.activation_checkpointing == meant
+    if given:
+        file = write(tmp_path / "a.yaml", f"train: {{gradient_checkpointing: {given}, max_steps: 7}}\n")
+        train = parse_config([*LEAST, *file]).train
+        assert (train.activation_checkpointing, train.max_steps) == (meant, 7)
+        # The last wins, whatever its name.
+        behind = parse_config([*LEAST, *file, "--train.activation_checkpointing", "selective"])
+        assert behind.train.activation_checkpointing == "selective"
+    assert "gradient_checkpointing" not in parse_config(LEAST).to_yaml()
+
+
+def test_a_wrong_value_under_the_older_name_is_an_error_of_todays(capsys) -> None:
+    with pytest.raises(SystemExit):
+        parse_config([*LEAST, "--train.gradient_checkpointing=7"])
+    assert "train.activation_checkpointing is 7; it must be none, selective or full" in capsys.readouterr().err
+
+
 def test_no_name_of_others_is_one_of_ours() -> None:
     ours = {name.rpartition(".")[2] for name in fields()}
     assert {word for field in fields().values() for word in field.metadata.get("also", ()) if word in ours} == set()
@@ -117,7 +143,7 @@ def test_no_name_of_others_is_one_of_ours() -> None:
         (["--optim.lr="], "error: optim.lr is empty; it must be a number ("),
         (["--train.max_steps", "2.5"], "error: train.max_steps is 2.5; it must be a whole number ("),
         (["--train.max_steps", "null"], "error: train.max_steps is null; it must be a whole number ("),
-        (["--train.compile=maybe"], "error: train.compile is maybe; it must be true or false ("),
+        (["--train.compile=maybe"], "error: train.compile is maybe; it must be true or false or auto ("),
         (["--train.precision", "int3"], "error: train.precision is int3; it must be fp32, bf16 or fp16 ("),
         (["--train", "3"], "error: train is 3; it must be a section of settings, or a file with one ("),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
@@ -212,8 +238,9 @@ def test_a_resumed_run_may_change_what_does_not_change_the_result() -> None:
         list(changeable(Config()))
         == (
             "run.name run.dir tokenizer.path stream.train stream.valid stream.on_error stream.encoder "
-            "stream.prefetch_batches train.micro_batch_size train.gradient_checkpointing train.compile train.log_every_steps "
-            "train.max_skipped_steps train.startup_minutes train.timeout_minutes evaluate checkpoint tracking hub resume"
+            "stream.prefetch_batches train.micro_batch_size train.activation_checkpointing train.compile "
+            "train.attention train.log_every_steps train.max_skipped_steps train.startup_minutes train.timeout_minutes "
+            "evaluate checkpoint tracking hub resume"
         ).split()
     )
     assert list(changeable(StreamConfig())) == ["train", "valid", "on_error", "encoder", "prefetch_batches"]
@@ -268,7 +295,7 @@ def test_recipes_hold_the_published_hyperparameters() -> None:
         *(5e-4, 2000, 192, 150_000),
     )
     assert (xl.optim.lr, xl.schedule.warmup_steps, xl.train.global_batch_size, xl.train.max_steps) == (2e-4, 750, 512, 50_000)
-    assert xl.train.gradient_checkpointing and not small.train.gradient_checkpointing
+    assert (xl.train.activation_checkpointing, small.train.activation_checkpointing) == ("full", "none")
     for config in (small, xl):
         assert (config.stream.seq_length, config.optim.weight_decay, config.optim.clip_norm) == (1024, 0.1, 1.0)
         assert config.schedule.name == "cosine"

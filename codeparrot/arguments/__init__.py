@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from codeparrot.arguments.parser import Parser, SettingsFile
-from codeparrot.arguments.words import RECIPE, join_lists, recipe_first, recipes, spell_out
+from codeparrot.arguments.words import RECIPE, join_lists, recipe_first, recipes, rename, spell_out
 from codeparrot.launcher import rank
 from codeparrot.location import stay_at_home
-from codeparrot.setting import check_number, check_ranges
+from codeparrot.setting import check_number, check_ranges, renamed
 
 if TYPE_CHECKING:
     from codeparrot.config import Config
@@ -82,7 +82,8 @@ def parse_settings(kind: Any, arguments: Sequence[str], prog: str, function: Cal
     parser.add_argument("--config", action=SettingsFile, metavar="FILE", help=text)
     parser.add_class_arguments(kind)
     parser.lay_out(function, get_type_hints(kind), "--config FILE [--section.field VALUE ...]")
-    words = join_lists(spell_out(arguments, kind), kind)
+    parser.renames = renamed(kind)
+    words = join_lists(rename(spell_out(arguments, kind), parser.renames), kind)
     options = parser.values(words, kind)
     settings = kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
     moved = stay_at_home(settings, words) if hasattr(settings, "run") else ""

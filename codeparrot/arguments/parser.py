@@ -26,6 +26,7 @@ from jsonargparse import (
 from codeparrot.arguments.words import element_of, flags_of
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.location import path_of
+from codeparrot.setting import Renamed, in_todays_names
 from codeparrot.text_files import read_text, repeated_key, syntax_error
 
 _WIDEST, _NARROWEST = 100, 30
@@ -110,6 +111,8 @@ class Parser(ArgumentParser):
 
     recipes: Sequence[str] = ()
     """Names that `--recipe` knows."""
+    renames: Sequence[Renamed] = ()
+    """Settings that had another name; files still have them under it."""
 
     def __init__(self, prog: str | None = None, **options: Any) -> None:
         # jsonargparse makes parsers of this class for the fields of nested dataclasses, with options of its own.
@@ -146,6 +149,8 @@ class Parser(ArgumentParser):
             self.error(str(error))
         if not isinstance(settings, dict) or not settings:
             self.error(f"{path} holds no settings; write them as `name: value`, with the names of the help")
+        if (today := in_todays_names(settings, self.renames)) != settings:
+            text = yaml.safe_dump(today, allow_unicode=True)
         return self.parse_string(text, str(path), *arguments, **options)
 
     def parse_args(self, *arguments: Any, **options: Any) -> Any:

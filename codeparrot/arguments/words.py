@@ -11,6 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from codeparrot.setting import Renamed
+
 RECIPE = "recipe"
 
 
@@ -48,6 +50,22 @@ def spell_out(arguments: Sequence[str], target: Callable[..., Any]) -> list[str]
         bare = name[2:] in switches and not equals and following.lower() not in _TRUE_OR_FALSE
         spelled.append(f"{name}=true" if bare else f"{name}{equals}{value}")
     return spelled
+
+
+def rename(arguments: Sequence[str], renames: Sequence[Renamed]) -> list[str]:
+    """Write flags that have another name today under that name. They are spelled out already."""
+    words, today = list(arguments), {f"--{each.section}.{each.was.name}": each for each in renames}
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if (each := today.get(name)) is None:
+            continue
+        flag, following = f"--{each.section}.{each.name}", words[index + 1 : index + 2]
+        bare = not equals and (not following or following[0].lower() not in _TRUE_OR_FALSE)
+        given = yaml.safe_load(value if equals else "true" if bare else following[0])
+        words[index] = f"{flag}={each.value(given)}"
+        if not equals and not bare:
+            words[index + 1 : index + 2] = []
+    return words
 
 
 _TRUE_OR_FALSE = ("true", "false", "yes", "no", "on", "off")

@@ -1,8 +1,8 @@
 """Causal attention for training: without a mask, and by the fastest kernel that the GPU has.
 
 transformers makes a mask for every batch. A plain causal one becomes `is_causal`, but finding out that it is plain costs a
-synchronisation with the device a forward pass. `has_plain_masks` finds it out once, with the new model; from then on the loss is
-computed with an attention function for which transformers makes no mask. Generation, with cache and padding, keeps "sdpa".
+synchronisation with the device a forward pass. `has_plain_masks` finds it out once, with the new model; from then on the loss
+is computed with an attention function for which transformers makes no mask. Generation, with cache and padding, keeps "sdpa".
 """
 
 import logging
@@ -98,7 +98,9 @@ def activate(first: str) -> None:
         return
     name, module = _FLASH[first]
     if find_spec(module.partition(".")[0]) is None:
-        raise CodeparrotError(f"train.attention {first} needs the Python module {module}; install it, or set train.attention auto")
+        raise CodeparrotError(
+            f"train.attention {first} needs the Python module {module}; install it, or set train.attention auto"
+        )
     try:
         activate_flash_attention_impl(name)
     except (ImportError, RuntimeError, AttributeError) as error:

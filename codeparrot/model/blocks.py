@@ -5,7 +5,6 @@ compiled by itself, before a strategy wraps the model: one graph serves all bloc
 takes, and FSDP2 still gathers the weights block by block.
 """
 
-import logging
 from typing import Any, Literal
 
 import torch
@@ -15,8 +14,6 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from codeparrot.errors import CodeparrotError
-
-logger = logging.getLogger("codeparrot")
 
 Checkpointing = Literal["none", "selective", "full"]
 
@@ -70,8 +67,5 @@ def compile_blocks(model: PreTrainedModel, whole: bool) -> None:
     """
     # DDP would cut the graph where its buckets end, for which a block is too small.
     torch._dynamo.config.optimize_ddp = False
-    blocks = blocks_of(model)
-    for block in blocks or [model.base_model]:
+    for block in blocks_of(model) or [model.base_model]:
         block.compile(fullgraph=whole, dynamic=False)
-    what = f"{len(blocks)} layers as one graph" if blocks else "the decoder as a whole"
-    logger.info("compile     %s, in the first step (train.compile false turns it off)", what)

@@ -6,8 +6,8 @@ nothing waits for the device: transformers looks into `position_ids` for packed 
 mask where it is compiled. The tanh form of GELU is one kernel instead of nine. Under autocast the residual stream and the norms
 stay float32, as they are in transformers.
 
-A block is still called as a module, because FSDP2, ZeRO-3 and activation checkpointing work at that call, and so is every module
-that owns parameters. No block knows its number, so that one compiled graph serves all of them.
+A block is still called as a module, because FSDP2, ZeRO-3 and activation checkpointing work at that call, and so is every
+module that owns parameters. No block knows its number, so that one compiled graph serves all of them.
 """
 
 from typing import Any, cast

@@ -1,9 +1,9 @@
 """A causal language model whose forward pass is its loss: what training wraps and evaluation measures.
 
 Guarantees: the loss is the family's own. Where a family's logits are more than `head(hidden)`, or its loss is more than their
-cross-entropy, the chunked loss (loss.py) is not used and the log says so. GPT-2 runs the forward pass of gpt2.py; other families
-run transformers', without masks where these would be plain causal ones (attention.py). What differs from transformers' own hidden
-states is not used, and the log says so. Generation is always transformers'.
+cross-entropy, the chunked loss (loss.py) is not used and the log says so. GPT-2 runs the forward pass of gpt2.py; other
+families run transformers', without masks where these would be plain causal ones (attention.py). What leads to other hidden
+states than transformers' own way is not used, and the log says so. Generation is always transformers'.
 
 Costs: `LanguageModel` runs the new model five times on 16 tokens.
 """
@@ -103,7 +103,7 @@ class LanguageModel(nn.Module):
         if not torch.allclose(self.hidden_states(windows), hidden, rtol=0, atol=1e-4 * float(hidden.abs().max())):
             self.way = "transformers"
         if self.way == "transformers" and self.model.config._attn_implementation == "sdpa":
-            text = "model.family %s runs transformers' forward pass as it is: its masks are more than causal, or it differs from ours"
+            text = "model.family %s runs transformers' forward pass: its masks are not plain, or ours computes otherwise"
             logger.info(text, self.model.config.model_type)
 
     @property

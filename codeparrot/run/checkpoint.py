@@ -29,7 +29,7 @@ from typing import Any
 from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.setting import changeable
+from codeparrot.setting import changeable, in_todays_names, renamed
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 2
@@ -234,12 +234,12 @@ _LEFT_TO_THE_RUN = (("stream.order", "auto"), ("stream.block_windows", 0))
 
 
 def completed(saved: dict[str, Any]) -> dict[str, Any]:
-    """Return a saved configuration with the settings that it lacks: today's default, which is what they were, but for
-    `stream.order`."""
+    """Return a saved configuration under today's names, with the settings that it lacks: today's default, which is what they
+    were, but for `stream.order`."""
     config = Config()
     defaults = asdict(config)
     defaults["stream"]["order"] = "documents"  # the only one there was, when it was not recorded
-    whole = defaults | saved
+    whole = defaults | in_todays_names(saved, renamed(Config))
     for name in (name for name, section in vars(config).items() if is_dataclass(section)):
         whole[name] = defaults[name] | whole[name]
     return whole

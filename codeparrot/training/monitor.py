@@ -245,6 +245,9 @@ def derived_values(training: Training, flops: int, peak: float, peak_source: str
     device = training.accelerator.device.type
     yield f"strategy    {strategy_name(training.accelerator)}"
     yield f"compute     {train.precision} on {world} x {device}, {peak / 1e12:.2f} TFLOP/s ({peak_source})"
+    yield f"compile     {training.compiling.why}"
+    if device == "cuda":
+        yield f"attention   {training.attention()} (train.attention {train.attention})"
 
 
 def _source(training: Training, world: int) -> str:

@@ -1,9 +1,13 @@
 """The parts of a run that change as it goes on, and how the configuration makes them."""
 
 import hashlib
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +15,7 @@ from torch import Tensor
 
 from codeparrot.config import Config, as_list
 from codeparrot.loading import fit_vocabulary, load_tokenizer, tokenizer_digest
+from codeparrot.model import attention
 from codeparrot.model.families import build_model, model_config, without_weights
 from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import Objective, check_even
@@ -20,7 +25,7 @@ from codeparrot.stream import ConstantLengthDataset, make_encoder
 from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.training.health import Health
-from codeparrot.training.processes import Agreement, strategy_of
+from codeparrot.training.processes import Agreement, strategy_name, strategy_of
 from codeparrot.training.sharding import ShardedState, sharded_state
 from codeparrot.training.watchdog import Watchdog
 
@@ -65,11 +70,28 @@ class Training(Start):
     objective: Objective
     sharded: ShardedState
     health: Health
+    compiling: "Compiling"
 
     @property
     def language_model(self) -> Any:
         """The transformers model inside all wrappers."""
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False).model
+
+    def kernels(self) -> AbstractContextManager[Any]:
+        """Have SDPA prefer the kernels that suit a step. Generation is left to torch: cuDNN plans anew for each length."""
+        return attention.kernels(self.accelerator.device, self.config.train.attention)
+
+    def uncompiled(self) -> AbstractContextManager[Any]:
+        """Run the model as it was written: what is not a step has other shapes, and would have the layers compiled again."""
+        return torch.compiler.set_stance("force_eager") if self.compiling.on else nullcontext()
+
+    def attention(self) -> str:
+        """Return the kernel that SDPA takes in a step."""
+        train, dtypes = self.config.train, {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+        with self.kernels():
+            return attention.chosen(
+                self.settings, self.accelerator.device, dtypes[train.precision], self.config.stream.seq_length
+            )
 
     @property
     def micro_batches(self) -> int:
@@ -145,8 +167,9 @@ def make(start: Start, fitted: Fitted) -> Training:
     stream = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, rank=rank, world_size=world_size)
 
     # Model and optimizer. A strategy that splits the model also moves it to the device.
-    checkpointing, compiled = config.train.gradient_checkpointing, config.train.compile
-    model = build_model(settings, gradient_checkpointing=checkpointing, seed=config.run.seed, compile=compiled)
+    attention.activate(config.train.attention)
+    compiling, checkpointing = compiles(config.train.compile, accelerator), config.train.activation_checkpointing
+    model = build_model(settings, activation_checkpointing=checkpointing, seed=config.run.seed, compile=compiling.on)
     model = model.to(accelerator.device) if strategy_of(accelerator) == "replicated" else model
     language_model, kind = model.model, load_optimizer(asdict(config.optim))
     bare = kind.build(model, asdict(config.optim))
@@ -161,7 +184,26 @@ def make(start: Start, fitted: Fitted) -> Training:
         objective=objective,
         sharded=sharded_state(accelerator, model, language_model, bare, kind),
         health=Health(config.train, accelerator, bare, kind, zero),
+        compiling=compiling,
     )
+
+
+class Compiling(NamedTuple):
+    """Whether the model's layers are compiled, and why, in the words of the log."""
+
+    on: bool
+    why: str
+
+
+def compiles(asked: bool | str, accelerator: Any) -> Compiling:
+    """Return what `train.compile` means here."""
+    if asked == "auto" and accelerator.device.type != "cuda":
+        return Compiling(False, "no (auto: on NVIDIA GPUs alone)")
+    if asked and strategy_name(accelerator) == "ZeRO-3":
+        return Compiling(False, "no (ZeRO-3 gathers weights inside of the layers)")
+    if asked == "auto" and not (find_spec("triton") and any(map(which, (os.environ.get("CC", ""), "gcc", "clang")))):
+        return Compiling(False, "no (auto: Triton or a C compiler for it is not installed)")
+    return Compiling(True, "each layer, in the first step") if asked else Compiling(False, "no")
 
 
 def to_device(array: Any, device: torch.device) -> Tensor:

@@ -62,7 +62,7 @@ class PassAtK:
         self._finish_thread()
         if self._off_if(self._trouble):
             return
-        with self._monitor.paused():
+        with self._monitor.paused(), self._training.uncompiled():
             completions, trouble = self._complete(progress)
             # Whatever happened here, all processes meet.
             gathered = self._training.agreement.gather((completions, trouble))

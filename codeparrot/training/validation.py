@@ -82,7 +82,7 @@ class Validation:
         """Evaluate on the `whole` set or on the sample of it, log, and write samples. All processes call this."""
         if not self._on:
             return
-        with self._monitor.paused():
+        with self._monitor.paused(), self._training.uncompiled():
             self.score = score = self._measure(progress, self._valid if whole else self._sample_of_it)
             self.interrupted = score is None
             if score is None:

@@ -115,9 +115,7 @@ def test_the_model_stays_transformers_in_generation_and_in_name() -> None:
 def test_other_attention_keeps_transformers_forward_pass(options, way) -> None:
     model = build(**options)
     assert model.way == way
-    torch.testing.assert_close(
-        model(windows(), windows()), model.model(windows(), labels=windows()).loss, rtol=1e-6, atol=0
-    )
+    torch.testing.assert_close(model(windows(), windows()), model.model(windows(), labels=windows()).loss, rtol=1e-6, atol=0)
 
 
 def test_a_forward_pass_that_differs_from_transformers_is_not_used_and_the_log_says_so(monkeypatch, caplog) -> None:
