@@ -1,6 +1,6 @@
 """What makes a training step fast on a GPU, as far as it shows without one: in what is called, compiled and kept.
 
-The compiler's back end is replaced by AOT autograd with the partitioner that CUDA gets: graphs are the real ones, and nothing is
+The back end of the compiler is replaced by AOT autograd with the partitioner that CUDA gets: graphs are real, and nothing is
 built.
 """
 
