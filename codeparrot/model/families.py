@@ -204,7 +204,7 @@ def build_model(config: PreTrainedConfig, *, gradient_checkpointing: bool, seed:
         config: from `model_config`; it is not changed.
         gradient_checkpointing: keep only each layer's input and compute the rest again in the backward pass.
         seed: of the weights.
-        compile: compile the decoder (not the loss) at its first step. Names in the state dict stay the same.
+        compile: compile the decoder and the pointwise part of the loss at the first step. Names in the state dict stay.
 
     Raises:
         CodeparrotError: no weights can be drawn from these values, or there is no memory for them.
@@ -225,6 +225,7 @@ def build_model(config: PreTrainedConfig, *, gradient_checkpointing: bool, seed:
     language_model = LanguageModel(model)
     if compile:
         model.base_model.compile()
+        language_model.compile_loss()
     return language_model
 
 
@@ -268,6 +269,11 @@ class LanguageModel(nn.Module):
         if reduction == "mean":
             return self.model(input_ids=input_ids, labels=labels, use_cache=False).loss
         return _cross_entropy(self.model(input_ids=input_ids, use_cache=False).logits, labels, "sum")
+
+    def compile_loss(self) -> None:
+        """Compile the pointwise part of the loss at its first use. A family's own loss stays as it is."""
+        if not self.own_loss:
+            cast(Any, self._head).compiled = True
 
     @property
     def _head(self) -> nn.Module:
