@@ -46,9 +46,10 @@ def train(config: Config) -> Result:
 def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Result:
     from codeparrot.optim.optimizer import set_learning_rate
     from codeparrot.training import parts
+    from codeparrot.training.agreement import Agreement
     from codeparrot.training.monitor import Monitor
     from codeparrot.training.pass_at_k import PassAtK
-    from codeparrot.training.processes import Agreement, quiet_and_ready
+    from codeparrot.training.processes import quiet_and_ready
     from codeparrot.training.resume import choose, resume, settled
     from codeparrot.training.run_directory import run_directory
     from codeparrot.training.saver import Saver
@@ -99,7 +100,9 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
                 if health.hopeless:
                     checkpoints.finish()
                     raise health.error()
-                stopped, save_now, busy = training.agreement.any(stop.requested, checkpoints.due_by_time(), checkpoints.busy)
+                # Nobody waits: what was asked for during this step counts after the next one.
+                flags = stop.requested, checkpoints.due_by_time(), checkpoints.busy
+                stopped, save_now, busy = training.agreement.any_soon(*flags)
                 if not busy:
                     checkpoints.advance()
                 last = progress.step == config.train.max_steps
@@ -129,6 +132,7 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
     import torch
 
     from codeparrot.training.parts import seed_step
+    from codeparrot.training.processes import gather_once_a_step
 
     config, accelerator, model, optimizer = training.config, training.accelerator, training.model, training.optimizer
     loss, grad_norm = (torch.zeros((), device=accelerator.device) for _ in range(2))
@@ -136,6 +140,7 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
     for micro_batch in range(training.micro_batches):
         with monitor.waiting_for_data():
             input_ids, labels = training.examples(next(batches), step, micro_batch)
+        gather_once_a_step(accelerator, model, last=micro_batch == training.micro_batches - 1)
         with accelerator.accumulate(model), training.kernels():
             # Every window predicts equally many tokens: the mean over micro-batches and processes is that over all tokens.
             micro_loss = model(input_ids, labels)
@@ -145,7 +150,7 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
                 grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.optim.clip_norm or float("inf"))
                 training.health.before_update(grad_norm)
             optimizer.step()
-            optimizer.zero_grad()
+            optimizer.zero_grad(set_to_none=not training.gradients_stay)
     return loss, grad_norm
 
 

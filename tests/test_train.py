@@ -13,8 +13,8 @@ from codeparrot.config import Config, TrainConfig
 from codeparrot.result import STOPPED
 from codeparrot.run.progress import Progress
 from codeparrot.train import outcome
+from codeparrot.training.agreement import Agreement
 from codeparrot.training.left_out import LeftOut
-from codeparrot.training.processes import Agreement
 from tests.launching import curve, kill_behind_step, lines, run, start, stop_behind_step, weights, write_config
 
 

@@ -205,7 +205,8 @@ def build_model(
         config: from `model_config`; it is not changed.
         activation_checkpointing: what the backward pass computes again (blocks.py).
         seed: of the weights.
-        compile: compile each block, all of them as one graph, at its first step. Names in the state dict stay the same.
+        compile: compile each block, all of them as one graph, and the pointwise part of the loss, at the first step. Names in
+            the state dict stay the same.
 
     Raises:
         CodeparrotError: no weights can be drawn from these values, or there is no memory for them.
@@ -222,4 +223,5 @@ def build_model(
     blocks.checkpoint(model, activation_checkpointing)
     if compile:
         blocks.compile_blocks(model, whole=language_model.way == "gpt2")
+        language_model.compile_loss()
     return language_model

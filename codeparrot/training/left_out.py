@@ -13,7 +13,7 @@ from codeparrot.config import Config
 from codeparrot.run.metrics import MetricsLog, read_lines
 from codeparrot.stream.losses import MOST_SAID, counts, in_words
 from codeparrot.stream.readers.rows import Damaged, Where
-from codeparrot.training.processes import Agreement
+from codeparrot.training.agreement import Agreement
 
 logger = logging.getLogger("codeparrot")
 

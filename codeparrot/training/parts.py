@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from codeparrot.config import Config, as_list
 from codeparrot.loading import fit_vocabulary, load_tokenizer, tokenizer_digest
@@ -24,8 +25,9 @@ from codeparrot.optim.schedule import learning_rate
 from codeparrot.stream import ConstantLengthDataset, make_encoder
 from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
+from codeparrot.training.agreement import Agreement
 from codeparrot.training.health import Health
-from codeparrot.training.processes import Agreement, strategy_name, strategy_of
+from codeparrot.training.processes import settle_gradients, strategy_name, strategy_of
 from codeparrot.training.sharding import ShardedState, sharded_state
 from codeparrot.training.watchdog import Watchdog
 
@@ -97,6 +99,11 @@ class Training(Start):
     def micro_batches(self) -> int:
         """Return the number of forward passes of this process in a step."""
         return self.config.micro_batches(self.accelerator.num_processes)
+
+    @property
+    def gradients_stay(self) -> bool:
+        """Whether gradients keep their memory between steps: DDP's lie in its buckets, and new ones would lie beside them."""
+        return isinstance(self.model, DistributedDataParallel)
 
     @property
     def tokens_per_step(self) -> int:
@@ -174,6 +181,8 @@ def make(start: Start, fitted: Fitted) -> Training:
     language_model, kind = model.model, load_optimizer(asdict(config.optim))
     bare = kind.build(model, asdict(config.optim))
     model, optimizer = accelerator.prepare(model, bare)
+    with attention.kernels(accelerator.device, config.train.attention):
+        settle_gradients(model, config.train.micro_batch_size, config.stream.seq_length, accelerator.device)
     zero = model.optimizer if strategy_of(accelerator) == "deepspeed" else None
     return Training(
         **vars(start),

@@ -1,7 +1,8 @@
 """Stopping a run without losing it: on a signal, or before the batch system's time limit.
 
-The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 sets a flag, which all processes agree on at the end of the step; evaluation,
-sampling and the start look at it too. The run saves, marks `status.json` and ends. A second Ctrl-C ends the process at once.
+The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 sets a flag, which all processes agree on at the end of the step or of the next
+one; evaluation, sampling and the start look at it too. The run saves, marks `status.json` and ends. A second Ctrl-C ends the
+process at once.
 The terminal sends Ctrl-C to every process and launchers pass it on again, so another one within a few seconds is the same
 request. Batch systems repeat their signals, so only Ctrl-C has a second meaning.
 
@@ -86,16 +87,19 @@ class TimeLimit:
     def __init__(self, ask: Callable[[], float | None] | None = None) -> None:
         self._ask = ask or slurm_end_time
         self.end = self._ask()
-        self._asked = time.monotonic()
+        self._asked = self._before = time.monotonic()
 
     def reached(self, needed_seconds: float) -> bool:
-        """Whether `needed_seconds` or less are left."""
-        if self.end is None or time.time() + needed_seconds < self.end:
-            return False
-        if time.monotonic() - self._asked > ASK_AGAIN_SECONDS:
+        """Whether `needed_seconds` or less will be left a step later, when the answer counts: so long after as the last call
+        was before."""
+        now = time.monotonic()
+        needed_seconds, self._before = needed_seconds + now - self._before, now
+        if self._near(needed_seconds) and now - self._asked > ASK_AGAIN_SECONDS:
             self._asked, self.end = time.monotonic(), self._ask()
-            return self.reached(needed_seconds)
-        return True
+        return self._near(needed_seconds)
+
+    def _near(self, needed_seconds: float) -> bool:
+        return self.end is not None and time.time() + needed_seconds >= self.end
 
 
 def slurm_end_time() -> float | None:

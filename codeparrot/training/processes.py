@@ -1,4 +1,4 @@
-"""The processes of a run: their number, checked against the number asked for, and what they agree on."""
+"""The processes of a run: their number, checked against the number asked for, and how they share the model."""
 
 import json
 import logging
@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 import warnings
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from codeparrot.launcher import rank, sharded, world_size_asked
 from codeparrot.text_files import read_text, repeated_key
 
 logger = logging.getLogger("codeparrot")
+
+BUCKET_MB = 100
+"""Gradients that DDP sends together. Fewer and larger messages than torch's 25 MB; launch/zero*.json have the same."""
+WATCHDOG_FIRST_MINUTES = 1.0
+"""How much longer than the watchdog a collective waits, so that the watchdog speaks first."""
+LONGEST_WAIT_MINUTES = 30.0 * 24 * 60
 
 
 def start_processes(config: Config) -> Any:
@@ -38,9 +45,9 @@ def start_processes(config: Config) -> Any:
     import torch
 
     has_accelerator = torch.accelerator.is_available()
-    of_the_cpu = {} if has_accelerator else _on_the_cpu()
+    of_the_cpu, handlers = ({}, []) if has_accelerator else _on_the_cpu()
     from accelerate import Accelerator
-    from accelerate.utils import GradientAccumulationPlugin
+    from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 
     if config.train.precision == "fp16" and not has_accelerator:
         raise CodeparrotError("train.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
@@ -49,9 +56,18 @@ def start_processes(config: Config) -> Any:
     plugin = deepspeed_file()
     _name_what_is_passed_over(config, world_size)
     try:
+        _join(config)
         accelerator = Accelerator(
             mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.micro_batches(world_size)),
+            gradient_accumulation_plugin=GradientAccumulationPlugin(
+                num_steps=config.micro_batches(world_size),
+                # Otherwise FSDP2 would hold the float32 gradients of the whole model until the last micro-batch.
+                sync_each_batch=sharded() == "FSDP",
+            ),
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(gradient_as_bucket_view=True, bucket_cap_mb=BUCKET_MB),
+                *handlers,
+            ],
             project_dir=str(config.run_directory),
             step_scheduler_with_optimizer=False,
             **({"deepspeed_plugin": plugin} if plugin else {}),
@@ -69,6 +85,35 @@ def start_processes(config: Config) -> Any:
     elif strategy_of(accelerator) == "fsdp":
         _set_up_fsdp(accelerator)
     return accelerator
+
+
+def longest_wait(config: Config) -> timedelta:
+    """Return how long a collective waits before it gives up: longer than the watchdog, which names the process that hangs."""
+    minutes = max(config.train.startup_minutes, config.train.timeout_minutes) + WATCHDOG_FIRST_MINUTES
+    return timedelta(minutes=min(minutes, LONGEST_WAIT_MINUTES))
+
+
+def _join(config: Config) -> None:
+    """Set up the process group as Accelerate would, but bound to this process's device and with `longest_wait`.
+
+    Libraries make further groups, to which no time-out can be given (DeepSpeed copies this one); they take torch's defaults.
+    """
+    if "RANK" not in os.environ:  # launcher.py: this process is alone
+        return
+    import torch
+    import torch.distributed as dist
+    from torch.distributed import distributed_c10d
+
+    wait = longest_wait(config)
+    for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
+        setattr(distributed_c10d, name, wait)
+    device, backend = None, "gloo"
+    if accelerator := torch.accelerator.current_accelerator(check_available=True):
+        number = int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count()
+        device, backend = torch.device(accelerator.type, number), dist.get_default_backend_for_device(accelerator)
+        if os.environ.get("FSDP_OFFLOAD_PARAMS", "").lower() == "true":
+            backend = f"{accelerator.type}:{backend},cpu:gloo"
+    dist.init_process_group(backend, timeout=wait, device_id=device)
 
 
 def _name_what_is_passed_over(config: Config, world_size: int) -> None:
@@ -123,8 +168,8 @@ def strategy_name(accelerator: Any) -> str:
     return "DDP" if accelerator.num_processes > 1 else "one process"
 
 
-def _on_the_cpu() -> dict[str, Any]:
-    """Return the Accelerator's arguments for the strategy that was launched, without a GPU.
+def _on_the_cpu() -> tuple[dict[str, Any], list[Any]]:
+    """Return the Accelerator's arguments and handlers for the strategy that was launched, without a GPU.
 
     Accelerate only half supports DeepSpeed and FSDP on a CPU: DeepSpeed needs its back end named, and FSDP is only turned on
     when GPUs are found, so this claims that they were.
@@ -137,12 +182,12 @@ def _on_the_cpu() -> dict[str, Any]:
     if sharded() == "DeepSpeed":
         # DeepSpeed compiles its CPU collectives at the first start, with the ninja that is installed beside Python.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        return {"kwargs_handlers": [InitProcessGroupKwargs(backend="gloo")]}
+        return {}, [InitProcessGroupKwargs(backend="gloo")]
     if sharded() == "FSDP":
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
         PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)  # type: ignore[method-assign]
-        return {}
-    return {"cpu": True}
+        return {}, []
+    return {"cpu": True}, []
 
 
 def deepspeed_file() -> Any:
@@ -172,7 +217,10 @@ def deepspeed_file() -> Any:
 
 
 def _set_up_fsdp(accelerator: Any) -> None:
-    """Keep the loss and the sums of gradients in float32; Accelerate's own policy would make both bfloat16."""
+    """Gather weights in the type of the products and keep the rest in float32, as autocast does under DDP.
+
+    Accelerate's own policy would make everything bfloat16: what runs from block to block, the loss, the sums of gradients.
+    """
     import torch
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
@@ -180,8 +228,37 @@ def _set_up_fsdp(accelerator: Any) -> None:
         raise CodeparrotError("the launch configuration asks for FSDP1; set fsdp_version: 2, as launch/fsdp.yaml does")
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
     if dtype is not None:
-        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-        accelerator.state.fsdp_plugin.mixed_precision_policy = policy
+        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False, output_dtype=torch.float32
+        )
+
+
+def settle_gradients(model: Any, windows: int, length: int, device: Any) -> None:
+    """Give every gradient its place in DDP's buckets, by a backward pass whose gradients are dropped; others need none.
+
+    DDP orders its buckets by the first backward pass, and among three processes and more the place decides in which order
+    numbers are added: without this, the first step of a resumed run would differ in its last bits. For the same reason a hook
+    divides the gradients: DDP itself divides by the number of processes or multiplies by its inverse, as it happens.
+    """
+    import torch
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+    from torch.nn.parallel import DistributedDataParallel
+
+    if not isinstance(model, DistributedDataParallel):
+        return
+    model.register_comm_hook(None, allreduce_hook)
+    tokens = torch.zeros((windows, length), dtype=torch.int64, device=device)
+    model(tokens, tokens).backward()
+    model.zero_grad(set_to_none=True)
+
+
+def gather_once_a_step(accelerator: Any, model: Any, last: bool) -> None:
+    """Before a micro-batch: have FSDP2 keep its weights gathered until the `last` one of a step, if they may stay at all.
+
+    They may with `fsdp_reshard_after_forward: false`. With true, no more than a block's weights are ever whole.
+    """
+    if strategy_of(accelerator) == "fsdp" and not accelerator.state.fsdp_plugin.reshard_after_forward:
+        model.set_reshard_after_backward(last)
 
 
 def set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
@@ -218,42 +295,3 @@ def set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
         if found not in ("auto", value):
             raise CodeparrotError(f'the DeepSpeed file sets "{name}" to {found}, the recipe to {value}; write "auto" there')
         settings[name] = value
-
-
-class Agreement:
-    """Lets all processes make the same decision at a step, without waiting for an accelerator.
-
-    Flags travel over gloo between CPUs, so that asking costs no device synchronisation.
-    """
-
-    def __init__(self, accelerator: Any) -> None:
-        self._alone = accelerator.num_processes == 1
-        if not self._alone:
-            import torch.distributed as dist
-
-            self._group = dist.new_group(backend="gloo")
-
-    def any(self, *flags: bool) -> list[bool]:
-        """Return for each flag whether it is set on any process. All processes must call this."""
-        if self._alone:
-            return list(flags)
-        import torch
-        import torch.distributed as dist
-
-        tensor = torch.tensor(flags, dtype=torch.int32)
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._group)
-        return [bool(flag) for flag in tensor.tolist()]
-
-    def gather(self, item: Any) -> list[Any]:
-        """Return the items of all processes, in the order of their ranks. All processes must call this."""
-        if self._alone:
-            return [item]
-        import torch.distributed as dist
-
-        items: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(items, item, group=self._group)
-        return items
-
-    def from_main(self, item: Any) -> Any:
-        """Return the item of the main process. All processes must call this."""
-        return self.gather(item)[0]

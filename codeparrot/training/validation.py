@@ -135,16 +135,17 @@ class Validation:
         lines: list[dict[str, Any]] = []
         for prompt in config.prompts:
             try:
-                (text,) = generate_completions(
-                    training.language_model,
-                    training.tokenizer,
-                    prompt,
-                    temperature=0.8,
-                    max_new_tokens=config.sample_tokens,
-                    seed=progress.step,
-                    stop=(),
-                    broken_off=self._all_stop if together else lambda: self._stop.requested,
-                )
+                with training.accelerator.autocast():  # FSDP2 gathers weights for it
+                    (text,) = generate_completions(
+                        training.language_model,
+                        training.tokenizer,
+                        prompt,
+                        temperature=0.8,
+                        max_new_tokens=config.sample_tokens,
+                        seed=progress.step,
+                        stop=(),
+                        broken_off=self._all_stop if together else lambda: self._stop.requested,
+                    )
             except CodeparrotError as error:
                 # Whether the run goes on is for the loop to decide, which knows what to advise.
                 logger.warning("no samples at step %d: %s", progress.step, error)

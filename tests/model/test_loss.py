@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from codeparrot.model import IGNORED
-from codeparrot.model.loss import LossHead, _chunk_rows, cross_entropy_sum, next_token_labels, num_predicted
+from codeparrot.model.loss import (
+    LossHead,
+    _chunk_rows,
+    cross_entropy_sum,
+    losses_and_gradients,
+    next_token_labels,
+    num_predicted,
+)
 
 PRODUCTS = (torch.ops.aten.mm.out, torch.ops.aten.addmm_.default)
 
@@ -213,3 +220,89 @@ def test_the_head_still_returns_logits():
     torch.testing.assert_close(head(hidden), nn.functional.linear(hidden, head.weight, head.bias))
     labels = torch.zeros(2, 4, dtype=torch.long)
     torch.testing.assert_close(head(hidden, labels), reference(hidden.view(8, 3), head.weight, head.bias, labels.view(8)))
+
+
+PRECISIONS = [torch.float32, torch.bfloat16]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_function_to_compile_means_what_the_operations_mean(monkeypatch, precision, bias) -> None:
+    """Without the compiler: value and gradients equal those of the operations one by one, a short last chunk included."""
+    monkeypatch.setattr("codeparrot.model.loss._compiled", lambda: losses_and_gradients)
+    for_both(precision, bias)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_compiled_loss_equals_the_plain_one_and_a_short_last_chunk_does_not_compile_again(precision) -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    for_both(precision, bias=True)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+def for_both(precision: torch.dtype, bias: bool) -> None:
+    hidden, weight, biases, labels = problem(70, 16, 640, bias=bias)
+    labels[::6] = IGNORED
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        losses = [cross_entropy_sum(hidden, weight, biases, labels, 32, compiled) for compiled in (False, True)]
+        expected = reference(hidden, weight, biases, labels)
+    assert losses[1].dtype == torch.float32
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=0)
+    # In bfloat16, `reference` rounds once more, after the bias.
+    torch.testing.assert_close(losses[1], expected, rtol=1e-5 if precision == torch.float32 else 1e-3, atol=0)
+    plain, found, right = (gradients(loss, hidden, weight, biases) for loss in (*losses, expected))
+    # In bfloat16 a gradient may round to its other neighbour.
+    rounding = 1e-6 if precision == torch.float32 else 2**-8
+    for one, other, third in zip(plain, found, right, strict=True):
+        assert (one - other).norm() <= rounding * one.norm()
+        assert (other - third).norm() <= 4 * rounding * third.norm()
+
+
+def test_the_compiled_loss_ignores_what_a_shorter_chunk_leaves_of_the_one_before(monkeypatch) -> None:
+    monkeypatch.setattr("codeparrot.model.loss._compiled", lambda: losses_and_gradients)
+    hidden, weight, bias, labels = problem(5, 3, 7)
+    with torch.no_grad():
+        hidden[1] = torch.inf  # the last chunk is a single row, and this one stays in the buffer beside it
+    labels[1] = IGNORED
+    loss = cross_entropy_sum(hidden, weight, bias, labels, 2, compiled=True)
+    assert loss.isfinite() and gradients(loss, bias)[0].isfinite().all()
+
+
+def test_evaluation_compiles_nothing(monkeypatch) -> None:
+    monkeypatch.setattr("codeparrot.model.loss._compiled", lambda: pytest.fail("compiled"))
+    hidden, weight, bias, labels = problem(4, 3, 7)
+    with torch.no_grad():
+        cross_entropy_sum(hidden, weight, bias, labels, compiled=True)
+
+
+class Scheduled(Exception):
+    """Raised once inductor has fused the operations; nothing is built."""
+
+
+@pytest.mark.parametrize(("bias", "most"), [(False, 8), (True, 10)])
+def test_the_compiled_loss_moves_at_most_ten_bytes_a_logit(bias, most) -> None:
+    """Counts every pass over a tensor as large as the logits, as if nothing stayed in a cache between two passes."""
+    rows, vocabulary = 64, 8192
+    moved: list[int] = []
+
+    def count(nodes: Any) -> Any:
+        for node in (part for fused in nodes for part in fused.get_nodes()):
+            for access in (*node.read_writes.reads, *node.read_writes.writes):
+                # A read at an index that is itself read, as that of the label's logit, is one element a row.
+                if not access.is_indirect() and int(access.get_numel()) == rows * vocabulary:
+                    moved.append(V.graph.get_dtype(access.name).itemsize)
+        raise Scheduled
+
+    import torch._inductor.config
+    from torch._inductor.virtualized import V
+
+    torch._dynamo.reset()
+    logits, labels = torch.randn(rows, vocabulary).bfloat16(), torch.zeros(rows, dtype=torch.long)
+    watched = torch._inductor.config.patch(_post_fusion_custom_pass=count, fx_graph_cache=False)
+    with watched, pytest.raises(Exception, match="Scheduled"), torch.no_grad():
+        torch.compile(losses_and_gradients, dynamic=False)(logits, torch.randn(vocabulary) if bias else None, labels, bias)
+    assert sum(moved) <= most
+    assert len(moved) >= 4
