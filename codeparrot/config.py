@@ -96,8 +96,10 @@ class TrainConfig:
         1000, "steps", at_least(1), also="max_train_steps max_iters num_steps steps epochs num_epochs num_train_epochs"
     )
     """Length of the run in optimizer steps."""
-    precision: Literal["fp32", "bf16", "fp16"] = setting("bf16", also="mixed_precision dtype bf16 fp16")
-    """Compute type of the matrix products; parameters and optimizer state stay float32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", also="mixed_precision dtype bf16 fp16")
+    """Compute type of the matrix products; parameters and optimizer state stay float32. auto: on a GPU bf16, or fp16 with a
+    scaled loss where there is no bf16; on a CPU the faster of fp32 and bf16, by a probe; a run that goes on keeps its own.
+    config.yaml says which it is."""
     gradient_checkpointing: bool = setting(False, may_change=True, also="activation_checkpointing grad_checkpointing")
     """Recompute activations in the backward pass: a third more compute for far less memory."""
     compile: bool = setting(False, may_change=True, also="torch_compile")

@@ -57,6 +57,19 @@ def data_sheet_flops(name: str) -> float | None:
     return PEAK_FLOPS[key] if key else None
 
 
+def half_precision(device: Any) -> str:
+    """Return the type in which an accelerator multiplies matrices fastest: bf16, else fp16 with tensor cores, else fp32."""
+    import torch
+
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16"
+        return "fp16" if torch.cuda.get_device_capability(device) >= (7, 0) else "fp32"
+    from accelerate.utils import is_bf16_available
+
+    return "bf16" if is_bf16_available() else "fp32"
+
+
 def cpu_flops(seconds: float = 0.5) -> dict[str, float]:
     """Return the FLOP/s of matrix products of one thread on this CPU, in fp32 and in bf16, measured within `seconds`.
 

@@ -45,6 +45,8 @@ class Monitor:
         self.begin, self._step = begin, begin.step
         if self._main:
             write_config(config)
+            if training.precision.warning:
+                logger.warning("%s", training.precision.warning)
             for line in derived_values(training, self._flops, self._peak, peak_source, begin):
                 logger.info("%s", line)
             folder = config.run_directory
@@ -244,7 +246,8 @@ def derived_values(training: Training, flops: int, peak: float, peak_source: str
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
     device = training.accelerator.device.type
     yield f"strategy    {strategy_name(training.accelerator)}"
-    yield f"compute     {train.precision} on {world} x {device}, {peak / 1e12:.2f} TFLOP/s ({peak_source})"
+    because = f" ({training.precision.reason})" if training.precision.reason else ""
+    yield f"compute     {train.precision}{because} on {world} x {device}, {peak / 1e12:.3g} TFLOP/s ({peak_source})"
 
 
 def _source(training: Training, world: int) -> str:

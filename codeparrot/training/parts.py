@@ -20,6 +20,7 @@ from codeparrot.stream import ConstantLengthDataset, make_encoder
 from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.training.health import Health
+from codeparrot.training.precision import Precision
 from codeparrot.training.processes import Agreement, strategy_of
 from codeparrot.training.sharding import ShardedState, sharded_state
 from codeparrot.training.watchdog import Watchdog
@@ -45,6 +46,7 @@ class Start:
     tokenizer: Any
     settings: Any
     """The transformers config of the model."""
+    precision: Precision
 
     @property
     def checkpoints(self) -> Path:
