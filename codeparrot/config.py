@@ -105,7 +105,8 @@ class TrainConfig:
     compile: bool = setting(False, may_change=True, also="torch_compile")
     """torch.compile the transformer: a slow first step, faster ones after."""
     log_every_steps: int = setting(10, "steps", at_least(1), may_change=True, also="logging_steps log_interval log_every")
-    """Steps between lines in metrics.jsonl and in the trackers."""
+    """Steps between lines in metrics.jsonl and in the trackers. There, mfu counts FLOPs as PaLM does, tflops_per_device as
+    llm.c does: 6 a parameter, and of attention only the half that the causal mask leaves."""
     max_skipped_steps: int = setting(10, "steps", at_least(1), may_change=True)
     """A step whose loss or gradient is not finite is skipped. After this many in a row the run ends with an error."""
     outlier_sigmas: float = setting(0.0, "sigmas", at_least(0))
