@@ -59,6 +59,8 @@ class Training(Start):
 
     model: Any
     """The LanguageModel, wrapped by Accelerate."""
+    language_model: Any
+    """The transformers model inside all wrappers. `Accelerator.unwrap_model` would import DeepSpeed to find it."""
     optimizer: Any
     """Wrapped by Accelerate."""
     skeleton: Any
@@ -67,11 +69,6 @@ class Training(Start):
     objective: Objective
     sharded: ShardedState
     health: Health
-
-    @property
-    def language_model(self) -> Any:
-        """The transformers model inside all wrappers."""
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False).model
 
     @property
     def micro_batches(self) -> int:
@@ -157,6 +154,7 @@ def make(start: Start, fitted: Fitted) -> Training:
     return Training(
         **vars(start),
         model=model,
+        language_model=language_model,
         optimizer=optimizer,
         skeleton=without_weights(settings),
         stream=stream,
