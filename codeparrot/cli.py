@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 from codeparrot import __version__
 from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.eval.tasks import TASKS
-from codeparrot.launcher import find_home, open_closed_streams, rank
+from codeparrot.launcher import find_home, open_closed_streams, rank, wait_asleep
 from codeparrot.result import Result
 
 
@@ -110,6 +110,7 @@ def entry(arguments: Sequence[str] | None = None) -> None:
     status = 1
     open_closed_streams()
     find_home()
+    wait_asleep()
     if os.environ.get("WORLD_SIZE"):
         # One of several processes. Exit handlers run in reverse order: the one registered first runs last.
         atexit.register(lambda: _leave(status))

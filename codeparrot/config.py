@@ -96,8 +96,10 @@ class TrainConfig:
         1000, "steps", at_least(1), also="max_train_steps max_iters num_steps steps epochs num_epochs num_train_epochs"
     )
     """Length of the run in optimizer steps."""
-    precision: Literal["fp32", "bf16", "fp16"] = setting("bf16", also="mixed_precision dtype bf16 fp16")
-    """Compute type of the matrix products; parameters and optimizer state stay float32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", also="mixed_precision dtype bf16 fp16")
+    """Compute type of the matrix products; parameters and optimizer state stay float32. auto: on a GPU bf16, or fp16 with a
+    scaled loss where there is no bf16; on a CPU the faster of fp32 and bf16, by a probe; a run that goes on keeps its own.
+    config.yaml says which it is."""
     activation_checkpointing: Literal["none", "selective", "full"] = setting(
         "none",
         may_change=True,
@@ -114,7 +116,8 @@ class TrainConfig:
     """Kernel of SDPA that training tries first on NVIDIA GPUs; the log says which one it takes. auto: cuDNN on H100 and newer,
     else flash. fa3 and fa4 are flash attention 3 and 4 where they are installed, without dropout of attention."""
     log_every_steps: int = setting(10, "steps", at_least(1), may_change=True, also="logging_steps log_interval log_every")
-    """Steps between lines in metrics.jsonl and in the trackers."""
+    """Steps between lines in metrics.jsonl and in the trackers. There, mfu counts FLOPs as PaLM does, tflops_per_device as
+    llm.c does: 6 a parameter, and of attention only the half that the causal mask leaves."""
     max_skipped_steps: int = setting(10, "steps", at_least(1), may_change=True)
     """A step whose loss or gradient is not finite is skipped. After this many in a row the run ends with an error."""
     outlier_sigmas: float = setting(0.0, "sigmas", at_least(0))

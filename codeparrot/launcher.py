@@ -1,4 +1,5 @@
-"""How a process of a run starts: which of how many it is, its standard streams, and what start-up does about garbage.
+"""How a process of a run starts: which of how many it is, its standard streams, how its threads
+wait, and what start-up does about garbage.
 
 Variables as RANK count only together, as a launcher sets them. Other programs leave some of them behind (a notebook, a job
 script, a container); those change nothing. One process alone needs no process group, so what a launcher of one process sets is
@@ -31,6 +32,22 @@ def collect_garbage_as_usual() -> None:
     """Collect garbage as usual from here on, and pass over what start-up made."""
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
+
+
+SPINS = "1000"
+"""Turns that a waiting thread of OpenMP takes before it sleeps. GNU's default is 300,000, some milliseconds."""
+_WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+
+
+def wait_asleep() -> None:
+    """Have OpenMP's threads, which wait for each other many times a step, spin only for a moment before they sleep.
+
+    A thread that spins keeps its core from the one it waits for, as soon as anything else runs on the machine: training beside
+    one busy process falls to a quarter (benchmarks/openmp.py). To be called before torch is loaded, because the library reads
+    the variable then. Processes that are started from here inherit it. What a user has set stays.
+    """
+    if not any(name in os.environ for name in _WAITING):
+        os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def rank() -> int:

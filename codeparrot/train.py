@@ -34,19 +34,19 @@ def train(config: Config) -> Result:
         from codeparrot.training.processes import start_processes
         from codeparrot.training.watchdog import Watchdog
 
-        accelerator = start_processes(config)
+        started = start_processes(config)
+        config, accelerator = started.config, started.accelerator
         startup_seconds, timeout_seconds = 60 * config.train.startup_minutes, 60 * config.train.timeout_minutes
         with Pushes(config, accelerator.is_main_process) as pushes:
             with Watchdog(accelerator, startup_seconds, timeout_seconds) as watchdog, watchdog.explaining():
-                result = _train(config, accelerator, stop, watchdog, pushes)
+                result = _train(started, stop, watchdog, pushes)
             # No other process waits for the main one any more.
             return result._replace(data=result.data | pushes.finish(lambda: stop.requested))
 
 
-def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Result:
+def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Result:
     from codeparrot.optim.optimizer import set_learning_rate
     from codeparrot.training import parts
-    from codeparrot.training.agreement import Agreement
     from codeparrot.training.monitor import Monitor
     from codeparrot.training.pass_at_k import PassAtK
     from codeparrot.training.processes import quiet_and_ready
@@ -55,13 +55,14 @@ def _train(config: Config, accelerator: Any, stop: StopRequest, watchdog: Any, p
     from codeparrot.training.saver import Saver
     from codeparrot.training.validation import Validation
 
+    accelerator, config, agreement, precision = started
     quiet_and_ready(accelerator)
     # Parts that do not fit together fail here, before a run directory exists.
     fitted = parts.fit(config)
     with run_directory(config, accelerator) as directory:
         watchdog.log = directory.log(accelerator.process_index)
         say("building the model and opening the data")
-        start = parts.Start(config, accelerator, Agreement(accelerator), watchdog, fitted.tokenizer, fitted.settings)
+        start = parts.Start(config, accelerator, agreement, watchdog, fitted.tokenizer, fitted.settings, precision)
         place = choose(start)
         training = parts.make(replace(start, config=settled(config, place)), fitted)
         begin, origin = resume(training, place)

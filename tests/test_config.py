@@ -144,7 +144,7 @@ def test_no_name_of_others_is_one_of_ours() -> None:
         (["--train.max_steps", "2.5"], "error: train.max_steps is 2.5; it must be a whole number ("),
         (["--train.max_steps", "null"], "error: train.max_steps is null; it must be a whole number ("),
         (["--train.compile=maybe"], "error: train.compile is maybe; it must be true or false or auto ("),
-        (["--train.precision", "int3"], "error: train.precision is int3; it must be fp32, bf16 or fp16 ("),
+        (["--train.precision", "int3"], "error: train.precision is int3; it must be auto, fp32, bf16 or fp16 ("),
         (["--train", "3"], "error: train is 3; it must be a section of settings, or a file with one ("),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
     ],

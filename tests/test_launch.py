@@ -59,7 +59,7 @@ def test_two_machines_train_one_run(tmp_path, corpus, tokenizer_folder, launch) 
 def test_a_gpu_without_bf16_is_told_what_to_use(monkeypatch) -> None:
     import torch
 
-    from codeparrot.config import Config
+    from codeparrot.config import Config, TrainConfig
     from codeparrot.errors import CodeparrotError
     from codeparrot.training.processes import start_processes
 
@@ -67,5 +67,5 @@ def test_a_gpu_without_bf16_is_told_what_to_use(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
-    with pytest.raises(CodeparrotError, match=r"Tesla V100 does not support train\.precision bf16; use fp16 or fp32"):
-        start_processes(Config())
+    with pytest.raises(CodeparrotError, match=r"Tesla V100 does not support train\.precision bf16; use auto, fp16 or fp32"):
+        start_processes(Config(train=TrainConfig(precision="bf16")))

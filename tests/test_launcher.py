@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from codeparrot import cli, launcher
-from codeparrot.config import Config
+from codeparrot.config import Config, TrainConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
 from codeparrot.result import STOPPED, Result, failed
@@ -225,7 +225,7 @@ def test_a_launch_configuration_that_says_something_else_than_the_recipe_is_name
     environment(monkeypatch, {**asked, "ACCELERATE_DYNAMO_BACKEND": "foo"})
     monkeypatch.setattr(logging.getLogger("codeparrot"), "propagate", True)
     with pytest.raises(CodeparrotError, match="cannot start"):
-        start_processes(Config())
+        start_processes(Config(train=TrainConfig(precision="bf16")))
     first, second = (record.getMessage() for record in caplog.records)
     assert "mixed_precision fp16, which is passed over: train.precision is bf16" in first
     assert "gradient_accumulation_steps 7" in second and second.endswith(" 24")

@@ -35,7 +35,7 @@ def test_the_run_directory_is_the_contracts(reference) -> None:
     assert json.loads((reference / "status.json").read_text(encoding="utf-8"))["state"] == "finished"
     last = lines(reference)[-1]
     assert set(last) == {
-        *("step", "tokens", "loss", "lr", "grad_norm", "tokens_per_second", "mfu", "data_wait_fraction"),
+        *("step", "tokens", "loss", "lr", "grad_norm", "tokens_per_second", "mfu", "tflops_per_device", "data_wait_fraction"),
         *("skipped_steps", "peak_memory_bytes"),
     }
     assert (last["step"], last["tokens"]) == (24, 24 * 8 * 32)

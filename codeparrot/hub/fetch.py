@@ -71,6 +71,18 @@ def _snapshot(name: str, what: str, kind: str, patterns: tuple[str, ...]) -> Pat
             return folder
 
 
+def pushed_settings(name: str) -> dict[str, Any]:
+    """Return the configuration of the run that pushed the checkpoint which `resumable` fetches.
+
+    Raises:
+        CodeparrotError: there is none, or it cannot be reached.
+    """
+    repo, revision = split_hub_name(name)
+    with readable(f"cannot resume from {name}"):
+        manifest = connect().hf_hub_download(repo, f"{STATE}{checkpoint.MANIFEST}", revision=revision)
+    return checkpoint.read_manifest(Path(manifest).parent)["config"]
+
+
 def resumable(name: str, checkpoints: Path) -> Path:
     """Fetch the checkpoint that a run pushed with its state; return its complete folder in `checkpoints`.
 

@@ -173,19 +173,37 @@ def flops_per_token(config: PreTrainedConfig, seq_length: int) -> int:
         config: of any family.
         seq_length: tokens in a window.
     """
-    model, text = without_weights(config), config.get_text_config()
+    model = without_weights(config)
     head = model.get_output_embeddings()
     tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     tables -= {head.weight} if head is not None else set()
-    share = _routed_share(text)
+    share = _routed_share(config.get_text_config())
     multiplied = sum(
         parameter.numel() * (share if ".experts." in name else 1)
         for name, parameter in model.named_parameters()
         if parameter not in tables
     )
+    return round(6 * multiplied + 12 * _attention_width(config) * seq_length)
+
+
+def causal_flops_per_token(config: PreTrainedConfig, seq_length: int) -> int:
+    """Return forward and backward FLOPs a token as llm.c counts them: 6 N + 6 * layers * heads * head width * seq_length.
+
+    N counts all parameters, of routed experts only the share that a token passes through. Attention is the half that a causal
+    mask leaves.
+    """
+    share = _routed_share(config.get_text_config())
+    parameters = without_weights(config).named_parameters()
+    passed = sum(parameter.numel() * (share if ".experts." in name else 1) for name, parameter in parameters)
+    return round(6 * passed + 6 * _attention_width(config) * seq_length)
+
+
+def _attention_width(config: PreTrainedConfig) -> int:
+    """Return layers * heads * head width."""
+    text = config.get_text_config()
     heads = getattr(text, "num_attention_heads", None) or 0
     head_width = getattr(text, "head_dim", None) or (text.hidden_size // heads if heads else 0)
-    return round(6 * multiplied + 12 * text.num_hidden_layers * heads * head_width * seq_length)
+    return text.num_hidden_layers * heads * head_width
 
 
 def _routed_share(config: PreTrainedConfig) -> float:

@@ -235,10 +235,11 @@ _LEFT_TO_THE_RUN = (("stream.order", "auto"), ("stream.block_windows", 0))
 
 def completed(saved: dict[str, Any]) -> dict[str, Any]:
     """Return a saved configuration under today's names, with the settings that it lacks: today's default, which is what they
-    were, but for `stream.order`."""
+    were, but for `stream.order` and `train.precision`."""
     config = Config()
     defaults = asdict(config)
     defaults["stream"]["order"] = "documents"  # the only one there was, when it was not recorded
+    defaults["train"]["precision"] = "bf16"  # the default then
     whole = defaults | in_todays_names(saved, renamed(Config))
     for name in (name for name, section in vars(config).items() if is_dataclass(section)):
         whole[name] = defaults[name] | whole[name]

@@ -18,7 +18,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import Score
 from codeparrot.model import hardware
 from codeparrot.model.dropout import unasked
-from codeparrot.model.families import flops_per_token, num_parameters
+from codeparrot.model.families import causal_flops_per_token, flops_per_token, num_parameters
 from codeparrot.run.metrics import MetricsLog, begin_again, read_lines
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
@@ -39,13 +39,16 @@ class Monitor:
         config, accelerator = training.config, training.accelerator
         self._training, self._main = training, accelerator.is_main_process
         self._flops = flops_per_token(training.settings, config.stream.seq_length)
+        self._causal_flops = causal_flops_per_token(training.settings, config.stream.seq_length)
         self._peak, peak_source = hardware.peak_flops(accelerator.device, config.train.precision)
         self._peak *= accelerator.num_processes
         self._peak_raised = False
         self.begin, self._step = begin, begin.step
         if self._main:
             write_config(config)
-            for line in derived_values(training, self._flops, self._peak, peak_source, begin):
+            if training.precision.warning:
+                logger.warning("%s", training.precision.warning)
+            for line in derived_values(training, (self._flops, self._causal_flops), self._peak, peak_source, begin):
                 logger.info("%s", line)
             folder = config.run_directory
             if not begin.step:
@@ -117,6 +120,7 @@ class Monitor:
             "grad_norm": _finite(grad_norm),
             "tokens_per_second": rate,
             "mfu": rate * self._flops / self._peak,
+            "tflops_per_device": rate * self._causal_flops / self._training.accelerator.num_processes / 1e12,
             "data_wait_fraction": self._data_seconds / seconds,
             "skipped_steps": self._training.health.num_skipped,
             "peak_memory_bytes": hardware.peak_memory_bytes(self._training.accelerator.device),
@@ -223,13 +227,20 @@ def documents_behind(training: Training, record: StepRecord) -> list[dict[str, A
     return sorted(together, key=lambda window: window["position"])
 
 
-def derived_values(training: Training, flops: int, peak: float, peak_source: str, begin: Progress) -> Iterator[str]:
-    """Yield lines that say what follows from the configuration, and how."""
+def derived_values(training: Training, flops: tuple[int, int], peak: float, peak_source: str, begin: Progress) -> Iterator[str]:
+    """Yield lines that say what follows from the configuration, and how.
+
+    Args:
+        flops: a token, as PaLM and as llm.c count them.
+    """
     config, world = training.config, training.accelerator.num_processes
     train, stream = config.train, config.stream
     tokens = train.global_batch_size * stream.seq_length
     yield f"run         {config.run_directory}" + (f", resumed at step {begin.step}" if begin.step else "")
-    size = f"{num_parameters(training.settings):,} parameters, {flops / 1e6:,.1f} MFLOPs a token"
+    counts = (
+        f"{flops[0] / 1e6:,.1f} MFLOPs a token for mfu (as PaLM counts), {flops[1] / 1e6:,.1f} for tflops_per_device (llm.c)"
+    )
+    size = f"{num_parameters(training.settings):,} parameters, {counts}"
     yield f"model       {config.model['family']}, {size}"
     if dropout := unasked(config.model, training.settings):
         values = ", ".join(f"model.{name} {value:g}" for name, value in dropout.items())
@@ -244,7 +255,8 @@ def derived_values(training: Training, flops: int, peak: float, peak_source: str
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
     device = training.accelerator.device.type
     yield f"strategy    {strategy_name(training.accelerator)}"
-    yield f"compute     {train.precision} on {world} x {device}, {peak / 1e12:.2f} TFLOP/s ({peak_source})"
+    because = f" ({training.precision.reason})" if training.precision.reason else ""
+    yield f"compute     {train.precision}{because} on {world} x {device}, {peak / 1e12:.3g} TFLOP/s ({peak_source})"
     yield f"compile     {training.compiling.why}"
     if device == "cuda":
         yield f"attention   {training.attention()} (train.attention {train.attention})"

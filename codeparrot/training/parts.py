@@ -27,6 +27,7 @@ from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.training.agreement import Agreement
 from codeparrot.training.health import Health
+from codeparrot.training.precision import Precision
 from codeparrot.training.processes import settle_gradients, strategy_name, strategy_of
 from codeparrot.training.sharding import ShardedState, sharded_state
 from codeparrot.training.watchdog import Watchdog
@@ -52,6 +53,7 @@ class Start:
     tokenizer: Any
     settings: Any
     """The transformers config of the model."""
+    precision: Precision
 
     @property
     def checkpoints(self) -> Path:
@@ -64,6 +66,8 @@ class Training(Start):
 
     model: Any
     """The LanguageModel, wrapped by Accelerate."""
+    language_model: Any
+    """The transformers model inside all wrappers. `Accelerator.unwrap_model` would import DeepSpeed to find it."""
     optimizer: Any
     """Wrapped by Accelerate."""
     skeleton: Any
@@ -75,10 +79,6 @@ class Training(Start):
     compiling: "Compiling"
 
     @property
-    def language_model(self) -> Any:
-        """The transformers model inside all wrappers."""
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False).model
-
     def kernels(self) -> AbstractContextManager[Any]:
         """Have SDPA prefer the kernels that suit a step. Generation is left to torch: cuDNN plans anew for each length."""
         return attention.kernels(self.accelerator.device, self.config.train.attention)
@@ -187,6 +187,7 @@ def make(start: Start, fitted: Fitted) -> Training:
     return Training(
         **vars(start),
         model=model,
+        language_model=language_model,
         optimizer=optimizer,
         skeleton=without_weights(settings),
         stream=stream,

@@ -6,16 +6,19 @@ import os
 import resource
 import sys
 import warnings
+from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from codeparrot.checks import check_world_size
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, from_outside, how_to_install
 from codeparrot.launcher import rank, sharded, world_size_asked
 from codeparrot.text_files import read_text, repeated_key
+from codeparrot.training.agreement import Agreement
+from codeparrot.training.precision import Precision, settle
 
 logger = logging.getLogger("codeparrot")
 
@@ -26,8 +29,18 @@ WATCHDOG_FIRST_MINUTES = 1.0
 LONGEST_WAIT_MINUTES = 30.0 * 24 * 60
 
 
-def start_processes(config: Config) -> Any:
-    """Return the Accelerator, with the process group set up and its size asserted.
+class Started(NamedTuple):
+    """What the processes of a run begin with."""
+
+    accelerator: Any
+    config: Config
+    """With the precision settled."""
+    agreement: Agreement
+    precision: Precision
+
+
+def start_processes(config: Config) -> Started:
+    """Start the process group, assert its size, and settle the precision of the run.
 
     Raises:
         CodeparrotError: the processes cannot share the batch, Accelerate sees another number than was launched, or the launch
@@ -46,17 +59,23 @@ def start_processes(config: Config) -> Any:
 
     has_accelerator = torch.accelerator.is_available()
     of_the_cpu, handlers = ({}, []) if has_accelerator else _on_the_cpu()
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
+    from accelerate import Accelerator, PartialState
+    from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, parse_flag_from_env
 
-    if config.train.precision == "fp16" and not has_accelerator:
-        raise CodeparrotError("train.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
-    if config.train.precision == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
-        raise CodeparrotError(f"{torch.cuda.get_device_name()} does not support train.precision bf16; use fp16 or fp32")
+    _check_precision(config.train.precision, has_accelerator)
     plugin = deepspeed_file()
-    _name_what_is_passed_over(config, world_size)
     try:
         _join(config)
+        on_cpu = of_the_cpu.get("cpu", False) or parse_flag_from_env("ACCELERATE_USE_CPU")
+        state = PartialState(on_cpu, **_of_the_group(handlers))
+    except (ValueError, RuntimeError) as error:
+        raise from_outside(error) or _not_started(error) from error
+    agreement = Agreement(state)
+    precision = settle(config, state, agreement)
+    _check_precision(precision.name, has_accelerator)
+    config = replace(config, train=replace(config.train, precision=precision.name))
+    _name_what_is_passed_over(config, world_size)
+    try:
         accelerator = Accelerator(
             mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
             gradient_accumulation_plugin=GradientAccumulationPlugin(
@@ -84,7 +103,21 @@ def start_processes(config: Config) -> Any:
         set_up_deepspeed(accelerator.state.deepspeed_plugin, config, world_size)
     elif strategy_of(accelerator) == "fsdp":
         _set_up_fsdp(accelerator)
-    return accelerator
+    return Started(accelerator, config, agreement, precision)
+
+
+def _check_precision(name: str, has_accelerator: bool) -> None:
+    import torch
+
+    if name == "fp16" and not has_accelerator:
+        raise CodeparrotError("train.precision fp16 needs a GPU; use auto, bf16 or fp32 on a CPU")
+    if name == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
+        raise CodeparrotError(f"{torch.cuda.get_device_name()} does not support train.precision bf16; use auto, fp16 or fp32")
+
+
+def _of_the_group(handlers: list[Any]) -> dict[str, Any]:
+    """Return those of the Accelerator's arguments that are for the process group."""
+    return {name: value for handler in handlers for name, value in handler.to_kwargs().items()}
 
 
 def longest_wait(config: Config) -> timedelta:

@@ -16,7 +16,13 @@ from transformers import AutoModelForCausalLM
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
-from codeparrot.model.families import build_model, flops_per_token, model_config, num_parameters
+from codeparrot.model.families import (
+    build_model,
+    causal_flops_per_token,
+    flops_per_token,
+    model_config,
+    num_parameters,
+)
 from codeparrot.model.language_model import LanguageModel
 from codeparrot.model.loss import LossHead, num_predicted
 
@@ -281,6 +287,16 @@ def test_flops_of_gpt2_count_the_tied_head_and_not_the_positions():
     config = model_config({"family": "gpt2", "vocab_size": 32768})
     matrices_and_the_rest = num_parameters(config) - 1024 * 768
     assert flops_per_token(config, 512) == 6 * matrices_and_the_rest + 12 * 12 * 768 * 512
+
+
+@pytest.mark.parametrize(
+    ("layers", "width", "heads", "palm", "llm_c"), [(12, 768, 12, 774.6, 722.7), (48, 1600, 25, 10_111.7, 9_649.6)]
+)
+def test_flops_of_the_recipes_as_palm_and_as_llm_c_count_them(layers, width, heads, palm, llm_c) -> None:
+    sizes = {"vocab_size": 32768, "n_positions": 1024, "n_layer": layers, "n_embd": width, "n_head": heads}
+    config = model_config({"family": "gpt2", **sizes})
+    assert round(flops_per_token(config, 1024) / 1e6, 1) == palm
+    assert round(causal_flops_per_token(config, 1024) / 1e6, 1) == llm_c
 
 
 def test_flops_of_llama_do_not_count_the_lookup_of_an_untied_embedding():

@@ -1,5 +1,9 @@
-import pytest
+from collections.abc import Callable
 
+import pytest
+import torch
+
+from codeparrot.model import hardware
 from codeparrot.model.hardware import data_sheet_flops
 
 
@@ -21,3 +25,40 @@ def test_a_device_has_the_peak_of_its_own_data_sheet(name, tera) -> None:
 
 def test_a_device_without_a_data_sheet_here_has_no_peak() -> None:
     assert data_sheet_flops("x86_64") is None
+
+
+class Processor:
+    """Multiplies at the speeds that it is given, on a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **flops: float) -> None:
+        self.now, self.longest, self.sizes = 0.0, 0.0, []
+        self.products = {name: self._product(each) for name, each in flops.items()}
+        monkeypatch.setattr(hardware.time, "perf_counter", lambda: self.now)
+
+    def _product(self, flops: float) -> Callable[[int], None]:
+        def multiply(size: int) -> None:
+            self.now += 2 * size**3 / flops
+            self.longest = max(self.longest, 2 * size**3 / flops)
+            self.sizes.append(size)
+
+        return multiply
+
+
+@pytest.mark.parametrize("bf16", [0.9e9, 20e9, 400e9])
+def test_a_probe_takes_no_longer_than_asked_and_a_product_a_tenth_of_a_second(bf16: float, monkeypatch) -> None:
+    processor = Processor(monkeypatch, fp32=70e9, bf16=bf16)
+    found = hardware.most_flops(processor.products, 0.5, 1024)
+    assert found == pytest.approx({"fp32": 70e9, "bf16": bf16}, rel=1e-6)
+    assert 0 < processor.now <= 0.5 and processor.longest <= hardware.LONGEST_PRODUCT
+
+
+def test_a_probe_that_runs_out_of_time_answers_with_the_last_size_that_all_were_measured_at(monkeypatch) -> None:
+    processor = Processor(monkeypatch, fp32=1e7, bf16=1e5)
+    assert hardware.most_flops(processor.products, 0.5, 1024) == pytest.approx({"fp32": 1e7, "bf16": 1e5}, rel=1e-6)
+    assert set(processor.sizes) == {64}
+
+
+def test_a_cpu_is_measured_in_both_precisions_with_all_its_threads_afterwards() -> None:
+    threads = torch.get_num_threads()
+    assert min(hardware.cpu_flops(0.05).values()) > 1e6
+    assert torch.get_num_threads() == threads

@@ -94,8 +94,10 @@ class Table:
         import numpy as np
         import pyarrow as pa
 
+        # pa.array would import pandas, to see whether it is given some.
+        places = np.array(rows, np.int64) - self.bounds[group]
         try:
-            taken = _plain(column).take(pa.array(np.array(rows, np.int64) - self.bounds[group]))
+            taken = _plain(column).take(pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)]))
         except pa.ArrowException as error:
             raise unreadable(Place("row group", group, self.file), error, self.num_rows(group)) from error
         return texts_of(taken, rows, self.file)
