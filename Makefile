@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help quickstart test test-fast test-slow coverage coverage-fast check types docs format benchmarks clean
+.PHONY: help quickstart test test-fast test-slow coverage coverage-fast check types docs format benchmarks gpu-trial clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make check        lint, spelling, types and the site of the documentation"
 	@echo "make docs         the site alone, into build/site"
 	@echo "make benchmarks   print the figures that the README quotes"
+	@echo "make gpu-trial    on a machine with a GPU: is it right there, does it resume, how fast is it; eight minutes"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -86,6 +87,11 @@ format: $(DEV_STAMP)
 BENCHMARKS = corpus stream resume train_step checkpoint processes hub generation execution faults learning own_repositories
 benchmarks: $(DEV_STAMP)
 	for script in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$script || exit 1; done
+
+# In the environment as it is: nothing is installed, so that a user's build of torch stays and a bare machine will do. TRIAL: more options, as
+# "--device cpu --tiny".
+gpu-trial: build/imports/codeparrot
+	PYTHONPATH=$(CURDIR)/build/imports:$(CURDIR) $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu $(TRIAL)
 
 clean:
 	rm -rf build $(VENV)

@@ -1,7 +1,9 @@
-"""Tokens a second of the whole training loop, with everything on.
+"""Tokens a second of the whole training loop, with everything on, alone and beside a busy process.
 
-The peers are (a) a bare forward, backward and update of the same model on one fixed batch and (b) `transformers.Trainer` with
-the same model, data (pre-packed windows, in memory) and precision. Each runs in a fresh process, in turns; the best counts.
+The peers are bare loops (forward, backward, clip, update on one fixed batch) of transformers' GPT-2 and of a plain hand-written
+one (benchmarks/plain_gpt2.py), the latter with glibc keeping freed memory, as training has it, and as it comes; and
+`transformers.Trainer` with the same model and data (packed windows in memory). All run in the precision that this CPU is faster
+in. Each runs in a fresh process, in turns; the best counts.
 """
 
 import json
@@ -9,19 +11,21 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import DATA, Ratio, corpus, report, tokenizer
 
-ROUNDS = 3
+ROUNDS = 4
 WARM_UP, STEPS = 10, 40
 BATCH, MICRO_BATCH, SEQ_LENGTH = 16, 8, 256
 MODEL = {"family": "gpt2", "vocab_size": 4096, "n_positions": 256, "n_embd": 128, "n_layer": 4, "n_head": 4}
 MODEL |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 
 
-def settings() -> Any:
+def settings(precision: str) -> Any:
     import yaml
 
     from codeparrot.arguments import parse_config
@@ -33,7 +37,7 @@ def settings() -> Any:
         "stream": {"train": str(corpus()), "seq_length": SEQ_LENGTH, "lanes": 8},
         "model": MODEL,
         "train": {
-            **{"global_batch_size": BATCH, "micro_batch_size": MICRO_BATCH, "precision": "bf16"},
+            **{"global_batch_size": BATCH, "micro_batch_size": MICRO_BATCH, "precision": precision},
             **{"max_steps": WARM_UP + STEPS, "log_every_steps": 5},
         },
         "optim": {"lr": 1e-3},
@@ -44,46 +48,54 @@ def settings() -> Any:
     return parse_config(["--config", str(path)])
 
 
-def ours() -> float:
+def ours(precision: str) -> float:
     """Run the loop as a user does; return its own figure for the steps after the warm-up."""
     from codeparrot.run.metrics import read_lines
     from codeparrot.train import train
 
-    config = settings()
+    config = settings(precision)
     train(config)
     lines = [line for line in read_lines(config.run_directory / "metrics.jsonl") if line["step"] > WARM_UP]
     tokens = [5 * BATCH * SEQ_LENGTH] * len(lines)
     return sum(tokens) / sum(count / line["tokens_per_second"] for count, line in zip(tokens, lines, strict=True))
 
 
-def bare() -> float:
-    """Run forward, backward, clip and update, and nothing else."""
-    import torch
+def _bare(model: Any, loss: Any, precision: str) -> float:
+    from benchmarks.plain_gpt2 import bare_loop
 
-    from codeparrot.config import OptimConfig
-    from codeparrot.model.families import build_model, model_config
+    batch = {"micro_batches": BATCH // MICRO_BATCH, "precision": precision, "warm_up": WARM_UP, "steps": STEPS}
+    return bare_loop(model, loss, (MICRO_BATCH, SEQ_LENGTH), vocab_size=MODEL["vocab_size"], **batch)
+
+
+def transformers_bare(precision: str) -> float:
+    """Train transformers' GPT-2 with its own loss; freed memory is kept."""
+    from transformers import AutoModelForCausalLM, GPT2Config
+
     from codeparrot.model.hardware import keep_freed_memory
-    from codeparrot.optim.adamw import AdamW
 
     keep_freed_memory()
-    model = build_model(model_config(MODEL), seed=0)
-    optimizer = AdamW().build(model, vars(OptimConfig(lr=1e-3)))
-    batch = torch.randint(0, 4096, (MICRO_BATCH, SEQ_LENGTH))
-    start = time.perf_counter()
-    for step in range(WARM_UP + STEPS):
-        if step == WARM_UP:
-            start = time.perf_counter()
-        for _ in range(BATCH // MICRO_BATCH):
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = model(batch, batch)
-            (loss / (BATCH // MICRO_BATCH)).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-    return STEPS * BATCH * SEQ_LENGTH / (time.perf_counter() - start)
+    fields = {key: value for key, value in MODEL.items() if key != "family"}
+    model = AutoModelForCausalLM.from_config(GPT2Config(**fields))
+    return _bare(model, lambda batch: model(input_ids=batch, labels=batch, use_cache=False).loss, precision)
 
 
-def trainer() -> float:
+def plain(precision: str) -> float:
+    """Train the plain GPT-2; freed memory is kept."""
+    from codeparrot.model.hardware import keep_freed_memory
+
+    keep_freed_memory()
+    return plain_as_it_comes(precision)
+
+
+def plain_as_it_comes(precision: str) -> float:
+    """Train the plain GPT-2; glibc returns freed memory to the kernel, as it does by default."""
+    from benchmarks.plain_gpt2 import PlainGPT2
+
+    model = PlainGPT2(MODEL)
+    return _bare(model, model, precision)
+
+
+def trainer(precision: str) -> float:
     """Run transformers.Trainer on windows that are packed already."""
     import torch
     from transformers import AutoModelForCausalLM, GPT2Config, Trainer, TrainerCallback, TrainingArguments
@@ -103,7 +115,7 @@ def trainer() -> float:
         per_device_train_batch_size=MICRO_BATCH,
         gradient_accumulation_steps=BATCH // MICRO_BATCH,
         max_steps=WARM_UP + STEPS,
-        bf16=True,
+        bf16=precision == "bf16",
         use_cpu=True,
         logging_steps=5,
         save_strategy="no",
@@ -117,35 +129,67 @@ def trainer() -> float:
     return STEPS * BATCH * SEQ_LENGTH / (times[WARM_UP + STEPS] - times[WARM_UP])
 
 
-RUNS = {"ours": ours, "bare": bare, "trainer": trainer}
+RUNS = {f.__name__: f for f in (ours, transformers_bare, plain, plain_as_it_comes, trainer)}
+
+
+def best_precision() -> str:
+    """Return the precision that `train.precision: auto` takes here."""
+    from codeparrot.model.hardware import cpu_flops
+    from codeparrot.training.precision import WORTH_IT
+
+    flops = cpu_flops()
+    return "bf16" if flops["bf16"] / flops["fp32"] >= WORTH_IT else "fp32"
+
+
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """Keep one core busy."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+def measure(precision: str, names: list[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the best rate and the last peak memory of each, over rounds in turns."""
+    rates, peaks, answer = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0), DATA / "train_step.json"
+    for _ in range(ROUNDS):
+        for name in names:
+            command = [sys.executable, "-m", "benchmarks.train_step", name, precision, str(answer)]
+            subprocess.run(command, check=True, capture_output=True)
+            rate, peaks[name] = json.loads(answer.read_text())
+            rates[name] = max(rates[name], rate)
+    return rates, peaks
 
 
 def main() -> None:
     if len(sys.argv) > 1:
-        rate = RUNS[sys.argv[1]]()
+        rate = RUNS[sys.argv[1]](sys.argv[2])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        Path(sys.argv[2]).write_text(json.dumps([rate, peak]))
+        Path(sys.argv[3]).write_text(json.dumps([rate, peak]))
         return
     corpus()
     tokenizer(4096)
-    rates: dict[str, list[float]] = {name: [] for name in RUNS}
-    peaks: dict[str, float] = {}
-    answer = DATA / "train_step.json"
-    for _ in range(ROUNDS):
-        for name in RUNS:
-            subprocess.run([sys.executable, "-m", "benchmarks.train_step", name, str(answer)], check=True, capture_output=True)
-            rate, peaks[name] = json.loads(answer.read_text())
-            rates[name].append(rate)
-    best = {name: max(values) for name, values in rates.items()}
+    precision = best_precision()
+    targets = {
+        "transformers_bare": ("bare loop of transformers' GPT-2", 1.2),
+        "plain": ("bare loop of a plain GPT-2", 1.1),
+        "plain_as_it_comes": ("the same, freed memory not kept", 1.4),
+        "trainer": ("transformers.Trainer", 1.1),
+    }
+    alone, peaks = measure(precision, list(RUNS))
+    with neighbour():
+        beside, _ = measure(precision, [name for name in RUNS if name != "trainer"])
+    ratios = [
+        Ratio(f"{what}{where}", rates["ours"], rates[name], "tokens/s", target)
+        for where, rates in (("", alone), (", beside a busy process", beside))
+        for name, (what, target) in targets.items()
+        if name in rates
+    ]
     facts = {f"peak memory, {name}": f"{peaks[name] / 1e6:,.0f} MB" for name in RUNS}
-    report(
-        "train_step: the whole loop, bf16, GPT-2 4x128, micro-batches of 8 x 256",
-        [
-            Ratio("loop against bare forward, backward, update", best["ours"], best["bare"], "tokens/s", 0.95),
-            Ratio("loop against transformers.Trainer", best["ours"], best["trainer"], "tokens/s", 1.1),
-        ],
-        facts,
-    )
+    report(f"train_step: the whole loop, {precision}, GPT-2 4x128, micro-batches of 8 x 256", ratios, facts)
 
 
 if __name__ == "__main__":
