@@ -108,7 +108,7 @@ class TrainConfig:
     )
     """Activations that the backward pass computes again instead of keeping them. A layer of GPT-2 keeps so many bytes a token,
     as multiples of its width, in bf16 (compiled): none: 36 (34); selective: 24 (22), all but the results of matrix products and
-    attention, at little cost; full: 4, its input alone, at a third more compute."""
+    attention, at little cost (not with ZeRO-3); full: 4, its input alone, at a third more compute."""
     compile: bool | Literal["auto"] = setting("auto", may_change=True, also="torch_compile")
     """torch.compile the layers, as one graph that all of them share: a slow first step, faster ones after and less memory.
     Evaluations and samples run uncompiled. auto: on NVIDIA GPUs, except with ZeRO-3."""

@@ -25,7 +25,7 @@ logger = logging.getLogger("codeparrot")
 _WITHOUT_MASKS, _ASKING = "sdpa_without_masks", "sdpa_asking_for_masks"
 """Attention functions of transformers that are `sdpa`. The first has no function that makes masks."""
 
-_PRIORITY = {
+_PRIORITY: dict[str, Any] = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "flash": SDPBackend.FLASH_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
@@ -119,5 +119,5 @@ def chosen(config: PreTrainedConfig, device: torch.device, dtype: torch.dtype, l
         for number in (heads, groups, groups)
     )
     dropout = float(getattr(text, "attention_dropout", getattr(text, "attn_pdrop", 0.0)))
-    number = torch._fused_sdp_choice(query, key, value, dropout_p=dropout, is_causal=True, enable_gqa=groups != heads)
+    number = torch.ops.aten._fused_sdp_choice(query, key, value, dropout_p=dropout, is_causal=True, enable_gqa=groups != heads)
     return next((name for name, backend in _PRIORITY.items() if int(backend) == number), f"no. {number}")

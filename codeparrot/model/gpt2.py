@@ -10,7 +10,7 @@ A block is still called as a module, because FSDP2, ZeRO-3 and activation checkp
 module that owns parameters. No block knows its number, so that one compiled graph serves all of them.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,14 +80,13 @@ def adapt(model: PreTrainedModel) -> bool:
     return True
 
 
-def hidden_states(decoder: nn.Module, input_ids: Tensor) -> Tensor:
+def hidden_states(decoder: Any, input_ids: Tensor) -> Tensor:
     """Return what the head sees, (windows, length, width), of the decoder of a model that was adapted.
 
     Args:
         decoder: a GPT2Model.
         input_ids: (windows, length).
     """
-    decoder = cast(Any, decoder)
     positions = torch.arange(input_ids.shape[1], device=input_ids.device)
     hidden = decoder.drop(decoder.wte(input_ids) + decoder.wpe(positions))
     for block, query_scale in zip(decoder.h, _query_scales(decoder.config, input_ids.device), strict=True):

@@ -314,6 +314,11 @@ def set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
     if settings.get("zero_optimization", {}).get("stage", 0) == 0:
         raise CodeparrotError("the DeepSpeed file asks for ZeRO stage 0, which is DDP; use launch/ddp.yaml, or stage 1, 2 or 3")
     stage = settings["zero_optimization"]["stage"]
+    if stage == 3 and config.train.activation_checkpointing == "selective":
+        # ZeRO-3 gathers weights inside of a layer, and not in the same order when the layer is computed again.
+        raise CodeparrotError(
+            "train.activation_checkpointing selective does not work with ZeRO-3; use full, or launch/fsdp.yaml"
+        )
     if stage == 1 and config.train.precision == "bf16" and settings.get("data_types", {}).get("grad_accum_dtype") == "fp32":
         # DeepSpeed would then use another optimizer, BF16_Optimizer, with a different kind of state.
         raise CodeparrotError("the DeepSpeed file asks for ZeRO-1 with grad_accum_dtype fp32; use stage 2, or remove it there")

@@ -49,7 +49,8 @@ OWN_LOSSES = {
 
 
 def build(settings: dict[str, Any], **options: Any) -> LanguageModel:
-    return build_model(model_config(settings), **{"seed": 0} | options)
+    merged: dict[str, Any] = {"seed": 0} | options
+    return build_model(model_config(settings), **merged)
 
 
 def windows(count: int = 2, length: int = 17, seed: int = 0) -> Tensor:

@@ -92,7 +92,8 @@ def test_a_dropout_keeps_the_mean(name) -> None:
 
 def test_the_model_stays_transformers_in_generation_and_in_name() -> None:
     model = build()
-    ours, plain = model.model, modeling_gpt2.GPT2LMHeadModel(model.config)
+    ours: Any = model.model
+    plain: Any = modeling_gpt2.GPT2LMHeadModel(ours.config)
     plain.load_state_dict(ours.state_dict())
     assert [name for name, _ in ours.named_modules()] == [name for name, _ in plain.named_modules()]
     assert {type(block).__name__ for block in ours.get_submodule("transformer.h").children()} == {"GPT2Block"}
@@ -128,10 +129,11 @@ def test_a_forward_pass_that_differs_from_transformers_is_not_used_and_the_log_s
 
 def test_under_autocast_the_residual_stream_and_the_norms_are_float32() -> None:
     model = build()
-    types = {}
+    types: dict[str, Any] = {}
     for name in ("transformer.h.1", "transformer.h.1.ln_2", "transformer.h.1.mlp.c_fc", "transformer.ln_f"):
         module = model.model.get_submodule(name)
-        module.register_forward_hook(lambda _, __, output, name=name: types.update({name.rpartition(".h.1")[2]: output.dtype}))
+        note: Any = lambda _, __, output, name=name: types.update({name.rpartition(".h.1")[2]: output.dtype})  # noqa: E731
+        module.register_forward_hook(note)
     with torch.autocast("cpu", torch.bfloat16):
         loss = model(windows(), windows())
     assert types == {"": torch.float32, ".ln_2": torch.float32, ".mlp.c_fc": torch.bfloat16, "transformer.ln_f": torch.float32}

@@ -1,5 +1,6 @@
 """Runs whose layers are compiled, on every strategy that allows it: the losses of the others, and one graph for everything."""
 
+import json
 import re
 from pathlib import Path
 
@@ -15,6 +16,20 @@ def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
     folder = tmp_path_factory.mktemp("reference")
     run(write_config(folder / "c.yaml", corpus, tokenizer_folder, evaluate=EVALUATE))
     return folder / "runs" / "tiny"
+
+
+def test_selective_checkpointing_is_refused_with_zero3() -> None:
+    from accelerate.utils import DeepSpeedPlugin
+
+    from codeparrot.config import Config
+    from codeparrot.errors import CodeparrotError
+    from codeparrot.training.processes import set_up_deepspeed
+
+    config = Config()
+    config.train.activation_checkpointing = "selective"
+    settings = json.loads((ROOT / "launch" / "zero3.json").read_text(encoding="utf-8"))
+    with pytest.raises(CodeparrotError, match=r"selective does not work with ZeRO-3; use full, or launch/fsdp\.yaml"):
+        set_up_deepspeed(DeepSpeedPlugin(hf_ds_config=settings), config, 1)
 
 
 @pytest.mark.slow
