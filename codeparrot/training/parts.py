@@ -28,7 +28,7 @@ from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.training.agreement import Agreement
 from codeparrot.training.health import Health
 from codeparrot.training.precision import Precision
-from codeparrot.training.processes import settle_gradients, strategy_name, strategy_of
+from codeparrot.training.processes import finish_wrapping, strategy_name, strategy_of
 from codeparrot.training.sharding import ShardedState, sharded_state
 from codeparrot.training.watchdog import Watchdog
 
@@ -182,7 +182,7 @@ def make(start: Start, fitted: Fitted) -> Training:
     bare = kind.build(model, asdict(config.optim))
     model, optimizer = accelerator.prepare(model, bare)
     with attention.kernels(accelerator.device, config.train.attention):
-        settle_gradients(model, config.train.micro_batch_size, config.stream.seq_length, accelerator.device)
+        finish_wrapping(accelerator, model, config.train.micro_batch_size, config.stream.seq_length)
     zero = model.optimizer if strategy_of(accelerator) == "deepspeed" else None
     return Training(
         **vars(start),

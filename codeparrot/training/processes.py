@@ -8,6 +8,7 @@ import sys
 import warnings
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -266,8 +267,38 @@ def _set_up_fsdp(accelerator: Any) -> None:
         )
 
 
-def settle_gradients(model: Any, windows: int, length: int, device: Any) -> None:
-    """Give every gradient its place in DDP's buckets, by a backward pass whose gradients are dropped; others need none.
+def finish_wrapping(accelerator: Any, model: Any, windows: int, length: int) -> None:
+    """Do to a prepared model what Accelerate leaves undone. All processes call this before the first step.
+
+    Args:
+        accelerator: that prepared it.
+        model: as prepared.
+        windows, length: of a micro-batch.
+    """
+    if strategy_of(accelerator) == "fsdp":
+        model.forward = accelerator.autocast()(model.forward)
+        if accelerator.device.type == "cpu":
+            _norm_in_the_type_of_the_input(model)
+    elif accelerator.num_processes > 1 and strategy_of(accelerator) == "replicated":
+        _settle_gradients(model, windows, length, accelerator.device)
+
+
+def _norm_in_the_type_of_the_input(model: Any) -> None:
+    """Have layer norms take float32 input with bfloat16 weights, as autocast has them do on a GPU; on a CPU it has not."""
+    from torch.nn import LayerNorm
+    from torch.nn.functional import layer_norm
+
+    def forward(norm: LayerNorm, input: Any) -> Any:
+        weight, bias = (None if each is None else each.to(input.dtype) for each in (norm.weight, norm.bias))
+        return layer_norm(input, norm.normalized_shape, weight, bias, norm.eps)
+
+    for module in model.modules():
+        if isinstance(module, LayerNorm):
+            module.forward = partial(forward, module)
+
+
+def _settle_gradients(model: Any, windows: int, length: int, device: Any) -> None:
+    """Give every gradient its place in DDP's buckets, by a backward pass whose gradients are dropped.
 
     DDP orders its buckets by the first backward pass, and among three processes and more the place decides in which order
     numbers are added: without this, the first step of a resumed run would differ in its last bits. For the same reason a hook
@@ -275,10 +306,7 @@ def settle_gradients(model: Any, windows: int, length: int, device: Any) -> None
     """
     import torch
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-    from torch.nn.parallel import DistributedDataParallel
 
-    if not isinstance(model, DistributedDataParallel):
-        return
     model.register_comm_hook(None, allreduce_hook)
     tokens = torch.zeros((windows, length), dtype=torch.int64, device=device)
     model(tokens, tokens).backward()

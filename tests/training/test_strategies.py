@@ -1,13 +1,15 @@
 """DDP, FSDP2 and ZeRO-1, 2, 3 with real processes: the same losses, the same checkpoint, resume on anything else."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.launching import curve, kill_behind_step, lines, run, start, write_config
+from tests.launching import ROOT, curve, kill_behind_step, lines, run, start, train_command, write_config
 
 STRATEGIES = ("ddp", "fsdp", "zero1", "zero2", "zero3")
 
@@ -142,6 +144,40 @@ def test_bf16_follows_float32_on_every_strategy(tmp_path, corpus, tokenizer_fold
     assert json.loads((model / "config.json").read_text(encoding="utf-8"))["dtype"] == "float32"
 
 
+def watched(tmp_path: Path, config: Path, launch: str, *options: str) -> dict[str, Any]:
+    """Train in bf16 with four micro-batches a step on two processes; return what a step did (watched_train.py)."""
+    *launcher, _ = train_command(2, launch)
+    command = [*launcher, *options, str(ROOT / "tests" / "watched_train.py")]
+    place = tmp_path / "watched.json"
+    few = ("--train.precision", "bf16", "--train.micro_batch_size", "1", "--train.max_steps", "4")
+    run(config, *few, command=command, environment={**os.environ, "WATCHED": str(place)})
+    return json.loads(place.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("reshard", "gathers"), [("true", 4 * (4 + 2)), ("false", 4)])
+def test_fsdp_never_holds_whole_gradients_and_gathers_once_a_step_where_weights_may_stay(
+    tmp_path, corpus, tokenizer_folder, reshard, gathers
+) -> None:
+    """Four groups of parameters: two blocks, which are gathered again for the backward pass, the embedding, the positions."""
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    seen = watched(tmp_path, config, "fsdp", "--fsdp_reshard_after_forward", reshard)
+    assert seen["collectives"]["_allgather_base_"] == gathers
+    # Each micro-batch reduces each group: what is kept from one to the next is this process's share.
+    assert seen["collectives"]["_reduce_scatter_base_"] == 4 * 4
+    # What runs from block to block is float32, as under DDP.
+    assert seen["types"] == ["torch.float32"] and seen["gradients"] == 0
+
+
+@pytest.mark.slow
+def test_ddp_reduces_once_a_step_and_its_gradients_stay_in_the_buckets(tmp_path, corpus, tokenizer_folder) -> None:
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
+    seen = watched(tmp_path, config, "ddp")
+    assert seen["collectives"] == {"allreduce_": 1}
+    assert seen["types"] == ["torch.float32"]
+    assert (seen["gradients"], seen["storages"]) == (28, 1)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -162,7 +198,6 @@ def test_a_deepspeed_file_that_contradicts_the_recipe_is_refused(changes, messag
     from codeparrot.config import Config
     from codeparrot.errors import CodeparrotError
     from codeparrot.training.processes import set_up_deepspeed
-    from tests.launching import ROOT
 
     config = Config()
     config.train.global_batch_size, config.train.micro_batch_size = 16, 4
