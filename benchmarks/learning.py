@@ -65,6 +65,7 @@ def ours(order: str, seed: int, *changes: str) -> float:
         *("train", "--config", str(NANO), "--run.dir", str(FOLDER / "runs"), "--run.name", name, "--run.seed", str(seed)),
         *("--tokenizer.path", str(TOKENIZER), "--stream.train", train, "--stream.valid", str(CORPUS)),
         *("--stream.order", "documents" if order == "documents" else "windows"),
+        *("--train.precision", "fp32"),  # as the plain loop
         *("--evaluate.every_steps", str(steps), "--evaluate.sample_tokens", "0", "--checkpoint.every_steps", "0"),
         *changes,
     )

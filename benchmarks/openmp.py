@@ -17,7 +17,7 @@ from statistics import median
 from benchmarks.common import Ratio, report
 from codeparrot.launcher import SPINS
 
-ROUNDS, SECONDS = 4, 0.25
+ROUNDS, SECONDS = 15, 0.4
 BATCH, MICRO_BATCH, SEQ_LENGTH = 8, 4, 256
 MODEL = {"family": "gpt2", "vocab_size": 4096, "n_positions": 256, "n_embd": 128, "n_layer": 4, "n_head": 4}
 MODEL |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}

@@ -11,11 +11,12 @@ import time
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from benchmarks.common import DATA, Ratio, corpus, report, tokenizer
 
 ROUNDS = 5
-SIZES = {"vocab_size": 4096, "n_positions": 256, "n_embd": 128, "n_layer": 4, "n_head": 4}
+SIZES: dict[str, Any] = {"vocab_size": 4096, "n_positions": 256, "n_embd": 128, "n_layer": 4, "n_head": 4}
 BATCH, MICRO_BATCH, SEQ_LENGTH = 8, 4, 256
 
 

@@ -242,3 +242,17 @@ def test_a_folder_that_was_removed_is_one_line(tmp_path, monkeypatch, capsys) ->
 def test_python_without_docstrings_is_refused_before_anything_is_built() -> None:
     done = subprocess.run([sys.executable, "-OO", "-m", "codeparrot", "plot", "x"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1) and "PYTHONOPTIMIZE" in done.stderr
+
+
+def test_threads_soon_sleep_unless_the_user_says_how_they_wait() -> None:
+    """In the process of a command, before torch reads it, and in those that it starts."""
+    code = "import os, sys, codeparrot.cli as c; c.main = lambda _: print(os.environ.get('GOMP_SPINCOUNT')); c.entry([])"
+
+    def spins(**variables: str) -> str:
+        kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env={**kept, **variables}, capture_output=True, text=True, check=True).stdout
+
+    assert spins() == "1000\n"
+    assert spins(GOMP_SPINCOUNT="7") == "7\n"
+    assert spins(OMP_WAIT_POLICY="ACTIVE") == "None\n"
