@@ -6,10 +6,12 @@ what a run used (check.py).
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
+from codeparrot.figures import FORMATS
 from codeparrot.result import Result
 from codeparrot.setting import at_least, setting
 
@@ -60,6 +62,12 @@ def check(settings: Plan) -> None:
     checks.check_world_size(settings, settings.gpus)
     if settings.like and settings.probe:
         raise CodeparrotError("--like and --probe both say how fast the run is; give one of them")
+    if settings.probe and settings.gpu not in ("auto", "cpu"):
+        raise CodeparrotError(f"--probe measures this machine's device, not {settings.gpu}; leave --gpu out")
+    if not 0 <= settings.mfu <= 1:
+        raise CodeparrotError(f"--mfu is {settings.mfu}; it is a share of the peak, above 0 and at most 1 (0.4)")
+    if settings.figure and Path(settings.figure).suffix not in FORMATS:
+        raise CodeparrotError(f'--figure "{settings.figure}" has no known picture format: end its name in {", ".join(FORMATS)}')
 
 
 def plan(settings: Plan) -> Result:

@@ -20,14 +20,12 @@ LEAST_SHOWN = 0.002
 
 
 def draw(found: Forecast, output: str) -> None:
-    """Draw the picture into a file.
+    """Draw the picture into a file, whose suffix is its format.
 
     Raises:
-        CodeparrotError: it has no known format, or cannot be written.
+        CodeparrotError: it cannot be written.
     """
     picture = path_of(output)
-    if picture.suffix not in figures.FORMATS:
-        raise CodeparrotError(f'--figure "{picture}" has no known picture format: end its name in {", ".join(figures.FORMATS)}')
     figure, (axis,) = figures.make((8.0, 1.6 + 0.45 * len(found.ways)), h_pad=0.1, w_pad=0.12)
     _bars(axis, found)
     _limits(axis, found)

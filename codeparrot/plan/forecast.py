@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codeparrot.config import Config
-from codeparrot.errors import CodeparrotError
 from codeparrot.plan import sizes as counting
 from codeparrot.plan import speed as speeds
 from codeparrot.plan.gpus import Device, device
@@ -55,14 +54,12 @@ def forecast(plan: "Plan") -> Forecast:
     """
     say("loading PyTorch and building the model without weights")
     chosen_device = device(plan.gpu, plan.gpus)
-    if plan.probe and plan.gpu not in ("auto", "cpu"):
-        raise CodeparrotError(f"--probe measures this machine's device, not {plan.gpu}; leave --gpu out")
     settings = counting.model_settings(plan)
     counted = counting.count(plan, settings, counting.corpus_of(plan, plan.corpus_tokens))
+    found = _speed(plan, settings, counted.flops_per_token, chosen_device)
     say("tracing a step on fake tensors")
     ways, layers = ways_of(plan, settings, chosen_device)
     chosen = _chosen(plan, ways, chosen_device)
-    found = _speed(plan, settings, counted.flops_per_token, chosen_device)
     together = plan.gpus if chosen and chosen.strategy.launch in ("fsdp.yaml", "zero3.yaml") else 1
     times = None
     if found:

@@ -104,7 +104,8 @@ def _time(found: Forecast) -> list[str]:
     parts = [f"training {hours(times.training)}", f"evaluation {hours(times.evaluation)}"]
     parts += [f"pass@k {hours(times.pass_at_k)} (assumed: {GENERATION_SHARE:.0%} of the speed)"] if _tests(found) else []
     lines = [
-        _line("speed", f"{found.speed.tokens_per_second:,.0f} tokens/s: {found.speed.source}"),
+        _line("speed", f"{found.speed.tokens_per_second:,.0f} tokens/s"),
+        _line("", found.speed.source),
         _line("time", f"{hours(times.total)}: {', '.join(parts)}, start {hours(times.startup)}"),
         _line("", f"sbatch --time {time_limit(times.total)}; {found.gpu_hours:,.1f} GPU hours" if found.device.on_gpu else ""),
     ]

@@ -102,19 +102,14 @@ def by_share(device: Device, precision: str, mfu: float, flops: int, devices: in
         mfu: model FLOPs utilisation; 0: the assumed one, on a GPU.
         flops: a token.
         devices: of the run.
-
-    Raises:
-        CodeparrotError: the share is not between 0 and 1.
     """
-    if not 0 <= mfu <= 1:
-        raise CodeparrotError(f"--mfu is {mfu}; it is a share of the peak, above 0 and at most 1 (0.4)")
     peak = peak_of(device, precision)
     where = f"{device.name}'s data sheet"
     if peak is None and mfu and not device.on_gpu:
         peak, where = measured_peak(precision)
     if peak is None:
         return None
-    share, whose = (mfu, "--mfu") if mfu else (ASSUMED_MFU, f"assumed: {ASSUMED_SOURCE}; --like, --probe or --mfu say better")
+    share, whose = (mfu, "--mfu") if mfu else (ASSUMED_MFU, f"assumed: {ASSUMED_SOURCE}")
     return Speed(share * peak * devices / flops, f"MFU {share:.0%} of {peak / 1e12:,.4g} TFLOP/s ({where}), {whose}")
 
 

@@ -52,10 +52,10 @@ def _column(case: Case) -> tuple[str, dict[str, float]]:
     memory = Memory(Tracer(config, settings, on_gpu=True), numbers, share=2, world_size=case.processes)
     parameters = num_parameters(settings)
     size = f"{parameters / 1e9:.3g}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
-    return size, {strategy.name: _states(memory, strategy) for strategy in STRATEGIES}
+    return size, {strategy.name: states(memory, strategy) for strategy in STRATEGIES}
 
 
-def _states(memory: Memory, strategy: Strategy) -> float:
+def states(memory: Memory, strategy: Strategy) -> float:
     """Return the most that a step with two micro-batches of few tokens holds besides activations and logits."""
     phases: dict[str, Any] = memory.phases(strategy, 1)
     return max(sum(size for name, size in held.items() if name not in (ACTIVATIONS, LOGITS)) for held in phases.values())
