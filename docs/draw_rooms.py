@@ -122,6 +122,7 @@ WORDS = {
     "publishing": "writing to the Hub",
     "loading": "names to models",
     "verify": "the invariants, checked",
+    "plan": "what a run will need",
     "entry points": "train, cli, quickstart, ...",
 }
 WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 176, 46, 22, 44, 4

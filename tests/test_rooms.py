@@ -38,6 +38,7 @@ TABLE = {
     "training": "checks launcher loading hub run stream model objectives optim generation eval plot",
     "publishing": "run hub objectives optim arguments checks plot corpus.output corpus.report",
     "verify": "run tokenizer",
+    "plan": "arguments checks loading run stream model optim eval.tasks training launch",
     "configs": "",
     "launch": "",
 }

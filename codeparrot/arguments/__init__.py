@@ -81,7 +81,7 @@ def parse_settings(kind: Any, arguments: Sequence[str], prog: str, function: Cal
     text = "YAML file with the settings above. Where several arguments set the same thing, the last wins; lists are joined."
     parser.add_argument("--config", action=SettingsFile, metavar="FILE", help=text)
     parser.add_class_arguments(kind)
-    parser.lay_out(function, get_type_hints(kind), "--config FILE [--section.field VALUE ...]")
+    parser.lay_out(function, get_type_hints(kind), "--config FILE [--section.field VALUE ...]", kind)
     parser.renames = renamed(kind)
     words = join_lists(rename(spell_out(arguments, kind), parser.renames), kind)
     options = parser.values(words, kind)

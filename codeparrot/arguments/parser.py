@@ -223,15 +223,18 @@ class Parser(ArgumentParser):
         choices = " or ".join(f'"{each}"' for each in within[:3])
         return f"; did you mean {choices}?" if within else nearest(name, known)
 
-    def lay_out(self, function: Callable[..., Any], hints: Mapping[str, Any], usage: str = "") -> None:
+    def lay_out(self, function: Callable[..., Any], hints: Mapping[str, Any], usage: str = "", kind: Any = None) -> None:
         """Arrange the help: a line of usage, what the command does, its options by section, then what all commands have.
+
+        What a dataclass adds to the one that it extends stands first: a command's own options, before the sections of a run.
 
         Args:
             function: its docstring says what the command does.
             hints: types of the arguments, by name.
             usage: of a command that reads a dataclass, what follows its name; by default the required arguments.
+            kind: that dataclass.
         """
-        fields = dict(_metadata(hints))
+        fields = dict(_metadata(hints)) | ({field.name: field.metadata for field in dataclasses.fields(kind)} if kind else {})
         for action in self._actions:
             _present(action, fields.get(action.dest, {}))
         positional, others, *groups = self._action_groups
@@ -243,12 +246,21 @@ class Parser(ArgumentParser):
             group.title, group.description = names[id(group)], _purpose(hints[names[id(group)]])
         for group in own:
             group.title, group.description = "the rest" if usage else "options", None
-        self._action_groups = [positional, *(sections + own if usage else own + sections), others]
+        first = [self._first_group(own, added)] if kind and (added := _added(kind)) else []
+        self._action_groups = [positional, *first, *(sections + own if usage else own + sections), others]
         self.usage = _wrapped([self.prog, *([usage] if usage else [*self._required(), *self._optional()])])
         self.description = _purpose(function)
         # Only for the help: the command line takes them out before anything is parsed (cli.py).
         self.add_argument("--json", action="help", help="Print the result as one JSON object.")
         self.add_argument("--debug", action="help", help="Show the traceback of an error.")
+
+    def _first_group(self, groups: list[Any], names: Iterable[str]) -> Any:
+        """Move options into a group of their own, and return it."""
+        moved = self.add_argument_group("options")
+        for group in groups:
+            moved._group_actions += [action for action in group._group_actions if action.dest in names]
+            group._group_actions = [action for action in group._group_actions if action.dest not in names]
+        return moved
 
     def _required(self) -> Iterator[str]:
         for action in self._actions:
@@ -257,6 +269,13 @@ class Parser(ArgumentParser):
 
     def _optional(self) -> list[str]:
         return ["[options]"] if any(not (action.required or action.dest == "help") for action in self._actions) else []
+
+
+def _added(kind: Any) -> list[str]:
+    """Return the names of the fields that a dataclass adds to another one."""
+    bases = [base for base in kind.__mro__[1:] if dataclasses.is_dataclass(base)]
+    inherited = {field.name for base in bases for field in dataclasses.fields(base)}
+    return [field.name for field in dataclasses.fields(kind) if field.name not in inherited] if inherited else []
 
 
 def _unknown_in_file(text: str) -> str:

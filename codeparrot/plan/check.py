@@ -1,0 +1,118 @@
+"""Whether the forecasts are true: what a run used beside what would have been predicted for it."""
+
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.figures import size_in_words
+from codeparrot.plan import sizes, speed
+from codeparrot.plan.gpus import Device, resident_bytes
+from codeparrot.plan.memory import ONE, STRATEGIES, Memory, Strategy, model_of
+from codeparrot.plan.report import aligned, hours
+from codeparrot.plan.runs import Used, read_run
+from codeparrot.plan.trace import Tracer
+from codeparrot.result import Result, say
+
+if TYPE_CHECKING:
+    from codeparrot.plan.command import Plan
+
+
+class Row(NamedTuple):
+    name: str
+    predicted: float | None
+    used: float | None
+    kind: str
+    """bytes, seconds, tokens/s or number."""
+
+    @property
+    def ratio(self) -> float | None:
+        return self.predicted / self.used if self.predicted is not None and self.used else None
+
+
+def compare(plan: "Plan") -> Result:
+    """Return the table of a run: what is predicted from its configuration, what it used, and the ratio of both.
+
+    Raises:
+        CodeparrotError: there is no such run, or it has logged nothing yet.
+    """
+    say("tracing a step on fake tensors")
+    used = read_run(plan.check)
+    rows = rows_of(used, plan)
+    cells = [[row.name, _words(row.predicted, row.kind), _words(row.used, row.kind), _ratio(row.ratio)] for row in rows]
+    head = f"{used.folder}: {used.strategy or 'strategy not known'}, {used.world_size} x {used.device or 'unknown device'}"
+    text = "\n".join([head, "", *aligned([["", "predicted", "used", "ratio"], *cells])])
+    facts = {row.name: {"predicted": row.predicted, "used": row.used, "ratio": row.ratio, "unit": row.kind} for row in rows}
+    return Result(text, {"run": str(used.folder), "strategy": used.strategy, "world_size": used.world_size, "rows": facts})
+
+
+def rows_of(used: Used, plan: "Plan") -> list[Row]:
+    """Return the rows of the table."""
+    config = used.config
+    settings = sizes.model_config(config.model)
+    counted = sizes.count(config, settings, sizes.Corpus(None, ""))
+    on_gpu = used.kind != "cpu"
+    numbers = model_of(settings, config.train.precision, config.optim.name)
+    share = config.train.global_batch_size // used.world_size
+    memory = Memory(Tracer(config, settings, on_gpu), numbers, share, used.world_size)
+    need = memory.need(_strategy(used), config.train.micro_batch_size)
+    beside = 0 if on_gpu else resident_bytes()
+    rate = _rate(used, plan, counted.flops_per_token)
+    done = dataclasses.replace(config, train=dataclasses.replace(config.train, max_steps=used.steps))
+    spent = speed.times(done, used.tokens_per_second, speed.problems_of(config), 0, on_gpu)
+    saved = sizes.checkpoints_of(done, counted.parameters, used.wall_seconds)
+    trained = used.steps * counted.tokens_per_step
+    return [
+        Row("peak memory of a process", need.total + beside, used.peak_memory_bytes, "bytes"),
+        Row("speed", rate, used.tokens_per_second, "tokens/s"),
+        Row("training", trained / rate if rate else None, used.training_seconds, "seconds"),
+        Row("wall time, at the speed it had", spent.total, used.wall_seconds, "seconds"),
+        Row("weights in a checkpoint", saved.model_bytes, used.model_bytes, "bytes"),
+        Row("state in a checkpoint", saved.state_bytes, used.state_bytes, "bytes"),
+        Row("checkpoints on the disk", saved.kept, used.checkpoints, "number"),
+    ]
+
+
+def _strategy(used: Used) -> Strategy:
+    """Return the strategy that the run's log names.
+
+    Raises:
+        CodeparrotError: the log does not say it, or names another.
+    """
+    if used.world_size == 1 and used.strategy in (None, "one process"):
+        return ONE
+    known = {each.name: each for each in (ONE, *STRATEGIES)}
+    if used.strategy not in known:
+        raise CodeparrotError(f"{used.folder}: its log names no strategy ({', '.join(known)}); it cannot be compared")
+    return known[used.strategy]
+
+
+def _rate(used: Used, plan: "Plan", flops: int) -> float | None:
+    """Return the speed that a plan would have named: of a probe or another run if asked for, else at a share of the peak."""
+    if plan.like:
+        return speed.of_run(plan.like, flops, used.world_size).tokens_per_second
+    if plan.probe:
+        say(f"probing {speed.PROBE_STEPS} steps, at most about {speed.PROBE_SECONDS:.0f} s")
+        settings = sizes.model_config(used.config.model)
+        count = used.config.micro_batches(used.world_size)
+        return speed.probed(used.config, settings, used.world_size, count).tokens_per_second
+    place = Device(used.device or "", None, _peak(used), on_gpu=used.kind != "cpu")
+    found = speed.by_share(place, used.config.train.precision, plan.mfu, flops, used.world_size)
+    return found.tokens_per_second if found else None
+
+
+def _peak(used: Used) -> float | None:
+    from codeparrot.model.hardware import data_sheet_flops
+
+    return data_sheet_flops(used.device) if used.device else None
+
+
+def _words(value: float | None, kind: str) -> str:
+    if value is None:
+        return "not known"
+    if kind == "bytes":
+        return size_in_words(value)
+    return hours(value) if kind == "seconds" else f"{value:,.0f}"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

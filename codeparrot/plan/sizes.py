@@ -1,0 +1,150 @@
+"""What follows from a configuration by counting: parameters, tokens, FLOPs, epochs, bytes on the disk and on the Hub."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from codeparrot.config import Config, as_list
+from codeparrot.errors import CodeparrotError
+from codeparrot.loading import fit_vocabulary, load_tokenizer, tokenizer_here
+from codeparrot.location import path_of
+from codeparrot.model.families import flops_per_token, model_config, num_parameters
+from codeparrot.optim import load_optimizer
+
+CHINCHILLA = 20
+"""Tokens a parameter at which a fixed compute is spent best (Hoffmann and others, 2022)."""
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The training documents, as far as they are known."""
+
+    tokens: int | None
+    source: str
+    """Where the number is from, or why there is none."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    parameters: int
+    flops_per_token: int
+    """PaLM's count: 6 N and attention without the mask's saving; recomputation is not counted."""
+    tokens_per_step: int
+    tokens: int
+    flops: float
+    tokens_per_parameter: float
+    corpus_tokens: int | None
+    corpus_source: str
+    epochs: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """What a run writes."""
+
+    model_bytes: int
+    """One checkpoint's weights, float32."""
+    state_bytes: int
+    """One checkpoint's optimizer."""
+    written: int
+    kept: int
+    """At the end of the run."""
+    disk_bytes: int
+    """The most that is on the disk: those that are kept, and one that is being written."""
+    pushed: int
+    hub_bytes: int
+
+
+def model_settings(config: Config) -> Any:
+    """Return the transformers config of a run's model, checked against its tokenizer where that is on this machine.
+
+    Raises:
+        CodeparrotError: no model can be built from the settings, or it does not fit the tokenizer.
+    """
+    settings = model_config(config.model)
+    if _tokenizer_exists(config):
+        fit_vocabulary(model_config(config.model), load_tokenizer(config.tokenizer.path), config)
+    return settings
+
+
+def _tokenizer_exists(config: Config) -> bool:
+    return path_of(config.tokenizer.path).exists() and tokenizer_here(config.tokenizer.path) is not None
+
+
+def count(config: Config, settings: Any, corpus: Corpus) -> Sizes:
+    """Return what follows from the configuration."""
+    parameters = num_parameters(settings)
+    flops = flops_per_token(settings, config.stream.seq_length)
+    step = config.train.global_batch_size * config.stream.seq_length
+    tokens = config.train.max_steps * step
+    epochs = tokens / corpus.tokens if corpus.tokens else None
+    return Sizes(
+        *(parameters, flops, step, tokens, float(flops) * tokens, tokens / parameters),
+        *(corpus.tokens, corpus.source, epochs),
+    )
+
+
+def corpus_of(config: Config, given: int) -> Corpus:
+    """Return the size of the training documents: as the user gave it, or estimated where they and the tokenizer are here."""
+    if given:
+        return Corpus(given, "--corpus_tokens")
+    names = as_list(config.stream.train)
+    if not names or not all(path_of(name).exists() for name in names):
+        return Corpus(None, "stream.train is not on this machine; --corpus_tokens says how many it has")
+    if not _tokenizer_exists(config):
+        return Corpus(None, "tokenizer.path is not on this machine; --corpus_tokens says how many tokens there are")
+    from codeparrot.stream import ConstantLengthDataset, make_encoder
+    from codeparrot.stream.estimate import epoch_tokens
+
+    tokenizer = load_tokenizer(config.tokenizer.path)
+    encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
+    try:
+        known = epoch_tokens(ConstantLengthDataset(config.stream, encoder, seed=config.run.seed))
+    except CodeparrotError as error:
+        return Corpus(None, str(error))
+    if known is None:
+        return Corpus(None, "its length is not known without reading it; --corpus_tokens says it")
+    tokens, exact = known
+    return Corpus(tokens, "counted" if exact else "estimated from some documents")
+
+
+def checkpoints_of(config: Config, parameters: int, seconds: float | None) -> Checkpoints:
+    """Return what the run writes and pushes.
+
+    Args:
+        config: of the run.
+        parameters: of its model.
+        seconds: how long it takes, for checkpoints by time; None: not known, and those are not counted.
+    """
+    moments = len(load_optimizer({"name": config.optim.name}).moments)
+    model, state = FLOAT32_BYTES * parameters, FLOAT32_BYTES * moments * parameters
+    settings, steps = config.checkpoint, config.train.max_steps
+    saved = _steps_of_saves(config, seconds)
+    last = set(saved[-settings.keep_last :])
+    forever = {step for step in saved if settings.keep_every_steps and step % settings.keep_every_steps == 0}
+    kept = len(last | forever)
+    pushed = [step for step in saved if step == steps or not config.hub.every or step % config.hub.every == 0]
+    number = len(pushed) if config.hub.repo else 0
+    each = model + (state if config.hub.state else 0)
+    return Checkpoints(model, state, len(saved), kept, (kept + 1) * (model + state), number, number * each)
+
+
+def _steps_of_saves(config: Config, seconds: float | None) -> list[int]:
+    """Return the steps after which the run saves: by steps, by time, and at its end."""
+    steps, every = config.train.max_steps, config.checkpoint.every_steps
+    saved = set(range(every, steps + 1, every)) if every else set()
+    if seconds and config.checkpoint.every_minutes:
+        apart = max(1, math.ceil(60 * config.checkpoint.every_minutes * steps / seconds))
+        step = apart
+        while step < steps:  # minutes count from the last checkpoint, whatever called for it
+            before = max((each for each in saved if each <= step), default=0)
+            if before + apart <= step:
+                saved.add(step)
+                step += apart
+            else:
+                step = before + apart
+    return sorted({*saved, steps})

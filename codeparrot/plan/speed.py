@@ -1,0 +1,180 @@
+"""How fast a run goes, by what is known: the user's own runs, a probe on this machine, or a stated share of the peak."""
+
+import math
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from codeparrot.config import Config
+from codeparrot.errors import CodeparrotError
+from codeparrot.model.families import build_model, flops_per_token, model_config
+from codeparrot.plan.gpus import Device, measured_peak, peak_of
+from codeparrot.plan.runs import read_run
+
+ASSUMED_MFU, ASSUMED_SOURCE = 0.29, "what nanoGPT reaches with GPT-2 on an A100"
+PROBE_STEPS, PROBE_SECONDS, FEWEST_PROBES = 20, 60.0, 3
+"""A probe takes so many steps of one micro-batch, or as many as fit into this time."""
+GENERATION_SHARE = 0.1
+"""Assumed: a process generates this share of the tokens a second that it trains on."""
+STARTUP_SECONDS = {True: 120.0, False: 20.0}
+"""Allowed for imports, data and compilation, on a GPU and on a CPU."""
+SLACK = 1.1
+"""By how much a job's time limit is longer than the prediction."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    tokens_per_second: float
+    source: str
+
+
+def of_run(name: str, flops: int, devices: int) -> Speed:
+    """Return the speed that another run had, scaled by FLOPs a token and by devices, which are taken to be alike.
+
+    Raises:
+        CodeparrotError: there is no such run, or it has logged no speed yet.
+    """
+    run = read_run(name)
+    own = flops_per_token(model_config(run.config.model), run.config.stream.seq_length)
+    rate = run.tokens_per_second / run.world_size * own / flops * devices
+    alike = f"{run.world_size} x {run.device}" if run.device else f"{run.world_size} processes"
+    return Speed(rate, f"{name}: {run.tokens_per_second:,.0f} tokens/s on {alike}, scaled by FLOPs a token and devices")
+
+
+def probed(config: Config, settings: Any, devices: int, micro_batches: int) -> Speed:
+    """Train for some steps on made-up tokens on this machine's device, as the loop does, and return the speed.
+
+    A step of the run is as many micro-batches and one update; what processes send to each other is not measured.
+    """
+    import torch
+
+    from codeparrot.model.hardware import keep_freed_memory
+    from codeparrot.optim import load_optimizer
+
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if place.type == "cpu":
+        keep_freed_memory()
+    model = build_model(
+        settings, gradient_checkpointing=config.train.gradient_checkpointing, seed=0, compile=config.train.compile
+    ).to(place)
+    optimizer = load_optimizer(asdict(config.optim)).build(model, asdict(config.optim))
+    shape = (config.train.micro_batch_size, config.stream.seq_length)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.train.precision)
+    micro, update = [], []
+    began = time.perf_counter()
+    for number in range(PROBE_STEPS + 1):
+        windows = torch.randint(0, settings.get_text_config().vocab_size, shape, device=place)
+        start = _now(place)
+        with torch.autocast(place.type, dtype, enabled=dtype is not None):
+            loss = model(windows, windows)
+        loss.backward()
+        middle = _now(place)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm or float("inf"))
+        optimizer.step()
+        optimizer.zero_grad()
+        end = _now(place)
+        if number:  # the first warms up
+            micro.append(middle - start)
+            update.append(end - middle)
+        if len(micro) >= FEWEST_PROBES and time.perf_counter() - began > PROBE_SECONDS:
+            break
+    seconds = micro_batches * statistics.mean(micro) + statistics.mean(update)
+    rate = micro_batches * shape[0] * shape[1] / seconds * devices
+    here = torch.cuda.get_device_name() if place.type == "cuda" else "this machine's CPU"
+    return Speed(rate, f"{len(micro)} steps probed on {here}{'' if devices == 1 else f', times {devices}'}")
+
+
+def _now(place: Any) -> float:
+    import torch
+
+    if place.type == "cuda":
+        torch.cuda.synchronize(place)
+    return time.perf_counter()
+
+
+def by_share(device: Device, precision: str, mfu: float, flops: int, devices: int) -> Speed | None:
+    """Return the speed at a share of the peak; None if nobody gave a share and the device's peak is not known.
+
+    Args:
+        device: of each process.
+        precision: of the run.
+        mfu: model FLOPs utilisation; 0: the assumed one, on a GPU.
+        flops: a token.
+        devices: of the run.
+    """
+    peak = peak_of(device, precision)
+    where = f"{device.name}'s data sheet"
+    if peak is None and mfu and not device.on_gpu:
+        peak, where = measured_peak(precision)
+    if peak is None:
+        return None
+    share, whose = (mfu, "--mfu") if mfu else (ASSUMED_MFU, f"assumed: {ASSUMED_SOURCE}")
+    return Speed(share * peak * devices / flops, f"MFU {share:.0%} of {peak / 1e12:,.4g} TFLOP/s ({where}), {whose}")
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of a run."""
+
+    training: float
+    evaluation: float | None
+    """None: the size of the validation set is not known and all of it is measured."""
+    pass_at_k: float | None
+    startup: float
+    fit_steps: int | None
+    """Steps that fit into the hours that there are; None: nobody said how many there are."""
+
+    @property
+    def total(self) -> float:
+        return self.training + (self.evaluation or 0) + (self.pass_at_k or 0) + self.startup
+
+
+def times(config: Config, tokens_per_second: float, problems: int | None, hours: float, on_gpu: bool, copies: int = 1) -> Times:
+    """Return how long a run takes, beside waiting for the disk and for other jobs.
+
+    Args:
+        config: of the run.
+        tokens_per_second: that it trains on.
+        problems: that it completes for pass@k; None: not known.
+        hours: that there are; 0: nobody said.
+        on_gpu: whether it is on GPUs.
+        copies: how many processes generate the same, because none holds the whole model.
+    """
+    from codeparrot.training.pass_at_k import MAX_NEW_TOKENS
+    from codeparrot.training.validation import FORWARD_SHARE, sample_tokens
+
+    train, evaluate = config.train, config.evaluate
+    step = train.global_batch_size * config.stream.seq_length / tokens_per_second
+    training, evaluation, tested = step * train.max_steps, 0.0, 0.0
+    if config.stream.valid and evaluate.every_steps:
+        number, sample = 1 + train.max_steps // evaluate.every_steps, sample_tokens(config)
+        evaluation = number * sample * FORWARD_SHARE / tokens_per_second if sample else None
+    if evaluate.humaneval_every_steps:
+        number = -(-train.max_steps // evaluate.humaneval_every_steps)
+        generated = copies * number * (problems or 0) * evaluate.humaneval_samples * MAX_NEW_TOKENS
+        tested = generated / (GENERATION_SHARE * tokens_per_second) if problems else None
+    beside = (evaluation or 0) + (tested or 0)
+    each = (training + beside) / train.max_steps
+    startup = STARTUP_SECONDS[on_gpu]
+    fits = max(0, int((3600 * hours - startup) / each)) if hours else None
+    return Times(training, evaluation, tested, startup, fits)
+
+
+def problems_of(config: Config) -> int | None:
+    """Return how many problems pass@k during the run completes; None if they are not on this machine."""
+    from codeparrot.eval.tasks.humaneval import HumanEval
+
+    if not config.evaluate.humaneval_every_steps:
+        return 0
+    try:
+        return len(list(HumanEval(config.evaluate.humaneval_problems).load().first(config.evaluate.humaneval_limit)))
+    except (CodeparrotError, OSError):
+        return None
+
+
+def time_limit(seconds: float) -> str:
+    """Return `--time` of sbatch: with slack, rounded up to the next half an hour."""
+    halves = math.ceil(seconds * SLACK / 1800)
+    days, rest = divmod(halves * 30, 24 * 60)
+    return f"{f'{days}-' if days else ''}{rest // 60:02d}:{rest % 60:02d}:00"

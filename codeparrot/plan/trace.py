@@ -1,0 +1,250 @@
+"""A training step of the real model on fake tensors: what it holds, phase by phase, without its memory or its arithmetic.
+
+The model, its loss, its optimizer and FSDP2's wrapping are those of a run, so the figures follow the code. Four layers cost
+about a second. Memory in each phase is a straight line over the layers, from the third on: deeper models are extrapolated from
+three and four (a test compares this with a whole model).
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from types import SimpleNamespace
+from typing import Any, Literal
+from unittest import mock
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+
+from codeparrot.config import Config
+from codeparrot.model import loss
+from codeparrot.model.families import LanguageModel, _new_model, num_parameters
+from codeparrot.optim import load_optimizer
+from codeparrot.optim.optimizer import new_state
+from codeparrot.plan.ledger import GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Bytes, Ledger
+
+Style = Literal["autocast", "fsdp", "cast"]
+"""How weights get the type of the computation: autocast casts each for its product (one process, DDP), FSDP2 gathers them in
+it, DeepSpeed keeps them in it."""
+SHALLOW, DEEPER = 3, 4
+"""Layers of the models that are traced."""
+FAKE_RANKS = "fake"
+"""torch's process group without processes: its collectives return at once."""
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of one process depends on."""
+
+    style: Style
+    micro_batch: int
+    """Windows."""
+    micro_batches: int
+    world_size: int = 1
+    """Only FSDP2's step depends on it."""
+
+
+class Tracer:
+    """Traces steps of a configuration, and remembers them.
+
+    Args:
+        config: of the run.
+        settings: the transformers config of its model.
+        on_gpu: whether the run is on GPUs: the loss then takes larger chunks.
+    """
+
+    def __init__(self, config: Config, settings: Any, on_gpu: bool) -> None:
+        self._config, self._settings, self.on_gpu = config, settings, on_gpu
+        self._known: dict[tuple[Step, int], dict[str, Bytes]] = {}
+        self._layers = int(settings.get_text_config().num_hidden_layers)
+        self.extrapolated = self._layers > DEEPER and self._is_even()
+        """Whether figures are of shallower models, extrapolated."""
+
+    def phases(self, step: Step) -> dict[str, Bytes]:
+        """Return what is held at the peak of each phase of a step, in bytes by category."""
+        # A third micro-batch is as the second.
+        step = Step(step.style, step.micro_batch, min(step.micro_batches, 2), step.world_size if step.style == "fsdp" else 1)
+        if not self.extrapolated:
+            return self._traced(step, self._layers)
+        shallow, deeper = self._traced(step, SHALLOW), self._traced(step, DEEPER)
+        return {phase: line(shallow[phase], deeper[phase], self._layers - SHALLOW) for phase in deeper}
+
+    def _traced(self, step: Step, layers: int) -> dict[str, Bytes]:
+        if (step, layers) not in self._known:
+            self._known[step, layers] = trace(self._config, self._cut(layers), step, self.on_gpu)
+        return self._known[step, layers]
+
+    def _cut(self, layers: int) -> Any:
+        """Return the transformers config of the same model with this many layers."""
+        cut = copy.deepcopy(self._settings)
+        text = cut.get_text_config()
+        if layers != self._layers:
+            text.num_hidden_layers = layers
+            if getattr(text, "layer_types", None):
+                text.layer_types = text.layer_types[:layers]
+        return cut
+
+    def _is_even(self) -> bool:
+        """Whether all layers are alike, as far as their parameters show."""
+        try:
+            shallow, deeper = (num_parameters(self._cut(layers)) for layers in (SHALLOW, DEEPER))
+        except (ValueError, TypeError, IndexError, KeyError, RuntimeError):
+            return False  # a family whose lists of layers are of another kind: it is traced whole
+        return shallow + (self._layers - SHALLOW) * (deeper - shallow) == num_parameters(self._settings)
+
+
+def line(low: Bytes, high: Bytes, steps: float) -> Bytes:
+    """Return the bytes that are `steps` steps from `low` towards and beyond `high`; none is negative."""
+    return {name: max(0, low[name] + steps * (high[name] - low[name])) for name in low}
+
+
+def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, Bytes]:
+    """Run one step on fake tensors as the loop does, and return what is held at the peak of each phase."""
+    dtype = TYPES[config.train.precision]
+    with ExitStack() as stack:
+        mesh = stack.enter_context(_fake_processes(step.world_size)) if step.style == "fsdp" else None
+        if on_gpu:
+            stack.enter_context(mock.patch.object(loss, "_CHUNK_BYTES_CPU", loss._CHUNK_BYTES_ACCELERATOR))
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        ledger = stack.enter_context(Ledger())
+        with ledger.within(PARAMETERS):
+            model = _model(config, settings)
+            if step.style == "cast":
+                _cast(model, dtype)
+            model = _sharded(model, dtype, mesh) if mesh is not None else model
+        _mark(model, ledger)
+        with ledger.within(OPTIMIZER):
+            kind = load_optimizer(asdict(config.optim))
+            optimizer = kind.build(model, asdict(config.optim))
+            for parameter in model.parameters():
+                optimizer.state[parameter] |= new_state(kind, parameter)
+        windows = torch.zeros((step.micro_batch, config.stream.seq_length), dtype=torch.long)
+        for number in range(step.micro_batches):
+            last = number == step.micro_batches - 1
+            if mesh is not None:
+                model.set_requires_gradient_sync(last)  # what Accelerate does for accumulation
+            prefix = "last" if last else "first"
+            ledger.phase = f"{prefix}: forward"
+            with torch.autocast("cpu", dtype, enabled=step.style != "cast" and dtype != torch.float32):
+                micro_loss = model(windows, windows)
+            began = ledger.now
+            ledger.phase = f"{prefix}: backward of the head"
+            micro_loss.backward()
+            ledger.call_what_lives(GRADIENTS, began)
+        # The first time, DTensor finds out how to split each operation by running it on whole tensors.
+        for ledger.phase in ("", "update"):
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm or float("inf"))
+            if step.style != "cast":  # DeepSpeed's optimizer works on its own copies
+                optimizer.step()
+        return {phase: held for phase, held in ledger.peaks().items() if phase}
+
+
+def _model(config: Config, settings: Any) -> Any:
+    """Return the model of a run with fake weights, as `build_model` makes it with real ones."""
+    model = _new_model(settings)
+    if config.train.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    return LanguageModel(model, own_loss=_own_loss(settings)).train()
+
+
+def _cast(model: nn.Module, dtype: torch.dtype) -> None:
+    """Give a model parameters of another type. `Module.to` would swap tensors, which those that a ledger watches refuse."""
+    cast: dict[nn.Parameter, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = cast.setdefault(parameter, nn.Parameter(parameter.detach().to(dtype)))
+
+
+def _own_loss(settings: Any) -> bool:
+    """Find out as a run does whether the family uses a loss of its own, on a model of one layer and few tokens."""
+    if settings.model_type == "gpt2":
+        return False
+    small = copy.deepcopy(settings)
+    text = small.get_text_config()
+    text.num_hidden_layers, text.vocab_size = 1, 64
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:1]
+    with unset_fake_temporarily():
+        return LanguageModel(_new_model(small)).own_loss
+
+
+def blocks(model: nn.Module, settings: Any) -> list[nn.Module]:
+    """Return the layers of a model, from the first to the last."""
+    count = settings.get_text_config().num_hidden_layers
+    lists = (module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
+    return list(next(lists, []))
+
+
+def _mark(model: Any, ledger: Ledger) -> None:
+    """Have the ledger know the phases: the loss, and the backward pass through the last layer, those between, the first."""
+    language_model = model.model
+    head = language_model.get_output_embeddings()
+
+    def enter(*_: Any) -> None:
+        ledger.category = LOGITS
+        ledger.phase = ledger.phase.replace("forward", "loss")
+
+    def leave(*_: Any) -> None:
+        ledger.category = "activations"
+
+    head.register_forward_pre_hook(enter)
+    head.register_forward_hook(leave)
+    layers = blocks(language_model, language_model.config)
+    marks: list[tuple[int, str]] = [(len(layers) - 1, "last layer"), (len(layers) - 2, "layers"), (0, "first layer")]
+    for index, name in marks[: len(layers)]:
+        layers[index].register_forward_hook(lambda _module, _inputs, output, name=name: begins_with(output, name))
+    if layers:
+        layers[0].register_forward_pre_hook(lambda _module, inputs: begins_with(inputs, "embeddings"))
+
+    def begins_with(hidden: Any, name: str) -> None:
+        """The gradient of this tensor is the first of the named part of the backward pass."""
+
+        def begin(_: Any) -> None:
+            ledger.phase = f"{ledger.phase.partition(':')[0]}: backward of the {name}"
+
+        first = hidden[0] if isinstance(hidden, tuple) else hidden
+        if first.requires_grad:
+            first.register_hook(begin)
+
+
+@contextmanager
+def _fake_processes(world_size: int) -> Iterator[Any]:
+    """Make torch believe that it is the first of several processes, and return their mesh."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group(FAKE_RANKS, rank=0, world_size=world_size, store=FakeStore())
+    try:
+        yield init_device_mesh("cpu", (world_size,))
+    finally:
+        dist.destroy_process_group()
+
+
+def _sharded(model: Any, dtype: torch.dtype, mesh: Any) -> Any:
+    """Shard a model as Accelerate does for launch/fsdp.yaml, with the types of `training.processes`."""
+    from accelerate.utils import FullyShardedDataParallelPlugin
+    from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    half = dtype != torch.float32
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32) if half else MixedPrecisionPolicy()
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        reshard_after_forward=True,
+        auto_wrap_policy="transformer_based_wrap",
+        mixed_precision_policy=policy,
+        cpu_ram_efficient_loading=False,
+    )
+    accelerator = SimpleNamespace(
+        state=SimpleNamespace(fsdp_plugin=plugin),
+        torch_device_mesh={("processes",): mesh},
+        parallelism_config=SimpleNamespace(fsdp_dim_names=("processes",)),
+        mixed_precision="no",  # only for a warning: the weights are float32 already
+        is_main_process=True,
+        device=torch.device("cpu"),
+    )
+    return fsdp2_prepare_model(accelerator, model)

@@ -1,0 +1,135 @@
+"""What is counted from a configuration, and how long it takes at a speed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codeparrot.arguments import load_config
+from codeparrot.config import Config
+from codeparrot.errors import CodeparrotError
+from codeparrot.plan import gpus, sizes, speed
+from tests.launching import ROOT
+
+SMALL = ROOT / "configs" / "small.yaml"
+
+
+def test_the_recipe_for_a_gpu_is_counted_without_its_corpus_and_tokenizer(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(SMALL)
+    found = sizes.count(config, sizes.model_settings(config), sizes.corpus_of(config, 0))
+    assert (found.parameters, found.tokens_per_step, found.tokens) == (111_008_256, 524_288, 56_000 * 524_288)
+    assert found.flops_per_token == pytest.approx(774.6e6, rel=1e-4)
+    assert found.flops == pytest.approx(774.6e6 * 29.36e9, rel=1e-3)
+    assert found.epochs is None and "--corpus_tokens" in found.corpus_source
+    given = sizes.count(config, sizes.model_settings(config), sizes.corpus_of(config, 14_680_064_000))
+    assert given.epochs == pytest.approx(2.0)
+
+
+def test_epochs_are_those_that_training_names(corpus, tokenizer_folder) -> None:
+    config = Config()
+    config.stream.train, config.tokenizer.path, config.stream.seq_length = [str(corpus)], str(tokenizer_folder), 32
+    found = sizes.corpus_of(config, 0)
+    assert found.tokens is not None and found.tokens > 100_000 and found.source == "estimated from some documents"
+
+
+def test_a_model_that_does_not_fit_its_tokenizer_is_refused_where_that_is_here(tokenizer_folder) -> None:
+    config = Config()
+    config.tokenizer.path, config.model = str(tokenizer_folder), {"family": "gpt2", "vocab_size": 300}
+    with pytest.raises(CodeparrotError, match=r"set model\.vocab_size 512"):
+        sizes.model_settings(config)
+
+
+def checkpoints(**settings: Any) -> sizes.Checkpoints:
+    """Those of a million parameters and a thousand steps in an hour; `section__name` sets a setting."""
+    config = Config()
+    config.train.max_steps = 1000
+    for name, value in settings.items():
+        section, _, key = name.partition("__")
+        setattr(getattr(config, section), key, value)
+    return sizes.checkpoints_of(config, 1_000_000, 3600.0)
+
+
+def test_checkpoints_are_counted_as_they_are_written_kept_and_pushed() -> None:
+    found = checkpoints(checkpoint__every_steps=150, checkpoint__keep_last=2, checkpoint__keep_every_steps=300)
+    # 150, 300, 450, 600, 750, 900 and 1000; 300, 600 and 900 stay, and 900 and 1000 are the last two.
+    assert (found.written, found.kept) == (7, 4)
+    assert (found.model_bytes, found.state_bytes, found.disk_bytes) == (4_000_000, 8_000_000, 5 * 12_000_000)
+    assert (found.pushed, found.hub_bytes) == (0, 0)
+    pushed = checkpoints(checkpoint__every_steps=150, hub__repo="a/b", hub__every=300)
+    assert (pushed.pushed, pushed.hub_bytes) == (4, 16_000_000)
+    whole = checkpoints(checkpoint__every_steps=150, hub__repo="a/b", hub__every=300, hub__state=True)
+    assert whole.hub_bytes == 4 * 12_000_000
+
+
+def test_checkpoints_by_time_count_from_the_last_one() -> None:
+    # An hour: 6 minutes are 100 steps. By steps alone: 350, 700, 1000.
+    found = checkpoints(checkpoint__every_steps=350, checkpoint__every_minutes=6)
+    # 100, 200, 300, 350, 450, 550, 650, 700, 800, 900, 1000
+    assert found.written == 11
+
+
+def test_time_is_that_of_training_evaluation_and_unit_tests() -> None:
+    config = Config()
+    config.train.max_steps, config.train.global_batch_size, config.stream.seq_length = 1000, 10, 100
+    config.stream.valid, config.evaluate.every_steps = ["x"], 100
+    found = speed.times(config, 1000.0, None, 0, on_gpu=True)
+    assert found.training == 1000
+    assert found.evaluation == pytest.approx(0.02 * 1000, rel=0.01)  # what evaluate.max_tokens auto allows
+    config.evaluate.max_tokens = 0
+    assert speed.times(config, 1000.0, None, 0, on_gpu=True).evaluation is None
+    config.evaluate.humaneval_every_steps, config.evaluate.every_steps = 500, 0
+    tested = speed.times(config, 1000.0, 10, 0, on_gpu=True)
+    assert tested.pass_at_k == pytest.approx(2 * 10 * 4 * 128 / 100)
+    assert speed.times(config, 1000.0, 10, 0, on_gpu=True, copies=8).pass_at_k == pytest.approx(8 * (tested.pass_at_k or 0))
+
+
+def test_the_steps_that_fit_into_the_hours_are_named() -> None:
+    config = Config()
+    config.train.max_steps, config.train.global_batch_size, config.stream.seq_length = 10_000, 10, 100
+    assert speed.times(config, 1000.0, None, 1.0, on_gpu=False).fit_steps == 3580  # one second each, twenty to start
+    assert speed.times(config, 1000.0, None, 0.0, on_gpu=False).fit_steps is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit"), [(100, "00:30:00"), (3600, "01:30:00"), (23 * 3600, "1-01:30:00"), (7 * 86400, "7-17:00:00")]
+)
+def test_the_time_limit_of_a_job_has_slack_and_is_rounded_up(seconds, limit) -> None:
+    assert speed.time_limit(seconds) == limit
+
+
+def test_a_share_of_the_peak_is_a_speed_and_says_where_it_is_from() -> None:
+    device = gpus.device("H100-80GB", 1)
+    found = speed.by_share(device, "bf16", 0.4, 10**9, 8)
+    assert found is not None and found.tokens_per_second == pytest.approx(0.4 * 989e12 * 8 / 1e9)
+    assert "--mfu" in found.source and "data sheet" in found.source
+    assumed = speed.by_share(device, "bf16", 0.0, 10**9, 8)
+    assert assumed is not None and "assumed: what nanoGPT reaches" in assumed.source
+    assert speed.by_share(device, "fp32", 0.4, 10**9, 8) is None  # the data sheet has no such peak
+
+
+def test_an_unknown_gpu_is_named_with_the_nearest() -> None:
+    with pytest.raises(CodeparrotError, match='there is no "a100-80g" in the table; did you mean "a100-80gb"'):
+        gpus.device("a100-80g", 1)
+    with pytest.raises(CodeparrotError, match="known: auto, cpu, "):
+        gpus.device("toaster", 1)
+
+
+def test_the_speed_of_a_run_is_scaled_by_flops_and_devices(tmp_path) -> None:
+    run = copied_run(tmp_path)
+    lines = [{"step": s, "tokens": 100 * s, "tokens_per_second": 10.0 if s == 1 else 1000.0, "loss": 1.0} for s in range(1, 11)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    config = load_config(run / "config.yaml")
+    flops = speed.flops_per_token(speed.model_config(config.model), config.stream.seq_length)
+    found = speed.of_run(str(run), flops // 2, 4)
+    assert found.tokens_per_second == pytest.approx(1000 * 2 * 4, rel=1e-6)  # the first line warms up
+    with pytest.raises(CodeparrotError, match="is not a run"):
+        speed.of_run(str(tmp_path), flops, 1)
+
+
+def copied_run(folder: Path) -> Path:
+    """Return a copy of a run of an earlier version, whose log is not kept."""
+    import shutil
+
+    return Path(shutil.copytree(ROOT / "tests/artefacts/0.1/run", folder / "run"))
