@@ -37,7 +37,7 @@ def train() -> None:
     from codeparrot.optim.adamw import AdamW
 
     keep_freed_memory()
-    model = build_model(model_config(MODEL), gradient_checkpointing=False, seed=0)
+    model = build_model(model_config(MODEL), seed=0)
     optimizer = AdamW().build(model, vars(OptimConfig(lr=1e-3)))
     batch = torch.randint(0, 4096, (MICRO_BATCH, SEQ_LENGTH))
     for line in sys.stdin:

@@ -64,7 +64,7 @@ def write_settings(point: Point, folder: Path, data: str, tokens: str, vocabular
         "model": {"family": "gpt2", **sizes, **no_dropout},
         "train": {
             **{"global_batch_size": windows * point.micro_batches * point.processes, "micro_batch_size": windows},
-            **{"precision": point.precision, "gradient_checkpointing": point.checkpointing},
+            **{"precision": point.precision, "activation_checkpointing": "full" if point.checkpointing else "none"},
             **{"max_steps": STEPS, "log_every_steps": 1, **train},
         },
         "evaluate": {"every_steps": 0},

@@ -134,11 +134,9 @@ RUNS = {f.__name__: f for f in (ours, transformers_bare, plain, plain_as_it_come
 
 def best_precision() -> str:
     """Return the precision that `train.precision: auto` takes here."""
-    from codeparrot.model.hardware import cpu_flops
-    from codeparrot.training.precision import WORTH_IT
+    from codeparrot.training.precision import on_the_cpu
 
-    flops = cpu_flops()
-    return "bf16" if flops["bf16"] / flops["fp32"] >= WORTH_IT else "fp32"
+    return on_the_cpu("auto").name
 
 
 @contextmanager

@@ -133,7 +133,7 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
     import torch
 
     from codeparrot.training.parts import seed_step
-    from codeparrot.training.processes import gather_once_a_step
+    from codeparrot.training.strategy import gather_once_a_step
 
     config, accelerator, model, optimizer = training.config, training.accelerator, training.model, training.optimizer
     loss, grad_norm = (torch.zeros((), device=accelerator.device) for _ in range(2))

@@ -1,12 +1,12 @@
 """The whole forecast of a run: its parts put together, and the way to launch it chosen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from codeparrot.config import Config
 from codeparrot.plan import sizes as counting
 from codeparrot.plan import speed as speeds
-from codeparrot.plan.gpus import Device, device
+from codeparrot.plan.gpus import Device, device, precision_on
 from codeparrot.plan.memory import ONE, STRATEGIES, Memory, Need, Strategy, model_of, simplest
 from codeparrot.plan.trace import Tracer
 from codeparrot.result import say
@@ -54,6 +54,7 @@ def forecast(plan: "Plan") -> Forecast:
     """
     say("loading PyTorch and building the model without weights")
     chosen_device = device(plan.gpu, plan.gpus)
+    plan = replace(plan, train=replace(plan.train, precision=precision_on(chosen_device, plan.train.precision)))
     settings = counting.model_settings(plan)
     counted = counting.count(plan, settings, counting.corpus_of(plan, plan.corpus_tokens))
     found = _speed(plan, settings, counted.flops_per_token, chosen_device)
@@ -109,7 +110,7 @@ def _advice(plan: "Plan", ways: list[Way], chosen: Way | None, place: Device) ->
     if place.room_bytes is None:
         return ""
     if chosen is None:
-        more = "" if plan.train.gradient_checkpointing else "train.gradient_checkpointing true, "
+        more = "" if plan.train.activation_checkpointing == "full" else "train.activation_checkpointing full, "
         if plan.launch != "auto":
             more += "another --launch, "
         return f"it fits in no way that was tried: {more}more or larger GPUs, shorter windows or a smaller model"

@@ -99,6 +99,17 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss) + STREAM_BYTES
 
 
+def precision_on(chosen: Device, asked: str) -> str:
+    """Return the precision of a run on a device: as asked, or what `train.precision: auto` takes there."""
+    if asked != "auto":
+        return asked
+    if not chosen.on_gpu:
+        from codeparrot.training.precision import on_the_cpu
+
+        return on_the_cpu(asked).name
+    return "fp16" if "V100" in chosen.name.upper() else "bf16"
+
+
 def peak_of(chosen: Device, precision: str) -> float | None:
     """Return the FLOP/s of a device in a precision, or None where only a measurement would show it."""
     return chosen.peak_flops if precision != "fp32" else None

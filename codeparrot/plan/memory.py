@@ -15,8 +15,6 @@ from codeparrot.optim import load_optimizer
 from codeparrot.plan.ledger import BUCKETS, CATEGORIES, GATHERS, GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Bytes
 from codeparrot.plan.trace import Step, Style, Tracer
 
-DDP_GRADIENTS_ARE_BUCKETS = False
-"""Whether gradients are views of DDP's buckets (gradient_as_bucket_view); else they are held twice."""
 ZERO3_LIVE_PARAMETERS = 1_000_000_000
 """DeepSpeed's stage3_max_live_parameters and stage3_max_reuse_distance: it keeps so many gathered parameters."""
 ZERO_BUCKETS = 2
@@ -66,10 +64,8 @@ class Need:
 def _replicated(traced: Bytes, phase: str, step: Step, model: Model) -> Bytes:
     if step.world_size == 1:
         return traced
-    gradients = 4 * model.parameters
-    if DDP_GRADIENTS_ARE_BUCKETS:
-        return traced | {GRADIENTS: gradients}
-    return traced | {BUCKETS: gradients}
+    # They are views of DDP's buckets, and stay from step to step.
+    return traced | {GRADIENTS: 4 * model.parameters}
 
 
 def _fsdp(traced: Bytes, phase: str, step: Step, model: Model) -> Bytes:
@@ -106,10 +102,10 @@ def _zero(stage: int) -> Callable[[Bytes, str, Step, Model], Bytes]:
 
 ONE = Strategy("one process", "ddp.yaml", "autocast", _replicated, "16 + 2 of casts")
 STRATEGIES = (
-    Strategy("DDP", "ddp.yaml", "autocast", _replicated, f"{16 if DDP_GRADIENTS_ARE_BUCKETS else 20} + 2 of casts"),
+    Strategy("DDP", "ddp.yaml", "autocast", _replicated, "16 + 2 of casts"),
     Strategy("ZeRO-1", "zero1.yaml", "cast", _zero(1), "4 + 16 / W"),
     Strategy("ZeRO-2", "zero2.yaml", "cast", _zero(2), "2 + 16 / W"),
-    Strategy("FSDP2", "fsdp.yaml", "fsdp", _fsdp, "4 + 12 / W"),
+    Strategy("FSDP2", "fsdp.yaml", "fsdp", _fsdp, "16 / W"),
     Strategy("ZeRO-3", "zero3.yaml", "cast", _zero(3), "18 / W + 2, of at most 1B"),
 )
 """From the simplest and fastest to those that split the most."""

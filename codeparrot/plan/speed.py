@@ -55,9 +55,9 @@ def probed(config: Config, settings: Any, devices: int, micro_batches: int) -> S
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if place.type == "cpu":
         keep_freed_memory()
-    model = build_model(
-        settings, gradient_checkpointing=config.train.gradient_checkpointing, seed=0, compile=config.train.compile
-    ).to(place)
+    compiled = place.type == "cuda" if config.train.compile == "auto" else config.train.compile
+    checkpointing = config.train.activation_checkpointing
+    model = build_model(settings, activation_checkpointing=checkpointing, seed=0, compile=compiled).to(place)
     optimizer = load_optimizer(asdict(config.optim)).build(model, asdict(config.optim))
     shape = (config.train.micro_batch_size, config.stream.seq_length)
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.train.precision)

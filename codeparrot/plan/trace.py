@@ -19,10 +19,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from codeparrot.config import Config
 from codeparrot.model import loss
-from codeparrot.model.families import LanguageModel, _new_model, num_parameters
+from codeparrot.model.blocks import checkpoint
+from codeparrot.model.families import _new_model, num_parameters
+from codeparrot.model.language_model import LanguageModel
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import new_state
 from codeparrot.plan.ledger import GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Bytes, Ledger
+from codeparrot.training.strategy import fsdp_types, norm_in_the_type_of_the_input
 
 Style = Literal["autocast", "fsdp", "cast"]
 """How weights get the type of the computation: autocast casts each for its product (one process, DDP), FSDP2 gathers them in
@@ -113,7 +116,7 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
             model = _model(config, settings)
             if step.style == "cast":
                 _cast(model, dtype)
-            model = _sharded(model, dtype, mesh) if mesh is not None else model
+            model = _sharded(model, config.train.precision, mesh) if mesh is not None else model
         _mark(model, ledger)
         with ledger.within(OPTIMIZER):
             kind = load_optimizer(asdict(config.optim))
@@ -123,8 +126,6 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
         windows = torch.zeros((step.micro_batch, config.stream.seq_length), dtype=torch.long)
         for number in range(step.micro_batches):
             last = number == step.micro_batches - 1
-            if mesh is not None:
-                model.set_requires_gradient_sync(last)  # what Accelerate does for accumulation
             prefix = "last" if last else "first"
             ledger.phase = f"{prefix}: forward"
             with torch.autocast("cpu", dtype, enabled=step.style != "cast" and dtype != torch.float32):
@@ -144,9 +145,9 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
 def _model(config: Config, settings: Any) -> Any:
     """Return the model of a run with fake weights, as `build_model` makes it with real ones."""
     model = _new_model(settings)
-    if config.train.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    return LanguageModel(model, own_loss=_own_loss(settings)).train()
+    language_model = LanguageModel(model, own_loss=_own_loss(settings)).train()
+    checkpoint(model, config.train.activation_checkpointing)
+    return language_model
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> None:
@@ -224,19 +225,16 @@ def _fake_processes(world_size: int) -> Iterator[Any]:
         dist.destroy_process_group()
 
 
-def _sharded(model: Any, dtype: torch.dtype, mesh: Any) -> Any:
-    """Shard a model as Accelerate does for launch/fsdp.yaml, with the types of `training.processes`."""
+def _sharded(model: Any, precision: str, mesh: Any) -> Any:
+    """Shard a model as Accelerate does for launch/fsdp.yaml, with the types of `training.strategy`."""
     from accelerate.utils import FullyShardedDataParallelPlugin
     from accelerate.utils.fsdp_utils import fsdp2_prepare_model
-    from torch.distributed.fsdp import MixedPrecisionPolicy
 
-    half = dtype != torch.float32
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32) if half else MixedPrecisionPolicy()
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
         reshard_after_forward=True,
         auto_wrap_policy="transformer_based_wrap",
-        mixed_precision_policy=policy,
+        mixed_precision_policy=fsdp_types(precision),
         cpu_ram_efficient_loading=False,
     )
     accelerator = SimpleNamespace(
@@ -247,4 +245,6 @@ def _sharded(model: Any, dtype: torch.dtype, mesh: Any) -> Any:
         is_main_process=True,
         device=torch.device("cpu"),
     )
-    return fsdp2_prepare_model(accelerator, model)
+    model = fsdp2_prepare_model(accelerator, model)
+    norm_in_the_type_of_the_input(model)
+    return model

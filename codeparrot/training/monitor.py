@@ -25,8 +25,8 @@ from codeparrot.stream.estimate import epoch_tokens
 from codeparrot.training.health import StepRecord
 from codeparrot.training.left_out import LeftOut
 from codeparrot.training.parts import Training
-from codeparrot.training.processes import strategy_name
 from codeparrot.training.run_directory import write_config
+from codeparrot.training.strategy import strategy_name
 from codeparrot.training.tracking import SHOWN_BY_BAR, Bar, Trackers
 
 logger = logging.getLogger("codeparrot")

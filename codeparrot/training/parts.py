@@ -28,8 +28,8 @@ from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.training.agreement import Agreement
 from codeparrot.training.health import Health
 from codeparrot.training.precision import Precision
-from codeparrot.training.processes import finish_wrapping, strategy_name, strategy_of
 from codeparrot.training.sharding import ShardedState, sharded_state
+from codeparrot.training.strategy import finish_wrapping, strategy_name, strategy_of
 from codeparrot.training.watchdog import Watchdog
 
 

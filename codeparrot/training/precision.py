@@ -42,13 +42,14 @@ def settle(config: Config, state: Any, agreement: Agreement) -> Precision:
     if name == "auto" and (begun := agreement.from_main(_begun_in(config) if state.is_main_process else None)):
         name, reason = begun, "in which the run was begun"
     if state.device.type == "cpu":
-        return agreement.from_main(_on_the_cpu(name, reason) if state.is_main_process else None)
+        return agreement.from_main(on_the_cpu(name, reason) if state.is_main_process else None)
     return (
         _on_accelerators(agreement.gather(hardware.half_precision(state.device))) if name == "auto" else Precision(name, reason)
     )
 
 
-def _on_the_cpu(name: str, reason: str) -> Precision:
+def on_the_cpu(name: str, reason: str = "") -> Precision:
+    """Return the precision `name` on this CPU; auto: the fastest. One that is slow here comes with a warning."""
     if name in ("fp32", "fp16"):
         return Precision(name, reason)
     flops = hardware.cpu_flops()

@@ -1,14 +1,11 @@
 """The processes of a run: their number, checked against the number asked for, and how they share the model."""
 
-import json
 import logging
 import os
 import resource
 import sys
-import warnings
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +14,10 @@ from codeparrot.checks import check_world_size
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, from_outside, how_to_install
 from codeparrot.launcher import rank, sharded, world_size_asked
-from codeparrot.text_files import read_text, repeated_key
 from codeparrot.training.agreement import Agreement
+from codeparrot.training.deepspeed import deepspeed_file, set_up_deepspeed
 from codeparrot.training.precision import Precision, settle
+from codeparrot.training.strategy import set_up_fsdp, strategy_of
 
 logger = logging.getLogger("codeparrot")
 
@@ -103,7 +101,7 @@ def start_processes(config: Config) -> Started:
     if strategy_of(accelerator) == "deepspeed":
         set_up_deepspeed(accelerator.state.deepspeed_plugin, config, world_size)
     elif strategy_of(accelerator) == "fsdp":
-        _set_up_fsdp(accelerator)
+        set_up_fsdp(accelerator)
     return Started(accelerator, config, agreement, precision)
 
 
@@ -188,20 +186,6 @@ def quiet_and_ready(accelerator: Any) -> None:
         hardware.keep_freed_memory()
 
 
-def strategy_of(accelerator: Any) -> str:
-    """Return "deepspeed", "fsdp" or "replicated": where parameters and optimizer state live."""
-    return {"DEEPSPEED": "deepspeed", "FSDP": "fsdp"}.get(accelerator.distributed_type.name, "replicated")
-
-
-def strategy_name(accelerator: Any) -> str:
-    """Return the strategy's name: one process, DDP, FSDP2, ZeRO-2."""
-    if strategy_of(accelerator) == "deepspeed":
-        return f"ZeRO-{accelerator.state.deepspeed_plugin.zero_stage}"
-    if strategy_of(accelerator) == "fsdp":
-        return "FSDP2"
-    return "DDP" if accelerator.num_processes > 1 else "one process"
-
-
 def _on_the_cpu() -> tuple[dict[str, Any], list[Any]]:
     """Return the Accelerator's arguments and handlers for the strategy that was launched, without a GPU.
 
@@ -222,142 +206,3 @@ def _on_the_cpu() -> tuple[dict[str, Any], list[Any]]:
         PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)  # type: ignore[method-assign]
         return {}, []
     return {"cpu": True}, []
-
-
-def deepspeed_file() -> Any:
-    """Return Accelerate's plugin with the settings of the DeepSpeed file that was launched with, or None without one.
-
-    Accelerate would read the file itself, and neither a byte order mark nor what a key that stands twice loses.
-
-    Raises:
-        CodeparrotError: the file is not text or not JSON, or a key stands twice in it.
-    """
-    place = Path(os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", ""))
-    if sharded() != "DeepSpeed" or not place.is_file():
-        return None
-    from accelerate.utils import DeepSpeedPlugin
-
-    text = read_text(place)
-    try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CodeparrotError(f"the DeepSpeed file {place} is not JSON: {error}") from error
-    if repeated := repeated_key(text):
-        name, first, second = repeated
-        raise CodeparrotError(f'"{name}" stands twice in {place}, in lines {first} and {second}; remove one of them')
-    if not isinstance(settings, dict) or "zero_optimization" not in settings:
-        raise CodeparrotError(f'the DeepSpeed file {place} has no "zero_optimization"; launch/zero2.json shows one')
-    return DeepSpeedPlugin(hf_ds_config=settings)
-
-
-def _set_up_fsdp(accelerator: Any) -> None:
-    """Gather weights in the type of the products and keep the rest in float32, as autocast does under DDP.
-
-    Accelerate's own policy would make everything bfloat16: what runs from block to block, the loss, the sums of gradients.
-    """
-    import torch
-    from torch.distributed.fsdp import MixedPrecisionPolicy
-
-    if not accelerator.is_fsdp2:
-        raise CodeparrotError("the launch configuration asks for FSDP1; set fsdp_version: 2, as launch/fsdp.yaml does")
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
-    if dtype is not None:
-        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
-            param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False, output_dtype=torch.float32
-        )
-
-
-def finish_wrapping(accelerator: Any, model: Any, windows: int, length: int) -> None:
-    """Do to a prepared model what Accelerate leaves undone. All processes call this before the first step.
-
-    Args:
-        accelerator: that prepared it.
-        model: as prepared.
-        windows, length: of a micro-batch.
-    """
-    if strategy_of(accelerator) == "fsdp":
-        model.forward = accelerator.autocast()(model.forward)
-        if accelerator.device.type == "cpu":
-            _norm_in_the_type_of_the_input(model)
-    elif accelerator.num_processes > 1 and strategy_of(accelerator) == "replicated":
-        _settle_gradients(model, windows, length, accelerator.device)
-
-
-def _norm_in_the_type_of_the_input(model: Any) -> None:
-    """Have layer norms take float32 input with bfloat16 weights, as autocast has them do on a GPU; on a CPU it has not."""
-    from torch.nn import LayerNorm
-    from torch.nn.functional import layer_norm
-
-    def forward(norm: LayerNorm, input: Any) -> Any:
-        weight, bias = (None if each is None else each.to(input.dtype) for each in (norm.weight, norm.bias))
-        return layer_norm(input, norm.normalized_shape, weight, bias, norm.eps)
-
-    for module in model.modules():
-        if isinstance(module, LayerNorm):
-            module.forward = partial(forward, module)
-
-
-def _settle_gradients(model: Any, windows: int, length: int, device: Any) -> None:
-    """Give every gradient its place in DDP's buckets, by a backward pass whose gradients are dropped.
-
-    DDP orders its buckets by the first backward pass, and among three processes and more the place decides in which order
-    numbers are added: without this, the first step of a resumed run would differ in its last bits. For the same reason a hook
-    divides the gradients: DDP itself divides by the number of processes or multiplies by its inverse, as it happens.
-    """
-    import torch
-    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-
-    model.register_comm_hook(None, allreduce_hook)
-    tokens = torch.zeros((windows, length), dtype=torch.int64, device=device)
-    model(tokens, tokens).backward()
-    model.zero_grad(set_to_none=True)
-
-
-def gather_once_a_step(accelerator: Any, model: Any, last: bool) -> None:
-    """Before a micro-batch: have FSDP2 keep its weights gathered until the `last` one of a step, if they may stay at all.
-
-    They may with `fsdp_reshard_after_forward: false`. With true, no more than a block's weights are ever whole.
-    """
-    if strategy_of(accelerator) == "fsdp" and not accelerator.state.fsdp_plugin.reshard_after_forward:
-        model.set_reshard_after_backward(last)
-
-
-def set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
-    """Give DeepSpeed the recipe's values. Its own file silently overrides Accelerate's arguments, so both must agree.
-
-    Raises:
-        CodeparrotError: the file contradicts the recipe, or asks for something that a run cannot be resumed with.
-    """
-    # DeepSpeed calls collectives by deprecated names, and torch would warn at every step.
-    warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)
-    settings = plugin.deepspeed_config
-    if config.train.precision == "fp16":
-        raise CodeparrotError("train.precision fp16 is not supported with DeepSpeed; use bf16, or launch/ddp.yaml or fsdp.yaml")
-    for name in ("optimizer", "scheduler"):
-        if name in settings:
-            raise CodeparrotError(f'the DeepSpeed file sets "{name}", which is the recipe\'s ({name[:5]}...); remove it there')
-    for name in ("offload_optimizer", "offload_param"):
-        if settings.get("zero_optimization", {}).get(name, {}).get("device", "none") != "none":
-            raise CodeparrotError(f"the DeepSpeed file asks for {name}, which is not supported; use a higher ZeRO stage")
-    if settings.get("zero_optimization", {}).get("stage", 0) == 0:
-        raise CodeparrotError("the DeepSpeed file asks for ZeRO stage 0, which is DDP; use launch/ddp.yaml, or stage 1, 2 or 3")
-    stage = settings["zero_optimization"]["stage"]
-    if stage == 3 and config.train.activation_checkpointing == "selective":
-        # ZeRO-3 gathers weights inside of a layer, and not in the same order when the layer is computed again.
-        raise CodeparrotError(
-            "train.activation_checkpointing selective does not work with ZeRO-3; use full, or launch/fsdp.yaml"
-        )
-    if stage == 1 and config.train.precision == "bf16" and settings.get("data_types", {}).get("grad_accum_dtype") == "fp32":
-        # DeepSpeed would then use another optimizer, BF16_Optimizer, with a different kind of state.
-        raise CodeparrotError("the DeepSpeed file asks for ZeRO-1 with grad_accum_dtype fp32; use stage 2, or remove it there")
-    values = {
-        "train_micro_batch_size_per_gpu": config.train.micro_batch_size,
-        "gradient_accumulation_steps": config.micro_batches(world_size),
-        "train_batch_size": config.train.global_batch_size,
-        "gradient_clipping": config.optim.clip_norm,
-    }
-    for name, value in values.items():
-        found = settings.get(name, "auto")
-        if found not in ("auto", value):
-            raise CodeparrotError(f'the DeepSpeed file sets "{name}" to {found}, the recipe to {value}; write "auto" there')
-        settings[name] = value

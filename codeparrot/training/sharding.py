@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from codeparrot.optim.optimizer import UPDATES, OptimizerKind, new_state
-from codeparrot.training.processes import strategy_of
+from codeparrot.training.strategy import strategy_of
 
 WEIGHT = "weight"
 

@@ -51,7 +51,7 @@ def test_the_text_fits_a_terminal_and_says_the_same(capsys) -> None:
 def test_what_does_not_fit_is_said_with_what_would(capsys) -> None:
     large = ["--model.n_embd", "12288", "--model.n_head", "96", "--model.n_layer", "96"]
     assert main(tiny("--gpus", "2", "--gpu", "l4", *large)) == 0
-    assert "fits in no way that was tried: train.gradient_checkpointing true, more or larger GPUs" in capsys.readouterr().out
+    assert "fits in no way that was tried: train.activation_checkpointing full, more or larger GPUs" in capsys.readouterr().out
     wide = ["--model.n_embd", "1024", "--model.n_layer", "12", "--train.micro_batch_size", "512", "--stream.seq_length", "1024"]
     assert main(tiny("--gpu", "v100-16gb", *wide)) == 0
     out = capsys.readouterr().out

@@ -23,7 +23,7 @@ def test_selective_checkpointing_is_refused_with_zero3() -> None:
 
     from codeparrot.config import Config
     from codeparrot.errors import CodeparrotError
-    from codeparrot.training.processes import set_up_deepspeed
+    from codeparrot.training.deepspeed import set_up_deepspeed
 
     config = Config()
     config.train.activation_checkpointing = "selective"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.training.processes import deepspeed_file
+from codeparrot.training.deepspeed import deepspeed_file
 
 ZERO2: dict[str, Any] = {"zero_optimization": {"stage": 2}, "comment": "é𝒳"}
 

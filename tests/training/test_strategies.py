@@ -197,7 +197,7 @@ def test_a_deepspeed_file_that_contradicts_the_recipe_is_refused(changes, messag
 
     from codeparrot.config import Config
     from codeparrot.errors import CodeparrotError
-    from codeparrot.training.processes import set_up_deepspeed
+    from codeparrot.training.deepspeed import set_up_deepspeed
 
     config = Config()
     config.train.global_batch_size, config.train.micro_batch_size = 16, 4
