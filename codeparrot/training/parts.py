@@ -78,7 +78,6 @@ class Training(Start):
     health: Health
     compiling: "Compiling"
 
-    @property
     def kernels(self) -> AbstractContextManager[Any]:
         """Have SDPA prefer the kernels that suit a step. Generation is left to torch: cuDNN plans anew for each length."""
         return attention.kernels(self.accelerator.device, self.config.train.attention)

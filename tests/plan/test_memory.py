@@ -118,7 +118,7 @@ def test_the_ledger_sees_what_torch_s_memory_tracker_sees() -> None:
 def test_the_largest_micro_batch_fits_and_the_next_one_does_not() -> None:
     memory = memory_of(configuration(), processes=2, share=48)
     for name in ("DDP", "ZeRO-3"):
-        room = memory.need(NAMED[name], 12).total * 1.01
+        room = (memory.need(NAMED[name], 12).total + memory.need(NAMED[name], 16).total) / 2
         largest = memory.largest(NAMED[name], room)
         assert largest is not None and largest.micro_batch == 12 and largest.total <= room
         assert memory.need(NAMED[name], 16).total > room
@@ -131,10 +131,10 @@ def test_the_bytes_a_parameter_of_the_table_are_those_of_a_step(name) -> None:
     config = configuration(96, n_embd=512, n_head=8, checkpointing="full")
     memory = memory_of(config, processes=8, share=2)
     count = num_parameters(model_config(config.model))
-    formula = NAMED[name].formula.replace("of casts", "").replace(", of at most 1B", "").replace("W", "8")
-    stated = eval(formula)
-    # The gathered layers and buckets weigh little.
-    assert stated * count == pytest.approx(states(memory, NAMED[name]), rel=0.03)
+    formula, _, buckets = NAMED[name].formula.partition(" and GB: ")
+    stated = eval(formula.replace("of casts", "").replace(", of at most 1B", "").replace("W", "8"))
+    # The gathered layers weigh little.
+    assert stated * count + 1e9 * float(buckets or 0) == pytest.approx(states(memory, NAMED[name]), rel=0.03)
 
 
 def test_another_family_is_traced_too() -> None:
