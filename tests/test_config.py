@@ -10,6 +10,7 @@ from codeparrot.arguments import load_config, parse_config
 from codeparrot.checks import check, check_world_size
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.run import checkpoint
 from codeparrot.setting import changeable
 from tests.test_settings_files import LEAST, write
 
@@ -311,3 +312,11 @@ def test_every_field_has_a_docstring_in_help(capsys) -> None:
         assert before, f"{name} has no option"
         words = after.split(" --")[0].split("(")[0]
         assert len(words.split()) > 3, f"{name} has no docstring"
+
+
+def test_a_run_that_was_begun_under_the_older_name_goes_on() -> None:
+    saved = dataclasses.asdict(Config())
+    del saved["train"]["activation_checkpointing"]
+    saved["train"]["gradient_checkpointing"] = True
+    assert checkpoint.completed(saved)["train"]["activation_checkpointing"] == "full"
+    assert checkpoint.changes_that_matter(saved, dataclasses.asdict(Config())) == []

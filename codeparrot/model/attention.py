@@ -5,7 +5,6 @@ synchronisation with the device a forward pass. `has_plain_masks` finds it out o
 is computed with an attention function for which transformers makes no mask. Generation, with cache and padding, keeps "sdpa".
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
@@ -19,8 +18,6 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 from codeparrot.errors import CodeparrotError
-
-logger = logging.getLogger("codeparrot")
 
 _WITHOUT_MASKS, _ASKING = "sdpa_without_masks", "sdpa_asking_for_masks"
 """Attention functions of transformers that are `sdpa`. The first has no function that makes masks."""
