@@ -24,7 +24,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.model import IGNORED
-from codeparrot.model.loss import LossHead, next_token_labels, num_predicted
+from codeparrot.model.loss import LossHead, compile_loss, next_token_labels, num_predicted
 
 logger = logging.getLogger("codeparrot")
 
@@ -225,7 +225,7 @@ def build_model(config: PreTrainedConfig, *, gradient_checkpointing: bool, seed:
     language_model = LanguageModel(model)
     if compile:
         model.base_model.compile()
-        language_model.compile_loss()
+        compile_loss(model)
     return language_model
 
 
@@ -237,8 +237,7 @@ class LanguageModel(nn.Module):
 
     Args:
         model: a causal language model. Its head becomes a `LossHead` (same weight, same names).
-        own_loss: whether to use the family's own loss, which holds the logits of the whole micro-batch. None finds out by
-            running the model, which needs real weights: set it for a model on the meta device.
+        own_loss: use the family's own loss, which holds all logits at once. None finds out by a run with real weights.
     """
 
     def __init__(self, model: PreTrainedModel, own_loss: bool | None = None) -> None:
@@ -269,11 +268,6 @@ class LanguageModel(nn.Module):
         if reduction == "mean":
             return self.model(input_ids=input_ids, labels=labels, use_cache=False).loss
         return _cross_entropy(self.model(input_ids=input_ids, use_cache=False).logits, labels, "sum")
-
-    def compile_loss(self) -> None:
-        """Compile the pointwise part of the loss at its first use. A family's own loss stays as it is."""
-        if not self.own_loss:
-            cast(Any, self._head).compiled = True
 
     @property
     def _head(self) -> nn.Module:
