@@ -67,20 +67,19 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
         training = parts.make(replace(start, config=settled(config, place)), fitted)
         begin, origin = resume(training, place)
         directory.write_origin(origin)
-        pushes.start(training.agreement)
+        pushes.start(agreement)
         checkpoints, health = Saver(training, begin, origin, pushes.published, pushes.next_number()), training.health
         monitor = Monitor(training, begin)
         validation, pass_at_k = Validation(training, monitor, stop), PassAtK(training, monitor, stop)
         checkpoints.stop_in_time(stop)
 
         collect_garbage_as_usual()
-        progress = begin
-        (stopped,) = training.agreement.any(stop.requested)
+        progress, (stopped,) = begin, agreement.any(stop.requested)
         batches = training.stream.batches(config.train.micro_batch_size)
         with directory.status(stop, begin.step, watchdog), watchdog.explaining(), monitor, batches:
             if progress.step == 0 and not stopped:
                 validation.run(progress, whole=False)
-                (stopped,) = training.agreement.any(stop.requested)
+                (stopped,) = agreement.any(stop.requested)
             elif progress.step == config.train.max_steps and not stopped:
                 # What a request to stop interrupted at the end of an earlier start, or what nobody had asked for then.
                 if not monitor.holds("eval_loss"):
@@ -94,16 +93,14 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
                 progress = Progress(progress.step + 1, progress.tokens + training.tokens_per_step)
                 health.done(progress.step, loss, grad_norm, before)
 
-                # What is due after the step.
+                # What is due after the step, by the flags of the step before: nobody waits for those of this one.
                 directory.step = progress.step
                 watchdog.beat(progress.step, "training")
                 monitor.step(progress, lr)
                 if health.hopeless:
                     checkpoints.finish()
                     raise health.error()
-                # Nobody waits: what was asked for during this step counts after the next one.
-                flags = stop.requested, checkpoints.due_by_time(), checkpoints.busy
-                stopped, save_now, busy = training.agreement.any_soon(*flags)
+                stopped, save_now, busy = agreement.any_soon(stop.requested, checkpoints.due_by_time(), checkpoints.busy)
                 if not busy:
                     checkpoints.advance()
                 last = progress.step == config.train.max_steps
@@ -118,13 +115,13 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
                         checkpoints.save(progress)
             checkpoints.finish()
             pass_at_k.finish()
-            stop.agree(training.agreement.gather)
-            (directory.unmeasured,) = training.agreement.any(validation.interrupted or pass_at_k.interrupted)
+            stop.agree(agreement.gather)
+            (directory.unmeasured,) = agreement.any(validation.interrupted or pass_at_k.interrupted)
             score = validation.score if progress.step == config.train.max_steps else None
             result = outcome(config, begin, progress, score, checkpoints, monitor.left_out, directory.unmeasured)
         monitor.draw()
         # All end together: a launcher kills the others as soon as one has ended with a status.
-        training.agreement.any(False)
+        agreement.any(False)
         return result
 
 

@@ -23,6 +23,9 @@ def test_every_file_is_in_the_readme_and_every_deepspeed_file_leaves_to_the_reci
             assert deepspeed["zero_optimization"]["stage"] == int(path.stem[-1])
             assert {deepspeed[key] for key in ("gradient_clipping", "gradient_accumulation_steps")} == {"auto"}
             assert {deepspeed[key] for key in ("train_micro_batch_size_per_gpu", "train_batch_size")} == {"auto"}
+            # Accelerate's "auto" is the square of the width.
+            buckets = [value for key, value in deepspeed["zero_optimization"].items() if key.endswith("bucket_size")]
+            assert buckets and set(buckets) == {50_000_000}
 
 
 def free_port() -> int:

@@ -24,6 +24,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.model import blocks
 from codeparrot.model.language_model import LanguageModel
+from codeparrot.model.loss import compile_loss
 
 logger = logging.getLogger("codeparrot")
 
@@ -241,5 +242,5 @@ def build_model(
     blocks.checkpoint(model, activation_checkpointing)
     if compile:
         blocks.compile_blocks(model, whole=language_model.way == "gpt2")
-        language_model.compile_loss()
+        compile_loss(model)
     return language_model

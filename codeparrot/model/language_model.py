@@ -106,11 +106,6 @@ class LanguageModel(nn.Module):
             text = "model.family %s runs transformers' forward pass: its masks are not plain, or ours computes otherwise"
             logger.info(text, self.model.config.model_type)
 
-    def compile_loss(self) -> None:
-        """Compile the pointwise part of the loss at its first use. A family's own loss stays as it is."""
-        if not self.own_loss:
-            cast(Any, self._head).compiled = True
-
     @property
     def _head(self) -> nn.Module:
         return cast(nn.Module, self.model.get_output_embeddings())

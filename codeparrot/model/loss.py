@@ -17,7 +17,7 @@ in bfloat16 (11.69 instead of 11.36 over 32 chunks).
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,14 +38,21 @@ class LossHead(nn.Linear):
     parameter only for that module.
     """
 
-    compiled: ClassVar[bool] = False
-    """Whether a loss with gradients compiles its pointwise part; set on an instance. Losses without gradients never do."""
+    compiled = False
+    """Whether a loss with gradients compiles its pointwise part. Losses without gradients never do."""
 
     def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the logits, or, given `labels` (one a row of `input`), the sum of the cross-entropies, a scalar."""
         if labels is None:
             return nn.functional.linear(input, self.weight, self.bias)
         return cross_entropy_sum(input, self.weight, self.bias, labels, compiled=self.compiled)
+
+
+def compile_loss(model: nn.Module) -> None:
+    """Have the loss of a model compile its pointwise part at its first use. A family's own loss stays as it is."""
+    for module in model.modules():
+        if isinstance(module, LossHead):
+            module.compiled = True
 
 
 def next_token_labels(labels: Tensor) -> Tensor:

@@ -56,6 +56,14 @@ def test_the_time_limit_is_reached_when_no_more_is_left_than_a_save_needs() -> N
     assert not TimeLimit(lambda: None).reached(1e9)
 
 
+def test_the_time_limit_leaves_room_for_the_step_in_which_the_others_hear_of_it(monkeypatch) -> None:
+    limit, now = TimeLimit(lambda: time.time() + 100), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 10)
+    assert not limit.reached(80)
+    monkeypatch.setattr(time, "monotonic", lambda: now + 35)
+    assert limit.reached(80)  # steps take 25 s
+
+
 def test_a_time_limit_that_was_moved_is_asked_for_again(monkeypatch) -> None:
     ends = iter([time.time() + 10, time.time() + 10_000])
     limit = TimeLimit(lambda: next(ends))

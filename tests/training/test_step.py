@@ -86,7 +86,7 @@ def take_step(training: Any, number: int, monitor: Monitor) -> None:
 def test_a_step_that_is_not_logged_reads_nothing_from_the_device(family, precision, settings) -> None:
     with FakeTensorMode(allow_non_fake_inputs=True):
         training = parts(precision, family, **settings)
-        monitor = Monitor.__new__(Monitor)
+        monitor: Any = Monitor.__new__(Monitor)
         monitor._training, monitor._bar, monitor._data_seconds = training, SimpleNamespace(advance=lambda: None), 0.0
         for number in range(3):
             take_step(training, number, monitor)
