@@ -8,7 +8,8 @@ from codeparrot.config import Config, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import fit_vocabulary, load_tokenizer, tokenizer_here
 from codeparrot.location import path_of
-from codeparrot.model.families import flops_per_token, model_config, num_parameters
+from codeparrot.model.families import model_config, num_parameters
+from codeparrot.model.flops import flops_per_token
 from codeparrot.optim import load_optimizer
 
 CHINCHILLA = 20

@@ -8,7 +8,8 @@ from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.model.families import build_model, flops_per_token, model_config
+from codeparrot.model.families import build_model, model_config
+from codeparrot.model.flops import flops_per_token
 from codeparrot.plan.gpus import Device, measured_peak, peak_of
 from codeparrot.plan.runs import read_run
 

@@ -18,7 +18,8 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import Score
 from codeparrot.model import hardware
 from codeparrot.model.dropout import unasked
-from codeparrot.model.families import causal_flops_per_token, flops_per_token, num_parameters
+from codeparrot.model.families import num_parameters
+from codeparrot.model.flops import causal_flops_per_token, flops_per_token
 from codeparrot.run.metrics import MetricsLog, begin_again, read_lines
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
