@@ -132,7 +132,9 @@ class Memory:
 
     def phases(self, strategy: Strategy, micro_batch: int) -> dict[str, Bytes]:
         """Return what a process holds at the peak of each phase of a step."""
-        step = Step(strategy.style, micro_batch, self._share // micro_batch, self._world_size)
+        # ZeRO-3 gathers weights inside of a layer, which then is not compiled.
+        compiled = strategy.name != "ZeRO-3"
+        step = Step(strategy.style, micro_batch, self._share // micro_batch, self._world_size, compiled)
         return {
             phase: dict.fromkeys(CATEGORIES, 0.0) | strategy.holds(held | self._of_cpu(held, phase), phase, step, self._model)
             for phase, held in self._tracer.phases(step).items()

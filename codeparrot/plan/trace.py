@@ -5,8 +5,8 @@ about a second. Memory in each phase is a straight line over the layers, from th
 three and four (a test compares this with a whole model).
 """
 
-import copy
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
@@ -14,8 +14,8 @@ from typing import Any, Literal
 from unittest import mock
 
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.utils._pytree import tree_map_only
 
 from codeparrot.config import Config
 from codeparrot.model import loss
@@ -24,7 +24,9 @@ from codeparrot.model.families import _new_model, num_parameters
 from codeparrot.model.language_model import LanguageModel
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import new_state
-from codeparrot.plan.ledger import GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Bytes, Ledger
+from codeparrot.plan.blocks import blocks, cast, with_layers
+from codeparrot.plan.compiled import bytes_a_token, is_compiled
+from codeparrot.plan.ledger import ACTIVATIONS, GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Bytes, Ledger
 from codeparrot.training.strategy import fsdp_types, norm_in_the_type_of_the_input
 
 Style = Literal["autocast", "fsdp", "cast"]
@@ -47,6 +49,8 @@ class Step:
     micro_batches: int
     world_size: int = 1
     """Only FSDP2's step depends on it."""
+    compiled: bool = True
+    """Whether the strategy can have compiled layers."""
 
 
 class Tracer:
@@ -61,38 +65,50 @@ class Tracer:
     def __init__(self, config: Config, settings: Any, on_gpu: bool) -> None:
         self._config, self._settings, self.on_gpu = config, settings, on_gpu
         self._known: dict[tuple[Step, int], dict[str, Bytes]] = {}
+        self._compiled = is_compiled(config, on_gpu) and config.train.activation_checkpointing == "none"
+        self._compiled_bytes: dict[bool, float] = {}
+        """What a compiled layer keeps for a token, with autocast and without."""
         self._layers = int(settings.get_text_config().num_hidden_layers)
         self.extrapolated = self._layers > DEEPER and self._is_even()
         """Whether figures are of shallower models, extrapolated."""
 
     def phases(self, step: Step) -> dict[str, Bytes]:
         """Return what is held at the peak of each phase of a step, in bytes by category."""
+        compiled = self._compiled and step.compiled
         # A third micro-batch is as the second.
         step = Step(step.style, step.micro_batch, min(step.micro_batches, 2), step.world_size if step.style == "fsdp" else 1)
-        if not self.extrapolated:
-            return self._traced(step, self._layers)
-        shallow, deeper = self._traced(step, SHALLOW), self._traced(step, DEEPER)
-        return {phase: line(shallow[phase], deeper[phase], self._layers - SHALLOW) for phase in deeper}
+        low, high = (SHALLOW, DEEPER) if self.extrapolated else (self._layers - 1, self._layers)
+        deeper = self._traced(step, high)
+        if not low or not (self.extrapolated or compiled):
+            return deeper
+        shallow = self._traced(step, low)
+        held = {phase: line(shallow[phase], deeper[phase], self._layers - low) for phase in deeper if phase in shallow}
+        return self._as_compiled(held, shallow, deeper, step) if compiled else held
+
+    def _as_compiled(
+        self, held: dict[str, Bytes], shallow: dict[str, Bytes], deeper: dict[str, Bytes], step: Step
+    ) -> dict[str, Bytes]:
+        """Return the phases with as much less for each layer as compiling it saves. What it holds in passing stays."""
+        autocast = step.style != "cast"
+        if autocast not in self._compiled_bytes:
+            dtype = TYPES[self._config.train.precision]
+            self._compiled_bytes[autocast] = bytes_a_token(self._settings, dtype, autocast)
+        saved = self._compiled_bytes[autocast] * step.micro_batch * self._config.stream.seq_length
+        whole = deeper["last: loss"][ACTIVATIONS] - shallow["last: loss"][ACTIVATIONS]
+        less = {phase: max(0, deeper[phase][ACTIVATIONS] - shallow[phase][ACTIVATIONS]) * (1 - saved / whole) for phase in held}
+        return {
+            phase: each | {ACTIVATIONS: each[ACTIVATIONS] - self._layers * max(0, less[phase])} for phase, each in held.items()
+        }
 
     def _traced(self, step: Step, layers: int) -> dict[str, Bytes]:
         if (step, layers) not in self._known:
-            self._known[step, layers] = trace(self._config, self._cut(layers), step, self.on_gpu)
+            self._known[step, layers] = trace(self._config, with_layers(self._settings, layers), step, self.on_gpu)
         return self._known[step, layers]
-
-    def _cut(self, layers: int) -> Any:
-        """Return the transformers config of the same model with this many layers."""
-        cut = copy.deepcopy(self._settings)
-        text = cut.get_text_config()
-        if layers != self._layers:
-            text.num_hidden_layers = layers
-            if getattr(text, "layer_types", None):
-                text.layer_types = text.layer_types[:layers]
-        return cut
 
     def _is_even(self) -> bool:
         """Whether all layers are alike, as far as their parameters show."""
         try:
-            shallow, deeper = (num_parameters(self._cut(layers)) for layers in (SHALLOW, DEEPER))
+            shallow, deeper = (num_parameters(with_layers(self._settings, layers)) for layers in (SHALLOW, DEEPER))
         except (ValueError, TypeError, IndexError, KeyError, RuntimeError):
             return False  # a family whose lists of layers are of another kind: it is traced whole
         return shallow + (self._layers - SHALLOW) * (deeper - shallow) == num_parameters(self._settings)
@@ -110,12 +126,13 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
         mesh = stack.enter_context(_fake_processes(step.world_size)) if step.style == "fsdp" else None
         if on_gpu:
             stack.enter_context(mock.patch.object(loss, "_CHUNK_BYTES_CPU", loss._CHUNK_BYTES_ACCELERATOR))
+            stack.enter_context(autocast_of_cuda())
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         ledger = stack.enter_context(Ledger())
         with ledger.within(PARAMETERS):
             model = _model(config, settings)
             if step.style == "cast":
-                _cast(model, dtype)
+                cast(model, dtype)
             model = _sharded(model, config.train.precision, mesh) if mesh is not None else model
         _mark(model, ledger)
         with ledger.within(OPTIMIZER):
@@ -128,7 +145,8 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
             last = number == step.micro_batches - 1
             prefix = "last" if last else "first"
             ledger.phase = f"{prefix}: forward"
-            with torch.autocast("cpu", dtype, enabled=step.style != "cast" and dtype != torch.float32):
+            autocast = torch.autocast("cpu", dtype, enabled=step.style != "cast" and dtype != torch.float32)
+            with autocast:
                 micro_loss = model(windows, windows)
             began = ledger.now
             ledger.phase = f"{prefix}: backward of the head"
@@ -142,6 +160,47 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
         return {phase: held for phase, held in ledger.peaks().items() if phase}
 
 
+FLOAT32 = (
+    "pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar layer_norm group_norm softmax.int log_softmax.int exp log log1p log2 rsqrt "
+    "reciprocal softplus cumsum prod sum sum.dim_IntList"
+).split()
+"""Of the list in torch's documentation of torch.amp (CUDA ops that autocast to float32), those that a model may call."""
+
+
+@contextmanager
+def autocast_of_cuda() -> Iterator[None]:
+    """Have autocast for the CPU give float32 to the operations that autocast for CUDA gives it to.
+
+    Fake tensors of a GPU have no backward pass where there is none, so those of a CPU stand for them. On a CPU autocast
+    computes powers and norms in 16 bits; on a GPU their inputs and results, which are saved, take twice as much.
+    """
+    library = torch.library.Library("aten", "IMPL")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a kernel is replaced, which is meant
+        for name in FLOAT32:
+            library.impl(name, _float32_kernel(name), "AutocastCPU", allow_override=True)
+    try:
+        yield
+    finally:
+        library._destroy()
+
+
+def _float32_kernel(name: str) -> Callable[..., Any]:
+    operation, _, overload = name.partition(".")
+    function = getattr(getattr(torch.ops.aten, operation), overload or "default")
+
+    def kernel(*args: Any, **options: Any) -> Any:
+        args, options = tree_map_only(torch.Tensor, _in_float32, (args, options))
+        with torch.autocast("cpu", enabled=False):
+            return function(*args, **options)
+
+    return kernel
+
+
+def _in_float32(value: torch.Tensor) -> torch.Tensor:
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
 def _model(config: Config, settings: Any) -> Any:
     """Return the model of a run with fake weights, as `build_model` makes it with real ones."""
     model = _new_model(settings)
@@ -150,33 +209,14 @@ def _model(config: Config, settings: Any) -> Any:
     return language_model
 
 
-def _cast(model: nn.Module, dtype: torch.dtype) -> None:
-    """Give a model parameters of another type. `Module.to` would swap tensors, which those that a ledger watches refuse."""
-    cast: dict[nn.Parameter, nn.Parameter] = {}
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                module._parameters[name] = cast.setdefault(parameter, nn.Parameter(parameter.detach().to(dtype)))
-
-
 def _own_loss(settings: Any) -> bool:
     """Find out as a run does whether the family uses a loss of its own, on a model of one layer and few tokens."""
     if settings.model_type == "gpt2":
         return False
-    small = copy.deepcopy(settings)
-    text = small.get_text_config()
-    text.num_hidden_layers, text.vocab_size = 1, 64
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:1]
+    small = with_layers(settings, 1)
+    small.get_text_config().vocab_size = 64
     with unset_fake_temporarily():
         return LanguageModel(_new_model(small)).own_loss
-
-
-def blocks(model: nn.Module, settings: Any) -> list[nn.Module]:
-    """Return the layers of a model, from the first to the last."""
-    count = settings.get_text_config().num_hidden_layers
-    lists = (module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
-    return list(next(lists, []))
 
 
 def _mark(model: Any, ledger: Ledger) -> None:

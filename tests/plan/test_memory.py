@@ -10,10 +10,11 @@ from benchmarks.plan import MOST_OVER, MOST_UNDER, Point, measured_bytes, predic
 from codeparrot.config import Config
 from codeparrot.model.families import _new_model, model_config, num_parameters
 from codeparrot.model.language_model import LanguageModel
+from codeparrot.plan.compiled import bytes_a_token
 from codeparrot.plan.ledger import ACTIVATIONS, BUCKETS, GATHERS, GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Ledger
 from codeparrot.plan.memory import ONE, STRATEGIES, Memory, model_of
 from codeparrot.plan.table import states
-from codeparrot.plan.trace import Step, Tracer
+from codeparrot.plan.trace import Step, Tracer, autocast_of_cuda
 from tests.launching import require
 
 NAMED = {each.name: each for each in (ONE, *STRATEGIES)}
@@ -50,7 +51,8 @@ def test_a_step_of_one_process_holds_what_can_be_counted() -> None:
 
 def test_in_bf16_autocast_keeps_a_cast_of_each_weight_until_the_backward_pass() -> None:
     config = configuration()
-    matrices = sum(p.numel() for p in _new_model(model_config(config.model)).transformer.h.parameters() if p.dim() == 2)
+    weights = _new_model(model_config(config.model)).named_parameters()
+    matrices = sum(weight.numel() for name, weight in weights if ".h." in name and weight.dim() == 2)
     assert memory_of(config).phases(ONE, 1)["first: forward"][GATHERS] == pytest.approx(2 * matrices, rel=0.05)
 
 
@@ -113,6 +115,29 @@ def test_the_ledger_sees_what_torch_s_memory_tracker_sees() -> None:
         step(tracker)
     theirs = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
     assert sum(ledger.peaks()["all"].values()) == pytest.approx(theirs, rel=0.01)
+
+
+def test_on_a_gpu_autocast_computes_powers_and_norms_in_float32() -> None:
+    half, weight = torch.ones(4, 8, dtype=torch.bfloat16), torch.ones(8)
+    with torch.autocast("cpu", torch.bfloat16):
+        with autocast_of_cuda():
+            assert torch.pow(half, 3.0).dtype == (half**2).dtype == torch.float32
+            assert torch.nn.functional.layer_norm(half, (8,), weight).dtype == torch.float32
+            assert torch.nn.functional.linear(half, torch.ones(8, 8)).dtype == torch.bfloat16
+        assert torch.pow(half, 3.0).dtype == torch.bfloat16  # and here as before
+    with autocast_of_cuda():
+        assert (half**2).dtype == torch.bfloat16  # without autocast nothing is cast
+
+
+def test_a_compiled_layer_keeps_a_good_part_less_and_the_plan_says_so() -> None:
+    config = configuration(4, n_embd=128, n_head=2)
+    kept = bytes_a_token(model_config(config.model), torch.bfloat16, autocast=True) / 128
+    assert 28 <= kept <= 38
+    eager = memory_of(config).phases(ONE, 2)["last: loss"][ACTIVATIONS]
+    config.train.compile = True
+    compiled = memory_of(config).phases(ONE, 2)["last: loss"][ACTIVATIONS]
+    layers = 4 * 2 * 64 * 128 * kept
+    assert compiled < eager and layers < compiled < 1.15 * layers
 
 
 def test_the_largest_micro_batch_fits_and_the_next_one_does_not() -> None:
