@@ -129,10 +129,11 @@ def test_on_a_gpu_autocast_computes_powers_and_norms_in_float32() -> None:
         assert (half**2).dtype == torch.bfloat16  # without autocast nothing is cast
 
 
-def test_a_compiled_layer_keeps_a_good_part_less_and_the_plan_says_so() -> None:
+def test_a_compiled_layer_keeps_less_and_the_plan_says_so() -> None:
     config = configuration(4, n_embd=128, n_head=2)
     kept = bytes_a_token(model_config(config.model), torch.bfloat16, autocast=True) / 128
     assert 28 <= kept <= 38
+    config.train.compile = False
     eager = memory_of(config).phases(ONE, 2)["last: loss"][ACTIVATIONS]
     config.train.compile = True
     compiled = memory_of(config).phases(ONE, 2)["last: loss"][ACTIVATIONS]
