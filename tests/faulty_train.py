@@ -8,31 +8,32 @@ import os
 import sys
 from typing import Any
 
+import codeparrot.train
 from codeparrot.cli import entry
 from codeparrot.model.language_model import LanguageModel
 
 
-def install(rank: int, steps: list[int], kind: str, micro_batches: int) -> None:
+def install(rank: int, steps: list[int], kind: str) -> None:
     if int(os.environ.get("RANK", "0")) != rank:
         return
-    original, calls = LanguageModel.forward, 0
+    forward, take_step, taken = LanguageModel.forward, codeparrot.train._step, 0
 
-    def forward(self: LanguageModel, *arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        loss = original(self, *arguments, **options)
-        if not self.training:
-            return loss
-        calls += 1
-        if (calls - 1) // micro_batches + 1 not in steps:
+    def step(training: Any, batches: Any, number: int, monitor: Any) -> Any:
+        nonlocal taken
+        taken = number + 1
+        return take_step(training, batches, number, monitor)
+
+    def faulty(self: LanguageModel, *arguments: Any, **options: Any) -> Any:
+        loss = forward(self, *arguments, **options)
+        if not self.training or taken not in steps:
             return loss
         return {"nan": loss * float("nan"), "inf": loss + float("inf"), "scale": loss * 1e4}[kind]
 
-    LanguageModel.forward = forward  # type: ignore[method-assign]
+    LanguageModel.forward, codeparrot.train._step = faulty, step  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    micro_batches = 4 // int(os.environ.get("WORLD_SIZE", "1"))
     for fault in os.environ["FAULT"].split():
         rank, steps, kind = fault.split(":")
-        install(int(rank), [int(step) for step in steps.split(",")], kind, micro_batches)
+        install(int(rank), [int(step) for step in steps.split(",")], kind)
     entry(["train", *sys.argv[1:]])
