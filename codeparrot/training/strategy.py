@@ -1,6 +1,5 @@
 """Where parameters and optimizer state live, and what DDP and FSDP2 need beyond what Accelerate gives them."""
 
-from functools import partial
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
@@ -65,13 +64,14 @@ def norm_in_the_type_of_the_input(model: Any) -> None:
     from torch.nn import LayerNorm
     from torch.nn.functional import layer_norm
 
-    def forward(norm: LayerNorm, input: Any) -> Any:
-        weight, bias = (None if each is None else each.to(input.dtype) for each in (norm.weight, norm.bias))
-        return layer_norm(input, norm.normalized_shape, weight, bias, norm.eps)
+    class Norm(LayerNorm):
+        def forward(self, input: Any) -> Any:
+            weight, bias = (None if each is None else each.to(input.dtype) for each in (self.weight, self.bias))
+            return layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
     for module in model.modules():
-        if isinstance(module, LayerNorm):
-            module.forward = partial(forward, module)
+        if type(module) is LayerNorm:
+            module.__class__ = Norm
 
 
 def _settle_gradients(model: Any, windows: int, length: int, device: Any) -> None:
