@@ -44,7 +44,7 @@ class Strategy:
     """Returns what a process holds in a phase, from what is traced of it."""
     formula: str
     """Bytes a parameter of weights, gradients, AdamW and what they travel in, in bf16, where a step has several micro-batches.
-    W: processes. Behind "and GB": buckets, whatever the model's size."""
+    W: processes. The GB are buckets, whatever the size of the model."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ ONE = Strategy("one process", "ddp.yaml", "autocast", _replicated, "16 + 2 of ca
 STRATEGIES = (
     Strategy("DDP", "ddp.yaml", "autocast", _replicated, "16 + 2 of casts"),
     Strategy("ZeRO-1", "zero1.yaml", "cast", _zero(1), "4 + 16 / W"),
-    Strategy("ZeRO-2", "zero2.yaml", "cast", _zero(2), "2 + 16 / W and GB: 0.4"),
+    Strategy("ZeRO-2", "zero2.yaml", "cast", _zero(2), "2 + 16 / W, and 0.4 GB"),
     Strategy("FSDP2", "fsdp.yaml", "fsdp", _fsdp, "16 / W"),
-    Strategy("ZeRO-3", "zero3.yaml", "cast", _zero(3), "18 / W + 2, of at most 1B and GB: 0.4"),
+    Strategy("ZeRO-3", "zero3.yaml", "cast", _zero(3), "18 / W + 2 of at most 1B, and 0.4 GB"),
 )
 """From the simplest and fastest to those that split the most."""
 

@@ -45,7 +45,7 @@ def _column(case: Case) -> tuple[str, dict[str, float]]:
     """Return the size of a model in words, and what each strategy holds besides activations and logits, in bytes."""
     config = Config()
     config.train.micro_batch_size, config.train.activation_checkpointing = 1, "full"
-    config.stream.seq_length = 64
+    config.train.precision, config.stream.seq_length = "bf16", 64
     sizes = {"n_embd": case.width, "n_layer": case.layers, "n_head": case.heads, "vocab_size": 32768, "n_positions": 1024}
     settings = model_config({"family": "gpt2", **sizes, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0})
     numbers = model_of(settings, "bf16", "adamw")
