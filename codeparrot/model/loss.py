@@ -128,8 +128,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and need_bias else None
         # One set of buffers for all chunks: on a CPU, freeing and mapping memory again costs page faults each time.
         logits = hidden.new_empty((min(chunk_rows, hidden.shape[0]), weight.shape[0]), dtype=dtype)
-        compiled = compiled and (need_hidden or need_weight or need_bias)
-        pointwise = _Compiled(logits, bias) if compiled else _Eager(logits, bias)
+        need_any = need_hidden or need_weight or need_bias
+        pointwise = _Compiled(logits, bias) if compiled and need_any else _Eager(logits, bias, need_any)
         buffer_weight = torch.empty_like(weight_cast) if need_weight and dtype != torch.float32 else None
         for start in range(0, hidden.shape[0], chunk_rows):
             piece = slice(start, start + chunk_rows)
@@ -167,10 +167,11 @@ class _Eager:
     Args:
         logits: (rows, vocabulary), the buffer that takes the product of each chunk.
         bias: (vocabulary,) or None.
+        with_gradients: else only the losses are computed, and the logits are left in no useful state.
     """
 
-    def __init__(self, logits: Tensor, bias: Tensor | None) -> None:
-        self._logits, self._bias = logits, bias
+    def __init__(self, logits: Tensor, bias: Tensor | None, with_gradients: bool) -> None:
+        self._logits, self._bias, self._with_gradients = logits, bias, with_gradients
         self._wide = logits if logits.dtype == torch.float32 else torch.empty_like(logits, dtype=torch.float32)
 
     def __call__(self, labels: Tensor, grad_bias: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -180,10 +181,10 @@ class _Eager:
             wide.copy_(logits)
         if self._bias is not None:
             wide += self._bias
-        loss = _losses_then_gradients_(wide, labels)
+        loss = _losses_then_gradients_(wide, labels, self._with_gradients)
         if grad_bias is not None:
             grad_bias += wide.sum(0)
-        if self._wide is not self._logits:
+        if self._with_gradients and self._wide is not self._logits:
             logits.copy_(wide)
         return loss, logits
 
@@ -204,8 +205,8 @@ class _Compiled:
         return loss, gradients[: labels.shape[0]]
 
 
-def _losses_then_gradients_(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the sum of the losses of one chunk and turn `logits` (float32) into their gradients, in place."""
+def _losses_then_gradients_(logits: Tensor, labels: Tensor, with_gradients: bool) -> Tensor:
+    """Return the sum of the losses of one chunk and turn `logits` (float32) into their gradients, in place, or spoil them."""
     ignored = labels.eq(IGNORED).unsqueeze(1)
     counts = (~ignored).to(logits.dtype)
     targets = labels.unsqueeze(1).masked_fill(ignored, 0)
@@ -213,7 +214,8 @@ def _losses_then_gradients_(logits: Tensor, labels: Tensor) -> Tensor:
     target_logits = logits.gather(1, targets)
     denominators = logits.exp_().sum(1, keepdim=True)
     total = ((denominators.log() - target_logits) * counts).sum()
-    logits.mul_(counts / denominators).scatter_add_(1, targets, -counts)
+    if with_gradients:
+        logits.mul_(counts / denominators).scatter_add_(1, targets, -counts)
     return total
 
 

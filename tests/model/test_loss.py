@@ -45,10 +45,11 @@ class Recorder(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.largest, self.product_dtypes = 0, []
+        self.largest, self.product_dtypes, self.names = 0, [], set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
+        self.names.add(str(func))
         for made in result if isinstance(result, tuple | list) else (result,):
             self.largest = max(self.largest, made.numel() if isinstance(made, Tensor) else 0)
         if func in PRODUCTS:
@@ -115,6 +116,8 @@ def test_evaluation_computes_no_gradients():
         loss = cross_entropy_sum(hidden, weight, bias, labels, chunk_rows=16)
     assert not loss.requires_grad
     assert len(record.product_dtypes) == 4
+    # The pass over the logits that makes them gradients is not taken either.
+    assert "aten.exp_.default" in record.names and not {name for name in record.names if "scatter" in name or ".mul_" in name}
 
 
 def test_a_frozen_head_gets_no_gradient():

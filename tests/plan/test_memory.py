@@ -160,7 +160,9 @@ def test_the_bytes_a_parameter_of_the_table_are_those_of_a_step(name) -> None:
     formula, _, buckets = NAMED[name].formula.partition(", and ")
     stated = eval(formula.replace("of casts", "").replace("of at most 1B", "").replace("W", "8"))
     # The gathered layers weigh little.
-    assert stated * count + 1e9 * float(buckets.removesuffix(" GB") or 0) == pytest.approx(states(memory, NAMED[name]), rel=0.03)
+    assert stated * count + 1e9 * float(buckets.removesuffix(" GB") or 0) == pytest.approx(
+        states(memory, NAMED[name]), rel=0.03
+    )
 
 
 def test_another_family_is_traced_too() -> None:
