@@ -50,6 +50,9 @@ def settings(precision: str) -> Any:
 
 def ours(precision: str) -> float:
     """Run the loop as a user does; return its own figure for the steps after the warm-up."""
+    from codeparrot.launcher import wait_asleep
+
+    wait_asleep()  # what every command does before torch is loaded
     from codeparrot.run.metrics import read_lines
     from codeparrot.train import train
 
