@@ -1,5 +1,6 @@
 """Starting real training processes, as a user does."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -139,9 +140,10 @@ def workers(process: subprocess.Popen[str], num_processes: int) -> list[psutil.P
     """Return the training processes of a launcher, by rank."""
     ranks = {}
     for child in psutil.Process(process.pid).children(recursive=True):
-        rank = child.environ().get("RANK")
-        if rank is not None and "train.py" in " ".join(child.cmdline()):
-            ranks.setdefault(int(rank), child)
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it ended just now, as a compiler does
+            rank = child.environ().get("RANK")
+            if rank is not None and "train.py" in " ".join(child.cmdline()):
+                ranks.setdefault(int(rank), child)
     assert len(ranks) == num_processes
     return [ranks[rank] for rank in sorted(ranks)]
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from codeparrot.model.families import without_weights
 from codeparrot.optim import load_optimizer
+from codeparrot.plan.blocks import blocks
 from codeparrot.plan.ledger import BUCKETS, CATEGORIES, GATHERS, GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Bytes
 from codeparrot.plan.trace import Step, Style, Tracer
 
@@ -27,6 +28,8 @@ class Model(NamedTuple):
     parameters: int
     largest: int
     """Numbers in the largest tensor: the embeddings, whose gradient is complete at the end."""
+    layer: int
+    """Parameters of a layer."""
     width: int
     element_bytes: int
     """Of the type of the computation."""
@@ -69,7 +72,8 @@ def _replicated(traced: Bytes, phase: str, step: Step, model: Model) -> Bytes:
 
 
 def _fsdp(traced: Bytes, phase: str, step: Step, model: Model) -> Bytes:
-    return traced
+    # While the gradients of a layer travel, those of the next one may already be complete (measured: now and then).
+    return traced | {BUCKETS: traced[BUCKETS] + 4 * model.layer} if "backward" in phase else traced
 
 
 def _zero(stage: int) -> Callable[[Bytes, str, Step, Model], Bytes]:
@@ -168,10 +172,12 @@ class Memory:
 
 def model_of(settings: Any, precision: str, optimizer: str) -> Model:
     """Return the numbers of a model, from its transformers config."""
-    weights = [weight.numel() for weight in without_weights(settings).parameters()]
+    model = without_weights(settings)
+    weights = [weight.numel() for weight in model.parameters()]
+    layer = max((sum(weight.numel() for weight in each.parameters()) for each in blocks(model, settings)), default=0)
     moments = len(load_optimizer({"name": optimizer}).moments)
     width = settings.get_text_config().hidden_size
-    return Model(sum(weights), max(weights), width, 4 if precision == "fp32" else 2, moments)
+    return Model(sum(weights), max(weights), layer, width, 4 if precision == "fp32" else 2, moments)
 
 
 def simplest(needs: Iterable[Need], room: float) -> Need | None:
