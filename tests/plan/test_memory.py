@@ -154,7 +154,7 @@ def test_the_largest_micro_batch_fits_and_the_next_one_does_not() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [each.name for each in STRATEGIES])
 def test_the_bytes_a_parameter_of_the_table_are_those_of_a_step(name) -> None:
-    config = configuration(96, n_embd=512, n_head=8, checkpointing="full")
+    config = configuration(192, n_embd=512, n_head=8, checkpointing="full")
     memory = memory_of(config, processes=8, share=2)
     count = num_parameters(model_config(config.model))
     formula, _, buckets = NAMED[name].formula.partition(", and ")
