@@ -50,26 +50,30 @@ def probed(config: Config, settings: Any, devices: int, micro_batches: int) -> S
     """
     import torch
 
+    from codeparrot.model import attention
     from codeparrot.model.hardware import keep_freed_memory
     from codeparrot.optim import load_optimizer
+    from codeparrot.plan.compiled import is_compiled
+    from codeparrot.plan.trace import TYPES
 
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if place.type == "cpu":
         keep_freed_memory()
-    compiled = place.type == "cuda" if config.train.compile == "auto" else config.train.compile
+    compiled = is_compiled(config, place.type == "cuda")
     checkpointing = config.train.activation_checkpointing
     model = build_model(settings, activation_checkpointing=checkpointing, seed=0, compile=compiled).to(place)
     optimizer = load_optimizer(asdict(config.optim)).build(model, asdict(config.optim))
     shape = (config.train.micro_batch_size, config.stream.seq_length)
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.train.precision)
+    dtype = TYPES[config.train.precision]
     micro, update = [], []
     began = time.perf_counter()
     for number in range(PROBE_STEPS + 1):
         windows = torch.randint(0, settings.get_text_config().vocab_size, shape, device=place)
         start = _now(place)
-        with torch.autocast(place.type, dtype, enabled=dtype is not None):
-            loss = model(windows, windows)
-        loss.backward()
+        with attention.kernels(place, config.train.attention):
+            with torch.autocast(place.type, dtype, enabled=dtype != torch.float32):
+                loss = model(windows, windows)
+            loss.backward()
         middle = _now(place)
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm or float("inf"))
         optimizer.step()
