@@ -86,14 +86,14 @@ def test_a_stopped_run_says_what_is_saved_and_what_is_missing(step, unmeasured, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("num_processes", [1, 2, 4])
 def test_sigkill_and_resume_twice_give_the_bits_of_the_uninterrupted_run(
     tmp_path, corpus, tokenizer_folder, reference, num_processes
 ) -> None:
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
-    if num_processes == 2:
-        run(config, "--run.name", "whole", num_processes=2)
-    whole = tmp_path / "runs" / "whole" if num_processes == 2 else reference
+    if num_processes > 1:
+        run(config, "--run.name", "whole", num_processes=num_processes)
+    whole = tmp_path / "runs" / "whole" if num_processes > 1 else reference
     tiny = tmp_path / "runs" / "tiny"
     for step in (11, 19):
         # Training waits for saves, so the checkpoint before the kill certainly exists.
