@@ -17,14 +17,13 @@ from statistics import median
 from benchmarks.common import Ratio, report
 from codeparrot.launcher import SPINS
 
-ROUNDS, SECONDS = 15, 0.4
+ROUNDS, SECONDS = {"alone": 45, "beside a busy loop": 15, "beside another training": 15}, 0.4
 BATCH, MICRO_BATCH, SEQ_LENGTH = 8, 4, 256
 MODEL = {"family": "gpt2", "vocab_size": 4096, "n_positions": 256, "n_embd": 128, "n_layer": 4, "n_head": 4}
 MODEL |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 BUSY_LOOP = [sys.executable, "-c", "while True: pass"]
 VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 DEFAULT = "default"
-SITUATIONS = ("alone", "beside a busy loop", "beside another training")
 
 
 def train() -> None:
@@ -88,15 +87,17 @@ def busy() -> Iterator[None]:
         process.wait()
 
 
-def measure(trainer: Trainer, other: Trainer) -> list[float]:
-    """Return the tokens a second of one process in each of SITUATIONS."""
-    alone = trainer.rate()
-    with busy():
-        beside = trainer.rate()
+def measure(situation: str, trainer: Trainer, other: Trainer) -> float:
+    """Return the tokens a second of a moment of one process."""
+    if situation == "alone":
+        return trainer.rate()
+    if situation == "beside a busy loop":
+        with busy():
+            return trainer.rate()
     other.start()
-    together = trainer.rate()
+    rate = trainer.rate()
     other.answer()
-    return [alone, beside, together]
+    return rate
 
 
 def main() -> None:
@@ -105,22 +106,21 @@ def main() -> None:
         return
     ways = list(dict.fromkeys([DEFAULT, SPINS, *sys.argv[1:]]))
     trainers = {way: (Trainer(way), Trainer(way)) for way in ways}
-    rounds = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way, pair in trainers.items():
-            rounds[way].append(measure(*pair))
-    found = {way: [median(column) for column in zip(*rows, strict=True)] for way, rows in rounds.items()}
-    best = {way: [max(column) for column in zip(*rows, strict=True)] for way, rows in rounds.items()}
+    rates: dict[tuple[str, str], list[float]] = {(way, situation): [] for way in ways for situation in ROUNDS}
+    for situation, rounds in ROUNDS.items():
+        for number in range(rounds):
+            for way in ways if number % 2 else reversed(ways):
+                rates[way, situation].append(measure(situation, *trainers[way]))
+    found = {key: median(values) for key, values in rates.items()}
     facts = {
-        f"{way} spins, {situation}": f"{value:,.0f} tokens/s (best moment {most:,.0f})"
-        for way in ways
-        for situation, value, most in zip(SITUATIONS, found[way], best[way], strict=True)
+        f"{way} spins, {situation}": f"{value:,.0f} tokens/s (best moment {max(rates[way, situation]):,.0f})"
+        for (way, situation), value in found.items()
     }
-    ours, default = found[SPINS], found[DEFAULT]
+    alone, beside = found[SPINS, "alone"], found[SPINS, "beside a busy loop"]
     ratios = [
-        Ratio("alone, against the default", ours[0], default[0], "tokens/s", 0.97),
-        Ratio("beside a busy loop, against alone", ours[1], ours[0], "tokens/s", 0.45),
-        Ratio("beside a busy loop, against the default there", ours[1], default[1], "tokens/s", 1.0),
+        Ratio("alone, against the default", alone, found[DEFAULT, "alone"], "tokens/s", 0.97),
+        Ratio("beside a busy loop, against alone", beside, alone, "tokens/s", 0.45),
+        Ratio("beside a busy loop, against the default there", beside, found[DEFAULT, "beside a busy loop"], "tokens/s", 1.0),
     ]
     report(f"openmp: training GPT-2 4x128 in fp32, waiting threads spin {SPINS} times", ratios, facts)
 

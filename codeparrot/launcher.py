@@ -34,7 +34,7 @@ def collect_garbage_as_usual() -> None:
     gc.set_threshold(*_THRESHOLDS)
 
 
-SPINS = "1000"
+SPINS = "2000"
 """Turns that a waiting thread of OpenMP takes before it sleeps. GNU's default is 300,000, some milliseconds."""
 _WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
