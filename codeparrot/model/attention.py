@@ -1,4 +1,4 @@
-"""Causal attention for training: without a mask, and by the fastest kernel that the GPU has.
+"""Causal attention for training: without a mask, and by the fastest kernel that the machine has.
 
 transformers makes a mask for every batch. A plain causal one becomes `is_causal`, but finding out that it is plain costs a
 synchronisation with the device a forward pass. `has_plain_masks` finds it out once, with the new model; from then on the loss
@@ -11,13 +11,14 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, activate_flash_attention_impl, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.model import cpu_attention
 
 _WITHOUT_MASKS, _ASKING = "sdpa_without_masks", "sdpa_asking_for_masks"
 """Attention functions of transformers that are `sdpa`. The first has no function that makes masks."""
@@ -33,6 +34,19 @@ _FLASH = {"fa3": ("FA3", "flash_attn_interface"), "fa4": ("FA4", "flash_attn.cut
 
 AttentionInterface.register(_WITHOUT_MASKS, sdpa_attention_forward)
 AttentionInterface.register(_ASKING, sdpa_attention_forward)
+
+
+def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, scale: float) -> Tensor:
+    """Return softmax(query @ key.T * scale) @ value, where every token sees those before it, in the shape of `query`.
+
+    Args:
+        query, key, value: (windows, heads, length, width of a head).
+        dropout: the share of weights that is dropped.
+        scale: what scores are multiplied with.
+    """
+    if cpu_attention.serves(query, dropout):
+        return cpu_attention.causal_attention(query, key, value, scale)
+    return nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True, scale=scale)
 
 
 def without_masks(config: PreTrainedConfig) -> AbstractContextManager[None]:

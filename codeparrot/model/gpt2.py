@@ -18,6 +18,8 @@ from transformers import GPT2Config, GPT2Model, PreTrainedModel
 from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.models.gpt2 import modeling_gpt2
 
+from codeparrot.model.attention import causal_attention
+
 _TANH_GELU = (NewGELUActivation, FastGELUActivation)
 """Activations that are written out in transformers and mean `gelu(approximate="tanh")`."""
 
@@ -47,15 +49,10 @@ class GPT2Block(modeling_gpt2.GPT2Block):
         query, key, value = (part.view(shape).transpose(1, 2) for part in attention.c_attn(normed).split(width, dim=2))
         if query_scale is not None:
             query = query * query_scale
-        mixed = nn.functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            dropout_p=attention.attn_dropout.p if self.training else 0.0,
-            is_causal=True,
-            # Not attention.scaling, which may differ from layer to layer.
-            scale=attention.head_dim**-0.5 if attention.scale_attn_weights else 1.0,
-        )
+        dropout = attention.attn_dropout.p if self.training else 0.0
+        # Not attention.scaling, which may differ from layer to layer.
+        scale = attention.head_dim**-0.5 if attention.scale_attn_weights else 1.0
+        mixed = causal_attention(query, key, value, dropout, scale)
         return attention.resid_dropout(attention.c_proj(mixed.transpose(1, 2).reshape(windows, length, width)))
 
     def _mlp(self, normed: Tensor) -> Tensor:

@@ -1,0 +1,143 @@
+"""Causal attention in bf16 on CPUs that multiply in bf16: what training calls there in place of SDPA.
+
+Guarantees: as accurate as SDPA's kernel for the CPU, which also keeps scores in float32 and rounds the operands of products to
+bf16 (tests/model/test_cpu_attention.py). Values do not depend on the number of threads.
+
+Costs: half the time of SDPA's kernel on windows of 256 tokens, whose backward pass takes most of it (benchmarks/attention.py).
+The backward pass computes the scores again; beside queries, keys and values nothing is kept.
+
+The products take float32 operands that hold bf16 values and may be computed in bf16 (`fp32_precision`): oneDNN returns them in
+float32, which a product of bf16 tensors does not on a CPU.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_QUERIES = 128
+"""Queries whose scores are computed at once. They need no keys behind the last of them."""
+_SCORES_BYTES = 4 * 2**20
+"""Float32 scores that exist at once, so that they stay in the cache."""
+
+
+_LONGEST = 1024
+"""Windows of 2,048 tokens take a tenth longer than with SDPA."""
+_BF16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def serves(query: Tensor, dropout: float) -> bool:
+    """Return whether `causal_attention` is the way to compute attention of queries like these without weights."""
+    suits = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.shape[2] <= _LONGEST
+    return _BF16 and suits and not dropout
+
+
+@torch.library.custom_op("codeparrot::causal_attention", mutates_args=())
+def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Return softmax(query @ key.T * scale) @ value, where every token sees those before it.
+
+    Args:
+        query, key, value: (windows, heads, length, width of a head), bf16, on the CPU.
+        scale: what scores are multiplied with.
+
+    Returns:
+        Of the shape of `query`; in memory, (windows, length, heads, width).
+    """
+    output = _empty_like(query)
+    with _products_in_bf16():
+        for windows in _pieces(query):
+            queries, keys, values = (_wide(each[windows]) for each in (query, key, value))
+            for start, stop in _blocks(query.shape[2]):
+                weights = _weights(queries[:, start:stop], keys[:, :stop], scale)
+                _put(output[windows, :, start:stop], torch.bmm(weights, values[:, :stop]))
+    return output
+
+
+@causal_attention.register_fake
+def _(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    return _empty_like(query)
+
+
+@torch.library.custom_op("codeparrot::causal_attention_backward", mutates_args=())
+def _backward(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    results = tuple(_empty_like(query) for _ in range(3))
+    with _products_in_bf16():
+        for windows in _pieces(query):
+            queries, keys, values = (_wide(each[windows]) for each in (query, key, value))
+            of_output = _wide(gradient[windows])
+            of_queries, of_keys, of_values = (torch.zeros_like(keys) for _ in range(3))
+            for start, stop in _blocks(query.shape[2]):
+                weights = _weights(queries[:, start:stop], keys[:, :stop], scale)
+                of_values[:, :stop] += torch.bmm(weights.transpose(1, 2), of_output[:, start:stop])
+                of_weights = torch.bmm(of_output[:, start:stop], values[:, :stop].transpose(1, 2))
+                of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+                of_keys[:, :stop] += torch.bmm(of_scores.transpose(1, 2), queries[:, start:stop])
+                of_queries[:, start:stop] = torch.bmm(of_scores, keys[:, :stop])
+            for result, found in zip(results, (of_queries.mul_(scale), of_keys.mul_(scale), of_values), strict=True):
+                _put(result[windows], found)
+    return results
+
+
+@_backward.register_fake
+def _(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    return _empty_like(query), _empty_like(query), _empty_like(query)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.scale = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    return *_backward(gradient, *ctx.saved_tensors, ctx.scale), None
+
+
+causal_attention.register_autograd(_differentiate, setup_context=_keep)
+
+
+def _empty_like(query: Tensor) -> Tensor:
+    """Return a tensor like `query` whose heads lie beside each other, as the layer that projects them wants them."""
+    windows, heads, length, width = query.shape
+    return query.new_empty(windows, length, heads, width).transpose(1, 2)
+
+
+def _pieces(query: Tensor) -> Iterator[slice]:
+    """Yield as many windows at a time as may be computed at once."""
+    windows, heads, length, _ = query.shape
+    step = max(1, _SCORES_BYTES // (4 * heads * min(_QUERIES, length) * length))
+    yield from (slice(start, start + step) for start in range(0, windows, step))
+
+
+def _blocks(length: int) -> Iterator[tuple[int, int]]:
+    yield from ((start, min(start + _QUERIES, length)) for start in range(0, length, _QUERIES))
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Return (windows, heads, length, width) in float32 as (windows x heads, length, width)."""
+    return tensor.float().reshape(-1, *tensor.shape[2:])
+
+
+def _put(place: Tensor, found: Tensor) -> None:
+    place.copy_(found.view(place.shape))
+
+
+def _weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+    """Return how much each of `queries`, which are those of the last keys, takes of each key: (windows x heads, queries, keys)."""
+    scores = torch.bmm(queries, keys.transpose(1, 2)).mul_(scale)
+    count, seen = scores.shape[1:]
+    scores[:, :, seen - count :] += scores.new_full((count, count), -torch.inf).triu_(1)
+    return torch.softmax(scores, -1)
+
+
+@contextmanager
+def _products_in_bf16() -> Iterator[None]:
+    """Allow oneDNN to multiply float32 in bf16. Where it does not, it is more exact."""
+    setting = torch.backends.mkldnn.matmul
+    before = setting.fp32_precision
+    setting.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        setting.fp32_precision = before
