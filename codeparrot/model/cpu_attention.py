@@ -124,7 +124,7 @@ def _put(place: Tensor, found: Tensor) -> None:
 
 
 def _weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
-    """Return how much each of `queries`, which are those of the last keys, takes of each key: (windows x heads, queries, keys)."""
+    """Return how much each of the last queries takes of each key, (windows x heads, queries, keys)."""
     scores = torch.bmm(queries, keys.transpose(1, 2)).mul_(scale)
     count, seen = scores.shape[1:]
     scores[:, :, seen - count :] += scores.new_full((count, count), -torch.inf).triu_(1)
