@@ -14,7 +14,6 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.model import cpu_attention  # noqa: F401 - its operation is named below
 
 Checkpointing = Literal["none", "selective", "full"]
 
@@ -27,7 +26,6 @@ _KEPT = [
     _aten._scaled_dot_product_efficient_attention.default,
     _aten._scaled_dot_product_cudnn_attention.default,
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
-    torch.ops.codeparrot.causal_attention.default,
 ]
 """What costs the most to compute again for its size. Not bmm: attention without SDPA would keep its length x length scores."""
 

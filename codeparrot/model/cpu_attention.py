@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _QUERIES = 128
 """Queries whose scores are computed at once. They need no keys behind the last of them."""
-_SCORES_BYTES = 4 * 2**20
+_SCORES_BYTES = 2 * 2**20
 """Float32 scores that exist at once, so that they stay in the cache."""
 
 
@@ -31,12 +32,13 @@ _BF16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf1
 def serves(query: Tensor, dropout: float) -> bool:
     """Return whether `causal_attention` is the way to compute attention of queries like these without weights."""
     suits = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.shape[2] <= _LONGEST
-    return _BF16 and suits and not dropout
+    return _BF16 and suits and not dropout and not torch.compiler.is_compiling()
 
 
-@torch.library.custom_op("codeparrot::causal_attention", mutates_args=())
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """Return softmax(query @ key.T * scale) @ value, where every token sees those before it.
+
+    Can be differentiated once.
 
     Args:
         query, key, value: (windows, heads, length, width of a head), bf16, on the CPU.
@@ -45,56 +47,47 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) ->
     Returns:
         Of the shape of `query`; in memory, (windows, length, heads, width).
     """
-    output = _empty_like(query)
-    with _products_in_bf16():
-        for windows in _pieces(query):
-            queries, keys, values = (_wide(each[windows]) for each in (query, key, value))
-            for start, stop in _blocks(query.shape[2]):
-                weights = _weights(queries[:, start:stop], keys[:, :stop], scale)
-                _put(output[windows, :, start:stop], torch.bmm(weights, values[:, :stop]))
-    return output
+    return _CausalAttention.apply(query, key, value, scale)
 
 
-@causal_attention.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    return _empty_like(query)
+class _CausalAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.scale = scale
+        output = _empty_like(query)
+        with _products_in_bf16():
+            for windows in _pieces(query):
+                queries, keys, values = (_wide(each[windows]) for each in (query, key, value))
+                for start, stop in _blocks(query.shape[2]):
+                    weights = _weights(queries[:, start:stop], keys[:, :stop], scale)
+                    _put(output[windows, :, start:stop], torch.bmm(weights, values[:, :stop]))
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        query, key, value = ctx.saved_tensors
+        results = _empty_like(query), _empty_like(query), _empty_like(query)
+        with _products_in_bf16():
+            for windows in _pieces(query):
+                wide = [_wide(each[windows]) for each in (query, key, value, gradient)]
+                for result, found in zip(results, _gradients(*wide, ctx.scale), strict=True):
+                    _put(result[windows], found)
+        return *results, None
 
 
-@torch.library.custom_op("codeparrot::causal_attention_backward", mutates_args=())
-def _backward(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    results = tuple(_empty_like(query) for _ in range(3))
-    with _products_in_bf16():
-        for windows in _pieces(query):
-            queries, keys, values = (_wide(each[windows]) for each in (query, key, value))
-            of_output = _wide(gradient[windows])
-            of_queries, of_keys, of_values = (torch.zeros_like(keys) for _ in range(3))
-            for start, stop in _blocks(query.shape[2]):
-                weights = _weights(queries[:, start:stop], keys[:, :stop], scale)
-                of_values[:, :stop] += torch.bmm(weights.transpose(1, 2), of_output[:, start:stop])
-                of_weights = torch.bmm(of_output[:, start:stop], values[:, :stop].transpose(1, 2))
-                of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-                of_keys[:, :stop] += torch.bmm(of_scores.transpose(1, 2), queries[:, start:stop])
-                of_queries[:, start:stop] = torch.bmm(of_scores, keys[:, :stop])
-            for result, found in zip(results, (of_queries.mul_(scale), of_keys.mul_(scale), of_values), strict=True):
-                _put(result[windows], found)
-    return results
-
-
-@_backward.register_fake
-def _(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    return _empty_like(query), _empty_like(query), _empty_like(query)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.scale = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-    return *_backward(gradient, *ctx.saved_tensors, ctx.scale), None
-
-
-causal_attention.register_autograd(_differentiate, setup_context=_keep)
+def _gradients(queries: Tensor, keys: Tensor, values: Tensor, of_output: Tensor, scale: float) -> tuple[Tensor, ...]:
+    """Return the gradients of queries, keys and values, all (windows x heads, length, width) in float32."""
+    of_queries, of_keys, of_values = (torch.zeros_like(queries) for _ in range(3))
+    for start, stop in _blocks(queries.shape[1]):
+        weights = _weights(queries[:, start:stop], keys[:, :stop], scale)
+        of_values[:, :stop] += torch.bmm(weights.transpose(1, 2), of_output[:, start:stop])
+        of_weights = torch.bmm(of_output[:, start:stop], values[:, :stop].transpose(1, 2))
+        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+        of_keys[:, :stop] += torch.bmm(of_scores.transpose(1, 2), queries[:, start:stop])
+        of_queries[:, start:stop] = torch.bmm(of_scores, keys[:, :stop])
+    return of_queries.mul_(scale), of_keys.mul_(scale), of_values
 
 
 def _empty_like(query: Tensor) -> Tensor:
@@ -133,11 +126,12 @@ def _weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
 
 @contextmanager
 def _products_in_bf16() -> Iterator[None]:
-    """Allow oneDNN to multiply float32 in bf16. Where it does not, it is more exact."""
+    """Allow oneDNN to multiply float32 in bf16, and keep autocast from doing it. Where oneDNN does not, it is more exact."""
     setting = torch.backends.mkldnn.matmul
     before = setting.fp32_precision
     setting.fp32_precision = "bf16"
     try:
-        yield
+        with torch.autocast("cpu", enabled=False):
+            yield
     finally:
         setting.fp32_precision = before

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._pytree import tree_map_only
 
 from codeparrot.config import Config
-from codeparrot.model import loss
+from codeparrot.model import cpu_attention, loss
 from codeparrot.model.blocks import checkpoint
 from codeparrot.model.families import _new_model, num_parameters
 from codeparrot.model.language_model import LanguageModel
@@ -126,6 +126,7 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
         mesh = stack.enter_context(_fake_processes(step.world_size)) if step.style == "fsdp" else None
         if on_gpu:
             stack.enter_context(mock.patch.object(loss, "_CHUNK_BYTES_CPU", loss._CHUNK_BYTES_ACCELERATOR))
+            stack.enter_context(mock.patch.object(cpu_attention, "_BF16", False))
             stack.enter_context(autocast_of_cuda())
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         ledger = stack.enter_context(Ledger())

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.library import opcheck
 
 from codeparrot.model import attention, cpu_attention
 
@@ -24,10 +23,11 @@ def inputs(shape: tuple[int, ...], sharpness: float = 1.0) -> list[Tensor]:
 
 
 def computed(attend: Callable[..., Tensor], tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Return the output, and the gradients of queries, keys and values."""
+    """Return the output, and the gradients of queries, keys and values; under autocast, as in training, if it is bf16."""
     *given_, gradient = (tensor.to(dtype) for tensor in tensors)
     parameters = [tensor.detach().requires_grad_() for tensor in given_]
-    output = attend(*parameters, 0.3)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        output = attend(*parameters, 0.3)
     output.backward(gradient)
     return [output, *(parameter.grad for parameter in parameters if parameter.grad is not None)]
 
@@ -65,10 +65,14 @@ def test_no_token_sees_those_behind_it(windows, heads, length, width) -> None:
     torch.testing.assert_close(whole[:, :, :cut], part, rtol=2**-7, atol=2**-7)
 
 
-@pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[3]], ids=str)
-def test_the_operation_keeps_what_torch_asks_of_one(shape) -> None:
-    query, key, value, _ = (tensor.requires_grad_() for tensor in inputs(shape))
-    opcheck(torch.ops.codeparrot.causal_attention.default, (query, key, value, 0.3))
+def test_gradients_are_made_for_what_needs_them() -> None:
+    query, key, value, gradient = inputs(SHAPES[3])
+    exact = computed(cpu_attention.causal_attention, [query, key, value, gradient], torch.bfloat16)
+    value.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        cpu_attention.causal_attention(query, key, value, 0.3).backward(gradient)
+    assert query.grad is None and key.grad is None
+    assert value.grad is not None and torch.equal(value.grad, exact[3])
 
 
 def test_other_products_keep_their_precision_and_so_do_those_after_an_error() -> None:
