@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from codeparrot.config import Config
 from codeparrot.model import cpu_attention
+from codeparrot.model.blocks import compile_blocks
 from codeparrot.model.families import build_model, model_config
 from codeparrot.model.language_model import LanguageModel
 from codeparrot.optim import load_optimizer
@@ -75,16 +76,20 @@ def of_layers(graphs: list[Any]) -> list[Any]:
     return [graph for graph, codes in inside.items() if any("scaled_dot_product_attention" in code for code in codes)]
 
 
+def _as_it_is(graph: Any, inputs: Any) -> Any:
+    return graph
+
+
 @contextmanager
-def compiling(graphs: list[Any]) -> Iterator[None]:
-    """Compile without building, and note each graph."""
+def compiling(graphs: list[Any], build: Callable[[Any, Any], Any] = _as_it_is) -> Iterator[None]:
+    """Compile, have `build` build the forward and the backward part of each graph, and note each graph."""
     from torch._dynamo.backends.common import aot_autograd
     from torch._functorch.partitioners import min_cut_rematerialization_partition
     from torch._inductor.decomposition import select_decomp_table
 
     aot: Callable[..., Any] = aot_autograd(
-        fw_compiler=lambda graph, _: graph,
-        bw_compiler=lambda graph, _: graph,
+        fw_compiler=build,
+        bw_compiler=build,
         partition_fn=functools.partial(min_cut_rematerialization_partition, compiler="inductor"),
         decompositions=select_decomp_table(),
     )
@@ -207,6 +212,45 @@ def test_a_layer_runs_a_quarter_fewer_operations_than_transformers(monkeypatch) 
 
     ours, theirs = (operations(way, 2) - operations(way, 1) for way in ("gpt2", "transformers"))
     assert ours <= 51 and ours <= 0.75 * theirs
+
+
+class _Scheduled(Exception):
+    """Raised once inductor has fused the operations; nothing is built."""
+
+
+@pytest.mark.slow
+def test_a_compiled_layer_runs_no_more_kernels_than_that_of_transformers() -> None:
+    """Besides products and attention, which are calls of libraries."""
+
+    def kernels(way: Any) -> list[int]:
+        counts: list[int] = []
+
+        def count(nodes: Any) -> Any:
+            counts.append(sum(not node.is_extern() and not isinstance(node, NopKernelSchedulerNode) for node in nodes))
+            raise _Scheduled
+
+        def schedule(graph: Any, inputs: Any) -> Any:
+            watched = torch._inductor.config.patch(_post_fusion_custom_pass=count, fx_graph_cache=False)
+            with watched, pytest.raises(Exception, match="_Scheduled"):
+                compile_fx_inner(graph, inputs)
+            return graph
+
+        model = build({**GPT2, "num_hidden_layers": 1})
+        model.way = way
+        with compiling([], schedule), torch.autocast("cpu", torch.bfloat16):
+            compile_blocks(model.model, whole=True)
+            hidden = model.hidden_states(windows())
+        hidden.sum().backward()
+        return counts
+
+    import torch._inductor.config
+    from torch._inductor.compile_fx import compile_fx_inner
+    from torch._inductor.scheduler import NopKernelSchedulerNode
+
+    ours, theirs = kernels("gpt2"), kernels("transformers")
+    assert len(ours) == len(theirs) == 2  # forward and backward
+    assert all(count <= most for count, most in zip(ours, theirs, strict=True))
+    assert sum(ours) <= 30
 
 
 @pytest.mark.slow
