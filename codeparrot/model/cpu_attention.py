@@ -12,7 +12,7 @@ float32, which a product of bf16 tensors does not on a CPU.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -71,20 +71,20 @@ class _CausalAttention(torch.autograd.Function):
         results = _empty_like(query), _empty_like(query), _empty_like(query)
         with _products_in_bf16():
             for windows in _pieces(query):
-                wide = [_wide(each[windows]) for each in (query, key, value, gradient)]
-                for result, found in zip(results, _gradients(*wide, ctx.scale), strict=True):
+                wide = (_wide(each[windows]) for each in (query, key, value, gradient))
+                for result, found in zip(results, _gradients(ctx.scale, *wide), strict=True):
                     _put(result[windows], found)
         return *results, None
 
 
-def _gradients(queries: Tensor, keys: Tensor, values: Tensor, of_output: Tensor, scale: float) -> tuple[Tensor, ...]:
+def _gradients(scale: float, queries: Tensor, keys: Tensor, values: Tensor, of_output: Tensor) -> tuple[Tensor, ...]:
     """Return the gradients of queries, keys and values, all (windows x heads, length, width) in float32."""
     of_queries, of_keys, of_values = (torch.zeros_like(queries) for _ in range(3))
     for start, stop in _blocks(queries.shape[1]):
         weights = _weights(queries[:, start:stop], keys[:, :stop], scale)
         of_values[:, :stop] += torch.bmm(weights.transpose(1, 2), of_output[:, start:stop])
         of_weights = torch.bmm(of_output[:, start:stop], values[:, :stop].transpose(1, 2))
-        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+        of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
         of_keys[:, :stop] += torch.bmm(of_scores.transpose(1, 2), queries[:, start:stop])
         of_queries[:, start:stop] = torch.bmm(of_scores, keys[:, :stop])
     return of_queries.mul_(scale), of_keys.mul_(scale), of_values
@@ -127,7 +127,7 @@ def _weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
 @contextmanager
 def _products_in_bf16() -> Iterator[None]:
     """Allow oneDNN to multiply float32 in bf16, and keep autocast from doing it. Where oneDNN does not, it is more exact."""
-    setting = torch.backends.mkldnn.matmul
+    setting = cast(Any, torch.backends.mkldnn).matmul
     before = setting.fp32_precision
     setting.fp32_precision = "bf16"
     try:
