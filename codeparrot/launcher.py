@@ -25,7 +25,7 @@ _OF_MPI = ("PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD")
 
 def collect_garbage_rarely() -> None:
     """Look for garbage rarely while the process starts: nearly all that imports make stays. A fifth of their time."""
-    gc.set_threshold(100_000, 20, 100)
+    gc.set_threshold(1_000_000, 20, 100)
 
 
 def collect_garbage_as_usual() -> None:

@@ -109,7 +109,6 @@ def generate_completions(
     seed: int | None = 0,
     stop: Sequence[str] = BLOCK_END,
     show: Callable[[str], None] | None = None,
-    broken_off: Callable[[], bool] | None = None,
 ) -> list[str]:
     """Return the text with which `model` continues `prompt`, up to the first of the `stop` texts, without trailing white space.
 
@@ -128,7 +127,6 @@ def generate_completions(
         seed: Sampling seed; None draws a new one.
         stop: Texts that end a completion and are not part of it; the prompt's own text does not count.
         show: Called with each new piece of a single completion's text; joined, the pieces are the returned text.
-        broken_off: Called before each token; True ends the completions there.
     """
     from codeparrot.generation.engine import Engine
     from codeparrot.generation.multinomial import Multinomial, Noise
@@ -144,7 +142,7 @@ def generate_completions(
     # Nothing else runs beside these rows: filling up the batch would only cost time.
     with Engine(model, tokenizer, batch_size=num_rows, multiple=1) as engine:
         completions = [engine.submit(Request(ids, sampler, longest, tuple(stop), end)) for sampler in rows]
-        while engine.busy and not (broken_off and broken_off()):
+        while engine.busy:
             engine.step()
             if show and (piece := completions[0].take()):
                 show(piece)

@@ -27,8 +27,9 @@ PEAK_FLOPS = {
 }
 
 
-LONGEST_PRODUCT = 0.1
-"""Seconds that one product of a probe may take: Python hears Ctrl-C between products."""
+LONGEST_PRODUCT = 0.01
+"""Seconds that one product of a probe may take: long against the time to begin it, and short enough that other work on the
+machine leaves some products alone. Python hears Ctrl-C between products."""
 _SMALLEST = 64
 _TRIALS = 4
 """Products of one size and type; the fastest counts, because other work on the machine only ever slows one down."""
@@ -37,7 +38,7 @@ _TRIALS = 4
 def peak_flops(device: Any, precision: str) -> tuple[float, str]:
     """Return the peak FLOP/s of one device and the source of the figure: its data sheet, or matrix products timed now.
 
-    Costs at most a second; on a CPU about a quarter.
+    Costs at most a second; on a CPU a few hundredths.
     """
     import torch
 
@@ -106,21 +107,22 @@ def _products(device: Any, precisions: Sequence[str], largest: int) -> dict[str,
 
 
 def most_flops(products: Mapping[str, Callable[[int], None]], seconds: float, largest: int) -> dict[str, float]:
-    """Return the FLOP/s of products of two square matrices, each at its fastest, at the largest size for which there was time.
+    """Return the FLOP/s of products of two square matrices, each at its fastest.
 
     All are timed in turns and at the same sizes, which double for as long as none is expected to take more than
     LONGEST_PRODUCT, or to end after `seconds`.
     """
-    end, size, expected, found = time.perf_counter() + seconds, _SMALLEST, 0.0, {}
+    end, size, expected = time.perf_counter() + seconds, _SMALLEST, 0.0
+    found = dict.fromkeys(products, 0.0)
     while size <= largest and expected <= LONGEST_PRODUCT:
         shortest: dict[str, float] = {}
         for _, (name, multiply) in product(range(_TRIALS), products.items()):
             start = time.perf_counter()
-            if found and start + expected > end:
+            if size > _SMALLEST and start + expected > end:
                 return found
             multiply(size)
             shortest[name] = min(shortest.get(name, math.inf), time.perf_counter() - start)
-        found = {name: 2 * size**3 / taken for name, taken in shortest.items()}
+            found[name] = max(found[name], 2 * size**3 / shortest[name])
         size, expected = 2 * size, 8 * max(shortest.values())
     return found
 

@@ -6,14 +6,16 @@ partial measurement is not reported.
 """
 
 import logging
-from typing import Any
+from collections.abc import Callable
 
 from torch.distributed.fsdp import FSDPModule
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
-from codeparrot.generation.complete import generate_completions
+from codeparrot.generation.engine import Engine
+from codeparrot.generation.multinomial import Multinomial, Noise
+from codeparrot.generation.requests import Request
 from codeparrot.result import progress_bar, say
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
@@ -132,26 +134,31 @@ class Validation:
         if isinstance(training.model, FSDPModule):
             # Generation calls modules below the root; only the root's forward pass would gather the root's own parameters.
             training.model.unshard()
-        lines: list[dict[str, Any]] = []
-        for prompt in config.prompts:
-            try:
-                with training.accelerator.autocast():  # FSDP2 gathers weights for it
-                    (text,) = generate_completions(
-                        training.language_model,
-                        training.tokenizer,
-                        prompt,
-                        temperature=0.8,
-                        max_new_tokens=config.sample_tokens,
-                        seed=progress.step,
-                        stop=(),
-                        broken_off=self._all_stop if together else lambda: self._stop.requested,
-                    )
-            except CodeparrotError as error:
-                # Whether the run goes on is for the loop to decide, which knows what to advise.
-                logger.warning("no samples at step %d: %s", progress.step, error)
-                break
-            training.watchdog.beat(progress.step, "samples")
-            lines.append({"step": progress.step, "prompt": prompt, "completion": text})
-            logger.info("sample: %s", (prompt + text).replace("\n", "\n    "), extra=ONLY_IN_FILE)
+        try:
+            with training.accelerator.autocast():  # FSDP2 gathers weights for it
+                texts = self._completions(progress.step, self._all_stop if together else lambda: self._stop.requested)
+        except CodeparrotError as error:
+            # Whether the run goes on is for the loop to decide, which knows what to advise.
+            logger.warning("no samples at step %d: %s", progress.step, error)
+            return
+        pairs = zip(config.prompts, texts, strict=True)
+        lines = [{"step": progress.step, "prompt": prompt, "completion": text} for prompt, text in pairs]
+        for line in lines:
+            shown = f"{line['prompt']}{line['completion']}".replace("\n", "\n    ")
+            logger.info("sample: %s", shown, extra=ONLY_IN_FILE)
         if main:
             self._monitor.samples(lines)
+
+    def _completions(self, step: int, broken_off: Callable[[], bool]) -> list[str]:
+        """Complete the prompts side by side, each with the random numbers that it would have alone."""
+        training, config = self._training, self._training.config
+        model, ends = training.language_model, frozenset({training.tokenizer.eos_token_id})
+        most = config.evaluate.micro_batch_size or config.train.micro_batch_size
+        with Engine(model, training.tokenizer, most, multiple=1) as engine:
+            completions = []
+            for prompt in config.evaluate.prompts:
+                sampler = Multinomial(temperature=0.8, top_p=0.95, noise=Noise(step, 1, model.device))
+                completions.append(engine.submit(Request(prompt, sampler, config.evaluate.sample_tokens, ends=ends)))
+            for _ in engine.run(broken_off):
+                training.watchdog.beat(step, "samples")
+        return [each.text for each in completions]

@@ -189,7 +189,8 @@ def test_a_signal_during_the_evaluation_before_training_starts_no_step(tmp_path,
 def test_a_sample_is_broken_off(tmp_path, corpus, tokenizer_folder) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config
 
-    from codeparrot.generation.complete import generate_completions
+    from codeparrot.generation.engine import Engine
+    from codeparrot.generation.requests import Request
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=512, n_positions=64, n_embd=16, n_layer=1, n_head=1))
@@ -199,5 +200,7 @@ def test_a_sample_is_broken_off(tmp_path, corpus, tokenizer_folder) -> None:
         asked.append(1)
         return len(asked) == 3
 
-    generate_completions(model, tokenizer, "def ", max_new_tokens=30, stop=(), broken_off=broken_off)
+    with Engine(model, tokenizer) as engine:
+        engine.submit(Request("def ", max_new_tokens=30, ends=frozenset()))
+        assert list(engine.run(broken_off)) == []
     assert len(asked) == 3

@@ -9,7 +9,7 @@ import pytest
 
 from tests.launching import write_config
 
-NEVER = ("deepspeed", "pandas", "matplotlib", "datasets", "sklearn", "tensorboard", "wandb")
+NEVER = ("deepspeed", "pandas", "pyarrow.compute", "matplotlib", "datasets", "sklearn", "tensorboard", "wandb")
 
 CODE = """
 import sys

@@ -1,9 +1,13 @@
 """Evaluations during a run cost a small share of it, and the end of the run measures everything."""
 
+import json
+
 import pytest
 
 from codeparrot.arguments import parse_config
-from codeparrot.config import Config
+from codeparrot.config import Config, EvaluateConfig
+from codeparrot.generation.complete import generate_completions
+from codeparrot.loading import find_model, load_model
 from codeparrot.training.validation import BUDGET, sample_tokens
 from tests.launching import lines, run, write_config
 
@@ -50,8 +54,17 @@ def test_a_run_measures_the_same_sample_until_its_end_measures_everything(tmp_pa
     assert 560 < found[0]["eval_tokens"] <= 20 * 31
     assert " of them, always the same, during the run" in said
     # All of it at each evaluation.
-    _, said = run(config, "--run.name", "whole", "--evaluate.max_tokens", "0", "--evaluate.every_steps", "4")
+    sampled = ("--evaluate.every_steps", "4", "--evaluate.sample_tokens", "12")
+    _, said = run(config, "--run.name", "whole", "--evaluate.max_tokens", "0", *sampled)
     whole = [line for line in lines(tmp_path / "runs" / "whole") if "eval_loss" in line]
     assert [line["eval_sample"] for line in whole] == [False, False]
     assert whole[1]["eval_loss"] == pytest.approx(found[4]["eval_loss"], abs=1e-5)
     assert "tokens at each evaluation" in said
+    # The completions of the prompts, side by side, are those of each alone.
+    model, tokenizer = load_model(find_model(str(tmp_path / "runs" / "whole")))
+    samples = (tmp_path / "runs" / "whole" / "log" / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    last = {line["prompt"]: line["completion"] for line in map(json.loads, samples) if line["step"] == 4}
+    assert list(last) == EvaluateConfig().prompts
+    for prompt, completion in last.items():
+        alone = generate_completions(model, tokenizer, prompt, temperature=0.8, max_new_tokens=12, seed=4, stop=())
+        assert [completion] == alone

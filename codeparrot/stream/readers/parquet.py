@@ -5,7 +5,7 @@ rows if they are read in batches. Pages that were written with a checksum, as th
 with it; in others Arrow notices a changed bit only where it makes them unreadable.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
@@ -91,16 +91,9 @@ class Table:
 
     def texts_at(self, group: int, column: Any, rows: range) -> list[str | Damaged]:
         """Return the documents in some rows of the file, all in the row group whose column is given; see `texts_of`."""
-        import numpy as np
-        import pyarrow as pa
-
-        # pa.array would import pandas, to see whether it is given some.
-        places = np.array(rows, np.int64) - self.bounds[group]
-        try:
-            taken = _plain(column).take(pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)]))
-        except pa.ArrowException as error:
-            raise unreadable(Place("row group", group, self.file), error, self.num_rows(group)) from error
-        return texts_of(taken, rows, self.file)
+        # Not Arrow's `take`, for which pyarrow would load all of its functions.
+        first = self.bounds[group]
+        return texts_of([column[row - first] for row in rows], rows, self.file)
 
     def texts(self, group: int, column: str, num_rows: int = 256) -> Iterator[str]:
         """Yield the texts of a row group, holding `num_rows` at once; null is an empty one."""
@@ -152,13 +145,13 @@ class Table:
         return OSError, ValueError, pa.ArrowException, HTTPError
 
 
-def texts_of(column: Any, rows: range, file: str) -> list[str | Damaged]:
-    """Return an Arrow column of strings, which are those rows of the file, as documents; null is an empty one.
+def texts_of(column: Iterable[Any], rows: range, file: str) -> list[str | Damaged]:
+    """Return Arrow's strings, a column or single ones, which are those rows of the file, as documents; null is an empty one.
 
     A text that is not UTF-8, which Arrow does not check, is `Damaged`.
     """
     try:
-        return [text if text is not None else "" for text in column.to_pylist()]
+        return [value.as_py() or "" for value in column]
     except UnicodeDecodeError:
         return [_text_of(value, Place("row", row, file)) for value, row in zip(column, rows, strict=True)]
 
@@ -190,13 +183,6 @@ def rows_of(batch: Any) -> list[dict[str, Any] | BrokenRow]:
         if len(batch) == 1:
             return [BrokenRow({name: batch.column(name)[0] for name in batch.schema.names})]
     return [row for index in range(len(batch)) for row in rows_of(batch.slice(index, 1))]
-
-
-def _plain(column: Any) -> Any:
-    """Return a column of strings in a layout of which Arrow can take rows."""
-    import pyarrow as pa
-
-    return column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column
 
 
 def _is_text(kind: Any) -> bool:
