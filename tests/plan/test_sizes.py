@@ -122,13 +122,23 @@ def test_a_share_of_the_peak_is_a_speed_and_says_where_it_is_from() -> None:
     assert found is not None and found.tokens_per_second == pytest.approx(0.4 * 989e12 * 8 / 1e9)
     assert "--mfu" in found.source and "data sheet" in found.source
     assumed = speed.by_share(device, "bf16", 0.0, 10**9, 8)
-    assert assumed is not None and "assumed: what nanoGPT reaches" in assumed.source
-    assert speed.by_share(device, "fp32", 0.4, 10**9, 8) is None  # the data sheet has no such peak
+    assert assumed is not None and "assumed: from nanoGPT's README" in assumed.source
+    assert speed.by_share(device, "fp32", 0.0, 10**9, 8) is None  # the data sheet has no such peak
+    with pytest.raises(CodeparrotError, match="--mfu: no peak of h100-80gb in fp32 is known"):
+        speed.by_share(device, "fp32", 0.4, 10**9, 8)
+
+
+def test_the_assumed_share_follows_from_what_nanogpt_states() -> None:
+    tokens_a_second = 600_000 * 491_520 / (4 * 86400) / 8
+    flops = 6 * 123.6e6 + 12 * 12 * 768 * 1024
+    assert pytest.approx(tokens_a_second * flops / 312e12, abs=0.005) == speed.ASSUMED_MFU
 
 
 def test_an_unknown_gpu_is_named_with_the_nearest() -> None:
     with pytest.raises(CodeparrotError, match='there is no "a100-80g" in the table; did you mean "a100-80gb"'):
         gpus.device("a100-80g", 1)
+    with pytest.raises(CodeparrotError, match="say which: h100-80gb, h100-pcie-80gb, h100-nvl-94gb"):
+        gpus.device("H100", 1)
     with pytest.raises(CodeparrotError, match="known: auto, cpu, "):
         gpus.device("toaster", 1)
 
@@ -139,10 +149,22 @@ def test_the_speed_of_a_run_is_scaled_by_flops_and_devices(tmp_path) -> None:
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     config = load_config(run / "config.yaml")
     flops = speed.flops_per_token(speed.model_config(config.model), config.stream.seq_length)
-    found = speed.of_run(str(run), flops // 2, 4)
+    found = speed.of_run(str(run), flops // 2, 4, gpus.device("h200", 1))
     assert found.tokens_per_second == pytest.approx(1000 * 2 * 4, rel=1e-6)  # the first line warms up
     with pytest.raises(CodeparrotError, match="is not a run"):
-        speed.of_run(str(tmp_path), flops, 1)
+        speed.of_run(str(tmp_path), flops, 1, gpus.device("h200", 1))
+
+
+def test_a_run_on_a_cpu_says_nothing_of_a_gpu_and_the_other_way_round(tmp_path) -> None:
+    run = copied_run(tmp_path)
+    (run / "log").mkdir()
+    for compute, place, remedy in (
+        ("bf16 on 8 x cuda, 989 TFLOP/s (NVIDIA H100, data sheet)", gpus.device("cpu", 1), "--gpu says which GPU"),
+        ("fp32 on 8 x cpu, 0.2 TFLOP/s (x86_64, timed)", gpus.device("h200", 1), "name a run on GPUs"),
+    ):
+        (run / "log" / "rank_00000.log").write_text(LOG.format(begun="", strategy="DDP", compute=compute), encoding="utf-8")
+        with pytest.raises(CodeparrotError, match=remedy):
+            speed.of_run(str(run), 1, 1, place)
 
 
 LOG = """\
