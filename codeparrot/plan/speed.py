@@ -58,10 +58,9 @@ def probed(config: Config, settings: Any, devices: int) -> Speed:
     import torch
 
     from codeparrot.model import attention
-    from codeparrot.model.hardware import keep_freed_memory
+    from codeparrot.model.hardware import dtype_of, keep_freed_memory
     from codeparrot.optim import load_optimizer
     from codeparrot.plan.compiled import is_compiled
-    from codeparrot.plan.trace import TYPES
 
     say(f"probing {PROBE_STEPS} steps, or as many as fit into a minute; at least one after the first")
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -72,7 +71,7 @@ def probed(config: Config, settings: Any, devices: int) -> Speed:
     model = build_model(settings, activation_checkpointing=checkpointing, seed=0, compile=compiled).to(place)
     optimizer = load_optimizer(asdict(config.optim)).build(model, asdict(config.optim))
     shape = (config.train.micro_batch_size, config.stream.seq_length)
-    dtype = TYPES[config.train.precision]
+    dtype = dtype_of(config.train.precision)
     micro, update = [], []
     began = time.perf_counter()
     for number in range(PROBE_STEPS + 1):
