@@ -189,7 +189,13 @@ def test_another_family_is_traced_too() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "point", [Point("ddp", 2, "activations", "bf16", True, 2), Point("fsdp", 2, "parameters", "fp32", False, 2)], ids=str
+    "point",
+    [
+        Point("ddp", 2, "activations", "bf16", True, 2),
+        Point("fsdp", 2, "parameters", "fp32", False, 2),
+        Point("zero1", 2, "activations", "bf16", False, 2),  # its buckets stay between micro-batches
+    ],
+    ids=str,
 )
 def test_real_processes_hold_what_was_predicted(point, tmp_path, corpus, tokenizer_folder) -> None:
     require("cc", "it builds the library that counts allocations")
