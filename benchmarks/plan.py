@@ -46,7 +46,7 @@ POINTS = [
     *(Point(launch, 2, "activations", "fp32", True, 1) for launch in NAMES),
     *(Point(launch, 2, "parameters", "fp32", False, 2) for launch in NAMES),
     *(Point(launch, 2, "parameters", "bf16", True, 1) for launch in NAMES),
-    *(Point(launch, 4, "activations", "bf16", True, 2) for launch in ("ddp", "fsdp")),
+    *(Point(launch, 4, "activations", "bf16", True, 2) for launch in NAMES),
     Point("ddp", 1, "activations", "fp32", False, 1),
 ]
 

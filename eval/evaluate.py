@@ -78,13 +78,11 @@ class Evaluation(Generic[P]):
     ) -> dict[str, Any]:
         """Generate the missing samples; return the settings that all of them depend on, on the main process."""
         say("loading PyTorch")
-        import torch
-
         from codeparrot.loading import load_model, load_tokenizer_of, stored_dtype
-        from codeparrot.model.hardware import keep_freed_memory
+        from codeparrot.model.hardware import dtype_of, keep_freed_memory
 
         there = store.read_all(folder)
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        dtype = None if self.precision == "auto" else dtype_of(self.precision)
         complete = all(key in there for key in keys) and processes.count == 1
         if complete and (known := dtype or stored_dtype(place, device)) is not None:
             # Nothing to generate: the hash of the files identifies the weights without loading them.

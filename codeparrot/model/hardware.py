@@ -71,6 +71,13 @@ def half_precision(device: Any) -> str:
     return "bf16" if is_bf16_available() else "fp32"
 
 
+def dtype_of(precision: str) -> Any:
+    """Return torch's type of the numbers of a precision: fp32, bf16 or fp16."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
 def cpu_flops(seconds: float = 0.5) -> dict[str, float]:
     """Return the FLOP/s of matrix products of one thread on this CPU, in fp32 and in bf16, measured within `seconds`.
 
@@ -91,10 +98,8 @@ def _products(device: Any, precisions: Sequence[str], largest: int) -> dict[str,
     """Return what multiplies two square matrices of a size, by the type of their numbers."""
     import torch
 
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
     def of(precision: str) -> Callable[[int], None]:
-        whole = torch.rand(largest, largest, device=device).to(dtypes[precision])
+        whole = torch.rand(largest, largest, device=device).to(dtype_of(precision))
 
         def multiply(size: int) -> None:
             part = whole[:size, :size]

@@ -1,7 +1,7 @@
 """Whether the forecasts are true: what a run used beside what would have been predicted for it."""
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.figures import size_in_words
@@ -35,8 +35,8 @@ def compare(plan: "Plan") -> Result:
     Raises:
         CodeparrotError: there is no such run, or it has logged nothing yet.
     """
-    say("tracing a step on fake tensors")
     used = read_run(plan.check)
+    say("tracing a step on fake tensors")
     rows = rows_of(used, plan)
     cells = [[row.name, _words(row.predicted, row.kind), _words(row.used, row.kind), _ratio(row.ratio)] for row in rows]
     head = f"{used.folder}: {used.strategy or 'strategy not known'}, {used.world_size} x {used.device or 'unknown device'}"
@@ -51,18 +51,13 @@ def rows_of(used: Used, plan: "Plan") -> list[Row]:
     settings = sizes.model_config(config.model)
     counted = sizes.count(config, settings, sizes.Corpus(None, ""))
     on_gpu = used.kind != "cpu"
-    numbers = model_of(settings, config.train.precision, config.optim.name)
-    share = config.train.global_batch_size // used.world_size
-    memory = Memory(Tracer(config, settings, on_gpu), numbers, share, used.world_size)
-    need = memory.need(_strategy(used), config.train.micro_batch_size)
-    beside = 0 if on_gpu else resident_bytes()
     rate = _rate(used, plan, counted.flops_per_token)
     done = dataclasses.replace(config, train=dataclasses.replace(config.train, max_steps=used.steps))
     spent = speed.times(done, used.tokens_per_second, speed.problems_of(config), 0, on_gpu)
     saved = sizes.checkpoints_of(done, counted.parameters, used.wall_seconds)
     trained = used.steps * counted.tokens_per_step
     return [
-        Row("peak memory of a process", need.total + beside, used.peak_memory_bytes, "bytes"),
+        Row("peak memory of a process", _peak_memory(used, settings), used.peak_memory_bytes, "bytes"),
         Row("speed", rate, used.tokens_per_second, "tokens/s"),
         Row("training", trained / rate if rate else None, used.training_seconds, "seconds"),
         Row("wall time, at the speed it had", spent.total, used.wall_seconds, "seconds"),
@@ -70,6 +65,18 @@ def rows_of(used: Used, plan: "Plan") -> list[Row]:
         Row("state in a checkpoint", saved.state_bytes, used.state_bytes, "bytes"),
         Row("checkpoints on the disk", saved.kept, used.checkpoints, "number"),
     ]
+
+
+def _peak_memory(used: Used, settings: Any) -> float | None:
+    """Return the predicted peak of a process; None if the log does not say whether that was on a GPU."""
+    if used.kind is None:
+        return None
+    config, on_gpu = used.config, used.kind != "cpu"
+    numbers = model_of(settings, config.train.precision, config.optim.name)
+    share = config.train.global_batch_size // used.world_size
+    memory = Memory(Tracer(config, settings, on_gpu), numbers, share, used.world_size)
+    need = memory.need(_strategy(used), config.train.micro_batch_size)
+    return need.total + (0 if on_gpu else resident_bytes())
 
 
 def _strategy(used: Used) -> Strategy:
@@ -88,14 +95,11 @@ def _strategy(used: Used) -> Strategy:
 
 def _rate(used: Used, plan: "Plan", flops: int) -> float | None:
     """Return the speed that a plan would have named: of a probe or another run if asked for, else at a share of the peak."""
+    place = Device(used.device or "a device that its log does not name", None, _peak(used), on_gpu=used.kind != "cpu")
     if plan.like:
-        return speed.of_run(plan.like, flops, used.world_size).tokens_per_second
+        return speed.of_run(plan.like, flops, used.world_size, place).tokens_per_second
     if plan.probe:
-        say(f"probing {speed.PROBE_STEPS} steps, at most about {speed.PROBE_SECONDS:.0f} s")
-        settings = sizes.model_config(used.config.model)
-        count = used.config.micro_batches(used.world_size)
-        return speed.probed(used.config, settings, used.world_size, count).tokens_per_second
-    place = Device(used.device or "", None, _peak(used), on_gpu=used.kind != "cpu")
+        return speed.probed(used.config, sizes.model_config(used.config.model), used.world_size).tokens_per_second
     found = speed.by_share(place, used.config.train.precision, plan.mfu, flops, used.world_size)
     return found.tokens_per_second if found else None
 

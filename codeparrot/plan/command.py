@@ -35,7 +35,7 @@ class Plan(Config):
     probe: bool = False
     """Take 20 steps on this machine's device with made-up tokens, and that speed."""
     mfu: float = setting(0.0, rule=at_least(0))
-    """Share of the GPU's peak that is reached (0.4); 0: what nanoGPT reaches."""
+    """Share of the GPU's peak that is reached (0.4); 0: 0.29, which follows from nanoGPT's README for GPT-2 on 8 A100."""
     corpus_tokens: int = setting(0, "tokens", at_least(0))
     """Tokens of the corpus; 0: estimated where `stream.train` and the tokenizer are on this machine."""
     figure: str = ""
@@ -60,8 +60,9 @@ def check(settings: Plan) -> None:
         return
     checks.check(settings)
     checks.check_world_size(settings, settings.gpus)
-    if settings.like and settings.probe:
-        raise CodeparrotError("--like and --probe both say how fast the run is; give one of them")
+    ways = [name for name in ("like", "probe", "mfu") if getattr(settings, name)]
+    if len(ways) > 1:
+        raise CodeparrotError(f"--{ways[0]} and --{ways[1]} both say how fast the run is; give one of them")
     if settings.probe and settings.gpu not in ("auto", "cpu"):
         raise CodeparrotError(f"--probe measures this machine's device, not {settings.gpu}; leave --gpu out")
     if not 0 <= settings.mfu <= 1:

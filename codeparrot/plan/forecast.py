@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from codeparrot.config import Config
+from codeparrot.errors import CodeparrotError
+from codeparrot.figures import size_in_words
 from codeparrot.plan import sizes as counting
 from codeparrot.plan import speed as speeds
 from codeparrot.plan.gpus import Device, device, precision_on
@@ -13,6 +15,9 @@ from codeparrot.result import say
 
 if TYPE_CHECKING:
     from codeparrot.plan.command import Plan
+
+GPUS_A_MACHINE = 8
+"""Assumed: of a machine with A100, H100, H200 or B200 GPUs."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,12 @@ class Forecast:
     checkpoints: counting.Checkpoints
 
     @property
+    def machines(self) -> int:
+        """The fewest of at most GPUS_A_MACHINE GPUs that share them evenly; a CPU run is on this one."""
+        fewest = -(-self.plan.gpus // GPUS_A_MACHINE) if self.device.on_gpu else 1
+        return next(number for number in range(fewest, self.plan.gpus + 1) if self.plan.gpus % number == 0)
+
+    @property
     def gpu_hours(self) -> float | None:
         return self.times.total / 3600 * self.plan.gpus if self.times else None
 
@@ -57,10 +68,11 @@ def forecast(plan: "Plan") -> Forecast:
     plan = replace(plan, train=replace(plan.train, precision=precision_on(chosen_device, plan.train.precision)))
     settings = counting.model_settings(plan)
     counted = counting.count(plan, settings, counting.corpus_of(plan, plan.corpus_tokens))
-    found = _speed(plan, settings, counted.flops_per_token, chosen_device)
     say("tracing a step on fake tensors")
-    ways, layers = ways_of(plan, settings, chosen_device)
+    memory, layers = memory_of(plan, settings, chosen_device)
+    ways = ways_of(plan, memory, chosen_device)
     chosen = _chosen(plan, ways, chosen_device)
+    found = _speed(plan, settings, counted.flops_per_token, chosen_device, memory)
     together = plan.gpus if chosen and chosen.strategy.launch in ("fsdp.yaml", "zero3.yaml") else 1
     times = None
     if found:
@@ -80,20 +92,24 @@ def forecast(plan: "Plan") -> Forecast:
     )
 
 
-def ways_of(plan: "Plan", settings: object, place: Device) -> tuple[list[Way], str]:
-    """Return the ways to launch a run, and how many layers were traced."""
+def memory_of(plan: "Plan", settings: object, place: Device) -> tuple[Memory, str]:
+    """Return what predicts the memory of a run, and how many layers it traces."""
     tracer = Tracer(plan, settings, place.on_gpu)
     numbers = model_of(settings, plan.train.precision, plan.optim.name)
     memory = Memory(tracer, numbers, plan.train.global_batch_size // plan.gpus, plan.gpus)
+    return memory, "extrapolated from 3 and 4 layers" if tracer.extrapolated else "of the whole model"
+
+
+def ways_of(plan: "Plan", memory: Memory, place: Device) -> list[Way]:
+    """Return the ways to launch a run."""
     strategies = STRATEGIES if plan.gpus > 1 else (ONE,)
     if plan.launch != "auto" and plan.gpus > 1:
         strategies = tuple(each for each in strategies if each.launch == f"{plan.launch}.yaml")
     room = place.room_bytes
-    ways = [
+    return [
         Way(each, memory.need(each, plan.train.micro_batch_size), memory.largest(each, room) if room else None)
         for each in strategies
     ]
-    return ways, "extrapolated from 3 and 4 layers" if tracer.extrapolated else "of the whole model"
 
 
 def _chosen(plan: "Plan", ways: list[Way], place: Device) -> Way | None:
@@ -120,20 +136,48 @@ def _advice(plan: "Plan", ways: list[Way], chosen: Way | None, place: Device) ->
     return ""
 
 
-def _speed(plan: "Plan", settings: object, flops: int, place: Device) -> speeds.Speed | None:
+def _speed(plan: "Plan", settings: object, flops: int, place: Device, memory: Memory) -> speeds.Speed | None:
     if plan.like:
-        return speeds.of_run(plan.like, flops, plan.gpus)
+        return speeds.of_run(plan.like, flops, plan.gpus, place)
     if plan.probe:
-        say(f"probing {speeds.PROBE_STEPS} steps, at most about {speeds.PROBE_SECONDS:.0f} s")
-        return speeds.probed(plan, settings, plan.gpus, plan.micro_batches(plan.gpus))
+        return speeds.probed(_probed_config(plan, place, memory), settings, plan.gpus)
     return speeds.by_share(place, plan.train.precision, plan.mfu, flops, plan.gpus)
 
 
-def launch_command(plan: Config, processes: int, way: Way, config: str = "CONFIG") -> str:
-    """Return the command that starts the run."""
+def _probed_config(plan: "Plan", place: Device, memory: Memory) -> Config:
+    """Return the configuration with the micro-batch of a probe, which holds the whole model on one device.
+
+    Raises:
+        CodeparrotError: no micro-batch fits.
+    """
+    if place.room_bytes is None or memory.need(ONE, plan.train.micro_batch_size).total <= place.room_bytes:
+        return plan
+    fits = memory.largest(ONE, place.room_bytes)
+    if fits is None:
+        least, room = (size_in_words(size) for size in (memory.need(ONE, 1).total, place.room_bytes))
+        reason = f"this one takes {least} at least, and {place.name} has {room} for it"
+        raise CodeparrotError(f"--probe runs the whole model on one device: {reason}; take --like RUN or --mfu")
+    return replace(plan, train=replace(plan.train, micro_batch_size=fits.micro_batch))
+
+
+def launch_command(plan: "Plan", way: Way, machines: int) -> str:
+    """Return the command that starts the run, on each of its machines."""
+    override = _override(plan, way)
+    if plan.gpus == 1:
+        return f"codeparrot train --config CONFIG{override}"
+    several = f" --num_machines {machines} --machine_rank RANK --main_process_ip FIRST --main_process_port 29500"
+    launcher = f"accelerate launch --config_file launch/{way.strategy.launch} --num_processes {plan.gpus}"
+    return f"{launcher}{several if machines > 1 else ''} codeparrot/train.py --config CONFIG{override}"
+
+
+def slurm_command(plan: "Plan", way: Way, machines: int, limit: str | None) -> str:
+    """Return the command that puts the run into a SLURM queue."""
+    strategy = way.strategy.launch.removesuffix(".yaml")
+    time = f" --time {limit}" if limit else ""
+    resources = f"--nodes {machines} --gpus-per-node {plan.gpus // machines}{time}"
+    return f"LAUNCH={strategy} sbatch {resources} slurm/pretrain.sh CONFIG{_override(plan, way)}"
+
+
+def _override(plan: Config, way: Way) -> str:
     micro = way.need.micro_batch if way.largest is None else min(way.need.micro_batch, way.largest.micro_batch)
-    override = "" if micro == plan.train.micro_batch_size else f" --train.micro_batch_size {micro}"
-    if processes == 1:
-        return f"codeparrot train --config {config}{override}"
-    launcher = f"accelerate launch --config_file launch/{way.strategy.launch} --num_processes {processes}"
-    return f"{launcher} codeparrot/train.py --config {config}{override}"
+    return "" if micro == plan.train.micro_batch_size else f" --train.micro_batch_size {micro}"

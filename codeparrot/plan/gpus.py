@@ -68,8 +68,10 @@ def device(name: str, processes_here: int) -> Device:
     if key == "cpu":
         return _cpu(processes_here)
     if key not in MEMORY:
+        of_kind = [each for each in MEMORY if each.startswith(f"{key}-")]
+        hint = f"; say which: {', '.join(of_kind)}" if of_kind else nearest(key, MEMORY, 0.3)
         known = ", ".join(["auto", "cpu", *MEMORY])
-        raise CodeparrotError(f'--gpu: there is no "{name}" in the table{nearest(key, MEMORY, 0.3)} (known: {known})')
+        raise CodeparrotError(f'--gpu: there is no "{name}" in the table{hint} (known: {known})')
     kind, size = MEMORY[key]
     return Device(key, size * GB, PEAK_FLOPS[kind], FIXED_MARGIN_BYTES + MARGIN_SHARE * size * GB)
 

@@ -19,7 +19,7 @@ from codeparrot.plan.trace import Step, Style, Tracer
 ZERO3_LIVE_PARAMETERS = 1_000_000_000
 """DeepSpeed's stage3_max_live_parameters and stage3_max_reuse_distance: it keeps so many gathered parameters."""
 ZERO_BUCKETS = 2
-"""DeepSpeed fills one bucket while another travels (overlap_comm)."""
+"""ZeRO-1 and 2 fill one bucket while another travels (overlap_comm)."""
 
 
 class Model(NamedTuple):
@@ -91,12 +91,16 @@ def _zero(stage: int) -> Callable[[Bytes, str, Step, Model], Bytes]:
         if stage > 1:
             begun = step.micro_batches > 1 or "backward" in phase or phase == "update"
             held[GRADIENTS] = 4 * share if begun or stage == 3 else 0
-        if "backward" in phase:
-            size = model.width**2 if bucket == "auto" else bucket  # "auto" is Accelerate's
-            reduced = sizes if stage == 1 else 4
-            held[BUCKETS] = ZERO_BUCKETS * reduced * size
-            if "embeddings" in phase and model.largest > size:
-                held[BUCKETS] += ZERO_BUCKETS * reduced * model.largest  # travels alone
+        backward = "backward" in phase
+        size = model.width**2 if bucket == "auto" else bucket  # "auto" is Accelerate's
+        # Taken whole, whatever the model: ZeRO-3's is always there, ZeRO-1's from the first micro-batch to the last.
+        filled, copied = sizes * size, sizes * min(size, count)
+        if stage == 3:
+            held[BUCKETS] = filled + (copied if backward else 0)  # a full one is copied into the order in which it is sent
+        elif backward or (stage == 1 and step.micro_batches > 1 and phase.startswith("last")):
+            held[BUCKETS] = ZERO_BUCKETS * filled
+        if backward and "embeddings" in phase and model.largest > size:
+            held[BUCKETS] += ZERO_BUCKETS * (sizes if stage == 1 else 4) * model.largest  # travels alone
         if stage == 3:
             held |= {PARAMETERS: sizes * share, GATHERS: sizes * min(count, live) if phase != "update" else 0}
         return held
@@ -108,9 +112,9 @@ ONE = Strategy("one process", "ddp.yaml", "autocast", _replicated, "16 + 2 of ca
 STRATEGIES = (
     Strategy("DDP", "ddp.yaml", "autocast", _replicated, "16 + 2 of casts"),
     Strategy("ZeRO-1", "zero1.yaml", "cast", _zero(1), "4 + 16 / W"),
-    Strategy("ZeRO-2", "zero2.yaml", "cast", _zero(2), "2 + 16 / W, and 0.4 GB"),
+    Strategy("ZeRO-2", "zero2.yaml", "cast", _zero(2), "2 + 16 / W, and 0.2 GB"),
     Strategy("FSDP2", "fsdp.yaml", "fsdp", _fsdp, "16 / W"),
-    Strategy("ZeRO-3", "zero3.yaml", "cast", _zero(3), "18 / W + 2 of at most 1B, and 0.4 GB"),
+    Strategy("ZeRO-3", "zero3.yaml", "cast", _zero(3), "18 / W + 2 of at most 1B, and 0.2 GB"),
 )
 """From the simplest and fastest to those that split the most."""
 

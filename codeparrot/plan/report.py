@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from codeparrot.figures import count_in_words, size_in_words
-from codeparrot.plan.forecast import Forecast, Way, launch_command
+from codeparrot.plan.forecast import Forecast, Way, launch_command, slurm_command
 from codeparrot.plan.gpus import GB
 from codeparrot.plan.ledger import CATEGORIES
 from codeparrot.plan.sizes import CHINCHILLA
@@ -94,13 +94,19 @@ def _choice(found: Forecast) -> list[str]:
     way = found.chosen
     lines = [_line("launch", f"{way.strategy.name}" + (f", launch/{way.strategy.launch}" if found.plan.gpus > 1 else ""))]
     lines += [_line("", found.advice)] if found.advice else []
-    return [*lines, _line("", launch_command(found.plan, found.plan.gpus, way))]
+    lines.append(_line("", launch_command(found.plan, way, found.machines)))
+    if found.machines > 1:
+        limit = time_limit(found.times.total) if found.times else None
+        lines.append(_line("", f"on each of {found.machines} machines, RANK 0 to {found.machines - 1}; on a SLURM cluster:"))
+        lines.append(_line("", slurm_command(found.plan, way, found.machines, limit)))
+    return [*lines, _line("", "CONFIG: the recipe; settings that were given beside it here must be given there too")]
 
 
 def _time(found: Forecast) -> list[str]:
     plan, times = found.plan, found.times
     if found.speed is None or times is None:
-        return [_line("speed", f"not known for {found.device.name}; --probe measures it, --like RUN takes it from a run")]
+        where = f"{found.device.name} in {found.plan.train.precision}" if found.device.on_gpu else found.device.name
+        return [_line("speed", f"not known for {where}; --probe measures it, --like RUN takes it from a run")]
     parts = [f"training {hours(times.training)}", f"evaluation {hours(times.evaluation)}"]
     parts += [f"pass@k {hours(times.pass_at_k)} (assumed: {GENERATION_SHARE:.0%} of the speed)"] if _tests(found) else []
     lines = [
@@ -155,7 +161,8 @@ def as_json(found: Forecast) -> dict[str, Any]:
         "strategies": {way.strategy.name: _way(way) for way in found.ways},
         "strategy": chosen.strategy.name if chosen else None,
         "launch": chosen.strategy.launch if chosen else None,
-        "command": launch_command(found.plan, found.plan.gpus, chosen) if chosen else None,
+        "command": launch_command(found.plan, chosen, found.machines) if chosen else None,
+        "machines": found.machines,
         "advice": found.advice,
         "tokens_per_second": found.speed.tokens_per_second if found.speed else None,
         "speed_source": found.speed.source if found.speed else None,

@@ -18,8 +18,10 @@ from codeparrot.run.metrics import log_file, read_lines
 
 WARM_UP_SHARE = 0.1
 """Of a run's logged lines, left out at its beginning: compilation, caches."""
-_STRATEGY = re.compile(r"strategy +(\S.*)$", re.MULTILINE)
-_DEVICE = re.compile(r"compute +\S+ on (\d+) x (\w+), [^(]*\((.*?), ", re.MULTILINE)
+# Lines of training.monitor.derived_values. Behind the precision, a line may say in brackets why it is that one.
+_START = re.compile(r"^\S+ \S+ INFO run +\S.*?(?:, resumed at step (\d+))?$", re.MULTILINE)
+_STRATEGY = re.compile(r"INFO strategy +(\S.*)$", re.MULTILINE)
+_DEVICE = re.compile(r"INFO compute +\S.* on (\d+) x (\w+), \S+ TFLOP/s \((.*?), ", re.MULTILINE)
 _TIME = re.compile(r"^\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
 
 logger = logging.getLogger("codeparrot")
@@ -32,6 +34,7 @@ class Used:
     folder: Path
     config: Config
     world_size: int
+    """Of its last start, as strategy, kind and device."""
     strategy: str | None
     """As its log names it: DDP, FSDP2, ..."""
     kind: str | None
@@ -39,14 +42,14 @@ class Used:
     device: str | None
     """Name of the device."""
     tokens_per_second: float
-    """Without the first lines."""
+    """Since its last start, without the first lines."""
     mfu: float | None
     steps: int
     """That the lines of metrics.jsonl cover."""
     training_seconds: float
     """Without evaluations and checkpoints."""
     wall_seconds: float | None
-    """From the first line of the log of the last start to its last one; None for a run that was resumed."""
+    """From the first line of the log of its last start to the last one; None for a run that was resumed."""
     peak_memory_bytes: int | None
     model_bytes: int | None
     """Of the newest checkpoint."""
@@ -72,24 +75,23 @@ def read_run(name: str) -> Used:
     rated = [line for line in lines if line.get("tokens_per_second")]
     if not rated:
         raise CodeparrotError(f'the run "{name}" has logged no speed yet: train on until it has')
-    log = _log(folder)
+    log, begun = _last_start(_log(folder))
     manifest = _newest_manifest(folder)
-    device = _DEVICE.search(log)
-    strategies = _STRATEGY.findall(log)
+    device, strategy = _DEVICE.search(log), _STRATEGY.search(log)
     world = int(device[1]) if device else manifest.get("world_size") or _logs(folder)
     sizes = _sizes(manifest)
     return Used(
         folder=folder,
         config=config,
         world_size=world,
-        strategy=strategies[-1].strip() if strategies else None,
+        strategy=strategy[1].strip() if strategy else None,
         kind=device[2] if device else None,
         device=device[3] if device else None,
-        tokens_per_second=steady_rate(rated) or math.nan,
+        tokens_per_second=steady_rate([line for line in rated if line["step"] > begun] or rated) or math.nan,
         mfu=next((line["mfu"] for line in reversed(rated) if line.get("mfu")), None),
         steps=rated[-1]["step"],
         training_seconds=_training_seconds(rated),
-        wall_seconds=_wall_seconds(log),
+        wall_seconds=None if begun else _wall_seconds(log),
         peak_memory_bytes=max((line["peak_memory_bytes"] for line in rated if line.get("peak_memory_bytes")), default=None),
         model_bytes=sizes[0],
         state_bytes=sizes[1],
@@ -124,9 +126,18 @@ def _logs(folder: Path) -> int:
     return max(1, len(list((folder / "log").glob("rank_*.log"))))
 
 
+def _last_start(log: str) -> tuple[str, int]:
+    """Return the log of a run's last start that came as far as training, and the step at which it began."""
+    starts = list(_START.finditer(log))
+    end = len(log)
+    for start in reversed(starts):
+        if _DEVICE.search(part := log[start.start() : end]):
+            return part, int(start[1] or 0)
+        end = start.start()
+    return log, 0
+
+
 def _wall_seconds(log: str) -> float | None:
-    if "resumed at step" in log:
-        return None
     stamps = [found[0] for line in log.splitlines() if (found := _TIME.match(line))]
     if len(stamps) < 2:
         return None

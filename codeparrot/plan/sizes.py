@@ -1,5 +1,6 @@
 """What follows from a configuration by counting: parameters, tokens, FLOPs, epochs, bytes on the disk and on the Hub."""
 
+import glob
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -94,7 +95,7 @@ def corpus_of(config: Config, given: int) -> Corpus:
     if given:
         return Corpus(given, "--corpus_tokens")
     names = as_list(config.stream.train)
-    if not names or not all(path_of(name).exists() for name in names):
+    if not names or not all(_is_here(name) for name in names):
         return Corpus(None, "stream.train is not on this machine; --corpus_tokens says how many it has")
     if not _tokenizer_exists(config):
         return Corpus(None, "tokenizer.path is not on this machine; --corpus_tokens says how many tokens there are")
@@ -111,6 +112,11 @@ def corpus_of(config: Config, given: int) -> Corpus:
         return Corpus(None, "its length is not known without reading it; --corpus_tokens says it")
     tokens, exact = known
     return Corpus(tokens, "counted" if exact else "estimated from some documents")
+
+
+def _is_here(name: str) -> bool:
+    """Whether a file, a folder or a pattern stands for something on this machine."""
+    return path_of(name).exists() or any(glob.iglob(str(path_of(name)), recursive=True))
 
 
 def checkpoints_of(config: Config, parameters: int, seconds: float | None) -> Checkpoints:
@@ -140,12 +146,8 @@ def _steps_of_saves(config: Config, seconds: float | None) -> list[int]:
     saved = set(range(every, steps + 1, every)) if every else set()
     if seconds and config.checkpoint.every_minutes:
         apart = max(1, math.ceil(60 * config.checkpoint.every_minutes * steps / seconds))
-        step = apart
-        while step < steps:  # minutes count from the last checkpoint, whatever called for it
-            before = max((each for each in saved if each <= step), default=0)
-            if before + apart <= step:
-                saved.add(step)
-                step += apart
-            else:
-                step = before + apart
+        before = 0
+        for step in sorted({*saved, steps}):  # minutes count from the last checkpoint, whatever called for it
+            saved.update(range(before + apart, step, apart))
+            before = step
     return sorted({*saved, steps})

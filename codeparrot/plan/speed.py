@@ -12,10 +12,14 @@ from codeparrot.model.families import build_model, model_config
 from codeparrot.model.flops import flops_per_token
 from codeparrot.plan.gpus import Device, measured_peak, peak_of
 from codeparrot.plan.runs import read_run
+from codeparrot.result import say
 
-ASSUMED_MFU, ASSUMED_SOURCE = 0.29, "what nanoGPT reaches with GPT-2 on an A100"
+ASSUMED_MFU, ASSUMED_SOURCE = 0.29, "from nanoGPT's README: GPT-2 124M, 4 days on 8 A100"
+"""600,000 steps of 491,520 tokens in "about 4 days" on 8 A100 of 40 GB (github.com/karpathy/nanoGPT: README.md and
+config/train_gpt2.py) are 106,667 tokens/s each, at 855 MFLOP a token 91 of 312 TFLOP/s."""
 PROBE_STEPS, PROBE_SECONDS, FEWEST_PROBES = 20, 60.0, 3
-"""A probe takes so many steps of one micro-batch, or as many as fit into this time."""
+"""A probe takes so many steps of one micro-batch, or as many as fit into this time: a few where the first one compiles, one
+where a step takes long."""
 GENERATION_SHARE = 0.1
 """Assumed: a process generates this share of the tokens a second that it trains on."""
 STARTUP_SECONDS = {True: 120.0, False: 20.0}
@@ -30,32 +34,35 @@ class Speed:
     source: str
 
 
-def of_run(name: str, flops: int, devices: int) -> Speed:
+def of_run(name: str, flops: int, devices: int, place: Device) -> Speed:
     """Return the speed that another run had, scaled by FLOPs a token and by devices, which are taken to be alike.
 
     Raises:
-        CodeparrotError: there is no such run, or it has logged no speed yet.
+        CodeparrotError: there is no such run, it has logged no speed yet, or one is of a CPU and the other of a GPU.
     """
     run = read_run(name)
+    if run.kind is not None and (run.kind == "cpu") == place.on_gpu:
+        told = "--gpu says which GPU this run is for" if run.kind != "cpu" else "name a run on GPUs, or leave --gpu out"
+        raise CodeparrotError(f"--like {name} ran on {run.device}, and this run is for {place.name}: {told}")
     own = flops_per_token(model_config(run.config.model), run.config.stream.seq_length)
     rate = run.tokens_per_second / run.world_size * own / flops * devices
-    alike = f"{run.world_size} x {run.device}" if run.device else f"{run.world_size} processes"
+    alike = f"{run.world_size} x {run.device or 'a device that its log does not name'}"
     return Speed(rate, f"{name}: {run.tokens_per_second:,.0f} tokens/s on {alike}, scaled by FLOPs a token and devices")
 
 
-def probed(config: Config, settings: Any, devices: int, micro_batches: int) -> Speed:
+def probed(config: Config, settings: Any, devices: int) -> Speed:
     """Train for some steps on made-up tokens on this machine's device, as the loop does, and return the speed.
 
-    A step of the run is as many micro-batches and one update; what processes send to each other is not measured.
+    A step of the run is all its micro-batches and one update; what processes send to each other is not measured.
     """
     import torch
 
     from codeparrot.model import attention
-    from codeparrot.model.hardware import keep_freed_memory
+    from codeparrot.model.hardware import dtype_of, keep_freed_memory
     from codeparrot.optim import load_optimizer
     from codeparrot.plan.compiled import is_compiled
-    from codeparrot.plan.trace import TYPES
 
+    say(f"probing {PROBE_STEPS} steps, or as many as fit into a minute; at least one after the first")
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if place.type == "cpu":
         keep_freed_memory()
@@ -64,7 +71,7 @@ def probed(config: Config, settings: Any, devices: int, micro_batches: int) -> S
     model = build_model(settings, activation_checkpointing=checkpointing, seed=0, compile=compiled).to(place)
     optimizer = load_optimizer(asdict(config.optim)).build(model, asdict(config.optim))
     shape = (config.train.micro_batch_size, config.stream.seq_length)
-    dtype = TYPES[config.train.precision]
+    dtype = dtype_of(config.train.precision)
     micro, update = [], []
     began = time.perf_counter()
     for number in range(PROBE_STEPS + 1):
@@ -82,12 +89,16 @@ def probed(config: Config, settings: Any, devices: int, micro_batches: int) -> S
         if number:  # the first warms up
             micro.append(middle - start)
             update.append(end - middle)
-        if len(micro) >= FEWEST_PROBES and time.perf_counter() - began > PROBE_SECONDS:
+        enough = len(micro) >= FEWEST_PROBES or sum(micro) > PROBE_SECONDS / 4
+        if enough and time.perf_counter() - began > PROBE_SECONDS:
             break
+    micro_batches = config.micro_batches(devices)
     seconds = micro_batches * statistics.mean(micro) + statistics.mean(update)
     rate = micro_batches * shape[0] * shape[1] / seconds * devices
     here = torch.cuda.get_device_name() if place.type == "cuda" else "this machine's CPU"
-    return Speed(rate, f"{len(micro)} steps probed on {here}{'' if devices == 1 else f', times {devices}'}")
+    steps = "one step" if len(micro) == 1 else f"{len(micro)} steps"
+    times_devices = "" if devices == 1 else f", times {devices}"
+    return Speed(rate, f"{steps} probed on {here}, train.micro_batch_size {shape[0]}{times_devices}")
 
 
 def _now(place: Any) -> float:
@@ -107,15 +118,22 @@ def by_share(device: Device, precision: str, mfu: float, flops: int, devices: in
         mfu: model FLOPs utilisation; 0: the assumed one, on a GPU.
         flops: a token.
         devices: of the run.
+
+    Raises:
+        CodeparrotError: somebody gave a share of a peak that is not known.
     """
     peak = peak_of(device, precision)
     where = f"{device.name}'s data sheet"
     if peak is None and mfu and not device.on_gpu:
         peak, where = measured_peak(precision)
+    if peak is None and mfu:
+        raise CodeparrotError(
+            f"--mfu: no peak of {device.name} in {precision} is known to take a share of; take --like or --probe"
+        )
     if peak is None:
         return None
     share, whose = (mfu, "--mfu") if mfu else (ASSUMED_MFU, f"assumed: {ASSUMED_SOURCE}")
-    return Speed(share * peak * devices / flops, f"MFU {share:.0%} of {peak / 1e12:,.4g} TFLOP/s ({where}), {whose}")
+    return Speed(share * peak * devices / flops, f"MFU {100 * share:.3g}% of {peak / 1e12:,.4g} TFLOP/s ({where}), {whose}")
 
 
 @dataclass(frozen=True)

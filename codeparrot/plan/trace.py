@@ -21,6 +21,7 @@ from codeparrot.config import Config
 from codeparrot.model import cpu_attention, loss
 from codeparrot.model.blocks import checkpoint
 from codeparrot.model.families import _new_model, num_parameters
+from codeparrot.model.hardware import dtype_of
 from codeparrot.model.language_model import LanguageModel
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import new_state
@@ -36,7 +37,6 @@ SHALLOW, DEEPER = 3, 4
 """Layers of the models that are traced."""
 FAKE_RANKS = "fake"
 """torch's process group without processes: its collectives return at once."""
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Tracer:
         """Return the phases with as much less for each layer as compiling it saves. What it holds in passing stays."""
         autocast = step.style != "cast"
         if autocast not in self._compiled_bytes:
-            dtype = TYPES[self._config.train.precision]
+            dtype = dtype_of(self._config.train.precision)
             self._compiled_bytes[autocast] = bytes_a_token(self._settings, dtype, autocast)
         saved = self._compiled_bytes[autocast] * step.micro_batch * self._config.stream.seq_length
         whole = deeper["last: loss"][ACTIVATIONS] - shallow["last: loss"][ACTIVATIONS]
@@ -121,7 +121,7 @@ def line(low: Bytes, high: Bytes, steps: float) -> Bytes:
 
 def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, Bytes]:
     """Run one step on fake tensors as the loop does, and return what is held at the peak of each phase."""
-    dtype = TYPES[config.train.precision]
+    dtype = dtype_of(config.train.precision)
     with ExitStack() as stack:
         mesh = stack.enter_context(_fake_processes(step.world_size)) if step.style == "fsdp" else None
         if on_gpu:

@@ -18,6 +18,7 @@ from codeparrot.config import Config, as_list
 from codeparrot.loading import fit_vocabulary, load_tokenizer, tokenizer_digest
 from codeparrot.model import attention
 from codeparrot.model.families import build_model, model_config, without_weights
+from codeparrot.model.hardware import dtype_of
 from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import Objective, check_even
 from codeparrot.optim import load_optimizer
@@ -88,11 +89,9 @@ class Training(Start):
 
     def attention(self) -> str:
         """Return the kernel that SDPA takes in a step."""
-        train, dtypes = self.config.train, {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+        dtype = dtype_of(self.config.train.precision)
         with self.kernels():
-            return attention.chosen(
-                self.settings, self.accelerator.device, dtypes[train.precision], self.config.stream.seq_length
-            )
+            return attention.chosen(self.settings, self.accelerator.device, dtype, self.config.stream.seq_length)
 
     @property
     def micro_batches(self) -> int:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.model.hardware import dtype_of
 
 
 def strategy_of(accelerator: Any) -> str:
@@ -35,11 +36,10 @@ def fsdp_types(precision: str) -> Any:
     import torch
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    if dtype is None:
+    if precision not in ("bf16", "fp16"):  # Accelerate calls fp32 "no"
         return None
     return MixedPrecisionPolicy(
-        param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False, output_dtype=torch.float32
+        param_dtype=dtype_of(precision), reduce_dtype=torch.float32, cast_forward_inputs=False, output_dtype=torch.float32
     )
 
 

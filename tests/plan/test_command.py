@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from codeparrot.cli import main
+from codeparrot.plan import forecast, gpus
 from tests.launching import ROOT, run, write_config
 
 SHAPE = "--model.n_layer 2 --model.n_embd 64 --model.n_head 2 --model.vocab_size 512 --stream.seq_length 64".split()
@@ -40,12 +41,36 @@ def test_the_text_fits_a_terminal_and_says_the_same(capsys) -> None:
         "sbatch --time",
         "2 suffice",
         "at 2.5 an hour and GPU",
-        "assumed: what nanoGPT reaches",
+        "assumed: from nanoGPT's README",
         "codeparrot train --config",
     ]
     for each in words:
         assert each in text
     assert all(len(line) < 140 for line in text.splitlines())
+
+
+def test_several_machines_have_a_command_each_and_one_for_a_queue(capsys) -> None:
+    flags = "--gpus 64 --gpu h100-80gb --launch zero2 --mfu 0.4 --train.micro_batch_size 8".split()
+    assert main(tiny(*flags)) == 0
+    text = capsys.readouterr().out
+    several = "--num_machines 8 --machine_rank RANK --main_process_ip FIRST --main_process_port 29500"
+    assert f"--config_file launch/zero2.yaml --num_processes 64 {several} codeparrot/train.py" in text
+    assert "on each of 8 machines, RANK 0 to 7" in text
+    assert "LAUNCH=zero2 sbatch --nodes 8 --gpus-per-node 8 --time 00:30:00 slurm/pretrain.sh CONFIG" in text
+
+
+def test_a_probe_takes_no_micro_batch_that_does_not_fit(capsys, monkeypatch) -> None:
+    nano = ["plan", str(ROOT / "configs/nano.yaml"), *SHAPE, "--tokenizer.path", "nowhere", "--gpu", "cpu", "--probe", "--json"]
+    assert main([*nano, "--train.precision", "fp32"]) == 0
+    needed = json.loads(capsys.readouterr().out)["strategies"]["one process"]["total_bytes"]
+    for room, probed in ((0.999 * needed, "train.micro_batch_size 2"), (1000, None)):
+        monkeypatch.setattr(forecast, "device", lambda *_, room=room: gpus.Device("cpu", room, None, on_gpu=False))
+        assert main([*nano, "--train.precision", "fp32"]) == (0 if probed else 1)
+        printed = capsys.readouterr()
+        if probed:
+            assert probed in json.loads(printed.out)["speed_source"]
+        else:
+            assert "--probe runs the whole model on one device: this one takes" in printed.err
 
 
 def test_what_does_not_fit_is_said_with_what_would(capsys) -> None:
@@ -65,6 +90,7 @@ def test_what_does_not_fit_is_said_with_what_would(capsys) -> None:
         (["--gpu", "h100-80"], 'did you mean "h100-80gb"?'),
         (["--gpus", "8", "--train.micro_batch_size", "7"], "nearest: 8"),
         (["--probe", "--like", "x"], "give one of them"),
+        (["--probe", "--mfu", "0.4"], "give one of them"),
         (["--probe", "--gpu", "h100-80gb"], "--probe measures this machine's device, not h100-80gb"),
         (["--like", "/nowhere", "--gpu", "h200"], 'there is no folder "/nowhere"'),
         (["--gpu", "h200", "--figure", "memory.jpeg"], "end its name in .png, .svg, .pdf"),
@@ -111,6 +137,7 @@ def test_a_run_is_compared_with_its_plan(tmp_path, corpus, tokenizer_folder, cap
     found = json.loads(capsys.readouterr().out)
     assert (found["strategy"], found["world_size"]) == ("FSDP2", 2)
     rows = found["rows"]
+    assert 0.5 < rows["peak memory of a process"]["ratio"] < 2  # as a CPU's
     assert rows["weights in a checkpoint"]["ratio"] == pytest.approx(1, rel=0.1)
     assert rows["checkpoints on the disk"] == {"predicted": 3, "used": 3, "ratio": 1.0, "unit": "number"}
     assert rows["wall time, at the speed it had"]["used"] > 0 and rows["peak memory of a process"]["ratio"] > 0.5

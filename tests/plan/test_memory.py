@@ -80,6 +80,19 @@ def test_ddp_keeps_gradients_in_its_buckets_from_step_to_step_and_one_process_do
     assert alone["first: forward"][GRADIENTS] == 0 and two["first: forward"][GRADIENTS] == 4 * count
 
 
+def test_deepspeed_takes_whole_buckets_of_the_products_type_and_holds_them_for_as_long() -> None:
+    """Read off DeepSpeed's stage_1_and_2.py (setup_buckets, the epilogue) and stage3.py, and measured."""
+    config = configuration(precision="bf16")
+    count = num_parameters(model_config(config.model))
+    bucket = 2 * 50_000_000
+    one, two, three = (memory_of(config, processes=2).phases(NAMED[name], 2) for name in ("ZeRO-1", "ZeRO-2", "ZeRO-3"))
+    assert [one[phase][BUCKETS] for phase in ("first: loss", "last: loss", "update")] == [0, 2 * bucket, 0]
+    assert [two[phase][BUCKETS] for phase in ("first: loss", "last: loss", "update")] == [0, 0, 0]
+    assert one["first: backward of the head"][BUCKETS] == two["first: backward of the head"][BUCKETS] == 2 * bucket
+    assert [three[phase][BUCKETS] for phase in ("first: loss", "last: loss", "update")] == [bucket] * 3
+    assert three["first: backward of the head"][BUCKETS] == bucket + 2 * count
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("style", "checkpointing"), [("autocast", "none"), ("cast", "full"), ("fsdp", "selective")])
 def test_a_deep_model_is_extrapolated_exactly_from_shallow_ones(style, checkpointing) -> None:
@@ -176,7 +189,13 @@ def test_another_family_is_traced_too() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "point", [Point("ddp", 2, "activations", "bf16", True, 2), Point("fsdp", 2, "parameters", "fp32", False, 2)], ids=str
+    "point",
+    [
+        Point("ddp", 2, "activations", "bf16", True, 2),
+        Point("fsdp", 2, "parameters", "fp32", False, 2),
+        Point("zero1", 2, "activations", "bf16", False, 2),  # its buckets stay between micro-batches
+    ],
+    ids=str,
 )
 def test_real_processes_hold_what_was_predicted(point, tmp_path, corpus, tokenizer_folder) -> None:
     require("cc", "it builds the library that counts allocations")
