@@ -16,7 +16,7 @@ from codeparrot.errors import CodeparrotError, from_outside, how_to_install
 from codeparrot.launcher import rank, sharded, world_size_asked
 from codeparrot.training.agreement import Agreement
 from codeparrot.training.deepspeed import deepspeed_file, set_up_deepspeed
-from codeparrot.training.precision import Precision, settle
+from codeparrot.training.precision import BEGUN, Precision, settle
 from codeparrot.training.strategy import set_up_fsdp, strategy_of
 
 logger = logging.getLogger("codeparrot")
@@ -61,7 +61,7 @@ def start_processes(config: Config) -> Started:
     from accelerate import Accelerator, PartialState
     from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, parse_flag_from_env
 
-    _check_precision(config.train.precision, has_accelerator)
+    _check_precision(Precision(config.train.precision), config, has_accelerator)
     plugin = deepspeed_file()
     try:
         _join(config)
@@ -71,7 +71,7 @@ def start_processes(config: Config) -> Started:
         raise from_outside(error) or _not_started(error) from error
     agreement = Agreement(state)
     precision = settle(config, state, agreement)
-    _check_precision(precision.name, has_accelerator)
+    _check_precision(precision, config, has_accelerator)
     config = replace(config, train=replace(config.train, precision=precision.name))
     _name_what_is_passed_over(config, world_size)
     try:
@@ -105,13 +105,20 @@ def start_processes(config: Config) -> Started:
     return Started(accelerator, config, agreement, precision)
 
 
-def _check_precision(name: str, has_accelerator: bool) -> None:
+def _check_precision(precision: Precision, config: Config, has_accelerator: bool) -> None:
     import torch
 
-    if name == "fp16" and not has_accelerator:
-        raise CodeparrotError("train.precision fp16 needs a GPU; use auto, bf16 or fp32 on a CPU")
-    if name == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
-        raise CodeparrotError(f"{torch.cuda.get_device_name()} does not support train.precision bf16; use auto, fp16 or fp32")
+    name = f"train.precision {precision.name}"
+    if precision.name == "fp16" and not has_accelerator:
+        fault, others = f"{name} needs a GPU", ["bf16", "fp32"]
+    elif precision.name == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
+        fault, others = f"{torch.cuda.get_device_name()} does not support {name}", ["fp16", "fp32"]
+    else:
+        return
+    if precision.reason == BEGUN:
+        place = config.run_directory if config.resume == "auto" else config.resume
+        raise CodeparrotError(f"{fault}, and the run was begun in it; to go on in fp32: --resume {place} --train.precision fp32")
+    raise CodeparrotError(f"{fault}; use {', '.join(['auto', *others[:-1]])} or {others[-1]}")
 
 
 def _of_the_group(handlers: list[Any]) -> dict[str, Any]:
