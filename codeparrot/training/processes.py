@@ -64,8 +64,8 @@ def start_processes(config: Config) -> Started:
     _check_precision(Precision(config.train.precision), config, has_accelerator)
     plugin = deepspeed_file()
     try:
-        _join(config)
         on_cpu = of_the_cpu.get("cpu", False) or parse_flag_from_env("ACCELERATE_USE_CPU")
+        _join(config, on_cpu)
         state = PartialState(on_cpu, **_of_the_group(handlers))
     except (ValueError, RuntimeError) as error:
         raise from_outside(error) or _not_started(error) from error
@@ -132,7 +132,7 @@ def longest_wait(config: Config) -> timedelta:
     return timedelta(minutes=min(minutes, LONGEST_WAIT_MINUTES))
 
 
-def _join(config: Config) -> None:
+def _join(config: Config, on_cpu: bool = False) -> None:
     """Set up the process group as Accelerate would, but bound to this process's device and with `longest_wait`.
 
     Libraries make further groups, to which no time-out can be given (DeepSpeed copies this one); they take torch's defaults.
@@ -147,7 +147,7 @@ def _join(config: Config) -> None:
     for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
         setattr(distributed_c10d, name, wait)
     device, backend = None, "gloo"
-    if accelerator := torch.accelerator.current_accelerator(check_available=True):
+    if not on_cpu and (accelerator := torch.accelerator.current_accelerator(check_available=True)):
         number = int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count()
         device, backend = torch.device(accelerator.type, number), dist.get_default_backend_for_device(accelerator)
         if os.environ.get("FSDP_OFFLOAD_PARAMS", "").lower() == "true":
