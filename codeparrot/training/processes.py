@@ -117,7 +117,8 @@ def _check_precision(precision: Precision, config: Config, has_accelerator: bool
         return
     if precision.reason == BEGUN:
         place = config.run_directory if config.resume == "auto" else config.resume
-        raise CodeparrotError(f"{fault}, and the run was begun in it; to go on in fp32: --resume {place} --train.precision fp32")
+        how = f"--resume {place} --train.precision fp32"
+        raise CodeparrotError(f"{fault}, and the run was begun in it; to go on in fp32: {how}")
     raise CodeparrotError(f"{fault}; use {', '.join(['auto', *others[:-1]])} or {others[-1]}")
 
 

@@ -51,7 +51,7 @@ def test_windows_of_another_tokenizer_are_refused(tmp_path: Path, tokenizer_fold
         (False, (8, 0), "MULTI_GPU", "/usr/bin/gcc", False),
     ],
 )
-def test_layers_are_compiled_by_themselves_only_where_that_works(asked, capability, strategy, compiler, on, monkeypatch) -> None:
+def test_layers_are_compiled_only_where_that_works(asked, capability, strategy, compiler, on, monkeypatch) -> None:
     monkeypatch.setattr(parts, "which", lambda name: compiler if name == "gcc" else None)
     monkeypatch.setattr(parts, "find_spec", lambda name: object())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
