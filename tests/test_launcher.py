@@ -253,6 +253,6 @@ def test_threads_soon_sleep_unless_the_user_says_how_they_wait() -> None:
         command = [sys.executable, "-c", code]
         return subprocess.run(command, env={**kept, **variables}, capture_output=True, text=True, check=True).stdout
 
-    assert spins() == "1000\n"
+    assert spins() == "2000\n"
     assert spins(GOMP_SPINCOUNT="7") == "7\n"
     assert spins(OMP_WAIT_POLICY="ACTIVE") == "None\n"

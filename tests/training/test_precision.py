@@ -132,7 +132,7 @@ def test_a_run_that_was_begun_in_a_type_that_is_not_here_is_told_how_to_go_on(tm
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
-    with pytest.raises(CodeparrotError, match="Tesla V100 does not .* bf16, and the run was begun in it"):
+    with pytest.raises(CodeparrotError, match=r"Tesla V100 does not .* bf16, and the run was begun in it"):
         start_processes(parse_config([*NEEDED, "--run.dir", str(tmp_path)]))
 
 
