@@ -1,5 +1,5 @@
-"""How a process of a run starts: which of how many it is, its standard streams, how its threads
-wait, and what start-up does about garbage.
+"""How a process of a run starts: which of how many it is, its standard streams, how its threads wait, and what start-up does
+about garbage.
 
 Variables as RANK count only together, as a launcher sets them. Other programs leave some of them behind (a notebook, a job
 script, a container); those change nothing. One process alone needs no process group, so what a launcher of one process sets is

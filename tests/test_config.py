@@ -74,6 +74,11 @@ def test_switches_need_no_value_and_names_may_have_dashes() -> None:
     assert (config.train.compile, config.stream.seq_length, config.hub.private) == (True, 32, False)
 
 
+@pytest.mark.parametrize(("value", "meant"), [("auto", "auto"), ("true", True), ("no", False)])
+def test_a_switch_that_takes_a_word_besides_takes_it_from_the_next_argument(value: str, meant: bool | str) -> None:
+    assert parse_config([*LEAST, "--train.compile", "--train.compile", value]).train.compile == meant
+
+
 @pytest.mark.parametrize(
     ("given", "meant"),
     [

@@ -23,7 +23,7 @@ from jsonargparse import (
     set_parsing_settings,
 )
 
-from codeparrot.arguments.words import element_of, flags_of
+from codeparrot.arguments.words import choices_of, element_of, flags_of
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.location import path_of
 from codeparrot.setting import Renamed, in_todays_names
@@ -335,6 +335,8 @@ def _present(action: Action, metadata: Mapping[str, Any]) -> None:
     elif element := element_of(hint):
         choices = f"{{{','.join(get_args(element))}}}" if get_origin(element) is Literal else _last(action)
         action.metavar = f"{_NUMBERS.get(element, choices)} ..."
+    elif bool in types and (choices := choices_of(types)):
+        action.metavar = f"{{true,false,{','.join(choices)}}}"
     elif bool not in types and (number := next((_NUMBERS[each] for each in types if each in _NUMBERS), None)):
         action.metavar = number
     action.rule, action.also = metadata.get("rule"), metadata.get("also", ())  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -40,14 +40,15 @@ def recipes(folder: str) -> dict[str, Path]:
 
 def spell_out(arguments: Sequence[str], target: Callable[..., Any]) -> list[str]:
     """Write `--a-flag` as `--a_flag`, and a flag that is true or false and has no value as true."""
-    switches = {name for name, hint in flags_of(target).items() if bool in (hint, *get_args(hint))}
+    hints = {name: (hint, *get_args(hint)) for name, hint in flags_of(target).items()}
+    words = {name: {*_TRUE_OR_FALSE, *choices_of(types)} for name, types in hints.items() if bool in types}
     spelled = []
     for index, word in enumerate(arguments):
         name, equals, value = word.partition("=")
         if re.fullmatch(r"--\w[\w.-]*\+?", name):
             name = "--" + name[2:].replace("-", "_")
         following = arguments[index + 1] if index + 1 < len(arguments) else "--"
-        bare = name[2:] in switches and not equals and following.lower() not in _TRUE_OR_FALSE
+        bare = name[2:] in words and not equals and following.lower() not in words[name[2:]]
         spelled.append(f"{name}=true" if bare else f"{name}{equals}{value}")
     return spelled
 
@@ -150,6 +151,11 @@ def flags_of(target: Callable[..., Any]) -> dict[str, Any]:
         if dataclasses.is_dataclass(hint):
             hints |= {f"{group}.{name}": nested for name, nested in get_type_hints(hint).items()}
     return hints
+
+
+def choices_of(types: Sequence[Any]) -> list[str]:
+    """Return the words that a flag of these types takes, if there are any."""
+    return [word for each in types if get_origin(each) is Literal for word in get_args(each)]
 
 
 def element_of(hint: Any) -> Any:

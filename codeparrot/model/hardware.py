@@ -3,6 +3,7 @@
 import ctypes
 import math
 import platform
+import re
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,8 +54,8 @@ def peak_flops(device: Any, precision: str) -> tuple[float, str]:
 
 def data_sheet_flops(name: str) -> float | None:
     """Return the half-precision peak of a device by the name that its driver reports, or None if it is not listed."""
-    # The longest match, because "NVIDIA L40S" also contains L40 and L4.
-    key = max((key for key in PEAK_FLOPS if key in name), key=len, default=None)
+    # The longest match, because "NVIDIA L40S" also contains L40; no digit behind it, because an RTX A1000 is no A100.
+    key = max((key for key in PEAK_FLOPS if re.search(rf"{key}(?!\d)", name)), key=len, default=None)
     return PEAK_FLOPS[key] if key else None
 
 

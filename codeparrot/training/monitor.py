@@ -145,7 +145,7 @@ class Monitor:
         if reached <= self._peak:
             return
         if not self._peak_raised:
-            text = "the peak of %.2f TFLOP/s was measured too low: %.2f were reached, and MFU is of the most that is reached"
+            text = "the peak of %.3g TFLOP/s was measured too low: %.3g were reached, and MFU is of the most that is reached"
             logger.info(text, self._peak / 1e12, reached / 1e12)
         self._peak, self._peak_raised = reached, True
 

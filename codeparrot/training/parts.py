@@ -209,6 +209,8 @@ def compiles(asked: bool | str, accelerator: Any) -> Compiling:
         return Compiling(False, "no (auto: on NVIDIA GPUs alone)")
     if asked and strategy_name(accelerator) == "ZeRO-3":
         return Compiling(False, "no (ZeRO-3 gathers weights inside of the layers)")
+    if asked == "auto" and torch.cuda.get_device_capability(accelerator.device)[0] < 7:
+        return Compiling(False, "no (auto: Triton needs a GPU of compute capability 7.0 or more)")
     if asked == "auto" and not (find_spec("triton") and any(map(which, (os.environ.get("CC", ""), "gcc", "clang")))):
         return Compiling(False, "no (auto: Triton or a C compiler for it is not installed)")
     return Compiling(True, "each layer, in the first step") if asked else Compiling(False, "no")

@@ -20,6 +20,9 @@ WORTH_IT = 1.25
 things than products. GPT-2 4x128: 6.9 times faster products are a 1.6 times faster step (docs/LOG.md)."""
 
 
+BEGUN = "in which the run was begun"
+
+
 class Precision(NamedTuple):
     """The type of the matrix products."""
 
@@ -40,7 +43,7 @@ def settle(config: Config, state: Any, agreement: Agreement) -> Precision:
     """
     name, reason = config.train.precision, ""
     if name == "auto" and (begun := agreement.from_main(_begun_in(config) if state.is_main_process else None)):
-        name, reason = begun, "in which the run was begun"
+        name, reason = begun, BEGUN
     if state.device.type == "cpu":
         return agreement.from_main(on_the_cpu(name, reason) if state.is_main_process else None)
     return (

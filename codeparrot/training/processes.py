@@ -16,7 +16,7 @@ from codeparrot.errors import CodeparrotError, from_outside, how_to_install
 from codeparrot.launcher import rank, sharded, world_size_asked
 from codeparrot.training.agreement import Agreement
 from codeparrot.training.deepspeed import deepspeed_file, set_up_deepspeed
-from codeparrot.training.precision import Precision, settle
+from codeparrot.training.precision import BEGUN, Precision, settle
 from codeparrot.training.strategy import set_up_fsdp, strategy_of
 
 logger = logging.getLogger("codeparrot")
@@ -61,17 +61,17 @@ def start_processes(config: Config) -> Started:
     from accelerate import Accelerator, PartialState
     from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, parse_flag_from_env
 
-    _check_precision(config.train.precision, has_accelerator)
+    _check_precision(Precision(config.train.precision), config, has_accelerator)
     plugin = deepspeed_file()
     try:
-        _join(config)
         on_cpu = of_the_cpu.get("cpu", False) or parse_flag_from_env("ACCELERATE_USE_CPU")
+        _join(config, on_cpu)
         state = PartialState(on_cpu, **_of_the_group(handlers))
     except (ValueError, RuntimeError) as error:
         raise from_outside(error) or _not_started(error) from error
     agreement = Agreement(state)
     precision = settle(config, state, agreement)
-    _check_precision(precision.name, has_accelerator)
+    _check_precision(precision, config, has_accelerator)
     config = replace(config, train=replace(config.train, precision=precision.name))
     _name_what_is_passed_over(config, world_size)
     try:
@@ -105,13 +105,21 @@ def start_processes(config: Config) -> Started:
     return Started(accelerator, config, agreement, precision)
 
 
-def _check_precision(name: str, has_accelerator: bool) -> None:
+def _check_precision(precision: Precision, config: Config, has_accelerator: bool) -> None:
     import torch
 
-    if name == "fp16" and not has_accelerator:
-        raise CodeparrotError("train.precision fp16 needs a GPU; use auto, bf16 or fp32 on a CPU")
-    if name == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
-        raise CodeparrotError(f"{torch.cuda.get_device_name()} does not support train.precision bf16; use auto, fp16 or fp32")
+    name = f"train.precision {precision.name}"
+    if precision.name == "fp16" and not has_accelerator:
+        fault, others = f"{name} needs a GPU", ["bf16", "fp32"]
+    elif precision.name == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
+        fault, others = f"{torch.cuda.get_device_name()} does not support {name}", ["fp16", "fp32"]
+    else:
+        return
+    if precision.reason == BEGUN:
+        place = config.run_directory if config.resume == "auto" else config.resume
+        how = f"--resume {place} --train.precision fp32"
+        raise CodeparrotError(f"{fault}, and the run was begun in it; to go on in fp32: {how}")
+    raise CodeparrotError(f"{fault}; use {', '.join(['auto', *others[:-1]])} or {others[-1]}")
 
 
 def _of_the_group(handlers: list[Any]) -> dict[str, Any]:
@@ -125,7 +133,7 @@ def longest_wait(config: Config) -> timedelta:
     return timedelta(minutes=min(minutes, LONGEST_WAIT_MINUTES))
 
 
-def _join(config: Config) -> None:
+def _join(config: Config, on_cpu: bool = False) -> None:
     """Set up the process group as Accelerate would, but bound to this process's device and with `longest_wait`.
 
     Libraries make further groups, to which no time-out can be given (DeepSpeed copies this one); they take torch's defaults.
@@ -140,7 +148,7 @@ def _join(config: Config) -> None:
     for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
         setattr(distributed_c10d, name, wait)
     device, backend = None, "gloo"
-    if accelerator := torch.accelerator.current_accelerator(check_available=True):
+    if not on_cpu and (accelerator := torch.accelerator.current_accelerator(check_available=True)):
         number = int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count()
         device, backend = torch.device(accelerator.type, number), dist.get_default_backend_for_device(accelerator)
         if os.environ.get("FSDP_OFFLOAD_PARAMS", "").lower() == "true":

@@ -7,10 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 from codeparrot.config import Config
 from codeparrot.training.agreement import Agreement
-from codeparrot.training.processes import longest_wait
+from codeparrot.training.processes import _join, longest_wait
 
 
 def test_one_process_hears_itself_at_once() -> None:
@@ -25,6 +28,20 @@ def test_a_collective_waits_longer_than_the_watchdog(startup, timeout, expected)
     config = Config()
     config.train.startup_minutes, config.train.timeout_minutes = startup, timeout
     assert longest_wait(config) == timedelta(minutes=expected)
+
+
+@pytest.mark.parametrize(("on_cpu", "expected"), [(False, ("nccl", torch.device("cuda", 1))), (True, ("gloo", None))])
+def test_processes_meet_at_their_gpus_unless_they_are_to_compute_on_the_cpu(on_cpu, expected, monkeypatch) -> None:
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    for name, wait in [(name, getattr(distributed_c10d, name)) for name in ("default_pg_timeout", "default_pg_nccl_timeout")]:
+        monkeypatch.setattr(distributed_c10d, name, wait)  # _join sets them for the process
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    asked: list[tuple[str, torch.device | None]] = []
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout, device_id: asked.append((backend, device_id)))
+    _join(Config(), on_cpu)
+    assert asked == [expected]
 
 
 TWO = """

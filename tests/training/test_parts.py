@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from codeparrot.arguments import parse_config
 from codeparrot.config import Config
 from codeparrot.corpus.tokenize import tokenize
 from codeparrot.errors import CodeparrotError
-from codeparrot.training.parts import fit
+from codeparrot.training import parts
+from codeparrot.training.parts import compiles, fit
 
 
 def config_of(tokenizer: Path, train: Path, valid: Path) -> Config:
@@ -32,3 +35,31 @@ def test_windows_of_another_tokenizer_are_refused(tmp_path: Path, tokenizer_fold
     manifest.write_text(json.dumps(facts), encoding="utf-8")
     with pytest.raises(CodeparrotError, match="holds windows of another tokenizer"):
         fit(config_of(tokenizer_folder, tmp_path / "w", tmp_path / "w"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "capability", "strategy", "compiler", "on"),
+    [
+        ("auto", (8, 0), "MULTI_GPU", "/usr/bin/gcc", True),
+        ("auto", (7, 0), "FSDP", "/usr/bin/gcc", True),
+        ("auto", (6, 1), "MULTI_GPU", "/usr/bin/gcc", False),  # a GTX 1080: Triton would refuse it in the first step
+        ("auto", (8, 0), "MULTI_GPU", None, False),
+        ("auto", (8, 0), "DEEPSPEED", "/usr/bin/gcc", False),
+        ("auto", None, "MULTI_CPU", "/usr/bin/gcc", False),
+        (True, (8, 0), "DEEPSPEED", "/usr/bin/gcc", False),
+        (True, None, "NO", None, True),
+        (False, (8, 0), "MULTI_GPU", "/usr/bin/gcc", False),
+    ],
+)
+def test_layers_are_compiled_only_where_that_works(asked, capability, strategy, compiler, on, monkeypatch) -> None:
+    monkeypatch.setattr(parts, "which", lambda name: compiler if name == "gcc" else None)
+    monkeypatch.setattr(parts, "find_spec", lambda name: object())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    accelerator = SimpleNamespace(
+        device=torch.device("cuda" if capability else "cpu"),
+        distributed_type=SimpleNamespace(name=strategy),
+        state=SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=3)),
+        num_processes=2,
+    )
+    found = compiles(asked, accelerator)
+    assert found.on == on and found.why.startswith("each layer" if on else "no")

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from codeparrot.arguments import parse_config
+from codeparrot.errors import CodeparrotError
 from codeparrot.model import hardware
 from codeparrot.run import checkpoint
 from codeparrot.training import precision
 from codeparrot.training.precision import settle
-from codeparrot.training.processes import Agreement
+from codeparrot.training.processes import Agreement, start_processes
 
 NEEDED = ["--tokenizer.path", "t", "--stream.train", "c"]
 CPU = SimpleNamespace(device=torch.device("cpu"), is_main_process=True, num_processes=1)
@@ -116,6 +117,23 @@ def test_a_run_keeps_the_precision_in_which_it_was_begun(tmp_path: Path, product
     # A recipe that names another is another run, which the start refuses.
     assert settled([*here, "--train.precision", "fp32"]).name == "fp32"
     assert settled([*here, "--resume", "never"]).name == "fp32"
+
+
+def test_a_run_that_was_begun_in_a_type_that_is_not_here_is_told_how_to_go_on(tmp_path: Path, monkeypatch) -> None:
+    place = saved(tmp_path / "first", 1, precision="fp16")
+    for name, resume in (("first", []), ("second", ["--resume", str(place)])):
+        config = parse_config([*NEEDED, "--run.dir", str(tmp_path), "--run.name", name, *resume])
+        with pytest.raises(CodeparrotError) as error:
+            start_processes(config)
+        assert "fp16 needs a GPU, and the run was begun in it; to go on in fp32: --resume " in str(error.value)
+        assert str(place.parents[1]) in str(error.value)
+        assert str(error.value).endswith(" --train.precision fp32")
+    saved(tmp_path / "run", 1, precision="bf16")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
+    with pytest.raises(CodeparrotError, match=r"Tesla V100 does not .* bf16, and the run was begun in it"):
+        start_processes(parse_config([*NEEDED, "--run.dir", str(tmp_path)]))
 
 
 def test_a_run_from_before_the_setting_was_recorded_is_in_bf16(tmp_path: Path, products: dict[str, float]) -> None:
