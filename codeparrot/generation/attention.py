@@ -24,7 +24,7 @@ ROWWISE, FUSED = "codeparrot_rowwise", "codeparrot_fused"
 def fused_attention(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **kwargs: Any
 ) -> tuple[torch.Tensor, None]:
-    """transformers' SDPA. On NVIDIA GPUs its kernels refuse a mask of another type than the query, and slots have a float32 one."""
+    """transformers' SDPA. Its kernels on NVIDIA GPUs refuse a mask of another type than the query; that of slots is float32."""
     mask = None if attention_mask is None else attention_mask.to(query.dtype)
     output, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **kwargs)
     return output, None
