@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from codeparrot.arguments import parse_config
 from codeparrot.config import Config
 from codeparrot.corpus.tokenize import tokenize
 from codeparrot.errors import CodeparrotError
-from codeparrot.training.parts import fit
+from codeparrot.training import parts
+from codeparrot.training.parts import compiles, fit
 
 
 def config_of(tokenizer: Path, train: Path, valid: Path) -> Config:
@@ -32,3 +36,25 @@ def test_windows_of_another_tokenizer_are_refused(tmp_path: Path, tokenizer_fold
     manifest.write_text(json.dumps(facts), encoding="utf-8")
     with pytest.raises(CodeparrotError, match="holds windows of another tokenizer"):
         fit(config_of(tokenizer_folder, tmp_path / "w", tmp_path / "w"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "capability", "triton", "expected"),
+    [
+        ("auto", (9, 0), True, "each layer, in the first step"),
+        ("auto", (7, 0), True, "each layer, in the first step"),
+        ("auto", (6, 1), True, "no (auto: Triton needs compute capability 7.0)"),
+        ("auto", (9, 0), False, "no (auto: Triton or a C compiler for it is not installed)"),
+        (True, (6, 1), False, "each layer, in the first step"),  # asked for: the error says what is missing
+        (False, (9, 0), True, "no"),
+    ],
+)
+def test_layers_are_compiled_by_themselves_where_triton_works(monkeypatch, asked, capability, triton, expected) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(parts, "find_spec", lambda _: triton or None)
+    monkeypatch.setattr(parts, "which", lambda name: name == "gcc" or None)
+    accelerator: Any = SimpleNamespace(
+        device=torch.device("cuda"), distributed_type=SimpleNamespace(name="NO"), num_processes=1
+    )
+    assert compiles(asked, accelerator).why == expected
+    assert compiles(asked, accelerator).on == expected.startswith("each")
