@@ -200,13 +200,14 @@ def _row(line: dict[str, Any]) -> str:
         "loss_error": "losses equal to {:.1e}",
         "processes": "processes: {}",
         "steps_checked": "{} steps",
-        "attention": "attention by {}",
         "error": "{}",
         "not_scored": "not scored: {}",
         "not_run": "not run: {}",
         "note": "{}",
     }
-    found = [text.format(line[name]) for name, text in names.items() if line.get(name) not in (None, [])]
+    found = [text.format(line[name]) for name, text in names.items() if line.get(name) is not None]
+    if line.get("attention"):
+        found.append(f"attention by {line['attention'][0][:60]}")
     if line.get("peak_memory_bytes"):
         found.append(f"{line['peak_memory_bytes'] / 1e9:.1f} GB")
     return f"{line['part']:<30} {mark:<5} {line['seconds']:>6.1f} s  {', '.join(found)}"

@@ -25,6 +25,7 @@ class _Measured(Exception):
 def machine(trial: Trial) -> dict[str, Any]:
     """Describe the machine; fail if its GPU cannot be used. The trial itself does not: some GPUs allow one process alone."""
     import torch
+    from torch.cuda import nccl
 
     from benchmarks.common import machine as described
 
@@ -40,7 +41,7 @@ def machine(trial: Trial) -> dict[str, Any]:
         "memory_bytes": whole,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
-        "nccl": list(torch.cuda.nccl.version()),
+        "nccl": list(nccl.version()),
     }
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         asked = ["nvidia-smi", "--query-gpu=driver_version,compute_mode,memory.used,utilization.gpu", "--format=csv,noheader"]
@@ -214,7 +215,7 @@ def times_of(events: Any, cuda: bool) -> tuple[dict[str, float], int]:
 
     The profiler counts a kernel on a GPU twice: as itself, and as device time of the operation that started it.
     """
-    from torch.autograd import DeviceType
+    from torch._C._autograd import DeviceType
 
     kind, time_of = (DeviceType.CUDA, "self_device_time_total") if cuda else (DeviceType.CPU, "self_cpu_time_total")
     own = [event for event in events if event.device_type == kind and not event.is_user_annotation]

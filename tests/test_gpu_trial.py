@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 
 from benchmarks import gpu, gpu_launched
 from benchmarks.gpu_parts import ALIKE_WHEN_TINY, GATES, PARTS, times_of

@@ -37,4 +37,4 @@ def test_the_group_is_bound_to_the_gpu_of_the_process_and_waits_longer_than_the_
     _join(Config())
     wait = timedelta(minutes=31)
     assert made == [(backend, {"timeout": wait, "device_id": torch.device("cuda", 3)})]
-    assert distributed_c10d._get_default_timeout(dist.Backend("nccl")) == wait
+    assert distributed_c10d._get_default_timeout(dist.Backend.NCCL)  # type: ignore[arg-type] == wait
