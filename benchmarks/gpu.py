@@ -173,9 +173,11 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
     with contextlib.suppress(psutil.NoSuchProcess):
         own = psutil.Process(process.pid)
-        for each in [*own.children(recursive=True), own]:
+        started = own.children(recursive=True)
+        for each in [*started, own]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
+        psutil.wait_procs(started, timeout=10)  # the next part needs their memory
     process.wait()
 
 
