@@ -37,6 +37,7 @@ from typing import Any
 
 from benchmarks.gpu_parts import ALIKE_WHEN_TINY, GATES, PARTS
 from benchmarks.gpu_trial import Trial
+from codeparrot.launcher import wait_asleep
 
 LONGEST_SHARE = 0.4
 """Of the trial's time that one part may take, so that one that hangs does not lose the others."""
@@ -53,6 +54,7 @@ def main() -> int:
     parser.add_argument("--part", nargs="*", choices=list(PARTS), help="only these parts")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    wait_asleep()  # what every command does before torch is loaded
     if arguments.folder:
         print(json.dumps(_run_part(arguments.part[0], Trial(arguments.device, arguments.tiny, arguments.folder))))
         return 0

@@ -67,7 +67,7 @@ def _small_run(trial: Trial, name: str, command: list[str], stop_after: int = 0)
         return run
     layers, windows = [] if trial.tiny else ["--model.n_layer", "4"], 4 * max(2, _processes(trial))
     batch = ["--train.global_batch_size", str(windows), "--train.micro_batch_size", "4", "--stream.lanes", str(windows)]
-    length = ["--train.max_steps", str(RESUMED_STEPS), "--train.log_every_steps", "1"]
+    length = ["--train.max_steps", str(RESUMED_STEPS // (2 if trial.tiny else 1)), "--train.log_every_steps", "1"]
     arguments = trial.config("small", "--run.name", run.name, *layers, *batch, *length)
     # The paths of the DeepSpeed files are relative to the folder above launch/.
     place = Path(str(files("codeparrot.launch"))).parent

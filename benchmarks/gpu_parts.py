@@ -165,7 +165,8 @@ def plain(config: str, micro_batch: int) -> Callable[[Trial], dict[str, Any]]:
 
         fields, size = trial.settings(config), 2 if trial.tiny else micro_batch
         model = PlainGPT2(fields).to(trial.device)
-        model.compile()
+        if trial.device == "cuda":
+            model.compile()
         shape = (size, 64 if trial.tiny else 1024)
         counts = {"micro_batches": 4, "warm_up": 3, "steps": 2 if trial.tiny else 20}
         rate = bare_loop(model, model, shape, vocab_size=fields["vocab_size"], precision="bf16", **counts)
