@@ -113,7 +113,7 @@ class TrainConfig:
     """torch.compile the layers, as one graph that all of them share: a slow first step, faster ones after and less memory.
     Evaluations and samples run uncompiled. auto: on NVIDIA GPUs, except with ZeRO-3."""
     attention: Literal["auto", "cudnn", "flash", "fa3", "fa4", "efficient", "math"] = setting("auto", may_change=True)
-    """Kernel of SDPA that training tries first on NVIDIA GPUs; the log says which one it takes. auto: cuDNN on H100 and newer,
+    """Kernel of SDPA that training tries first on NVIDIA GPUs; the log says which one it takes. auto: cuDNN on H100 and B200,
     else flash. fa3 and fa4 are flash attention 3 and 4 where they are installed, without dropout of attention."""
     log_every_steps: int = setting(10, "steps", at_least(1), may_change=True, also="logging_steps log_interval log_every")
     """Steps between lines in metrics.jsonl and in the trackers. There, mfu counts FLOPs as PaLM does, tflops_per_device as

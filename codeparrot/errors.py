@@ -59,6 +59,9 @@ _OF_RUST = re.compile(r"\(os error (\d+)\)")
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 """How torch, CUDA and NCCL, which raise RuntimeError, say that memory does not suffice."""
 _ASKED_FOR = re.compile(r"allocate (\d[\d.]* ?\w+)")
+_IN_PIECES = re.compile(r"(\d[\d.]* GiB) is reserved by PyTorch but unallocated")
+"""How torch says that memory is free on a GPU, but in pieces that are too small. Less than a GiB would hardly help."""
+_JOINED = "PYTORCH_ALLOC_CONF=expandable_segments:True"
 _COMPILERS = ("torch._dynamo", "torch._inductor")
 """Modules of the exceptions of torch.compile."""
 
@@ -68,8 +71,11 @@ def from_outside(error: BaseException) -> CodeparrotError | None:
     if isinstance(error, ModuleNotFoundError):
         return _not_installed(str(error.name).partition(".")[0])
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
-        asked = _ASKED_FOR.search(str(error))
-        return CodeparrotError(f"there is not enough memory{f' for {asked[1]}' if asked else ''}; {_LESS}")
+        asked, pieces = (pattern.search(str(error)) for pattern in (_ASKED_FOR, _IN_PIECES))
+        joined = (
+            f"{pieces[1]} are free in pieces: PYTORCH_ALLOC_CONF=expandable_segments:True joins them; or " if pieces else ""
+        )
+        return CodeparrotError(f"there is not enough memory{f' for {asked[1]}' if asked else ''}; {joined}{_LESS}")
     if type(error).__module__.startswith(_COMPILERS):
         why = next(iter(str(error).splitlines()), "")
         remedy = "install what it needs (on a CPU a C++ compiler: apt install g++), or set train.compile false"

@@ -151,6 +151,18 @@ def not_compiled(words: str) -> RuntimeError:
             RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0"),
             "there is not enough memory for 2.00 GiB; take",
         ),
+        (
+            RuntimeError(
+                "CUDA out of memory. Tried to allocate 18.91 GiB. Of the allocated memory 124.24 GiB is allocated by PyTorch, "
+                "and 15.50 GiB is reserved by PyTorch but unallocated."
+            ),
+            "there is not enough memory for 18.91 GiB; 15.50 GiB are free in pieces: "
+            "PYTORCH_ALLOC_CONF=expandable_segments:True joins them; or take less at once",
+        ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. 3.50 MiB is reserved by PyTorch but unallocated."),
+            "there is not enough memory for 2.00 GiB; take less",
+        ),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "there is not enough memory; take less"),
         (not_compiled("No C++ compiler found\n\nSet TORCHDYNAMO"), "torch.compile fails here (No C++ compiler found); install"),
         (RuntimeError("shape '[2]' is invalid"), None),

@@ -21,6 +21,15 @@ ROWWISE, FUSED = "codeparrot_rowwise", "codeparrot_fused"
 """Attention in slots: ROWWISE gives a row the same bits whatever is beside it; FUSED is faster for a few rows."""
 
 
+def fused_attention(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **kwargs: Any
+) -> tuple[torch.Tensor, None]:
+    """transformers' SDPA. Its kernels on NVIDIA GPUs refuse a mask of another type than the query; that of slots is float32."""
+    mask = None if attention_mask is None else attention_mask.to(query.dtype)
+    output, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **kwargs)
+    return output, None
+
+
 def rowwise_attention(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **kwargs: Any
 ) -> tuple[torch.Tensor, None]:
@@ -30,8 +39,7 @@ def rowwise_attention(
     """
     rows, heads, new, width = query.shape
     if new > 1 or attention_mask is None or query.device.type != "cpu":
-        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-        return output, None
+        return fused_attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     # Several heads may share keys and values. The loop takes them one by one, so all products have the same shape.
     groups = heads // key.shape[1]
     queries = query.view(rows, heads // groups, groups, width) * (width**-0.5 if scaling is None else scaling)
@@ -52,7 +60,7 @@ def _matrices(cache: torch.Tensor) -> torch.Tensor:
 
 
 AttentionInterface.register(ROWWISE, rowwise_attention)
-AttentionInterface.register(FUSED, sdpa_attention_forward)
+AttentionInterface.register(FUSED, fused_attention)
 for name in (ROWWISE, FUSED):
     AttentionMaskInterface.register(name, sdpa_mask)
 

@@ -89,12 +89,12 @@ def kernels(device: torch.device, first: str) -> AbstractContextManager[Any]:
 
     Args:
         device: of the computation.
-        first: `train.attention`. auto: cuDNN on GPUs of compute capability 9 and above, else flash.
+        first: `train.attention`. auto: cuDNN on GPUs of compute capability 9 and 10, where torch itself prefers it, else flash.
     """
     if device.type != "cuda":
         return nullcontext()
     if first == "auto":
-        first = "cudnn" if torch.cuda.get_device_capability(device)[0] >= 9 else "flash"
+        first = "cudnn" if torch.cuda.get_device_capability(device)[0] in (9, 10) else "flash"
     named = _PRIORITY["flash" if first in _FLASH else first]
     return sdpa_kernel([named, *(each for each in _PRIORITY.values() if each != named)], set_priority=True)
 

@@ -33,6 +33,9 @@ from codeparrot.training.sharding import ShardedState, sharded_state
 from codeparrot.training.strategy import finish_wrapping, strategy_name, strategy_of
 from codeparrot.training.watchdog import Watchdog
 
+TRITON_CAPABILITY = (7, 0)
+"""What inductor asks of an NVIDIA GPU (V100 and newer); it ends with an error on others."""
+
 
 class Fitted(NamedTuple):
     """Parts that were checked to fit together before the run writes anything."""
@@ -80,7 +83,7 @@ class Training(Start):
     compiling: "Compiling"
 
     def kernels(self) -> AbstractContextManager[Any]:
-        """Have SDPA prefer the kernels that suit a step. Generation is left to torch: cuDNN plans anew for each length."""
+        """Have SDPA prefer the kernels that suit a step. Generation has its own: cuDNN plans anew for each length."""
         return attention.kernels(self.accelerator.device, self.config.train.attention)
 
     def uncompiled(self) -> AbstractContextManager[Any]:
@@ -209,7 +212,7 @@ def compiles(asked: bool | str, accelerator: Any) -> Compiling:
         return Compiling(False, "no (auto: on NVIDIA GPUs alone)")
     if asked and strategy_name(accelerator) == "ZeRO-3":
         return Compiling(False, "no (ZeRO-3 gathers weights inside of the layers)")
-    if asked == "auto" and torch.cuda.get_device_capability(accelerator.device)[0] < 7:
+    if asked == "auto" and torch.cuda.get_device_capability(accelerator.device) < TRITON_CAPABILITY:
         return Compiling(False, "no (auto: Triton needs a GPU of compute capability 7.0 or more)")
     if asked == "auto" and not (find_spec("triton") and any(map(which, (os.environ.get("CC", ""), "gcc", "clang")))):
         return Compiling(False, "no (auto: Triton or a C compiler for it is not installed)")

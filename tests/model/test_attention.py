@@ -23,6 +23,8 @@ CUDNN, FLASH, EFFICIENT, MATH = (
     ("first", "capability", "order"),
     [
         ("auto", (9, 0), [CUDNN, FLASH, EFFICIENT, MATH]),
+        ("auto", (10, 0), [CUDNN, FLASH, EFFICIENT, MATH]),
+        ("auto", (12, 0), [FLASH, CUDNN, EFFICIENT, MATH]),  # RTX: torch does not prefer cuDNN there
         ("auto", (8, 0), [FLASH, CUDNN, EFFICIENT, MATH]),
         ("fa3", (9, 0), [FLASH, CUDNN, EFFICIENT, MATH]),
         ("efficient", (9, 0), [EFFICIENT, CUDNN, FLASH, MATH]),
