@@ -55,39 +55,38 @@ class _CausalAttention(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(query, key, value)
         ctx.scale = scale
-        output = _empty_like(query)
+        output, unseen = _empty_like(query), _unseen(query.shape[2])
         with _products_in_bf16():
             for windows in _pieces(query):
-                queries, keys, values = (_wide(each[windows]) for each in (query, key, value))
+                keys, values = _wide(key[windows]), _wide(value[windows])
                 for start, stop in _blocks(query.shape[2]):
-                    weights = _weights(queries[:, start:stop], keys[:, :stop], scale)
-                    _put(output[windows, :, start:stop], torch.bmm(weights, values[:, :stop]))
+                    place = (windows, slice(None), slice(start, stop))
+                    weights = _weights(_wide(query[place]), keys[:, :stop], scale, unseen)
+                    _put(output[place], torch.bmm(weights, values[:, :stop]))
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         query, key, value = ctx.saved_tensors
-        results = _empty_like(query), _empty_like(query), _empty_like(query)
+        unseen = _unseen(query.shape[2])
+        of_queries, of_keys, of_values = _empty_like(query), _empty_like(query), _empty_like(query)
         with _products_in_bf16():
             for windows in _pieces(query):
-                wide = (_wide(each[windows]) for each in (query, key, value, gradient))
-                for result, found in zip(results, _gradients(ctx.scale, *wide), strict=True):
-                    _put(result[windows], found)
-        return *results, None
-
-
-def _gradients(scale: float, queries: Tensor, keys: Tensor, values: Tensor, of_output: Tensor) -> tuple[Tensor, ...]:
-    """Return the gradients of queries, keys and values, all (windows x heads, length, width) in float32."""
-    of_queries, of_keys, of_values = (torch.zeros_like(queries) for _ in range(3))
-    for start, stop in _blocks(queries.shape[1]):
-        weights = _weights(queries[:, start:stop], keys[:, :stop], scale)
-        of_values[:, :stop] += torch.bmm(weights.transpose(1, 2), of_output[:, start:stop])
-        of_weights = torch.bmm(of_output[:, start:stop], values[:, :stop].transpose(1, 2))
-        of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-        of_keys[:, :stop] += torch.bmm(of_scores.transpose(1, 2), queries[:, start:stop])
-        of_queries[:, start:stop] = torch.bmm(of_scores, keys[:, :stop])
-    return of_queries.mul_(scale), of_keys.mul_(scale), of_values
+                keys, values = _wide(key[windows]), _wide(value[windows])
+                keys_sum, values_sum = torch.zeros_like(keys), torch.zeros_like(values)
+                for start, stop in _blocks(query.shape[2]):
+                    place = (windows, slice(None), slice(start, stop))
+                    queries, of_output = _wide(query[place]), _wide(gradient[place])
+                    weights = _weights(queries, keys[:, :stop], ctx.scale, unseen)
+                    values_sum[:, :stop] += torch.bmm(weights.transpose(1, 2), of_output)
+                    of_weights = torch.bmm(of_output, values[:, :stop].transpose(1, 2))
+                    of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+                    keys_sum[:, :stop] += torch.bmm(of_scores.transpose(1, 2), queries)
+                    _put(of_queries[place], torch.bmm(of_scores, keys[:, :stop]).mul_(ctx.scale))
+                _put(of_keys[windows], keys_sum.mul_(ctx.scale))
+                _put(of_values[windows], values_sum)
+        return of_queries, of_keys, of_values, None
 
 
 def _empty_like(query: Tensor) -> Tensor:
@@ -116,11 +115,17 @@ def _put(place: Tensor, found: Tensor) -> None:
     place.copy_(found.view(place.shape))
 
 
-def _weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+def _unseen(length: int) -> Tensor:
+    """Return what is added to the scores of a block of queries with their own keys, (queries, queries)."""
+    count = min(_QUERIES, length)
+    return torch.full((count, count), -torch.inf).triu_(1)
+
+
+def _weights(queries: Tensor, keys: Tensor, scale: float, unseen: Tensor) -> Tensor:
     """Return how much each of the last queries takes of each key, (windows x heads, queries, keys)."""
     scores = torch.bmm(queries, keys.transpose(1, 2)).mul_(scale)
     count, seen = scores.shape[1:]
-    scores[:, :, seen - count :] += scores.new_full((count, count), -torch.inf).triu_(1)
+    scores[:, :, seen - count :] += unseen[:count, :count]
     return torch.softmax(scores, -1)
 
 

@@ -5,6 +5,7 @@ about a second. Memory in each phase is a straight line over the layers, from th
 three and four (a test compares this with a whole model).
 """
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -126,6 +127,7 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
         mesh = stack.enter_context(_fake_processes(step.world_size)) if step.style == "fsdp" else None
         if on_gpu:
             stack.enter_context(mock.patch.object(loss, "_CHUNK_BYTES_CPU", loss._CHUNK_BYTES_ACCELERATOR))
+            stack.enter_context(mock.patch.object(loss, "_CHUNK_ROWS_CPU", sys.maxsize))
             stack.enter_context(mock.patch.object(cpu_attention, "_BF16", False))
             stack.enter_context(autocast_of_cuda())
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
