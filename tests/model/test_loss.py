@@ -207,6 +207,7 @@ def test_chunks_are_equal_and_within_the_budget(rows, vocabulary):
     chunk = _chunk_rows(rows, vocabulary, "cpu")
     assert chunk >= 1
     assert chunk == 1 or chunk * vocabulary * 4 <= 64 * 2**20
+    assert chunk <= 512
     num_chunks = -(-rows // chunk)
     assert num_chunks * chunk - rows < max(num_chunks, 1)
 
