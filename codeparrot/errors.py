@@ -72,9 +72,7 @@ def from_outside(error: BaseException) -> CodeparrotError | None:
         return _not_installed(str(error.name).partition(".")[0])
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
         asked, pieces = (pattern.search(str(error)) for pattern in (_ASKED_FOR, _IN_PIECES))
-        joined = (
-            f"{pieces[1]} are free in pieces: PYTORCH_ALLOC_CONF=expandable_segments:True joins them; or " if pieces else ""
-        )
+        joined = f"{pieces[1]} are free in pieces: {_JOINED} joins them; or " if pieces else ""
         return CodeparrotError(f"there is not enough memory{f' for {asked[1]}' if asked else ''}; {joined}{_LESS}")
     if type(error).__module__.startswith(_COMPILERS):
         why = next(iter(str(error).splitlines()), "")

@@ -101,6 +101,8 @@ def _zero(stage: int) -> Callable[[Bytes, str, Step, Model], Bytes]:
             held[BUCKETS] = ZERO_BUCKETS * filled
         if backward and "embeddings" in phase and model.largest > size:
             held[BUCKETS] += ZERO_BUCKETS * (sizes if stage == 1 else 4) * model.largest  # travels alone
+        if stage == 2 and backward and "embeddings" in phase:
+            held[GRADIENTS] += copied  # what the last bucket was filled with is freed only after it
         if stage == 3:
             held |= {PARAMETERS: sizes * share, GATHERS: sizes * min(count, live) if phase != "update" else 0}
         return held
@@ -112,7 +114,7 @@ ONE = Strategy("one process", "ddp.yaml", "autocast", _replicated, "16 + 2 of ca
 STRATEGIES = (
     Strategy("DDP", "ddp.yaml", "autocast", _replicated, "16 + 2 of casts"),
     Strategy("ZeRO-1", "zero1.yaml", "cast", _zero(1), "4 + 16 / W"),
-    Strategy("ZeRO-2", "zero2.yaml", "cast", _zero(2), "2 + 16 / W, and 0.2 GB"),
+    Strategy("ZeRO-2", "zero2.yaml", "cast", _zero(2), "2 + 16 / W, and 0.3 GB"),
     Strategy("FSDP2", "fsdp.yaml", "fsdp", _fsdp, "16 / W"),
     Strategy("ZeRO-3", "zero3.yaml", "cast", _zero(3), "18 / W + 2 of at most 1B, and 0.2 GB"),
 )
