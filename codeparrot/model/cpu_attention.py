@@ -1,10 +1,10 @@
 """Causal attention in bf16 on CPUs that multiply in bf16: what training calls there in place of SDPA.
 
 Guarantees: as accurate as SDPA's kernel for the CPU, which also keeps scores in float32 and rounds the operands of products to
-bf16 (tests/model/test_cpu_attention.py). Values do not depend on the number of threads.
+bf16 (tests/model/test_cpu_attention.py).
 
-Costs: half the time of SDPA's kernel on windows of 256 tokens, whose backward pass takes most of it (benchmarks/attention.py).
-The backward pass computes the scores again; beside queries, keys and values nothing is kept.
+Costs: two thirds of the time of SDPA's kernel on windows of 256 and 512 tokens (benchmarks/attention.py). The
+backward pass computes the scores again; beside queries, keys and values nothing is kept.
 
 The products take float32 operands that hold bf16 values and may be computed in bf16 (`fp32_precision`): oneDNN returns them in
 float32, which a product of bf16 tensors does not on a CPU.
@@ -22,8 +22,6 @@ _QUERIES = 128
 """Queries whose scores are computed at once. They need no keys behind the last of them."""
 _SCORES_BYTES = 2 * 2**20
 """Float32 scores that exist at once, so that they stay in the cache."""
-
-
 _LONGEST = 1024
 """Windows of 2,048 tokens take a tenth longer than with SDPA."""
 _BF16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
