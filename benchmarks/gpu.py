@@ -5,14 +5,14 @@ memory or hangs in a part still tells what it found. A table follows at the end.
 
 First what must hold, side by side where there are cores for it:
 
-1. forward: loss and gradients of the training forward against the CPU's in fp32; in bf16 and compiled, within tolerances;
+1. forward: loss and gradients of the training forward pass against the CPU's in fp32; in fp32 and bf16, eager and compiled;
 2. waits: no step that is not logged makes the host wait for the device;
-3. one process or, on several GPUs, DDP; FSDP2; ZeRO-2: SIGTERM, resume, the losses of an undisturbed run;
+3. one process (DDP on several GPUs), FSDP2, ZeRO-2: after SIGTERM and resume, the losses of an undisturbed run;
 4. generation: a completion, samples of the project's problems, and their unit tests where bubblewrap is installed.
 
-Then how fast it is, alone and on one GPU, the most telling first:
+Then how fast it is, one part at a time and on one GPU, the most telling first:
 
-5. speed: `configs/small.yaml` and `xl.yaml`, eager and compiled, with several micro-batches, by the whole loop;
+5. speed: the whole loop of `configs/small.yaml` and `xl.yaml`, eager and compiled, four micro-batches a step;
 6. plain: a bare loop of a plain compiled GPT-2 (benchmarks/plain_gpt2.py) of the same size;
 7. kernels: what a step's time goes to, and which kernels attention takes.
 
@@ -43,7 +43,7 @@ LONGEST_SHARE = 0.4
 """Of the trial's time that one part may take, so that one that hangs does not lose the others."""
 NEEDED = ("torch", "transformers", "accelerate", "tokenizers", "pyarrow", "jsonargparse", "psutil")
 LOG_CHARACTERS = 3000
-"""Of what a part that failed said last: nothing of the trial outlives it but what it prints."""
+"""The last that are shown of what a failed part said: nothing of the trial outlives it but what it prints."""
 
 
 def main() -> int:
@@ -146,7 +146,7 @@ def _in_a_process(
     with output.open("wb") as sink:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True, start_new_session=True)
     running.append(process)
-    # Of a speed, that there was no time for it is no failure.
+    # That there was no time to measure a speed is no failure.
     passed = False
     try:
         answer, _ = process.communicate(timeout=seconds)

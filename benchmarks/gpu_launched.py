@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.gpu_trial import BF16_TOLERANCE, Trial
 
 RESUMED_STEPS = 100
-"""Of a run that is stopped and goes on: enough for the signal to arrive before the last one, at some milliseconds a step."""
+"""Steps of a run that is stopped and goes on: enough for the signal to arrive before the last, at some milliseconds a step."""
 LAUNCHED = {"one process or DDP": "ddp", "FSDP2": "fsdp", "ZeRO-2": "zero2"}
 """Files of launch/ by the names of their parts."""
 
@@ -34,7 +34,7 @@ def strategy(name: str) -> Callable[[Trial], dict[str, Any]]:
         ours = _losses(_small_run(trial, name, command))
         same_steps = list(ours) == list(whole) and 5 <= reached < len(whole)
         error = max(abs(ours[step] - whole[step]) / whole[step] for step in whole if step in ours)
-        # Under DeepSpeed and FSDP2, casts come in other places than under autocast; the losses agree to bf16's last bits.
+        # Under DeepSpeed and FSDP2, casts are in other places than under autocast; the losses agree to bf16's last bits.
         passed = same_steps and error <= BF16_TOLERANCE
         return {"passed": passed, "processes": processes, "stopped_at_step": reached, "loss_error": error}
 

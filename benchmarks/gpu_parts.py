@@ -13,9 +13,9 @@ from benchmarks.gpu_trial import BF16_TOLERANCE, GRADIENT_TOLERANCE, LOSS_TOLERA
 WARM_UP = 10
 """Steps before a measurement of speed; the others count, in two stretches of which the best is taken."""
 CORES_A_PART = 4
-"""Gates that run side by side each get so many."""
+"""Cores that each of the gates has that run side by side."""
 OF_OTHERS_BYTES = 2e9
-"""What is in use of a GPU's memory where nobody else uses it: this process's context."""
+"""GPU memory in use beyond this is that of other processes; up to this it is this process's context."""
 
 
 class _Measured(Exception):
@@ -23,7 +23,7 @@ class _Measured(Exception):
 
 
 def machine(trial: Trial) -> dict[str, Any]:
-    """Describe the machine; fail if its GPU cannot be used. The trial itself does not: some GPUs allow one process alone."""
+    """Describe the machine; fail if its GPU cannot be used. The trial's own process uses none: some allow a single process."""
     import torch
     from torch.cuda import nccl
 
@@ -177,7 +177,7 @@ def plain(config: str, micro_batch: int) -> Callable[[Trial], dict[str, Any]]:
 
 
 def kernels(trial: Trial) -> dict[str, Any]:
-    """Profile forward and backward of `small`, compiled: the twelve dearest kernels, and those of attention."""
+    """Profile forward and backward of `small`, compiled: the twelve kernels that take longest, and those of attention."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
@@ -212,7 +212,7 @@ def kernels(trial: Trial) -> dict[str, Any]:
 
 
 def times_of(events: Any, cuda: bool) -> tuple[dict[str, float], int]:
-    """Return the time of each kernel, the dearest first, and how often kernels ran; on a CPU those of operations.
+    """Return the time of each kernel, the longest first, and how often kernels ran; on a CPU those of operations.
 
     The profiler counts a kernel on a GPU twice: as itself, and as device time of the operation that started it.
     """

@@ -97,21 +97,21 @@ class TrainConfig:
     )
     """Length of the run in optimizer steps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", also="mixed_precision dtype bf16 fp16")
-    """Compute type of the matrix products; parameters and optimizer state stay float32. auto: on a GPU bf16, or fp16 with a
-    scaled loss where there is no bf16; on a CPU the faster of fp32 and bf16, by a probe; a run that goes on keeps its own.
-    config.yaml says which it is."""
+    """Compute type of the matrix products; parameters and optimizer state stay float32. auto: on a GPU bf16, else fp16 with a
+    scaled loss, else fp32; on a CPU the faster of fp32 and bf16, by a probe; a run that goes on keeps its own. config.yaml
+    says which it is."""
     activation_checkpointing: Literal["none", "selective", "full"] = setting(
         "none",
         may_change=True,
         also="grad_checkpointing recompute",
         was=Was("gradient_checkpointing", {"true": "full", "false": "none"}),
     )
-    """Activations that the backward pass computes again instead of keeping them. A layer of GPT-2 keeps so many bytes a token,
-    as multiples of its width, in bf16 (compiled): none: 36 (34); selective: 24 (22), all but the results of matrix products and
-    attention, at little cost (not with ZeRO-3); full: 4, its input alone, at a third more compute."""
+    """Activations that the backward pass computes again instead of keeping them. none: a layer of GPT-2 in bf16 keeps 36 bytes
+    a token, times its width (34 if compiled); selective: 24 (22), the results of matrix products and attention, at little
+    cost (not with ZeRO-3); full: 4, its input alone, at a third more compute."""
     compile: bool | Literal["auto"] = setting("auto", may_change=True, also="torch_compile")
-    """torch.compile the layers, as one graph that all of them share: a slow first step, faster ones after and less memory.
-    Evaluations and samples run uncompiled. auto: on NVIDIA GPUs, except with ZeRO-3."""
+    """torch.compile the layers, as one graph that all of them share: a slow first step, then faster ones, and less memory.
+    Evaluations and samples run uncompiled. auto: on NVIDIA GPUs of compute capability 7.0 and above, except with ZeRO-3."""
     attention: Literal["auto", "cudnn", "flash", "fa3", "fa4", "efficient", "math"] = setting("auto", may_change=True)
     """Kernel of SDPA that training tries first on NVIDIA GPUs; the log says which one it takes. auto: cuDNN on H100 and B200,
     else flash. fa3 and fa4 are flash attention 3 and 4 where they are installed, without dropout of attention."""

@@ -3,8 +3,8 @@
 Guarantees: as accurate as SDPA's kernel for the CPU, which also keeps scores in float32 and rounds the operands of products to
 bf16 (tests/model/test_cpu_attention.py).
 
-Costs: two thirds of the time of SDPA's kernel on windows of 256 and 512 tokens (benchmarks/attention.py). The
-backward pass computes the scores again; beside queries, keys and values nothing is kept.
+Costs: two thirds of the time of SDPA's kernel on windows of 256 and 512 tokens, as much on 1,024 (benchmarks/attention.py). The
+backward pass computes the scores again: nothing but queries, keys and values is kept for it.
 
 The products take float32 operands that hold bf16 values and may be computed in bf16 (`fp32_precision`): oneDNN returns them in
 float32, which a product of bf16 tensors does not on a CPU.
@@ -19,16 +19,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _QUERIES = 128
-"""Queries whose scores are computed at once. They need no keys behind the last of them."""
+"""Queries whose scores are computed at once. They need no keys after the last of them."""
 _SCORES_BYTES = 2 * 2**20
 """Float32 scores that exist at once, so that they stay in the cache."""
 _LONGEST = 1024
-"""Windows of 2,048 tokens take a tenth longer than with SDPA."""
+"""Tokens. Windows of 2,048 take longer than with SDPA (docs/LOG.md)."""
 _BF16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def serves(query: Tensor, dropout: float) -> bool:
-    """Return whether `causal_attention` is the way to compute attention of queries like these without weights."""
+    """Return whether `causal_attention` is the way to compute attention for queries like these."""
     suits = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.shape[2] <= _LONGEST
     return _BF16 and suits and not dropout and not torch.compiler.is_compiling()
 
@@ -120,7 +120,7 @@ def _unseen(length: int) -> Tensor:
 
 
 def _weights(queries: Tensor, keys: Tensor, scale: float, unseen: Tensor) -> Tensor:
-    """Return how much each of the last queries takes of each key, (windows x heads, queries, keys)."""
+    """Return the attention weights of the last queries over all keys, (windows x heads, queries, keys)."""
     scores = torch.bmm(queries, keys.transpose(1, 2)).mul_(scale)
     count, seen = scores.shape[1:]
     scores[:, :, seen - count :] += unseen[:count, :count]
@@ -129,7 +129,7 @@ def _weights(queries: Tensor, keys: Tensor, scale: float, unseen: Tensor) -> Ten
 
 @contextmanager
 def _products_in_bf16() -> Iterator[None]:
-    """Allow oneDNN to multiply float32 in bf16, and keep autocast from doing it. Where oneDNN does not, it is more exact."""
+    """Allow oneDNN to multiply float32 in bf16, and turn autocast off. Where oneDNN does not, products are in float32."""
     setting = cast(Any, torch.backends.mkldnn).matmul
     before = setting.fp32_precision
     setting.fp32_precision = "bf16"

@@ -1,8 +1,8 @@
 """`codeparrot plan`: what a run will need, from its configuration, in under a minute and without a GPU.
 
-Sizes are counted (sizes.py), memory is traced on fake tensors (memory.py), speed comes from the user's own runs, a probe or a
-stated share of the peak (speed.py). Neither the corpus nor the tokenizer has to exist. `--check` compares a prediction with
-what a run used (check.py).
+Sizes are counted (sizes.py), memory is traced on fake tensors (trace.py, memory.py), speed comes from the user's own runs, a
+probe or a stated share of the peak (speed.py). Neither the corpus nor the tokenizer has to exist. `--check` compares a
+prediction with what a run used (check.py).
 """
 
 from dataclasses import dataclass
@@ -27,21 +27,22 @@ class Plan(Config):
     launch: Literal["auto", "ddp", "fsdp", "zero1", "zero2", "zero3"] = "auto"
     """File in launch/; auto: the simplest whose memory fits."""
     hours: float = setting(0.0, "hours", at_least(0))
-    """Hours that there are; 0: as many as it takes."""
+    """Hours available; 0: as many as it takes."""
     price: float = setting(0.0, rule=at_least(0))
     """Price of an hour of one GPU, in any currency; 0: no cost is shown."""
     like: str = ""
     """Run folder whose speed is taken, scaled by FLOPs a token and by devices; they should be of the same kind."""
     probe: bool = False
-    """Take 20 steps on this machine's device with made-up tokens, and that speed."""
+    """Measure the speed: 20 steps on this machine's device with made-up tokens, or as many as fit into a minute."""
     mfu: float = setting(0.0, rule=at_least(0))
-    """Share of the GPU's peak that is reached (0.4); 0: 0.29, which follows from nanoGPT's README for GPT-2 on 8 A100."""
+    """Share of the device's peak that the run reaches, at most 1 (0.4, say); 0: on GPUs 0.29, which follows from nanoGPT's
+    README for GPT-2 on 8 A100."""
     corpus_tokens: int = setting(0, "tokens", at_least(0))
     """Tokens of the corpus; 0: estimated where `stream.train` and the tokenizer are on this machine."""
     figure: str = ""
     """Picture of the memory to write (.png, .svg or .pdf)."""
     check: str = ""
-    """Run folder: compare what would have been predicted with what the run used. Its own configuration is taken."""
+    """Run folder: compare what would have been predicted with what the run used. The configuration is the run's own."""
     table: bool = False
     """Print the table of launch/README.md and nothing else."""
 
@@ -73,7 +74,7 @@ def check(settings: Plan) -> None:
 
 def plan(settings: Plan) -> Result:
     """Say before a run what it will need: parameters, tokens, memory by category and strategy, the micro-batch that fits, time,
-    cost and disk. Takes seconds, and needs neither a GPU nor the corpus.
+    cost and disk. Takes less than a minute (more with a probe), and needs neither a GPU nor the corpus.
 
     Raises:
         CodeparrotError: no model can be built from the settings; the GPU or the run is not known; a picture cannot be written.

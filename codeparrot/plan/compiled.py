@@ -16,7 +16,7 @@ from codeparrot.model.language_model import LanguageModel
 from codeparrot.plan.blocks import blocks, cast, with_layers
 
 _TOKENS = 96
-"""Of the window that is compiled for; no size of a weight, which saved tensors are told from by their shape."""
+"""Length of the window that the layer is compiled for. No weight has this size: shapes tell saved tensors from weights."""
 BACK_END = "aot_eager_decomp_partition"
 
 

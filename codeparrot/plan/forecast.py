@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from codeparrot.plan.command import Plan
 
 GPUS_A_MACHINE = 8
-"""Assumed: of a machine with A100, H100, H200 or B200 GPUs."""
+"""Assumed, as on machines with A100, H100, H200 or B200 GPUs."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Forecast:
 
     @property
     def machines(self) -> int:
-        """The fewest of at most GPUS_A_MACHINE GPUs that share them evenly; a CPU run is on this one."""
+        """The fewest machines that share the GPUs evenly, at most GPUS_A_MACHINE each; a run on CPUs takes this machine."""
         fewest = -(-self.plan.gpus // GPUS_A_MACHINE) if self.device.on_gpu else 1
         return next(number for number in range(fewest, self.plan.gpus + 1) if self.plan.gpus % number == 0)
 

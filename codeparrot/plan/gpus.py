@@ -53,7 +53,7 @@ class Device:
 
 
 def device(name: str, processes_here: int) -> Device:
-    """Return the device of a name: one of MEMORY, cpu, or auto: a GPU of this machine, else its CPU.
+    """Return the device of a name: one of MEMORY; cpu; auto, which is a GPU of this machine, else its CPU.
 
     Args:
         name: as the user wrote it.

@@ -44,7 +44,7 @@ class Strategy:
     """File in launch/."""
     style: Style
     holds: Callable[[Bytes, str, Step, Model], Bytes]
-    """Returns what a process holds in a phase, from what is traced of it."""
+    """Returns what a process holds in a phase, from what the trace shows of it."""
     formula: str
     """Bytes a parameter of weights, gradients, AdamW and what they travel in, in bf16, where a step has several micro-batches.
     W: processes. The GB are buckets, whatever the size of the model."""
@@ -67,7 +67,7 @@ class Need:
 def _replicated(traced: Bytes, phase: str, step: Step, model: Model) -> Bytes:
     if step.world_size == 1:
         return traced
-    # They are views of DDP's buckets, and stay from step to step.
+    # Gradients are views of DDP's buckets, and stay from step to step.
     return traced | {GRADIENTS: 4 * model.parameters}
 
 

@@ -17,7 +17,7 @@ from codeparrot.run import checkpoint
 from codeparrot.run.metrics import log_file, read_lines
 
 WARM_UP_SHARE = 0.1
-"""Of a run's logged lines, left out at its beginning: compilation, caches."""
+"""Share of a run's logged lines that is left out at its beginning: compilation, caches."""
 # Lines of training.monitor.derived_values. Behind the precision, a line may say in brackets why it is that one.
 _START = re.compile(r"^\S+ \S+ INFO run +\S.*?(?:, resumed at step (\d+))?$", re.MULTILINE)
 _STRATEGY = re.compile(r"INFO strategy +(\S.*)$", re.MULTILINE)
@@ -34,7 +34,7 @@ class Used:
     folder: Path
     config: Config
     world_size: int
-    """Of its last start, as strategy, kind and device."""
+    """At its last start, as are strategy, kind and device."""
     strategy: str | None
     """As its log names it: DDP, FSDP2, ..."""
     kind: str | None

@@ -18,8 +18,8 @@ ASSUMED_MFU, ASSUMED_SOURCE = 0.29, "from nanoGPT's README: GPT-2 124M, 4 days o
 """600,000 steps of 491,520 tokens in "about 4 days" on 8 A100 of 40 GB (github.com/karpathy/nanoGPT: README.md and
 config/train_gpt2.py) are 106,667 tokens/s each, at 855 MFLOP a token 91 of 312 TFLOP/s."""
 PROBE_STEPS, PROBE_SECONDS, FEWEST_PROBES = 20, 60.0, 3
-"""A probe takes so many steps of one micro-batch, or as many as fit into this time: a few where the first one compiles, one
-where a step takes long."""
+"""A probe takes so many steps of one micro-batch, or as many as fit into this time. The third number is the least, where
+compiling took all the time; long steps end it sooner, after a quarter of the time."""
 GENERATION_SHARE = 0.1
 """Assumed: a process generates this share of the tokens a second that it trains on."""
 STARTUP_SECONDS = {True: 120.0, False: 20.0}
@@ -38,7 +38,7 @@ def of_run(name: str, flops: int, devices: int, place: Device) -> Speed:
     """Return the speed that another run had, scaled by FLOPs a token and by devices, which are taken to be alike.
 
     Raises:
-        CodeparrotError: there is no such run, it has logged no speed yet, or one is of a CPU and the other of a GPU.
+        CodeparrotError: there is no such run, it has logged no speed yet, or one of the two runs on CPUs and the other on GPUs.
     """
     run = read_run(name)
     if run.kind is not None and (run.kind == "cpu") == place.on_gpu:
