@@ -1,6 +1,5 @@
 """What follows from a configuration by counting: parameters, tokens, FLOPs, epochs, bytes on the disk and on the Hub."""
 
-import glob
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -94,8 +93,10 @@ def corpus_of(config: Config, given: int) -> Corpus:
     """Return the size of the training documents: as the user gave it, or estimated where they and the tokenizer are here."""
     if given:
         return Corpus(given, "--corpus_tokens")
-    names = as_list(config.stream.train)
-    if not names or not all(_is_here(name) for name in names):
+    from codeparrot.stream.readers.globs import expand
+
+    places = [path_of(name) for name in as_list(config.stream.train)]
+    if not places or not all(place.exists() or expand(str(place)) for place in places):
         return Corpus(None, "stream.train is not on this machine; --corpus_tokens says how many it has")
     if not _tokenizer_exists(config):
         return Corpus(None, "tokenizer.path is not on this machine; --corpus_tokens says how many tokens there are")
@@ -112,11 +113,6 @@ def corpus_of(config: Config, given: int) -> Corpus:
         return Corpus(None, "its length is not known without reading it; --corpus_tokens says it")
     tokens, exact = known
     return Corpus(tokens, "counted" if exact else "estimated from some documents")
-
-
-def _is_here(name: str) -> bool:
-    """Whether a file, a folder or a pattern stands for something on this machine."""
-    return path_of(name).exists() or any(glob.iglob(str(path_of(name)), recursive=True))
 
 
 def checkpoints_of(config: Config, parameters: int, seconds: float | None) -> Checkpoints:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from codeparrot.model import attention, cpu_attention
+from codeparrot.model.families import build_model, model_config
 
 SHAPES = [(1, 1, 1, 8), (2, 3, 5, 16), (3, 4, 128, 32), (2, 2, 129, 8), (9, 2, 300, 16)]
 """Windows, heads, length, width: less than a block of queries, a whole one, more, and more windows than are taken at once."""
@@ -108,3 +109,20 @@ def test_it_serves_only_bf16_without_dropout_in_windows_that_are_not_long(monkey
 def test_what_it_does_not_serve_is_computed_by_sdpa() -> None:
     query, key, value = (tensor.float() for tensor in inputs(SHAPES[1])[:3])
     assert torch.equal(attention.causal_attention(query, key, value, 0.0, 0.3), sdpa(query, key, value, 0.3))
+
+
+def test_training_in_bf16_on_a_cpu_attends_this_way_in_every_layer(monkeypatch) -> None:
+    calls: list[float] = []
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        calls.append(scale)
+        return sdpa(query, key, value, scale)
+
+    monkeypatch.setattr(cpu_attention, "_BF16", True)
+    monkeypatch.setattr(cpu_attention, "causal_attention", attend)
+    sizes = {"vocab_size": 64, "n_positions": 16, "n_embd": 32, "n_layer": 3, "n_head": 2}
+    model = build_model(model_config({"family": "gpt2", **sizes, "attn_pdrop": 0.0}), seed=0)
+    windows = torch.zeros(2, 16, dtype=torch.long)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(windows, windows)
+    assert calls == [16**-0.5] * 3

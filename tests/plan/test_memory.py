@@ -8,6 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.plan import MOST_OVER, MOST_UNDER, Point, measured_bytes, predicted_bytes, write_settings
 from codeparrot.config import Config
+from codeparrot.model import cpu_attention
 from codeparrot.model.families import _new_model, model_config, num_parameters
 from codeparrot.model.language_model import LanguageModel
 from codeparrot.plan.compiled import bytes_a_token
@@ -91,6 +92,18 @@ def test_deepspeed_takes_whole_buckets_of_the_products_type_and_holds_them_for_a
     assert one["first: backward of the head"][BUCKETS] == two["first: backward of the head"][BUCKETS] == 2 * bucket
     assert [three[phase][BUCKETS] for phase in ("first: loss", "last: loss", "update")] == [bucket] * 3
     assert three["first: backward of the head"][BUCKETS] == bucket + 2 * count
+    of_two = {phase: held[GRADIENTS] for phase, held in two.items() if phase.startswith("last: backward")}
+    (end,) = (phase for phase in of_two if "embeddings" in phase)
+    assert of_two.pop(end) == 2 * count + 2 * count  # its half in float32, and what the last bucket was filled with
+    assert set(of_two.values()) == {2 * count}
+
+
+def test_a_plan_for_gpus_does_not_depend_on_the_processor_that_makes_it(monkeypatch) -> None:
+    found = []
+    for bf16 in (True, False):
+        monkeypatch.setattr(cpu_attention, "_BF16", bf16)
+        found.append(memory_of(configuration()).phases(ONE, 2))
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow
