@@ -33,7 +33,7 @@ TABLE = {
     "optim": "model registry",
     "corpus": "stream loading hub eval.problems registry",
     "tokenizer": "stream loading hub",
-    "generation": "model loading",
+    "generation": "model loading stream",
     "eval": "generation model loading hub run stream launcher training.preemption",
     "training": "checks launcher loading hub run stream model objectives optim generation eval plot",
     "publishing": "run hub objectives optim arguments checks plot corpus.output corpus.report",
