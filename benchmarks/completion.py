@@ -1,0 +1,199 @@
+"""What fill-in-the-middle costs and brings, at equal tokens on the quickstart's corpus; and what measures tell of small models.
+
+The recipe is configs/nano.yaml with `objective.fim_rate` 0 and 0.5, three seeds each; intervals are 95% intervals of the mean.
+
+- Left to right: bits a byte of the validation set, which has no sentinels in it.
+- Infilling: lines of the validation set are taken out, and written again greedily: by the model with 0.5 given both sides, by
+  the model with 0 given the text before them. A hit is the line, white space at its ends apart. The same for HumanEval's lines.
+- Measures: checkpoints that lie a tenth of the training apart, by bits a byte of reference solutions and by pass@1; the p-value
+  of `codeparrot eval compare`, paired by problem.
+
+What is measured is kept in data/benchmarks/completion.json, so that an interrupted benchmark goes on; remove it to begin anew.
+Speed does not matter here. `python -m benchmarks.completion train 0` trains only the models of seed 0, so that several
+processes can share the work.
+"""
+
+import json
+import math
+import random
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.common import DATA, Ratio, codeparrot, report
+from benchmarks.learning import CORPUS, NANO, SEEDS, T_OF_3, prepare
+
+RATES = (0.0, 0.5)
+FOLDER, RESULTS = DATA / "completion", DATA / "completion.json"
+TOKENIZER = FOLDER / "tokenizer"
+LINES = 500
+SHORTEST_LINE = 8
+"""Characters of a line that is taken out, without its indentation: a lone `else:` says nothing."""
+NEW_TOKENS = 48
+PROBLEMS = ("codeparrot", "humaneval")
+
+
+class Line(NamedTuple):
+    """A line of the validation set, and its document around it."""
+
+    prefix: str
+    middle: str
+    suffix: str
+
+
+def train(rate: float, seed: int) -> dict[str, float]:
+    """Train the recipe, unless it is trained; return bits a byte at its end."""
+    from codeparrot.arguments import load_config
+
+    steps = load_config(NANO).train.max_steps
+    return codeparrot(
+        *("train", "--config", str(NANO), "--run.dir", str(FOLDER / "runs"), "--run.name", run(rate, seed).name),
+        *("--run.seed", str(seed), "--objective.fim_rate", str(rate), "--train.precision", "fp32"),
+        *("--tokenizer.path", str(TOKENIZER), "--stream.train", str(CORPUS), "--stream.valid", str(CORPUS)),
+        *("--evaluate.every_steps", str(steps), "--evaluate.sample_tokens", "0"),
+        *("--checkpoint.every_steps", str(steps // 10), "--checkpoint.keep_last", "2"),
+    )
+
+
+def run(rate: float, seed: int) -> Path:
+    return FOLDER / "runs" / f"fim-{rate:g}-seed-{seed}"
+
+
+def lines() -> list[Line]:
+    """Draw lines of the validation set, at most two of a document."""
+    import pyarrow.parquet as parquet
+
+    found: list[Line] = []
+    draw = random.Random(0)
+    for file in sorted(CORPUS.glob("valid-*.parquet")):
+        for text in parquet.read_table(file, columns=["content"])["content"].to_pylist():
+            own = text.splitlines(keepends=True)
+            long = [number for number, line in enumerate(own) if len(line.strip()) >= SHORTEST_LINE]
+            for number in draw.sample(long, min(2, len(long))):
+                found.append(Line("".join(own[:number]), own[number], "".join(own[number + 1 :])))
+    return draw.sample(found, min(LINES, len(found)))
+
+
+def hits(rate: float, seed: int) -> float:
+    """Return the share of the lines that a model writes again."""
+    from codeparrot.generation.engine import Engine
+    from codeparrot.generation.requests import Request
+    from codeparrot.loading import find_model, load_model
+
+    model, tokenizer = load_model(find_model(str(run(rate, seed))), "cpu")
+    taken = lines()
+    with Engine(model, tokenizer) as engine:
+        both = rate > 0
+        asked = [
+            engine.submit(Request(line.prefix, max_new_tokens=NEW_TOKENS, suffix=line.suffix if both else None))
+            for line in taken
+        ]
+        for _ in engine.run():
+            pass
+    written = [each.text if both else _first_line(each.text) for each in asked]
+    return statistics.mean(text.strip() == line.middle.strip() for text, line in zip(written, taken, strict=True))
+
+
+def _first_line(text: str) -> str:
+    """Return the first line that is not blank: a model that only goes on does not stop behind it."""
+    return next((line for line in text.splitlines() if line.strip()), "")
+
+
+def humaneval_hits(rate: float, seed: int) -> float:
+    """Return the exact matches among HumanEval's lines."""
+    order = "psm" if rate else "prefix"
+    output = FOLDER / "infilling" / run(rate, seed).name
+    found = codeparrot(
+        *("eval", "infilling", "--checkpoint", str(run(rate, seed)), "--kind", "single-line", "--fim_order", order),
+        *("--max_new_tokens", str(NEW_TOKENS), "--output", str(output)),
+    )
+    return found["exact_match"]
+
+
+def told_apart(seed: int, measure: str, problems: str) -> float:
+    """Return the p-value between the checkpoints at 90% and at the end of training."""
+    place = FOLDER / measure / problems
+    options = {
+        "likelihood": (),
+        "humaneval": ("--samples", "10", "--k", "1", "--max_new_tokens", str(NEW_TOKENS)),
+    }[measure]
+    outputs = []
+    for checkpoint in sorted((run(0.5, seed) / "checkpoints").glob("step_*"))[-2:]:
+        outputs.append(str(place / f"seed-{seed}-{checkpoint.name}"))
+        source = ["--checkpoint", str(checkpoint), "--problems", problems]
+        codeparrot("eval", measure, *source, *options, "--output", outputs[-1])
+    (found,) = codeparrot("eval", "compare", *outputs, *(("--k", "1") if measure == "humaneval" else ()))["comparisons"]
+    return found["p_value"]
+
+
+def of(name: str, measure: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what is measured, or what was."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if name not in kept:
+        value = measure(*arguments)
+        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        RESULTS.write_text(json.dumps({**kept, name: value}, indent=1))
+        print(f"{name}: {value}", flush=True)
+        return value
+    return kept[name]
+
+
+def interval(values: list[float]) -> str:
+    half = T_OF_3 * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{statistics.mean(values):.4f} +- {half:.4f} ({', '.join(f'{value:.4f}' for value in values)})"
+
+
+def _over_seeds(name: str, measure: Callable[..., float]) -> Iterator[list[float]]:
+    for rate in RATES:
+        yield [of(f"{name}, rate {rate:g}, seed {seed}", measure, rate, seed) for seed in SEEDS]
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    prepare()
+    if not TOKENIZER.exists():
+        codeparrot("tokenizer", "train", "--corpus", str(CORPUS), "--output", str(TOKENIZER), "--vocab_size", "4096")
+
+    def bits(rate: float, seed: int) -> float:
+        return train(rate, seed)["bits_per_byte"]
+
+    if sys.argv[1:2] == ["train"]:
+        for seed in map(int, sys.argv[2:]):
+            for rate in RATES:
+                of(f"left to right, rate {rate:g}, seed {seed}", bits, rate, seed)
+        return
+    plain, mixed = _over_seeds("left to right", bits)
+    before, around = _over_seeds("lines", hits)
+    humaneval_before, humaneval_around = _over_seeds("HumanEval's lines", humaneval_hits)
+    p_values = {
+        f"{problems} by {measure}": [
+            of(f"{problems}, {measure}, seed {seed}", told_apart, seed, measure, problems) for seed in SEEDS
+        ]
+        for problems in PROBLEMS
+        for measure in ("likelihood", "humaneval")
+    }
+    facts = {
+        "bits a byte left to right, rate 0": interval(plain),
+        "bits a byte left to right, rate 0.5": interval(mixed),
+        "lines written again, rate 0, text before them": interval(before),
+        "lines written again, rate 0.5, both sides": interval(around),
+        "HumanEval's lines, rate 0, text before them": interval(humaneval_before),
+        "HumanEval's lines, rate 0.5, both sides": interval(humaneval_around),
+        **{f"p of a tenth of training, {name}": ", ".join(f"{p:.4f}" for p in values) for name, values in p_values.items()},
+    }
+    mean = statistics.mean
+    ratios = [
+        Ratio("left to right, rate 0.5 against 0", mean(mixed), mean(plain), "bits/byte", 1.01, False),
+        Ratio("lines written again, both sides against before", mean(around), mean(before), "share", 2.0),
+        Ratio(
+            "largest p of bits a byte, codeparrot's problems", max(p_values["codeparrot by likelihood"]), 1.0, "p", 0.01, False
+        ),
+        Ratio("smallest p of pass@1, codeparrot's problems", min(p_values["codeparrot by humaneval"]), 1.0, "p", 0.01),
+    ]
+    report("completion: the nano recipe with and without fill-in-the-middle", ratios, facts)
+
+
+if __name__ == "__main__":
+    main()
