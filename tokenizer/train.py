@@ -108,9 +108,7 @@ def train(
     return result._replace(text=f"{result.text}{losses}", data=result.data | losses.facts)
 
 
-def fit(
-    texts: Iterable[str], vocab_size: int, expected_bytes: int = 0, special: Sequence[str] = (END_OF_TEXT,)
-) -> "Tokenizer":
+def fit(texts: Iterable[str], vocab_size: int, expected_bytes: int = 0, special: Sequence[str] = (END_OF_TEXT,)) -> "Tokenizer":
     """Return GPT-2's tokenizer with a vocabulary of at most `vocab_size` tokens learned from `texts`.
 
     Args:
@@ -216,12 +214,13 @@ def _save(tokenizer: "Tokenizer", folder: Path, model_max_length: int, sentinels
     model = json.loads(tokenizer.to_str())["model"]
     merges: Any = [tuple(pair) for pair in model["merges"]]
     # The class of GPT-2's own tokenizer: every version of transformers, and every tool built on it, knows the name.
+    more: Any = {"extra_special_tokens": list(sentinels)} if sentinels else {}
     saved = GPT2Tokenizer(
         vocab=model["vocab"],
         merges=merges,
         post_processor=tokenizer.post_processor,
         model_max_length=model_max_length,
-        **({"extra_special_tokens": list(sentinels)} if sentinels else {}),
+        **more,
     )
     with writing(folder, "--output"), replaced_folder(folder.resolve()) as new:
         saved.save_pretrained(new)
