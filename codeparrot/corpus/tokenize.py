@@ -65,7 +65,12 @@ def tokenize(
     with writing(place, "--output"), replaced_folder(place) as fresh:
         splits = {
             split: _write_split(
-                pack(chunks(pieces(documents, 0), encoder, 0), seq_length), split, num_ids, seq_length, file_windows, fresh
+                pack(chunks(pieces(documents, 0, encoder.end_of_document), encoder, 0), seq_length),
+                split,
+                num_ids,
+                seq_length,
+                file_windows,
+                fresh,
             )
             for split, documents in sides.items()
         }

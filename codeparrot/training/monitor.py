@@ -254,6 +254,7 @@ def derived_values(training: Training, flops: tuple[int, int], peak: float, peak
     )
     yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
+    yield f"objective   {training.objective.card()}{_of_windows(training)}"
     device = training.accelerator.device.type
     yield f"strategy    {strategy_name(training.accelerator)}"
     because = f" ({training.precision.reason})" if training.precision.reason else ""
@@ -271,6 +272,13 @@ def _source(training: Training, world: int) -> str:
         return f"{source}; windows in the order of the documents"
     size = 4 * stream.block_windows * stream.seq_length * stream.lanes / world / 1e6
     return f"{source}; windows shuffled in blocks of {stream.block_windows:,} a lane, {size:,.1f} MB of tokens a process"
+
+
+def _of_windows(training: Training) -> str:
+    """Say what a transform does to windows that were tokenised before."""
+    if not training.stream.tokenized or training.stream.transform is None:
+        return ""
+    return " (the windows were tokenised without it: their documents are changed between tokens)"
 
 
 def _epochs(training: Training, tokens_per_step: int) -> str:
