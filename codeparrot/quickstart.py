@@ -24,6 +24,11 @@ SHOWN_PROMPTS = (
     'def read_lines(filename):\n    """Return the lines of a text file."""',
 )
 """They end before a newline, because a newline and the indentation after it are one token."""
+SHOWN_MIDDLE = (
+    "def count_words(path):\n    counts = {}\n    with open(path) as file:\n        for line in ",
+    ":\n            for word in line.split():\n                counts[word] = counts.get(word, 0) + 1\n    return counts\n",
+)
+"""What stands in front of the cursor in a function, and behind it."""
 _MOST_COUNTED = 4_000_000
 """Training tokens that the n-gram model counts at most: a second a million."""
 _SAMPLES = 32
@@ -57,8 +62,8 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
         return trained._replace(text="the quickstart was stopped; its corpus, tokenizer and training so far are used again")
     facts = _measure(config)
     facts |= _stage(4, "baselines", "the same validation text by xz and by a model that only counts", _baselines, config)
-    facts["completions"] = _stage(
-        5, "completions", "three prompts, completed by the checkpoint", _complete, config.run_directory
+    facts |= _stage(
+        5, "completions", "three prompts, and one place in the middle of a function", _complete, config.run_directory
     )
     sampled = _stage(
         6,
@@ -69,7 +74,16 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
         corpus,
     )
     facts["parsed_share"] = sum(map(_parses, sampled)) / len(sampled)
-    facts |= _stage(7, "unit tests", "solutions of easy problems, run in a sandbox", _run_unit_tests, config.run_directory)
+    facts |= _stage(
+        7,
+        "unit tests",
+        "easy problems: functions, and gaps in functions, run in a sandbox",
+        _run_unit_tests,
+        config.run_directory,
+    )
+    facts |= _stage(
+        8, "likelihood", "the same problems' solutions: how likely the model finds them", _likelihood, config.run_directory
+    )
     facts["seconds"] = time.perf_counter() - start
     return Result(_summary(config, facts), {"run": str(config.run_directory), **facts})
 
@@ -85,7 +99,7 @@ def _config(root: Path, corpus: Path, tokenizer: Path, max_steps: int) -> Config
 
 
 def _stage(number: int, name: str, what: str, action: Any, *arguments: Any) -> Any:
-    print(f"\n[{number}/7] {name}: {what}", file=sys.stderr, flush=True)
+    print(f"\n[{number}/8] {name}: {what}", file=sys.stderr, flush=True)
     start = time.perf_counter()
     result = action(*arguments)
     if isinstance(result, Result):
@@ -180,17 +194,21 @@ def _baselines(config: Config) -> dict[str, float]:
     }
 
 
-def _complete(run: Path) -> list[str]:
+def _complete(run: Path) -> dict[str, Any]:
     from codeparrot.loading import find_model, load_model
 
     model, tokenizer = load_model(find_model(str(run)))
-    return [prompt + _complete_once(model, tokenizer, prompt, seed=0) for prompt in SHOWN_PROMPTS]
+    prefix, suffix = SHOWN_MIDDLE
+    return {
+        "completions": [prompt + _complete_once(model, tokenizer, prompt, seed=0) for prompt in SHOWN_PROMPTS],
+        "middle": _complete_once(model, tokenizer, prefix, seed=0, suffix=suffix),
+    }
 
 
-def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int) -> str:
-    from codeparrot.generation.complete import BLOCK_END, generate_completions
+def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int, suffix: str | None = None) -> str:
+    from codeparrot.generation.complete import generate_completions
 
-    options = {"temperature": 0.5, "max_new_tokens": 48, "seed": seed, "stop": BLOCK_END}
+    options = {"temperature": 0.5, "max_new_tokens": 48, "seed": seed, "suffix": suffix}
     return generate_completions(model, tokenizer, prompt, **options)[0]
 
 
@@ -208,16 +226,27 @@ def _sample_functions(run: Path, corpus: Path) -> list[str]:
 
 
 def _run_unit_tests(run: Path) -> dict[str, Any]:
-    """Return pass@1 and pass@10 of the project's own problems, or why there is no result: a sandbox needs bubblewrap."""
+    """Return pass@1 and pass@10 of the project's own problems and gaps, or why there is none: a sandbox needs bubblewrap."""
     from codeparrot.eval.tasks.humaneval import humaneval
+    from codeparrot.eval.tasks.infilling import infilling
 
     try:
-        result = humaneval(str(run), problems="codeparrot", samples=10, max_new_tokens=48)
+        functions = humaneval(str(run), problems="codeparrot", samples=10, max_new_tokens=48)
+        gaps = infilling(str(run), kind="own", samples=10, temperature=[0.2], k=[1, 10], max_new_tokens=48)
     except CodeparrotError as error:
         print(f"      skipped: {error}", file=sys.stderr)
         return {"unit_tests": str(error)}
+    print(f"{functions.text}\n{gaps.text}", file=sys.stderr)
+    facts = {name: functions.data[name] for name in ("pass@1", "pass@10")}
+    return facts | {f"infilling_{name}": gaps.data[name] for name in ("pass@1", "pass@10", "exact_match")}
+
+
+def _likelihood(run: Path) -> dict[str, Any]:
+    from codeparrot.eval.tasks.likelihood import likelihood
+
+    result = likelihood(str(run), problems="codeparrot")
     print(result.text, file=sys.stderr)
-    return {name: result.data[name] for name in ("pass@1", "pass@10")}
+    return {"solution_bits_per_byte": result.data["bits_per_byte"]}
 
 
 def _signatures(corpus: Path) -> list[str]:
