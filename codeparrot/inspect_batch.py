@@ -155,8 +155,8 @@ def _text(window: "TracedWindow", tokenizer: Any, text: bool) -> str:
         place = next(f"{name} {document[name]}" for name in ("row", "byte", "window") if name in document)
         columns = [f"{name} {document[name]}" for name in SHOWN_FIRST if document.get(name) is not None]
         lines.append(f"--- tokens {start} to {stop}: {', '.join([document['file'], place, *columns])}")
-        for part in document.get("parts", [{"name": "", "tokens": [start, stop]}]):
+        for part in document.get("parts", [{"tokens": [start, stop]}]):
             start, stop = part["tokens"]
-            lines += [f"- {part['name']}, tokens {start} to {stop}"] if part["name"] else []
+            lines += [f"- {part['name']}, tokens {start} to {stop}"] if "name" in part else []
             lines += [tokenizer.decode(window.tokens[start:stop].tolist(), clean_up_tokenization_spaces=False)] if text else []
     return "\n".join(lines)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codeparrot.config import Config
 from codeparrot.objectives.fim import Level, Middles
 from codeparrot.objectives.objective import Examples
 from codeparrot.setting import FRACTION, setting
@@ -31,18 +30,12 @@ class Causal:
     def examples(self, windows: NDArray[np.int64], numbers: Sequence[int], seed: int) -> Examples:
         return Examples(windows, windows)
 
-    def transform(self, config: Config, tokenizer: Any) -> Middles | None:
+    def transform(self, tokenizer: Any, seed: int, seq_length: int) -> Middles | None:
         if not self.fim_rate:
             return None
         sentinels = require_sentinels(tokenizer, f"objective.fim_rate {self.fim_rate}")
-        return Middles(
-            *(self.fim_rate, self.fim_spm_rate),
-            level=self.fim_level,
-            seed=config.run.seed,
-            seq_length=config.stream.seq_length,
-            sentinels=sentinels,
-            end_of_document=tokenizer.eos_token_id,
-        )
+        rates, end = (self.fim_rate, self.fim_spm_rate), tokenizer.eos_token_id
+        return Middles(*rates, self.fim_level, seed, seq_length, sentinels, end)
 
     def card(self) -> str:
         if not self.fim_rate:

@@ -51,8 +51,13 @@ class Objective(Protocol):
 class ChangesDocuments(Protocol):
     """What an objective has that changes documents before they are packed."""
 
-    def transform(self, config: Config, tokenizer: Any) -> Transform | None:
-        """Return what changes the documents of a run, or None if its settings leave them as they are.
+    def transform(self, tokenizer: Any, seed: int, seq_length: int) -> Transform | None:
+        """Return what changes documents, or None if the settings leave them as they are.
+
+        Args:
+            tokenizer: of transformers.
+            seed: of the run.
+            seq_length: tokens in a window.
 
         Raises:
             CodeparrotError: the tokenizer lacks what it needs.
@@ -66,7 +71,8 @@ def transform_of(objective: Objective, config: Config, tokenizer: Any) -> Transf
     Raises:
         CodeparrotError: the tokenizer lacks what it needs, or the documents are windows that were made in another way.
     """
-    transform = objective.transform(config, tokenizer) if isinstance(objective, ChangesDocuments) else None
+    own = tokenizer, config.run.seed, config.stream.seq_length
+    transform = objective.transform(*own) if isinstance(objective, ChangesDocuments) else None
     return still_to_change(as_list(config.stream.train), transform)
 
 

@@ -27,7 +27,10 @@ logger = logging.getLogger("codeparrot")
 EVALUATIONS_SHOWN = 12
 LICENSES_SHOWN = 10
 PLOT = "plots/loss.png"
-METRICS = {"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
+METRICS = {
+    **{"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"},
+    "middle_loss": "loss on middles",
+}
 """Names in a line of metrics.jsonl and on the card; pass@k comes on top."""
 VALIDATION = "validation set of the run"
 SAMPLE = "a sample of the validation set of the run"

@@ -37,7 +37,7 @@ class Span(NamedTuple):
     document: Cursor
     """Where the document begins."""
     parts: tuple["Named", ...] = ()
-    """What an objective made of it."""
+    """What an objective made of it; those without a name are as they were."""
 
 
 class Named(NamedTuple):
@@ -60,7 +60,7 @@ class TracedWindow(NamedTuple):
     documents: list[dict[str, Any]]
     """In order: `file` and `row` or `byte` of the document, `tokens` [start, stop) in the window, and the document's other
     columns. If the windows were tokenised before, `file` and `window`. Where the objective took middles out, `parts` too: the
-    name of each (prefix, suffix, middle) and its `tokens` in the window, sentinels and end included."""
+    name of each (prefix, suffix, middle, unchanged) and its `tokens` in the window, sentinels and end included."""
 
     def facts(self) -> dict[str, Any]:
         """Return everything but the tokens, ready for JSON."""
@@ -113,7 +113,12 @@ def spans(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np
             parts.append(part)
             begun = own.pop() if own and own[-1].document == document else Span(filled, filled, document)
             stop = filled + len(part)
-            own.append(begun._replace(stop=stop, parts=(*begun.parts, *([Named(name, filled, stop)] if name else []))))
+            named = Named(name, filled, stop)
+            if not name and begun.parts and not begun.parts[-1].name:
+                *before, last = begun.parts
+                own.append(begun._replace(stop=stop, parts=(*before, last._replace(stop=stop))))
+            else:
+                own.append(begun._replace(stop=stop, parts=(*begun.parts, named)))
             filled = stop
             if filled == seq_length:
                 yield np.concatenate(parts), own
@@ -152,8 +157,8 @@ def _describe(documents: Sequence[Cursor], origins: Mapping[Cursor, DrawnBlock])
 
 
 def _entry(span: Span, facts: Mapping[str, Any]) -> dict[str, Any]:
-    parts = [{"name": part.name, "tokens": [part.start, part.stop]} for part in span.parts]
-    own = {"tokens": [span.start, span.stop], **({"parts": parts} if parts else {})}
+    parts = [{"name": part.name or "unchanged", "tokens": [part.start, part.stop]} for part in span.parts]
+    own = {"tokens": [span.start, span.stop], **({"parts": parts} if any(part.name for part in span.parts) else {})}
     return {**{name: light(value) for name, value in facts.items()}, **own}
 
 

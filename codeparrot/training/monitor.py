@@ -8,7 +8,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -149,16 +149,17 @@ class Monitor:
             logger.info(text, self._peak / 1e12, reached / 1e12)
         self._peak, self._peak_raised = reached, True
 
-    def evaluated(self, progress: Progress, score: Score, sampled: bool) -> None:
-        """Log an evaluation of the validation set, or of the sample of it."""
+    def evaluated(self, progress: Progress, score: Score, sampled: bool, others: Mapping[str, float]) -> None:
+        """Log an evaluation of the validation set, or of the sample of it, and what else was measured, by its name."""
         if not self._main:
             return
-        values = {"eval_loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
+        values = {"eval_loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte, **others}
         values = {key: _finite(value) for key, value in values.items()}
         measured = {"eval_tokens": score.tokens, "eval_sample": sampled}
         self._metrics.append({"step": progress.step, "tokens": progress.tokens, **values, **measured})
         self._trackers.log({key: value for key, value in values.items() if value is not None}, progress.step)
-        logger.info("evaluation at step %d | %s%s", progress.step, score, " (of the sample)" if sampled else "")
+        shown = "".join(f" | {name} {value:.4f}" for name, value in others.items())
+        logger.info("evaluation at step %d | %s%s%s", progress.step, score, " (of the sample)" if sampled else "", shown)
 
     def tested(self, line: dict[str, Any]) -> None:
         """Log unit tests, whose verdicts arrive some steps after the step they measure. The main process calls this."""
