@@ -20,7 +20,7 @@ def draw_curves(report: Mapping[str, Any], path: Path) -> None:
     labels = [None if line["temperature"] is None else f"temperature {line['temperature']}" for line in lines]
     widths = _draw_all(axis, list(zip(labels, curves, strict=True)))
     for index, (line, width) in enumerate(zip(lines, widths, strict=False)):
-        for name in (name for name in report["best"] if name in line):
+        for name in (name for name in report["best"] if name in line and name.startswith("pass@")):
             value, k = line[name], int(name.partition("@")[2])
             look = {"color": figures.style(index)["color"], "linewidth": width - 0.8}
             axis.vlines(k, 100 * value["low"], 100 * value["high"], **look)

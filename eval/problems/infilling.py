@@ -1,9 +1,9 @@
 """Programs with a gap: the text before it, the text behind it, and a test that decides whether a middle fills it.
 
-`single-line` and `multi-line` are HumanEval infilling (Bavarian et al., arXiv:2207.14255), made from HumanEval: each line that is
-not blank, and each pair of such lines with what lies between them, is taken out of the reference solution. Ids, texts and order
-are those of OpenAI's files: 1,033 and 5,815 rows. `random-span` takes out NUM_SPANS texts a problem between two places drawn by
-our own seed, so it does not compare with OpenAI's file of that name, which can be given as a file. `own` needs no package.
+`single-line` and `multi-line` are HumanEval infilling (Bavarian et al., arXiv:2207.14255), made from HumanEval: each line that
+is not blank, and each pair of such lines with what lies between them, is taken out of the reference solution. Ids, texts and
+order are those of OpenAI's files: 1,033 and 5,815 rows. `random-span` takes out NUM_SPANS texts a problem, between two places
+that we draw: it does not compare with OpenAI's rows of that name, which can be given as a file. `own` needs no package.
 
 A gap is judged by the sandbox as a Problem. Rows that have the same program without the gap share one, whose reference solution
 runs once for all of them.
@@ -112,7 +112,7 @@ def random_spans(problem: Problem, number: int = NUM_SPANS) -> Iterator[Gap]:
 
 
 def _two_places(name: str, length: int) -> tuple[int, int]:
-    """Return two different places of a text, the earlier first, drawn by a name: places 0 to `length` lie between characters."""
+    """Return two different places of a text, the earlier first, drawn by a name. Place 0 lies before the first character."""
     pairs = (length + 1) * length // 2
     # 256 bits: that they are no multiple of the number of pairs makes no difference that could be seen.
     drawn = int.from_bytes(hashlib.sha256(name.encode()).digest(), "big") % max(1, pairs)
@@ -158,8 +158,8 @@ def _of_line(row: Any, where: str) -> Gap:
 def programs(gaps: Iterable[Gap]) -> dict[str, Problem]:
     """Return what the sandbox judges for each gap, by task_id: the rest of the program behind what it has in front of the gap.
 
-    The prompt of such a Problem, which the test's process runs too, is made of the imports, functions and classes that lie before
-    the gap as a whole. Gaps of one program share their Problem, named like the first of them, if these are the same.
+    The prompt of such a Problem, which the test's process runs too, is made of the imports, functions and classes that lie
+    before the gap as a whole. Gaps of one program share their Problem, named like the first of them, if these are the same.
     """
     found: dict[tuple[str, ...], Problem] = {}
     named: dict[str, Problem] = {}
