@@ -31,7 +31,6 @@ def stops_of(language: str) -> tuple[str, ...]:
         CodeparrotError: the language is not one of LANGUAGES.
     """
     if language not in _STOPS:
-        hint = nearest(language, LANGUAGES)
-        known = f"one of {', '.join(LANGUAGES)}"
-        raise CodeparrotError(f'the stop texts of "{language}" are not known{hint or f"; {known}"}; --stop block needs no language')
+        hint = nearest(language, LANGUAGES) or f"; one of {', '.join(LANGUAGES)}"
+        raise CodeparrotError(f'the stop texts of "{language}" are not known{hint}; --stop block needs no language')
     return _STOPS[language]
