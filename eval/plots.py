@@ -6,6 +6,7 @@ from typing import Any
 
 from codeparrot import figures
 from codeparrot.eval.task import counted
+from codeparrot.run.reports import prompt_style
 
 INCHES = 8.0, 4.5
 
@@ -86,16 +87,21 @@ def _over_tokens(run: Path) -> dict[str, dict[int, float]]:
     metrics = run / "metrics.jsonl"
     for line in read_lines(metrics) if metrics.is_file() else []:
         for name in (name for name in line if name.startswith("pass@") and None not in (line[name], line.get("tokens"))):
-            curves.setdefault(f"{line.get('problems')} during training, {name}", {})[line["tokens"]] = line[name]
+            # Earlier versions gave prompts as they are.
+            kind = [f"{line.get('problems')} during training", *_asked(str(line.get("prompt_style", "exact")))]
+            curves.setdefault(", ".join([*kind, name]), {})[line["tokens"]] = line[name]
     return curves
 
 
 def _kind(report: Mapping[str, Any]) -> str:
     """Return what a report is of, so that scores that do not compare make no curve: problems, how many of them, how asked."""
-    settings = report.get("settings", {})
-    asked = [words for name, words in (("strip_prompt", "stripped prompts"), ("chat", "chat")) if settings.get(name)]
     part = [counted(report)] if " of " in counted(report) else []
-    return ", ".join([report["problem_set"]["name"], *part, *asked])
+    return ", ".join([report["problem_set"]["name"], *part, *_asked(prompt_style(report.get("settings", {})))])
+
+
+def _asked(style: str) -> list[str]:
+    """Return how prompts were given, where that is not the default."""
+    return [] if style in ("", "healed") else ["chat" if style == "chat" else f"{style} prompts"]
 
 
 def _finish(figure: Any, axis: Any, name: str, path: Path) -> None:

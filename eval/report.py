@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.eval import statistics
+from codeparrot.eval.styles import note
 from codeparrot.eval.task import counted
+from codeparrot.run.reports import prompt_style
 
 Rows = Sequence[Mapping[str, Any]]
 """Results, one per sample: task_id, temperature, passed, outcome, ..."""
@@ -131,8 +133,8 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
         notes.append(f"This is the score of {counted(report)}: it does not compare with one of all.")
     for temperature in report.get("incomplete", ()):
         notes.append(f"Temperature {temperature} is left out: some problems have no sample at it.")
-    if report.get("settings", {}).get("strip_prompt"):
-        notes.append("White space at the end of the prompts was stripped: scores with and without it do not compare.")
+    if words := note(report, prompt_style(report.get("settings", {}))):
+        notes.append(words)
     if report["weak_problems"]:
         count = report["weak_problems"]
         notes.append(f"The tests of {count} problems shared a process with the program (a weaker guard against forgery).")

@@ -21,6 +21,7 @@ from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
+from codeparrot.run.reports import prompt_style
 
 logger = logging.getLogger("codeparrot")
 
@@ -96,7 +97,15 @@ def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
 def _measured_on(row: dict[str, Any], name: str) -> str:
     if name in METRICS:
         return SAMPLE if row.get("eval_sample") else VALIDATION
-    return row["problem_set"]["name"] if "problem_set" in row else str(row.get("problems", "problems"))
+    if "problem_set" in row:
+        return _with_style(row["problem_set"]["name"], prompt_style(row.get("settings", {})))
+    # Earlier versions gave prompts as they are.
+    return _with_style(str(row.get("problems", "problems")), str(row.get("prompt_style", "exact")))
+
+
+def _with_style(problems: str, style: str) -> str:
+    """Return a name that says how prompts were given: scores of different styles do not compare."""
+    return f"{problems}, chat" if style == "chat" else f"{problems}, {style} prompts" if style else problems
 
 
 def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch) -> str:
@@ -104,7 +113,8 @@ def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], tar
     results = [
         EvalResult(
             task_type="text-generation",
-            dataset_type=HUB_NAMES.get(measured_on, measured_on),  # the Hub treats each type as one data set
+            # The Hub treats each type as one data set.
+            dataset_type=HUB_NAMES.get(measured_on.partition(",")[0], measured_on),
             dataset_name=measured_on,
             metric_type=name.replace("eval_loss", "loss"),
             metric_value=round(value, 6),
@@ -157,7 +167,9 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
         if any(row.get("eval_sample") for row in shown)
         else []
     )
-    return ["## Evaluation", "", *table(header, cells), "", *sampled, "All lines are in `metrics.jsonl`.", ""]
+    tested = sorted({_measured_on(row, name) for row in rows for name in row if name.startswith("pass@")})
+    tested = [f"pass@k of this table is of {'; '.join(tested)}.", ""] if tested else []
+    return ["## Evaluation", "", *table(header, cells), "", *sampled, *tested, "All lines are in `metrics.jsonl`.", ""]
 
 
 def _step(row: dict[str, Any]) -> str:
@@ -166,20 +178,22 @@ def _step(row: dict[str, Any]) -> str:
 
 def _unit_tests(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
     rows = [
-        (step, report["problem_set"]["name"], _problems(report), report["samples"], name, _interval(best))
+        (step, *_asked(report), report["samples"], name, _interval(best))
         for step in sorted(reports)
         for report in reports[step]
         for name, best in report["best"].items()
     ]
     if not rows:
         return []
-    header = ("step", "problem set", "problems", "samples", "measure", "best temperature: mean, 95% interval")
+    header = ("step", "problem set", "prompts", "problems", "samples", "measure", "best temperature: mean, 95% interval")
     return ["## Unit tests", "", *table(header, rows[-EVALUATIONS_SHOWN:]), "", "By `codeparrot eval humaneval`.", ""]
 
 
-def _problems(report: dict[str, Any]) -> str:
+def _asked(report: dict[str, Any]) -> tuple[str, str, str]:
+    """Return problem set, how prompts were given, and the number of problems."""
     whole = report["problem_set"].get("problems", report["problems"])
-    return f"{report['problems']} of {whole}" if whole > report["problems"] else str(whole)
+    count = f"{report['problems']} of {whole}" if whole > report["problems"] else str(whole)
+    return report["problem_set"]["name"], prompt_style(report.get("settings", {})), count
 
 
 def _interval(best: dict[str, Any]) -> str:

@@ -170,7 +170,8 @@ class PassAtK:
         self._found.put(
             {
                 **{"step": progress.step, "tokens": progress.tokens, **values},
-                **{"problems": self._problems.name, "num_samples": len(samples), "outcomes": report["outcomes"]},
+                **{"problems": self._problems.name, "prompt_style": self._task.prompt_style},
+                **{"num_samples": len(samples), "outcomes": report["outcomes"]},
             }
         )
 
