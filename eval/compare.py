@@ -94,7 +94,7 @@ def _differences(reports: list[dict[str, Any]]) -> list[str]:
     settings = [report.get("settings") or {} for report in reports]
     return [
         f"they were sampled differently: {name} {settings[0][name]} and {settings[1][name]}"
-        for name in ("chat", "top_p", "max_new_tokens", "precision")
+        for name in ("fim_order", "chat", "top_p", "max_new_tokens", "precision")
         if all(each.get(name, "auto") != "auto" for each in settings) and settings[0][name] != settings[1][name]
     ]
 

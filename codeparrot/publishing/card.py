@@ -21,7 +21,8 @@ from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
-from codeparrot.run.reports import prompt_style
+from codeparrot.run.metrics import is_score
+from codeparrot.run.reports import asked, in_words
 
 logger = logging.getLogger("codeparrot")
 
@@ -29,7 +30,7 @@ EVALUATIONS_SHOWN = 12
 LICENSES_SHOWN = 10
 PLOT = "plots/loss.png"
 METRICS = {"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
-"""Names in a line of metrics.jsonl and on the card; pass@k comes on top."""
+"""Names in a line of metrics.jsonl and on the card; scores by unit tests come on top."""
 VALIDATION = "validation set of the run"
 SAMPLE = "a sample of the validation set of the run"
 HUB_NAMES = {
@@ -60,7 +61,7 @@ def model_card(
         plot: whether there is a picture of the loss.
     """
     config, step = manifest["config"], manifest["step"]
-    evaluations = [row for row in metrics if any(name in METRICS or name.startswith("pass@") for name in row)]
+    evaluations = [row for row in metrics if any(name in METRICS or is_score(name) for name in row)]
     return "\n".join(
         [
             "---",
@@ -89,7 +90,7 @@ def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     found = {}
     for row in rows:
         for name, value in row.items():
-            if (name in METRICS or name.startswith("pass@")) and value is not None and math.isfinite(value):
+            if (name in METRICS or is_score(name)) and value is not None and math.isfinite(value):
                 found[_measured_on(row, name), name] = value
     return found
 
@@ -98,14 +99,14 @@ def _measured_on(row: dict[str, Any], name: str) -> str:
     if name in METRICS:
         return SAMPLE if row.get("eval_sample") else VALIDATION
     if "problem_set" in row:
-        return _with_style(row["problem_set"]["name"], prompt_style(row.get("settings", {})))
+        return _as_asked(row["problem_set"]["name"], asked(row.get("settings", {})))
     # Earlier versions gave prompts as they are.
-    return _with_style(str(row.get("problems", "problems")), str(row.get("prompt_style", "exact")))
+    return _as_asked(str(row.get("problems", "problems")), asked({"prompt_style": "exact", **row}))
 
 
-def _with_style(problems: str, style: str) -> str:
-    """Return a name that says how prompts were given: scores of different styles do not compare."""
-    return f"{problems}, chat" if style == "chat" else f"{problems}, {style} prompts" if style else problems
+def _as_asked(problems: str, way: str) -> str:
+    """Return a name that says how the model was asked: scores of different ways do not compare."""
+    return f"{problems}, {in_words(way)}" if way else problems
 
 
 def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch) -> str:
@@ -157,7 +158,7 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     merged: dict[int, dict[str, Any]] = {}
     for row in rows:
         merged.setdefault(row["step"], {}).update(row)
-    names = [*METRICS, *sorted({name for row in rows for name in row if name.startswith("pass@")})]
+    names = [*METRICS, *sorted({name for row in rows for name in row if is_score(name)})]
     names = [name for name in names if any(name in row for row in rows)]
     shown = list(merged.values())[-EVALUATIONS_SHOWN:]
     cells = [(_step(row), row["tokens"], *(_number(row.get(name)) for name in names)) for row in shown]
@@ -167,7 +168,7 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
         if any(row.get("eval_sample") for row in shown)
         else []
     )
-    tested = sorted({_measured_on(row, name) for row in rows for name in row if name.startswith("pass@")})
+    tested = sorted({_measured_on(row, name) for row in rows for name in row if is_score(name)})
     tested = [f"pass@k of this table is of {'; '.join(tested)}.", ""] if tested else []
     return ["## Evaluation", "", *table(header, cells), "", *sampled, *tested, "All lines are in `metrics.jsonl`.", ""]
 
@@ -186,14 +187,21 @@ def _unit_tests(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
     if not rows:
         return []
     header = ("step", "problem set", "prompts", "problems", "samples", "measure", "best temperature: mean, 95% interval")
-    return ["## Unit tests", "", *table(header, rows[-EVALUATIONS_SHOWN:]), "", "By `codeparrot eval humaneval`.", ""]
+    return [
+        "## Unit tests",
+        "",
+        *table(header, rows[-EVALUATIONS_SHOWN:]),
+        "",
+        "By `codeparrot eval humaneval` and `codeparrot eval infilling`.",
+        "",
+    ]
 
 
 def _asked(report: dict[str, Any]) -> tuple[str, str, str]:
     """Return problem set, how prompts were given, and the number of problems."""
     whole = report["problem_set"].get("problems", report["problems"])
     count = f"{report['problems']} of {whole}" if whole > report["problems"] else str(whole)
-    return report["problem_set"]["name"], prompt_style(report.get("settings", {})), count
+    return report["problem_set"]["name"], asked(report.get("settings", {})), count
 
 
 def _interval(best: dict[str, Any]) -> str:

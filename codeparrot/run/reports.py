@@ -43,6 +43,15 @@ def prompt_style(settings: Mapping[str, Any]) -> str:
     return str(settings.get("prompt_style") or "")
 
 
+def asked(settings: Mapping[str, Any]) -> str:
+    """Return how a model was asked: the order of infilling, else the style of the prompts."""
+    return str(settings.get("fim_order") or prompt_style(settings))
+
+
+def in_words(asked: str) -> str:
+    return asked if asked in ("chat", "psm", "spm", "prefix") else f"{asked} prompts"
+
+
 def _is_report(found: dict[str, Any]) -> bool:
     """Whether everything is there that cards and pictures show, and of its type."""
     of, best = found.get("problem_set"), found.get("best")

@@ -41,7 +41,7 @@ class HumanEval(Task[Problem]):
     unsafe: bool = False
     """Whether to run the programs without a sandbox."""
     check: bool = True
-    """Whether to run the reference solutions first."""
+    """Whether scoring runs the reference solutions first."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -60,9 +60,8 @@ class HumanEval(Task[Problem]):
         from codeparrot.eval.sandbox.executor import Executor
         from codeparrot.eval.scoring import self_check
 
-        if self.check:
-            with Executor(num_workers=self.workers or None, unsafe=self.unsafe) as executor:
-                self_check(executor, problems)
+        with Executor(num_workers=self.workers or None, unsafe=self.unsafe) as executor:
+            self_check(executor, problems)
 
     def load(self) -> ProblemSet[Problem]:
         from codeparrot.eval.problems.sets import load_problems
