@@ -36,7 +36,12 @@ def _temperatures(rows: Rows) -> list[float | None]:
 
 
 def make(
-    rows: Rows, tasks: Sequence[str], ks: Sequence[int], facts: Mapping[str, Any], means: Sequence[str] = ()
+    rows: Rows,
+    tasks: Sequence[str],
+    ks: Sequence[int],
+    facts: Mapping[str, Any],
+    means: Sequence[str] = (),
+    groups: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Return the report.
 
@@ -46,7 +51,9 @@ def make(
         ks: for pass@k; one above the number of samples per problem is left out, and named.
         facts: further entries of the report.
         means: numbers of the results, from 0 to 1; each is averaged over the samples of a problem, then over the problems.
+        groups: numbers, from 0, of the groups in which problems come, for the intervals; None: each is its own.
     """
+    together = None if groups is None else np.array(groups)
     table = []
     for temperature, row in counts(rows, tasks).items():
         fewest = min(number for number, _ in row)
@@ -54,8 +61,8 @@ def make(
         line: dict[str, Any] = {"temperature": temperature, "samples_per_problem": fewest}
         for k in ks:
             if k <= fewest:
-                line[f"pass@{k}"] = statistics.estimate(statistics.per_problem(row, k))._asdict()
-        line |= {name: statistics.estimate(_averages(own, tasks, name))._asdict() for name in means}
+                line[f"pass@{k}"] = statistics.estimate(statistics.per_problem(row, k), groups=together)._asdict()
+        line |= {name: statistics.estimate(_averages(own, tasks, name), groups=together)._asdict() for name in means}
         line["curve"] = {k: float(statistics.per_problem(row, k).mean()) for k in _spaced(fewest)}
         line["outcomes"] = _outcomes(own)
         table.append(line)
@@ -135,6 +142,8 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
         notes.append(f"Temperature {temperature} is left out: some problems have no sample at it.")
     if words := note(report, prompt_style(report.get("settings", {}))):
         notes.append(words)
+    if functions := report.get("functions"):
+        notes.append(f"Intervals are over the {functions} functions that have the gaps.")
     if report["weak_problems"]:
         count = report["weak_problems"]
         notes.append(f"The tests of {count} problems shared a process with the program (a weaker guard against forgery).")

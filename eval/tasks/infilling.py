@@ -1,8 +1,9 @@
 """`codeparrot eval infilling`: fill gaps in programs, run the unit tests of the whole, report pass@k.
 
 Beside pass@k stand exact match and edit similarity to the reference, up to white space at the end (similarity.py): means over
-the samples of a gap, then over the gaps. The --output folder gets the files of `eval humaneval`; results.jsonl also has
-exact_match and edit_similarity of each sample. Run again, the same command continues where it was interrupted.
+the samples of a gap, then over the gaps; intervals are over the functions that have the gaps. The --output folder gets the files
+of `eval humaneval`; results.jsonl also has exact_match and edit_similarity of each sample. Run again, the same command continues
+where it was interrupted.
 
 The model is asked for a middle by its sentinels, and ends it itself. `--fim_order prefix` shows it the text before the gap
 alone: what a model without sentinels can do, and what the text behind the gap is worth. There a middle of one line ends with
@@ -85,7 +86,11 @@ class Infilling(Task[Gap]):
         from codeparrot.eval import report as reports
 
         names = [problem.task_id for problem in problems]
-        return reports.make(results, names, self.tests.ks, {"unsafe": self.tests.unsafe}, MEANS)
+        # Gaps of one function are no independent draws: an interval over them alone would be too narrow.
+        functions: dict[tuple[str, str], int] = {}
+        groups = [functions.setdefault((gap.entry_point, gap.test), len(functions)) for gap in problems]
+        facts = {"unsafe": self.tests.unsafe, "functions": len(functions)}
+        return reports.make(results, names, self.tests.ks, facts, MEANS, groups)
 
     def text(self, report: Mapping[str, Any]) -> str:
         return self.tests.text(report)
