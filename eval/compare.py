@@ -37,6 +37,7 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anywa
     reports, notes = _reports([path_of(name) for name in evaluations])
     notes += [*_differences(reports), *_styles(reports, anyway)]
     tables = [counts(each, tasks[0]) for each in rows]
+    groups = _groups(rows, tasks[0])
     common = [temperature for temperature in tables[0] if temperature in tables[1]]
     if not common:
         raise CodeparrotError("the evaluations have no temperature in common: evaluate one of them again at the other's")
@@ -46,7 +47,7 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anywa
         for each in sorted(set(k)):
             if each <= fewest:
                 values = [statistics.per_problem(table[temperature], each) for table in tables]
-                result = statistics.compare(*values, seed=seed)
+                result = statistics.compare(*values, seed=seed, groups=groups)
                 found.append(
                     {
                         "temperature": temperature,
@@ -79,6 +80,15 @@ def _reports(places: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
             notes.append(f"{path} cannot be read ({error}): nothing says whether problems and sampling were the same")
         reports.append(report)
     return reports, notes
+
+
+def _groups(rows: list[list[dict[str, Any]]], tasks: list[str]) -> Any:
+    """Return the group of each problem where both evaluations name the same ones, as those of infilling do; else None."""
+    import numpy as np
+
+    first, second = ({row["task_id"]: row.get("group") for row in each} for each in rows)
+    known = first == second and all(type(group) is int and 0 <= group < len(tasks) for group in first.values())
+    return np.unique([first[task] for task in tasks], return_inverse=True)[1] if known else None
 
 
 def _differences(reports: list[dict[str, Any]]) -> list[str]:

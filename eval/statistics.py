@@ -73,17 +73,27 @@ def estimate(values: NDArray[np.float64], seed: int = 0, groups: NDArray[np.int6
     return Estimate(float(values.mean()), float(low), float(high))
 
 
-def compare(first: NDArray[np.float64], second: NDArray[np.float64], seed: int = 0) -> Comparison:
-    """Compare two runs by their values on the same problems, in the same order."""
+def compare(
+    first: NDArray[np.float64], second: NDArray[np.float64], seed: int = 0, groups: NDArray[np.int64] | None = None
+) -> Comparison:
+    """Compare two runs by their values on the same problems, in the same order.
+
+    Args:
+        first: values of the problems.
+        second: those of the other run.
+        seed: of the draws.
+        groups: the number of each problem's group, from 0; None: each is its own.
+    """
     generator = np.random.default_rng(seed)
     differences = first - second
     observed = abs(differences.mean())
+    parts = differences if groups is None else np.bincount(groups, differences)
     at_least = 0
     for start in range(0, DRAWS, _CHUNK):
-        signs = generator.choice([-1.0, 1.0], (min(_CHUNK, DRAWS - start), len(differences)))
+        signs = generator.choice([-1.0, 1.0], (min(_CHUNK, DRAWS - start), len(parts)))
         # Differences of fractions: equal values may differ in their last bits.
-        at_least += int((np.abs((signs * differences).mean(1)) >= observed - 1e-12).sum())
-    low, high = np.percentile(_bootstrap(differences, generator), [2.5, 97.5])
+        at_least += int((np.abs((signs * parts).sum(1) / len(differences)) >= observed - 1e-12).sum())
+    low, high = np.percentile(_bootstrap(differences, generator, groups), [2.5, 97.5])
     interval = Estimate(float(differences.mean()), float(low), float(high))
     return Comparison(interval, (1 + at_least) / (1 + DRAWS))
 

@@ -155,6 +155,12 @@ def _of_line(row: Any, where: str) -> Gap:
     return gap
 
 
+def functions(gaps: Iterable[Gap]) -> dict[str, int]:
+    """Return the number, from 0, of the function that each gap is in, by task_id: gaps of one are no independent draws."""
+    numbers: dict[tuple[str, str], int] = {}
+    return {gap.task_id: numbers.setdefault((gap.entry_point, gap.test), len(numbers)) for gap in gaps}
+
+
 def programs(gaps: Iterable[Gap]) -> dict[str, Problem]:
     """Return what the sandbox judges for each gap, by task_id: the rest of the program behind what it has in front of the gap.
 

@@ -1,9 +1,9 @@
 """`codeparrot eval infilling`: fill gaps in programs, run the unit tests of the whole, report pass@k.
 
 Beside pass@k stand exact match and edit similarity to the reference, up to white space at the end (similarity.py): means over
-the samples of a gap, then over the gaps; intervals are over the functions that have the gaps. The --output folder gets the files
-of `eval humaneval`; results.jsonl also has exact_match and edit_similarity of each sample. Run again, the same command continues
-where it was interrupted.
+the samples of a gap, then over the gaps; intervals are over the functions that have the gaps. The --output folder gets the
+files of `eval humaneval`; results.jsonl also has exact_match, edit_similarity and group, the number of the function, of each
+sample. Run again, the same command continues where it was interrupted.
 
 The model is asked for a middle by its sentinels, and ends it itself. `--fim_order prefix` shows it the text before the gap
 alone: what a model without sentinels can do, and what the text behind the gap is worth. There a middle of one line ends with
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codeparrot.eval.command import check_places, check_ranges
-from codeparrot.eval.problems.infilling import Gap, load_gaps, programs
+from codeparrot.eval.problems.infilling import Gap, functions, load_gaps, programs
 from codeparrot.eval.problems.problem import STOP, Problem, ProblemSet
 from codeparrot.eval.similarity import edit_similarity, exact_match
 from codeparrot.eval.task import Rows, Task
@@ -70,27 +70,26 @@ class Infilling(Task[Gap]):
         return f"{text}\n" if ended else text
 
     def score(self, problems: ProblemSet[Gap], samples: Rows) -> list[dict[str, Any]]:
-        gaps, judged = {gap.task_id: gap for gap in problems}, programs(problems)
+        gaps, judged, groups = {gap.task_id: gap for gap in problems}, programs(problems), functions(problems)
 
         def job(sample: Mapping[str, Any]) -> dict[str, Any]:
             gap, program = gaps[sample["task_id"]], judged[sample["task_id"]]
             return {"task_id": program.task_id, "completion": gap.filled(sample["completion"])[len(program.prompt) :]}
 
         verdicts = self.tests.score(_judged(problems, judged), [job(sample) for sample in samples])
-        return [
-            {**sample, **_measures(gaps[sample["task_id"]], sample["completion"]), **_without(verdict, "task_id", "completion")}
-            for sample, verdict in zip(samples, verdicts, strict=True)
-        ]
+        results = []
+        for sample, verdict in zip(samples, verdicts, strict=True):
+            task, middle = sample["task_id"], sample["completion"]
+            same, alike = (measure(middle, gaps[task].canonical_solution) for measure in (exact_match, edit_similarity))
+            results.append({**verdict, **sample, "exact_match": same, "edit_similarity": alike, "group": groups[task]})
+        return results
 
     def summary(self, problems: ProblemSet[Gap], results: Rows) -> dict[str, Any]:
         from codeparrot.eval import report as reports
 
-        names = [problem.task_id for problem in problems]
-        # Gaps of one function are no independent draws: an interval over them alone would be too narrow.
-        functions: dict[tuple[str, str], int] = {}
-        groups = [functions.setdefault((gap.entry_point, gap.test), len(functions)) for gap in problems]
-        facts = {"unsafe": self.tests.unsafe, "functions": len(functions)}
-        return reports.make(results, names, self.tests.ks, facts, MEANS, groups)
+        groups = functions(problems)
+        facts = {"unsafe": self.tests.unsafe, "functions": len(set(groups.values()))}
+        return reports.make(results, list(groups), self.tests.ks, facts, MEANS, list(groups.values()))
 
     def text(self, report: Mapping[str, Any]) -> str:
         return self.tests.text(report)
@@ -101,15 +100,6 @@ class Infilling(Task[Gap]):
 
 def _judged(gaps: ProblemSet[Gap], judged: Mapping[str, Problem]) -> ProblemSet[Problem]:
     return ProblemSet.of(gaps.name, {id(problem): problem for problem in judged.values()}.values(), gaps.source)
-
-
-def _measures(gap: Gap, middle: str) -> dict[str, Any]:
-    reference = gap.canonical_solution
-    return {"exact_match": exact_match(middle, reference), "edit_similarity": edit_similarity(middle, reference)}
-
-
-def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in names}
 
 
 def infilling(

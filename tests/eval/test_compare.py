@@ -106,3 +106,21 @@ def test_a_damaged_report_is_named_since_nothing_says_what_was_evaluated(tmp_pat
     (Path(second) / "report.json").write_text(content)
     found = compare([first, second], k=[1])
     assert f"{second}/report.json cannot be read" in found.text and found.data["comparisons"]
+
+
+def test_gaps_of_one_function_count_as_one_draw(tmp_path: Path) -> None:
+    """Ten gaps in each of four functions are not forty draws; nor does a group that is damaged, or of one alone, count."""
+
+    def written(name: str, passed: int, grouped: bool = True) -> str:
+        folder = Path(result_folder(tmp_path / name, fim_order=name[:3]))
+        rows = [{"task_id": f"t/{i}", "temperature": 0.0, "passed": i // 10 < passed, "group": i // 10} for i in range(40)]
+        rows = rows if grouped else [{**row, "group": "x"} for row in rows]
+        (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(folder)
+
+    first, second, ungrouped = written("psm", 4), written("spm", 0), written("spm-damaged", 0, grouped=False)
+    result = compare([first, second], k=[1])
+    # Four signs: all the same in 2 of 16 draws.
+    assert result.data["comparisons"][0]["p_value"] == pytest.approx(2 / 16, abs=0.02)
+    assert "fim_order psm and spm" in result.text
+    assert compare([first, ungrouped], k=[1]).data["comparisons"][0]["p_value"] < 0.001

@@ -115,6 +115,10 @@ def test_values_of_a_group_are_drawn_together() -> None:
     assert (ten.low, ten.high) == pytest.approx((alone.low, alone.high), abs=1e-9)
     narrow = estimate(np.repeat(values, 10))
     assert ten.high - ten.low > 2.5 * (narrow.high - narrow.low)
+    other = np.roll(values, 1)
+    same = compare(np.repeat(values, 10), np.repeat(other, 10), groups=np.repeat(np.arange(164), 10))
+    assert same.p_value == compare(values, other).p_value
+    assert same.difference == pytest.approx(compare(values, other).difference, abs=1e-9)
     nothing = estimate(np.zeros(50), groups=np.repeat(np.arange(5), 10))
     assert nothing == estimate(np.zeros(5)), "the interval of none of five"
     # Groups of other sizes: the mean stays that over the problems.
