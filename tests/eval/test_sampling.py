@@ -1,5 +1,6 @@
 """Requests are the task's own, and samples are a function of seed, problem, number and temperature."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from codeparrot.eval.problems.problem import Problem, ProblemSet
 from codeparrot.eval.sampling import Key, Sample, Sampling, generate, wanted
 from codeparrot.eval.scoring import report
 from codeparrot.eval.tasks.humaneval import HumanEval
+from codeparrot.generation.requests import Request
 
 END: Any = {"bos_token_id": 0, "eos_token_id": 0}
 
@@ -58,13 +60,20 @@ def test_prompts_that_lose_their_beginning_are_counted_once(gpt2, tokenizer, cap
     assert shown.data["prompts_cut"] == 2 and "The prompts of 2 problems were too long" in shown.text
 
 
+class Exact(HumanEval):
+    """Without healing: the model reads what the prompt is."""
+
+    def request(self, problem: Problem, tokenizer: Any) -> Request:
+        return replace(super().request(problem, tokenizer), heal=False)
+
+
 @pytest.mark.parametrize(("strip", "left"), [(False, "def f():\n    "), (True, "def f():")])
 def test_the_prompt_is_used_as_it_is_unless_its_end_is_to_be_stripped(gpt2, tokenizer, strip, left) -> None:
     given: list[list[int]] = []
     hook = gpt2.register_forward_pre_hook(
         lambda _, args, kwargs: given.append(kwargs["input_ids"][0].tolist()), with_kwargs=True
     )
-    task, key = HumanEval(strip_prompt=strip), Key("p", 0.0, 0)
+    task, key = Exact(strip_prompt=strip), Key("p", 0.0, 0)
     list(generate(gpt2, tokenizer, task, [problem("def f():\n    ")], [key], Sampling(max_new_tokens=1)))
     hook.remove()
     ids = tokenizer(left)["input_ids"]
