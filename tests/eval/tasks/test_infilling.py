@@ -1,9 +1,11 @@
 """Infilling from a checkpoint to its report; verdicts on middles are those of openai/human-eval on the whole programs."""
 
 import json
+import random
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from codeparrot.cli import main
-from codeparrot.eval.problems.infilling import Gap, load_gaps
-from codeparrot.eval.problems.problem import ProblemSet
+from codeparrot.eval.problems.infilling import Gap, load_gaps, multi_lines, random_spans, single_lines
+from codeparrot.eval.problems.problem import Problem, ProblemSet
 from codeparrot.eval.tasks.humaneval import HumanEval
 from codeparrot.eval.tasks.infilling import Infilling
+from codeparrot.stream.sentinels import require_sentinels
 from tests.conftest import with_sentinels
 from tests.eval.sandbox.middles import RECORD, digest, middles
 from tests.launching import require
@@ -110,11 +113,12 @@ def run(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def evaluate(*arguments: str | Path, capsys, status: int = 0) -> dict[str, Any]:
+def evaluate(*arguments: str | Path, capsys, kind: str | Path = "own", tokens: int = 16, status: int = 0) -> dict[str, Any]:
     """Run the command in this process and return what it prints."""
     require("bwrap", "generated programs run in it")
     capsys.readouterr()
-    found = main(["eval", "infilling", "--kind", "own", "--max_new_tokens", "16", *map(str, arguments), "--json"])
+    options = ["--kind", str(kind), "--max_new_tokens", str(tokens), *map(str, arguments)]
+    found = main(["eval", "infilling", *options, "--json"])
     out, err = capsys.readouterr()
     assert found == status, err
     return json.loads(out) if out else {"error": err}
@@ -183,3 +187,64 @@ def test_the_model_is_asked_for_exactly_the_gap() -> None:
         alone = Infilling("own", order="prefix")
         if each.one_line and each.canonical_solution.endswith("\n"):
             assert alone.answer(each, each.canonical_solution.rstrip()) == each.canonical_solution
+
+
+KNOWN = Problem(
+    "known",
+    'def scale(numbers, factor):\n    """Multiply numbers."""\n',
+    "scale",
+    "def check(candidate):\n    assert candidate([1, 2], 3) == [3, 6]\n    assert candidate([], 3) == []\n",
+    "    result = []\n    for number in numbers:\n        result.append(number * factor)\n    return result\n",
+)
+STEPS = 400
+
+
+def trained(tokenizer: Any, document: str) -> Any:
+    """Return a model that knows the middles of one document, cut anywhere, in both orders."""
+    torch.manual_seed(0)
+    draw, sentinels = random.Random(0), require_sentinels(tokenizer, "this test")
+    shape: Any = {"vocab_size": len(tokenizer), "n_positions": 256, "n_embd": 64, "n_layer": 2, "n_head": 4}
+    off: Any = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    end = tokenizer.eos_token_id
+    model = GPT2LMHeadModel(GPT2Config(**shape, **off, bos_token_id=end, eos_token_id=end))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=STEPS)
+    for step in range(STEPS):
+        rows = []
+        for _ in range(16):
+            first, last = sorted(draw.randrange(len(document) + 1) for _ in range(2))
+            parts = document[:first], document[first:last], document[last:]
+            prefix, middle, suffix = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts)
+            psm = [sentinels.prefix, *prefix, sentinels.suffix, *suffix, sentinels.middle, *middle, end]
+            spm = [sentinels.prefix, sentinels.suffix, *suffix, sentinels.middle, *prefix, *middle, end]
+            rows.append(torch.tensor(spm if step % 2 else psm))
+        batch = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)
+        model(input_ids=batch.clamp(min=0), labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    return model
+
+
+@pytest.fixture(scope="module")
+def learned(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = with_sentinels(tokenizer_folder, tmp_path_factory.mktemp("learned") / "model")
+    model = trained(AutoTokenizer.from_pretrained(folder), KNOWN.prompt + KNOWN.canonical_solution)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["psm", "spm"])
+def test_a_model_that_learned_to_fill_gaps_passes(learned: Path, tmp_path: Path, order: str, capsys) -> None:
+    """Gaps within lines, of a line, of several: what the model writes is the program again, to its white space."""
+    path = tmp_path / "gaps.jsonl"
+    # Where the first line is taken out, the prompt has an empty line that the document has not.
+    gaps = [*list(single_lines(KNOWN))[1:], *list(multi_lines(KNOWN))[4:], *random_spans(KNOWN, 12)]
+    path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in gaps), encoding="utf-8")
+    options = ("--fim_order", order, "--output", tmp_path / "o")
+    report = evaluate("--checkpoint", learned, *options, kind=path, tokens=64, capsys=capsys)
+    results = lines(tmp_path / "o" / "results.jsonl")
+    wrong = [(row["task_id"], row["completion"], row["ended"]) for row in results if not row["passed"]]
+    assert report["pass@1"] == 1.0, wrong
+    assert report["exact_match"] == 1.0
