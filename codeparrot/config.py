@@ -192,6 +192,13 @@ class EvaluateConfig:
     """Take only this many problems, the first; 0: all."""
     humaneval_samples: int = setting(4, "samples", at_least(1))
     """Samples for each problem, at temperature 0.2."""
+    infilling_every_steps: int = setting(0, "steps", at_least(0))
+    """Steps between measurements of infilling by unit tests, also at the end; 0: none. As pass@1 is measured, with one middle
+    for each gap, at temperature 0. The tokenizer must have sentinels."""
+    infilling_problems: str = "own"
+    """Gaps to fill: single-line, multi-line (HumanEval infilling), random-span, own (the project's), or a JSONL file."""
+    infilling_limit: int = setting(0, "gaps", at_least(0))
+    """Take only this many gaps, the first; 0: all."""
 
 
 @dataclass

@@ -7,15 +7,17 @@ from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
 from codeparrot.result import Result
+from codeparrot.run.reports import prompt_style
 
 
-def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Result:  # noqa: B006 - read only
+def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anyway: bool = False) -> Result:  # noqa: B006 - read only
     """Compare pass@k of two evaluations, paired by problem, at each temperature that both have.
 
     Args:
         evaluations: Two --output folders of `codeparrot eval humaneval`, or their results.jsonl.
         k: Values for pass@k; those above the number of samples per problem are left out.
         seed: Seed of the draws for interval and p-value.
+        anyway: Compare evaluations whose prompts had different styles (--prompt_style), too.
     """
     from codeparrot.eval import statistics
     from codeparrot.eval.report import counts
@@ -33,8 +35,9 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
             f"the evaluations are of different problems ({different} are in only one of them): compare the same ones"
         )
     reports, notes = _reports([path_of(name) for name in evaluations])
-    notes += _differences(reports)
+    notes += [*_differences(reports), *_styles(reports, anyway)]
     tables = [counts(each, tasks[0]) for each in rows]
+    groups = _groups(rows, tasks[0])
     common = [temperature for temperature in tables[0] if temperature in tables[1]]
     if not common:
         raise CodeparrotError("the evaluations have no temperature in common: evaluate one of them again at the other's")
@@ -44,7 +47,7 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
         for each in sorted(set(k)):
             if each <= fewest:
                 values = [statistics.per_problem(table[temperature], each) for table in tables]
-                result = statistics.compare(*values, seed=seed)
+                result = statistics.compare(*values, seed=seed, groups=groups)
                 found.append(
                     {
                         "temperature": temperature,
@@ -79,6 +82,15 @@ def _reports(places: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
     return reports, notes
 
 
+def _groups(rows: list[list[dict[str, Any]]], tasks: list[str]) -> Any:
+    """Return the group of each problem where both evaluations name the same ones, as those of infilling do; else None."""
+    import numpy as np
+
+    first, second = ({row["task_id"]: row.get("group") for row in each} for each in rows)
+    known = first == second and all(type(group) is int and 0 <= group < len(tasks) for group in first.values())
+    return np.unique([first[task] for task in tasks], return_inverse=True)[1] if known else None
+
+
 def _differences(reports: list[dict[str, Any]]) -> list[str]:
     """Return how the evaluations differ besides their models.
 
@@ -92,9 +104,25 @@ def _differences(reports: list[dict[str, Any]]) -> list[str]:
     settings = [report.get("settings") or {} for report in reports]
     return [
         f"they were sampled differently: {name} {settings[0][name]} and {settings[1][name]}"
-        for name in ("strip_prompt", "chat", "top_p", "max_new_tokens", "precision")
+        for name in ("fim_order", "chat", "top_p", "max_new_tokens", "precision")
         if all(each.get(name, "auto") != "auto" for each in settings) and settings[0][name] != settings[1][name]
     ]
+
+
+def _styles(reports: list[dict[str, Any]], anyway: bool) -> list[str]:
+    """Return in which styles the prompts were given, if they differ.
+
+    Raises:
+        CodeparrotError: they differ, and are not to be compared anyway.
+    """
+    first, second = (prompt_style(report.get("settings") or {}) for report in reports)
+    # Chat is a setting of its own, and an evaluation of samples from elsewhere does not say.
+    if first == second or {first, second} & {"", "chat"}:
+        return []
+    if not anyway:
+        remedy = "evaluate one again with the other's --prompt_style, or compare them with --anyway"
+        raise CodeparrotError(f"the evaluations are of different styles of prompts: {first} and {second}; {remedy}")
+    return [f"they were sampled differently: prompt_style {first} and {second}"]
 
 
 def _line(found: dict[str, Any]) -> str:
