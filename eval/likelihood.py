@@ -1,10 +1,9 @@
 """How likely a model finds the solutions of problems, in bits a byte: a measure of models that solve none of them yet.
 
 The bits of a solution are those of its tokens, each predicted from all text before it. Prompt and solution are encoded as one
-text, because the prompt's own tokens may end where those of a program never do. A token that holds the end of the prompt and the
-beginning of the solution counts whole, so a solution has at most a few bits too many, and never too few. White space at its end
-is left out: the token that it is part of depends on what comes behind. A middle is encoded by itself, between its sides, as in
-training (prefix, suffix, middle); the end token behind it is not counted.
+text, because the prompt's own tokens may end where those of a program never do. A token that holds the end of the prompt and
+the beginning of the solution counts whole, so a solution has at most a few bits too many, and never too few. White space at its
+end is left out: the token that it is part of depends on what comes behind.
 
 Bits of a byte are a mean over problems, so that each counts the same, as in pass@k. Bytes are those of the solution alone, and
 tokenizers can be compared.
@@ -74,8 +73,9 @@ class _Window(NamedTuple):
 
 
 def _windows(solutions: Sequence[Solution], context: int | None) -> Iterator[_Window]:
-    """Yield windows in which each token that counts is predicted once, from at least half a context or all that is before it."""
-    for index, (_, ids, begin, _) in enumerate(solutions):
+    """Yield windows that predict each token that counts once, from at least half a context or all that is before it."""
+    for index, solution in enumerate(solutions):
+        ids, begin = solution.ids, solution.begin
         longest = context or len(ids)
         while begin < len(ids):
             end = min(len(ids), max(longest, begin + longest // 2))

@@ -47,17 +47,15 @@ class LanguageModel(nn.Module):
         if not self.own_loss:
             self._head.__class__ = LossHead
 
-    def forward(
-        self, input_ids: Tensor, labels: Tensor, reduction: Literal["mean", "sum", "windows"] = "mean"
-    ) -> Tensor:
-        """Return the loss of predicting each token of a window from those before it, a float32 scalar or, by windows, (windows,).
+    def forward(self, input_ids: Tensor, labels: Tensor, reduction: Literal["mean", "sum", "windows"] = "mean") -> Tensor:
+        """Return the loss of predicting each token of a window from those before it, in float32.
 
         Args:
             input_ids: (windows, length).
             labels: (windows, length), not shifted: usually `input_ids` itself; IGNORED (-100) is not predicted.
             reduction: "mean" over the predicted tokens, which training minimises; "sum" for evaluation over several batches,
-                to be divided by the sum of `num_predicted(labels)`; "windows" that of each window, without gradients. Only the
-                mean includes a family's auxiliary losses.
+                to be divided by the sum of `num_predicted(labels)`; "windows" those of each, (windows,), without gradients.
+                Only the mean includes a family's auxiliary losses.
         """
         if self.own_loss:
             return self._forward_own_loss(input_ids, labels, reduction)

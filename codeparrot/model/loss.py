@@ -44,9 +44,7 @@ class LossHead(nn.Linear):
     compiled = False
     """Whether a loss with gradients compiles its pointwise part. Losses without gradients never do."""
 
-    def forward(
-        self, input: Tensor, labels: Tensor | None = None, reduction: Literal["sum", "none"] = "sum"
-    ) -> Tensor:
+    def forward(self, input: Tensor, labels: Tensor | None = None, reduction: Literal["sum", "none"] = "sum") -> Tensor:
         """Return the logits, or, given `labels` (one a row of `input`), the cross-entropies: their sum, a scalar, or each."""
         if labels is None:
             return nn.functional.linear(input, self.weight, self.bias)

@@ -7,9 +7,14 @@ class Entry(NamedTuple):
     target: str
     """module:function of the command."""
     summary: str
+    goes_on: bool = True
+    """Whether the same command goes on with what was done when it was interrupted."""
 
 
 TASKS = {
     "humaneval": Entry("codeparrot.eval.tasks.humaneval:humaneval", "pass@k by unit tests: generate, run in a sandbox, report"),
-    "perplexity": Entry("codeparrot.eval.tasks.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"),
+    "likelihood": Entry("codeparrot.eval.tasks.likelihood:likelihood", "bits a byte of the reference solutions", goes_on=False),
+    "perplexity": Entry(
+        "codeparrot.eval.tasks.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint", goes_on=False
+    ),
 }

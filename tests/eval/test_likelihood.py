@@ -1,6 +1,7 @@
 """The bits of a solution are those of its tokens behind the prompt, whatever the batches, the context and the processes."""
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -84,20 +85,20 @@ def test_bits_are_those_of_the_tokens_behind_the_prompt(model, tokenizer) -> Non
 @pytest.mark.parametrize(("batch_tokens", "world_size"), [(1, 1), (10**6, 1), (300, 2), (300, 7), (10**6, 64)])
 def test_batches_and_processes_change_nothing(model, tokenizer, batch_tokens, world_size) -> None:
     solutions = solutions_of(load_problems("codeparrot").first(20), tokenizer)
-    calls: list[int] = []
+    calls: list[list[int]] = [[] for _ in range(world_size)]
+    options = {"batch_tokens": batch_tokens, "world_size": world_size}
     shares = [
-        measured(
-            model, solutions, batch_tokens=batch_tokens, rank=rank, world_size=world_size, progress=lambda: calls.append(rank)
-        )
-        for rank in range(world_size)
+        measured(model, solutions, rank=rank, progress=partial(own.append, 1), **options) for rank, own in enumerate(calls)
     ]
     together = [sum(values) for values in zip(*shares, strict=True)]
     assert together == pytest.approx(measured(model, solutions), rel=1e-5)
-    assert len({calls.count(rank) for rank in range(world_size)}) == 1
+    assert len(set(map(len, calls))) == 1
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(2, 40))
-def test_windows_predict_each_token_once_with_half_a_context_before_it(num_prompt: int, num_solution: int, context: int) -> None:
+def test_windows_predict_each_token_once_with_half_a_context_before_it(
+    num_prompt: int, num_solution: int, context: int
+) -> None:
     solution = Solution("p", list(range(num_prompt + num_solution)), num_prompt, 1)
     predicted: list[int] = []
     for window in _windows([solution], context):

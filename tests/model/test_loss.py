@@ -320,6 +320,7 @@ def test_the_losses_of_rows_are_those_of_each_alone(chunk_rows, ignored) -> None
     labels[: int(10 * ignored)] = IGNORED
     shaped = hidden.view(2, 5, 8), labels.view(2, 5)
     found = cross_entropies(shaped[0], weight, bias, shaped[1], chunk_rows)
-    expected = [0.0 if label == IGNORED else float(reference(row, weight, bias, label).detach()) for row, label in zip(hidden, labels)]
+    pairs = zip(hidden.detach(), labels, strict=True)
+    expected = [0.0 if label == IGNORED else float(reference(row, weight, bias, label).detach()) for row, label in pairs]
     assert found.dtype == torch.float32 and found.shape == (2, 5) and not found.requires_grad
     assert found.flatten().tolist() == pytest.approx(expected, rel=1e-5)
