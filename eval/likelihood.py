@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from codeparrot.eval.problems.problem import ProblemSet
+from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.tasks.perplexity import bytes_per_token
 from codeparrot.generation.prompts import encode_prompt
 from codeparrot.loading import largest_id
@@ -31,6 +33,11 @@ class Solved(Protocol):
 
     @property
     def canonical_solution(self) -> str: ...
+
+
+def load_solved(name: str) -> ProblemSet[Any]:
+    """Return a set of problems by its name (problems/sets.py)."""
+    return load_problems(name)
 
 
 class Solution(NamedTuple):

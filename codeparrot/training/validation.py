@@ -19,6 +19,7 @@ from codeparrot.generation.requests import Request
 from codeparrot.result import progress_bar, say
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
+from codeparrot.training.likelihood import Likelihood
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training
 from codeparrot.training.preemption import StopRequest
@@ -79,14 +80,17 @@ class Validation:
             logger.info("validation  %s tokens %s", f"{tokens:,}", when)
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
+        self._likelihood = Likelihood(training, monitor)
 
     def run(self, progress: Progress, whole: bool) -> None:
         """Evaluate on the `whole` set or on the sample of it, log, and write samples. All processes call this."""
         if not self._on:
             return
         with self._monitor.paused(), self._training.uncompiled():
-            self.score = score = self._measure(progress, self._valid if whole else self._sample_of_it)
-            self.interrupted = score is None
+            score = self._measure(progress, self._valid if whole else self._sample_of_it)
+            if score is not None and not self._likelihood.run(progress, self._all_stop):
+                score = None
+            self.score, self.interrupted = score, score is None
             if score is None:
                 logger.info("the evaluation at step %d was interrupted: the run is stopping", progress.step)
                 return

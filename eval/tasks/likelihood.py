@@ -45,12 +45,12 @@ def likelihood(
         output: Folder to write to; default: RUN/eval/likelihood-PROBLEMS/step_00001000 for a run, else
             evaluations/NAME/likelihood-PROBLEMS.
     """
-    from codeparrot.eval.problems.sets import load_problems
+    from codeparrot.eval.likelihood import load_solved
     from codeparrot.loading import find_model
 
     check_ranges(limit=limit, batch_size=batch_size)
     check_places(checkpoint, output)
-    chosen = load_problems(problems).first(limit)
+    chosen = load_solved(problems).first(limit)
     place = find_model(checkpoint)
     say("loading PyTorch")
     import torch
