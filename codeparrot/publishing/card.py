@@ -21,6 +21,7 @@ from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
+from codeparrot.run.metrics import SOLUTIONS
 
 logger = logging.getLogger("codeparrot")
 
@@ -53,13 +54,13 @@ def model_card(
     Args:
         manifest: of the checkpoint.
         metrics: the lines of metrics.jsonl up to its step.
-        reports: of `codeparrot eval humaneval`, by the step they measure, none later than this one.
+        reports: of `codeparrot eval humaneval` and `likelihood`, by the step they measure, none later than this one.
         target: the branch it goes to.
         parameters: number of the model's parameters.
         plot: whether there is a picture of the loss.
     """
     config, step = manifest["config"], manifest["step"]
-    evaluations = [row for row in metrics if any(name in METRICS or name.startswith("pass@") for name in row)]
+    evaluations = [row for row in metrics if any(map(_is_measure, row))]
     return "\n".join(
         [
             "---",
@@ -73,6 +74,7 @@ def model_card(
             *([f"![Loss over tokens]({PLOT})", ""] if plot else []),
             *_evaluations(evaluations),
             *_unit_tests(reports),
+            *_likelihoods(reports),
             *_recipe(config),
             *_data(config),
         ]
@@ -88,12 +90,18 @@ def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     found = {}
     for row in rows:
         for name, value in row.items():
-            if (name in METRICS or name.startswith("pass@")) and value is not None and math.isfinite(value):
+            if _is_measure(name) and value is not None and math.isfinite(value):
                 found[_measured_on(row, name), name] = value
     return found
 
 
+def _is_measure(name: str) -> bool:
+    return name in METRICS or name == SOLUTIONS or name.startswith("pass@")
+
+
 def _measured_on(row: dict[str, Any], name: str) -> str:
+    if name == SOLUTIONS:
+        return row["problem_set"]["name"] if "problem_set" in row else str(row.get("problems", "problems"))
     if name in METRICS:
         return SAMPLE if row.get("eval_sample") else VALIDATION
     return row["problem_set"]["name"] if "problem_set" in row else str(row.get("problems", "problems"))
@@ -147,11 +155,11 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     merged: dict[int, dict[str, Any]] = {}
     for row in rows:
         merged.setdefault(row["step"], {}).update(row)
-    names = [*METRICS, *sorted({name for row in rows for name in row if name.startswith("pass@")})]
+    names = [*METRICS, SOLUTIONS, *sorted({name for row in rows for name in row if name.startswith("pass@")})]
     names = [name for name in names if any(name in row for row in rows)]
     shown = list(merged.values())[-EVALUATIONS_SHOWN:]
     cells = [(_step(row), row["tokens"], *(_number(row.get(name)) for name in names)) for row in shown]
-    header = ("step", "tokens", *(METRICS.get(name, name) for name in names))
+    header = ("step", "tokens", *(METRICS.get(name, name.replace("_", " ")) for name in names))
     sampled = (
         [f"Loss, perplexity and bits per byte of steps with a star are those of {SAMPLE}.", ""]
         if any(row.get("eval_sample") for row in shown)
@@ -175,6 +183,20 @@ def _unit_tests(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
         return []
     header = ("step", "problem set", "problems", "samples", "measure", "best temperature: mean, 95% interval")
     return ["## Unit tests", "", *table(header, rows[-EVALUATIONS_SHOWN:]), "", "By `codeparrot eval humaneval`.", ""]
+
+
+def _likelihoods(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
+    rows = [
+        (step, report["problem_set"]["name"], _problems(report), _number(report[SOLUTIONS]))
+        for step in sorted(reports)
+        for report in reports[step]
+        if SOLUTIONS in report
+    ]
+    if not rows:
+        return []
+    header = ("step", "problem set", "problems", "bits per byte of the reference solutions")
+    shown = table(header, rows[-EVALUATIONS_SHOWN:])
+    return ["## Likelihood of solutions", "", *shown, "", "By `codeparrot eval likelihood`: a mean over problems.", ""]
 
 
 def _problems(report: dict[str, Any]) -> str:

@@ -35,7 +35,12 @@ def report(name: str, mean: float) -> str:
 def test_results_are_in_the_model_index_and_in_the_tables(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
     run = make_run(tmp_path / "card", tokenizer_folder, (8, 16))
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps({"step": 16, "tokens": 4096, "solution_bits_per_byte": 1.5, "problems": "own"}) + "\n")
         log.write(json.dumps({"step": 16, "tokens": 4096, "pass@1": 0.25, "problems": "codeparrot"}) + "\n")
+    likely = run / "eval" / "likelihood-humaneval" / "step_00000016" / "report.json"
+    likely.parent.mkdir(parents=True)
+    facts = {"problems": 164, "samples": 0, "problem_set": {"name": "humaneval"}, "best": {}}
+    likely.write_text(json.dumps({**facts, "solution_bits_per_byte": 0.75}), encoding="utf-8")
     for step, mean in ((8, 0.1), (16, 0.125), (24, 0.9)):
         place = run / "eval" / "humaneval" / f"step_{step:08d}"
         place.mkdir(parents=True)
@@ -51,7 +56,9 @@ def test_results_are_in_the_model_index_and_in_the_tables(here: HubServer, tmp_p
     assert found == {
         **{(valid, "loss"): 5.84, (valid, "perplexity"): 400.0, (valid, "bits_per_byte"): 4.0},
         **{("codeparrot", "pass@1"): 0.25, ("humaneval", "pass@1"): 0.125},
+        **{("own", "solution_bits_per_byte"): 1.5, ("humaneval", "solution_bits_per_byte"): 0.75},
     }
+    assert "| bits per byte | solution bits per byte | pass@1 |" in body and "| 16 | humaneval | 164 | 0.75 |" in body
     assert "| 16 | humaneval | 21 | 210 | pass@1 | 0.2: 12.50%, 0.00% to 50.00% |" in body
     assert "90.00%" not in body, "what is measured later is of a later commit"
 
