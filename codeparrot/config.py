@@ -185,7 +185,8 @@ class EvaluateConfig:
     """Longest sample; 0: no samples."""
     likelihood_problems: str = ""
     """Problems whose reference solutions are measured at each evaluation, in bits a byte: how likely the model finds them says
-    something long before one of its own passes. Named as in `humaneval_problems`; empty: none."""
+    something long before one of its own passes. Named as in `humaneval_problems`; infilling: the middles of the project's own
+    gaps, infilling-single-line and the like: those of HumanEval. Empty: none."""
     humaneval_every_steps: int = setting(0, "steps", at_least(0))
     """Steps between measurements of pass@1 by unit tests, also at the end; 0: none. Training waits only for the completions;
     the programs run in the background (bubblewrap must be installed)."""
@@ -195,6 +196,13 @@ class EvaluateConfig:
     """Take only this many problems, the first; 0: all."""
     humaneval_samples: int = setting(4, "samples", at_least(1))
     """Samples for each problem, at temperature 0.2."""
+    infilling_every_steps: int = setting(0, "steps", at_least(0))
+    """Steps between measurements of infilling by unit tests, also at the end; 0: none. As pass@1 is measured, with one middle
+    for each gap, at temperature 0. The tokenizer must have sentinels."""
+    infilling_problems: str = "own"
+    """Gaps to fill: single-line, multi-line (HumanEval infilling), random-span, own (the project's), or a JSONL file."""
+    infilling_limit: int = setting(0, "gaps", at_least(0))
+    """Take only this many gaps, the first; 0: all."""
 
 
 @dataclass

@@ -8,15 +8,17 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
 from codeparrot.result import Result
 from codeparrot.run.metrics import SOLUTIONS
+from codeparrot.run.reports import prompt_style
 
 
-def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Result:  # noqa: B006 - read only
+def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anyway: bool = False) -> Result:  # noqa: B006 - read only
     """Compare pass@k of two evaluations, paired by problem, at each temperature that both have.
 
     Args:
         evaluations: Two --output folders of `codeparrot eval humaneval`, or their results.jsonl; or two of `eval likelihood`.
         k: Values for pass@k; those above the number of samples per problem are left out.
         seed: Seed of the draws for interval and p-value.
+        anyway: Compare evaluations whose prompts had different styles (--prompt_style), too.
     """
     from codeparrot.eval import statistics
     from codeparrot.eval.report import counts
@@ -37,8 +39,9 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
             f"the evaluations are of different problems ({different} are in only one of them): compare the same ones"
         )
     reports, notes = _reports([path_of(name) for name in evaluations])
-    notes += _differences(reports)
+    notes += [*_differences(reports), *_styles(reports, anyway)]
     tables = [counts(each, tasks[0]) for each in rows]
+    groups = _groups(rows, tasks[0])
     common = [temperature for temperature in tables[0] if temperature in tables[1]]
     if not common:
         raise CodeparrotError("the evaluations have no temperature in common: evaluate one of them again at the other's")
@@ -48,7 +51,7 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0) -> Re
         for each in sorted(set(k)):
             if each <= fewest:
                 values = [statistics.per_problem(table[temperature], each) for table in tables]
-                result = statistics.compare(*values, seed=seed)
+                result = statistics.compare(*values, seed=seed, groups=groups)
                 found.append(
                     {
                         "temperature": temperature,
@@ -83,6 +86,15 @@ def _reports(places: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
     return reports, notes
 
 
+def _groups(rows: list[list[dict[str, Any]]], tasks: list[str]) -> Any:
+    """Return the group of each problem where both evaluations name the same ones, as those of infilling do; else None."""
+    import numpy as np
+
+    first, second = ({row["task_id"]: row.get("group") for row in each} for each in rows)
+    known = first == second and all(type(group) is int and 0 <= group < len(tasks) for group in first.values())
+    return np.unique([first[task] for task in tasks], return_inverse=True)[1] if known else None
+
+
 def _differences(reports: list[dict[str, Any]]) -> list[str]:
     """Return how the evaluations differ besides their models.
 
@@ -96,9 +108,25 @@ def _differences(reports: list[dict[str, Any]]) -> list[str]:
     settings = [report.get("settings") or {} for report in reports]
     return [
         f"they were sampled differently: {name} {settings[0][name]} and {settings[1][name]}"
-        for name in ("strip_prompt", "chat", "top_p", "max_new_tokens", "precision")
+        for name in ("fim_order", "chat", "top_p", "max_new_tokens", "precision")
         if all(each.get(name, "auto") != "auto" for each in settings) and settings[0][name] != settings[1][name]
     ]
+
+
+def _styles(reports: list[dict[str, Any]], anyway: bool) -> list[str]:
+    """Return in which styles the prompts were given, if they differ.
+
+    Raises:
+        CodeparrotError: they differ, and are not to be compared anyway.
+    """
+    first, second = (prompt_style(report.get("settings") or {}) for report in reports)
+    # Chat is a setting of its own, and an evaluation of samples from elsewhere does not say.
+    if first == second or {first, second} & {"", "chat"}:
+        return []
+    if not anyway:
+        remedy = "evaluate one again with the other's --prompt_style, or compare them with --anyway"
+        raise CodeparrotError(f"the evaluations are of different styles of prompts: {first} and {second}; {remedy}")
+    return [f"they were sampled differently: prompt_style {first} and {second}"]
 
 
 def _line(found: dict[str, Any]) -> str:
@@ -112,8 +140,8 @@ def _line(found: dict[str, Any]) -> str:
     )
 
 
-def _likelihoods(place: Path) -> dict[str, float]:
-    """Return the bits a byte of each problem, by task_id, if an evaluation is one of likelihood.
+def _likelihoods(place: Path) -> list[dict[str, Any]]:
+    """Return the lines of an evaluation of likelihood; none if it is of another kind.
 
     Raises:
         CodeparrotError: a line of it is damaged.
@@ -121,10 +149,10 @@ def _likelihoods(place: Path) -> dict[str, float]:
     from codeparrot.eval.tasks.likelihood import LIKELIHOOD, read_likelihoods
 
     path = place / LIKELIHOOD if place.is_dir() else place
-    return read_likelihoods(path) if path.name == LIKELIHOOD and path.is_file() else {}
+    return read_likelihoods(path) if path.name == LIKELIHOOD and path.is_file() else []
 
 
-def _compare_likelihoods(evaluations: list[str], likelihoods: list[dict[str, float]], seed: int) -> Result:
+def _compare_likelihoods(evaluations: list[str], likelihoods: list[list[dict[str, Any]]], seed: int) -> Result:
     """Compare how likely the solutions are, paired by problem.
 
     Raises:
@@ -134,9 +162,9 @@ def _compare_likelihoods(evaluations: list[str], likelihoods: list[dict[str, flo
 
     from codeparrot.eval import statistics
 
-    first, second = likelihoods
-    if not (first and second):
+    if not all(likelihoods):
         raise CodeparrotError("one of the evaluations is of likelihood, the other of unit tests: compare two of a kind")
+    first, second = ({row["task_id"]: row["bits_per_byte"] for row in each} for each in likelihoods)
     if different := len(first.keys() ^ second.keys()):
         raise CodeparrotError(
             f"the evaluations are of different problems ({different} are in only one of them): compare the same ones"
@@ -144,8 +172,10 @@ def _compare_likelihoods(evaluations: list[str], likelihoods: list[dict[str, flo
     # Their folders may be named by the file in them.
     reports, notes = _reports([path.parent if path.is_file() else path for path in map(path_of, evaluations)])
     notes += _differences(reports)
-    values = [np.array([each[task] for task in sorted(first)]) for each in likelihoods]
-    result, means = statistics.compare(*values, seed=seed), [float(each.mean()) for each in values]
+    tasks = sorted(first)
+    values = [np.array([each[task] for task in tasks]) for each in (first, second)]
+    result = statistics.compare(*values, seed=seed, groups=_groups(likelihoods, tasks))
+    means = [float(each.mean()) for each in values]
     difference, sure = result.difference, "they differ" if result.p_value < 0.05 else "not to be told apart"
     line = (
         f"bits a byte of solutions: {means[0]:.4f} and {means[1]:.4f}, difference {difference.mean:+.4f} "

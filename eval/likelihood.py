@@ -3,41 +3,49 @@
 The bits of a solution are those of its tokens, each predicted from all text before it. Prompt and solution are encoded as one
 text, because the prompt's own tokens may end where those of a program never do. A token that holds the end of the prompt and
 the beginning of the solution counts whole, so a solution has at most a few bits too many, and never too few. White space at its
-end is left out: the token that it is part of depends on what comes behind.
+end is left out: the token that it is part of depends on what comes behind. A middle is encoded by itself, between its sides, as
+in training (prefix, suffix, middle), and the end token behind it does not count.
 
-Bits of a byte are a mean over problems, so that each counts the same, as in pass@k. Bytes are those of the solution alone, and
+Bits a byte are a mean over problems, so that each counts the same, as in pass@k. Bytes are those of the solution alone, and
 tokenizers can be compared.
 Cost: one forward pass of each prompt with its solution.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from codeparrot.eval.problems.problem import ProblemSet
+from codeparrot.eval.problems.infilling import Gap, functions, load_gaps
+from codeparrot.eval.problems.problem import Problem, ProblemSet
 from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.tasks.perplexity import bytes_per_token
 from codeparrot.generation.prompts import encode_prompt
 from codeparrot.loading import largest_id
+from codeparrot.location import path_of
 from codeparrot.model import IGNORED
-
-
-class Solved(Protocol):
-    """A problem with a reference solution."""
-
-    @property
-    def task_id(self) -> str: ...
-
-    @property
-    def prompt(self) -> str: ...
-
-    @property
-    def canonical_solution(self) -> str: ...
+from codeparrot.stream.sentinels import Sentinels, require_sentinels
+from codeparrot.text_files import json_lines
 
 
 def load_solved(name: str) -> ProblemSet[Any]:
-    """Return a set of problems by its name (problems/sets.py)."""
-    return load_problems(name)
+    """Return a set of problems, or of gaps.
+
+    Args:
+        name: of a set of problems (problems/sets.py); `infilling`, the project's own gaps; `infilling-KIND`, those of a kind
+            (problems/infilling.py); a file of gaps.
+
+    Raises:
+        CodeparrotError: there is no such set, it cannot be reached, or one of its lines is neither a problem nor a gap.
+    """
+    if name == "infilling":
+        return load_gaps("own")
+    if path_of(name).is_file():
+        first = next((row for _, row in json_lines(path_of(name))), None)
+        return load_gaps(name) if isinstance(first, dict) and "suffix" in first else load_problems(name)
+    return load_gaps(name.removeprefix(GAPS)) if name.startswith(GAPS) else load_problems(name)
+
+
+GAPS = "infilling-"
 
 
 class Solution(NamedTuple):
@@ -49,19 +57,72 @@ class Solution(NamedTuple):
     """Index of the first token that counts; at least 1."""
     num_bytes: int
     """Of the solution alone."""
+    group: int | None = None
+    """Number of the function that a middle belongs to: the middles of one are not independent."""
 
 
-def solutions_of(problems: Iterable[Solved], tokenizer: Any) -> list[Solution]:
-    """Return the solutions of the problems that have one."""
+class Solutions(NamedTuple):
+    """The solutions of a set, and how many of its problems are left out."""
+
+    found: list[Solution]
+    without_solution: int
+    """Problems with no reference solution, or an empty one."""
+    too_long: int
+    """Middles that the model's context cannot hold."""
+
+    def left_out(self) -> list[str]:
+        """Return a line for each reason to leave problems out."""
+        counts = {"with no reference solution": self.without_solution, "longer than the model's context": self.too_long}
+        return [f"problems {reason} are left out: {count}" for reason, count in counts.items() if count]
+
+
+def solutions_of(problems: Iterable[Any], tokenizer: Any, context: int | None) -> Solutions:
+    """Return the solutions of problems, and the middles of gaps.
+
+    Args:
+        problems: of either kind (`load_solved`).
+        tokenizer: of the model.
+        context: most tokens that the model can read, or None for no limit.
+
+    Raises:
+        CodeparrotError: there are gaps, and the tokenizer has no sentinels.
+    """
+    problems = list(problems)
+    gaps = [problem for problem in problems if isinstance(problem, Gap)]
+    groups, sentinels = functions(gaps), require_sentinels(tokenizer, "the likelihood of middles") if gaps else None
     sizes = bytes_per_token(tokenizer, largest_id(tokenizer) + 1).tolist()
-    return [
-        _behind_prompt(problem, solution, tokenizer, sizes)
-        for problem in problems
-        if (solution := problem.canonical_solution.rstrip())
-    ]
+    found: list[Solution] = []
+    without = 0
+    for problem in problems:
+        if not problem.canonical_solution.strip():
+            without += 1
+        elif sentinels is None:
+            found.append(_behind_prompt(problem, problem.canonical_solution.rstrip(), tokenizer, sizes))
+        elif middle := _between_sides(problem, tokenizer, sentinels, context):
+            found.append(middle._replace(group=groups[problem.task_id]))
+    return Solutions(found, without, len(problems) - without - len(found))
 
 
-def _behind_prompt(problem: Solved, solution: str, tokenizer: Any, sizes: Sequence[int]) -> Solution:
+def _between_sides(gap: Gap, tokenizer: Any, sentinels: Sentinels, context: int | None) -> Solution | None:
+    """Return a middle between its sides; None if the context cannot hold it.
+
+    The head of the prefix is left out first, then the suffix's tail.
+    """
+    prefix, suffix, middle = (
+        tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        for text in (gap.prompt, gap.suffix, gap.canonical_solution)
+    )
+    if context is not None:
+        room = context - len(sentinels) - len(middle)
+        if room < 0:
+            return None
+        suffix = suffix[:room]
+        prefix = prefix[max(0, len(prefix) + len(suffix) - room) :]
+    sides = [sentinels.prefix, *prefix, sentinels.suffix, *suffix, sentinels.middle]
+    return Solution(gap.task_id, [*sides, *middle], len(sides), len(gap.canonical_solution.encode()))
+
+
+def _behind_prompt(problem: Problem, solution: str, tokenizer: Any, sizes: Sequence[int]) -> Solution:
     ids, num_bytes = encode_prompt(tokenizer, problem.prompt + solution), len(solution.encode())
     begin, missing = len(ids), num_bytes
     while missing > 0 and begin > 0:

@@ -6,6 +6,7 @@ from typing import Any
 
 from codeparrot import figures
 from codeparrot.eval.task import counted
+from codeparrot.run.reports import asked, in_words
 
 INCHES = 8.0, 4.5
 
@@ -20,7 +21,7 @@ def draw_curves(report: Mapping[str, Any], path: Path) -> None:
     labels = [None if line["temperature"] is None else f"temperature {line['temperature']}" for line in lines]
     widths = _draw_all(axis, list(zip(labels, curves, strict=True)))
     for index, (line, width) in enumerate(zip(lines, widths, strict=False)):
-        for name in (name for name in report["best"] if name in line):
+        for name in (name for name in report["best"] if name in line and name.startswith("pass@")):
             value, k = line[name], int(name.partition("@")[2])
             look = {"color": figures.style(index)["color"], "linewidth": width - 0.8}
             axis.vlines(k, 100 * value["low"], 100 * value["high"], **look)
@@ -29,7 +30,7 @@ def draw_curves(report: Mapping[str, Any], path: Path) -> None:
     marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= most]
     axis.set_xticks(marks, list(map(str, marks)))
     axis.minorticks_off()
-    _finish(figure, axis, f"{report['problem_set']['name']}, {counted(report)}", path)
+    _finish(figure, axis, "pass@k, %", f"{report['problem_set']['name']}, {counted(report)}", path)
 
 
 def draw_over_tokens(run: Path, path: Path) -> bool:
@@ -49,7 +50,8 @@ def draw_over_tokens(run: Path, path: Path) -> bool:
     _draw_all(
         axis, [(name, {at: 100 * value for at, value in sorted(points.items())}) for name, points in sorted(curves.items())]
     )
-    _finish(figure, axis, run.resolve().name, path)
+    alone = all(name.rpartition(", ")[2].startswith("pass@") for name in curves)
+    _finish(figure, axis, "pass@k, %" if alone else "score, %", run.resolve().name, path)
     return True
 
 
@@ -75,7 +77,7 @@ def _draw_all(axis: Any, curves: Sequence[tuple[str | None, Mapping[int, float]]
 
 def _over_tokens(run: Path) -> dict[str, dict[int, float]]:
     """Return the values of each measure by the number of tokens."""
-    from codeparrot.run.metrics import read_lines
+    from codeparrot.run.metrics import is_score, read_lines
     from codeparrot.run.reports import reports_of
 
     curves: dict[str, dict[int, float]] = {}
@@ -85,22 +87,28 @@ def _over_tokens(run: Path) -> dict[str, dict[int, float]]:
                 curves.setdefault(f"{_kind(report)}, {name}", {})[report["tokens"]] = report[name]
     metrics = run / "metrics.jsonl"
     for line in read_lines(metrics) if metrics.is_file() else []:
-        for name in (name for name in line if name.startswith("pass@") and None not in (line[name], line.get("tokens"))):
-            curves.setdefault(f"{line.get('problems')} during training, {name}", {})[line["tokens"]] = line[name]
+        for name in (name for name in line if is_score(name) and None not in (line[name], line.get("tokens"))):
+            # Earlier versions gave prompts as they are.
+            kind = [f"{line.get('problems')} during training", *_unlike_default(asked({"prompt_style": "exact", **line}))]
+            measure = name.removeprefix("infilling_")
+            curves.setdefault(", ".join([*kind, measure]), {})[line["tokens"]] = line[name]
     return curves
 
 
 def _kind(report: Mapping[str, Any]) -> str:
     """Return what a report is of, so that scores that do not compare make no curve: problems, how many of them, how asked."""
-    settings = report.get("settings", {})
-    asked = [words for name, words in (("strip_prompt", "stripped prompts"), ("chat", "chat")) if settings.get(name)]
     part = [counted(report)] if " of " in counted(report) else []
-    return ", ".join([report["problem_set"]["name"], *part, *asked])
+    return ", ".join([report["problem_set"]["name"], *part, *_unlike_default(asked(report.get("settings", {})))])
 
 
-def _finish(figure: Any, axis: Any, name: str, path: Path) -> None:
+def _unlike_default(way: str) -> list[str]:
+    """Return how a model was asked, where that is not the default."""
+    return [] if way in ("", "healed", "psm") else [in_words(way)]
+
+
+def _finish(figure: Any, axis: Any, measured: str, name: str, path: Path) -> None:
     axis.set_ylim(bottom=0)
-    axis.set_ylabel("pass@k, %")
+    axis.set_ylabel(measured)
     figures.title(axis, name)
     figures.legend(axis, place="best")
     path.parent.mkdir(parents=True, exist_ok=True)

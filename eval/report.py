@@ -1,15 +1,20 @@
 """The report of an evaluation: as data, as text and as Markdown.
 
-`pass@k` is that of the temperature with the best pass@k, which it names. The table of all temperatures stands beside it, since
-the best of several is a little better than one chosen beforehand.
+Each measure is that of the temperature at which it is best, which it names. The table of all temperatures stands beside it,
+since the best of several is a little better than one chosen beforehand.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from codeparrot.eval import statistics
+from codeparrot.eval.styles import note
 from codeparrot.eval.task import counted
+from codeparrot.run.reports import prompt_style
 
 Rows = Sequence[Mapping[str, Any]]
 """Results, one per sample: task_id, temperature, passed, outcome, ..."""
@@ -30,7 +35,14 @@ def _temperatures(rows: Rows) -> list[float | None]:
     return sorted({row["temperature"] for row in rows}, key=lambda value: (value is not None, value))
 
 
-def make(rows: Rows, tasks: Sequence[str], ks: Sequence[int], facts: Mapping[str, Any]) -> dict[str, Any]:
+def make(
+    rows: Rows,
+    tasks: Sequence[str],
+    ks: Sequence[int],
+    facts: Mapping[str, Any],
+    means: Sequence[str] = (),
+    groups: Sequence[int] | None = None,
+) -> dict[str, Any]:
     """Return the report.
 
     Args:
@@ -38,7 +50,10 @@ def make(rows: Rows, tasks: Sequence[str], ks: Sequence[int], facts: Mapping[str
         tasks: names of the problems.
         ks: for pass@k; one above the number of samples per problem is left out, and named.
         facts: further entries of the report.
+        means: numbers of the results, from 0 to 1; each is averaged over the samples of a problem, then over the problems.
+        groups: numbers, from 0, of the groups in which problems come, for the intervals; None: each is its own.
     """
+    together = None if groups is None else np.array(groups)
     table = []
     for temperature, row in counts(rows, tasks).items():
         fewest = min(number for number, _ in row)
@@ -46,12 +61,13 @@ def make(rows: Rows, tasks: Sequence[str], ks: Sequence[int], facts: Mapping[str
         line: dict[str, Any] = {"temperature": temperature, "samples_per_problem": fewest}
         for k in ks:
             if k <= fewest:
-                line[f"pass@{k}"] = statistics.estimate(statistics.per_problem(row, k))._asdict()
+                line[f"pass@{k}"] = statistics.estimate(statistics.per_problem(row, k), groups=together)._asdict()
+        line |= {name: statistics.estimate(_averages(own, tasks, name), groups=together)._asdict() for name in means}
         line["curve"] = {k: float(statistics.per_problem(row, k).mean()) for k in _spaced(fewest)}
         line["outcomes"] = _outcomes(own)
         table.append(line)
     best: dict[str, Any] = {}
-    for name in (f"pass@{k}" for k in ks):
+    for name in (*(f"pass@{k}" for k in ks), *means):
         lines = [line for line in table if name in line]
         if lines:
             chosen = max(lines, key=lambda line: line[name]["mean"])
@@ -72,17 +88,26 @@ def make(rows: Rows, tasks: Sequence[str], ks: Sequence[int], facts: Mapping[str
     }
 
 
+def _averages(rows: Rows, tasks: Sequence[str], name: str) -> NDArray[np.float64]:
+    """Return the mean of a number over the samples of each problem."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["task_id"], []).append(row[name])
+    return np.array([np.mean(values[task]) for task in tasks])
+
+
 def text(report: Mapping[str, Any]) -> str:
     """Return the report for a terminal."""
     lines = [f"{report['problem_set']['name']}: {counted(report)}, {report['samples']} samples"]
-    lines += [f"{name:<9} {_interval(value)}{_at(value['temperature'])}" for name, value in report["best"].items()]
+    width = max(9, *map(len, report["best"]))
+    lines += [f"{name:<{width}} {_interval(value)}{_at(value['temperature'])}" for name, value in report["best"].items()]
     if len(report["by_temperature"]) > 1:
         lines.append("each is that of its best temperature; all of them:")
         for line in report["by_temperature"]:
             values = (f"{name} {100 * line[name]['mean']:.1f}%" for name in report["best"] if name in line)
             lines.append(f"  {line['temperature']}: {', '.join(values)}")
     shares = (f"{name} {share:.1%}" for name, share in _shares(report["outcomes"]))
-    return "\n".join([*lines, f"outcomes  {', '.join(shares)}", *_notes(report)])
+    return "\n".join([*lines, f"{'outcomes':<{width}} {', '.join(shares)}", *_notes(report)])
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -115,8 +140,10 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
         notes.append(f"This is the score of {counted(report)}: it does not compare with one of all.")
     for temperature in report.get("incomplete", ()):
         notes.append(f"Temperature {temperature} is left out: some problems have no sample at it.")
-    if report.get("settings", {}).get("strip_prompt"):
-        notes.append("White space at the end of the prompts was stripped: scores with and without it do not compare.")
+    if words := note(report, prompt_style(report.get("settings", {}))):
+        notes.append(words)
+    if functions := report.get("functions"):
+        notes.append(f"Intervals are over the {functions} functions that have the gaps.")
     if report["weak_problems"]:
         count = report["weak_problems"]
         notes.append(f"The tests of {count} problems shared a process with the program (a weaker guard against forgery).")

@@ -26,6 +26,7 @@ from codeparrot.eval.problems.formats import in_words
 from codeparrot.eval.problems.problem import Question
 from codeparrot.eval.sampling import Key
 from codeparrot.run.metrics import keep_foreign, read_lines
+from codeparrot.run.reports import prompt_style
 from codeparrot.text_files import json_lines
 
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
@@ -130,9 +131,13 @@ def hold_settings(folder: Path, settings: Mapping[str, Any], former: Mapping[str
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        return files.read_object(path)
+        found = files.read_object(path)
     except (OSError, ValueError) as error:
         raise CodeparrotError(f"{path} cannot be read ({error}): name another --output") from None
+    if "strip_prompt" in found:  # of an earlier version
+        found["prompt_style"] = prompt_style(found)
+        del found["strip_prompt"]
+    return found
 
 
 def check_room(folder: Path) -> None:
@@ -179,7 +184,7 @@ def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any
         if temperature is not None and not isinstance(temperature, int | float):
             raise CodeparrotError(f"{where}: the temperature is {temperature!r}, not a number")
         number = count[task, temperature] = count.get((task, temperature), -1) + 1
-        kept = {name: row[name] for name in ("ended", "prompt_cut") if name in row}
+        kept = {name: row[name] for name in ("ended", "prompt_cut", "healed") if name in row}
         rows.append({"task_id": task, "completion": completion, "temperature": temperature, "sample": number, **kept})
     if not rows:
         raise CodeparrotError(f"{path} has no samples: {_FORMAT}")

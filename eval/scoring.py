@@ -117,7 +117,7 @@ def _second_places() -> Iterator[Path]:
 
 def _report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mapping[str, Any]) -> dict[str, Any]:
     ended = dict(Counter(row["ended"] for row in results if isinstance(row.get("ended"), str)))
-    cut = len({row["task_id"] for row in results if row.get("prompt_cut") is True})
+    cut, healed = (len({row["task_id"] for row in results if row.get(name) is True}) for name in ("prompt_cut", "healed"))
     summary = task.summary(problems, results)
     described = {"name": problems.name, "source": problems.source, "sha256": problems.sha256, "problems": problems.num_whole}
     return {
@@ -127,7 +127,7 @@ def _report(task: Task[P], problems: ProblemSet[P], results: Rows, facts: Mappin
         "problems": len(problems),
         "samples": len(results),
         "problem_set": described,
-        **({"ended": ended} if ended else {}),
+        **({"ended": ended, "prompts_healed": healed} if ended else {}),
         **({"prompts_cut": cut} if cut else {}),
         **facts,
     }

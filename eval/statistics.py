@@ -8,7 +8,8 @@ The interval says how far the score would move with other problems of the same k
 problems (bootstrap, percentiles). If all problems have 0, or all have 1, these means are all the same, and the interval is that
 of Clopper and Pearson for none, or all, of as many draws. Two runs are compared problem by problem: resampling the problems
 gives the interval of the mean difference, and the p-value is the share of random signs of the differences that give a mean as
-large (permutation test, two-sided). All draws are seeded.
+large (permutation test, two-sided). Values that are not independent, such as those of gaps in one program, are drawn a group at
+a time. All draws are seeded.
 """
 
 from collections.abc import Sequence
@@ -53,11 +54,18 @@ def per_problem(counts: Sequence[tuple[int, int]], k: int) -> NDArray[np.float64
     return np.array([pass_at_k(num_samples, num_passed, k) for num_samples, num_passed in counts])
 
 
-def estimate(values: NDArray[np.float64], seed: int = 0) -> Estimate:
-    """Return the mean over problems and its 95% interval."""
-    means = _bootstrap(values, np.random.default_rng(seed))
+def estimate(values: NDArray[np.float64], seed: int = 0, groups: NDArray[np.int64] | None = None) -> Estimate:
+    """Return the mean over problems and its 95% interval.
+
+    Args:
+        values: of the problems.
+        seed: of the draws.
+        groups: the number of each problem's group, from 0; None: each is its own.
+    """
+    means = _bootstrap(values, np.random.default_rng(seed), groups)
     low, high = np.percentile(means, [2.5, 97.5])
-    least = 0.025 ** (1 / len(values))  # if all of n draws succeed, a smaller chance of success is refused at 2.5%
+    draws = len(values) if groups is None else int(groups.max()) + 1
+    least = 0.025 ** (1 / draws)  # if all of n draws succeed, a smaller chance of success is refused at 2.5%
     if not values.any():
         high = 1 - least
     elif (values == 1).all():
@@ -65,25 +73,39 @@ def estimate(values: NDArray[np.float64], seed: int = 0) -> Estimate:
     return Estimate(float(values.mean()), float(low), float(high))
 
 
-def compare(first: NDArray[np.float64], second: NDArray[np.float64], seed: int = 0) -> Comparison:
-    """Compare two runs by their values on the same problems, in the same order."""
+def compare(
+    first: NDArray[np.float64], second: NDArray[np.float64], seed: int = 0, groups: NDArray[np.int64] | None = None
+) -> Comparison:
+    """Compare two runs by their values on the same problems, in the same order.
+
+    Args:
+        first: values of the problems.
+        second: those of the other run.
+        seed: of the draws.
+        groups: the number of each problem's group, from 0; None: each is its own.
+    """
     generator = np.random.default_rng(seed)
     differences = first - second
     observed = abs(differences.mean())
+    parts = differences if groups is None else np.bincount(groups, differences)
     at_least = 0
     for start in range(0, DRAWS, _CHUNK):
-        signs = generator.choice([-1.0, 1.0], (min(_CHUNK, DRAWS - start), len(differences)))
+        signs = generator.choice([-1.0, 1.0], (min(_CHUNK, DRAWS - start), len(parts)))
         # Differences of fractions: equal values may differ in their last bits.
-        at_least += int((np.abs((signs * differences).mean(1)) >= observed - 1e-12).sum())
-    low, high = np.percentile(_bootstrap(differences, generator), [2.5, 97.5])
+        at_least += int((np.abs((signs * parts).sum(1) / len(differences)) >= observed - 1e-12).sum())
+    low, high = np.percentile(_bootstrap(differences, generator, groups), [2.5, 97.5])
     interval = Estimate(float(differences.mean()), float(low), float(high))
     return Comparison(interval, (1 + at_least) / (1 + DRAWS))
 
 
-def _bootstrap(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """Return the means of DRAWS resamples of the values, with replacement."""
+def _bootstrap(
+    values: NDArray[np.float64], generator: np.random.Generator, groups: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Return the means of DRAWS resamples of the values, with replacement, or of their groups."""
+    sums = values if groups is None else np.bincount(groups, values)
+    sizes = np.ones(len(values), np.int64) if groups is None else np.bincount(groups)
     means = []
     for start in range(0, DRAWS, _CHUNK):
-        drawn = generator.integers(0, len(values), (min(_CHUNK, DRAWS - start), len(values)))
-        means.append(values[drawn].mean(1))
+        drawn = generator.integers(0, len(sums), (min(_CHUNK, DRAWS - start), len(sums)))
+        means.append(sums[drawn].sum(1) / sizes[drawn].sum(1))
     return np.concatenate(means)

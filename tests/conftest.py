@@ -90,6 +90,18 @@ def with_end_at(tokenizer: Path, index: int, folder: Path) -> Path:
     return folder
 
 
+def with_sentinels(tokenizer: Path, folder: Path) -> Path:
+    """Write a tokenizer with the sentinels of fill-in-the-middle as its last tokens into `folder`."""
+    from transformers import AutoTokenizer
+
+    from codeparrot.stream.sentinels import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
+
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    loaded.add_special_tokens({"additional_special_tokens": [FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX]})
+    loaded.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of 240 documents in 3 training shards of small row groups, and 24 documents of validation."""

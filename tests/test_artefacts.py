@@ -98,7 +98,10 @@ def test_an_evaluation_is_complete_and_compared(old: Path, capsys: pytest.Captur
     samples = (old / EVALUATION / "samples.jsonl").read_bytes()
     recorded = json.loads((old / EVALUATION / "report.json").read_text(encoding="utf-8"))
     command = ["eval", "humaneval", "--checkpoint", CHECKPOINT, "--problems", "problems.jsonl"]
-    found = said(capsys, *command, "--samples", "2", "--temperature", "0.5", "--max_new_tokens", "8", "--k", "1")
+    command += ["--samples", "2", "--temperature", "0.5", "--max_new_tokens", "8", "--k", "1"]
+    assert main(command) == 1, "that version knew no healing"
+    assert "prompt_style exact (now healed)" in capsys.readouterr().err
+    found = said(capsys, *command, "--prompt_style", "exact")
     assert (old / EVALUATION / "samples.jsonl").read_bytes() == samples, "nothing is generated again"
     for row, before in zip(found["by_temperature"], recorded["by_temperature"], strict=True):
         # The interval of none of two problems had no width then; now it ends at 1 - 0.025 ** (1 / 2).

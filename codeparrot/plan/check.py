@@ -53,7 +53,7 @@ def rows_of(used: Used, plan: "Plan") -> list[Row]:
     on_gpu = used.kind != "cpu"
     rate = _rate(used, plan, counted.flops_per_token)
     done = dataclasses.replace(config, train=dataclasses.replace(config.train, max_steps=used.steps))
-    spent = speed.times(done, used.tokens_per_second, speed.problems_of(config), 0, on_gpu)
+    spent = speed.times(done, used.tokens_per_second, speed.samples_of(done), 0, on_gpu)
     saved = sizes.checkpoints_of(done, counted.parameters, used.wall_seconds)
     trained = used.steps * counted.tokens_per_step
     return [

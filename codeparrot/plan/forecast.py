@@ -76,8 +76,8 @@ def forecast(plan: "Plan") -> Forecast:
     together = plan.gpus if chosen and chosen.strategy.launch in ("fsdp.yaml", "zero3.yaml") else 1
     times = None
     if found:
-        problems = speeds.problems_of(plan)
-        times = speeds.times(plan, found.tokens_per_second, problems, plan.hours, chosen_device.on_gpu, together)
+        samples = speeds.samples_of(plan)
+        times = speeds.times(plan, found.tokens_per_second, samples, plan.hours, chosen_device.on_gpu, together)
     return Forecast(
         plan=plan,
         device=chosen_device,

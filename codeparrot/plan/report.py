@@ -125,7 +125,8 @@ def _time(found: Forecast) -> list[str]:
 
 
 def _tests(found: Forecast) -> bool:
-    return found.plan.evaluate.humaneval_every_steps > 0
+    evaluate = found.plan.evaluate
+    return max(evaluate.humaneval_every_steps, evaluate.infilling_every_steps) > 0
 
 
 def hours(seconds: float | None) -> str:

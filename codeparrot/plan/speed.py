@@ -153,13 +153,13 @@ class Times:
         return self.training + (self.evaluation or 0) + (self.pass_at_k or 0) + self.startup
 
 
-def times(config: Config, tokens_per_second: float, problems: int | None, hours: float, on_gpu: bool, copies: int = 1) -> Times:
+def times(config: Config, tokens_per_second: float, samples: int | None, hours: float, on_gpu: bool, copies: int = 1) -> Times:
     """Return how long a run takes, beside waiting for the disk and for other jobs.
 
     Args:
         config: of the run.
         tokens_per_second: that it trains on.
-        problems: that it completes for pass@k; None: not known.
+        samples: of its measurements by unit tests; None: not known.
         hours: that there are; 0: nobody said.
         on_gpu: whether it is on GPUs.
         copies: how many processes generate the same, because none holds the whole model.
@@ -169,14 +169,12 @@ def times(config: Config, tokens_per_second: float, problems: int | None, hours:
 
     train, evaluate = config.train, config.evaluate
     step = train.global_batch_size * config.stream.seq_length / tokens_per_second
-    training, evaluation, tested = step * train.max_steps, 0.0, 0.0
+    training, evaluation = step * train.max_steps, 0.0
     if config.stream.valid and evaluate.every_steps:
         number, sample = 1 + train.max_steps // evaluate.every_steps, sample_tokens(config)
         evaluation = number * sample * FORWARD_SHARE / tokens_per_second if sample else None
-    if evaluate.humaneval_every_steps:
-        number = -(-train.max_steps // evaluate.humaneval_every_steps)
-        generated = copies * number * (problems or 0) * evaluate.humaneval_samples * MAX_NEW_TOKENS
-        tested = generated / (GENERATION_SHARE * tokens_per_second) if problems else None
+    generated = None if samples is None else copies * samples * MAX_NEW_TOKENS
+    tested = None if generated is None else generated / (GENERATION_SHARE * tokens_per_second)
     beside = (evaluation or 0) + (tested or 0)
     each = (training + beside) / train.max_steps
     startup = STARTUP_SECONDS[on_gpu]
@@ -184,14 +182,15 @@ def times(config: Config, tokens_per_second: float, problems: int | None, hours:
     return Times(training, evaluation, tested, startup, fits)
 
 
-def problems_of(config: Config) -> int | None:
-    """Return how many problems pass@k during the run completes; None if they are not on this machine."""
-    from codeparrot.eval.tasks.humaneval import HumanEval
+def samples_of(config: Config) -> int | None:
+    """Return how many samples unit tests during the run take in all; None if their problems are not on this machine."""
+    from codeparrot.training.pass_at_k import measurements
 
-    if not config.evaluate.humaneval_every_steps:
-        return 0
     try:
-        return len(list(HumanEval(config.evaluate.humaneval_problems).load().first(config.evaluate.humaneval_limit)))
+        return sum(
+            -(-config.train.max_steps // each.every_steps) * len(each.task.load().first(each.limit)) * each.samples
+            for each in measurements(config.evaluate)
+        )
     except (CodeparrotError, OSError):
         return None
 

@@ -21,7 +21,8 @@ from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
-from codeparrot.run.metrics import SOLUTIONS
+from codeparrot.run.metrics import SOLUTIONS, is_score
+from codeparrot.run.reports import asked, in_words
 
 logger = logging.getLogger("codeparrot")
 
@@ -29,7 +30,9 @@ EVALUATIONS_SHOWN = 12
 LICENSES_SHOWN = 10
 PLOT = "plots/loss.png"
 METRICS = {"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
-"""Names in a line of metrics.jsonl and on the card; pass@k comes on top."""
+"""Names in a line of metrics.jsonl and on the card; scores by unit tests come on top."""
+LABELS = METRICS | {SOLUTIONS: "bits per byte of solutions"}
+REFERENCES = "reference solutions"
 VALIDATION = "validation set of the run"
 SAMPLE = "a sample of the validation set of the run"
 HUB_NAMES = {
@@ -96,15 +99,23 @@ def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
 
 
 def _is_measure(name: str) -> bool:
-    return name in METRICS or name == SOLUTIONS or name.startswith("pass@")
+    return name in LABELS or is_score(name)
 
 
 def _measured_on(row: dict[str, Any], name: str) -> str:
     if name == SOLUTIONS:
-        return row["problem_set"]["name"] if "problem_set" in row else str(row.get("problems", "problems"))
+        return f"{row['problem_set']['name'] if 'problem_set' in row else row.get('problems', 'problems')}, {REFERENCES}"
     if name in METRICS:
         return SAMPLE if row.get("eval_sample") else VALIDATION
-    return row["problem_set"]["name"] if "problem_set" in row else str(row.get("problems", "problems"))
+    if "problem_set" in row:
+        return _as_asked(row["problem_set"]["name"], asked(row.get("settings", {})))
+    # Earlier versions gave prompts as they are.
+    return _as_asked(str(row.get("problems", "problems")), asked({"prompt_style": "exact", **row}))
+
+
+def _as_asked(problems: str, way: str) -> str:
+    """Return a name that says how the model was asked: scores of different ways do not compare."""
+    return f"{problems}, {in_words(way)}" if way else problems
 
 
 def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch) -> str:
@@ -112,7 +123,9 @@ def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], tar
     results = [
         EvalResult(
             task_type="text-generation",
-            dataset_type=HUB_NAMES.get(measured_on, measured_on),  # the Hub treats each type as one data set
+            # The Hub treats each type, with its configuration, as one data set.
+            dataset_type=HUB_NAMES.get(measured_on.partition(",")[0], measured_on),
+            dataset_config=REFERENCES if name == SOLUTIONS else None,
             dataset_name=measured_on,
             metric_type=name.replace("eval_loss", "loss"),
             metric_value=round(value, 6),
@@ -155,17 +168,19 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     merged: dict[int, dict[str, Any]] = {}
     for row in rows:
         merged.setdefault(row["step"], {}).update(row)
-    names = [*METRICS, SOLUTIONS, *sorted({name for row in rows for name in row if name.startswith("pass@")})]
+    names = [*LABELS, *sorted({name for row in rows for name in row if is_score(name)})]
     names = [name for name in names if any(name in row for row in rows)]
     shown = list(merged.values())[-EVALUATIONS_SHOWN:]
     cells = [(_step(row), row["tokens"], *(_number(row.get(name)) for name in names)) for row in shown]
-    header = ("step", "tokens", *(METRICS.get(name, name.replace("_", " ")) for name in names))
+    header = ("step", "tokens", *(LABELS.get(name, name) for name in names))
     sampled = (
         [f"Loss, perplexity and bits per byte of steps with a star are those of {SAMPLE}.", ""]
         if any(row.get("eval_sample") for row in shown)
         else []
     )
-    return ["## Evaluation", "", *table(header, cells), "", *sampled, "All lines are in `metrics.jsonl`.", ""]
+    tested = sorted({_measured_on(row, name) for row in rows for name in row if is_score(name)})
+    tested = [f"pass@k of this table is of {'; '.join(tested)}.", ""] if tested else []
+    return ["## Evaluation", "", *table(header, cells), "", *sampled, *tested, "All lines are in `metrics.jsonl`.", ""]
 
 
 def _step(row: dict[str, Any]) -> str:
@@ -174,20 +189,27 @@ def _step(row: dict[str, Any]) -> str:
 
 def _unit_tests(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
     rows = [
-        (step, report["problem_set"]["name"], _problems(report), report["samples"], name, _interval(best))
+        (step, *_asked(report), report["samples"], name, _interval(best))
         for step in sorted(reports)
         for report in reports[step]
         for name, best in report["best"].items()
     ]
     if not rows:
         return []
-    header = ("step", "problem set", "problems", "samples", "measure", "best temperature: mean, 95% interval")
-    return ["## Unit tests", "", *table(header, rows[-EVALUATIONS_SHOWN:]), "", "By `codeparrot eval humaneval`.", ""]
+    header = ("step", "problem set", "prompts", "problems", "samples", "measure", "best temperature: mean, 95% interval")
+    return [
+        "## Unit tests",
+        "",
+        *table(header, rows[-EVALUATIONS_SHOWN:]),
+        "",
+        "By `codeparrot eval humaneval` and `codeparrot eval infilling`.",
+        "",
+    ]
 
 
 def _likelihoods(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
     rows = [
-        (step, report["problem_set"]["name"], _problems(report), _number(report[SOLUTIONS]))
+        (step, _asked(report)[0], _asked(report)[2], _number(report[SOLUTIONS]))
         for step in sorted(reports)
         for report in reports[step]
         if SOLUTIONS in report
@@ -199,9 +221,11 @@ def _likelihoods(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
     return ["## Likelihood of solutions", "", *shown, "", "By `codeparrot eval likelihood`: a mean over problems.", ""]
 
 
-def _problems(report: dict[str, Any]) -> str:
+def _asked(report: dict[str, Any]) -> tuple[str, str, str]:
+    """Return problem set, how prompts were given, and the number of problems."""
     whole = report["problem_set"].get("problems", report["problems"])
-    return f"{report['problems']} of {whole}" if whole > report["problems"] else str(whole)
+    count = f"{report['problems']} of {whole}" if whole > report["problems"] else str(whole)
+    return report["problem_set"]["name"], asked(report.get("settings", {})), count
 
 
 def _interval(best: dict[str, Any]) -> str:

@@ -100,6 +100,11 @@ def begin_again(path: Path) -> None:
         logger.warning("cannot keep %s (%s): the run begins again and writes it anew", path, error.strerror)
 
 
+def is_score(name: str) -> bool:
+    """Whether a value of this name is a score by unit tests: pass@k, or one of infilling's."""
+    return name.startswith(("pass@", "infilling_"))
+
+
 def is_of_a_run(line: dict[str, Any]) -> bool:
     """Whether a run may have written a line: it has a step, and numbers where numbers belong."""
     return type(line.get("step")) is int and all(_may_be(name, value) for name, value in line.items())
@@ -107,7 +112,7 @@ def is_of_a_run(line: dict[str, Any]) -> bool:
 
 def _may_be(name: str, value: Any) -> bool:
     """Whether a run may have written a value. A loss may be infinite or NaN; a perplexity must have a logarithm."""
-    if value is None or not (name in _NUMBERS or name.startswith("pass@")):
+    if value is None or not (name in _NUMBERS or is_score(name)):
         return True
     if type(value) not in (int, float) or (type(value) is int and abs(value) > LARGEST):
         return False

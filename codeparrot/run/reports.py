@@ -5,7 +5,7 @@ One that is damaged, or was put there by somebody else, is passed over with a wa
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,27 @@ def reports_of(run: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield int(step[1]), found
         else:
             logger.warning("%s is passed over: it is damaged, or no evaluation wrote it; evaluate that checkpoint again", path)
+
+
+def prompt_style(settings: Mapping[str, Any]) -> str:
+    """Return how an evaluation gave its prompts: a style of `codeparrot eval humaneval`, or `chat`; empty: nothing says so.
+
+    Earlier versions only knew `strip_prompt`, true or false.
+    """
+    if settings.get("chat"):
+        return "chat"
+    if "prompt_style" not in settings and "strip_prompt" in settings:
+        return "stripped" if settings["strip_prompt"] else "exact"
+    return str(settings.get("prompt_style") or "")
+
+
+def asked(settings: Mapping[str, Any]) -> str:
+    """Return how a model was asked: the order of infilling, else the style of the prompts."""
+    return str(settings.get("fim_order") or prompt_style(settings))
+
+
+def in_words(asked: str) -> str:
+    return asked if asked in ("chat", "psm", "spm", "prefix") else f"{asked} prompts"
 
 
 def _is_report(found: dict[str, Any]) -> bool:

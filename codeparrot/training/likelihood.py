@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.loading import context_of
 from codeparrot.run.progress import Progress
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training
@@ -30,22 +31,21 @@ class Likelihood:
     def _load(self, name: str) -> None:
         from codeparrot.eval.likelihood import load_solved, solutions_of
 
-        training, trouble, found, problems = self._training, "", [], []
+        training, trouble, known = self._training, "", None
         try:
             problems = load_solved(name)
-            self._name, found = problems.name, solutions_of(problems, training.tokenizer)
-            trouble = "" if found else f"{problems.source}: none of the problems has a reference solution"
+            self._name, known = problems.name, solutions_of(problems, training.tokenizer, context_of(training.settings))
+            trouble = "" if known.found else f"{problems.source}: none of the problems has a reference solution"
         except CodeparrotError as error:
             trouble = str(error)
         (first, *_) = [words for words in training.agreement.gather(trouble) if words] or [""]
-        if first:
+        if first or known is None:
             logger.warning("no likelihood of solutions in this run: %s", " ".join(first.split()))
             return
-        self._solutions = found
+        self._solutions = known.found
         if training.accelerator.is_main_process:
-            missing = len(problems) - len(found)
-            rest = f"; {missing} problems without one are left out" if missing else ""
-            logger.info("solutions   %s of %s at each evaluation%s", f"{len(found):,}", self._name, rest)
+            words = [f"{len(known.found):,} of {self._name} at each evaluation", *known.left_out()]
+            logger.info("solutions   %s", "; ".join(words))
 
     def run(self, progress: Progress, broken_off: Callable[[], bool]) -> bool:
         """Measure and log; return False if that was broken off. All processes call this.
@@ -57,7 +57,6 @@ class Likelihood:
         if not self._solutions:
             return True
         from codeparrot.eval.likelihood import bits
-        from codeparrot.loading import context_of
 
         training, train, accelerator = self._training, self._training.config.train, self._training.accelerator
         found = bits(

@@ -20,7 +20,7 @@ from codeparrot.model import hardware
 from codeparrot.model.dropout import unasked
 from codeparrot.model.families import num_parameters
 from codeparrot.model.flops import causal_flops_per_token, flops_per_token
-from codeparrot.run.metrics import SOLUTIONS, MetricsLog, begin_again, read_lines
+from codeparrot.run.metrics import SOLUTIONS, MetricsLog, begin_again, is_score, read_lines
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
 from codeparrot.training.health import StepRecord
@@ -174,8 +174,9 @@ class Monitor:
         """Log unit tests, whose verdicts arrive some steps after the step they measure. The main process calls this."""
         self._metrics.append(line)
         # Trackers only take steps in order, so they get the step at which the verdicts arrived.
-        scores = {name: value for name, value in line.items() if name.startswith("pass@")}
-        self._trackers.log({**scores, "pass_at_k_tokens": line["tokens"]}, self._step)
+        scores = {name: value for name, value in line.items() if is_score(name)}
+        measured = "pass_at_k" if "pass@1" in scores else "infilling"
+        self._trackers.log({**scores, f"{measured}_tokens": line["tokens"]}, self._step)
         shown = " | ".join(f"{name} {value:.2%}" for name, value in scores.items())
         logger.info("unit tests at step %d | %s (%s)", line["step"], shown, line["problems"])
 

@@ -1,5 +1,7 @@
 """pass@1 while a run trains: the model completes problems between two steps, and the programs run beside the following steps.
 
+So it is with infilling, whose scores have other names (`infilling_pass@1`, `infilling_exact_match`, ...).
+
 The loop waits only for the completions; each process writes its share. The verdicts go into metrics.jsonl and the trackers when
 they arrive, under the step they measure. No failure here stops training: it is reported once, and the measurements are off from
 then on. A request to stop interrupts the completions, and an interrupted run does not wait for verdicts.
@@ -8,11 +10,14 @@ then on. A request to stop interrupts the completions, and an interrupted run do
 import logging
 import queue
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 from torch.distributed.fsdp import FSDPModule
 
+from codeparrot.config import EvaluateConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.eval.task import Task
 from codeparrot.run.progress import Progress
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training
@@ -25,29 +30,60 @@ LAST_VERDICTS_SECONDS = 120.0
 """How long the end of a run waits for them."""
 
 
-class PassAtK:
-    """Measures the current model. Every process makes one."""
+@dataclass(frozen=True)
+class Measurement:
+    """What a run measures by unit tests, and how often."""
 
-    def __init__(self, training: Training, monitor: Monitor, stop: StopRequest) -> None:
+    name: str
+    """In words."""
+    every_steps: int
+    task: Task[Any]
+    """Scores without running the reference solutions again."""
+    limit: int
+    """Problems, the first; 0: all."""
+    samples: int
+    temperature: float
+    prefix: str = ""
+    """Of its scores in metrics.jsonl."""
+
+
+def measurements(settings: EvaluateConfig) -> list[Measurement]:
+    """Return what a run with these settings measures. Problems are loaded later."""
+    from codeparrot.eval.tasks.humaneval import HumanEval
+    from codeparrot.eval.tasks.infilling import Infilling
+
+    ks = tuple(sorted({1, settings.humaneval_samples}))
+    tests = HumanEval(settings.humaneval_problems, ks, workers=2, check=False)
+    middles = Infilling(settings.infilling_problems, tests=HumanEval(workers=2, check=False))
+    every = settings.humaneval_every_steps, settings.infilling_every_steps
+    found = [
+        Measurement("unit tests", every[0], tests, settings.humaneval_limit, settings.humaneval_samples, TEMPERATURE),
+        Measurement("infilling", every[1], middles, settings.infilling_limit, 1, 0.0, "infilling_"),
+    ]
+    return [each for each in found if each.every_steps]
+
+
+class PassAtK:
+    """Takes one kind of measurement of the current model. Every process makes one."""
+
+    def __init__(self, measurement: Measurement, training: Training, monitor: Monitor, stop: StopRequest) -> None:
         self._training, self._monitor, self._stop = training, monitor, stop
-        self._settings = training.config.evaluate
-        self._on = self._settings.humaneval_every_steps > 0
+        self._measurement, self._task = measurement, measurement.task
+        self.every_steps, self.score = measurement.every_steps, f"{measurement.prefix}pass@1"
+        self._on = True
         self._found: queue.SimpleQueue[dict[str, Any] | str] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._trouble = ""
         """What went wrong in the background; all processes hear of it at the next measurement."""
         self.interrupted = False
         """Whether the last measurement has no verdicts because the run is stopping. The main process knows."""
-        if self._on:
-            self._load()
+        self._load()
 
     def _load(self) -> None:
-        from codeparrot.eval.tasks.humaneval import HumanEval
-
         trouble = ""
         try:
-            self._task = HumanEval(self._settings.humaneval_problems)
-            self._problems = self._task.load().first(self._settings.humaneval_limit)
+            self._task.settings_of(lambda: self._training.tokenizer)  # refuses a tokenizer with which it cannot be measured
+            self._problems = self._task.load().first(self._measurement.limit)
             if self._training.accelerator.is_main_process:
                 self._task.check_scorable()
                 self._task.check_problems(self._problems)
@@ -71,9 +107,10 @@ class PassAtK:
         rows = {key: text for own, _ in gathered for key, text in own.items()}
         self.interrupted = len(rows) < len(self._keys())
         if self.interrupted:
-            logger.info("the unit tests at step %d were interrupted: the run is stopping", progress.step)
+            words = "the measurement of %s at step %d was interrupted: the run is stopping"
+            logger.info(words, self._measurement.name, progress.step)
         elif self._training.accelerator.is_main_process:
-            self._thread = threading.Thread(target=self._judge, args=(progress, rows), daemon=True, name="unit tests")
+            self._thread = threading.Thread(target=self._judge, args=(progress, rows), daemon=True, name=self._measurement.name)
             self._thread.start()
 
     def report(self) -> None:
@@ -89,7 +126,7 @@ class PassAtK:
         """Wait for the last verdicts, unless the run was stopped."""
         self._finish_thread(0.0 if self._stop.requested else LAST_VERDICTS_SECONDS)
         if self._on and self._trouble:
-            logger.warning("the last unit tests gave no verdicts: %s", " ".join(self._trouble.split()))
+            logger.warning("the last %s gave no verdicts: %s", self._measurement.name, " ".join(self._trouble.split()))
         if self._on and self._training.accelerator.is_main_process:
             self._draw()
 
@@ -113,11 +150,8 @@ class PassAtK:
     def _keys(self) -> list[Any]:
         from codeparrot.eval.sampling import Key
 
-        return [
-            Key(problem.task_id, TEMPERATURE, sample)
-            for problem in self._problems
-            for sample in range(self._settings.humaneval_samples)
-        ]
+        of = self._measurement
+        return [Key(problem.task_id, of.temperature, sample) for problem in self._problems for sample in range(of.samples)]
 
     def _complete(self, progress: Progress) -> tuple[dict[Any, str], str]:
         """Return this process's completions by problem and sample, and what went wrong."""
@@ -132,7 +166,7 @@ class PassAtK:
             keys = keys[training.accelerator.process_index :: training.accelerator.num_processes]
 
         def broken_off() -> bool:
-            training.watchdog.beat(progress.step, "unit tests")
+            training.watchdog.beat(progress.step, self._measurement.name)
             return training.agreement.any(self._stop.requested)[0] if together else self._stop.requested
 
         sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS, seed=progress.step)
@@ -149,28 +183,22 @@ class PassAtK:
 
     def _judge(self, progress: Progress, rows: dict[Any, str]) -> None:
         """Run the programs, in the background."""
-        from codeparrot.eval import report as reports
-        from codeparrot.eval.sandbox.executor import Executor
-        from codeparrot.eval.scoring import judge
-
         samples = [
-            {"task_id": task, "sample": sample, "temperature": TEMPERATURE, "completion": text}
+            {"task_id": task, "sample": sample, "temperature": self._measurement.temperature, "completion": text}
             for (task, sample), text in sorted(rows.items())
         ]
         try:
-            with Executor(num_workers=2) as executor:
-                results = judge(executor, self._problems, samples, check=False)
+            results = self._task.score(self._problems, samples)
         except Exception as error:  # noqa: BLE001 - nobody else would see an error in this thread; the loop reports it
             self._found.put(str(error) or type(error).__name__)
             return
-        ks = sorted({1, self._settings.humaneval_samples})
-        tasks = [problem.task_id for problem in self._problems]
-        report = reports.make(results, tasks, ks, {})
-        values = {name: report[name] for name in report["best"]}
+        report = self._task.summary(self._problems, results)
+        values = {f"{self._measurement.prefix}{name}": report[name] for name in report["best"]}
         self._found.put(
             {
                 **{"step": progress.step, "tokens": progress.tokens, **values},
-                **{"problems": self._problems.name, "num_samples": len(samples), "outcomes": report["outcomes"]},
+                **{"problems": self._problems.name, **self._task.settings},
+                **{"num_samples": len(samples), "outcomes": report["outcomes"]},
             }
         )
 
@@ -179,5 +207,5 @@ class PassAtK:
         (first, *_) = [words for words in self._training.agreement.gather(trouble) if words] or [""]
         if first:
             self._on = False
-            logger.warning("no unit tests in this run: %s", " ".join(first.split()))
+            logger.warning("no %s in this run: %s", self._measurement.name, " ".join(first.split()))
         return bool(first)

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.generation.languages import stops_of
 
-STOP = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
+STOP = stops_of("python")
 """Where a completion of a function ends, as in the CodeParrot and Codex evaluations."""
 
 STOP_PROGRAM = ("\nassert", '\n"""', "\nprint", "\nif", "\n```")

@@ -13,6 +13,9 @@ class Entry(NamedTuple):
 
 TASKS = {
     "humaneval": Entry("codeparrot.eval.tasks.humaneval:humaneval", "pass@k by unit tests: generate, run in a sandbox, report"),
+    "infilling": Entry(
+        "codeparrot.eval.tasks.infilling:infilling", "gaps in programs: fill them, run the unit tests, report pass@k"
+    ),
     "likelihood": Entry("codeparrot.eval.tasks.likelihood:likelihood", "bits a byte of the reference solutions", goes_on=False),
     "perplexity": Entry(
         "codeparrot.eval.tasks.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint", goes_on=False

@@ -15,6 +15,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval.command import check_places, check_ranges
 from codeparrot.eval.problems import conversation
 from codeparrot.eval.problems.problem import Problem, ProblemSet
+from codeparrot.eval.styles import PromptStyle, styled
 from codeparrot.eval.task import Rows, Task
 from codeparrot.generation.requests import Request
 from codeparrot.location import path_of
@@ -31,8 +32,8 @@ class HumanEval(Task[Problem]):
     """Name of the set of problems."""
     ks: tuple[int, ...] = (1,)
     """Values of k for pass@k."""
-    strip_prompt: bool = False
-    """Whether white space at the end of prompts is removed."""
+    prompt_style: PromptStyle = "healed"
+    """How prompts are given to the model; not in a conversation."""
     chat: bool = False
     """Whether to ask the model in a conversation, in its tokenizer's template; it answers with a whole function."""
     workers: int = 0
@@ -40,11 +41,11 @@ class HumanEval(Task[Problem]):
     unsafe: bool = False
     """Whether to run the programs without a sandbox."""
     check: bool = True
-    """Whether to run the reference solutions first."""
+    """Whether scoring runs the reference solutions first."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"strip_prompt": self.strip_prompt, "chat": self.chat}
+        return {"prompt_style": "chat" if self.chat else self.prompt_style, "chat": self.chat}
 
     def settings_of(self, tokenizer: Callable[[], Any]) -> dict[str, Any]:
         return {"chat_template": conversation.digest(tokenizer())} if self.chat else {}
@@ -59,9 +60,8 @@ class HumanEval(Task[Problem]):
         from codeparrot.eval.sandbox.executor import Executor
         from codeparrot.eval.scoring import self_check
 
-        if self.check:
-            with Executor(num_workers=self.workers or None, unsafe=self.unsafe) as executor:
-                self_check(executor, problems)
+        with Executor(num_workers=self.workers or None, unsafe=self.unsafe) as executor:
+            self_check(executor, problems)
 
     def load(self) -> ProblemSet[Problem]:
         from codeparrot.eval.problems.sets import load_problems
@@ -71,7 +71,7 @@ class HumanEval(Task[Problem]):
     def request(self, problem: Problem, tokenizer: Any) -> Request:
         if self.chat:
             return Request(conversation.conversation(tokenizer, problem.prompt), stop=conversation.STOP)
-        return Request(problem.prompt.rstrip() if self.strip_prompt else problem.prompt, stop=problem.stop)
+        return styled(problem.prompt, self.prompt_style, problem.stop, tokenizer)
 
     def answer(self, problem: Problem, text: str) -> str:
         return conversation.behind(problem.prompt) + text if self.chat else text
@@ -114,6 +114,7 @@ def humaneval(
     k: list[int] = [1, 10],  # noqa: B006 - read only
     top_p: float = 0.95,
     max_new_tokens: int = 256,
+    prompt_style: PromptStyle = "healed",
     strip_prompt: bool = False,
     chat: bool = False,
     limit: int = 0,
@@ -139,7 +140,10 @@ def humaneval(
         k: Values of k for pass@k; at most --samples.
         top_p: Sample among the likeliest tokens that together hold this probability, above 0 and at most 1.
         max_new_tokens: Longest completion, in tokens.
-        strip_prompt: Remove white space at the end of prompts; the report says so.
+        prompt_style: How prompts are given: healed (a token may begin in the prompt and end behind it), exact, stripped
+            (without white space at the end), codeparrot (stripped, behind an end-of-text token, as the original script did).
+            Scores of different styles do not compare.
+        strip_prompt: Older name of --prompt_style stripped.
         chat: Ask for the whole function in the model's chat format; for models trained to answer.
         limit: Only the first N problems, also of a --samples_file; 0: all.
         seed: The same seed gives the same samples, whatever the batch size and the number of processes.
@@ -174,7 +178,8 @@ def humaneval(
     check_places(checkpoint, output)
     if samples_file is not None and not path_of(samples_file).is_file():
         raise CodeparrotError(f"there is no file {samples_file}")
-    task = HumanEval(problems, tuple(sorted(set(k))), strip_prompt, chat, workers, unsafe)
+    style = _style(prompt_style, strip_prompt, chat)
+    task = HumanEval(problems, tuple(sorted(set(k))), style, chat, workers, unsafe)
     everything = task.load()
     chosen = everything.first(limit)
     folder = path_of(output) if output else None
@@ -191,6 +196,15 @@ def humaneval(
     temperatures, sampling = list(dict.fromkeys(temperature)), Sampling(top_p, max_new_tokens, seed)
     evaluation = Evaluation(task, chosen, checkpoint, temperatures, samples, sampling, batch_size, device, precision, output)
     return evaluation.run(Share.parse(share))
+
+
+def _style(style: PromptStyle, strip_prompt: bool, chat: bool) -> PromptStyle:
+    if strip_prompt and style not in ("healed", "stripped"):
+        raise CodeparrotError(f"--strip_prompt is --prompt_style stripped, and {style} was given: give one of them")
+    style = "stripped" if strip_prompt else style
+    if chat and style != "healed":
+        raise CodeparrotError(f"--chat asks in a conversation, where prompts have no style {style}: give one of them")
+    return style
 
 
 def _score_references(task: HumanEval, problems: ProblemSet[Problem], folder: Path | None) -> Result:

@@ -37,7 +37,9 @@ def likelihood(
 
     Args:
         checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a .gguf file, or a name on the Hub.
-        problems: humaneval, humaneval+, mbpp, codeparrot (the project's own), a JSONL file in OpenAI's format, or hub:NAME.
+        problems: humaneval, humaneval+, mbpp, codeparrot (the project's own), a JSONL file in OpenAI's format, or hub:NAME. Of
+            middles, given both sides: infilling (the project's own), infilling-single-line, infilling-multi-line,
+            infilling-random-span.
         limit: Only the first N problems; 0: all.
         batch_size: Windows of the model's context per forward pass; shorter solutions share one.
         precision: Compute type of the matrix products.
@@ -66,7 +68,9 @@ def likelihood(
     folder = path_of(output) if output else default_folder(place, chosen.name, "likelihood")
     check_room(folder)
     loaded, tokenizer = load_model(place, device, torch.float32)
-    model, solutions, context = LanguageModel(loaded), solutions_of(chosen, tokenizer), context_length(loaded)
+    model, context = LanguageModel(loaded), context_length(loaded)
+    known = solutions_of(chosen, tokenizer, context)
+    solutions = known.found
     if not solutions:
         raise CodeparrotError(f"{chosen.source}: none of the problems has a reference solution (canonical_solution)")
     longest = min(context or math.inf, max(len(each.ids) for each in solutions))
@@ -85,18 +89,20 @@ def likelihood(
     report = {
         **summary(rows),
         "problem_set": described,
-        "without_solution": len(chosen) - len(rows),
+        "without_solution": known.without_solution,
+        "too_long": known.too_long,
         "checkpoint": place,
         "settings": {"weights": weights_of(place), "precision": precision},
         **({"tokens": trained_tokens(manifest)} if manifest.is_file() else {}),
     }
-    return _written(rows, report, folder)
+    return _written(rows, report, "\n".join([text(report), *known.left_out()]), folder)
 
 
 def _row(solution: "Solution", bits: float) -> dict[str, Any]:
     tokens = len(solution.ids) - solution.begin
     counts = {"bits": bits, "bytes": solution.num_bytes, "tokens": tokens}
-    return {"task_id": solution.task_id, **counts, "bits_per_byte": bits / solution.num_bytes}
+    group = {} if solution.group is None else {"group": solution.group}
+    return {"task_id": solution.task_id, **counts, "bits_per_byte": bits / solution.num_bytes, **group}
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -105,7 +111,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     from codeparrot.eval import statistics
 
-    estimate = statistics.estimate(np.array([row["bits_per_byte"] for row in rows]))
+    # As with pass@k, the middles of a function are drawn together.
+    groups = np.unique([row.get("group", number) for number, row in enumerate(rows)], return_inverse=True)[1]
+    estimate = statistics.estimate(np.array([row["bits_per_byte"] for row in rows]), groups=groups)
     return {
         SOLUTIONS: estimate.mean,
         "interval": {"low": estimate.low, "high": estimate.high},
@@ -121,41 +129,39 @@ def text(report: Mapping[str, Any]) -> str:
     from codeparrot.eval.task import counted
 
     interval = report["interval"]
-    lines = [
+    lines = (
         f"{report['problem_set']['name']}: {counted(report)}, {report['bytes']:,} bytes of solutions",
         f"{report[SOLUTIONS]:.4f} bits a byte ({interval['low']:.3f} to {interval['high']:.3f}), the mean over problems",
-    ]
-    if without := report["without_solution"]:
-        lines.append(f"{without} problems have no reference solution and are left out")
+    )
     return "\n".join(lines)
 
 
-def _written(rows: list[dict[str, Any]], report: dict[str, Any], folder: Path) -> Result:
+def _written(rows: list[dict[str, Any]], report: dict[str, Any], words: str, folder: Path) -> Result:
     from codeparrot.eval.samples import write_lines
     from codeparrot.eval.scoring import REPORT
 
     if rank():
-        return Result(text(report), report)
+        return Result(words, report)
     report = {**report, "output": str(folder)}
     try:
         write_lines(folder / LIKELIHOOD, rows)
         files.write_json(folder / REPORT, report, indent=1)
     except OSError as error:
         trouble = f"{folder} cannot be written ({error.strerror or error}): the result is only what is printed here"
-        return Result(text(report), {**report, "rows": rows}, failed(trouble))
-    return Result(f"{text(report)}\n{folder}/", report)
+        return Result(words, {**report, "rows": rows}, failed(trouble))
+    return Result(f"{words}\n{folder}/", report)
 
 
-def read_likelihoods(path: Path) -> dict[str, float]:
-    """Return the bits a byte of each problem, by task_id, from a likelihood.jsonl.
+def read_likelihoods(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a likelihood.jsonl.
 
     Raises:
         CodeparrotError: it cannot be read, or a line is damaged: without it the mean would be of other problems.
     """
-    found = {}
+    found = []
     for where, row in json_lines(path):
         bits, size = (row.get("bits"), row.get("bytes")) if isinstance(row, dict) else (None, None)
         if not (isinstance(bits, int | float) and isinstance(size, int) and size > 0 and isinstance(row.get("task_id"), str)):
             raise CodeparrotError(f"{where}: not a likelihood, which has task_id, bits and bytes; evaluate again")
-        found[row["task_id"]] = bits / size
+        found.append({**row, "bits_per_byte": bits / size})
     return found

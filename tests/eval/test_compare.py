@@ -33,11 +33,41 @@ def test_a_comparison_names_what_differs_beside_the_models(tmp_path: Path) -> No
     first = result_folder(tmp_path / "first", chat=True, strip_prompt=False)
     second = result_folder(tmp_path / "second", chat=False, strip_prompt=False)
     text = compare([first, second], k=[1]).text
-    assert "chat True and False" in text and "strip_prompt" not in text
+    assert "chat True and False" in text and "prompt" not in text
     first = result_folder(tmp_path / "third", precision="auto", top_p=0.95, max_new_tokens=256)
     second = result_folder(tmp_path / "fourth", precision="bf16", top_p=0.95, max_new_tokens=512)
     text = compare([first, second], k=[1]).text
     assert "max_new_tokens 256 and 512" in text and "top_p" not in text and "precision" not in text
+
+
+OLD, OLD_STRIPPED = {"strip_prompt": False, "chat": False}, {"strip_prompt": True, "chat": False}
+"""Settings of evaluations of earlier versions, which had no styles."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "others", "words"),
+    [
+        ({"prompt_style": "healed"}, {"prompt_style": "codeparrot"}, "healed and codeparrot"),
+        ({"prompt_style": "healed"}, OLD, "healed and exact"),
+        (OLD_STRIPPED, {"prompt_style": "exact"}, "stripped and exact"),
+        (OLD_STRIPPED, OLD, "stripped and exact"),
+    ],
+)
+def test_styles_of_prompts_are_compared_only_on_request(tmp_path: Path, settings: Any, others: Any, words: str) -> None:
+    both = [result_folder(tmp_path / name, **each) for name, each in (("first", settings), ("second", others))]
+    with pytest.raises(CodeparrotError, match=f"styles of prompts: {words}; .* --anyway") as error:
+        compare(both, k=[1])
+    assert "\n" not in str(error.value)
+    assert f"sampled differently: prompt_style {words}" in compare(both, k=[1], anyway=True).text
+
+
+@pytest.mark.parametrize(
+    ("settings", "others"), [({"prompt_style": "exact"}, OLD), ({"prompt_style": "stripped"}, OLD_STRIPPED)]
+)
+def test_a_style_is_known_by_its_older_name(tmp_path: Path, settings: Any, others: Any) -> None:
+    both = [result_folder(tmp_path / name, **each) for name, each in (("first", settings), ("second", others), ("third", {}))]
+    for pair in (both[:2], both[1:]):
+        assert "sampled differently" not in compare(pair, k=[1]).text
 
 
 def test_what_can_not_be_compared_is_one_line(tmp_path: Path) -> None:
@@ -76,3 +106,21 @@ def test_a_damaged_report_is_named_since_nothing_says_what_was_evaluated(tmp_pat
     (Path(second) / "report.json").write_text(content)
     found = compare([first, second], k=[1])
     assert f"{second}/report.json cannot be read" in found.text and found.data["comparisons"]
+
+
+def test_gaps_of_one_function_count_as_one_draw(tmp_path: Path) -> None:
+    """Ten gaps in each of four functions are not forty draws; nor does a group that is damaged, or of one alone, count."""
+
+    def written(name: str, passed: int, grouped: bool = True) -> str:
+        folder = Path(result_folder(tmp_path / name, fim_order=name[:3]))
+        rows = [{"task_id": f"t/{i}", "temperature": 0.0, "passed": i // 10 < passed, "group": i // 10} for i in range(40)]
+        rows = rows if grouped else [{**row, "group": "x"} for row in rows]
+        (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(folder)
+
+    first, second, ungrouped = written("psm", 4), written("spm", 0), written("spm-damaged", 0, grouped=False)
+    result = compare([first, second], k=[1])
+    # Four signs: all the same in 2 of 16 draws.
+    assert result.data["comparisons"][0]["p_value"] == pytest.approx(2 / 16, abs=0.02)
+    assert "fim_order psm and spm" in result.text
+    assert compare([first, ungrouped], k=[1]).data["comparisons"][0]["p_value"] < 0.001

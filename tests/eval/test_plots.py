@@ -71,4 +71,42 @@ def test_pass_at_k_over_tokens(tmp_path: Path, axes: list[Any], ten: float, word
     assert draw_over_tokens(tmp_path, tmp_path / "plots" / "a.png")
     assert [text.get_text() for text in axes[0].texts] == words
     assert "2k" in [label.get_text() for label in axes[0].get_xticklabels()]
-    assert names(axes[0])[0] == "starter during training, pass@1: 0"
+    assert names(axes[0])[0] == "starter during training, exact prompts, pass@1: 0", "earlier versions had no styles"
+
+
+def test_infilling_has_its_measures_beside_pass_at_k(tmp_path: Path, axes: list[Any]) -> None:
+    of = {"problems": "infilling-own", "fim_order": "psm"}
+    rows = [{"step": 1, "tokens": 1000, "infilling_pass@1": 0.1, "infilling_edit_similarity": 0.4, **of}]
+    rows += [{"step": 1, "tokens": 1000, "pass@1": 0.2, "problems": "starter", "prompt_style": "healed"}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    interval = {"temperature": 0.0, "mean": 0.2, "low": 0.1, "high": 0.3}
+    found = {"problems": 20, "samples": 20, "problem_set": {"name": "infilling-own"}, "pass@1": 0.2, "exact_match": 0.2}
+    found |= {"best": {"pass@1": interval, "exact_match": interval}, "tokens": 1000, "settings": {"fim_order": "prefix"}}
+    place = tmp_path / "eval" / "infilling-own" / "step_00000001"
+    place.mkdir(parents=True)
+    (place / "report.json").write_text(json.dumps(found))
+    assert draw_over_tokens(tmp_path, tmp_path / "plots" / "a.png")
+    assert names(axes[0]) == [
+        "infilling-own during training, edit_similarity",
+        "infilling-own during training, pass@1",
+        "infilling-own, prefix, exact_match",
+        "infilling-own, prefix, pass@1",
+        "starter during training, pass@1",
+    ]
+    assert axes[0].get_ylabel() == "score, %"
+
+
+def test_styles_of_prompts_make_curves_of_their_own(tmp_path: Path, axes: list[Any]) -> None:
+    rows = [{"step": step, "tokens": step, "problems": "starter", "pass@1": 0.1} for step in (1, 2, 3)]
+    rows = [*rows[:2], {**rows[2], "prompt_style": "healed"}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    best = {"pass@1": {"temperature": 0.2, "mean": 0.2, "low": 0.1, "high": 0.3}}
+    found = {"problems": 21, "samples": 21, "problem_set": {"name": "own"}, "best": best, "pass@1": 0.2, "tokens": 3}
+    for number, settings in enumerate(({"strip_prompt": True}, {"prompt_style": "healed"}, {"prompt_style": "codeparrot"})):
+        place = tmp_path / "eval" / f"own{number}" / "step_00000003"
+        place.mkdir(parents=True)
+        (place / "report.json").write_text(json.dumps({**found, "settings": settings}))
+    assert draw_over_tokens(tmp_path, tmp_path / "plots" / "a.png")
+    kinds = {name.removesuffix(", pass@1") for name in names(axes[0])}
+    training = {"starter during training, exact prompts", "starter during training"}
+    assert kinds == {*training, "own, stripped prompts", "own", "own, codeparrot prompts"}

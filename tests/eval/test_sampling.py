@@ -58,14 +58,17 @@ def test_prompts_that_lose_their_beginning_are_counted_once(gpt2, tokenizer, cap
     assert shown.data["prompts_cut"] == 2 and "The prompts of 2 problems were too long" in shown.text
 
 
-@pytest.mark.parametrize(("strip", "left"), [(False, "def f():\n    "), (True, "def f():")])
-def test_the_prompt_is_used_as_it_is_unless_its_end_is_to_be_stripped(gpt2, tokenizer, strip, left) -> None:
+@pytest.mark.parametrize(
+    ("style", "left"),
+    [("exact", "\ndef f():\n    "), ("stripped", "\ndef f():"), ("codeparrot", "<|endoftext|>def f():")],
+)
+def test_a_prompt_style_says_what_the_model_reads(gpt2, tokenizer, style, left) -> None:
     given: list[list[int]] = []
     hook = gpt2.register_forward_pre_hook(
         lambda _, args, kwargs: given.append(kwargs["input_ids"][0].tolist()), with_kwargs=True
     )
-    task, key = HumanEval(strip_prompt=strip), Key("p", 0.0, 0)
-    list(generate(gpt2, tokenizer, task, [problem("def f():\n    ")], [key], Sampling(max_new_tokens=1)))
+    task, key = HumanEval(prompt_style=style), Key("p", 0.0, 0)
+    list(generate(gpt2, tokenizer, task, [problem("\ndef f():\n    ")], [key], Sampling(max_new_tokens=1)))
     hook.remove()
     ids = tokenizer(left)["input_ids"]
     assert given[0][: len(ids)] == ids and not any(given[0][len(ids) :])

@@ -105,3 +105,21 @@ def test_the_report_takes_the_best_temperature_for_each_k_and_says_which() -> No
     )
     for page in (text(report), markdown(report)):
         assert "pass@4" in page and "0.8" in page and "letters" in page
+
+
+def test_values_of_a_group_are_drawn_together() -> None:
+    """164 functions with 10 equal gaps each tell as much as 164 gaps."""
+    values = np.random.default_rng(0).integers(0, 2, 164).astype(float)
+    alone, ten = estimate(values), estimate(np.repeat(values, 10), groups=np.repeat(np.arange(164), 10))
+    assert ten.mean == pytest.approx(alone.mean)
+    assert (ten.low, ten.high) == pytest.approx((alone.low, alone.high), abs=1e-9)
+    narrow = estimate(np.repeat(values, 10))
+    assert ten.high - ten.low > 2.5 * (narrow.high - narrow.low)
+    other = np.roll(values, 1)
+    same = compare(np.repeat(values, 10), np.repeat(other, 10), groups=np.repeat(np.arange(164), 10))
+    assert same.p_value == compare(values, other).p_value
+    assert same.difference == pytest.approx(compare(values, other).difference, abs=1e-9)
+    nothing = estimate(np.zeros(50), groups=np.repeat(np.arange(5), 10))
+    assert nothing == estimate(np.zeros(5)), "the interval of none of five"
+    # Groups of other sizes: the mean stays that over the problems.
+    assert estimate(np.array([1.0, 0, 0, 0]), groups=np.array([0, 1, 1, 1])).mean == 0.25

@@ -91,15 +91,21 @@ def test_time_is_that_of_training_evaluation_and_unit_tests() -> None:
     config = Config()
     config.train.max_steps, config.train.global_batch_size, config.stream.seq_length = 1000, 10, 100
     config.stream.valid, config.evaluate.every_steps = ["x"], 100
-    found = speed.times(config, 1000.0, None, 0, on_gpu=True)
+    found = speed.times(config, 1000.0, 0, 0, on_gpu=True)
     assert found.training == 1000
     assert found.evaluation == pytest.approx(0.02 * 1000, rel=0.01)  # what evaluate.max_tokens auto allows
     config.evaluate.max_tokens = 0
     assert speed.times(config, 1000.0, None, 0, on_gpu=True).evaluation is None
-    config.evaluate.humaneval_every_steps, config.evaluate.every_steps = 500, 0
-    tested = speed.times(config, 1000.0, 10, 0, on_gpu=True)
-    assert tested.pass_at_k == pytest.approx(2 * 10 * 4 * 128 / 100)
-    assert speed.times(config, 1000.0, 10, 0, on_gpu=True, copies=8).pass_at_k == pytest.approx(8 * (tested.pass_at_k or 0))
+    config.evaluate.humaneval_every_steps, config.evaluate.humaneval_limit, config.evaluate.every_steps = 500, 10, 0
+    config.evaluate.infilling_every_steps, config.evaluate.infilling_limit = 400, 7
+    samples = speed.samples_of(config)
+    assert samples == 2 * 10 * 4 + 3 * 7
+    tested = speed.times(config, 1000.0, samples, 0, on_gpu=True)
+    assert tested.pass_at_k == pytest.approx(samples * 128 / 100)
+    assert speed.times(config, 1000.0, samples, 0, on_gpu=True, copies=8).pass_at_k == pytest.approx(8 * samples * 128 / 100)
+    config.evaluate.infilling_problems = "/nowhere/gaps.jsonl"
+    assert speed.samples_of(config) is None
+    assert speed.times(config, 1000.0, None, 0, on_gpu=True).pass_at_k is None
 
 
 def test_the_steps_that_fit_into_the_hours_are_named() -> None:

