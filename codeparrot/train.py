@@ -48,7 +48,7 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
     from codeparrot.optim.optimizer import set_learning_rate
     from codeparrot.training import parts
     from codeparrot.training.monitor import Monitor
-    from codeparrot.training.pass_at_k import PassAtK, measurements
+    from codeparrot.training.pass_at_k import UnitTests
     from codeparrot.training.processes import quiet_and_ready
     from codeparrot.training.resume import choose, resume, settled
     from codeparrot.training.run_directory import run_directory
@@ -70,8 +70,7 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
         pushes.start(agreement)
         checkpoints, health = Saver(training, begin, origin, pushes.published, pushes.next_number()), training.health
         monitor = Monitor(training, begin)
-        validation = Validation(training, monitor, stop)
-        unit_tests = [PassAtK(each, training, monitor, stop) for each in measurements(config.evaluate)]
+        validation, unit_tests = Validation(training, monitor, stop), UnitTests(training, monitor, stop)
         checkpoints.stop_in_time(stop)
 
         collect_garbage_as_usual()
@@ -85,9 +84,7 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
                 # What a request to stop interrupted at the end of an earlier start, or what nobody had asked for then.
                 if not monitor.holds("eval_loss"):
                     validation.run(progress, whole=True)
-                for pass_at_k in unit_tests:
-                    if not monitor.holds(pass_at_k.score):
-                        pass_at_k.run(progress)
+                unit_tests.run_missing(progress)
             while progress.step < config.train.max_steps and not stopped:
                 lr, before = training.learning_rate(progress.step), training.stream.states
                 set_learning_rate(training.optimizer, lr)
@@ -108,19 +105,17 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
                 last = progress.step == config.train.max_steps
                 if last or (_due(progress.step, config.evaluate.every_steps) and not stopped):
                     validation.run(progress, whole=last)
-                for pass_at_k in unit_tests:
-                    pass_at_k.report()
-                    if last or (_due(progress.step, pass_at_k.every_steps) and not stopped):
-                        pass_at_k.run(progress)
+                unit_tests.report()
+                if last or not stopped:
+                    unit_tests.run_due(progress, last)
                 if last or stopped or save_now or _due(progress.step, config.checkpoint.every_steps):
                     with monitor.paused():
                         monitor.review()
                         checkpoints.save(progress)
             checkpoints.finish()
-            for pass_at_k in unit_tests:
-                pass_at_k.finish()
+            unit_tests.finish()
             stop.agree(agreement.gather)
-            (directory.unmeasured,) = agreement.any(validation.interrupted or any(each.interrupted for each in unit_tests))
+            (directory.unmeasured,) = agreement.any(validation.interrupted or unit_tests.interrupted)
             score = validation.score if progress.step == config.train.max_steps else None
             result = outcome(config, begin, progress, score, checkpoints, monitor.left_out, directory.unmeasured)
         monitor.draw()

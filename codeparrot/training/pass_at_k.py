@@ -63,6 +63,41 @@ def measurements(settings: EvaluateConfig) -> list[Measurement]:
     return [each for each in found if each.every_steps]
 
 
+class UnitTests:
+    """Takes all of them. Every process makes one, and all call its methods together."""
+
+    def __init__(self, training: Training, monitor: Monitor, stop: StopRequest) -> None:
+        self._monitor = monitor
+        self._all = [PassAtK(each, training, monitor, stop) for each in measurements(training.config.evaluate)]
+
+    def run_due(self, progress: Progress, last: bool) -> None:
+        """Take what is due after a step; after the last one, all."""
+        for each in self._all:
+            if last or progress.step % each.every_steps == 0:
+                each.run(progress)
+
+    def run_missing(self, progress: Progress) -> None:
+        """Take what an earlier start did not take at its end."""
+        for each in self._all:
+            if not self._monitor.holds(each.score):
+                each.run(progress)
+
+    def report(self) -> None:
+        """Log the verdicts that have arrived. Costs nothing."""
+        for each in self._all:
+            each.report()
+
+    def finish(self) -> None:
+        """Wait for the last verdicts, unless the run was stopped."""
+        for each in self._all:
+            each.finish()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last verdicts are missing because the run is stopping. The main process knows."""
+        return any(each.interrupted for each in self._all)
+
+
 class PassAtK:
     """Takes one kind of measurement of the current model. Every process makes one."""
 
