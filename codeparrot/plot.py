@@ -98,8 +98,8 @@ def read(folder: Path) -> Run:
         raise CodeparrotError(f'"{folder}" is not a run: {path.name} cannot be read ({error.strerror})') from error
     last_sample = max((row["tokens"] for row in rows if row.get("eval_sample")), default=math.inf)
     before, at_the_end = ([row for row in rows if (row["tokens"] > last_sample) is later] for later in (False, True))
-    perplexities = [_curve(part, "perplexity") for part in (before, at_the_end)]
-    run = Run(folder.resolve().name, _curve(rows, "loss"), *perplexities, _curve(rows, SOLUTIONS))
+    perplexity, whole = (_curve(part, "perplexity") for part in (before, at_the_end))
+    run = Run(folder.resolve().name, _curve(rows, "loss"), perplexity, whole, _curve(rows, SOLUTIONS))
     if not any(map(math.isfinite, run.loss.values + run.perplexity.values + run.at_the_end.values)):
         raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
     return run

@@ -153,7 +153,7 @@ def test_sets_are_found_by_name(tmp_path: Path) -> None:
     path = tmp_path / "gaps.jsonl"
     path.write_text(json.dumps(asdict(GAP)) + "\n")
     assert [gap.suffix for gap in load_solved(str(path))] == [GAP.suffix]
-    with pytest.raises(CodeparrotError, match="there are no gaps 'singleline'; did you mean "single-line""):
+    with pytest.raises(CodeparrotError, match=r"there are no gaps 'singleline'; did you mean .single-line."):
         load_solved("infilling-singleline")
 
 
