@@ -41,7 +41,7 @@ def likelihood(
             middles, given both sides: infilling (the project's own), infilling-single-line, infilling-multi-line,
             infilling-random-span.
         limit: Only the first N problems; 0: all.
-        batch_size: Windows of the model's context per forward pass; shorter solutions share one.
+        batch_size: Solutions per forward pass, of the longest ones; more of shorter ones.
         precision: Compute type of the matrix products.
         device: Where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
         output: Folder to write to; default: RUN/eval/likelihood-PROBLEMS/step_00001000 for a run, else
@@ -73,12 +73,13 @@ def likelihood(
     solutions = known.found
     if not solutions:
         raise CodeparrotError(f"{chosen.source}: none of the problems has a reference solution (canonical_solution)")
-    longest = min(context or math.inf, max(len(each.ids) for each in solutions))
+    longest = max(len(each.ids) for each in solutions)
     with (
         progress_bar(unit="batch", desc="likelihood") as bar,
         torch.autocast(loaded.device.type, torch.bfloat16, enabled=precision == "bf16"),
     ):
-        options = {"context": context, "batch_tokens": batch_size * int(context or longest), "device": loaded.device}
+        batch_tokens = batch_size * min(longest, context or longest)
+        options = {"context": context, "batch_tokens": batch_tokens, "device": loaded.device}
         found = bits(model, solutions, **options, progress=bar.update)
     assert found is not None  # nothing breaks it off
     rows = [_row(solution, each) for solution, each in zip(solutions, found, strict=True)]
