@@ -4,18 +4,21 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from codeparrot.cli import main
-from codeparrot.eval.problems.infilling import Gap, load_gaps
-from codeparrot.eval.problems.problem import ProblemSet
+from codeparrot.eval.problems.infilling import Gap, load_gaps, multi_lines, random_spans, single_lines
+from codeparrot.eval.problems.problem import Problem, ProblemSet
 from codeparrot.eval.tasks.humaneval import HumanEval
 from codeparrot.eval.tasks.infilling import Infilling
+from codeparrot.generation.prompts import resolved
 from tests.conftest import with_sentinels
 from tests.eval.sandbox.middles import RECORD, digest, middles
 from tests.launching import require
@@ -110,11 +113,12 @@ def run(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def evaluate(*arguments: str | Path, capsys, status: int = 0) -> dict[str, Any]:
+def evaluate(*arguments: str | Path, capsys, kind: str | Path = "own", tokens: int = 16, status: int = 0) -> dict[str, Any]:
     """Run the command in this process and return what it prints."""
     require("bwrap", "generated programs run in it")
     capsys.readouterr()
-    found = main(["eval", "infilling", "--kind", "own", "--max_new_tokens", "16", *map(str, arguments), "--json"])
+    options = ["--kind", str(kind), "--max_new_tokens", str(tokens), *map(str, arguments)]
+    found = main(["eval", "infilling", *options, "--json"])
     out, err = capsys.readouterr()
     assert found == status, err
     return json.loads(out) if out else {"error": err}
@@ -183,3 +187,67 @@ def test_the_model_is_asked_for_exactly_the_gap() -> None:
         alone = Infilling("own", order="prefix")
         if each.one_line and each.canonical_solution.endswith("\n"):
             assert alone.answer(each, each.canonical_solution.rstrip()) == each.canonical_solution
+
+
+KNOWN = Problem(
+    "known",
+    'def scale(numbers, factor):\n    """Multiply numbers."""\n',
+    "scale",
+    "def check(candidate):\n    assert candidate([1, 2], 3) == [3, 6]\n    assert candidate([], 3) == []\n",
+    "    result = []\n    for number in numbers:\n        result.append(number * factor)\n    return result\n",
+)
+
+
+def known_gaps() -> list[Gap]:
+    """Gaps within lines, of a line, of several lines."""
+    return [*single_lines(KNOWN), *list(multi_lines(KNOWN))[5::2], *random_spans(KNOWN, 5)]
+
+
+def trained(tokenizer: Any) -> Any:
+    """Return a model that knows the middles of the gaps by heart, in both orders."""
+    torch.manual_seed(0)
+    end, rows, learned = tokenizer.eos_token_id, [], []
+    for order in ("psm", "spm"):
+        for each in known_gaps():
+            asked = resolved(Infilling(order=order).request(each, tokenizer), tokenizer, None)
+            middle = asked.begin + each.canonical_solution.encode() + asked.join
+            answer = [*tokenizer(middle.decode(), add_special_tokens=False)["input_ids"], end]
+            rows.append(torch.tensor([*asked.prompt, *answer]))
+            learned.append(torch.tensor([-100] * len(asked.prompt) + answer))
+    batch, labels = (pad_sequence(each, batch_first=True, padding_value=value) for each, value in ((rows, 0), (learned, -100)))
+    shape: Any = {"vocab_size": len(tokenizer), "n_positions": 256, "n_embd": 64, "n_layer": 2, "n_head": 4}
+    off: Any = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    model = GPT2LMHeadModel(GPT2Config(**shape, **off, bos_token_id=end, eos_token_id=end))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(500):
+        loss = model(input_ids=batch, labels=labels).loss
+        if loss < 0.01:
+            return model
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    pytest.fail("the model does not learn by heart")
+
+
+@pytest.fixture(scope="module")
+def learned(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = with_sentinels(tokenizer_folder, tmp_path_factory.mktemp("learned") / "model")
+    model = trained(AutoTokenizer.from_pretrained(folder))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["psm", "spm"])
+def test_a_model_that_knows_the_middles_passes(learned: Path, tmp_path: Path, order: str, capsys) -> None:
+    """What it writes becomes the whole program, to the white space at both ends of a middle."""
+    path = tmp_path / "gaps.jsonl"
+    path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in known_gaps()), encoding="utf-8")
+    options = ("--fim_order", order, "--output", tmp_path / "o")
+    report = evaluate("--checkpoint", learned, *options, kind=path, tokens=64, capsys=capsys)
+    results = lines(tmp_path / "o" / "results.jsonl")
+    wrong = [(row["task_id"], row["completion"], row["ended"]) for row in results if not row["passed"]]
+    assert report["pass@1"] == 1.0, wrong
+    reference = {each.task_id: each.canonical_solution for each in known_gaps()}
+    assert {row["task_id"]: row["completion"] for row in results} == reference
+    assert report["exact_match"] == report["edit_similarity"] == 1.0
