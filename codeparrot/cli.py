@@ -73,7 +73,7 @@ COMMANDS = {
         goes_on=True,
     ),
     "plan": Command("codeparrot.plan.command:plan", "what a run will need", check="codeparrot.plan.command:check"),
-    **{f"eval {name}": Command(*task, several=True, goes_on=name != "perplexity") for name, task in TASKS.items()},
+    **{f"eval {name}": Command(*task[:2], several=True, goes_on=task.goes_on) for name, task in TASKS.items()},
     "eval compare": Command(
         "codeparrot.eval.compare:compare", "whether two evaluations differ, compared problem by problem", positional=True
     ),

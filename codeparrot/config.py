@@ -183,6 +183,10 @@ class EvaluateConfig:
     """Prompts to complete at each evaluation; the completions go to log/samples.jsonl."""
     sample_tokens: int = setting(64, "tokens", at_least(0))
     """Longest sample; 0: no samples."""
+    likelihood_problems: str = ""
+    """Problems whose reference solutions are measured at each evaluation, in bits a byte: how likely the model finds them says
+    something long before one of its own passes. Named as in `humaneval_problems`; infilling: the middles of the project's own
+    gaps, infilling-single-line and the like: those of HumanEval. Empty: none."""
     humaneval_every_steps: int = setting(0, "steps", at_least(0))
     """Steps between measurements of pass@1 by unit tests, also at the end; 0: none. Training waits only for the completions;
     the programs run in the background (bubblewrap must be installed)."""

@@ -1,4 +1,4 @@
-"""Draw the curves of runs: training loss and validation perplexity over tokens.
+"""Draw the curves of runs over tokens: training loss, validation perplexity, and how likely solutions of problems are.
 
 Guarantees: the picture is complete or absent; a run in progress is drawn as far as it has got; a step whose value was not
 finite is a gap in its curve; steps that were repeated after a resume count once. The scale is that of the second half of the
@@ -15,7 +15,7 @@ from codeparrot import figures
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder, path_of
 from codeparrot.result import Result
-from codeparrot.run.metrics import read_lines
+from codeparrot.run.metrics import SOLUTIONS, read_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,10 +49,12 @@ class Run(NamedTuple):
     """On the sample of the validation set, where evaluations during the run measured one; else on all of it."""
     at_the_end: Curve
     """Perplexity on all of the validation set, measured behind the last sample."""
+    solutions: Curve
+    """Bits a byte of the reference solutions of problems."""
 
 
 def plot(runs: list[str], output: str | None = None) -> Result:
-    """Draw training loss and validation perplexity of runs over the tokens they were trained on.
+    """Draw training loss, validation perplexity and the likelihood of solutions of runs over the tokens they were trained on.
 
     Args:
         runs: Run folders; several are drawn into one picture.
@@ -96,7 +98,8 @@ def read(folder: Path) -> Run:
         raise CodeparrotError(f'"{folder}" is not a run: {path.name} cannot be read ({error.strerror})') from error
     last_sample = max((row["tokens"] for row in rows if row.get("eval_sample")), default=math.inf)
     before, at_the_end = ([row for row in rows if (row["tokens"] > last_sample) is later] for later in (False, True))
-    run = Run(folder.resolve().name, _curve(rows, "loss"), _curve(before, "perplexity"), _curve(at_the_end, "perplexity"))
+    perplexity, whole = (_curve(part, "perplexity") for part in (before, at_the_end))
+    run = Run(folder.resolve().name, _curve(rows, "loss"), perplexity, whole, _curve(rows, SOLUTIONS))
     if not any(map(math.isfinite, run.loss.values + run.perplexity.values + run.at_the_end.values)):
         raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
     return run
@@ -143,6 +146,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "not_finite_from": run.loss.tokens[following] if following < len(losses) else None,
         "perplexity": perplexities[-1][0] if perplexities else None,
         "perplexity_tokens": perplexities[-1][1] if perplexities else None,
+        SOLUTIONS: next(filter(math.isfinite, reversed(run.solutions.values)), None),
     }
 
 
@@ -155,14 +159,17 @@ def _words(fact: dict[str, Any]) -> list[str]:
         earlier = fact["perplexity_tokens"] < fact["tokens"]
         when = f" at {figures.count_in_words(fact['perplexity_tokens'])} tokens" if earlier else ""
         words.append(f"perplexity {_number(fact['perplexity'])}{when}")
+    words += [f"solutions {_number(fact[SOLUTIONS])} bits/byte"] if fact[SOLUTIONS] is not None else []
     return words
 
 
 def _draw(runs: Sequence[Run], output: Path) -> None:
     if output.suffix not in figures.FORMATS:
         raise CodeparrotError(f'"{output}" has no known picture format: end its name in {", ".join(figures.FORMATS)}')
-    panels = [panel for panel, curve in ((_loss_panel, "loss"), (_perplexity_panel, "perplexity")) if _any(runs, curve)]
-    figure, axes = figures.make(INCHES, len(panels), h_pad=0.08, w_pad=0.12, hspace=0.06)
+    known = (_loss_panel, "loss"), (_perplexity_panel, "perplexity"), (_solutions_panel, "solutions")
+    panels = [panel for panel, curve in known if _any(runs, curve)]
+    inches = INCHES[0], INCHES[1] * max(1, len(panels) / 2)
+    figure, axes = figures.make(inches, len(panels), h_pad=0.08, w_pad=0.12, hspace=0.06)
     for panel, axis in zip(panels, axes, strict=True):
         panel(axis, runs)
     if not _any(runs, "loss") and any(run.loss.values for run in runs):
@@ -217,6 +224,17 @@ def _perplexity_panel(axis: "Axes", runs: Sequence[Run]) -> None:
         _legend_of_measures(axis)
     if len(runs) == 1:
         _mark_end(axis, runs[0].at_the_end if runs[0].at_the_end.tokens else runs[0].perplexity, _number)
+
+
+def _solutions_panel(axis: "Axes", runs: Sequence[Run]) -> None:
+    axis.set_ylabel("solutions, bits/byte")
+    curves = [_clipped(run.solutions) for run in runs]
+    low, high = _extent(curves, curves)
+    _lines(axis, [run.solutions for run in runs], runs, figures.widths(curves, (high - low) / 100), few=FEW_EVALUATIONS)
+    axis.set_ylim(low, high)
+    _say_what_is_beyond(axis, [run.solutions for run in runs], runs, _number)
+    if len(runs) == 1:
+        _mark_end(axis, runs[0].solutions, _number)
 
 
 def _joined(run: Run) -> Curve:

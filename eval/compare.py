@@ -7,6 +7,7 @@ from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
 from codeparrot.result import Result
+from codeparrot.run.metrics import SOLUTIONS
 from codeparrot.run.reports import prompt_style
 
 
@@ -14,7 +15,7 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anywa
     """Compare pass@k of two evaluations, paired by problem, at each temperature that both have.
 
     Args:
-        evaluations: Two --output folders of `codeparrot eval humaneval`, or their results.jsonl.
+        evaluations: Two --output folders of `codeparrot eval humaneval`, or their results.jsonl; or two of `eval likelihood`.
         k: Values for pass@k; those above the number of samples per problem are left out.
         seed: Seed of the draws for interval and p-value.
         anyway: Compare evaluations whose prompts had different styles (--prompt_style), too.
@@ -27,6 +28,9 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anywa
         raise CodeparrotError(f"two evaluations are compared, and {len(evaluations)} named: name two folders")
     if not k or min(k) < 1:
         raise CodeparrotError(f"--k {k} is out of range: at least 1")
+    likelihoods = [_likelihoods(path_of(name)) for name in evaluations]
+    if any(likelihoods):
+        return _compare_likelihoods(evaluations, likelihoods, seed)
     rows = [read_results(path_of(name)) for name in evaluations]
     tasks = [sorted({row["task_id"] for row in each}) for each in rows]
     if tasks[0] != tasks[1]:
@@ -134,3 +138,50 @@ def _line(found: dict[str, Any]) -> str:
         f"pass@{found['k']}{where}: {100 * found['first']:.2f}% and {100 * found['second']:.2f}%, difference "
         f"{100 * difference['mean']:+.2f} ({low:+.1f} to {high:+.1f}), p {found['p_value']:.4f}: {sure}"
     )
+
+
+def _likelihoods(place: Path) -> list[dict[str, Any]]:
+    """Return the lines of an evaluation of likelihood; none if it is of another kind.
+
+    Raises:
+        CodeparrotError: a line of it is damaged.
+    """
+    from codeparrot.eval.tasks.likelihood import LIKELIHOOD, read_likelihoods
+
+    path = place / LIKELIHOOD if place.is_dir() else place
+    return read_likelihoods(path) if path.name == LIKELIHOOD and path.is_file() else []
+
+
+def _compare_likelihoods(evaluations: list[str], likelihoods: list[list[dict[str, Any]]], seed: int) -> Result:
+    """Compare how likely the solutions are, paired by problem.
+
+    Raises:
+        CodeparrotError: only one of the evaluations is of likelihood, or they are of different problems.
+    """
+    import numpy as np
+
+    from codeparrot.eval import statistics
+
+    if not all(likelihoods):
+        raise CodeparrotError("one of the evaluations is of likelihood, the other of unit tests: compare two of a kind")
+    first, second = ({row["task_id"]: row["bits_per_byte"] for row in each} for each in likelihoods)
+    if different := len(first.keys() ^ second.keys()):
+        raise CodeparrotError(
+            f"the evaluations are of different problems ({different} are in only one of them): compare the same ones"
+        )
+    # Their folders may be named by the file in them.
+    reports, notes = _reports([path.parent if path.is_file() else path for path in map(path_of, evaluations)])
+    notes += _differences(reports)
+    tasks = sorted(first)
+    values = [np.array([each[task] for task in tasks]) for each in (first, second)]
+    result = statistics.compare(*values, seed=seed, groups=_groups(likelihoods, tasks))
+    means = [float(each.mean()) for each in values]
+    difference, sure = result.difference, "they differ" if result.p_value < 0.05 else "not to be told apart"
+    line = (
+        f"bits a byte of solutions: {means[0]:.4f} and {means[1]:.4f}, difference {difference.mean:+.4f} "
+        f"({difference.low:+.4f} to {difference.high:+.4f}), p {result.p_value:.4f}: {sure}"
+    )
+    found = {"measure": SOLUTIONS, "first": means[0], "second": means[1], "difference": difference._asdict()}
+    heading = f"{len(first)} problems; first: {evaluations[0]}, second: {evaluations[1]}"
+    facts = {"problems": len(first), "comparisons": [{**found, "p_value": result.p_value}]}
+    return Result("\n".join([heading, line, *notes]), {"evaluations": evaluations, **facts})

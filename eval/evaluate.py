@@ -45,7 +45,7 @@ class Evaluation(Generic[P]):
 
         if share.of == 1:
             self.task.check_scorable()
-        place = _in_full(find_model(self.checkpoint))
+        place = in_full(find_model(self.checkpoint))
         folder = path_of(self.output) if self.output else default_folder(place, self.problems.name)
         store.check_room(folder)
         keys = wanted(self.problems, self.temperatures, self.num_samples)
@@ -137,7 +137,7 @@ class Evaluation(Generic[P]):
         }
         manifest = Path(place).parent / "manifest.json"
         if manifest.is_file():
-            facts["tokens"] = _tokens(manifest)
+            facts["tokens"] = trained_tokens(manifest)
         result = scoring.report(self.task, self.problems, self.task.score(self.problems, samples), facts, folder)
         run = run_of(place)
         if run is not None:
@@ -148,7 +148,7 @@ class Evaluation(Generic[P]):
         return result
 
 
-def _tokens(manifest: Path) -> int | None:
+def trained_tokens(manifest: Path) -> int | None:
     """Return how many tokens a model was trained on; None, with a warning, if its manifest is damaged."""
     try:
         tokens = files.read_object(manifest).get("tokens")
@@ -160,7 +160,7 @@ def _tokens(manifest: Path) -> int | None:
         return None
 
 
-def _in_full(place: str) -> str:
+def in_full(place: str) -> str:
     """Return the path of a model so that it shows its run, also when it was named from inside that."""
     path = Path(place)
     if ".." in path.parts:
@@ -174,9 +174,10 @@ def run_of(place: str) -> Path | None:
     return path.parents[2] if path.name == "model" and len(path.parts) > 3 and path.parents[1].name == "checkpoints" else None
 
 
-def default_folder(place: str, problems: str) -> Path:
-    """Return where the evaluation of a model is written."""
+def default_folder(place: str, problems: str, measure: str = "") -> Path:
+    """Return where the evaluation of a model is written; one that is not by unit tests names its `measure`."""
     name, run = problems.removeprefix("hub:").replace("/", "--").removesuffix(".gz").removesuffix(".jsonl"), run_of(place)
+    name = f"{measure}-{name}" if measure else name
     if run is not None:
         return run / "eval" / name / Path(place).parent.name
     own = path_of(place)

@@ -67,6 +67,17 @@ def colours(path: Path) -> int:
     return int((np.ptp(pixels, axis=-1) > 0.3).sum())
 
 
+def test_how_likely_solutions_are_has_a_panel_of_its_own(tmp_path, figures):
+    rows = [row | {"solution_bits_per_byte": 2 - row["step"] / 300} for row in falling() if "perplexity" in row]
+    result = plot([str(log(tmp_path / "nano", *rows))])
+    assert result.data["runs"][0]["solution_bits_per_byte"] == 1 and "solutions 1 bits/byte" in result.text
+    axis = figures[0].axes[-1]
+    (curve,) = axis.get_lines()
+    assert axis.get_ylabel() == "solutions, bits/byte" and list(curve.get_ydata())[:2] == [2, 2 - 50 / 300]
+    plot([str(log(tmp_path / "older", *falling()))])
+    assert [axis.get_ylabel() for axis in figures[1].axes] == ["training loss", "validation perplexity"]
+
+
 def test_the_measure_of_the_whole_set_is_a_mark_of_its_own(tmp_path, figures):
     run = log(tmp_path / "nano", *sampled())
     read_back = read(run)

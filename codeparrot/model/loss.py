@@ -17,7 +17,7 @@ in bfloat16 (11.69 instead of 11.36 over 32 chunks).
 
 import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +44,12 @@ class LossHead(nn.Linear):
     compiled = False
     """Whether a loss with gradients compiles its pointwise part. Losses without gradients never do."""
 
-    def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the logits, or, given `labels` (one a row of `input`), the sum of the cross-entropies, a scalar."""
+    def forward(self, input: Tensor, labels: Tensor | None = None, reduction: Literal["sum", "none"] = "sum") -> Tensor:
+        """Return the logits, or, given `labels` (one a row of `input`), the cross-entropies: their sum, a scalar, or each."""
         if labels is None:
             return nn.functional.linear(input, self.weight, self.bias)
+        if reduction == "none":
+            return cross_entropies(input, self.weight, self.bias, labels)
         return cross_entropy_sum(input, self.weight, self.bias, labels, compiled=self.compiled)
 
 
@@ -100,6 +102,24 @@ def cross_entropy_sum(
     # Tracing would unroll the loop over chunks.
     apply = cast(Callable[..., Tensor], torch.compiler.disable(_ChunkedCrossEntropy.apply))
     return apply(rows, weight, bias, targets, dtype, chunk_rows, torch.is_grad_enabled(), compiled)
+
+
+@torch.no_grad()
+def cross_entropies(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, chunk_rows: int | None = None
+) -> Tensor:
+    """Return -log softmax(hidden @ weight.T + bias)[label] of each row, in float32; 0 where it is IGNORED. Has no gradients.
+
+    Args: see `cross_entropy_sum`. Rows that are IGNORED cost nothing.
+    """
+    predicted = labels.ne(IGNORED)
+    rows, targets = hidden[predicted], labels[predicted]
+    size = chunk_rows or _chunk_rows(rows.shape[0], weight.shape[0], hidden.device.type)
+    losses = [
+        nn.functional.cross_entropy(nn.functional.linear(piece, weight, bias).float(), target, reduction="none")
+        for piece, target in zip(rows.split(size), targets.split(size), strict=True)
+    ]
+    return hidden.new_zeros(labels.shape, dtype=torch.float32).masked_scatter(predicted, torch.cat(losses))
 
 
 def _chunk_rows(num_rows: int, vocabulary: int, device: str) -> int:

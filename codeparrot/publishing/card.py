@@ -21,7 +21,7 @@ from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
-from codeparrot.run.metrics import is_score
+from codeparrot.run.metrics import SOLUTIONS, is_score
 from codeparrot.run.reports import asked, in_words
 
 logger = logging.getLogger("codeparrot")
@@ -34,6 +34,8 @@ METRICS = {
     "middle_loss": "loss on middles",
 }
 """Names in a line of metrics.jsonl and on the card; scores by unit tests come on top."""
+LABELS = METRICS | {SOLUTIONS: "bits per byte of solutions"}
+REFERENCES = "reference solutions"
 VALIDATION = "validation set of the run"
 SAMPLE = "a sample of the validation set of the run"
 HUB_NAMES = {
@@ -58,13 +60,13 @@ def model_card(
     Args:
         manifest: of the checkpoint.
         metrics: the lines of metrics.jsonl up to its step.
-        reports: of `codeparrot eval humaneval`, by the step they measure, none later than this one.
+        reports: of `codeparrot eval humaneval` and `likelihood`, by the step they measure, none later than this one.
         target: the branch it goes to.
         parameters: number of the model's parameters.
         plot: whether there is a picture of the loss.
     """
     config, step = manifest["config"], manifest["step"]
-    evaluations = [row for row in metrics if any(name in METRICS or is_score(name) for name in row)]
+    evaluations = [row for row in metrics if any(map(_is_measure, row))]
     return "\n".join(
         [
             "---",
@@ -78,6 +80,7 @@ def model_card(
             *([f"![Loss over tokens]({PLOT})", ""] if plot else []),
             *_evaluations(evaluations),
             *_unit_tests(reports),
+            *_likelihoods(reports),
             *_recipe(config),
             *_data(config),
         ]
@@ -93,12 +96,18 @@ def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     found = {}
     for row in rows:
         for name, value in row.items():
-            if (name in METRICS or is_score(name)) and value is not None and math.isfinite(value):
+            if _is_measure(name) and value is not None and math.isfinite(value):
                 found[_measured_on(row, name), name] = value
     return found
 
 
+def _is_measure(name: str) -> bool:
+    return name in LABELS or is_score(name)
+
+
 def _measured_on(row: dict[str, Any], name: str) -> str:
+    if name == SOLUTIONS:
+        return f"{row['problem_set']['name'] if 'problem_set' in row else row.get('problems', 'problems')}, {REFERENCES}"
     if name in METRICS:
         return SAMPLE if row.get("eval_sample") else VALIDATION
     if "problem_set" in row:
@@ -117,8 +126,9 @@ def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], tar
     results = [
         EvalResult(
             task_type="text-generation",
-            # The Hub treats each type as one data set.
+            # The Hub treats each type, with its configuration, as one data set.
             dataset_type=HUB_NAMES.get(measured_on.partition(",")[0], measured_on),
+            dataset_config=REFERENCES if name == SOLUTIONS else None,
             dataset_name=measured_on,
             metric_type=name.replace("eval_loss", "loss"),
             metric_value=round(value, 6),
@@ -161,11 +171,11 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     merged: dict[int, dict[str, Any]] = {}
     for row in rows:
         merged.setdefault(row["step"], {}).update(row)
-    names = [*METRICS, *sorted({name for row in rows for name in row if is_score(name)})]
+    names = [*LABELS, *sorted({name for row in rows for name in row if is_score(name)})]
     names = [name for name in names if any(name in row for row in rows)]
     shown = list(merged.values())[-EVALUATIONS_SHOWN:]
     cells = [(_step(row), row["tokens"], *(_number(row.get(name)) for name in names)) for row in shown]
-    header = ("step", "tokens", *(METRICS.get(name, name) for name in names))
+    header = ("step", "tokens", *(LABELS.get(name, name) for name in names))
     sampled = (
         [f"Loss, perplexity and bits per byte of steps with a star are those of {SAMPLE}.", ""]
         if any(row.get("eval_sample") for row in shown)
@@ -198,6 +208,20 @@ def _unit_tests(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
         "By `codeparrot eval humaneval` and `codeparrot eval infilling`.",
         "",
     ]
+
+
+def _likelihoods(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
+    rows = [
+        (step, _asked(report)[0], _asked(report)[2], _number(report[SOLUTIONS]))
+        for step in sorted(reports)
+        for report in reports[step]
+        if SOLUTIONS in report
+    ]
+    if not rows:
+        return []
+    header = ("step", "problem set", "problems", "bits per byte of the reference solutions")
+    shown = table(header, rows[-EVALUATIONS_SHOWN:])
+    return ["## Likelihood of solutions", "", *shown, "", "By `codeparrot eval likelihood`: a mean over problems.", ""]
 
 
 def _asked(report: dict[str, Any]) -> tuple[str, str, str]:

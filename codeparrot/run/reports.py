@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot import files
+from codeparrot.run.metrics import SOLUTIONS
 from codeparrot.setting import LARGEST
 
 logger = logging.getLogger("codeparrot")
@@ -64,6 +65,7 @@ def _is_report(found: dict[str, Any]) -> bool:
         and isinstance(best, dict)
         and all(_is_number(found.get(name)) and _is_interval(each) for name, each in best.items())
         and (found.get("tokens") is None or _is_number(found["tokens"]))
+        and _is_number(found.get(SOLUTIONS, 0))
     )
 
 

@@ -20,7 +20,7 @@ from codeparrot.model import hardware
 from codeparrot.model.dropout import unasked
 from codeparrot.model.families import num_parameters
 from codeparrot.model.flops import causal_flops_per_token, flops_per_token
-from codeparrot.run.metrics import MetricsLog, begin_again, is_score, read_lines
+from codeparrot.run.metrics import SOLUTIONS, MetricsLog, begin_again, is_score, read_lines
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
 from codeparrot.training.health import StepRecord
@@ -160,6 +160,16 @@ class Monitor:
         self._trackers.log({key: value for key, value in values.items() if value is not None}, progress.step)
         shown = "".join(f" | {name} {value:.4f}" for name, value in others.items())
         logger.info("evaluation at step %d | %s%s%s", progress.step, score, " (of the sample)" if sampled else "", shown)
+
+    def likelihood(self, progress: Progress, value: float, problems: str, count: int) -> None:
+        """Log how likely the reference solutions of problems are, in bits a byte."""
+        if not self._main:
+            return
+        known = _finite(value)
+        of = {"problems": problems, "num_solutions": count}
+        self._metrics.append({"step": progress.step, "tokens": progress.tokens, SOLUTIONS: known, **of})
+        self._trackers.log({SOLUTIONS: known} if known is not None else {}, progress.step)
+        logger.info("solutions at step %d | %.3f bits/byte (%d of %s)", progress.step, value, count, problems)
 
     def tested(self, line: dict[str, Any]) -> None:
         """Log unit tests, whose verdicts arrive some steps after the step they measure. The main process calls this."""

@@ -21,6 +21,7 @@ from codeparrot.objectives.middles import MiddleSet, load_middles
 from codeparrot.result import progress_bar, say
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
+from codeparrot.training.likelihood import Likelihood
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training
 from codeparrot.training.preemption import StopRequest
@@ -82,17 +83,19 @@ class Validation:
         self._middles = self._middles_to_measure()
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
+        self._likelihood = Likelihood(training, monitor)
 
     def run(self, progress: Progress, whole: bool) -> None:
         """Evaluate on the `whole` set or on the sample of it, log, and write samples. All processes call this."""
         if not self._on:
             return
         with self._monitor.paused(), self._training.uncompiled():
-            self.score = score = self._measure(progress, self._valid if whole else self._sample_of_it)
+            score = self._measure(progress, self._valid if whole else self._sample_of_it)
             middles = self._measure(progress, self._middles) if self._middles and score else None
-            self.interrupted = score is None or (self._middles is not None and middles is None)
-            if score is None or self.interrupted:
-                self.score = None
+            if (self._middles and middles is None) or (score and not self._likelihood.run(progress, self._all_stop)):
+                score = None
+            self.score, self.interrupted = score, score is None
+            if score is None:
                 logger.info("the evaluation at step %d was interrupted: the run is stopping", progress.step)
                 return
             others = {"middle_loss": middles.loss} if middles else {}

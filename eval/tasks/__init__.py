@@ -7,6 +7,8 @@ class Entry(NamedTuple):
     target: str
     """module:function of the command."""
     summary: str
+    goes_on: bool = True
+    """Whether the same command goes on with what was done when it was interrupted."""
 
 
 TASKS = {
@@ -14,5 +16,8 @@ TASKS = {
     "infilling": Entry(
         "codeparrot.eval.tasks.infilling:infilling", "gaps in programs: fill them, run the unit tests, report pass@k"
     ),
-    "perplexity": Entry("codeparrot.eval.tasks.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint"),
+    "likelihood": Entry("codeparrot.eval.tasks.likelihood:likelihood", "bits a byte of the reference solutions", goes_on=False),
+    "perplexity": Entry(
+        "codeparrot.eval.tasks.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint", goes_on=False
+    ),
 }

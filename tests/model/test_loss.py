@@ -13,6 +13,7 @@ from codeparrot.model import IGNORED
 from codeparrot.model.loss import (
     LossHead,
     _chunk_rows,
+    cross_entropies,
     cross_entropy_sum,
     losses_and_gradients,
     next_token_labels,
@@ -310,3 +311,16 @@ def test_the_compiled_loss_moves_at_most_ten_bytes_a_logit(bias, most) -> None:
         torch.compile(losses_and_gradients, dynamic=False)(logits, torch.randn(vocabulary) if bias else None, labels, bias)
     assert sum(moved) <= most
     assert len(moved) >= 4
+
+
+@pytest.mark.parametrize("ignored", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("chunk_rows", [None, 3])
+def test_the_losses_of_rows_are_those_of_each_alone(chunk_rows, ignored) -> None:
+    hidden, weight, bias, labels = problem(10, 8, 50)
+    labels[: int(10 * ignored)] = IGNORED
+    shaped = hidden.view(2, 5, 8), labels.view(2, 5)
+    found = cross_entropies(shaped[0], weight, bias, shaped[1], chunk_rows)
+    pairs = zip(hidden.detach(), labels, strict=True)
+    expected = [0.0 if label == IGNORED else float(reference(row, weight, bias, label).detach()) for row, label in pairs]
+    assert found.dtype == torch.float32 and found.shape == (2, 5) and not found.requires_grad
+    assert found.flatten().tolist() == pytest.approx(expected, rel=1e-5)

@@ -36,9 +36,14 @@ def test_results_are_in_the_model_index_and_in_the_tables(here: HubServer, tmp_p
     run = make_run(tmp_path / "card", tokenizer_folder, (8, 16))
     tested = {"step": 16, "tokens": 4096, "pass@1": 0.25, "problems": "codeparrot", "prompt_style": "healed"}
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps({"step": 16, "tokens": 4096, "solution_bits_per_byte": 1.5, "problems": "own"}) + "\n")
         log.write(json.dumps(tested) + "\n")
         scores = {"infilling_pass@1": 0.3, "infilling_exact_match": 0.2, "problems": "infilling-own", "fim_order": "psm"}
         log.write(json.dumps({"step": 16, "tokens": 4096, **scores}) + "\n")
+    likely = run / "eval" / "likelihood-humaneval" / "step_00000016" / "report.json"
+    likely.parent.mkdir(parents=True)
+    facts = {"problems": 164, "samples": 0, "problem_set": {"name": "humaneval"}, "best": {}}
+    likely.write_text(json.dumps({**facts, "solution_bits_per_byte": 0.75}), encoding="utf-8")
     for step, mean in ((8, 0.1), (16, 0.125), (24, 0.9)):
         place = run / "eval" / "humaneval" / f"step_{step:08d}"
         place.mkdir(parents=True)
@@ -58,14 +63,18 @@ def test_results_are_in_the_model_index_and_in_the_tables(here: HubServer, tmp_p
         **{(valid, "loss"): 5.84, (valid, "perplexity"): 400.0, (valid, "bits_per_byte"): 4.0},
         **{("codeparrot, healed prompts", "pass@1"): 0.25, ("humaneval, stripped prompts", "pass@1"): 0.125},
         **{("infilling-own, psm", "infilling_pass@1"): 0.3, ("infilling-own, psm", "infilling_exact_match"): 0.2},
+        ("own, reference solutions", "solution_bits_per_byte"): 1.5,
+        ("humaneval, reference solutions", "solution_bits_per_byte"): 0.75,
         ("infilling-single-line, spm", "pass@1"): 0.25,
     }
     types = {result["dataset"]["name"]: result["dataset"]["type"] for result in model["results"]}
     assert types["humaneval, stripped prompts"] == "openai/openai_humaneval"
     assert "pass@k of this table is of codeparrot, healed prompts; infilling-own, psm." in body
-    assert "| step | tokens | loss | perplexity | bits per byte | infilling_exact_match | infilling_pass@1 | pass@1 |" in body
+    measures = "bits per byte of solutions | infilling_exact_match | infilling_pass@1 | pass@1"
+    assert f"| step | tokens | loss | perplexity | bits per byte | {measures} |" in body
     assert "| 16 | infilling-single-line | spm | 21 | 210 | pass@1 | 0.2: 25.00%, 0.00% to 50.00% |" in body
     assert "| 16 | humaneval | stripped | 21 | 210 | pass@1 | 0.2: 12.50%, 0.00% to 50.00% |" in body
+    assert "| 16 | humaneval | 164 | 0.75 |" in body
     assert "90.00%" not in body, "what is measured later is of a later commit"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from codeparrot.run.metrics import SOLUTIONS
 from tests.launching import ROOT, curve, kill_behind_step, lines, run, start, train_command, write_config
 
 STRATEGIES = ("ddp", "fsdp", "zero1", "zero2", "zero3")
@@ -23,6 +24,7 @@ def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
 
 
 EVALUATE = {"every_steps": 24, "sample_tokens": 8, "prompts": ["def f("], "micro_batch_size": 64}
+EVALUATE["likelihood_problems"] = "codeparrot"
 
 
 def assert_same_curve(ours: Path, theirs: Path) -> None:
@@ -55,6 +57,8 @@ def test_a_killed_run_of_two_processes_goes_on_exactly_and_is_the_run_of_one_pro
     assert_same_curve(tiny, reference)
     ours, theirs = ([line for line in lines(place) if "eval_loss" in line] for place in (tiny, reference))
     assert [line["eval_loss"] for line in ours] == pytest.approx([line["eval_loss"] for line in theirs], rel=1e-5)
+    likelihoods = [[line[SOLUTIONS] for line in lines(place) if SOLUTIONS in line] for place in (tiny, reference)]
+    assert len(likelihoods[0]) == 2 and likelihoods[0] == pytest.approx(likelihoods[1], rel=1e-5)
     samples = (tiny / "log" / "samples.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in samples] == [0, 24]
     assert_same_export(last_checkpoint(tiny) / "model", last_checkpoint(reference) / "model")

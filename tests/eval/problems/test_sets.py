@@ -71,13 +71,6 @@ def test_humaneval_comes_with_the_installed_package() -> None:
     assert problems.source.endswith("HumanEval.jsonl.gz")
 
 
-def test_the_projects_own_problems_are_distinct_and_have_several_assertions() -> None:
-    problems = load_problems("codeparrot")
-    assert len(problems) >= 20
-    assert all(problem.canonical_solution and problem.prompt.endswith('"""\n') for problem in problems)
-    assert len({problem.entry_point for problem in problems}) == len(problems)
-
-
 @pytest.mark.parametrize("row", [ROW, MBPP, EVALPLUS], ids=["openai", "mbpp", "evalplus"])
 def test_reference_solutions_of_each_format_pass_and_wrong_ones_fail(row: dict[str, Any], executor: Executor) -> None:
     problem = from_row(row, "here")
