@@ -7,6 +7,7 @@ Cost: long prompts come first, so that neighbours have similar lengths and a lac
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from codeparrot.eval.problems.problem import P, Question
@@ -89,17 +90,20 @@ def generate(
         broken_off: called before each token; True ends the generation, and unfinished samples are lost.
     """
     from codeparrot.generation.engine import Engine
-    from codeparrot.generation.prompts import context_length
+    from codeparrot.generation.prompts import TooLong, context_length, resolved
 
     keys = list(keys)
     named = {key.task_id for key in keys}
     by_name = {problem.task_id: problem for problem in problems if problem.task_id in named}
-    requests = {name: _in_tokens(tokenizer, task.request(by_name[name], tokenizer)) for name in by_name}
-    asked = {name: _fitted(model, request, sampling) for name, request in requests.items()}
-    cut = {name for name in asked if len(asked[name].prompt) < len(requests[name].prompt)}
+    asked: dict[str, Request] = {}
+    cut: dict[str, TooLong] = {}
+    for name, problem in by_name.items():
+        request = replace(task.request(problem, tokenizer), max_new_tokens=sampling.max_new_tokens)
+        # Done once for all samples of a problem, and said once for all problems.
+        asked[name] = resolved(request, tokenizer, context_length(model), partial(cut.__setitem__, name))
     if cut:
-        longest = max(len(requests[name].prompt) for name in cut)
         words = f"{len(cut)} of {len(asked)} prompts are too long for the model and lose their beginning"
+        longest = max(each.num_tokens for each in cut.values())
         log.warning(f"{words} (the longest has {longest} tokens, the context holds {context_length(model)}, new ones included)")
     # Keep the samples of a problem next to each other.
     keys.sort(key=lambda key: (len(asked[key.task_id].prompt), key), reverse=True)
@@ -112,18 +116,3 @@ def generate(
         for done in engine.run(broken_off):
             key = submitted.pop(done)
             yield Sample(key, task.answer(by_name[key.task_id], done.text), len(done.ids), done.ended, key.task_id in cut)
-
-
-def _in_tokens(tokenizer: Any, request: Request) -> Request:
-    """Return a request whose prompt is tokens; done once for all samples of a problem."""
-    from codeparrot.generation.prompts import encode_prompt
-
-    return replace(request, prompt=encode_prompt(tokenizer, request.prompt)) if isinstance(request.prompt, str) else request
-
-
-def _fitted(model: Any, request: Request, sampling: Sampling) -> Request:
-    """Return a request of tokens whose end fits the context."""
-    from codeparrot.generation.prompts import context_length, room
-
-    used, num_new = room(len(request.prompt), sampling.max_new_tokens, context_length(model))
-    return replace(request, prompt=request.prompt[len(request.prompt) - used :], max_new_tokens=num_new)

@@ -11,14 +11,11 @@ from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
+from codeparrot.stream.token_bytes import BYTE_OF
 from codeparrot.tokenizer.measures import encode
 from codeparrot.tokenizer.report import load
 
 USUAL = "data/tokenizer"
-_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
-BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + index): byte for index, byte in enumerate(_OTHERS)}
-"""The byte that a character of a byte-level token stands for, as in GPT-2."""
 
 
 class Shown(NamedTuple):

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
@@ -108,6 +109,7 @@ def generate_completions(
     max_new_tokens: int = 128,
     seed: int | None = 0,
     stop: Sequence[str] = BLOCK_END,
+    heal: bool = True,
     show: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Return the text with which `model` continues `prompt`, up to the first of the `stop` texts, without trailing white space.
@@ -126,22 +128,24 @@ def generate_completions(
         max_new_tokens: Longest completion, in tokens, if the model's context has room for it.
         seed: Sampling seed; None draws a new one.
         stop: Texts that end a completion and are not part of it; the prompt's own text does not count.
+        heal: Take back the end of the prompt where it may go on into a longer token.
         show: Called with each new piece of a single completion's text; joined, the pieces are the returned text.
     """
     from codeparrot.generation.engine import Engine
     from codeparrot.generation.multinomial import Multinomial, Noise
-    from codeparrot.generation.prompts import context_length, encode_prompt, fit
+    from codeparrot.generation.prompts import context_length, resolved
     from codeparrot.generation.requests import Request
 
     greedy = temperature == 0
     num_rows = 1 if greedy else num_completions
     noise, end = Noise(seed, num_rows, model.device), frozenset({tokenizer.eos_token_id})
     # Done once for all rows, so that a prompt that is too long is reported once.
-    ids, longest = fit(encode_prompt(tokenizer, prompt), max_new_tokens, context_length(model))
+    request = Request(prompt, max_new_tokens=max_new_tokens, stop=tuple(stop), ends=end, heal=heal)
+    request = resolved(request, tokenizer, context_length(model))
     rows = [Multinomial(temperature, top_p, noise, row) for row in range(num_rows)]
     # Nothing else runs beside these rows: filling up the batch would only cost time.
     with Engine(model, tokenizer, batch_size=num_rows, multiple=1) as engine:
-        completions = [engine.submit(Request(ids, sampler, longest, tuple(stop), end)) for sampler in rows]
+        completions = [engine.submit(replace(request, sampler=sampler)) for sampler in rows]
         while engine.busy:
             engine.step()
             if show and (piece := completions[0].take()):

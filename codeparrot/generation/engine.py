@@ -28,8 +28,9 @@ import torch
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.generation.batch import NotInSlots, SlotBatch, obstacle, window
+from codeparrot.generation.healing import constrain, vocabulary_of
 from codeparrot.generation.one_by_one import OneByOne
-from codeparrot.generation.prompts import context_length, encode_prompt, fit
+from codeparrot.generation.prompts import context_length, resolved
 from codeparrot.generation.requests import CANCELLED, Completion, Request
 from codeparrot.generation.texts import Decoder
 
@@ -76,10 +77,9 @@ class Engine:
 
     def submit(self, request: Request) -> Completion:
         """Queue a request. A prompt that does not fit the context loses its beginning, and a warning is logged."""
-        prompt = request.prompt
-        ids = encode_prompt(self._tokenizer, prompt) if isinstance(prompt, str) else prompt
-        used, num_new = fit(ids, request.max_new_tokens, self._context)
-        completion = Completion(request, used, num_new, self._tokenizer, self._ends, self.step)
+        request = resolved(request, self._tokenizer, self._context)
+        vocabulary = vocabulary_of(self._tokenizer) if request.begin or request.join else None
+        completion = Completion(request, self._tokenizer, self._ends, self.step, vocabulary)
         self._longest = max(self._longest, completion.length)
         self._pending.append(completion)
         return completion
@@ -144,7 +144,7 @@ class Engine:
             self._obstacle = "not all their layers are attention"
             self._choose(completion)
             logits = self._batch.read(completion.prompt)
-        self._add([completion], logits)
+        self._add([completion], logits.clone())  # other samples of the prompt will want them too
         if not completion.ended:
             self._reserve()
             self._batch.put(len(self._running))
@@ -170,7 +170,7 @@ class Engine:
         return done
 
     def _add(self, completions: Sequence[Completion], logits: torch.Tensor) -> None:
-        """Draw the next token of each row; rows with the same kind of sampler draw together.
+        """Draw the next token of each row; rows with the same kind of sampler draw together. `logits` are changed.
 
         Raises:
             CodeparrotError: there are no probabilities to draw from.
@@ -180,6 +180,8 @@ class Engine:
             raise CodeparrotError(f"the model's probabilities are not finite: {remedy}")
         kinds: dict[Any, list[int]] = {}
         for row, completion in enumerate(completions):
+            if completion.vocabulary is not None and completion.rest:
+                constrain(logits, row, completion.rest, completion.vocabulary)
             kinds.setdefault(type(completion.request.sampler), []).append(row)
         for kind, rows in kinds.items():
             own = [completions[row] for row in rows]

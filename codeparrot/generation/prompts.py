@@ -4,9 +4,13 @@ Guarantees: a prompt is text, whatever it spells; the model's context is never e
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
+from codeparrot.errors import CodeparrotError
+from codeparrot.generation.healing import take_back, text_and_rest
+from codeparrot.generation.requests import Request
 from codeparrot.loading import context_of
 
 log = logging.getLogger(__name__)
@@ -33,16 +37,59 @@ def room(num_ids: int, num_new: int, context: int | None) -> tuple[int, int]:
     return min(num_ids, context - new), new
 
 
-def fit(ids: Sequence[int], num_new: int, context: int | None) -> tuple[list[int], int]:
-    """Return the tokens at the end of a prompt that the model reads, and how many new ones fit after them: see `room`.
+class TooLong(NamedTuple):
+    """A prompt that loses text, because the context has no room for it."""
 
-    A prompt that is shortened is told in a warning.
+    num_tokens: int
+    """All of it."""
+    words: str
+    """What is said of it."""
+
+
+def warn(found: TooLong) -> None:
+    log.warning("%s", found.words)
+
+
+def resolved(request: Request, tokenizer: Any, context: int | None, too_long: Callable[[TooLong], None] = warn) -> Request:
+    """Return the same request in tokens: healed, and fitted to the context. A request that is so already is returned unchanged.
+
+    The prompt and new tokens that do not fit the context together: see `room`. The tokens that healing takes back
+    count as new ones then.
+
+    Args:
+        request: any request.
+        tokenizer: the model's.
+        context: most tokens that the model can read, or None for no limit.
+        too_long: called where the prompt loses text.
+
+    Raises:
+        CodeparrotError: the prompt is not UTF-8, or ends inside a character and cannot be healed.
     """
-    used, new = room(len(ids), num_new, context)
-    if used < len(ids):
-        kept = f"the last {used} of its {len(ids)} tokens are used"
-        log.warning(f"the prompt is too long: {kept} (the context holds {context}, {new} of them new)")
-    return list(ids[len(ids) - used :]), new
+    text, rest = "", b""
+    if isinstance(request.prompt, str | bytes):
+        text, rest = text_and_rest(request.prompt)
+        ids = encode_prompt(tokenizer, text)
+    else:
+        ids = list(request.prompt)
+    total = len(ids) + len(rest)
+    used, new = room(total, request.max_new_tokens, context)
+    if used < total:
+        kept = f"the last {used} of its {total} tokens are used"
+        too_long(TooLong(total, f"the prompt is too long: {kept} (the context holds {context}, {new} of them new)"))
+    ids = ids[total - used :]
+    if rest and not request.heal:
+        raise CodeparrotError("the prompt ends inside a character: it can only be continued if it is healed")
+    if not rest and not (text and request.heal):
+        return replace(request, prompt=ids, max_new_tokens=new)
+    kept, begin = take_back(ids, text, rest, tokenizer)
+    prompt = ids[:kept] or [tokenizer.eos_token_id]
+    longest = new + len(ids) - kept + len(rest)
+    return replace(
+        request,
+        prompt=prompt,
+        begin=begin,
+        max_new_tokens=longest if context is None else min(longest, context - len(prompt)),
+    )
 
 
 def context_length(model: Any) -> int | None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from codeparrot.generation.healing import Vocabulary, unfinished
 from codeparrot.generation.sampling import GREEDY, Sampler
-from codeparrot.generation.texts import Decoder, cut, settled
+from codeparrot.generation.texts import BytesDecoder, Decoder, cut, settled
 
 CANCELLED = "cancelled"
 
@@ -14,8 +15,8 @@ CANCELLED = "cancelled"
 class Request:
     """One completion of one prompt. Several samples are several requests whose samplers have different random numbers."""
 
-    prompt: str | Sequence[int]
-    """Text, or tokens where text alone cannot say it."""
+    prompt: str | bytes | Sequence[int]
+    """Text, its UTF-8, which may end inside a character, or tokens where text alone cannot say it."""
     sampler: Sampler = GREEDY
     max_new_tokens: int = 128
     """Longest completion, in tokens, if the model's context has room for it."""
@@ -23,6 +24,16 @@ class Request:
     """Texts that end the completion and are not part of it; the prompt's own text does not count."""
     ends: frozenset[int] | None = None
     """Tokens that end it; None: the end tokens of the tokenizer and the model."""
+    heal: bool = True
+    """Whether the end of a prompt of text is taken back where it may go on into a longer token (healing.py)."""
+    suffix: str | None = None
+    """Text behind the cursor: the completion is the middle between prompt and suffix. White space at its end then stays."""
+    order: Literal["psm", "spm"] = "psm"
+    """Of a prompt with a suffix: prefix, suffix, middle; or suffix, prefix, middle."""
+    begin: bytes = b""
+    """Of a prompt in tokens: the new tokens' text begins with these bytes, which are the prompt's and not the completion's."""
+    join: bytes = b""
+    """Of a prompt in tokens: the text must end with these bytes before an end token; they are the suffix's."""
 
 
 class Completion:
@@ -32,20 +43,39 @@ class Completion:
     """
 
     def __init__(
-        self, request: Request, prompt: list[int], longest: int, tokenizer: Any, ends: frozenset[int], step: Callable[[], Any]
+        self,
+        request: Request,
+        tokenizer: Any,
+        ends: frozenset[int],
+        step: Callable[[], Any],
+        vocabulary: Vocabulary | None = None,
     ) -> None:
+        """
+        Args:
+            request: as `prompts.resolved` returns it.
+            tokenizer: its tokenizer.
+            ends: tokens that end it, unless the request names others.
+            step: runs the engine by one token.
+            vocabulary: the tokenizer's, for a request with `begin` or `join`.
+        """
         self.request = request
-        self.prompt = prompt
+        self.prompt: list[int] = list(request.prompt)  # type: ignore[arg-type]
         """Tokens that the model reads."""
-        self.max_new_tokens = longest
         self.ids: list[int] = []
         """New tokens, without the end token."""
         self.ended = ""
         """Why it ended: stop (a stop text), end (an end token), length, or cancelled; empty while it grows."""
         self.random: Any = None
         """What its sampler draws from."""
-        self._decode = Decoder(tokenizer, prompt)
-        self._ends = ends if request.ends is None else request.ends
+        self.rest = request.begin
+        """Bytes that its next tokens must begin with."""
+        self.vocabulary = vocabulary
+        self._decode: Callable[[Sequence[int]], str] = Decoder(tokenizer, self.prompt)
+        if vocabulary is not None:
+            # A prompt that ends inside a character leaves it to the completion.
+            whole = len(request.begin) - unfinished(request.begin)
+            self._decode = BytesDecoder(vocabulary.bytes_of, whole)
+        self.ends = ends if request.ends is None else request.ends
         self._step = step
         self._tail = ""
         # An unfinished stop text has at most all but one of its characters in the tail.
@@ -53,9 +83,14 @@ class Completion:
         self._taken = 0
 
     @property
+    def healed(self) -> bool:
+        """Whether the end of its prompt was taken back."""
+        return bool(self.request.begin)
+
+    @property
     def length(self) -> int:
         """Longest sequence that it can become, in tokens."""
-        return len(self.prompt) + self.max_new_tokens
+        return len(self.prompt) + self.request.max_new_tokens
 
     @property
     def text(self) -> str:
@@ -82,14 +117,21 @@ class Completion:
 
     def add(self, token: int, text_of: Callable[[int], str]) -> None:
         """Take a token from the engine."""
-        if token in self._ends:
+        if token in self.ends:
             self.ended = "end"
             return
         self.ids.append(token)
         # The tail only decides when to stop; the completion itself is cut from the whole text.
-        self._tail += text_of(token)
+        self._tail += self._behind(token) if self.rest else text_of(token)
         if any(word in self._tail for word in self.request.stop):
             self.ended = "stop"
-        elif len(self.ids) == self.max_new_tokens:
+        elif len(self.ids) == self.request.max_new_tokens:
             self.ended = "length"
         self._tail = self._tail[-self._longest_tail :] if self._longest_tail else ""
+
+    def _behind(self, token: int) -> str:
+        """Return a token's text behind the prompt's bytes."""
+        assert self.vocabulary is not None
+        data, rest = self.vocabulary.bytes_of[token], self.rest
+        self.rest = rest[len(data) :]
+        return data[len(rest) :].decode(errors="replace")

@@ -4,7 +4,7 @@ Guarantees: a completion ends before the first stop text that the model itself w
 the beginning of the returned text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,3 +40,16 @@ class Decoder:
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+@dataclass(frozen=True)
+class BytesDecoder:
+    """The text of tokens whose first bytes belong to the prompt."""
+
+    bytes_of: Mapping[int, bytes]
+    num_prompt: int
+    """How many bytes are the prompt's."""
+
+    def __call__(self, ids: Sequence[int]) -> str:
+        data = b"".join(self.bytes_of.get(index, b"") for index in ids)
+        return data[self.num_prompt :].decode(errors="replace")
