@@ -2,7 +2,6 @@
 
 import io
 import sys
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,14 +19,14 @@ TEXT = "return 'café 𝒳 €'"
 def model(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that completes every prompt with TEXT."""
 
-    def generate(*_: Any, show: Callable[[str], None] | None, **__: Any) -> list[str]:
-        if show:
+    def draw(*arguments: Any) -> list[Any]:
+        if show := arguments[-1]:
             show(TEXT)
-        return [TEXT]
+        return [SimpleNamespace(text=TEXT, ended="end", healed=False)]
 
     monkeypatch.setattr(complete_module, "find_model", lambda name: name)
     monkeypatch.setattr(complete_module, "load_model", lambda *_: (SimpleNamespace(generation_config=None), None))
-    monkeypatch.setattr(complete_module, "generate_completions", generate)
+    monkeypatch.setattr(complete_module, "draw", draw)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
