@@ -70,7 +70,7 @@ def complete(
         prompt: Text to continue; - reads standard input, an empty text starts a new document.
         file: File with the prompt, instead of --prompt.
         cursor: Place in that text to complete at, LINE:COLUMN, both counted from 1; what is behind it is the suffix.
-        suffix: Text behind the cursor, if any: fill in the middle. The model must have been trained for that (objective.fim_rate).
+        suffix: Text behind the cursor, if any: fill in the middle. The model must have learned that (objective.fim_rate).
         suffix_file: File with the suffix.
         fim_order: What a model with a suffix reads: prefix, suffix (psm), or suffix, prefix (spm). The middle comes last.
         heal: Go on from the text of the prompt and not from its tokens, of which the last may be half of a longer one.
