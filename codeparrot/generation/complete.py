@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from codeparrot.generation.requests import Completion, Request
 
-Stop = Literal["language", "block", "none"]
+Stop = Literal["auto", "language", "block", "none"]
 MOST_COMPLETIONS = 10_000
 """Completions of one command: they are generated side by side, as one batch."""
 _OF_THE_MODEL = (
@@ -53,7 +53,7 @@ def complete(
     suffix_file: str | None = None,
     fim_order: Literal["psm", "spm"] = "psm",
     heal: bool = True,
-    stop: Stop | None = None,
+    stop: Stop = "auto",
     language: str = "python",
     stop_at_block_end: bool | None = None,
     num_completions: int = 1,
@@ -75,7 +75,7 @@ def complete(
         fim_order: What a model with a suffix reads: prefix, suffix (psm), or suffix, prefix (spm). The middle comes last.
         heal: Go on from the text of the prompt and not from its tokens, of which the last may be half of a longer one.
         stop: Where to end besides the end token: before the next block at the top level (language), with the block that the
-            cursor is in, by indentation (block), or nowhere (none). Default: language; with a suffix none.
+            cursor is in, by indentation (block), or nowhere (none); auto: language, but none where there is a suffix.
         language: Language of the code for --stop language: c, cpp, go, java, javascript, python, ruby, rust or typescript.
         stop_at_block_end: Older name: true is --stop language, false is --stop none.
         num_completions: Completions to draw for the prompt.
@@ -209,11 +209,11 @@ def _check(num_completions: int, temperature: float, top_p: float, max_new_token
         raise CodeparrotError(f"--max_new_tokens {max_new_tokens} is too few: at least 1")
 
 
-def _stop(stop: Stop | None, at_block_end: bool | None, around: Around) -> Stop:
+def _stop(stop: Stop, at_block_end: bool | None, around: Around) -> Stop:
     if at_block_end is None:
         # The end token ends a middle.
-        return stop or ("none" if around.behind else "language")
-    if stop is not None:
+        return stop if stop != "auto" else "none" if around.behind else "language"
+    if stop != "auto":
         raise CodeparrotError("--stop_at_block_end is an older name of --stop language or none: give --stop alone")
     return "language" if at_block_end else "none"
 
