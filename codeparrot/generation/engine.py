@@ -180,8 +180,10 @@ class Engine:
             raise CodeparrotError(f"the model's probabilities are not finite: {remedy}")
         kinds: dict[Any, list[int]] = {}
         for row, completion in enumerate(completions):
-            if completion.vocabulary is not None and completion.rest:
+            if completion.rest and completion.vocabulary is not None:
                 constrain(logits, row, completion.rest, completion.vocabulary)
+            elif completion.unjoined:
+                logits[row, [end for end in completion.ends if end < logits.shape[1]]] = -torch.inf
             kinds.setdefault(type(completion.request.sampler), []).append(row)
         for kind, rows in kinds.items():
             own = [completions[row] for row in rows]

@@ -4,14 +4,16 @@ Guarantees: a prompt is text, whatever it spells; the model's context is never e
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.generation.healing import take_back, text_and_rest
+from codeparrot.generation.healing import take_back, text_and_rest, vocabulary_of
+from codeparrot.generation.infill import NUM_SENTINELS, arranged, rest_of_word, shares
 from codeparrot.generation.requests import Request
 from codeparrot.loading import context_of
+from codeparrot.stream.sentinels import require_sentinels
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +55,8 @@ def warn(found: TooLong) -> None:
 def resolved(request: Request, tokenizer: Any, context: int | None, too_long: Callable[[TooLong], None] = warn) -> Request:
     """Return the same request in tokens: healed, and fitted to the context. A request that is so already is returned unchanged.
 
-    The prompt and new tokens that do not fit the context together: see `room`. The tokens that healing takes back
-    count as new ones then.
+    If prompt and new tokens do not fit the context together, the prompt is shortened: see `room`, and `infill.shares` for a
+    suffix. What healing takes back, from the prompt or the suffix, counts as new tokens then.
 
     Args:
         request: any request.
@@ -63,33 +65,79 @@ def resolved(request: Request, tokenizer: Any, context: int | None, too_long: Ca
         too_long: called where the prompt loses text.
 
     Raises:
-        CodeparrotError: the prompt is not UTF-8, or ends inside a character and cannot be healed.
+        CodeparrotError: the prompt is not UTF-8, or ends inside a character and cannot be healed; it has a suffix, and the
+            tokenizer no sentinels.
     """
-    text, rest = "", b""
     if isinstance(request.prompt, str | bytes):
         text, rest = text_and_rest(request.prompt)
-        ids = encode_prompt(tokenizer, text)
-    else:
-        ids = list(request.prompt)
+        if request.suffix is not None:
+            return _infilled(request, text, rest, request.suffix, tokenizer, context, too_long)
+        return _continued(request, encode_prompt(tokenizer, text), text, rest, tokenizer, context, too_long)
+    return _continued(request, request.prompt, "", b"", tokenizer, context, too_long)
+
+
+def _continued(
+    request: Request,
+    ids: Sequence[int],
+    text: str,
+    rest: bytes,
+    tokenizer: Any,
+    context: int | None,
+    too_long: Callable[[TooLong], None],
+) -> Request:
     total = len(ids) + len(rest)
     used, new = room(total, request.max_new_tokens, context)
     if used < total:
         kept = f"the last {used} of its {total} tokens are used"
         too_long(TooLong(total, f"the prompt is too long: {kept} (the context holds {context}, {new} of them new)"))
-    ids = ids[total - used :]
-    if rest and not request.heal:
-        raise CodeparrotError("the prompt ends inside a character: it can only be continued if it is healed")
-    if not rest and not (text and request.heal):
-        return replace(request, prompt=ids, max_new_tokens=new)
+    kept, begin = _heal(request, ids[total - used :], text, rest, tokenizer)
+    prompt, longest = kept or [tokenizer.eos_token_id], new + used - len(kept)
+    if context is not None:
+        longest = min(longest, context - len(prompt))
+    return replace(request, prompt=prompt, begin=begin, max_new_tokens=longest)
+
+
+def _infilled(
+    request: Request,
+    text: str,
+    rest: bytes,
+    suffix: str,
+    tokenizer: Any,
+    context: int | None,
+    too_long: Callable[[TooLong], None],
+) -> Request:
+    sentinels = require_sentinels(tokenizer, "completing with a suffix")
+    vocabulary = vocabulary_of(tokenizer)
+    join = rest_of_word(text, suffix) if request.heal and not rest and vocabulary else ""
+    if vocabulary and len(join.encode()) > vocabulary.longest:
+        join = ""  # no word: encoded data, say
+    before, joined, behind = (_encode(tokenizer, part) for part in (text, join, suffix[len(join) :]))
+    fixed = NUM_SENTINELS + len(rest) + len(joined)
+    total = fixed + len(before) + len(behind)
+    used, new = room(total, request.max_new_tokens, context)
+    left, right = shares(len(before), len(behind), max(0, used - fixed))
+    if left + right < len(before) + len(behind):
+        kept = f"the last {left} of {len(before)} tokens before the cursor and the first {right} of {len(behind)} behind it"
+        too_long(TooLong(total, f"the text is too long: {kept} are used (the context holds {context}, {new} of them new)"))
+    ids, begin = _heal(request, before[len(before) - left :], text, rest, tokenizer)
+    ids = arranged(request.order, sentinels, ids, behind[:right])
+    return replace(request, prompt=ids, begin=begin, join=join.encode(), max_new_tokens=used + new - len(ids))
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+
+
+def _heal(request: Request, ids: Sequence[int], text: str, rest: bytes, tokenizer: Any) -> tuple[list[int], bytes]:
+    """Return the tokens of a prompt that stay, and the bytes that the new ones must begin with."""
+    if not text and not rest:
+        return list(ids), request.begin
+    if not request.heal:
+        if rest:
+            raise CodeparrotError("the prompt ends inside a character: it can only be continued if it is healed")
+        return list(ids), b""
     kept, begin = take_back(ids, text, rest, tokenizer)
-    prompt = ids[:kept] or [tokenizer.eos_token_id]
-    longest = new + len(ids) - kept + len(rest)
-    return replace(
-        request,
-        prompt=prompt,
-        begin=begin,
-        max_new_tokens=longest if context is None else min(longest, context - len(prompt)),
-    )
+    return list(ids[:kept]), begin
 
 
 def context_length(model: Any) -> int | None:

@@ -85,6 +85,14 @@ class Completion:
         # An unfinished stop text has at most all but one of its characters in the tail.
         self._longest_tail = sys.maxsize if request.block else max(map(len, request.stop), default=1) - 1
         self._taken = 0
+        self._join = request.join.decode()
+        self._written = b""
+        """The last bytes of its text, as many as join it to the suffix."""
+
+    @property
+    def unjoined(self) -> bool:
+        """Whether it may not end yet: its text does not end with what joins it to the suffix."""
+        return not self._written.endswith(self.request.join)
 
     @property
     def healed(self) -> bool:
@@ -98,8 +106,11 @@ class Completion:
 
     @property
     def text(self) -> str:
-        """Its text so far, up to a stop text, without trailing white space."""
-        return cut(self._so_far(), self.request.stop)
+        """Its text so far, up to a stop text or its block's end; without trailing white space, unless a suffix follows it."""
+        text = self._so_far()
+        if self.ended == "end":
+            text = text.removesuffix(self._join)
+        return cut(text, self.request.stop, between=self.request.suffix is not None and self.ended != "stop")
 
     def _so_far(self) -> str:
         text = self._decode(self.ids)
@@ -115,7 +126,7 @@ class Completion:
 
     def take(self, last: bool = False) -> str:
         """Return the text that is now certain and was not taken before; with `last`, all the rest."""
-        text = self.text if self.ended or last else settled(self._so_far(), self.request.stop)
+        text = self.text if self.ended or last else settled(self._so_far(), self.request.stop, self._join)
         piece, self._taken = text[self._taken :], max(self._taken, len(text))
         return piece
 
@@ -129,8 +140,11 @@ class Completion:
             self.ended = "end"
             return
         self.ids.append(token)
+        spells_prompt, behind = bool(self.rest), self._behind(token)
         # The tail only decides when to stop; the completion itself is cut from the whole text.
-        self._tail += self._behind(token) if self.rest else text_of(token)
+        self._tail += behind.decode(errors="replace") if spells_prompt else text_of(token)
+        if self.request.join:
+            self._written = (self._written + behind)[-len(self.request.join) :]
         block = self.request.block
         if any(word in self._tail for word in self.request.stop) or (block and block.end(self._tail) is not None):
             self.ended = "stop"
@@ -138,9 +152,10 @@ class Completion:
             self.ended = "length"
         self._tail = self._tail[-self._longest_tail :] if self._longest_tail else ""
 
-    def _behind(self, token: int) -> str:
-        """Return a token's text behind the prompt's bytes."""
-        assert self.vocabulary is not None
-        data, rest = self.vocabulary.bytes_of[token], self.rest
+    def _behind(self, token: int) -> bytes:
+        """Return the bytes of a token that are behind those of the prompt, if they are needed."""
+        if self.vocabulary is None:
+            return b""
+        data, rest = self.vocabulary.bytes_of.get(token, b""), self.rest
         self.rest = rest[len(data) :]
-        return data[len(rest) :].decode(errors="replace")
+        return data[len(rest) :]

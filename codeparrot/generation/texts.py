@@ -9,21 +9,29 @@ from dataclasses import dataclass
 from typing import Any
 
 
-def cut(text: str, stop: Sequence[str]) -> str:
-    """Return `text` up to the first stop text in it, without trailing white space."""
+def cut(text: str, stop: Sequence[str], between: bool = False) -> str:
+    """Return `text` up to the first stop text in it, without trailing white space unless it is `between` two texts."""
     ends = [position for word in stop if (position := text.find(word)) >= 0]
-    return text[: min(ends, default=len(text))].rstrip()
+    text = text[: min(ends, default=len(text))]
+    return text if between else text.rstrip()
 
 
-def settled(text: str, stop: Sequence[str]) -> str:
-    """Return the part of `text` with which the completion will begin, whatever follows."""
+def settled(text: str, stop: Sequence[str], join: str = "") -> str:
+    """Return the part of `text` with which the completion will begin, whatever follows.
+
+    Args:
+        text: the text so far.
+        stop: texts that end the completion.
+        join: a text at its end that may not belong to it.
+    """
     if any(word in text for word in stop):
         return cut(text, stop)
     # A text may end inside a character, whose first bytes decode to U+FFFD until the rest arrive.
     known = text.rstrip("\ufffd")
     # A partial stop text may still become whole; then it is cut along with the white space before it.
     begun = (length for word in stop for length in range(1, len(word)) if known.endswith(word[:length]))
-    return known[: len(known) - max(begun, default=0)].rstrip()
+    joining = (length for length in range(1, len(join) + 1) if known.endswith(join[:length]))
+    return known[: len(known) - max((0, *begun, *joining))].rstrip()
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ CURSOR = f"2:{len('    total = ') + 1}"
 
 
 @pytest.mark.parametrize("order", ["psm", "spm"])
-def test_the_middle_is_filled_in_and_ends_with_the_end_token(middle, module, tmp_path, capsys, order) -> None:
+def test_the_middle_is_filled_in_and_ends_with_the_end_token(middle, tmp_path, capsys, monkeypatch, order) -> None:
     (tmp_path / "behind.py").write_text(BEHIND, encoding="utf-8")
     (tmp_path / "whole.py").write_text(BEFORE + BEHIND, encoding="utf-8")
     asked = ("--checkpoint", middle, "--fim_order", order)
@@ -88,6 +88,11 @@ def test_the_middle_is_filled_in_and_ends_with_the_end_token(middle, module, tmp
     assert (found["prompt"], found["suffix"], found["fim_order"], found["stop"]) == (BEFORE, BEHIND, order, "none")
     assert completed(capsys, *asked, "--prompt", BEFORE, "--suffix_file", tmp_path / "behind.py") == found
     assert completed(capsys, *asked, "--file", tmp_path / "whole.py", "--cursor", CURSOR) == found
+    again = completed(capsys, *asked, "--prompt", BEFORE, "--suffix", BEHIND, "--stop", "block")
+    assert again == {**found, "stop": "block"}
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["complete", *map(str, asked), "--prompt", BEFORE, "--suffix", BEHIND, "--temperature", "0"]) == 0
+    assert capsys.readouterr().out == MIDDLE + "\n"
 
 
 def test_a_model_without_sentinels_says_so_in_one_line(plain, module, capsys) -> None:

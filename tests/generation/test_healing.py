@@ -92,7 +92,7 @@ def test_a_text_known_by_heart_goes_on_from_every_byte(trained, tokenizer) -> No
     assert known > 0.95 * len(prompts)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(data=st.data())
 def test_the_new_tokens_never_contradict_the_prompt(data, gpt2, tokenizer) -> None:
     texts = [*python_sources(3), SOURCE, "é€𝒳 漢字 \n\t  x\r\n" * 3]
@@ -103,7 +103,7 @@ def test_the_new_tokens_never_contradict_the_prompt(data, gpt2, tokenizer) -> No
     if data.draw(st.booleans()):
         prompt = prompt.decode(errors="ignore").encode()
     sampler = Nucleus(data.draw(st.sampled_from([0.0, 1.0, 5.0])), 1.0, (data.draw(st.integers(0, 99)),))
-    (found,) = completed(gpt2, tokenizer, [Request(prompt, sampler, 40)])
+    (found,) = completed(gpt2, tokenizer, [Request(prompt, sampler, 24)])
     vocabulary = vocabulary_of(tokenizer)
     assert vocabulary is not None
     everything = written(vocabulary, [*found.prompt, *found.ids])
@@ -184,7 +184,7 @@ def test_special_tokens_are_neither_taken_back_nor_allowed(tokenizer) -> None:
     prompt = resolved(Request(f"x{end[:-3]}"), tokenizer, None)
     vocabulary = vocabulary_of(tokenizer)
     assert vocabulary is not None and 0 not in vocabulary.bytes_of and prompt.begin
-    assert 0 not in vocabulary.allowed(end[:-3].encode()) and 0 not in prompt.prompt
+    assert 0 not in vocabulary.allowed(end[:-3].encode()) and 0 not in list(prompt.prompt)
     assert take_back([*tokenizer("x =")["input_ids"], 0], "x =", b"", tokenizer) == (3, b"")
 
 
@@ -278,6 +278,6 @@ def test_a_tokenizer_that_changes_the_text_is_not_healed_there(tokenizer_json: s
     content = json.loads(tokenizer_json)
     lower = made(content.pop("model"), tmp_path, **content | {"normalizer": {"type": "Lowercase"}})
     with caplog.at_level(logging.WARNING):
-        assert not resolved(Request("DE"), lower, None).begin and not resolved(Request("X RETUR"), lower, None).begin
+        assert not resolved(Request("DE"), lower, None).begin and not resolved(Request("X SEL"), lower, None).begin
     assert caplog.text.count("it changes the text") == 1
     assert resolved(Request("de"), lower, None).begin == b"de"
