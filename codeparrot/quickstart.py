@@ -195,21 +195,24 @@ def _baselines(config: Config) -> dict[str, float]:
 
 
 def _complete(run: Path) -> dict[str, Any]:
+    """Return three completed prompts, and a function whose line at a cursor is completed, as prefix, middle and suffix."""
+    from codeparrot.generation.complete import draw
+    from codeparrot.generation.requests import Request
     from codeparrot.loading import find_model, load_model
 
     model, tokenizer = load_model(find_model(str(run)))
     prefix, suffix = SHOWN_MIDDLE
+    (middle,) = draw(model, tokenizer, Request(prefix, max_new_tokens=16, stop=("\n",), suffix=suffix), 1, 0.5, 0.95, seed=0)
     return {
         "completions": [prompt + _complete_once(model, tokenizer, prompt, seed=0) for prompt in SHOWN_PROMPTS],
-        "middle": _complete_once(model, tokenizer, prefix, seed=0, suffix=suffix),
+        "middle": [prefix, middle.text, suffix],
     }
 
 
-def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int, suffix: str | None = None) -> str:
+def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int) -> str:
     from codeparrot.generation.complete import generate_completions
 
-    options = {"temperature": 0.5, "max_new_tokens": 48, "seed": seed, "suffix": suffix}
-    return generate_completions(model, tokenizer, prompt, **options)[0]
+    return generate_completions(model, tokenizer, prompt, temperature=0.5, max_new_tokens=48, seed=seed)[0]
 
 
 def _sample_functions(run: Path, corpus: Path) -> list[str]:
@@ -279,22 +282,35 @@ def _parses(function: str) -> bool:
 def _solved(facts: dict[str, Any]) -> str:
     if "unit_tests" in facts:
         return f"skipped ({facts['unit_tests']})"
-    return f"pass@1 {facts['pass@1']:.1%}, pass@10 {facts['pass@10']:.1%} of the project's easy problems"
+    return f"""pass@1 {facts["pass@1"]:.1%}, pass@10 {facts["pass@10"]:.1%} of the project's easy problems
+gaps         pass@1 {facts["infilling_pass@1"]:.1%}, pass@10 {facts["infilling_pass@10"]:.1%} of 20 easy gaps in functions; \
+{facts["infilling_exact_match"]:.1%} of the middles are the original's"""
+
+
+def _likely(facts: dict[str, Any]) -> str:
+    found, whole = facts["solution_bits_per_byte"], facts["bits_per_byte"]
+    return f"""{found:.3f} bits a byte of the easy problems' solutions, given their prompts ({whole:.3f} of the validation set);
+             it falls long before a program passes: follow solution_bits_per_byte in metrics.jsonl"""
 
 
 def _summary(config: Config, facts: dict[str, Any]) -> str:
     run = config.run_directory
     # `make quickstart` runs it from an environment that the user's shell has not activated.
     program = "codeparrot" if shutil.which("codeparrot") else os.path.relpath(Path(sys.executable).with_name("codeparrot"))
-    shown = "\n\n".join("    " + text.replace("\n", "\n    ") for text in facts["completions"])
+    prefix, middle, suffix = facts["middle"]
+    texts = [*facts["completions"], f"{prefix}[{middle}]{suffix}".rstrip()]
+    shown = "\n\n".join("    " + text.replace("\n", "\n    ") for text in texts)
     return f"""
 {shown}
+
+in [brackets]: what it wrote at a cursor in the middle of a function, given both sides
 
 perplexity   {_perplexities(facts)}
 bits a byte  {facts["bits_per_byte"]:.3f}; for the same text xz needs {facts["xz_bits_per_byte"]:.3f}, and a 5-gram model of \
 {facts["ngram_tokens"]:,} training tokens {facts["ngram_bits_per_byte"]:.3f}
 syntax       {facts["parsed_share"]:.0%} of the sampled functions parse as Python
 unit tests   {_solved(facts)}
+solutions    {_likely(facts)}
 time         {facts["seconds"]:.0f} s
 
 run          {run}/            config.yaml, metrics.jsonl, log/, checkpoints/
