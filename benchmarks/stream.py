@@ -2,7 +2,7 @@
 
 The peers are (a) the tokenizer's bare `encode_batch` on the same text with the same threads, and (b) a rewrite of the original
 CodeParrot script's algorithm (fill a list of texts, tokenise it, join, slice, drop the tail), fed from the same files. Then
-comes the default encoder. Stream and peers take turns, and the best of several rounds of each counts, since other work can only
+comes the default encoder, without and with fill-in-the-middle. Stream and peers take turns, and the best of several rounds of each counts, since other work can only
 slow them down.
 
 A lane encodes some 70 windows in one call and hands them out one by one. So the stream is measured over whole rounds of calls,
@@ -39,10 +39,10 @@ class Counting:
 class Measured:
     """A stream of `lanes` lanes, after the small calls at its start."""
 
-    def __init__(self, lanes: int, kind: str) -> None:
+    def __init__(self, lanes: int, kind: str, fim_rate: float = 0.0) -> None:
         start = time.perf_counter()
         self.lanes = lanes
-        self.encoder, self.windows = stream(lanes, kind)
+        self.encoder, self.windows = stream(lanes, kind, fim_rate)
         next(self.windows)
         self.first_seconds = time.perf_counter() - start
         skip_blocks(self.windows, lanes)
@@ -94,14 +94,18 @@ def peak_megabytes() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
 
 
-def stream(lanes: int, kind: str) -> tuple[Counting, Iterator[Any]]:
+def stream(lanes: int, kind: str, fim_rate: float = 0.0) -> tuple[Counting, Iterator[Any]]:
     from transformers import AutoTokenizer
 
+    from codeparrot.objectives.fim import Middles
     from codeparrot.stream import ConstantLengthDataset, make_encoder
+    from codeparrot.stream.sentinels import Sentinels
 
     loaded: Any = AutoTokenizer.from_pretrained(tokenizer())
     encoder = Counting(make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id, kind))
-    return encoder, iter(ConstantLengthDataset(settings(lanes), encoder))
+    # Any three ids do for sentinels: they are not encoded.
+    middles = Middles(fim_rate, 0.5, "character", 0, SEQ_LENGTH, Sentinels(1, 2, 3), loaded.eos_token_id) if fim_rate else None
+    return encoder, iter(ConstantLengthDataset(settings(lanes), encoder, transform=middles))
 
 
 def documents() -> list[str]:
@@ -165,6 +169,7 @@ def main() -> None:
     peer = original(endless(texts), loaded)
     reference = {lanes: Measured(lanes, "tokenizers") for lanes in (2, 64)}
     fast = {lanes: Measured(lanes, "fastokens") for lanes in (2, 64)}
+    middles = Measured(2, "fastokens", fim_rate=0.5)
     bare_best, original_best = (0.0, 0.0), 0.0
     best: dict[tuple[str, int], float] = {}
     for _ in range(ROUNDS):
@@ -173,6 +178,7 @@ def main() -> None:
         for lanes in (2, 64):
             for name, measured, seconds in (("tokenizers", reference[lanes], 15), ("fastokens", fast[lanes], 8)):
                 best[name, lanes] = max(best.get((name, lanes), 0.0), measured.windows_per_second(seconds))
+        best["middles", 2] = max(best.get(("middles", 2), 0.0), middles.windows_per_second(8))
     ratios: list[Ratio] = []
     facts: dict[str, object] = {"bare encode_batch": f"{bare_best[1]:.1f} MB/s"}
     bytes_per_token = sum(map(len, texts[:2000])) / sum(map(len, loaded(texts[:2000])["input_ids"]))
@@ -185,6 +191,10 @@ def main() -> None:
         )
         ratios.append(Ratio(f"tokenizers, {lanes} lanes, against bare encode_batch", slow, bare_best[0], "windows/s", 0.90))
         ratios.append(Ratio(f"default encoder, {lanes} lanes, against the original", quick, original_best, "windows/s", 1.5))
+    with_middles, without = best["middles", 2], best["fastokens", 2]
+    facts["with objective.fim_rate 0.5, 2 lanes"] = (
+        f"{with_middles * SEQ_LENGTH / 1e6:.1f}M tokens/s, {with_middles / without:.2f} of without"
+    )
     for lanes in (8, 64):
         command = [sys.executable, "-m", "benchmarks.stream", str(lanes)]
         grown = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -176,7 +176,7 @@ class EvaluateConfig:
     max_tokens: int | Literal["auto"] = setting("auto", "tokens", at_least(0), also="max_eval_steps eval_iters")
     """Tokens that an evaluation during the run measures: the same sample of the validation windows each time, at least a window
     a lane. auto: so many that these evaluations together cost 2% of the training's compute; 0: all. The end of the run
-    measures the whole validation set."""
+    measures the whole validation set. With `objective.fim_rate`, about as many again are measured of middles."""
     micro_batch_size: int = setting(0, "windows", at_least(0), also="batch_size eval_batch_size per_device_eval_batch_size")
     """Windows in a forward pass; 0: `train.micro_batch_size`."""
     prompts: list[str] = field(default_factory=lambda: ["def ", "import os\n\n\ndef list_files(path):"])
@@ -271,7 +271,8 @@ class Config:
     model: dict[str, Any] = field(default_factory=lambda: {"family": "gpt2"})
     """`family` and any field of that family's transformers config (`--model.n_layer 12`)."""
     objective: dict[str, Any] = field(default_factory=lambda: {"name": "causal"})
-    """`name` of what the model learns to predict (causal: the next token), and the settings of that objective."""
+    """`name` of what the model learns to predict (causal: the next token), and the settings of that objective. Those of causal:
+    `fim_rate`, the share of the documents whose middle is taken out and put last, `fim_spm_rate` and `fim_level`."""
     train: TrainConfig = field(default_factory=TrainConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

@@ -17,6 +17,7 @@ from codeparrot.config import Config, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
 from codeparrot.result import STOPPED, Result, progress_bar
+from codeparrot.run.metrics import SOLUTIONS
 
 SHOWN_PROMPTS = (
     "import os\n\n\ndef list_files(path):",
@@ -118,9 +119,14 @@ def _build_corpus(corpus: Path, max_bytes: int) -> Result | None:
 
 
 def _train_tokenizer(corpus: Path, tokenizer: Path, config: Config) -> Result | None:
+    from codeparrot.loading import load_tokenizer
+    from codeparrot.stream.sentinels import sentinels_of
     from codeparrot.tokenizer.train import train
 
     if (tokenizer / "tokenizer.json").is_file():
+        if sentinels_of(load_tokenizer(str(tokenizer))) is None:
+            older = f"{tokenizer} is of an older version, which knew no fill-in-the-middle"
+            raise CodeparrotError(f"{older}: remove it and {config.run_directory}, or name another --directory")
         return _reused(tokenizer)
     return train(str(corpus), str(tokenizer), vocab_size=config.model["vocab_size"])
 
@@ -249,7 +255,7 @@ def _likelihood(run: Path) -> dict[str, Any]:
 
     result = likelihood(str(run), problems="codeparrot")
     print(result.text, file=sys.stderr)
-    return {"solution_bits_per_byte": result.data["bits_per_byte"]}
+    return {SOLUTIONS: result.data[SOLUTIONS]}
 
 
 def _signatures(corpus: Path) -> list[str]:
@@ -288,7 +294,7 @@ gaps         pass@1 {facts["infilling_pass@1"]:.1%}, pass@10 {facts["infilling_p
 
 
 def _likely(facts: dict[str, Any]) -> str:
-    found, whole = facts["solution_bits_per_byte"], facts["bits_per_byte"]
+    found, whole = facts[SOLUTIONS], facts["bits_per_byte"]
     return f"""{found:.3f} bits a byte of the easy problems' solutions, given their prompts ({whole:.3f} of the validation set);
              it falls long before a program passes: follow solution_bits_per_byte in metrics.jsonl"""
 

@@ -10,7 +10,7 @@ by one. No token of a document is lost, and none added but sentinels and ends of
 
 Windows that were tokenised before are changed by their tokens: there, what an end token ends in a window is a document.
 
-Cost: 4 tokens a piece; nothing that can be measured of the time (benchmarks/stream.py).
+Cost: 4 tokens a piece, and time that benchmarks/stream.py measures.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def stream(tmp_path_factory) -> StreamConfig:
 
 
 def load(stream: StreamConfig, num_tokens: int, rank: int = 0, world_size: int = 1, **changes) -> MiddleSet:
-    ranks = {"rank": rank, "world_size": world_size}
+    ranks: Any = {"rank": rank, "world_size": world_size}
     return load_middles(stream, middles(**{"seq_length": 32, **changes}), BytesEncoder(), num_tokens=num_tokens, **ranks)
 
 
