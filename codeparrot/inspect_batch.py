@@ -49,13 +49,16 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     folder, config = _open_run(run)
     if step > (most := LARGEST // config.train.global_batch_size):
         raise CodeparrotError(f"--step is {step}; it must be at most {most}")
+    from codeparrot.objectives import load_objective
+    from codeparrot.objectives.objective import transform_of
     from codeparrot.stream import ConstantLengthDataset, make_encoder
 
     saves = [saved for saved in map(_read, checkpoint.steps(folder / "checkpoints")) if saved]
     tokenizer = _tokenizer(config, saves)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     try:
-        dataset = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed)
+        transform = transform_of(load_objective(config.objective), config, tokenizer)
+        dataset = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, transform=transform)
     except CodeparrotError as error:
         if all(path_of(name).exists() for name in as_list(config.stream.train)):
             raise
@@ -152,6 +155,8 @@ def _text(window: "TracedWindow", tokenizer: Any, text: bool) -> str:
         place = next(f"{name} {document[name]}" for name in ("row", "byte", "window") if name in document)
         columns = [f"{name} {document[name]}" for name in SHOWN_FIRST if document.get(name) is not None]
         lines.append(f"--- tokens {start} to {stop}: {', '.join([document['file'], place, *columns])}")
-        if text:
-            lines.append(tokenizer.decode(window.tokens[start:stop].tolist(), clean_up_tokenization_spaces=False))
+        for part in document.get("parts", [{"tokens": [start, stop]}]):
+            start, stop = part["tokens"]
+            lines += [f"- {part['name']}, tokens {start} to {stop}"] if "name" in part else []
+            lines += [tokenizer.decode(window.tokens[start:stop].tolist(), clean_up_tokenization_spaces=False)] if text else []
     return "\n".join(lines)

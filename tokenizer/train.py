@@ -1,15 +1,15 @@
 """Train a byte-level BPE like GPT-2's on a sample of a corpus.
 
 Guarantees: the same corpus and settings give the same tokenizer; any text is encoded and restored exactly, since all 256 bytes
-are in the vocabulary; `<|endoftext|>` is the only special token, and a document that contains it as text teaches nothing about
-it; the output folder is complete or absent.
+are in the vocabulary; text that spells a special token, `<|endoftext|>` or a sentinel (stream/sentinels.py), is text like any
+other and teaches nothing about it; the output folder is complete or absent.
 Cost: about 13 s per 100 MB of sample on two cores, and memory for the sample's distinct words, not for its text.
 """
 
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from codeparrot.location import path_of
 from codeparrot.result import Result, progress_bar
 from codeparrot.stream.losses import Losses, OnError
 from codeparrot.stream.readers.folder import DataFiles
+from codeparrot.stream.sentinels import SENTINELS
 from codeparrot.tokenizer.sample import Sample, find_corpus, sample
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 
 END_OF_TEXT = "<|endoftext|>"
 """GPT-2's only special token: it starts, ends and separates documents."""
-SMALLEST_VOCABULARY = 257
-"""The 256 bytes and END_OF_TEXT."""
+NUM_BYTES = 256
 LARGEST_VOCABULARY = 1 << 20
 """Several times that of any model; `tokenizers` reserves memory for all of it before it learns."""
 MIN_FREQUENCY = 2
@@ -64,26 +64,29 @@ def train(
     sample_bytes: int = 200_000_000,
     text_column: str = "content",
     model_max_length: int = 1024,
+    sentinels: bool = True,
     on_error: OnError = "stop",
     overwrite: bool = False,
 ) -> Result:
-    """Train a byte-level BPE tokenizer for code, GPT-2's in everything but the vocabulary.
+    """Train a byte-level BPE tokenizer for code, GPT-2's in everything but the vocabulary and the sentinels.
 
     Args:
         corpus: Folder made by codeparrot corpus build, Parquet or JSON lines files (also .gz, .zst), a glob of them, or
             hub:NAME[:CONFIG][@REVISION] for a data set on the Hub, of which only the sample is fetched.
         output: Folder to write; AutoTokenizer.from_pretrained loads it.
-        vocab_size: Tokens in the vocabulary, the 256 bytes and <|endoftext|> included.
+        vocab_size: Tokens in the vocabulary, the 256 bytes, <|endoftext|> and the sentinels included.
         sample_bytes: Bytes of text to train on, spread evenly over the corpus; a smaller corpus is used whole.
         text_column: Column or key that holds the text of a document.
         model_max_length: Tokens that fit the intended model; written into the tokenizer as a hint, nothing is cut here.
+        sentinels: Add the six special tokens for fill-in-the-middle and repository context, such as <fim_prefix>, as ids 1
+            to 6. A model cannot learn them later at no cost, so add them even if it is not needed yet.
         on_error: What becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
         overwrite: Replace the tokenizer that is already at the output.
     """
-    if vocab_size < SMALLEST_VOCABULARY:
-        raise CodeparrotError(
-            f"--vocab_size {vocab_size} is too small: at least {SMALLEST_VOCABULARY} (the bytes and {END_OF_TEXT})"
-        )
+    special = [END_OF_TEXT, *(SENTINELS if sentinels else ())]
+    if vocab_size < NUM_BYTES + len(special):
+        words = f"the bytes, {END_OF_TEXT} and the sentinels" if sentinels else f"the bytes and {END_OF_TEXT}"
+        raise CodeparrotError(f"--vocab_size {vocab_size} is too small: at least {NUM_BYTES + len(special)} ({words})")
     if vocab_size > LARGEST_VOCABULARY:
         raise CodeparrotError(f"--vocab_size {vocab_size} is too large: at most {LARGEST_VOCABULARY}")
     if model_max_length < 1:
@@ -97,21 +100,22 @@ def train(
     chosen = sample(files.of("train"), text_column, sample_bytes, losses)
     training, held_out = _split(files, chosen)
     tally = Tally()
-    tokenizer = fit(tally.count(training), vocab_size, chosen.expected_bytes)
+    tokenizer = fit(tally.count(training), vocab_size, chosen.expected_bytes, special)
     if tokenizer.get_vocab_size() < vocab_size:
         raise CodeparrotError(_too_small(tokenizer.get_vocab_size(), vocab_size, tally, chosen))
-    _save(tokenizer, folder, model_max_length)
+    _save(tokenizer, folder, model_max_length, special[1:])
     result = _result(tokenizer, folder, corpus, tally, _bytes_per_token(tokenizer, held_out))
     return result._replace(text=f"{result.text}{losses}", data=result.data | losses.facts)
 
 
-def fit(texts: Iterable[str], vocab_size: int, expected_bytes: int = 0) -> "Tokenizer":
+def fit(texts: Iterable[str], vocab_size: int, expected_bytes: int = 0, special: Sequence[str] = (END_OF_TEXT,)) -> "Tokenizer":
     """Return GPT-2's tokenizer with a vocabulary of at most `vocab_size` tokens learned from `texts`.
 
     Args:
         texts: Documents, read once.
-        vocab_size: Tokens, including the bytes and END_OF_TEXT (id 0).
+        vocab_size: Tokens, including the bytes and the special ones.
         expected_bytes: Bytes of text to come, for the progress bar.
+        special: Special tokens, in the order of their ids from 0 on.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -122,7 +126,7 @@ def fit(texts: Iterable[str], vocab_size: int, expected_bytes: int = 0) -> "Toke
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=MIN_FREQUENCY,
-        special_tokens=[END_OF_TEXT],
+        special_tokens=list(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,  # it prints to stdout, which belongs to the result
     )
@@ -204,17 +208,19 @@ def _check_output(folder: Path, overwrite: bool) -> None:
         raise CodeparrotError(f'--output "{folder}" holds a tokenizer already: name another folder or add --overwrite true')
 
 
-def _save(tokenizer: "Tokenizer", folder: Path, model_max_length: int) -> None:
+def _save(tokenizer: "Tokenizer", folder: Path, model_max_length: int, sentinels: Sequence[str]) -> None:
     from transformers import GPT2Tokenizer
 
     model = json.loads(tokenizer.to_str())["model"]
     merges: Any = [tuple(pair) for pair in model["merges"]]
     # The class of GPT-2's own tokenizer: every version of transformers, and every tool built on it, knows the name.
+    more: Any = {"extra_special_tokens": list(sentinels)} if sentinels else {}
     saved = GPT2Tokenizer(
         vocab=model["vocab"],
         merges=merges,
         post_processor=tokenizer.post_processor,
         model_max_length=model_max_length,
+        **more,
     )
     with writing(folder, "--output"), replaced_folder(folder.resolve()) as new:
         saved.save_pretrained(new)

@@ -9,12 +9,13 @@ The folder appears when it is complete. Time: the encoder's speed. Memory: one f
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.files import replaced_folder
 from codeparrot.location import path_of
 from codeparrot.result import Result, progress_bar
+from codeparrot.setting import FRACTION
 from codeparrot.stream.losses import Losses, OnError, leave_out
 
 
@@ -26,6 +27,10 @@ def tokenize(
     text_column: str = "content",
     valid_fraction: float = 0.0,
     file_windows: int = 65536,
+    fim_rate: float = 0.0,
+    fim_spm_rate: float = 0.5,
+    fim_level: Literal["character", "line", "token"] = "character",
+    seed: int = 0,
     on_error: OnError = "stop",
     overwrite: bool = False,
 ) -> Result:
@@ -40,10 +45,16 @@ def tokenize(
         valid_fraction: Of a corpus without a validation split, the part to set aside for one: whole repositories where
             the documents name theirs, else documents by a hash of their texts (0: windows to train on alone).
         file_windows: Windows per file.
+        fim_rate: Share of the training documents whose middle is taken out and put last, as objective.fim_rate. A run must
+            have the same three settings; it sees the same middles in each epoch.
+        fim_spm_rate: As objective.fim_spm_rate.
+        fim_level: As objective.fim_level.
+        seed: The middles are drawn from it.
         on_error: What becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
         overwrite: Replace a folder that is already there.
     """
     from codeparrot.loading import largest_id, load_tokenizer, tokenizer_digest
+    from codeparrot.objectives.causal import Causal
     from codeparrot.stream import make_encoder
     from codeparrot.stream.lane import chunks, pack, pieces
     from codeparrot.stream.tokenized import MANIFEST
@@ -57,15 +68,24 @@ def tokenize(
         raise CodeparrotError(f"{place} exists; choose another --output, or --overwrite true")
     if place.exists() and not (place / MANIFEST).is_file():
         raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
+    for name, rate in (("fim_rate", fim_rate), ("fim_spm_rate", fim_spm_rate)):
+        if not FRACTION.holds(rate):
+            raise CodeparrotError(f"--{name} is {rate}; it must be {FRACTION.words}")
     loaded = load_tokenizer(tokenizer)
+    middles = Causal(fim_rate, fim_spm_rate, fim_level).transform(loaded, seed, seq_length)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
     num_ids = largest_id(loaded) + 1
     losses = Losses(on_error)
+
+    def packed(documents: Iterator[tuple[str, Any]], transform: Any) -> Iterator[tuple[Any, Any]]:
+        return pack(chunks(pieces(documents, 0, encoder.end_of_document, transform), encoder, 0), seq_length)
+
     sides, divided = _sides(corpus, text_column, seq_length, valid_fraction, losses)
     with writing(place, "--output"), replaced_folder(place) as fresh:
         splits = {
             split: _write_split(
-                pack(chunks(pieces(documents, 0), encoder, 0), seq_length), split, num_ids, seq_length, file_windows, fresh
+                packed(documents, middles if split == "train" else None),
+                *(split, num_ids, seq_length, file_windows, fresh),
             )
             for split, documents in sides.items()
         }
@@ -74,6 +94,7 @@ def tokenize(
             "vocab_size": num_ids,
             "end_of_document": encoder.end_of_document,
             "tokenizer_sha256": tokenizer_digest(loaded),
+            **({"objective": dict(middles.settings), "seed": seed} if middles else {}),
             "splits": {name: split for name, split in splits.items() if split["tokens"]},
             **({"divided": divided.facts()} if divided else {}),
             **losses.facts,
@@ -88,6 +109,10 @@ def tokenize(
     counts = {name: split["tokens"] for name, split in manifest["splits"].items()}
     in_words = ", ".join(f"{name}: {count:,} tokens" for name, count in counts.items())
     text = [f"{place}: windows of {seq_length} tokens; {in_words}{losses}"]
+    if middles:
+        text.append(
+            f"train: fill-in-the-middle in {fim_rate:.0%} of the documents; a run needs the same objective.fim_* settings"
+        )
     if divided:
         text.append(f"valid: {valid_fraction:g} of {corpus}, which has no validation split, by {divided.facts()['by']}")
     elif "valid" not in counts:

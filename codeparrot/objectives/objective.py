@@ -3,16 +3,21 @@
 An objective is a function of the window, its number in the run and the seed, so resuming, world size, micro-batches and threads
 change nothing. The number of a window is its place in the order of the run, counted from 0 over all processes.
 Each window predicts the same number of tokens, so the mean over micro-batches and processes is the mean over all tokens.
+
+An objective may also change documents before they are packed (`ChangesDocuments`): a function of the document and the epoch.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from codeparrot.config import Config, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
+from codeparrot.stream.tokenized import still_to_change
+from codeparrot.stream.transform import Transform
 
 
 class Examples(NamedTuple):
@@ -40,6 +45,35 @@ class Objective(Protocol):
     def card(self) -> str:
         """Return the objective's line on the model card."""
         ...
+
+
+@runtime_checkable
+class ChangesDocuments(Protocol):
+    """What an objective has that changes documents before they are packed."""
+
+    def transform(self, tokenizer: Any, seed: int, seq_length: int) -> Transform | None:
+        """Return what changes documents, or None if the settings leave them as they are.
+
+        Args:
+            tokenizer: of transformers.
+            seed: of the run.
+            seq_length: tokens in a window.
+
+        Raises:
+            CodeparrotError: the tokenizer lacks what it needs.
+        """
+        ...
+
+
+def transform_of(objective: Objective, config: Config, tokenizer: Any) -> Transform | None:
+    """Return what changes the documents of a run as they are read; None where nothing does, or they are windows made so.
+
+    Raises:
+        CodeparrotError: the tokenizer lacks what it needs, or the documents are windows that were made in another way.
+    """
+    own = tokenizer, config.run.seed, config.stream.seq_length
+    transform = objective.transform(*own) if isinstance(objective, ChangesDocuments) else None
+    return still_to_change(as_list(config.stream.train), transform)
 
 
 def check_even(examples: Examples) -> None:

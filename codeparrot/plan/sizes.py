@@ -10,6 +10,8 @@ from codeparrot.loading import fit_vocabulary, load_tokenizer, tokenizer_here
 from codeparrot.location import path_of
 from codeparrot.model.families import model_config, num_parameters
 from codeparrot.model.flops import flops_per_token
+from codeparrot.objectives import load_objective
+from codeparrot.objectives.objective import transform_of
 from codeparrot.optim import load_optimizer
 
 CHINCHILLA = 20
@@ -64,11 +66,13 @@ def model_settings(config: Config) -> Any:
     """Return the transformers config of a run's model, checked against its tokenizer where that is on this machine.
 
     Raises:
-        CodeparrotError: no model can be built from the settings, or it does not fit the tokenizer.
+        CodeparrotError: no model can be built from the settings, or it or the objective does not fit the tokenizer.
     """
     settings = model_config(config.model)
     if _tokenizer_exists(config):
-        fit_vocabulary(model_config(config.model), load_tokenizer(config.tokenizer.path), config)
+        tokenizer = load_tokenizer(config.tokenizer.path)
+        fit_vocabulary(model_config(config.model), tokenizer, config)
+        transform_of(load_objective(config.objective), config, tokenizer)
     return settings
 
 
@@ -106,7 +110,8 @@ def corpus_of(config: Config, given: int) -> Corpus:
     tokenizer = load_tokenizer(config.tokenizer.path)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     try:
-        known = epoch_tokens(ConstantLengthDataset(config.stream, encoder, seed=config.run.seed))
+        transform = transform_of(load_objective(config.objective), config, tokenizer)
+        known = epoch_tokens(ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, transform=transform))
     except CodeparrotError as error:
         return Corpus(None, str(error))
     if known is None:

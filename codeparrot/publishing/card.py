@@ -29,7 +29,10 @@ logger = logging.getLogger("codeparrot")
 EVALUATIONS_SHOWN = 12
 LICENSES_SHOWN = 10
 PLOT = "plots/loss.png"
-METRICS = {"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
+METRICS = {
+    **{"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"},
+    "middle_loss": "loss on middles",
+}
 """Names in a line of metrics.jsonl and on the card; scores by unit tests come on top."""
 LABELS = METRICS | {SOLUTIONS: "bits per byte of solutions"}
 REFERENCES = "reference solutions"

@@ -36,6 +36,7 @@ from codeparrot.stream.readers.rows import Damaged, Where
 from codeparrot.stream.shards import Shard, check_all
 from codeparrot.stream.shuffle import LaneState, block_windows, in_order, place_tokens, reading
 from codeparrot.stream.sources import lanes_of, open_shards
+from codeparrot.stream.transform import Transform
 from codeparrot.stream.whole import share_of_worker, whole
 
 logger = logging.getLogger("codeparrot")
@@ -62,6 +63,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         seed: the order is drawn from it.
         rank, world_size: decide which lanes this process owns.
         source: replaces `stream.train`: names, or a streaming data set of `datasets`.
+        transform: what the objective makes of documents, if anything (objectives/fim.py).
 
     Raises:
         CodeparrotError: the data cannot be read or do not hold text, or the world size does not divide the lanes.
@@ -76,12 +78,13 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         rank: int = 0,
         world_size: int = 1,
         source: Any = None,
+        transform: Transform | None = None,
     ) -> None:
         if stream.lanes % world_size:
             raise CodeparrotError(f"{world_size} processes do not divide stream.lanes {stream.lanes}")
         names = as_list(stream.train) if source is None else source if isinstance(source, list) else [source]
         shards = open_shards(names, split="train", column=stream.text_column, seq_length=stream.seq_length)
-        self.stream, self.encoder, self.seed = stream, encoder, seed
+        self.stream, self.encoder, self.seed, self.transform = stream, encoder, seed, transform
         self.shards = shards
         """The shards of all processes, uncut."""
         self._data = identity_of(shards)
@@ -178,7 +181,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         streams: dict[int, Iterator[TracedWindow]] = {}
         for lane, count in Counter(turns).items():
             shards, state = [shard.fresh() for shard in self._lanes[lane]], before[lane]
-            origins = trace(shards, self._order._replace(lane=lane), self.stream, self.encoder, state, count)
+            origins = trace(shards, self._order._replace(lane=lane), self.stream, self.encoder, state, count, self.transform)
             streams[lane] = iter(
                 [
                     TracedWindow(lane, window, (window - first_round) * self.stream.lanes + lane, tokens, documents)
@@ -202,7 +205,9 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             for lane, state in self._states.items()
         }
         counted = {} if by_document else self._counted_in
-        return {"version": self._version, "num_lanes": self.stream.lanes, "data": self._data, **counted, "lanes": lanes}
+        changed = {"objective": dict(self.transform.settings)} if self.transform else {}
+        head = {"version": self._version, "num_lanes": self.stream.lanes, "data": self._data}
+        return {**head, **counted, **changed, "lanes": lanes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, which any number of processes may have saved.
@@ -224,6 +229,10 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         for name, value in self._counted_in.items():
             if state.get(name, value) != value:
                 raise CodeparrotError(f"the stream's position is one of {name} {state[name]}, not {value}; set that back")
+        ours = dict(self.transform.settings) if self.transform else {}
+        if (theirs := state.get("objective", {})) != ours:
+            begun, now = (" ".join(f"{key} {value}" for key, value in each.items()) or "fim_rate 0" for each in (theirs, ours))
+            raise CodeparrotError(f"the stream's position is one of objective {begun}, not {now}; set that back")
         missing = [lane for lane in self._states if str(lane) not in state["lanes"]]
         if missing:
             raise CodeparrotError(f"the stream's state lacks lanes {missing}; it was not merged from all processes")
@@ -270,7 +279,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         found: list[Damaged] = []
         how = reading(stream, self.tokenized)
         how = how._replace(meet=found.append) if stream.on_error == "skip" else how
-        packed = windows(shards, order, how, self.encoder, stream.seq_length, state.cursor)
+        packed = windows(shards, order, how, self.encoder, stream.seq_length, state.cursor, self.transform)
         for tokens, after in in_order(packed, order, stream, self.tokenized, state):
             yield Window(tokens, lane, after, found.copy())
             found.clear()

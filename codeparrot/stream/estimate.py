@@ -1,6 +1,7 @@
 """The length of an epoch, where it can be known without reading everything."""
 
 from codeparrot.stream.dataset import ConstantLengthDataset
+from codeparrot.stream.lane import Cursor, encoded
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import Shard
 
@@ -14,7 +15,7 @@ _SOME_DOCUMENTS = 256
 def epoch_tokens(dataset: ConstantLengthDataset) -> tuple[int, bool] | None:
     """Return the tokens in an epoch over all lanes, and whether that is exact; None if it is not known.
 
-    For documents it multiplies their number by the mean length in one block.
+    It multiplies the number of documents by their mean length in one block, in which some may be changed by the objective.
     """
     shards = dataset.shards
     if not shards:
@@ -25,7 +26,7 @@ def epoch_tokens(dataset: ConstantLengthDataset) -> tuple[int, bool] | None:
     if len(known) < len(counts):
         return None
     num_items = round(sum(known) * len(shards) / len(some))
-    if all(shard.packed for shard in shards):
+    if dataset.tokenized and dataset.transform is None:
         return num_items * dataset.stream.seq_length, len(some) == len(shards)
     mean = _mean_tokens(some, dataset)
     return (round(num_items * mean), False) if mean else None
@@ -35,7 +36,7 @@ def _mean_tokens(shards: list[Shard], dataset: ConstantLengthDataset) -> float |
     for shard in shards:
         block = shard.read_marked(0, _SOME_DOCUMENTS)
         shard.close()
-        if items := [item for item in block.items if not isinstance(item, Damaged)]:
-            tokens, _ = dataset.encoder.encode(items)
-            return len(tokens) / len(items) + 1
+        if items := [(item, Cursor()) for item in block.items if not isinstance(item, Damaged)]:
+            made = encoded(iter(items), dataset.tokenized, dataset.encoder, Cursor(), dataset.transform)
+            return sum(len(chunk.tokens) for chunk in made) / len(items)
     return None

@@ -1,19 +1,20 @@
 """A lane: an endless, deterministic sequence of windows, as a chain of small generators of `(item, cursor)`.
 
-    documents  ->  chunks of tokens  ->  windows
+    documents  ->  pieces  ->  chunks of tokens  ->  windows
 
 The order of the documents depends on (seed, epoch, lane) alone: the lane's shards come in a drawn order, several are read side
 by side, and the documents of a block come in a drawn order, so there is no shuffle buffer to save. The packer carries the tail
 of a document into the next window: a lane's windows, joined, are its documents, joined, with an end-of-document token after
 each. A cursor says how far the windows up to here have consumed the lane; reading goes on from there with one block. shuffle.py
-says in which order the windows are handed out.
+says in which order the windows are handed out. A piece may be what an objective makes of a part of a document (transform.py).
 
 A damaged document ends the lane, or is left out and keeps its row: the order of all others is the one without damage.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from codeparrot.stream.losses import Meet, raise_it
 from codeparrot.stream.order import permutation
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import Shard
+from codeparrot.stream.transform import Part, Texts, Transform
 
 PIECE_CHARACTERS = 1 << 20
 """Longer documents are encoded in pieces, so one document of 100 MB is never held or awaited whole."""
@@ -93,12 +95,23 @@ class DrawnBlock(NamedTuple):
         return self.shards[shard], index - int(bounds[shard] - self.counts[shard])
 
 
+class Piece(NamedTuple):
+    """Part of a document, encoded at once."""
+
+    texts: tuple[str, ...]
+    arrange: Callable[[Sequence[NDArray[np.uint32]]], list[Part]]
+    """Returns what the tokens of the texts become."""
+    cursor: Cursor
+
+
 class Chunk(NamedTuple):
     """The tokens of several pieces, joined. `starts[i]` is where the piece that began at `cursors[i]` starts."""
 
     tokens: NDArray[np.uint32]
     starts: NDArray[np.int64]
     cursors: list[Cursor]
+    parts: list[list[tuple[str, int]]]
+    """Name and number of tokens of each part of each piece; those of the first one may have been consumed."""
 
 
 def blocks(shards: Sequence[Shard], order: Order, reading: Reading, start: Cursor) -> Iterator[DrawnBlock]:
@@ -159,48 +172,65 @@ def items(stream: Iterator[DrawnBlock], first_row: int) -> Iterator[tuple[Any, C
         first_row = 0
 
 
-def pieces(documents: Iterator[tuple[str, Cursor]], first_piece: int) -> Iterator[tuple[str, bool, Cursor]]:
-    """Cut documents into `(text, whether the document ends here, cursor)`, from `first_piece` of the first document on."""
+def pieces(
+    documents: Iterator[tuple[str, Cursor]], first_piece: int, end_of_document: int, transform: Transform | None = None
+) -> Iterator[Piece]:
+    """Cut documents into pieces, from `first_piece` of the first document on. Each document ends with the end token."""
+    end = Part("", np.array([end_of_document], np.uint32))
     for text, cursor in documents:
-        cuts = _cut(text) if len(text) > PIECE_CHARACTERS else [text]
-        for index in range(first_piece, len(cuts)):
-            yield cuts[index], index == len(cuts) - 1, cursor._replace(piece=index)
+        changed = transform.of_text(text, cursor.epoch) if transform else None
+        if changed is None:
+            cuts = cut(text, PIECE_CHARACTERS)
+            ends = [*([()] * (len(cuts) - 1)), (end,)]
+            changed = (Texts((each,), partial(_followed, by)) for each, by in zip(cuts, ends, strict=True))
+        for index, piece in enumerate(islice(changed, first_piece, None), first_piece):
+            yield Piece(piece.texts, piece.arrange, cursor._replace(piece=index))
         first_piece = 0
 
 
-def _cut(text: str) -> list[str]:
-    """Cut a long text after the last newline of each stretch, or anywhere if the stretch has none."""
+def _followed(by: tuple[Part, ...], tokens: Sequence[NDArray[np.uint32]]) -> list[Part]:
+    return [Part("", tokens[0]), *by]
+
+
+def cut(text: str, most: int) -> list[str]:
+    """Cut a text after the last newline of each stretch of `most` characters, or anywhere if the stretch has none."""
     cuts, start = [], 0
     while start < len(text):
-        end = min(start + PIECE_CHARACTERS, len(text))
+        end = min(start + most, len(text))
         newline = text.rfind("\n", start, end) + 1 if end < len(text) else end
         end = newline if newline > start else end
         cuts.append(text[start:end])
         start = end
-    return cuts
+    return cuts or [text]
 
 
-def encoded(drawn: Iterator[tuple[str, Cursor]], encoder: Encoder, start: Cursor) -> Iterator[Chunk]:
-    """Encode a lane's documents from the row of `start` on, without the tokens in front of `start`."""
+def encoded(
+    drawn: Iterator[tuple[Any, Cursor]], packed: bool, encoder: Encoder, start: Cursor, transform: Transform | None
+) -> Iterator[Chunk]:
+    """Encode a lane's documents from the row of `start` on, without the tokens in front of `start`.
+
+    `packed`: they are windows that were tokenised before, for `transform` to change.
+    """
     first = next(drawn, None)
     if first is None:
         return
     # A document that was damaged after the lane had begun it is gone: the next one is read from its beginning.
     is_begun = first[1] == start._replace(piece=0, token=0)
     piece, token = (start.piece, start.token) if is_begun else (0, 0)
-    yield from chunks(pieces(chain([first], drawn), piece), encoder, token)
+    whole = chain([first], drawn)
+    if packed and transform:
+        yield from rearranged(whole, transform, token)
+    else:
+        yield from chunks(pieces(whole, piece, encoder.end_of_document, transform), encoder, token)
 
 
-def chunks(stream: Iterator[tuple[str, bool, Cursor]], encoder: Encoder, skip_tokens: int) -> Iterator[Chunk]:
-    """Encode pieces, many per call, and end each document with the end-of-document token.
-
-    `skip_tokens` tokens of the first piece have already been consumed.
-    """
-    batch: list[tuple[str, bool, Cursor]] = []
+def chunks(stream: Iterator[Piece], encoder: Encoder, skip_tokens: int) -> Iterator[Chunk]:
+    """Encode pieces, many per call. `skip_tokens` tokens of the first piece have already been consumed."""
+    batch: list[Piece] = []
     size, enough = 0, FIRST_CHUNK_CHARACTERS
     for piece in stream:
         batch.append(piece)
-        size += len(piece[0]) + 1  # the end token counts: a lane of empty documents is a stream of end tokens
+        size += sum(map(len, piece.texts)) + 1  # the end token counts: a lane of empty documents is a stream of end tokens
         if size >= enough:
             yield _encode(batch, encoder, skip_tokens)
             batch, size, skip_tokens = [], 0, 0
@@ -209,16 +239,29 @@ def chunks(stream: Iterator[tuple[str, bool, Cursor]], encoder: Encoder, skip_to
         yield _encode(batch, encoder, skip_tokens)
 
 
-def _encode(batch: list[tuple[str, bool, Cursor]], encoder: Encoder, skip_tokens: int) -> Chunk:
-    flat, offsets = encoder.encode([text for text, _, _ in batch])
-    ends = np.array([end for _, end, _ in batch])
-    tokens = np.insert(flat, offsets[1:][ends], encoder.end_of_document)
-    starts = offsets[:-1] + np.concatenate([[0], np.cumsum(ends)[:-1]])
-    cursors = [cursor for _, _, cursor in batch]
+def rearranged(stream: Iterator[tuple[NDArray[Any], Cursor]], transform: Transform, skip_tokens: int) -> Iterator[Chunk]:
+    """Change windows that were tokenised before. `skip_tokens` tokens of what the first becomes have been consumed."""
+    for window, cursor in stream:
+        yield _joined([transform.of_tokens(window.astype(np.uint32), cursor.epoch)], [cursor], skip_tokens)
+        skip_tokens = 0
+
+
+def _encode(batch: list[Piece], encoder: Encoder, skip_tokens: int) -> Chunk:
+    flat, offsets = encoder.encode([text for piece in batch for text in piece.texts])
+    texts = (flat[start:stop] for start, stop in pairwise(offsets.tolist()))
+    parts = [piece.arrange(list(islice(texts, len(piece.texts)))) for piece in batch]
+    return _joined(parts, [piece.cursor for piece in batch], skip_tokens)
+
+
+def _joined(parts: list[list[Part]], cursors: list[Cursor], skip_tokens: int) -> Chunk:
+    tokens = np.concatenate([part.tokens for piece in parts for part in piece])
+    sizes = [[(part.name, len(part.tokens)) for part in piece] for piece in parts]
+    starts = np.zeros(len(parts), np.int64)
+    np.cumsum([sum(size for _, size in piece) for piece in sizes[:-1]], out=starts[1:])
     if skip_tokens:
         tokens, starts = tokens[skip_tokens:], np.maximum(starts - skip_tokens, 0)
         starts[0] = -skip_tokens
-    return Chunk(tokens, starts, cursors)
+    return Chunk(tokens, starts, cursors, sizes)
 
 
 def pack(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np.uint32], Cursor]]:
@@ -243,10 +286,17 @@ def pack(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np.
 
 
 def windows(
-    shards: Sequence[Shard], order: Order, reading: Reading, encoder: Encoder, seq_length: int, start: Cursor
+    shards: Sequence[Shard],
+    order: Order,
+    reading: Reading,
+    encoder: Encoder,
+    seq_length: int,
+    start: Cursor,
+    transform: Transform | None = None,
 ) -> Iterator[tuple[NDArray[Any], Cursor]]:
     """Run the whole chain: yield a lane's windows after `start`, as they are packed, or as window files hold them."""
     drawn = items(blocks(shards, order, reading, start), start.row)
-    if all(shard.packed for shard in shards):
+    packed = all(shard.packed for shard in shards)
+    if packed and transform is None:
         return ((window, at._replace(row=at.row + 1)) for window, at in drawn)
-    return pack(encoded(drawn, encoder, start), seq_length)
+    return pack(encoded(drawn, packed, encoder, start, transform), seq_length)

@@ -1,4 +1,4 @@
-"""Permutations that are a pure function of a key.
+"""Permutations and numbers that are a pure function of a key.
 
 A run must see the same order after an upgrade, but `numpy`'s `Generator.permutation` may change between releases. The raw
 output of a bit generator is guaranteed not to change, so a permutation here is the order that sorts such raw numbers.
@@ -14,3 +14,8 @@ def permutation(size: int, *key: int | str) -> NDArray[np.int64]:
     digest = xxhash.xxh3_128_intdigest("/".join(map(str, key)).encode())
     raw = np.random.Philox(key=digest).random_raw(size)
     return np.argsort(raw, kind="stable").astype(np.int64, copy=False)
+
+
+def draw(size: int, *key: int | str) -> int:
+    """Return a number below `size` that depends on nothing but `size` and `key`."""
+    return xxhash.xxh3_64_intdigest("/".join(map(str, key)).encode()) * size >> 64

@@ -19,6 +19,7 @@ from codeparrot.stream.lane import Chunk, Cursor, DrawnBlock, Order, blocks, enc
 from codeparrot.stream.readers.rows import without_lone_surrogates
 from codeparrot.stream.shards import Shard
 from codeparrot.stream.shuffle import LaneState, in_order, reading
+from codeparrot.stream.transform import Transform
 
 LONGEST_VALUE = 300
 """At most this many characters of a column's value are kept."""
@@ -35,6 +36,16 @@ class Span(NamedTuple):
     stop: int
     document: Cursor
     """Where the document begins."""
+    parts: tuple["Named", ...] = ()
+    """What an objective made of it; those without a name are as they were."""
+
+
+class Named(NamedTuple):
+    """Tokens `start` to `stop` of a window, and what an objective calls them."""
+
+    name: str
+    start: int
+    stop: int
 
 
 class TracedWindow(NamedTuple):
@@ -48,7 +59,8 @@ class TracedWindow(NamedTuple):
     tokens: NDArray[Any]
     documents: list[dict[str, Any]]
     """In order: `file` and `row` or `byte` of the document, `tokens` [start, stop) in the window, and the document's other
-    columns. If the windows were tokenised before, one entry with `file` and `window`."""
+    columns. If the windows were tokenised before, `file` and `window`. Where the objective took middles out, `parts` too: the
+    name of each (prefix, suffix, middle, unchanged) and its `tokens` in the window, sentinels and end included."""
 
     def facts(self) -> dict[str, Any]:
         """Return everything but the tokens, ready for JSON."""
@@ -56,7 +68,13 @@ class TracedWindow(NamedTuple):
 
 
 def trace(
-    shards: Sequence[Shard], order: Order, stream: StreamConfig, encoder: Encoder, start: LaneState, num_windows: int
+    shards: Sequence[Shard],
+    order: Order,
+    stream: StreamConfig,
+    encoder: Encoder,
+    start: LaneState,
+    num_windows: int,
+    transform: Transform | None = None,
 ) -> list[tuple[NDArray[Any], list[dict[str, Any]]]]:
     """Return the tokens and the documents of a lane's next `num_windows` windows after `start`.
 
@@ -69,10 +87,10 @@ def trace(
     tokenized, begin = all(shard.packed for shard in shards), start.cursor
     try:
         drawn = items(_noted(blocks(shards, order, reading(stream, tokenized), begin), origins), begin.row)
-        if tokenized:
+        if tokenized and transform is None:
             packed = ((window, [Span(0, len(window), at)]) for window, at in drawn)
         else:
-            packed = spans(encoded(drawn, encoder, begin), stream.seq_length)
+            packed = spans(encoded(drawn, tokenized, encoder, begin, transform), stream.seq_length)
         # Of the cursors behind the windows, only the epochs are needed.
         ended = ((window, window[1][-1].document) for window in packed)
         traced = [window for window, _ in islice(in_order(ended, order, stream, tokenized, start), num_windows)]
@@ -88,14 +106,20 @@ def spans(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np
     parts: list[NDArray[np.uint32]] = []
     own: list[Span] = []
     filled = 0
-    for tokens, document in _joined_pieces(stream):
+    for tokens, document, name in _joined_parts(stream):
         rest = tokens
         while len(rest):
             part, rest = rest[: seq_length - filled], rest[seq_length - filled :]
             parts.append(part)
-            start = own.pop().start if own and own[-1].document == document else filled
-            filled += len(part)
-            own.append(Span(start, filled, document))
+            begun = own.pop() if own and own[-1].document == document else Span(filled, filled, document)
+            stop = filled + len(part)
+            named = Named(name, filled, stop)
+            if not name and begun.parts and not begun.parts[-1].name:
+                *before, last = begun.parts
+                own.append(begun._replace(stop=stop, parts=(*before, last._replace(stop=stop))))
+            else:
+                own.append(begun._replace(stop=stop, parts=(*begun.parts, named)))
+            filled = stop
             if filled == seq_length:
                 yield np.concatenate(parts), own
                 parts, own, filled = [], [], 0
@@ -103,12 +127,14 @@ def spans(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np
         yield np.concatenate(parts), own
 
 
-def _joined_pieces(stream: Iterator[Chunk]) -> Iterator[tuple[NDArray[np.uint32], Cursor]]:
-    """Yield each piece's tokens with the cursor at the beginning of its document."""
+def _joined_parts(stream: Iterator[Chunk]) -> Iterator[tuple[NDArray[np.uint32], Cursor, str]]:
+    """Yield the tokens of each part of each piece, with the cursor at the beginning of its document, and the part's name."""
     for chunk in stream:
-        bounds = [*np.maximum(chunk.starts, 0).tolist(), len(chunk.tokens)]
-        for index, cursor in enumerate(chunk.cursors):
-            yield chunk.tokens[bounds[index] : bounds[index + 1]], cursor._replace(piece=0, token=0)
+        stop = int(chunk.starts[0]) if chunk.cursors else 0
+        for cursor, parts in zip(chunk.cursors, chunk.parts, strict=True):
+            for name, size in parts:
+                start, stop = stop, stop + size
+                yield chunk.tokens[max(start, 0) : max(stop, 0)], cursor._replace(piece=0, token=0), name
 
 
 def _noted(stream: Iterator[DrawnBlock], origins: dict[Cursor, DrawnBlock]) -> Iterator[DrawnBlock]:
@@ -131,7 +157,9 @@ def _describe(documents: Sequence[Cursor], origins: Mapping[Cursor, DrawnBlock])
 
 
 def _entry(span: Span, facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {**{name: light(value) for name, value in facts.items()}, "tokens": [span.start, span.stop]}
+    parts = [{"name": part.name or "unchanged", "tokens": [part.start, part.stop]} for part in span.parts]
+    own = {"tokens": [span.start, span.stop], **({"parts": parts} if any(part.name for part in span.parts) else {})}
+    return {**{name: light(value) for name, value in facts.items()}, **own}
 
 
 def light(value: Any, depth: int = 0) -> Any:

@@ -20,6 +20,7 @@ from codeparrot.location import path_of
 from codeparrot.stream.readers.folder import NoSplit, standing_for
 from codeparrot.stream.readers.rows import Damaged, Place, WholeFile, reason, unreadable
 from codeparrot.stream.shards import Block, Shard, file_identity, num_parts
+from codeparrot.stream.transform import Transform
 
 MANIFEST = "windows.json"
 AGAIN = "tokenize the corpus again with `codeparrot corpus tokenize`"
@@ -179,6 +180,29 @@ def check_tokenizer(names: Iterable[Any], end_of_document: int, digest: str) -> 
                 or manifest.get("tokenizer_sha256", digest) != digest
             ):
                 raise CodeparrotError(f"{name} holds windows of another tokenizer; name that one, or tokenize the corpus again")
+
+
+def still_to_change(names: Iterable[Any], transform: Transform | None) -> Transform | None:
+    """Return what is still to change documents as they are read: None if they are windows that were made with it.
+
+    Args:
+        names: as in `stream.train`.
+        transform: what the objective asks for.
+
+    Raises:
+        CodeparrotError: they are windows that were made with something else, or some of them with it and some without.
+    """
+    asked = dict(transform.settings) if transform else {}
+    folders = [(name, path_of(str(name))) for name in names]
+    made = {name: read_manifest(folder).get("objective", {}) for name, folder in folders if (folder / MANIFEST).is_file()}
+    for name, settings in made.items():
+        if settings and settings != asked:
+            wanted = " ".join(f"--objective.{key} {value}" for key, value in settings.items())
+            raise CodeparrotError(f"{name} holds windows with fill-in-the-middle: set {wanted}, or {AGAIN}")
+    if any(made.values()) and not all(made.values()):
+        without = next(name for name, settings in made.items() if not settings)
+        raise CodeparrotError(f"{without} holds windows without fill-in-the-middle, and other data have it; {AGAIN}")
+    return None if any(made.values()) else transform
 
 
 def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:

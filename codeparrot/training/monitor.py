@@ -8,7 +8,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -149,16 +149,17 @@ class Monitor:
             logger.info(text, self._peak / 1e12, reached / 1e12)
         self._peak, self._peak_raised = reached, True
 
-    def evaluated(self, progress: Progress, score: Score, sampled: bool) -> None:
-        """Log an evaluation of the validation set, or of the sample of it."""
+    def evaluated(self, progress: Progress, score: Score, sampled: bool, others: Mapping[str, float]) -> None:
+        """Log an evaluation of the validation set, or of the sample of it, and what else was measured, by its name."""
         if not self._main:
             return
-        values = {"eval_loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
+        values = {"eval_loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte, **others}
         values = {key: _finite(value) for key, value in values.items()}
         measured = {"eval_tokens": score.tokens, "eval_sample": sampled}
         self._metrics.append({"step": progress.step, "tokens": progress.tokens, **values, **measured})
         self._trackers.log({key: value for key, value in values.items() if value is not None}, progress.step)
-        logger.info("evaluation at step %d | %s%s", progress.step, score, " (of the sample)" if sampled else "")
+        shown = "".join(f" | {name} {value:.4f}" for name, value in others.items())
+        logger.info("evaluation at step %d | %s%s%s", progress.step, score, " (of the sample)" if sampled else "", shown)
 
     def likelihood(self, progress: Progress, value: float, problems: str, count: int) -> None:
         """Log how likely the reference solutions of problems are, in bits a byte."""
@@ -265,6 +266,7 @@ def derived_values(training: Training, flops: tuple[int, int], peak: float, peak
     )
     yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
+    yield f"objective   {training.objective.card()}{_of_windows(training)}"
     device = training.accelerator.device.type
     yield f"strategy    {strategy_name(training.accelerator)}"
     because = f" ({training.precision.reason})" if training.precision.reason else ""
@@ -282,6 +284,13 @@ def _source(training: Training, world: int) -> str:
         return f"{source}; windows in the order of the documents"
     size = 4 * stream.block_windows * stream.seq_length * stream.lanes / world / 1e6
     return f"{source}; windows shuffled in blocks of {stream.block_windows:,} a lane, {size:,.1f} MB of tokens a process"
+
+
+def _of_windows(training: Training) -> str:
+    """Say what a transform does to windows that were tokenised before."""
+    if not training.stream.tokenized or training.stream.transform is None:
+        return ""
+    return " (the windows were tokenised without it: their documents are changed between tokens)"
 
 
 def _epochs(training: Training, tokens_per_step: int) -> str:

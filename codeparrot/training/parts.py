@@ -20,12 +20,13 @@ from codeparrot.model import attention
 from codeparrot.model.families import build_model, model_config, without_weights
 from codeparrot.model.hardware import dtype_of
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import Objective, check_even
+from codeparrot.objectives.objective import Objective, check_even, transform_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.schedule import learning_rate
 from codeparrot.stream import ConstantLengthDataset, make_encoder
 from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
+from codeparrot.stream.transform import Transform
 from codeparrot.training.agreement import Agreement
 from codeparrot.training.health import Health
 from codeparrot.training.precision import Precision
@@ -44,6 +45,8 @@ class Fitted(NamedTuple):
     settings: Any
     """The transformers config of the model."""
     objective: Objective
+    transform: Transform | None
+    """What the objective makes of documents."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,8 @@ def fit(config: Config) -> Fitted:
     data = [*as_list(config.stream.train), *as_list(config.stream.valid)]
     check_tokenizer(data, tokenizer.eos_token_id, tokenizer_digest(tokenizer))
     settings = fit_vocabulary(model_config(config.model), tokenizer, config)
-    return Fitted(tokenizer, settings, load_objective(config.objective))
+    objective = load_objective(config.objective)
+    return Fitted(tokenizer, settings, objective, transform_of(objective, config, tokenizer))
 
 
 def make(start: Start, fitted: Fitted) -> Training:
@@ -167,12 +171,13 @@ def make(start: Start, fitted: Fitted) -> Training:
     Raises:
         CodeparrotError: the data cannot be read.
     """
-    tokenizer, settings, objective = fitted
+    tokenizer, settings, objective, transform = fitted
     config, accelerator = start.config, start.accelerator
     rank, world_size = accelerator.process_index, accelerator.num_processes
     # Data: this process's lanes of the stream.
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
-    stream = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, rank=rank, world_size=world_size)
+    ranks: Any = {"rank": rank, "world_size": world_size}
+    stream = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, transform=transform, **ranks)
 
     # Model and optimizer. A strategy that splits the model also moves it to the device.
     attention.activate(config.train.attention)

@@ -16,6 +16,8 @@ from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.multinomial import Multinomial, Noise
 from codeparrot.generation.requests import Request
+from codeparrot.objectives.causal import Causal
+from codeparrot.objectives.middles import MiddleSet, load_middles
 from codeparrot.result import progress_bar, say
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
@@ -78,6 +80,7 @@ class Validation:
                 f"at the end, {sampled:,} of them, always the same, during the run" if self._sampling else "at each evaluation"
             )
             logger.info("validation  %s tokens %s", f"{tokens:,}", when)
+        self._middles = self._middles_to_measure()
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
         self._likelihood = Likelihood(training, monitor)
@@ -87,18 +90,41 @@ class Validation:
         if not self._on:
             return
         with self._monitor.paused(), self._training.uncompiled():
-            score = self._measure(progress, self._valid if whole else self._sample_of_it)
-            if score is not None and not self._likelihood.run(progress, self._all_stop):
-                score = None
-            self.score, self.interrupted = score, score is None
-            if score is None:
+            self.score = score = self._measure(progress, self._valid if whole else self._sample_of_it)
+            middles = self._measure(progress, self._middles) if self._middles and score else None
+            self.interrupted = score is None or (self._middles is not None and middles is None)
+            self.interrupted = self.interrupted or not self._likelihood.run(progress, self._all_stop)
+            if score is None or self.interrupted:
+                self.score = None
                 logger.info("the evaluation at step %d was interrupted: the run is stopping", progress.step)
                 return
-            self._monitor.evaluated(progress, score, sampled=self._sampling and not whole)
+            others = {"middle_loss": middles.loss} if middles else {}
+            self._monitor.evaluated(progress, score, self._sampling and not whole, others)
             if self._training.config.evaluate.sample_tokens:
                 self._sample(progress)
 
-    def _measure(self, progress: Progress, valid: ValidationSet) -> Score | None:
+    def _middles_to_measure(self) -> MiddleSet | None:
+        """Read the middles that evaluations measure where the objective has them. All processes call this."""
+        training, accelerator, objective = self._training, self._training.accelerator, self._training.objective
+        config = training.config
+        own = training.tokenizer, config.run.seed, config.stream.seq_length
+        transform = objective.transform(*own) if isinstance(objective, Causal) else None
+        if transform is None:
+            return None
+        middles = load_middles(
+            *(config.stream, transform, training.stream.encoder),
+            num_tokens=sample_tokens(config),
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            broken_off=lambda: self._stop.requested,
+        )
+        (stopped,) = training.agreement.any(self._stop.requested)
+        tokens = sum(training.agreement.gather(middles.num_predicted))
+        if accelerator.is_main_process and not stopped:
+            logger.info("middles     %s tokens of middles at each evaluation, always the same", f"{tokens:,}")
+        return middles if tokens else None
+
+    def _measure(self, progress: Progress, valid: ValidationSet | MiddleSet) -> Score | None:
         training, config = self._training, self._training.config
         accelerator = training.accelerator
         size = config.evaluate.micro_batch_size or config.train.micro_batch_size

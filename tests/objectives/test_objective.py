@@ -76,7 +76,9 @@ def test_windows_that_predict_unequally_many_tokens_are_refused() -> None:
         ({"name": "casual"}, 'objective.name: there is no "casual"; did you mean "causal"?'),
         ({"name": "numbered", "rat": 1.0}, 'objective.rat is not a setting of "Numbered"; did you mean "rate"?'),
         ({"name": "numbered", "rate": "much"}, "objective: .*rate"),
-        ({"name": "causal", "rate": 1.0}, 'objective.rate is not a setting of "Causal" .it has no settings'),
+        ({"name": "causal", "rate": 1.0}, 'objective.rate is not a setting of "Causal"; did you mean "fim_rate"?'),
+        ({"name": "causal", "fim_rate": 1.5}, "objective.fim_rate is 1.5; it must be from 0 to 1"),
+        ({"name": "causal", "fim_level": "word"}, "objective: .*fim_level.*word"),
     ],
 )
 def test_wrong_settings_are_named(settings, words, monkeypatch) -> None:

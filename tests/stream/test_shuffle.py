@@ -179,7 +179,7 @@ def test_windows_that_were_tokenised_before_come_once_an_epoch_and_resume_exactl
     stream = StreamConfig(train=str(folder), seq_length=8, lanes=lanes, block_windows=size)
 
     def dataset(**ranks: int) -> ConstantLengthDataset:
-        return ConstantLengthDataset(stream, BytesEncoder(), seed=1, **ranks)
+        return ConstantLengthDataset(stream, BytesEncoder(), seed=1, **ranks)  # type: ignore[arg-type]
 
     whole = [int(window[0]) for window in islice(dataset(), 410 + first + second)]
     by_lane = [whole[lane:410:lanes] for lane in range(lanes)]

@@ -17,7 +17,7 @@ from codeparrot.tokenizer.train import train
 def bytes_folder(tmp_path_factory, corpus):
     """A tokenizer that knows nothing but bytes: every figure about it is known."""
     folder = tmp_path_factory.mktemp("bytes") / "tokenizer"
-    train(str(corpus), str(folder), vocab_size=257, sample_bytes=50_000)
+    train(str(corpus), str(folder), vocab_size=257, sample_bytes=50_000, sentinels=False)
     return str(folder)
 
 

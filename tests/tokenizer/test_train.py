@@ -1,5 +1,6 @@
 """The tokenizer is GPT-2's except for its vocabulary: lossless, deterministic, and unmoved by text that looks like a token."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -14,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.sentinels import SENTINELS, sentinels_of
 from codeparrot.tokenizer import train as train_module
 from codeparrot.tokenizer.train import END_OF_TEXT, fit, train
 from tests.conftest import python_sources
@@ -41,7 +43,9 @@ def test_any_text_is_restored(tokenizer, text):
 def test_it_is_gpt2s_in_everything_but_the_vocabulary(tokenizer):
     assert tokenizer.is_fast and len(tokenizer) == 1000 and tokenizer.model_max_length == 1024
     assert tokenizer.bos_token == tokenizer.eos_token == tokenizer.unk_token == END_OF_TEXT
-    assert tokenizer.all_special_tokens == [END_OF_TEXT] and list(tokenizer.added_tokens_decoder) == [0]
+    special = [END_OF_TEXT, *SENTINELS]
+    assert tokenizer.all_special_tokens == special and tokenizer.convert_tokens_to_ids(special) == list(range(7))
+    assert sorted(tokenizer.added_tokens_decoder) == list(range(7)) and sentinels_of(tokenizer) == (1, 2, 3)
     assert set(pre_tokenizers.ByteLevel.alphabet()) <= set(tokenizer.get_vocab())
     assert tokenizer("\n    return x")["input_ids"] != tokenizer(" \n    return x")["input_ids"], "no space is put in front"
     settings = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -81,11 +85,39 @@ def test_text_that_spells_the_end_of_text_teaches_no_token_for_it():
     assert [token for token in tokenizer.get_vocab() if "<|" in token and len(token) > 4] == [END_OF_TEXT]
 
 
+def test_text_that_spells_a_sentinel_is_text(tokenizer):
+    for name in SENTINELS:
+        ids = tokenizer(f"x = '{name}'", split_special_tokens=True)["input_ids"]
+        assert min(ids) > 6 and tokenizer.decode(ids) == f"x = '{name}'"
+        assert tokenizer.decode(tokenizer(f"x{name}y")["input_ids"], skip_special_tokens=True) == "xy"
+    spelled = "".join(SENTINELS)
+    taught = fit([spelled * 50, *python_sources(5)], 600, special=[END_OF_TEXT, *SENTINELS])
+    assert not [token for token in taught.get_vocab() if "<fim" in token and token not in SENTINELS]
+
+
+def test_without_sentinels_it_is_the_tokenizer_of_earlier_versions(corpus, tmp_path):
+    """The digest is that of what the version before the sentinels wrote, from a text that this test makes."""
+    text = "".join(f"def f{n}(x_{n % 7}):\n    return x_{n % 7} * {n}\n\n" for n in range(400))
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({"content": text}) + "\n" for _ in range(60)))
+    train(str(tmp_path / "x.jsonl"), str(tmp_path / "out"), vocab_size=290, sentinels=False)
+    written = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
+    kept = json.dumps([written["model"]["vocab"], written["model"]["merges"], written["added_tokens"]])
+    assert hashlib.sha256(kept.encode()).hexdigest() == "cc255d8d05b70ffbf7a7717c12e6d89e3e7ea857bbf8bee540ebf0ed4acd2206"
+    assert sentinels_of(AutoTokenizer.from_pretrained(tmp_path / "out")) is None
+
+
+def test_the_smallest_vocabulary_counts_the_sentinels(tmp_path):
+    with pytest.raises(CodeparrotError, match=r"at least 263 \(the bytes, <\|endoftext\|> and the sentinels\)"):
+        train("/nowhere", str(tmp_path / "out"), vocab_size=262)
+    with pytest.raises(CodeparrotError, match=r"at least 257 \(the bytes and <\|endoftext\|>\)"):
+        train("/nowhere", str(tmp_path / "out"), vocab_size=256, sentinels=False)
+
+
 def test_the_fit_is_measured_on_documents_it_was_not_trained_on(tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "HELD_OUT_EVERY", 3)
     path = tmp_path / "x.jsonl"
     path.write_text("".join(json.dumps({"content": text}) + "\n" for text in ["aaaa " * 50, "bbbb " * 50, "cccc " * 50]))
-    result = train(str(path), str(tmp_path / "out"), vocab_size=257 + 5)
+    result = train(str(path), str(tmp_path / "out"), vocab_size=263 + 5)
     vocabulary = AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
     assert "bb" in vocabulary and "cc" not in vocabulary
     assert result.data["documents"] == 2 and result.data["num_bytes"] == 500
