@@ -19,6 +19,7 @@ from codeparrot.eval.problems.infilling import Gap, functions, load_gaps
 from codeparrot.eval.problems.problem import Problem, ProblemSet
 from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.tasks.perplexity import bytes_per_token
+from codeparrot.generation.infill import NUM_SENTINELS, arranged, shares
 from codeparrot.generation.prompts import encode_prompt
 from codeparrot.loading import largest_id
 from codeparrot.location import path_of
@@ -104,21 +105,18 @@ def solutions_of(problems: Iterable[Any], tokenizer: Any, context: int | None) -
 
 
 def _between_sides(gap: Gap, tokenizer: Any, sentinels: Sentinels, context: int | None) -> Solution | None:
-    """Return a middle between its sides; None if the context cannot hold it.
-
-    The head of the prefix is left out first, then the suffix's tail.
-    """
+    """Return a middle between its sides; None if the context cannot hold it. The sides lose what a prompt's would."""
     prefix, suffix, middle = (
         tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
         for text in (gap.prompt, gap.suffix, gap.canonical_solution)
     )
     if context is not None:
-        room = context - len(sentinels) - len(middle)
+        room = context - NUM_SENTINELS - len(middle)
         if room < 0:
             return None
-        suffix = suffix[:room]
-        prefix = prefix[max(0, len(prefix) + len(suffix) - room) :]
-    sides = [sentinels.prefix, *prefix, sentinels.suffix, *suffix, sentinels.middle]
+        before, behind = shares(len(prefix), len(suffix), room)
+        prefix, suffix = prefix[len(prefix) - before :], suffix[:behind]
+    sides = arranged("psm", sentinels, prefix, suffix)
     return Solution(gap.task_id, [*sides, *middle], len(sides), len(gap.canonical_solution.encode()))
 
 

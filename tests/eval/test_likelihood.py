@@ -133,7 +133,7 @@ def test_a_short_context_takes_the_head_of_the_prefix_then_the_tail_of_the_suffi
         kept = found.ids[1 : found.ids.index(with_sentinels.convert_tokens_to_ids(FIM_SUFFIX))]
         rest = found.ids[len(kept) + 2 : found.begin - 1]
         assert prefix[len(prefix) - len(kept) :] == kept and suffix[: len(rest)] == rest
-        assert not kept or rest == suffix
+        assert not kept or rest == suffix or len(kept) == (context - 3 - len(middle)) // 2
     left_out = solutions_of([GAP, replace(GAP, canonical_solution="")], with_sentinels, len(middle) + 2)
     assert left_out == ([], 1, 1)
     assert left_out.left_out() == [
