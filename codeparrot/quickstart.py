@@ -252,10 +252,12 @@ def _run_unit_tests(run: Path) -> dict[str, Any]:
 
 def _likelihood(run: Path) -> dict[str, Any]:
     from codeparrot.eval.tasks.likelihood import likelihood
+    from codeparrot.run.metrics import read_lines
 
     result = likelihood(str(run), problems="codeparrot")
     print(result.text, file=sys.stderr)
-    return {SOLUTIONS: result.data[SOLUTIONS]}
+    first = next((line for line in read_lines(run / "metrics.jsonl") if SOLUTIONS in line), {"step": None})
+    return {SOLUTIONS: result.data[SOLUTIONS], f"{SOLUTIONS}_before": first[SOLUTIONS] if first["step"] == 0 else None}
 
 
 def _signatures(corpus: Path) -> list[str]:
@@ -294,9 +296,10 @@ gaps         pass@1 {facts["infilling_pass@1"]:.1%}, pass@10 {facts["infilling_p
 
 
 def _likely(facts: dict[str, Any]) -> str:
-    found, whole = facts[SOLUTIONS], facts["bits_per_byte"]
-    return f"""{found:.3f} bits a byte of the easy problems' solutions, given their prompts ({whole:.3f} of the validation set);
-             it falls long before a program passes: follow solution_bits_per_byte in metrics.jsonl"""
+    before = facts[f"{SOLUTIONS}_before"]
+    first = "" if before is None else f"{before:.3f} before training, "
+    return f"""{first}{facts[SOLUTIONS]:.3f} bits a byte now, of the easy problems' solutions given their prompts;
+             it falls long before a program passes: watch solution_bits_per_byte in metrics.jsonl"""
 
 
 def _summary(config: Config, facts: dict[str, Any]) -> str:
