@@ -2,8 +2,8 @@
 
 The peers are (a) the tokenizer's bare `encode_batch` on the same text with the same threads, and (b) a rewrite of the original
 CodeParrot script's algorithm (fill a list of texts, tokenise it, join, slice, drop the tail), fed from the same files. Then
-comes the default encoder, without and with fill-in-the-middle. Stream and peers take turns, and the best of several rounds of each counts, since other work can only
-slow them down.
+comes the default encoder, without and with fill-in-the-middle. Stream and peers take turns, and the best of several rounds of
+each counts, since other work can only slow them down.
 
 A lane encodes some 70 windows in one call and hands them out one by one. So the stream is measured over whole rounds of calls,
 one for each lane, behind the first blocks of windows: as much is encoded before the clock starts as is left when it stops.
