@@ -188,10 +188,9 @@ def _complete(run: Path) -> list[str]:
 
 
 def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int) -> str:
-    from codeparrot.generation.complete import BLOCK_END, generate_completions
+    from codeparrot.generation.complete import generate_completions
 
-    options = {"temperature": 0.5, "max_new_tokens": 48, "seed": seed, "stop": BLOCK_END}
-    return generate_completions(model, tokenizer, prompt, **options)[0]
+    return generate_completions(model, tokenizer, prompt, temperature=0.5, max_new_tokens=48, seed=seed)[0]
 
 
 def _sample_functions(run: Path, corpus: Path) -> list[str]:

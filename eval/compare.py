@@ -91,8 +91,8 @@ def _groups(rows: list[list[dict[str, Any]]], tasks: list[str]) -> Any:
     import numpy as np
 
     first, second = ({row["task_id"]: row.get("group") for row in each} for each in rows)
-    known = first == second and all(type(group) is int and 0 <= group < len(tasks) for group in first.values())
-    return np.unique([first[task] for task in tasks], return_inverse=True)[1] if known else None
+    groups = [group for group in map(first.get, tasks) if isinstance(group, int)]
+    return np.unique(groups, return_inverse=True)[1] if first == second and len(groups) == len(tasks) else None
 
 
 def _differences(reports: list[dict[str, Any]]) -> list[str]:

@@ -44,6 +44,8 @@ class Sample(NamedTuple):
     """Why it ended: stop (a stop text), end (the end token) or length."""
     prompt_cut: bool = False
     """Whether the prompt lost its beginning, because the model's context has no room for it."""
+    healed: bool = False
+    """Whether the end of the prompt was taken back, so that its first token could begin there."""
 
     def line(self) -> dict[str, Any]:
         """Return its line of samples.jsonl."""
@@ -54,6 +56,7 @@ class Sample(NamedTuple):
             "sample": self.key.sample,
             "ended": self.ended,
             **({"prompt_cut": True} if self.prompt_cut else {}),
+            **({"healed": True} if self.healed else {}),
         }
 
 
@@ -115,4 +118,5 @@ def generate(
             submitted[engine.submit(replace(asked[key.task_id], sampler=sampler))] = key
         for done in engine.run(broken_off):
             key = submitted.pop(done)
-            yield Sample(key, task.answer(by_name[key.task_id], done.text), len(done.ids), done.ended, key.task_id in cut)
+            text = task.answer(by_name[key.task_id], done.text)
+            yield Sample(key, text, len(done.ids), done.ended, key.task_id in cut, done.healed)

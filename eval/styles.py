@@ -32,7 +32,7 @@ def styled(prompt: str, style: PromptStyle, stop: tuple[str, ...], tokenizer: An
     """
     if style == "codeparrot":
         return Request([tokenizer.eos_token_id, *encode_prompt(tokenizer, prompt.strip())], stop=stop)
-    return Request(prompt.rstrip() if style == "stripped" else prompt, stop=stop)
+    return Request(prompt.rstrip() if style == "stripped" else prompt, stop=stop, heal=style == "healed")
 
 
 def note(report: Mapping[str, Any], style: str) -> str:

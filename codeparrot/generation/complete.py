@@ -6,25 +6,25 @@ safetensors only, and no code from the Hub runs.
 """
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.generation.blocks import Block
+from codeparrot.generation.cursor import STDIN, Around, read_around
+from codeparrot.generation.languages import stops_of
 from codeparrot.generation.sampling import TEMPERATURES, is_temperature
 from codeparrot.loading import find_model, load_model
-from codeparrot.location import path_of
 from codeparrot.result import Result
-from codeparrot.text_files import BYTE_ORDER_MARK, decoded, read_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-BLOCK_END = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
-"""Starts of a new top-level block of Python: a completion of a function ends there (Codex, arXiv:2107.03374, section 3)."""
-STDIN = "-"
+    from codeparrot.generation.requests import Completion, Request
+
+Stop = Literal["auto", "language", "block", "none"]
 MOST_COMPLETIONS = 10_000
 """Completions of one command: they are generated side by side, as one batch."""
 _OF_THE_MODEL = (
@@ -48,54 +48,76 @@ def complete(
     checkpoint: str,
     prompt: str = STDIN,
     file: str | None = None,
+    cursor: str | None = None,
+    suffix: str = "",
+    suffix_file: str | None = None,
+    fim_order: Literal["psm", "spm"] = "psm",
+    heal: bool = True,
+    stop: Stop = "auto",
+    language: str = "python",
+    stop_at_block_end: bool | None = None,
     num_completions: int = 1,
     temperature: float = 0.2,
     top_p: float = 0.95,
     max_new_tokens: int = 128,
     seed: int | None = 0,
-    stop_at_block_end: bool = True,
     device: str = "auto",
 ) -> Result:
-    """Complete code with a checkpoint. The prompt is --prompt, a --file, or what is piped in.
+    """Complete code with a checkpoint, behind a prompt or at a cursor. The text is --prompt, a --file, or what is piped in.
 
     Args:
         checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a .gguf file, or a name on the Hub.
         prompt: Text to continue; - reads standard input, an empty text starts a new document.
         file: File with the prompt, instead of --prompt.
+        cursor: Place in that text to complete at, LINE:COLUMN, both counted from 1; what is behind it is the suffix.
+        suffix: Text behind the cursor, if any: fill in the middle. The model must have learned that (objective.fim_rate).
+        suffix_file: File with the suffix.
+        fim_order: What a model with a suffix reads: prefix, suffix (psm), or suffix, prefix (spm). The middle comes last.
+        heal: Go on from the text of the prompt and not from its tokens, of which the last may be half of a longer one.
+        stop: Where to end besides the end token: before the next block at the top level (language), with the block that the
+            cursor is in, by indentation (block), or nowhere (none); auto: language, but none where there is a suffix.
+        language: Language of the code for --stop language: c, cpp, go, java, javascript, python, ruby, rust or typescript.
+        stop_at_block_end: Older name: true is --stop language, false is --stop none.
         num_completions: Completions to draw for the prompt.
         temperature: Sampling temperature; 0 takes the likeliest token each time.
         top_p: Sample among the likeliest tokens that together hold this probability, above 0 and at most 1.
         max_new_tokens: Longest completion, in tokens, if the model's context has room for it.
         seed: The same seed gives the same completions; null draws new ones each time.
-        stop_at_block_end: End before the first new top-level block of Python (class, def, #, @, print, if).
         device: Where to run: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
     _check(num_completions, temperature, top_p, max_new_tokens)
-    text = _read_prompt(prompt, file)
+    around = read_around(prompt, file, cursor, suffix, suffix_file)
+    stop = _stop(stop, stop_at_block_end, around)
+    texts = stops_of(language) if stop == "language" else ()
     folder = find_model(checkpoint)
     model, tokenizer = load_model(folder, device)
     if passed_over := _of_the_model(model):
         log.warning("%s in the model's generation_config.json is passed over: the options decide", passed_over)
+    from codeparrot.generation.requests import Request
+
+    request = Request(
+        around.before,
+        max_new_tokens=max_new_tokens,
+        stop=texts,
+        block=Block.at(around.before) if stop == "block" else None,
+        heal=heal,
+        suffix=around.behind or None,
+        order=fim_order,
+    )
     streaming = num_completions == 1 and sys.stdout.isatty()
     try:
-        completions = generate_completions(
-            model,
-            tokenizer,
-            text,
-            num_completions=num_completions,
-            temperature=temperature,
-            top_p=top_p,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            stop=BLOCK_END if stop_at_block_end else (),
-            show=_show if streaming else None,
-        )
+        show = _show if streaming else None
+        found = draw(model, tokenizer, request, num_completions, temperature, top_p, seed, show)
     except KeyboardInterrupt:
         if streaming:
             _show("\n")
         raise
+    completions = [each.text for each in found]
+    facts = {"checkpoint": folder, "prompt": around.before, "completions": completions, "stop": stop}
+    facts |= {"ended": [each.ended for each in found], "healed": found[0].healed}
+    facts |= {"suffix": around.behind, "fim_order": fim_order} if around.behind else {}
     # Streamed text is not printed again: only the end of its last line is missing.
-    return Result("" if streaming else _joined(completions), {"checkpoint": folder, "prompt": text, "completions": completions})
+    return Result("" if streaming else _joined(completions), facts)
 
 
 def generate_completions(
@@ -108,7 +130,7 @@ def generate_completions(
     top_p: float = 0.95,
     max_new_tokens: int = 128,
     seed: int | None = 0,
-    stop: Sequence[str] = BLOCK_END,
+    stop: Sequence[str] = stops_of("python"),
     heal: bool = True,
     show: Callable[[str], None] | None = None,
 ) -> list[str]:
@@ -131,17 +153,32 @@ def generate_completions(
         heal: Take back the end of the prompt where it may go on into a longer token.
         show: Called with each new piece of a single completion's text; joined, the pieces are the returned text.
     """
+    from codeparrot.generation.requests import Request
+
+    request = Request(prompt, max_new_tokens=max_new_tokens, stop=tuple(stop), heal=heal)
+    return [each.text for each in draw(model, tokenizer, request, num_completions, temperature, top_p, seed, show)]
+
+
+def draw(
+    model: "PreTrainedModel",
+    tokenizer: Any,
+    request: "Request",
+    num_completions: int,
+    temperature: float,
+    top_p: float,
+    seed: int | None,
+    show: Callable[[str], None] | None = None,
+) -> "list[Completion]":
+    """Return completions of a request, which leaves the sampler open; see `generate_completions` for the rest."""
     from codeparrot.generation.engine import Engine
     from codeparrot.generation.multinomial import Multinomial, Noise
     from codeparrot.generation.prompts import context_length, resolved
-    from codeparrot.generation.requests import Request
 
     greedy = temperature == 0
     num_rows = 1 if greedy else num_completions
     noise, end = Noise(seed, num_rows, model.device), frozenset({tokenizer.eos_token_id})
     # Done once for all rows, so that a prompt that is too long is reported once.
-    request = Request(prompt, max_new_tokens=max_new_tokens, stop=tuple(stop), ends=end, heal=heal)
-    request = resolved(request, tokenizer, context_length(model))
+    request = resolved(replace(request, ends=end), tokenizer, context_length(model))
     rows = [Multinomial(temperature, top_p, noise, row) for row in range(num_rows)]
     # Nothing else runs beside these rows: filling up the batch would only cost time.
     with Engine(model, tokenizer, batch_size=num_rows, multiple=1) as engine:
@@ -152,7 +189,7 @@ def generate_completions(
                 show(piece)
     if show and (piece := completions[0].take(last=True)):
         show(piece)
-    return [each.text for each in completions] * (num_completions if greedy else 1)
+    return completions * (num_completions if greedy else 1)
 
 
 def _of_the_model(model: "PreTrainedModel") -> str:
@@ -172,20 +209,13 @@ def _check(num_completions: int, temperature: float, top_p: float, max_new_token
         raise CodeparrotError(f"--max_new_tokens {max_new_tokens} is too few: at least 1")
 
 
-def _read_prompt(prompt: str, file: str | None) -> str:
-    if file is not None and prompt != STDIN:
-        raise CodeparrotError("--prompt and --file were both given: give one of them")
-    if file is None and prompt == STDIN and (sys.stdin.isatty() or getattr(sys.stdin, "name", "") == os.devnull):  # or closed
-        raise CodeparrotError("no prompt: give --prompt TEXT or --file PATH, or pipe it in")
-    if file is not None:
-        return read_text(path_of(file))
-    if prompt == STDIN:
-        return decoded(sys.stdin.buffer.read(), "the prompt")
-    try:
-        prompt.encode()
-    except UnicodeError as error:
-        raise CodeparrotError("the prompt is not UTF-8: convert it first") from error
-    return prompt.removeprefix(BYTE_ORDER_MARK)
+def _stop(stop: Stop, at_block_end: bool | None, around: Around) -> Stop:
+    if at_block_end is None:
+        # The end token ends a middle.
+        return stop if stop != "auto" else "none" if around.behind else "language"
+    if stop != "auto":
+        raise CodeparrotError("--stop_at_block_end is an older name of --stop language or none: give --stop alone")
+    return "language" if at_block_end else "none"
 
 
 def _show(text: str) -> None:

@@ -27,7 +27,7 @@ def read_around(
     prompt: str = STDIN,
     file: str | None = None,
     cursor: str | None = None,
-    suffix: str | None = None,
+    suffix: str = "",
     suffix_file: str | None = None,
 ) -> Around:
     """Return the text around the cursor; the arguments are options of `codeparrot complete`.
@@ -35,14 +35,14 @@ def read_around(
     Raises:
         CodeparrotError: they contradict each other, or something is not text, or the cursor is nowhere in it.
     """
-    if suffix is not None and suffix_file is not None:
+    if suffix and suffix_file is not None:
         raise CodeparrotError("--suffix and --suffix_file were both given: give one of them")
-    if cursor is not None and (suffix is not None or suffix_file is not None):
+    if cursor is not None and (suffix or suffix_file is not None):
         raise CodeparrotError("--cursor says where the suffix begins: leave --suffix and --suffix_file out")
     text = _read_prompt(prompt, file)
     if cursor is not None:
         return split(text, cursor, file or "the text")
-    behind = read_text(path_of(suffix_file)) if suffix_file is not None else _checked(suffix or "", "the suffix")
+    behind = read_text(path_of(suffix_file)) if suffix_file is not None else _checked(suffix, "the suffix")
     return Around(text, behind)
 
 

@@ -19,16 +19,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
-import numpy as np
-from numpy.typing import NDArray
-
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.token_bytes import is_byte, token_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
+
+MOST_KEPT = 10_000
+"""Texts whose allowed tokens are remembered: a server of completions sees ever new ones."""
 
 
 class Vocabulary:
@@ -60,11 +62,15 @@ class Vocabulary:
         places = self._beginning_with(text)
         return bool(places) and self._sorted[places[-1]] != text
 
-    def allowed(self, text: bytes) -> NDArray[np.int64]:
+    def allowed(self, text: bytes) -> "NDArray[np.int64]":
         """Return the tokens that may come next where the new tokens' bytes must begin with a text: none, if none spell it."""
         if text not in self._allowed:
+            import numpy as np  # not for a help text
+
             spelling = self._spelling(text)
             usual = [token for token in spelling if self._is_usual(token, text)]
+            if len(self._allowed) == MOST_KEPT:
+                self._allowed.clear()
             self._allowed[text] = np.array(usual or spelling, np.int64)
         return self._allowed[text]
 

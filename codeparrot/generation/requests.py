@@ -1,9 +1,11 @@
 """A request to the engine, and the completion that it returns."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from codeparrot.generation.blocks import Block
 from codeparrot.generation.healing import Vocabulary, unfinished
 from codeparrot.generation.sampling import GREEDY, Sampler
 from codeparrot.generation.texts import BytesDecoder, Decoder, cut, settled
@@ -22,6 +24,8 @@ class Request:
     """Longest completion, in tokens, if the model's context has room for it."""
     stop: tuple[str, ...] = ()
     """Texts that end the completion and are not part of it; the prompt's own text does not count."""
+    block: Block | None = None
+    """Block of code at whose end the completion ends."""
     ends: frozenset[int] | None = None
     """Tokens that end it; None: the end tokens of the tokenizer and the model."""
     heal: bool = True
@@ -64,7 +68,7 @@ class Completion:
         self.ids: list[int] = []
         """New tokens, without the end token."""
         self.ended = ""
-        """Why it ended: stop (a stop text), end (an end token), length, or cancelled; empty while it grows."""
+        """Why it ended: stop (a stop text, or its block's end), end (a token), length, or cancelled; empty while it grows."""
         self.random: Any = None
         """What its sampler draws from."""
         self.rest = request.begin
@@ -79,7 +83,7 @@ class Completion:
         self._step = step
         self._tail = ""
         # An unfinished stop text has at most all but one of its characters in the tail.
-        self._longest_tail = max(map(len, request.stop), default=1) - 1
+        self._longest_tail = sys.maxsize if request.block else max(map(len, request.stop), default=1) - 1
         self._taken = 0
         self._join = request.join.decode()
         self._written = b""
@@ -102,11 +106,15 @@ class Completion:
 
     @property
     def text(self) -> str:
-        """Its text so far, up to a stop text, without trailing white space unless there is a suffix."""
-        text = self._decode(self.ids)
+        """Its text so far, up to a stop text or its block's end; without trailing white space, unless a suffix follows it."""
+        text = self._so_far()
         if self.ended == "end":
             text = text.removesuffix(self._join)
-        return cut(text, self.request.stop, between=self.request.suffix is not None)
+        return cut(text, self.request.stop, between=self.request.suffix is not None and self.ended != "stop")
+
+    def _so_far(self) -> str:
+        text = self._decode(self.ids)
+        return text[: self.request.block.end(text)] if self.request.block else text
 
     def __iter__(self) -> Iterator[str]:
         while True:
@@ -118,7 +126,7 @@ class Completion:
 
     def take(self, last: bool = False) -> str:
         """Return the text that is now certain and was not taken before; with `last`, all the rest."""
-        text = self.text if self.ended or last else settled(self._decode(self.ids), self.request.stop, self._join)
+        text = self.text if self.ended or last else settled(self._so_far(), self.request.stop, self._join)
         piece, self._taken = text[self._taken :], max(self._taken, len(text))
         return piece
 
@@ -137,7 +145,8 @@ class Completion:
         self._tail += behind.decode(errors="replace") if spells_prompt else text_of(token)
         if self.request.join:
             self._written = (self._written + behind)[-len(self.request.join) :]
-        if any(word in self._tail for word in self.request.stop):
+        block = self.request.block
+        if any(word in self._tail for word in self.request.stop) or (block and block.end(self._tail) is not None):
             self.ended = "stop"
         elif len(self.ids) == self.request.max_new_tokens:
             self.ended = "length"

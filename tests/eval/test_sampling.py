@@ -74,6 +74,21 @@ def test_a_prompt_style_says_what_the_model_reads(gpt2, tokenizer, style, left) 
     assert given[0][: len(ids)] == ids and not any(given[0][len(ids) :])
 
 
+@pytest.mark.parametrize(
+    ("style", "healed"), [("healed", {"p/0"}), ("exact", set()), ("stripped", set()), ("codeparrot", set())]
+)
+def test_healed_problems_are_counted_and_the_style_is_said(gpt2, tokenizer, style, healed) -> None:
+    problems = [problem("def f():\n", "p/0"), problem("def f():\n    x = (1)\n    return ~", "p/1")]
+    task = HumanEval(prompt_style=style)
+    found = sampled(gpt2, tokenizer, task, problems, Sampling(max_new_tokens=4))
+    assert {each.key.task_id for each in found if each.line().get("healed")} == healed
+    rows = [{**each.line(), "passed": False, "outcome": "failed"} for each in found]
+    shown = report(task, ProblemSet.of("x", problems, "this test"), rows, {"settings": task.settings}, None)
+    assert shown.data["prompts_healed"] == len(healed) and shown.data["settings"]["prompt_style"] == style
+    words = "The first token was healed in 1 of 2 problems." if healed else f"(--prompt_style {style}): scores of other styles"
+    assert words in shown.text
+
+
 @pytest.mark.parametrize("prompt", ["def f(x):\n", 'def f(x):\n    """Double."""\n', "import math\n\n\ndef f(x):"])
 def test_an_answer_in_a_conversation_follows_what_is_whole(prompt: str, gpt2, tokenizer_folder) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)

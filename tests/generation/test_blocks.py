@@ -52,7 +52,7 @@ def test_what_follows_never_moves_the_end(before, text, more):
 def test_stop_texts_belong_to_a_language():
     assert "\ndef" in stops_of("python") and "\nfunc" in stops_of("go")
     assert all(text.startswith("\n") and text.strip() for language in LANGUAGES for text in stops_of(language))
-    with pytest.raises(CodeparrotError, match=r'"pyton" are not known; did you mean "python"\?'):
-        stops_of("pyton")
+    with pytest.raises(CodeparrotError, match=r'"pythonn" are not known; did you mean "python"\?'):
+        stops_of("pythonn")
     with pytest.raises(CodeparrotError, match=r'"cobol-85" are not known; one of c, cpp, .*; --stop block needs no language'):
         stops_of("cobol-85")

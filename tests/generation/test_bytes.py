@@ -1,8 +1,8 @@
 """Prompts are read, and completions written, whatever the locale says: no character is guessed and none is lost."""
 
 import io
+import json
 import sys
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,14 +20,14 @@ TEXT = "return 'café 𝒳 €'"
 def model(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that completes every prompt with TEXT."""
 
-    def generate(*_: Any, show: Callable[[str], None] | None, **__: Any) -> list[str]:
-        if show:
+    def draw(*arguments: Any) -> list[Any]:
+        if show := arguments[-1]:
             show(TEXT)
-        return [TEXT]
+        return [SimpleNamespace(text=TEXT, ended="end", healed=False)]
 
     monkeypatch.setattr(complete_module, "find_model", lambda name: name)
     monkeypatch.setattr(complete_module, "load_model", lambda *_: (SimpleNamespace(generation_config=None), None))
-    monkeypatch.setattr(complete_module, "generate_completions", generate)
+    monkeypatch.setattr(complete_module, "draw", draw)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -43,6 +43,12 @@ def test_a_pipe_that_is_no_text_is_refused_with_the_byte(monkeypatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9"), encoding="latin-1"))
     with pytest.raises(CodeparrotError, match="the prompt is not UTF-8: byte 3 is 0xe9, in line 1"):
         complete("run")
+
+
+@pytest.mark.parametrize("suffix", ["# add", "null", "- x", "12:30", "true", "[1", "{a: 1}", ")\n", "-b * 2"])
+def test_a_suffix_is_text_whatever_yaml_would_make_of_it(capsys, suffix) -> None:
+    assert main(["complete", "--checkpoint", "run", "--prompt", "x", "--suffix", suffix, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["suffix"] == suffix
 
 
 @pytest.mark.parametrize("streaming", [False, True])

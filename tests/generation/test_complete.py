@@ -16,11 +16,13 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
 from codeparrot.generation import complete as complete_module
-from codeparrot.generation.complete import BLOCK_END, complete, generate_completions
+from codeparrot.generation.complete import complete, generate_completions
+from codeparrot.generation.languages import stops_of
 from codeparrot.generation.requests import Completion, Request
 from codeparrot.generation.texts import Decoder, cut, settled
 from codeparrot.loading import find_model, load_model
 
+BLOCK_END = stops_of("python")
 CONTEXT = 160
 SIZES: Any = {"vocab_size": 512, "n_layer": 1, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
 FIRST = '\n    """Sum: café 𝒳 €."""\n    return a + b'
@@ -300,26 +302,6 @@ def test_the_prompt_comes_from_the_option_a_file_or_a_pipe(run, tmp_path, monkey
     for prompt in ("# add two numbers", "", "null", "- x"):
         assert main(["complete", "--checkpoint", str(run), "--prompt", prompt, "--max_new_tokens", "1", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["prompt"] == prompt, "whatever YAML would make of it"
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_missing_or_unreadable_prompt_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", Terminal())
-    with pytest.raises(CodeparrotError, match="give --prompt TEXT or --file PATH"):
-        complete(str(run))
-    with pytest.raises(CodeparrotError, match="both given"):
-        complete(str(run), prompt="x", file="y")
-    with pytest.raises(CodeparrotError, match="No such file"):
-        complete(str(run), file=str(tmp_path / "nowhere"))
-    (tmp_path / "latin").write_bytes(b"caf\xe9")
-    with pytest.raises(CodeparrotError, match="not UTF-8"):
-        complete(str(run), file=str(tmp_path / "latin"))
-    with pytest.raises(CodeparrotError, match="not UTF-8"):
-        complete(str(run), prompt="caf\udce9")
 
 
 @pytest.mark.parametrize(

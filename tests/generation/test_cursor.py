@@ -82,3 +82,23 @@ def test_the_text_around_comes_from_a_file_a_pipe_or_options(tmp_path, monkeypat
 def test_options_that_contradict_each_other_are_refused(options, words):
     with pytest.raises(CodeparrotError, match=words):
         read_around("x", **options)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_missing_or_unreadable_prompt_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    with pytest.raises(CodeparrotError, match="give --prompt TEXT or --file PATH"):
+        read_around()
+    with pytest.raises(CodeparrotError, match="both given"):
+        read_around(prompt="x", file="y")
+    with pytest.raises(CodeparrotError, match="No such file"):
+        read_around(file=str(tmp_path / "nowhere"))
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    with pytest.raises(CodeparrotError, match="not UTF-8"):
+        read_around(file=str(tmp_path / "latin"))
+    with pytest.raises(CodeparrotError, match="not UTF-8"):
+        read_around(prompt="caf\udce9")

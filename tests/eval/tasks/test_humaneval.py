@@ -88,6 +88,9 @@ def test_a_checkpoint_is_scored_and_its_files_are_as_documented(run, sandboxed, 
         assert row["temperature"] in (0.0, 0.8) and row["sample"] in range(4)
     assert json.loads((folder / "report.json").read_text())["pass@1"] == report["pass@1"]
     assert "| 0.8 | 4 |" in (folder / "report.md").read_text()
+    assert json.loads((folder / "settings.json").read_text())["prompt_style"] == report["settings"]["prompt_style"] == "healed"
+    assert len({row["task_id"] for row in samples if row.get("healed")}) == report["prompts_healed"] > 0
+    assert f"healed in {report['prompts_healed']} of {NUM_PROBLEMS} problems" in (folder / "report.md").read_text()
     assert (folder / "pass_at_k.png").stat().st_size > 5000 and (run / "plots" / "pass_at_k.png").stat().st_size > 5000
 
     # Run again: nothing is generated. More samples: only the missing ones. Other settings: refused, naming the difference.
