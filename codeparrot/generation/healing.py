@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_KEPT = 10_000
+"""Texts whose allowed tokens are remembered: a server of completions sees ever new ones."""
+
 
 class Vocabulary:
     """The tokens that text is made of, sorted by their bytes: those that begin with a text are neighbours."""
@@ -66,6 +69,8 @@ class Vocabulary:
 
             spelling = self._spelling(text)
             usual = [token for token in spelling if self._is_usual(token, text)]
+            if len(self._allowed) == MOST_KEPT:
+                self._allowed.clear()
             self._allowed[text] = np.array(usual or spelling, np.int64)
         return self._allowed[text]
 

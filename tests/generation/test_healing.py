@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,51 @@ def test_the_new_tokens_never_contradict_the_prompt(data, gpt2, tokenizer) -> No
     shown = prompt.decode(errors="ignore")
     assert (shown + found.text).rstrip() == everything.decode(errors="replace").rstrip()
     assert "".join(found) == found.text
+
+
+def functions(first: int, count: int) -> list[tuple[str, str]]:
+    """Return signatures and bodies of functions, no two alike."""
+    names, types = ("read", "set", "find", "call", "sum"), ("self", "value", "name", "x", "data")
+    kinds = [(name, one, two) for name in names for one in types for two in types if one != two]
+    return [
+        (f"def {name}_{one}({one}, {two}):", f"\n    return {one}.{name}({two})\n\n\n")
+        for name, one, two in random.Random(0).sample(kinds, first + count)[first:]
+    ]
+
+
+@pytest.fixture(scope="module")
+def coder(tokenizer: Any) -> Any:
+    """A GPT-2 that has seen 60 functions, each behind the import of numpy."""
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=512, n_positions=64, n_embd=48, n_layer=2, n_head=2, **END)).eval()
+    texts = [f"import numpy as np\n\n\n{signature}{body}" for signature, body in functions(0, 60)]
+    # Every other one first in the window, like a prompt.
+    ids = [([0] * (row % 2) + tokenizer(text)["input_ids"] + [0] * 64)[:64] for row, text in enumerate(texts)]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for step in range(120):
+        batch = torch.tensor([ids[(16 * step + row) % 60] for row in range(16)])
+        model(batch, labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+@pytest.mark.slow
+def test_the_line_behind_a_new_line_is_indented_as_without_it_and_nump_becomes_numpy(coder, tokenizer) -> None:
+    prompts = [f"import numpy as np\n\n\n{signature}" for signature, _ in functions(60, 40)]
+
+    def indented(end: str, indentation: str, **options: Any) -> int:
+        found = completed(coder, tokenizer, [Request(prompt + end, max_new_tokens=12, **options) for prompt in prompts])
+        return sum(each.text.startswith(f"{indentation}return ") for each in found)
+
+    without = indented("", "\n    ", heal=False)
+    assert without > 30
+    assert indented("\n", "    ") >= 0.99 * without
+    assert indented("\n  ", "  ") >= 0.99 * without
+    assert indented("\n", "    ", heal=False) < 0.5 * without, "the fault that healing is for"
+    for cut in ("import nump", "import nu", "import n", "impo"):
+        (found,) = completed(coder, tokenizer, [Request(cut, max_new_tokens=10)])
+        assert (cut + found.text).startswith("import numpy as np")
 
 
 def test_stop_texts_and_the_text_shown_are_behind_the_prompt(trained, tokenizer) -> None:
