@@ -48,6 +48,17 @@ WRITERS: dict[str, Callable[[dict[str, str], str], list[str]]] = {
     "tokenizer train": lambda given, out: ["--corpus", given["corpus"], "--vocab_size", "300", "--output", out],
     "train": lambda given, out: ["--config", given["config"], "--run.dir", out],
     "eval humaneval": lambda given, out: ["--reference", "--problems", "codeparrot", "--limit", "1", "--output", out],
+    "eval infilling": lambda given, out: ["--checkpoint", given["run"], "--kind", "own", "--limit", "1", "--output", out],
+    "eval likelihood": lambda given, out: [
+        "--checkpoint",
+        given["run"],
+        "--problems",
+        "codeparrot",
+        "--limit",
+        "1",
+        "--output",
+        out,
+    ],
     "verify": lambda given, out: ["--keep", out],
     "plot": lambda given, out: [given["run"], "--output", f"{out}.png"],
 }
@@ -94,7 +105,9 @@ def full_disk(largest_file: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("name", named([name for name in WRITERS if name not in ("eval humaneval", "verify")]))
+@pytest.mark.parametrize(
+    "name", named([name for name in WRITERS if name not in ("eval humaneval", "eval infilling", "verify")])
+)
 def test_a_full_disk_is_one_line_that_names_the_place(name, given, tmp_path, capsys) -> None:
     """An evaluation keeps its results in another place, a verification says what its runs say: these have their own tests."""
     with full_disk(60):
