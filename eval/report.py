@@ -62,7 +62,7 @@ def make(
         for k in ks:
             if k <= fewest:
                 line[f"pass@{k}"] = statistics.estimate(statistics.per_problem(row, k), groups=together)._asdict()
-        line |= {name: statistics.estimate(_averages(own, tasks, name), groups=together)._asdict() for name in means}
+        line |= {name: statistics.estimate(averages(own, tasks, name), groups=together)._asdict() for name in means}
         line["curve"] = {k: float(statistics.per_problem(row, k).mean()) for k in _spaced(fewest)}
         line["outcomes"] = _outcomes(own)
         table.append(line)
@@ -88,7 +88,7 @@ def make(
     }
 
 
-def _averages(rows: Rows, tasks: Sequence[str], name: str) -> NDArray[np.float64]:
+def averages(rows: Rows, tasks: Sequence[str], name: str) -> NDArray[np.float64]:
     """Return the mean of a number over the samples of each problem."""
     values: dict[str, list[float]] = {}
     for row in rows:
