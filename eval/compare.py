@@ -154,10 +154,11 @@ def _styles(reports: list[dict[str, Any]], anyway: bool) -> list[str]:
 def _line(found: dict[str, Any]) -> str:
     difference = found["difference"]
     low, high = 100 * difference["low"], 100 * difference["high"]
+    name = found["measure"] if "measure" in found else f"pass@{found['k']}"
     where = "" if found["temperature"] is None else f" at temperature {found['temperature']}"
     sure = "they differ" if found["p_value"] < 0.05 else "not to be told apart"
     return (
-        f"{found.get('measure') or 'pass@{}'.format(found['k'])}{where}: {100 * found['first']:.2f}% and {100 * found['second']:.2f}%, difference "
+        f"{name}{where}: {100 * found['first']:.2f}% and {100 * found['second']:.2f}%, difference "
         f"{100 * difference['mean']:+.2f} ({low:+.1f} to {high:+.1f}), p {found['p_value']:.4f}: {sure}"
     )
 

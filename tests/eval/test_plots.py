@@ -104,7 +104,7 @@ def test_names_of_many_curves_cover_none_of_them(tmp_path: Path, axes: list[Any]
     (legend,) = axis.figure.legends
     assert len(legend.get_texts()) == 9 and axis.get_legend() is None
     of_names, panel = legend.get_window_extent(), axis.get_window_extent()
-    assert 0 <= of_names.y0 and of_names.y1 < axis.xaxis.label.get_window_extent().y0
+    assert of_names.y0 >= 0 and of_names.y1 < axis.xaxis.label.get_window_extent().y0
     assert panel.height > 0.4 * panel.width
 
 

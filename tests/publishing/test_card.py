@@ -86,8 +86,9 @@ def test_scores_of_the_first_problems_are_in_the_tables_alone(here: HubServer, t
     of = {"problem_set": {"name": "own", "problems": 51}, "problems": 5}
     likely = {"samples": 0, "best": {}, "solution_bits_per_byte": 0.75}
     measures = {name: {"temperature": 0.0, "mean": 0.5, "low": 0.25, "high": 0.75} for name in ("pass@1", "exact_match")}
+    tested = {**dict.fromkeys(measures, 0.5), "samples": 5, "best": measures}
     for number in range(9):
-        for name, found in (("own", {**dict.fromkeys(measures, 0.5), "samples": 5, "best": measures}), ("likelihood-own", likely)):
+        for name, found in (("own", tested), ("likelihood-own", likely)):
             place = run / "eval" / f"{name}-{number}" / "step_00000016"
             place.mkdir(parents=True)
             (place / "report.json").write_text(json.dumps({**of, **found}), encoding="utf-8")

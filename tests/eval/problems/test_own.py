@@ -27,7 +27,7 @@ def test_names_are_distinct_and_prompts_end_behind_their_documentation() -> None
 
 
 MISSED = {
-    "maximum": "    best = numbers[0]\n    for each in numbers:\n        if each > numbers[0]:\n            best = each\n    return best\n",
+    "maximum": "    best = numbers[0]\n    for x in numbers:\n        best = x if x > numbers[0] else best\n    return best\n",
     "word_counts": "    return {word: text.count(word) for word in text.split()}\n",
 }
 """Wrong programs that a model may well write."""
