@@ -79,10 +79,11 @@ def title(axis: "Axes", text: str, palette: Palette = LIGHT) -> None:
     axis.set_title(text, loc="left", color=palette.ink, fontsize=14, fontweight="bold", pad=12)
 
 
-def legend(axis: "Axes", columns: int = 1, palette: Palette = LIGHT, place: Any = "upper right") -> None:
-    """Add a legend if any curve has a name."""
+def legend(axis: "Axes", columns: int = 1, palette: Palette = LIGHT, place: str = "upper right") -> None:
+    """Add a legend if any curve has a name; one whose place is outside takes its room from the panels."""
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(loc=place, fontsize=9.5, labelcolor=palette.ink, edgecolor=palette.grid, ncols=columns)
+        owner: Any = axis.figure if place.startswith("outside") else axis
+        owner.legend(loc=place, fontsize=9.5, labelcolor=palette.ink, edgecolor=palette.grid, ncols=columns)
 
 
 def style(index: int) -> dict[str, Any]:

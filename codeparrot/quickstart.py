@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -280,7 +281,9 @@ def _parses(function: str) -> bool:
     """Whether a sampled function is Python. Its last line may be unfinished where the tokens ran out, and is left out then."""
     for text in (function, function[: function.rfind("\n")]):
         try:
-            tree = ast.parse(text)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)  # of what the model wrote: nothing to tell the user
+                tree = ast.parse(text)
         except (SyntaxError, ValueError):
             continue
         return bool(tree.body)

@@ -12,10 +12,11 @@ from codeparrot.run.reports import prompt_style
 
 
 def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anyway: bool = False) -> Result:  # noqa: B006 - read only
-    """Compare pass@k of two evaluations, paired by problem, at each temperature that both have.
+    """Compare two evaluations, paired by problem: pass@k and measures of infilling at each temperature, or likelihoods.
 
     Args:
-        evaluations: Two --output folders of `codeparrot eval humaneval`, or their results.jsonl; or two of `eval likelihood`.
+        evaluations: Two --output folders of `codeparrot eval humaneval`, or of `eval infilling`, or their results.jsonl; or two
+            of `eval likelihood`.
         k: Values for pass@k; those above the number of samples per problem are left out.
         seed: Seed of the draws for interval and p-value.
         anyway: Compare evaluations whose prompts had different styles (--prompt_style), too.
@@ -62,8 +63,29 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anywa
                         "p_value": result.p_value,
                     }
                 )
+        found += _of_means(rows, tasks[0], temperature, seed, groups)
     lines = [f"{len(tasks[0])} problems; first: {evaluations[0]}, second: {evaluations[1]}", *map(_line, found), *notes]
     return Result("\n".join(lines), {"evaluations": evaluations, "problems": len(tasks[0]), "comparisons": found})
+
+
+def _of_means(
+    rows: list[list[dict[str, Any]]], tasks: list[str], temperature: float | None, seed: int, groups: Any
+) -> list[dict[str, Any]]:
+    """Compare what the samples of infilling have besides a verdict, where all samples of both evaluations have it."""
+    from codeparrot.eval import statistics
+    from codeparrot.eval.report import averages
+    from codeparrot.eval.tasks.infilling import MEANS
+
+    own = [[row for row in each if row["temperature"] == temperature] for each in rows]
+    found = []
+    for name in MEANS:
+        if all(isinstance(row.get(name), int | float) for each in own for row in each):
+            values = [averages(each, tasks, name) for each in own]
+            result = statistics.compare(*values, seed=seed, groups=groups)
+            means = {"first": float(values[0].mean()), "second": float(values[1].mean())}
+            difference = {"difference": result.difference._asdict(), "p_value": result.p_value}
+            found.append({"temperature": temperature, "measure": name, **means, **difference})
+    return found
 
 
 def _reports(places: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -95,8 +117,8 @@ def _groups(rows: list[list[dict[str, Any]]], tasks: list[str]) -> Any:
     return np.unique(groups, return_inverse=True)[1] if first == second and len(groups) == len(tasks) else None
 
 
-def _differences(reports: list[dict[str, Any]]) -> list[str]:
-    """Return how the evaluations differ besides their models.
+def _differences(reports: list[dict[str, Any]], how: str = "sampled") -> list[str]:
+    """Return how the evaluations differ besides their models, as what was done (`how`) differently.
 
     Raises:
         CodeparrotError: their problems share names but differ, like HumanEval's and HumanEval+'s.
@@ -107,7 +129,7 @@ def _differences(reports: list[dict[str, Any]]) -> list[str]:
         raise CodeparrotError(f"the evaluations are of different problems with the same names: {names}")
     settings = [report.get("settings") or {} for report in reports]
     return [
-        f"they were sampled differently: {name} {settings[0][name]} and {settings[1][name]}"
+        f"they were {how} differently: {name} {settings[0][name]} and {settings[1][name]}"
         for name in ("fim_order", "chat", "top_p", "max_new_tokens", "precision")
         if all(each.get(name, "auto") != "auto" for each in settings) and settings[0][name] != settings[1][name]
     ]
@@ -132,10 +154,11 @@ def _styles(reports: list[dict[str, Any]], anyway: bool) -> list[str]:
 def _line(found: dict[str, Any]) -> str:
     difference = found["difference"]
     low, high = 100 * difference["low"], 100 * difference["high"]
+    name = found["measure"] if "measure" in found else f"pass@{found['k']}"
     where = "" if found["temperature"] is None else f" at temperature {found['temperature']}"
     sure = "they differ" if found["p_value"] < 0.05 else "not to be told apart"
     return (
-        f"pass@{found['k']}{where}: {100 * found['first']:.2f}% and {100 * found['second']:.2f}%, difference "
+        f"{name}{where}: {100 * found['first']:.2f}% and {100 * found['second']:.2f}%, difference "
         f"{100 * difference['mean']:+.2f} ({low:+.1f} to {high:+.1f}), p {found['p_value']:.4f}: {sure}"
     )
 
@@ -171,7 +194,7 @@ def _compare_likelihoods(evaluations: list[str], likelihoods: list[list[dict[str
         )
     # Their folders may be named by the file in them.
     reports, notes = _reports([path.parent if path.is_file() else path for path in map(path_of, evaluations)])
-    notes += _differences(reports)
+    notes += _differences(reports, "measured")
     tasks = sorted(first)
     values = [np.array([each[task] for task in tasks]) for each in (first, second)]
     result = statistics.compare(*values, seed=seed, groups=_groups(likelihoods, tasks))

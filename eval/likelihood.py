@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from codeparrot.eval.problems.infilling import Gap, functions, load_gaps
+from codeparrot.eval.problems.infilling import KINDS, Gap, functions, load_gaps
 from codeparrot.eval.problems.problem import Problem, ProblemSet
 from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.tasks.perplexity import bytes_per_token
@@ -43,7 +43,9 @@ def load_solved(name: str) -> ProblemSet[Any]:
     if path_of(name).is_file():
         first = next((row for _, row in json_lines(path_of(name))), None)
         return load_gaps(name) if isinstance(first, dict) and "suffix" in first else load_problems(name)
-    return load_gaps(name.removeprefix(GAPS)) if name.startswith(GAPS) else load_problems(name)
+    if name.startswith(GAPS):
+        return load_gaps(name.removeprefix(GAPS))
+    return load_problems(name, ["infilling", *(f"{GAPS}{kind}" for kind in KINDS)])
 
 
 GAPS = "infilling-"

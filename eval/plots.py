@@ -9,6 +9,8 @@ from codeparrot.eval.task import counted
 from codeparrot.run.reports import asked, in_words
 
 INCHES = 8.0, 4.5
+MOST_INSIDE, LINE_INCHES = 5, 0.21
+"""Curves whose names stand inside the picture, and the height of a name."""
 
 
 def draw_curves(report: Mapping[str, Any], path: Path) -> None:
@@ -44,14 +46,16 @@ def draw_over_tokens(run: Path, path: Path) -> bool:
     curves = _over_tokens(run)
     if not curves:
         return False
-    figure, (axis,) = figures.make(INCHES)
+    # Names of many curves would cover them: they stand below the picture, which grows by their lines.
+    below = len(curves) > MOST_INSIDE
+    figure, (axis,) = figures.make((INCHES[0], INCHES[1] + LINE_INCHES * len(curves) if below else INCHES[1]))
     axis.set_xlabel("training tokens")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: figures.count_in_words(value)))
     _draw_all(
         axis, [(name, {at: 100 * value for at, value in sorted(points.items())}) for name, points in sorted(curves.items())]
     )
     alone = all(name.rpartition(", ")[2].startswith("pass@") for name in curves)
-    _finish(figure, axis, "pass@k, %" if alone else "score, %", run.resolve().name, path)
+    _finish(figure, axis, "pass@k, %" if alone else "score, %", run.resolve().name, path, below)
     return True
 
 
@@ -106,10 +110,10 @@ def _unlike_default(way: str) -> list[str]:
     return [] if way in ("", "healed", "psm") else [in_words(way)]
 
 
-def _finish(figure: Any, axis: Any, measured: str, name: str, path: Path) -> None:
+def _finish(figure: Any, axis: Any, measured: str, name: str, path: Path, below: bool = False) -> None:
     axis.set_ylim(bottom=0)
     axis.set_ylabel(measured)
     figures.title(axis, name)
-    figures.legend(axis, place="best")
+    figures.legend(axis, place="outside lower left" if below else "best")
     path.parent.mkdir(parents=True, exist_ok=True)
     figures.save(figure, path)

@@ -62,7 +62,7 @@ def make(
         for k in ks:
             if k <= fewest:
                 line[f"pass@{k}"] = statistics.estimate(statistics.per_problem(row, k), groups=together)._asdict()
-        line |= {name: statistics.estimate(_averages(own, tasks, name), groups=together)._asdict() for name in means}
+        line |= {name: statistics.estimate(averages(own, tasks, name), groups=together)._asdict() for name in means}
         line["curve"] = {k: float(statistics.per_problem(row, k).mean()) for k in _spaced(fewest)}
         line["outcomes"] = _outcomes(own)
         table.append(line)
@@ -88,7 +88,7 @@ def make(
     }
 
 
-def _averages(rows: Rows, tasks: Sequence[str], name: str) -> NDArray[np.float64]:
+def averages(rows: Rows, tasks: Sequence[str], name: str) -> NDArray[np.float64]:
     """Return the mean of a number over the samples of each problem."""
     values: dict[str, list[float]] = {}
     for row in rows:
@@ -143,7 +143,8 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
     if words := note(report, prompt_style(report.get("settings", {}))):
         notes.append(words)
     if functions := report.get("functions"):
-        notes.append(f"Intervals are over the {functions} functions that have the gaps.")
+        number = "one function" if functions == 1 else f"{functions} functions"
+        notes.append(f"Intervals are over the {number} with the gaps.")
     if report["weak_problems"]:
         count = report["weak_problems"]
         notes.append(f"The tests of {count} problems shared a process with the program (a weaker guard against forgery).")
@@ -155,7 +156,8 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
         why = "exchanged more than plain data with the test, and no reference solution shows how to judge that"
         notes.append(f"{count} of the programs {why}: give such problems a canonical_solution.")
     if count := report.get("prompts_cut", 0):
-        notes.append(f"The prompts of {count} problems were too long for the model and lost their beginning.")
+        lost = "text far from the gap" if report.get("settings", {}).get("fim_order") in ("psm", "spm") else "their beginning"
+        notes.append(f"The prompts of {count} problems were too long for the model and lost {lost}.")
     at_length = report.get("ended", {}).get("length", 0)
     if at_length:
         notes.append(f"{at_length / sum(report['ended'].values()):.0%} of the completions were cut at their longest length.")

@@ -32,6 +32,8 @@ from codeparrot.text_files import json_lines
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
 NOT_COMPARED = {"checkpoint"}
 """Settings that are recorded for people: where the weights were, not what they are."""
+_OF_THE_INPUT = {"weights", "problems", "chat_template"}
+"""Settings that no option gives."""
 _FORMAT = 'a sample is {"task_id": ..., "completion": ...}'
 ROOM_BYTES = 1 << 20
 """What must fit on the disk before an evaluation starts."""
@@ -124,7 +126,8 @@ def hold_settings(folder: Path, settings: Mapping[str, Any], former: Mapping[str
     earlier = [name for name in other if former is not None and name in former and before.get(name) == former[name]]
     changed = [f"{name} {before.get(name)} (now {settings.get(name)})" for name in other if name not in earlier]
     if changed:
-        raise CodeparrotError(f"the samples in {folder} were made with {', '.join(changed)}: name another --output")
+        again = "" if _OF_THE_INPUT & set(other) else ", or give the earlier settings to go on with these samples"
+        raise CodeparrotError(f"the samples in {folder} were made with {', '.join(changed)}: name another --output{again}")
     if earlier:
         files.write_json(path, {**before, **settings}, indent=1)
 

@@ -105,7 +105,8 @@ def generate(
         # Done once for all samples of a problem, and said once for all problems.
         asked[name] = resolved(request, tokenizer, context_length(model), partial(cut.__setitem__, name))
     if cut:
-        words = f"{len(cut)} of {len(asked)} prompts are too long for the model and lose their beginning"
+        lost = "their beginning" if all(asked[name].suffix is None for name in cut) else "text far from the gap"
+        words = f"{len(cut)} of {len(asked)} prompts are too long for the model and lose {lost}"
         longest = max(each.num_tokens for each in cut.values())
         log.warning(f"{words} (the longest has {longest} tokens, the context holds {context_length(model)}, new ones included)")
     # Keep the samples of a problem next to each other.

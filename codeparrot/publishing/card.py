@@ -66,12 +66,14 @@ def model_card(
         plot: whether there is a picture of the loss.
     """
     config, step = manifest["config"], manifest["step"]
+    # A score of the first problems is in the tables, which say so; the index would take it for one of all.
+    whole = [report for report in reports.get(step, []) if report["problem_set"].get("problems", 0) <= report["problems"]]
     evaluations = [row for row in metrics if any(map(_is_measure, row))]
     return "\n".join(
         [
             "---",
             # Only results of these weights; measurements at earlier steps are in the tables.
-            _front_matter(config, [*(row for row in evaluations if row["step"] == step), *reports.get(step, [])], target),
+            _front_matter(config, [*(row for row in evaluations if row["step"] == step), *whole], target),
             "---",
             "",
             f"# {config['run']['name']}",
@@ -96,7 +98,7 @@ def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     found = {}
     for row in rows:
         for name, value in row.items():
-            if _is_measure(name) and value is not None and math.isfinite(value):
+            if (_is_measure(name) or name in row.get("best", ())) and value is not None and math.isfinite(value):
                 found[_measured_on(row, name), name] = value
     return found
 
@@ -183,6 +185,8 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     )
     tested = sorted({_measured_on(row, name) for row in rows for name in row if is_score(name)})
     tested = [f"pass@k of this table is of {'; '.join(tested)}.", ""] if tested else []
+    solved = sorted({str(row.get("problems", "problems")) for row in rows if SOLUTIONS in row})
+    tested += [f"Solutions of this table are those of {', '.join(solved)}.", ""] if solved else []
     return ["## Evaluation", "", *table(header, cells), "", *sampled, *tested, "All lines are in `metrics.jsonl`.", ""]
 
 
@@ -191,19 +195,19 @@ def _step(row: dict[str, Any]) -> str:
 
 
 def _unit_tests(reports: dict[int, list[dict[str, Any]]]) -> list[str]:
+    tested = [(step, report) for step in sorted(reports) for report in reports[step] if report["best"]]
+    if not tested:
+        return []
     rows = [
         (step, *_asked(report), report["samples"], name, _interval(best))
-        for step in sorted(reports)
-        for report in reports[step]
+        for step, report in tested[-EVALUATIONS_SHOWN:]
         for name, best in report["best"].items()
     ]
-    if not rows:
-        return []
     header = ("step", "problem set", "prompts", "problems", "samples", "measure", "best temperature: mean, 95% interval")
     return [
         "## Unit tests",
         "",
-        *table(header, rows[-EVALUATIONS_SHOWN:]),
+        *table(header, rows),
         "",
         "By `codeparrot eval humaneval` and `codeparrot eval infilling`.",
         "",

@@ -8,7 +8,7 @@ Tests and programs see the standard library only; a test that imports NumPy, as 
 """
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from codeparrot.location import path_of
 from codeparrot.text_files import json_lines, require_characters
 
 
-def load_problems(name: str) -> ProblemSet[Problem]:
+def load_problems(name: str, others: Sequence[str] = ()) -> ProblemSet[Problem]:
     """Return a set of problems.
 
     Args:
@@ -42,7 +42,7 @@ def load_problems(name: str) -> ProblemSet[Problem]:
         return _from_hub(name, name.removeprefix("hub:"))
     path = path_of(name)
     if not path.is_file():
-        known = ["humaneval", "codeparrot", *HUB]
+        known = ["humaneval", "codeparrot", *HUB, *others]
         expected = f"{', '.join(known)}, a JSONL file or hub:NAME"
         raise CodeparrotError(f"there are no problems {name!r}{nearest(name, known)}; it can be {expected}")
     return _read(path.name, path)

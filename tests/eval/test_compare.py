@@ -124,3 +124,33 @@ def test_gaps_of_one_function_count_as_one_draw(tmp_path: Path) -> None:
     assert result.data["comparisons"][0]["p_value"] == pytest.approx(2 / 16, abs=0.02)
     assert "fim_order psm and spm" in result.text
     assert compare([first, ungrouped], k=[1]).data["comparisons"][0]["p_value"] < 0.001
+
+
+def test_measures_of_infilling_are_compared_where_nothing_passes(tmp_path: Path) -> None:
+    """Means over the samples of a gap, then over the gaps; of other results, and of damaged ones, only pass@k."""
+
+    def written(name: str, alike: float, **more: Any) -> str:
+        folder = Path(result_folder(tmp_path / name))
+        rows = [
+            {
+                "task_id": f"t/{i}",
+                "temperature": 0.5,
+                "passed": False,
+                "exact_match": i < 2,
+                "edit_similarity": alike + sample / 10,
+            }
+            for i in range(12)
+            for sample in (0, 1)
+        ]
+        rows[0] |= more
+        (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(folder)
+
+    first, second, damaged = written("a", 0.5), written("b", 0.25), written("c", 0.5, edit_similarity="x")
+    result = compare([first, second])
+    passed, exact, alike = result.data["comparisons"]
+    assert (passed["k"], passed["first"]) == (1, 0)
+    assert (exact["measure"], exact["first"], exact["p_value"]) == ("exact_match", 2 / 12, 1)
+    assert (alike["first"], alike["second"]) == (pytest.approx(0.55), pytest.approx(0.3)) and alike["p_value"] < 0.01
+    assert "edit_similarity at temperature 0.5: 55.00% and 30.00%, difference +25.00 (+25.0 to +25.0), p 0.00" in result.text
+    assert [each.get("measure") for each in compare([first, damaged]).data["comparisons"]] == [None, "exact_match"]

@@ -155,6 +155,8 @@ def test_sets_are_found_by_name(tmp_path: Path) -> None:
     assert [gap.suffix for gap in load_solved(str(path))] == [GAP.suffix]
     with pytest.raises(CodeparrotError, match=r"there are no gaps 'singleline'; did you mean .single-line."):
         load_solved("infilling-singleline")
+    with pytest.raises(CodeparrotError, match=r"'infiling'; did you mean .infilling.\?; .* infilling, infilling-single-line, "):
+        load_solved("infiling")
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(2, 40))

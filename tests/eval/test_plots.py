@@ -96,6 +96,18 @@ def test_infilling_has_its_measures_beside_pass_at_k(tmp_path: Path, axes: list[
     assert axes[0].get_ylabel() == "score, %"
 
 
+def test_names_of_many_curves_cover_none_of_them(tmp_path: Path, axes: list[Any]) -> None:
+    rows = [{"tokens": step, "step": step, "problems": f"set {of}", "pass@1": 0.1 * of} for of in range(9) for step in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert draw_over_tokens(tmp_path, tmp_path / "a.png")
+    (axis,) = axes
+    (legend,) = axis.figure.legends
+    assert len(legend.get_texts()) == 9 and axis.get_legend() is None
+    of_names, panel = legend.get_window_extent(), axis.get_window_extent()
+    assert of_names.y0 >= 0 and of_names.y1 < axis.xaxis.label.get_window_extent().y0
+    assert panel.height > 0.4 * panel.width
+
+
 def test_styles_of_prompts_make_curves_of_their_own(tmp_path: Path, axes: list[Any]) -> None:
     rows = [{"step": step, "tokens": step, "problems": "starter", "pass@1": 0.1} for step in (1, 2, 3)]
     rows = [*rows[:2], {**rows[2], "prompt_style": "healed"}]

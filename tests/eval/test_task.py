@@ -101,7 +101,8 @@ def test_a_registered_task_is_a_command(run: Path, monkeypatch: pytest.MonkeyPat
     from codeparrot.cli import Command
 
     assert {name.removeprefix("eval ") for name in COMMANDS if name.startswith("eval ")} == {*TASKS, "compare"}
-    monkeypatch.setitem(COMMANDS, "eval longest", Command(*Entry("tests.eval.test_task:longest", "length")[:2]))
+    entry = Entry("tests.eval.test_task:longest", "length")
+    monkeypatch.setitem(COMMANDS, "eval longest", Command(entry.target, entry.summary, goes_on=entry.goes_on))
     assert main(["eval", "longest", "--checkpoint", str(run), "--limit", "2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["problems"] == 2
     assert main(["eval", "longest", "--checkpoint", str(run), "--samples", "0"]) == 1

@@ -50,7 +50,9 @@ def test_results_are_in_the_model_index_and_in_the_tables(here: HubServer, tmp_p
         (place / "report.json").write_text(report("humaneval", mean, strip_prompt=True), encoding="utf-8")
     place = run / "eval" / "infilling-single-line" / "step_00000016"
     place.mkdir(parents=True)
-    (place / "report.json").write_text(report("infilling-single-line", 0.25, fim_order="spm"), encoding="utf-8")
+    middles = json.loads(report("infilling-single-line", 0.25, fim_order="spm"))
+    middles |= {"exact_match": 0.5, "best": {**middles["best"], "exact_match": {**middles["best"]["pass@1"], "mean": 0.5}}}
+    (place / "report.json").write_text(json.dumps(middles), encoding="utf-8")
     front, body = card_of(here, run)
     (model,) = front["model-index"]
     found = {
@@ -65,17 +67,36 @@ def test_results_are_in_the_model_index_and_in_the_tables(here: HubServer, tmp_p
         **{("infilling-own, psm", "infilling_pass@1"): 0.3, ("infilling-own, psm", "infilling_exact_match"): 0.2},
         ("own, reference solutions", "solution_bits_per_byte"): 1.5,
         ("humaneval, reference solutions", "solution_bits_per_byte"): 0.75,
-        ("infilling-single-line, spm", "pass@1"): 0.25,
+        **{("infilling-single-line, spm", "pass@1"): 0.25, ("infilling-single-line, spm", "exact_match"): 0.5},
     }
     types = {result["dataset"]["name"]: result["dataset"]["type"] for result in model["results"]}
     assert types["humaneval, stripped prompts"] == "openai/openai_humaneval"
     assert "pass@k of this table is of codeparrot, healed prompts; infilling-own, psm." in body
+    assert "Solutions of this table are those of own." in body
     measures = "bits per byte of solutions | infilling_exact_match | infilling_pass@1 | pass@1"
     assert f"| step | tokens | loss | perplexity | bits per byte | {measures} |" in body
     assert "| 16 | infilling-single-line | spm | 21 | 210 | pass@1 | 0.2: 25.00%, 0.00% to 50.00% |" in body
     assert "| 16 | humaneval | stripped | 21 | 210 | pass@1 | 0.2: 12.50%, 0.00% to 50.00% |" in body
     assert "| 16 | humaneval | 164 | 0.75 |" in body
     assert "90.00%" not in body, "what is measured later is of a later commit"
+
+
+def test_scores_of_the_first_problems_are_in_the_tables_alone(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
+    run = make_run(tmp_path / "part", tokenizer_folder, (16,))
+    of = {"problem_set": {"name": "own", "problems": 51}, "problems": 5}
+    likely = {"samples": 0, "best": {}, "solution_bits_per_byte": 0.75}
+    measures = {name: {"temperature": 0.0, "mean": 0.5, "low": 0.25, "high": 0.75} for name in ("pass@1", "exact_match")}
+    tested = {**dict.fromkeys(measures, 0.5), "samples": 5, "best": measures}
+    for number in range(9):
+        for name, found in (("own", tested), ("likelihood-own", likely)):
+            place = run / "eval" / f"{name}-{number}" / "step_00000016"
+            place.mkdir(parents=True)
+            (place / "report.json").write_text(json.dumps({**of, **found}), encoding="utf-8")
+    front, body = card_of(here, run)
+    names = {result["dataset"]["name"] for result in front["model-index"][0]["results"]}
+    assert names == {"validation set of the run"}
+    assert body.count("| 16 | own |  | 5 of 51 | 5 | pass@1 |") == body.count("| exact_match |") == 9, "no report in part"
+    assert "| 16 | own | 5 of 51 | 0.75 |" in body
 
 
 def test_what_was_measured_on_a_sample_is_called_so(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:

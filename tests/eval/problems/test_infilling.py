@@ -126,5 +126,23 @@ def test_the_reference_middles_of_our_own_gaps_pass(executor: Executor) -> None:
     assert [index for index, verdict in executor.judge(empty) if verdict.passed] == []
 
 
+def test_middles_that_are_nearly_right_do_not_fill_our_own_gaps(executor: Executor) -> None:
+    wrong = [
+        ("infilling/3", "items"),
+        ("infilling/6", "        squares.append(number)\n"),
+        ("infilling/7", "number > numbers[0]"),
+        ("infilling/7", "number != best"),
+        ("infilling/8", "        counts[word] = text.count(word)\n"),
+        ("infilling/11", "        return first // second\n    except ZeroDivisionError:\n"),
+        ("infilling/14", "number % 2"),
+        ("infilling/19", "    if wanted in items:\n        found = len(items) - 1\n"),
+        ("infilling/19", "    if wanted in items:\n        found = items.index(wanted)\n"),
+    ]
+    gaps = {gap.task_id: gap for gap in load_gaps("own")}
+    judged = programs(gaps.values())
+    jobs = [(judged[name], gaps[name].filled(middle)[len(judged[name].prompt) :]) for name, middle in wrong]
+    assert [wrong[index] for index, verdict in executor.judge(jobs) if verdict.passed] == []
+
+
 def test_kinds_are_named_alike() -> None:
     assert {load_gaps(kind).name for kind in KINDS} == {f"infilling-{kind}" for kind in KINDS}

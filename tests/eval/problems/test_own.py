@@ -26,6 +26,13 @@ def test_names_are_distinct_and_prompts_end_behind_their_documentation() -> None
     assert len({problem.entry_point for problem in OWN}) == len(OWN)
 
 
+MISSED = {
+    "maximum": "    best = numbers[0]\n    for x in numbers:\n        best = x if x > numbers[0] else best\n    return best\n",
+    "word_counts": "    return {word: text.count(word) for word in text.split()}\n",
+}
+"""Wrong programs that a model may well write."""
+
+
 def wrong_programs(problem: Problem) -> Iterator[str]:
     """Yield completions that give up, hand back a constant or an argument, or are the solution with one thing changed."""
     solution = problem.canonical_solution
@@ -35,6 +42,7 @@ def wrong_programs(problem: Problem) -> Iterator[str]:
     for value in ("None", "True", "False", "0", "1", "''", "[]", "{}", *arguments):
         yield f"{indent}return {value}\n"
     yield f"{indent}pass\n"
+    yield from [MISSED[problem.entry_point]] if problem.entry_point in MISSED else []
     for old, new in SWAPS:
         for piece in range(solution.count(old)):
             parts = solution.split(old)
