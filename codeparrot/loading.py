@@ -18,7 +18,7 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, from_outside
 from codeparrot.location import GGUF, is_hub_name, local_folder, path_of
 from codeparrot.result import say
-from codeparrot.run.checkpoint import MANIFEST, steps
+from codeparrot.run.checkpoint import MANIFEST, read_manifest, steps
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,23 @@ def find_model(name: str) -> str:
     if not (folder / MANIFEST).is_file():
         raise CodeparrotError(f'the checkpoint "{folder}" is incomplete (no {MANIFEST}): name its run to use the newest one')
     return str(folder / "model")
+
+
+def require_middles(model: str) -> None:
+    """Refuse a checkpoint whose run has not learned to fill in the middle; of any other model that is not known.
+
+    Its tokenizer may have the sentinels all the same, untrained: `codeparrot tokenizer train` adds them by default.
+
+    Args:
+        model: what `find_model` returns.
+    """
+    checkpoint = Path(model).parent
+    if Path(model).name != "model" or not (checkpoint / MANIFEST).is_file():
+        return
+    objective = read_manifest(checkpoint).get("config", {}).get("objective", {})
+    if objective.get("name", "causal") == "causal" and not objective.get("fim_rate"):
+        remedy = "train a run with objective.fim_rate 0.5, or leave out what is behind the cursor"
+        raise CodeparrotError(f"{checkpoint} was trained with objective.fim_rate 0 and cannot fill in the middle: {remedy}")
 
 
 def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = None) -> tuple["PreTrainedModel", Any]:

@@ -1,8 +1,8 @@
 """Complete code with a checkpoint.
 
 Guarantees: the same checkpoint, prompt, settings and seed give the same completions on the same machine, whatever the model's
-generation_config.json says; a terminal is streamed the text that would be returned otherwise. Weights are read from
-safetensors only, and no code from the Hub runs.
+generation_config.json says; a terminal is streamed the text that would be returned otherwise; a completion that is as long as
+it may be does not end inside a character. Weights are read from safetensors only, and no code from the Hub runs.
 """
 
 import logging
@@ -16,7 +16,8 @@ from codeparrot.generation.blocks import Block
 from codeparrot.generation.cursor import STDIN, Around, read_around
 from codeparrot.generation.languages import stops_of
 from codeparrot.generation.sampling import TEMPERATURES, is_temperature
-from codeparrot.loading import find_model, load_model
+from codeparrot.generation.texts import untorn
+from codeparrot.loading import find_model, load_model, require_middles
 from codeparrot.result import Result
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def complete(
     stop = _stop(stop, stop_at_block_end, around)
     texts = stops_of(language) if stop == "language" else ()
     folder = find_model(checkpoint)
+    if around.behind:
+        require_middles(folder)
     model, tokenizer = load_model(folder, device)
     if passed_over := _of_the_model(model):
         log.warning("%s in the model's generation_config.json is passed over: the options decide", passed_over)
@@ -112,7 +115,7 @@ def complete(
         if streaming:
             _show("\n")
         raise
-    completions = [each.text for each in found]
+    completions = [untorn(each.text) for each in found]
     facts = {"checkpoint": folder, "prompt": around.before, "completions": completions, "stop": stop}
     facts |= {"ended": [each.ended for each in found], "healed": found[0].healed}
     facts |= {"suffix": around.behind, "fim_order": fim_order} if around.behind else {}
@@ -219,7 +222,7 @@ def _stop(stop: Stop, at_block_end: bool | None, around: Around) -> Stop:
 
 
 def _show(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(untorn(text))
     sys.stdout.flush()
 
 

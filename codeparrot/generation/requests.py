@@ -106,11 +106,17 @@ class Completion:
 
     @property
     def text(self) -> str:
-        """Its text so far, up to a stop text or its block's end; without trailing white space, unless a suffix follows it."""
-        text = self._so_far()
+        """Its text so far, up to a stop text or its block's end; without trailing white space, unless a suffix follows it.
+
+        Whole lines of a block stay so: the suffix then begins its own line, as it did behind the cursor.
+        """
+        text, suffix = self._so_far(), self.request.suffix
         if self.ended == "end":
             text = text.removesuffix(self._join)
-        return cut(text, self.request.stop, between=self.request.suffix is not None and self.ended != "stop")
+        found = cut(text, self.request.stop, between=suffix is not None and self.ended != "stop")
+        block, begins_line = self.request.block, suffix and not suffix.startswith(("\n", "\r"))
+        is_lines = begins_line and found and block and not block.line and text.removeprefix(found).isspace()
+        return f"{found}\n" if is_lines and self.ended == "stop" else found
 
     def _so_far(self) -> str:
         text = self._decode(self.ids)

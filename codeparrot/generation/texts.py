@@ -26,12 +26,16 @@ def settled(text: str, stop: Sequence[str], join: str = "") -> str:
     """
     if any(word in text for word in stop):
         return cut(text, stop)
-    # A text may end inside a character, whose first bytes decode to U+FFFD until the rest arrive.
-    known = text.rstrip("\ufffd")
+    known = untorn(text)
     # A partial stop text may still become whole; then it is cut along with the white space before it.
     begun = (length for word in stop for length in range(1, len(word)) if known.endswith(word[:length]))
     joining = (length for length in range(1, len(join) + 1) if known.endswith(join[:length]))
     return known[: len(known) - max((0, *begun, *joining))].rstrip()
+
+
+def untorn(text: str) -> str:
+    """Return a text without the character that it ends inside: its first bytes decode to U+FFFD until the rest arrive."""
+    return text.rstrip("\ufffd")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ def token_bytes(tokenizer: Any) -> dict[int, bytes] | None:
         return None
     added = tokenizer.added_tokens_decoder
     special = {*tokenizer.all_special_ids, *(index for index, token in added.items() if token.special)}
-    plain = {index: str(token).encode() for index, token in added.items()}
+    # A byte-level tokenizer spells added tokens as they are; the other one, its spaces as in any token (Gemma's indentations).
+    plain = {index: str(token).encode() for index, token in added.items()} if spelled is _of_byte_level else {}
     found = {
         index: plain.get(index) or spelled(token) for token, index in tokenizer.get_vocab().items() if index not in special
     }

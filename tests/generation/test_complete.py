@@ -152,6 +152,16 @@ def test_a_terminal_gets_each_character_once(run, capsys, monkeypatch):
     assert capsys.readouterr().out == FIRST + "\n"
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_completion_that_is_cut_short_does_not_end_inside_a_character(run, model, tokenizer, capsys, monkeypatch, terminal):
+    texts = [go_on(model, tokenizer, "def add(a, b):", max_new_tokens=size) for size in range(20)[1:]]
+    size = next(size for size, text in enumerate(texts, 1) if text.endswith("\ufffd"))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    asked = ["--prompt", "def add(a, b):", "--temperature", "0", "--max_new_tokens", str(size)]
+    assert main(["complete", "--checkpoint", str(run), *asked]) == 0
+    assert capsys.readouterr().out == texts[size - 1].rstrip("\ufffd") + "\n"
+
+
 def test_an_interrupted_stream_ends_its_line(run, capsys, monkeypatch):
     shown: list[str] = []
 

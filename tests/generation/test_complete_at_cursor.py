@@ -1,6 +1,7 @@
 """`codeparrot complete` at a cursor: behind a prompt, or in the middle; it ends where its options say."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from codeparrot.cli import main
+from codeparrot.run.checkpoint import MANIFEST_VERSION
 from codeparrot.stream.sentinels import SENTINELS, require_sentinels
 
 BEFORE, MIDDLE, BEHIND = "def add(a, b):\n    total = ", "a + b", "\n    return total\n\n\ndef mul(a, b):\n    return a * b\n"
@@ -98,6 +100,21 @@ def test_the_middle_is_filled_in_and_ends_with_the_end_token(middle, tmp_path, c
 def test_a_model_without_sentinels_says_so_in_one_line(plain, module, capsys) -> None:
     error = refused(capsys, "--checkpoint", plain, "--file", module, "--cursor", "2:5")
     assert "<fim_prefix>" in error and "codeparrot tokenizer train" in error
+
+
+def test_a_run_that_has_not_learned_middles_says_so_before_it_is_loaded(middle, module, tmp_path, capsys) -> None:
+    """The sentinels of its tokenizer are untrained: what it would write in the middle is noise."""
+    checkpoint = tmp_path / "step_1"
+    shutil.copytree(middle, checkpoint / "model")
+    asked = ("--checkpoint", checkpoint, "--file", module, "--cursor", "2:5")
+    for objective, learned in ({}, False), ({"fim_rate": 0.0}, False), ({"fim_rate": 0.5}, True), ({"name": "own"}, True):
+        manifest = {"version": MANIFEST_VERSION, "step": 1, "tokens": 1, "config": {"objective": objective}, "files": {}}
+        (checkpoint / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        if learned:
+            assert completed(capsys, *asked)["fim_order"] == "psm"
+        else:
+            error = refused(capsys, *asked)
+            assert f"{checkpoint} was trained with objective.fim_rate 0" in error and "fim_rate 0.5" in error
 
 
 def test_nothing_behind_the_cursor_is_a_plain_completion(plain, tmp_path, capsys) -> None:

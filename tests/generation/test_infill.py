@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.generation.blocks import Block
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.infill import rest_of_word, shares
 from codeparrot.generation.prompts import TooLong, resolved
@@ -215,6 +216,27 @@ def test_white_space_at_the_end_of_a_middle_stays(ending, tokenizer) -> None:
     for token in [*tokenizer("\n    ")["input_ids"], 0]:
         completion.add(token, lambda token: tokenizer.decode([token]))
     assert (completion.text, completion.ended) == ("\n    ", "end")
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "text"),
+    [
+        ("if x:\n", "    return 1\n", "    y = 2\n"),
+        ("if x:\n", "\n    return 1\n", "    y = 2"),
+        ("if x:\n    y = 1", " + 1\n", "    y = 2"),
+        ("if x:\n", "", "    y = 2"),
+    ],
+)
+def test_lines_that_end_with_their_block_stay_lines(before: str, behind: str, text: str, tokenizer) -> None:
+    request = Request(before, suffix=behind or None, heal=False, block=Block.at(before))
+    completion = Completion(resolved(request, tokenizer, CONTEXT), tokenizer, frozenset({0}), lambda: None)
+    shown = ""
+    for token in tokenizer("    y = 2\n\n\ndef g():")["input_ids"]:
+        completion.add(token, lambda token: tokenizer.decode([token]))
+        shown += completion.take()
+        if completion.ended:
+            break
+    assert (completion.text, completion.ended, shown) == (text, "stop", text)
 
 
 @given(
