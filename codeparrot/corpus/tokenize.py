@@ -57,6 +57,7 @@ def tokenize(
     from codeparrot.objectives.causal import Causal
     from codeparrot.stream import make_encoder
     from codeparrot.stream.lane import chunks, pack, pieces
+    from codeparrot.stream.sentinels import require_sentinels
     from codeparrot.stream.tokenized import MANIFEST
 
     if seq_length < 2 or file_windows < 1:
@@ -72,6 +73,8 @@ def tokenize(
         if not FRACTION.holds(rate):
             raise CodeparrotError(f"--{name} is {rate}; it must be {FRACTION.words}")
     loaded = load_tokenizer(tokenizer)
+    if fim_rate:
+        require_sentinels(loaded, f"--fim_rate {fim_rate}")
     middles = Causal(fim_rate, fim_spm_rate, fim_level).transform(loaded, seed, seq_length)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
     num_ids = largest_id(loaded) + 1

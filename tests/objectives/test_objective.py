@@ -75,10 +75,14 @@ def test_windows_that_predict_unequally_many_tokens_are_refused() -> None:
     [
         ({"name": "casual"}, 'objective.name: there is no "casual"; did you mean "causal"?'),
         ({"name": "numbered", "rat": 1.0}, 'objective.rat is not a setting of "Numbered"; did you mean "rate"?'),
-        ({"name": "numbered", "rate": "much"}, "objective: .*rate"),
+        ({"name": "numbered", "rate": "much"}, "objective.rate is much; it must be a number$"),
         ({"name": "causal", "rate": 1.0}, 'objective.rate is not a setting of "Causal"; did you mean "fim_rate"?'),
         ({"name": "causal", "fim_rate": 1.5}, "objective.fim_rate is 1.5; it must be from 0 to 1"),
-        ({"name": "causal", "fim_level": "word"}, "objective: .*fim_level.*word"),
+        ({"name": "causal", "fim_level": "word"}, "objective.fim_level is word; it must be character, line or token$"),
+        ({"fim_level": None}, "objective.fim_level is null; give it a value, or leave it out"),
+        ({"fim_rate": None}, "objective.fim_rate is null; give it a value, or leave it out"),
+        ({"fim_rate": "nan"}, "objective.fim_rate is nan; it must be a number$"),
+        ({"fim_rate": float("nan")}, "objective.fim_rate is nan; it must be from 0 to 1 and finite"),
     ],
 )
 def test_wrong_settings_are_named(settings, words, monkeypatch) -> None:
