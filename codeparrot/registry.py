@@ -54,6 +54,8 @@ def build(section: str, kind: type, settings: Mapping[str, Any]) -> Any:
         built = kind(**vars(parser.instantiate(parser.parse_object(dict(settings)))))
     except (ArgumentError, TypeError, ValueError) as error:
         found = wrong_type(words := " ".join(str(error).split()))
-        raise CodeparrotError(f"{section}.{found.name} {found}" if found and found.expected else f"{section}: {words}") from error
+        raise CodeparrotError(
+            f"{section}.{found.name} {found}" if found and found.expected else f"{section}: {words}"
+        ) from error
     check_ranges(built, f"{section}.")
     return built

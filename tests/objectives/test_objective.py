@@ -1,7 +1,7 @@
 """An objective is a function of the window and its number in the run, and predicts equally many tokens in each window."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from codeparrot.config import Config, StreamConfig, TrainConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
-from codeparrot.objectives import OBJECTIVES, load_objective
+from codeparrot.objectives import OBJECTIVES, load_objective, with_defaults
 from codeparrot.objectives.objective import Examples, check_even
 from codeparrot.training.parts import Training
+from codeparrot.training.resume import _changes
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,18 @@ def test_wrong_settings_are_named(settings, words, monkeypatch) -> None:
     monkeypatch.setitem(OBJECTIVES, "numbered", f"{__name__}:Numbered")
     with pytest.raises(CodeparrotError, match=words.replace("?", r"\?")):
         load_objective(settings)
+
+
+def test_a_setting_that_is_left_out_is_its_default_to_a_resumed_run() -> None:
+    older, rate_0, half = (
+        asdict(Config(objective={"name": "causal", **more})) for more in ({}, {"fim_rate": 0}, {"fim_rate": 0.5})
+    )
+    assert with_defaults({}) == {"name": "causal", "fim_rate": 0.0, "fim_spm_rate": 0.5, "fim_level": "character"}
+    assert _changes(older, Config(objective={"name": "causal", "fim_rate": 0.0})) == []
+    assert _changes(rate_0, Config()) == []
+    assert _changes(older, Config(objective={"fim_rate": 0.5})) == ["objective.fim_rate: 0.0 -> 0.5"]
+    assert _changes(half, Config()) == ["objective.fim_rate: 0.5 -> 0.0"]
+    assert with_defaults({"name": "gone", "rate": 1}) == {"name": "gone", "rate": 1}
 
 
 def test_settings_reach_the_objective(monkeypatch) -> None:
