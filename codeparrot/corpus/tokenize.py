@@ -57,7 +57,6 @@ def tokenize(
     from codeparrot.objectives.causal import Causal
     from codeparrot.stream import make_encoder
     from codeparrot.stream.lane import chunks, pack, pieces
-    from codeparrot.stream.sentinels import require_sentinels
     from codeparrot.stream.tokenized import MANIFEST
 
     if seq_length < 2 or file_windows < 1:
@@ -73,9 +72,7 @@ def tokenize(
         if not FRACTION.holds(rate):
             raise CodeparrotError(f"--{name} is {rate}; it must be {FRACTION.words}")
     loaded = load_tokenizer(tokenizer)
-    if fim_rate:
-        require_sentinels(loaded, f"--fim_rate {fim_rate}")
-    middles = Causal(fim_rate, fim_spm_rate, fim_level).transform(loaded, seed, seq_length)
+    middles = _middles(loaded, Causal(fim_rate, fim_spm_rate, fim_level), seed, seq_length)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
     num_ids = largest_id(loaded) + 1
     losses = Losses(on_error)
@@ -121,6 +118,15 @@ def tokenize(
     elif "valid" not in counts:
         text.append(f"nothing to validate on: {corpus} has no validation split; --valid_fraction 0.01 would set a part aside")
     return Result("\n".join(text), {"output": str(place), "tokens": counts, **manifest})
+
+
+def _middles(tokenizer: Any, objective: Any, seed: int, seq_length: int) -> Any:
+    """Return what takes middles out, or None. Errors name the flag of this command."""
+    from codeparrot.stream.sentinels import require_sentinels
+
+    if objective.fim_rate:
+        require_sentinels(tokenizer, f"--fim_rate {objective.fim_rate}")
+    return objective.transform(tokenizer, seed, seq_length)
 
 
 def _sides(
