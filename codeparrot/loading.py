@@ -189,9 +189,14 @@ def largest_id(tokenizer: Any) -> int:
     return max(*tokenizer.get_vocab().values(), *tokenizer.all_special_ids)
 
 
+def special_ids(tokenizer: Any) -> set[int]:
+    """Return the ids of special tokens, sentinels included, which transformers' `all_special_ids` may lack."""
+    return {*tokenizer.all_special_ids, *(index for index, each in tokenizer.added_tokens_decoder.items() if each.special)}
+
+
 def _largest_read(tokenizer: Any) -> int:
     """Return the largest id that a model reads: of a text, or of its ends. Some models have no row for their padding token."""
-    special = {*tokenizer.all_special_ids, *(index for index, each in tokenizer.added_tokens_decoder.items() if each.special)}
+    special = special_ids(tokenizer)
     ends = (each for each in (tokenizer.bos_token_id, tokenizer.eos_token_id) if each is not None)
     return max(0, *(index for index in tokenizer.get_vocab().values() if index not in special), *ends)
 

@@ -3,10 +3,10 @@
 import dataclasses
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from codeparrot.errors import CodeparrotError, nearest
-from codeparrot.setting import check_ranges
+from codeparrot.setting import check_ranges, wrong_type
 
 
 def load(target: str) -> Any:
@@ -40,16 +40,22 @@ def build(section: str, kind: type, settings: Mapping[str, Any]) -> Any:
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
+    hints = get_type_hints(kind)
     known = [field.name for field in dataclasses.fields(kind)]
-    for name in settings:
+    for name, value in settings.items():
         if name not in known:
             expected = f"known: {', '.join(known)}" if known else "it has no settings"
             raise CodeparrotError(f'{section}.{name} is not a setting of "{kind.__name__}"{nearest(name, known)} ({expected})')
+        if value is None and type(None) not in get_args(hints[name]):
+            raise CodeparrotError(f"{section}.{name} is null; give it a value, or leave it out")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     try:
         built = kind(**vars(parser.instantiate(parser.parse_object(dict(settings)))))
     except (ArgumentError, TypeError, ValueError) as error:
-        raise CodeparrotError(f"{section}: {' '.join(str(error).split())}") from error
+        found = wrong_type(words := " ".join(str(error).split()))
+        raise CodeparrotError(
+            f"{section}.{found.name} {found}" if found and found.expected else f"{section}: {words}"
+        ) from error
     check_ranges(built, f"{section}.")
     return built

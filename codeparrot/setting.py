@@ -10,6 +10,7 @@ Numbers are finite, and small enough for the libraries that take them, whatever 
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
@@ -142,6 +143,42 @@ def check_number(name: str, value: Any, rule: Rule | None = None) -> None:
             limit = "finite" if isinstance(value, float) else f"at most {LARGEST:,}"
             words = f"{rule.words} and {limit}" if rule and not finite else rule.words if rule else limit
             raise CodeparrotError(f"{name} is {value}; {(rule and rule.reason) or f'it must be {words}'}")
+
+
+class WrongType(NamedTuple):
+    """A value that is of another type than its setting."""
+
+    name: str
+    value: str
+    expected: str
+    """Types that it may have, in plain words; empty if the error does not say them."""
+
+    def __str__(self) -> str:
+        return f"is {self.value}; it must be {self.expected}"
+
+
+_IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "NoneType": "null",
+    "list": "a list",
+    "dict": "a section of settings",
+}
+_NOTHING = {"": "empty", "None": "null"}
+
+
+def wrong_type(error: str) -> WrongType | None:
+    """Return what an error of jsonargparse says of a value, or None if that is not what it is about."""
+    found = re.search(r'key "([\w.]+)": (Expected an? .*?)\. Got value: ?(.*)', error) or re.search(
+        r'key "([\w.]+)": Does not validate against any of the Union.*?Errors: (.*) Given value type: .*?: (.*)', error
+    )
+    if not found:
+        return None
+    types = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2])
+    words = [_IN_WORDS.get(name, name) or " or ".join(values.replace("'", "").rsplit(", ", 1)) for name, values in types]
+    return WrongType(found[1], _NOTHING.get(found[3], found[3]), " or ".join(words))
 
 
 def changeable(settings: Any, prefix: str = "") -> Iterator[str]:

@@ -209,19 +209,17 @@ def _check_output(folder: Path, overwrite: bool) -> None:
 
 
 def _save(tokenizer: "Tokenizer", folder: Path, model_max_length: int, sentinels: Sequence[str]) -> None:
-    from transformers import GPT2Tokenizer
+    from transformers import AddedToken, GPT2Tokenizer
 
     model = json.loads(tokenizer.to_str())["model"]
     merges: Any = [tuple(pair) for pair in model["merges"]]
     # The class of GPT-2's own tokenizer: every version of transformers, and every tool built on it, knows the name.
-    more: Any = {"extra_special_tokens": list(sentinels)} if sentinels else {}
     saved = GPT2Tokenizer(
-        vocab=model["vocab"],
-        merges=merges,
-        post_processor=tokenizer.post_processor,
-        model_max_length=model_max_length,
-        **more,
+        vocab=model["vocab"], merges=merges, post_processor=tokenizer.post_processor, model_max_length=model_max_length
     )
+    # Not as `extra_special_tokens`: versions of transformers below 5 cannot load a list of these.
+    more: list[str | AddedToken] = [AddedToken(name, normalized=False, special=True) for name in sentinels]
+    saved.add_tokens(more, special_tokens=True)
     with writing(folder, "--output"), replaced_folder(folder.resolve()) as new:
         saved.save_pretrained(new)
 

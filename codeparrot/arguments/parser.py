@@ -26,7 +26,7 @@ from jsonargparse import (
 from codeparrot.arguments.words import choices_of, element_of, flags_of
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.location import path_of
-from codeparrot.setting import Renamed, in_todays_names
+from codeparrot.setting import Renamed, in_todays_names, wrong_type
 from codeparrot.text_files import read_text, repeated_key, syntax_error
 
 _WIDEST, _NARROWEST = 100, 30
@@ -171,16 +171,10 @@ class Parser(ArgumentParser):
             return f'--{file[1]}: the file "{file[2]}" does not exist{nearest(Path(file[2]).name, self.recipes) or known}'
         if section := re.search(r'key "([\w.]+)": Unable to load config "(.*)"', text):
             return f"{section[1]} is {section[2]}; it must be a section of settings, or a file with one"
-        found = re.search(r'key "([\w.]+)": (Expected an? .*?)\. Got value: ?(.*)', text) or re.search(
-            r'key "([\w.]+)": Does not validate against any of the Union.*?Errors: (.*) Given value type: .*?: (.*)', text
-        )
-        if found and found[1] in self._places():
-            return f"{found[1].upper()} is given without a flag: {self.prog} {found[3]}"
-        types = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", found[2]) if found else []
-        if not found or not types:
-            return text
-        expected = [_IN_WORDS.get(name, name) or " or ".join(words.replace("'", "").rsplit(", ", 1)) for name, words in types]
-        return f"{found[1]} is {_NOTHING.get(found[3], found[3])}; it must be {' or '.join(expected)}"
+        found = wrong_type(text)
+        if found and found.name in self._places():
+            return f"{found.name.upper()} is given without a flag: {self.prog} {found.value}"
+        return f"{found.name} {found}" if found and found.expected else text
 
     def values(self, words: Sequence[str], target: Callable[..., Any]) -> Namespace:
         """Parse the words of a command line and return the arguments of `target`, a function or a dataclass.
@@ -285,17 +279,6 @@ def _unknown_in_file(text: str) -> str:
         return f"{found['group']}.{found[2]}"
     found = re.search(r"Option '([\w.\-]+)' is not accepted", text)
     return found[1] if found else ""
-
-
-_IN_WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "NoneType": "null",
-    "list": "a list",
-}
-_NOTHING = {"": "empty", "None": "null"}
 
 
 def _wrapped(words: Iterable[str]) -> str:

@@ -72,7 +72,7 @@ def tokenize(
         if not FRACTION.holds(rate):
             raise CodeparrotError(f"--{name} is {rate}; it must be {FRACTION.words}")
     loaded = load_tokenizer(tokenizer)
-    middles = Causal(fim_rate, fim_spm_rate, fim_level).transform(loaded, seed, seq_length)
+    middles = _middles(loaded, Causal(fim_rate, fim_spm_rate, fim_level), seed, seq_length)
     encoder = make_encoder(loaded.backend_tokenizer.to_str(), loaded.eos_token_id)
     num_ids = largest_id(loaded) + 1
     losses = Losses(on_error)
@@ -118,6 +118,15 @@ def tokenize(
     elif "valid" not in counts:
         text.append(f"nothing to validate on: {corpus} has no validation split; --valid_fraction 0.01 would set a part aside")
     return Result("\n".join(text), {"output": str(place), "tokens": counts, **manifest})
+
+
+def _middles(tokenizer: Any, objective: Any, seed: int, seq_length: int) -> Any:
+    """Return what takes middles out, or None. Errors name the flag of this command."""
+    from codeparrot.stream.sentinels import require_sentinels
+
+    if objective.fim_rate:
+        require_sentinels(tokenizer, f"--fim_rate {objective.fim_rate}")
+    return objective.transform(tokenizer, seed, seq_length)
 
 
 def _sides(

@@ -22,6 +22,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.loading import tokenizer_digest
 from codeparrot.location import HUB, path_of
 from codeparrot.model.families import without_weights
+from codeparrot.objectives import with_defaults
 from codeparrot.run import checkpoint
 from codeparrot.run.origin import same_order
 from codeparrot.run.progress import Progress
@@ -136,7 +137,13 @@ def _changes_since_it_began(config: Config, own: Path) -> list[str] | None:
     Without changes, the same command goes on from the run's own checkpoint. With changes, going back would lose its steps.
     """
     saved = checkpoint.read_manifest(own)["config"]
-    return checkpoint.changes_that_matter(saved, asdict(config)) if saved["resume"] == config.resume else None
+    return _changes(saved, config) if saved["resume"] == config.resume else None
+
+
+def _changes(saved: dict[str, Any], config: Config) -> list[str]:
+    """Return the settings that make a resumed run another run. One that an objective's section leaves out has its default."""
+    old, new = ({**each, "objective": with_defaults(each.get("objective", {}))} for each in (saved, asdict(config)))
+    return checkpoint.changes_that_matter(old, new)
 
 
 def _other_settings(place: Path, changes: list[str], can_be_named: bool = True) -> str:
@@ -200,7 +207,7 @@ def _objection(training: Start, place: Path | None) -> str | None:
         if not same_tokenizer:
             return f"{place} was trained with a tokenizer other than {config.tokenizer.path}"
         return _another_model(place, weights) if weights else None
-    changes = checkpoint.changes_that_matter(manifest["config"], asdict(config))
+    changes = _changes(manifest["config"], config)
     if not same_tokenizer:
         changes.append("tokenizer.path: not the checkpoint's vocabulary")
     if not changes:

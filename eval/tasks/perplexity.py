@@ -80,9 +80,11 @@ def bytes_per_token(tokenizer: Any, size: int) -> Any:
     """Return a [size] tensor with the bytes of text that each token id stands for; 0 for special tokens and unused ids."""
     import torch
 
+    from codeparrot.loading import special_ids
+
     counts = torch.zeros(size, dtype=torch.int64)
     byte_level = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
-    special = set(tokenizer.all_special_ids)
+    special = special_ids(tokenizer)
     for token, index in tokenizer.get_vocab().items():
         if index < size and index not in special:
             counts[index] = _num_bytes(token, byte_level)

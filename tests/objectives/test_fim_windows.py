@@ -104,7 +104,7 @@ def test_a_tokenizer_without_sentinels_is_refused_with_the_remedy(corpus, tokeni
     needs = r"0\.5 needs a tokenizer with <fim_prefix>, <fim_middle> and <fim_suffix>; `codeparrot tokenizer train` makes one"
     with pytest.raises(CodeparrotError, match=rf"objective\.fim_rate {needs}"):
         transform(str(tokenizer_folder), corpus, fim_rate=0.5)
-    with pytest.raises(CodeparrotError, match=needs):
+    with pytest.raises(CodeparrotError, match=rf"^--fim_rate {needs}"):
         tokenize(str(corpus), str(tokenizer_folder), str(tmp_path / "w"), fim_rate=0.5)
     with pytest.raises(CodeparrotError, match="--fim_rate is 2; it must be from 0 to 1"):
         tokenize(str(corpus), str(tokenizer_folder), str(tmp_path / "w"), fim_rate=2)

@@ -1,7 +1,7 @@
 """An objective is a function of the window and its number in the run, and predicts equally many tokens in each window."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from codeparrot.config import Config, StreamConfig, TrainConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
-from codeparrot.objectives import OBJECTIVES, load_objective
+from codeparrot.objectives import OBJECTIVES, load_objective, with_defaults
 from codeparrot.objectives.objective import Examples, check_even
 from codeparrot.training.parts import Training
+from codeparrot.training.resume import _changes
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,32 @@ def test_windows_that_predict_unequally_many_tokens_are_refused() -> None:
     [
         ({"name": "casual"}, 'objective.name: there is no "casual"; did you mean "causal"?'),
         ({"name": "numbered", "rat": 1.0}, 'objective.rat is not a setting of "Numbered"; did you mean "rate"?'),
-        ({"name": "numbered", "rate": "much"}, "objective: .*rate"),
+        ({"name": "numbered", "rate": "much"}, "objective.rate is much; it must be a number$"),
         ({"name": "causal", "rate": 1.0}, 'objective.rate is not a setting of "Causal"; did you mean "fim_rate"?'),
         ({"name": "causal", "fim_rate": 1.5}, "objective.fim_rate is 1.5; it must be from 0 to 1"),
-        ({"name": "causal", "fim_level": "word"}, "objective: .*fim_level.*word"),
+        ({"name": "causal", "fim_level": "word"}, "objective.fim_level is word; it must be character, line or token$"),
+        ({"fim_level": None}, "objective.fim_level is null; give it a value, or leave it out"),
+        ({"fim_rate": None}, "objective.fim_rate is null; give it a value, or leave it out"),
+        ({"fim_rate": "nan"}, "objective.fim_rate is nan; it must be a number$"),
+        ({"fim_rate": float("nan")}, "objective.fim_rate is nan; it must be from 0 to 1 and finite"),
     ],
 )
 def test_wrong_settings_are_named(settings, words, monkeypatch) -> None:
     monkeypatch.setitem(OBJECTIVES, "numbered", f"{__name__}:Numbered")
     with pytest.raises(CodeparrotError, match=words.replace("?", r"\?")):
         load_objective(settings)
+
+
+def test_a_setting_that_is_left_out_is_its_default_to_a_resumed_run() -> None:
+    older, rate_0, half = (
+        asdict(Config(objective={"name": "causal", **more})) for more in ({}, {"fim_rate": 0}, {"fim_rate": 0.5})
+    )
+    assert with_defaults({}) == {"name": "causal", "fim_rate": 0.0, "fim_spm_rate": 0.5, "fim_level": "character"}
+    assert _changes(older, Config(objective={"name": "causal", "fim_rate": 0.0})) == []
+    assert _changes(rate_0, Config()) == []
+    assert _changes(older, Config(objective={"fim_rate": 0.5})) == ["objective.fim_rate: 0.0 -> 0.5"]
+    assert _changes(half, Config()) == ["objective.fim_rate: 0.5 -> 0.0"]
+    assert with_defaults({"name": "gone", "rate": 1}) == {"name": "gone", "rate": 1}
 
 
 def test_settings_reach_the_objective(monkeypatch) -> None:

@@ -15,6 +15,8 @@ from transformers import AutoConfig, AutoTokenizer
 
 from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
+from codeparrot.eval.tasks.perplexity import bytes_per_token
+from codeparrot.loading import special_ids
 from codeparrot.stream.sentinels import SENTINELS, sentinels_of
 from codeparrot.tokenizer import train as train_module
 from codeparrot.tokenizer.train import END_OF_TEXT, fit, train
@@ -40,12 +42,21 @@ def test_any_text_is_restored(tokenizer, text):
     assert tokenizer.decode(tokenizer(text, split_special_tokens=True)["input_ids"]) == text
 
 
+def test_older_versions_of_transformers_can_load_it(tokenizer, tmp_path):
+    """Below 5, `extra_special_tokens` is a mapping, and a list is an AttributeError. Checkpoints save the tokenizer again."""
+    tokenizer.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert "extra_special_tokens" not in settings and sentinels_of(AutoTokenizer.from_pretrained(tmp_path)) == (1, 2, 3)
+
+
 def test_it_is_gpt2s_in_everything_but_the_vocabulary(tokenizer):
     assert tokenizer.is_fast and len(tokenizer) == 1000 and tokenizer.model_max_length == 1024
     assert tokenizer.bos_token == tokenizer.eos_token == tokenizer.unk_token == END_OF_TEXT
     special = [END_OF_TEXT, *SENTINELS]
-    assert tokenizer.all_special_tokens == special and tokenizer.convert_tokens_to_ids(special) == list(range(7))
-    assert sorted(tokenizer.added_tokens_decoder) == list(range(7)) and sentinels_of(tokenizer) == (1, 2, 3)
+    assert {index: str(each) for index, each in tokenizer.added_tokens_decoder.items()} == dict(enumerate(special))
+    assert all(each.special for each in tokenizer.added_tokens_decoder.values()) and sentinels_of(tokenizer) == (1, 2, 3)
+    assert special_ids(tokenizer) == set(range(7)) and bytes_per_token(tokenizer, 7).tolist() == [0] * 7
+    assert tokenizer.decode(list(range(7)), skip_special_tokens=True) == ""
     assert set(pre_tokenizers.ByteLevel.alphabet()) <= set(tokenizer.get_vocab())
     assert tokenizer("\n    return x")["input_ids"] != tokenizer(" \n    return x")["input_ids"], "no space is put in front"
     settings = json.loads(tokenizer.backend_tokenizer.to_str())
