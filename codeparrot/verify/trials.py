@@ -147,7 +147,9 @@ def make_data(folder: Path) -> None:
     for part in range(2):
         table = pa.table({"path": [path.name for path in modules[part::2]], "content": texts[part::2]})
         parquet.write_table(table, folder / "corpus" / f"train-{part:05d}-of-00002.parquet", row_group_size=16)
-    train(str(folder / "corpus"), str(folder / "tokenizer"), vocab_size=VOCABULARY, sample_bytes=1_000_000)
+    size: Any = {"vocab_size": VOCABULARY, "sample_bytes": 1_000_000}
+    # Without sentinels: no middle is taken out, and the tokens are those that the tolerances were measured on.
+    train(str(folder / "corpus"), str(folder / "tokenizer"), **size, sentinels=False)
 
 
 def recipe(folder: Path, processes: int) -> dict[str, Any]:
