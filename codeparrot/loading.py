@@ -55,20 +55,27 @@ def find_model(name: str) -> str:
     return str(folder / "model")
 
 
-def require_middles(model: str) -> None:
+def require_middles(model: str, instead: str) -> None:
     """Refuse a checkpoint whose run has not learned to fill in the middle; of any other model that is not known.
 
     Its tokenizer may have the sentinels all the same, untrained: `codeparrot tokenizer train` adds them by default.
 
     Args:
         model: what `find_model` returns.
+        instead: what the user can do without.
     """
     checkpoint = Path(model).parent
     if Path(model).name != "model" or not (checkpoint / MANIFEST).is_file():
         return
-    objective = read_manifest(checkpoint).get("config", {}).get("objective", {})
+    try:
+        config = read_manifest(checkpoint)["config"]
+    except (CodeparrotError, KeyError):
+        # The weights may be whole all the same.
+        logger.warning("%s does not say whether the model has learned to fill in the middle", checkpoint / MANIFEST)
+        return
+    objective = config.get("objective", {})
     if objective.get("name", "causal") == "causal" and not objective.get("fim_rate"):
-        remedy = "train a run with objective.fim_rate 0.5, or leave out what is behind the cursor"
+        remedy = f"train a run with objective.fim_rate 0.5, or {instead}"
         raise CodeparrotError(f"{checkpoint} was trained with objective.fim_rate 0 and cannot fill in the middle: {remedy}")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.eval.problems.problem import P, ProblemSet
 from codeparrot.eval.task import Task
 from codeparrot.generation.sampling import TEMPERATURES, is_temperature
 from codeparrot.location import path_of
@@ -73,10 +74,6 @@ def command(task: Task[Any], max_new_tokens: int = 128) -> Callable[..., Result]
         share: str = "",
         output: str | None = None,
     ) -> Result:
-        from codeparrot.eval.evaluate import Evaluation
-        from codeparrot.eval.parallel import Share
-        from codeparrot.eval.sampling import Sampling
-
         check_ranges(
             samples=samples,
             temperature=temperature,
@@ -86,11 +83,8 @@ def command(task: Task[Any], max_new_tokens: int = 128) -> Callable[..., Result]
             batch_size=batch_size,
         )
         check_places(checkpoint, output)
-        sampling, temperatures = Sampling(top_p, max_new_tokens, seed), list(dict.fromkeys(temperature))
-        evaluation = Evaluation(
-            task, task.load().first(limit), checkpoint, temperatures, samples, sampling, batch_size, device, precision, output
-        )
-        return evaluation.run(Share.parse(share))
+        options = samples, temperature, top_p, max_new_tokens, seed, batch_size, device, precision, share, output
+        return evaluated(task, task.load().first(limit), checkpoint, *options)
 
     run.__doc__ = f"{(task.__doc__ or '').strip().splitlines()[0]}\n\n{OPTIONS}"
     return run
@@ -111,3 +105,29 @@ OPTIONS = """Args:
         command without --share scores them.
     output: Folder to write to; default: RUN/eval/TASK/step_00001000 for a run's checkpoint, else evaluations/NAME/TASK.
 """
+
+
+def evaluated(
+    task: Task[P],
+    problems: ProblemSet[P],
+    checkpoint: str,
+    samples: int,
+    temperature: list[float],
+    top_p: float,
+    max_new_tokens: int,
+    seed: int,
+    batch_size: int,
+    device: str,
+    precision: str,
+    share: str,
+    output: str | None,
+) -> Result:
+    """Evaluate a checkpoint by a task; the arguments are those of the task's command, `problems` all of it or the first."""
+    from codeparrot.eval.evaluate import Evaluation
+    from codeparrot.eval.parallel import Share
+    from codeparrot.eval.sampling import Sampling
+
+    # A temperature named twice would count its samples twice.
+    temperatures, sampling = list(dict.fromkeys(temperature)), Sampling(top_p, max_new_tokens, seed)
+    evaluation = Evaluation(task, problems, checkpoint, temperatures, samples, sampling, batch_size, device, precision, output)
+    return evaluation.run(Share.parse(share))

@@ -92,7 +92,7 @@ def complete(
     texts = stops_of(language) if stop == "language" else ()
     folder = find_model(checkpoint)
     if around.behind:
-        require_middles(folder)
+        require_middles(folder, "leave out what is behind the cursor")
     model, tokenizer = load_model(folder, device)
     if passed_over := _of_the_model(model):
         log.warning("%s in the model's generation_config.json is passed over: the options decide", passed_over)

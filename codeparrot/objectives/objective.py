@@ -65,15 +65,23 @@ class ChangesDocuments(Protocol):
         ...
 
 
+def changes_of(objective: Objective, config: Config, tokenizer: Any) -> Transform | None:
+    """Return what the objective of a run changes documents with, or None.
+
+    Raises:
+        CodeparrotError: the tokenizer lacks what it needs.
+    """
+    own = tokenizer, config.run.seed, config.stream.seq_length
+    return objective.transform(*own) if isinstance(objective, ChangesDocuments) else None
+
+
 def transform_of(objective: Objective, config: Config, tokenizer: Any) -> Transform | None:
     """Return what changes the documents of a run as they are read; None where nothing does, or they are windows made so.
 
     Raises:
         CodeparrotError: the tokenizer lacks what it needs, or the documents are windows that were made in another way.
     """
-    own = tokenizer, config.run.seed, config.stream.seq_length
-    transform = objective.transform(*own) if isinstance(objective, ChangesDocuments) else None
-    return still_to_change(as_list(config.stream.train), transform)
+    return still_to_change(as_list(config.stream.train), changes_of(objective, config, tokenizer))
 
 
 def check_even(examples: Examples) -> None:

@@ -16,8 +16,9 @@ from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.multinomial import Multinomial, Noise
 from codeparrot.generation.requests import Request
-from codeparrot.objectives.causal import Causal
+from codeparrot.objectives.fim import Middles
 from codeparrot.objectives.middles import MiddleSet, load_middles
+from codeparrot.objectives.objective import changes_of
 from codeparrot.result import progress_bar, say
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
@@ -105,11 +106,9 @@ class Validation:
 
     def _middles_to_measure(self) -> MiddleSet | None:
         """Read the middles that evaluations measure where the objective has them. All processes call this."""
-        training, accelerator, objective = self._training, self._training.accelerator, self._training.objective
-        config = training.config
-        own = training.tokenizer, config.run.seed, config.stream.seq_length
-        transform = objective.transform(*own) if isinstance(objective, Causal) else None
-        if transform is None:
+        training, accelerator, config = self._training, self._training.accelerator, self._training.config
+        transform = changes_of(training.objective, config, training.tokenizer)
+        if not isinstance(transform, Middles):
             return None
         middles = load_middles(
             *(config.stream, transform, training.stream.encoder),

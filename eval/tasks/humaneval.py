@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.command import check_places, check_ranges
+from codeparrot.eval.command import check_places, check_ranges, evaluated
 from codeparrot.eval.problems import conversation
 from codeparrot.eval.problems.problem import Problem, ProblemSet
 from codeparrot.eval.styles import PromptStyle, styled
@@ -188,14 +188,8 @@ def humaneval(
     if samples_file is not None:
         return _score_file(task, everything, chosen, path_of(samples_file), folder, partial)
     assert checkpoint is not None
-    from codeparrot.eval.evaluate import Evaluation
-    from codeparrot.eval.parallel import Share
-    from codeparrot.eval.sampling import Sampling
-
-    # A temperature named twice would count its samples twice.
-    temperatures, sampling = list(dict.fromkeys(temperature)), Sampling(top_p, max_new_tokens, seed)
-    evaluation = Evaluation(task, chosen, checkpoint, temperatures, samples, sampling, batch_size, device, precision, output)
-    return evaluation.run(Share.parse(share))
+    options = samples, temperature, top_p, max_new_tokens, seed, batch_size, device, precision, share, output
+    return evaluated(task, chosen, checkpoint, *options)
 
 
 def _style(style: PromptStyle, strip_prompt: bool, chat: bool) -> PromptStyle:

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from codeparrot.eval.command import check_places, check_ranges
+from codeparrot.eval.command import check_places, check_ranges, evaluated
 from codeparrot.eval.problems.infilling import Gap, functions, load_gaps, programs
 from codeparrot.eval.problems.problem import STOP, Problem, ProblemSet
 from codeparrot.eval.similarity import edit_similarity, exact_match
 from codeparrot.eval.task import Rows, Task
 from codeparrot.eval.tasks.humaneval import HumanEval
 from codeparrot.generation.requests import Request
+from codeparrot.loading import find_model, require_middles
 from codeparrot.result import Result
 from codeparrot.stream.sentinels import require_sentinels
 
@@ -146,10 +147,6 @@ def infilling(
         workers: Programs tested at a time; 0: as many as there are cores.
         unsafe: Run the programs without a sandbox, where none is possible. They can do whatever you can.
     """
-    from codeparrot.eval.evaluate import Evaluation
-    from codeparrot.eval.parallel import Share
-    from codeparrot.eval.sampling import Sampling
-
     check_ranges(
         samples=samples,
         temperature=temperature,
@@ -162,8 +159,8 @@ def infilling(
     )
     check_places(checkpoint, output)
     task = Infilling(kind, fim_order, HumanEval(ks=tuple(sorted(set(k))), workers=workers, unsafe=unsafe))
-    chosen, temperatures = task.load().first(limit), list(dict.fromkeys(temperature))
-    sampling = Sampling(top_p, max_new_tokens, seed)
-    return Evaluation(task, chosen, checkpoint, temperatures, samples, sampling, batch_size, device, precision, output).run(
-        Share.parse(share)
-    )
+    chosen = task.load().first(limit)
+    if fim_order != "prefix":
+        require_middles(find_model(checkpoint), "give --fim_order prefix")
+    options = samples, temperature, top_p, max_new_tokens, seed, batch_size, device, precision, share, output
+    return evaluated(task, chosen, checkpoint, *options)

@@ -48,12 +48,15 @@ def likelihood(
             evaluations/NAME/likelihood-PROBLEMS.
     """
     from codeparrot.eval.likelihood import load_solved
-    from codeparrot.loading import find_model
+    from codeparrot.eval.problems.infilling import Gap
+    from codeparrot.loading import find_model, require_middles
 
     check_ranges(limit=limit, batch_size=batch_size)
     check_places(checkpoint, output)
     chosen = load_solved(problems).first(limit)
     place = find_model(checkpoint)
+    if any(isinstance(problem, Gap) for problem in chosen):
+        require_middles(place, "name problems that are no gaps")
     say("loading PyTorch")
     import torch
 

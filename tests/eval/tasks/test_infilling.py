@@ -19,6 +19,7 @@ from codeparrot.eval.problems.problem import Problem, ProblemSet
 from codeparrot.eval.tasks.humaneval import HumanEval
 from codeparrot.eval.tasks.infilling import Infilling
 from codeparrot.generation.prompts import resolved
+from codeparrot.run.checkpoint import MANIFEST_VERSION
 from tests.conftest import with_sentinels
 from tests.eval.sandbox.middles import RECORD, digest, middles
 from tests.launching import require
@@ -251,3 +252,17 @@ def test_a_model_that_knows_the_middles_passes(learned: Path, tmp_path: Path, or
     reference = {each.task_id: each.canonical_solution for each in known_gaps()}
     assert {row["task_id"]: row["completion"] for row in results} == reference
     assert report["exact_match"] == report["edit_similarity"] == 1.0
+
+
+@pytest.mark.parametrize("task", [["infilling", "--kind", "own"], ["likelihood", "--problems", "infilling"]])
+def test_a_run_that_has_not_learned_middles_is_refused_before_it_is_loaded(task, tmp_path: Path, capsys) -> None:
+    """The sentinels of its tokenizer are untrained: its scores would say nothing."""
+    checkpoint = tmp_path / "step_1"
+    (checkpoint / "model").mkdir(parents=True)
+    (checkpoint / "model" / "config.json").write_text("{}", encoding="utf-8")
+    manifest = {"version": MANIFEST_VERSION, "step": 1, "tokens": 1, "config": {"objective": {"fim_rate": 0.0}}, "files": {}}
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert main(["eval", *task, "--checkpoint", str(checkpoint), "--output", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"{checkpoint} was trained with objective.fim_rate 0" in error and "fim_rate 0.5" in error
+    assert not (tmp_path / "out").exists()
