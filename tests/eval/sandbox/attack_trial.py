@@ -48,7 +48,7 @@ WITNESS = Problem(
     "answer",
     "def check(candidate):\n    assert candidate(2) == 3\n    assert candidate([]) == []\n",
     """
-import ctypes, gc, os, resource, socket, sys, threading
+import ctypes, gc, mmap, os, resource, socket, sys, threading
 assert os.listdir("/tmp") == [], "files"
 assert os.stat("/tmp").st_mode & 0o777 == 0o755 and os.listxattr("/tmp") == [], "scratch folder"
 try:
@@ -70,7 +70,7 @@ child = os.fork()
 if child == 0:
     os._exit(0)
 os.waitpid(child, 0)
-held = bytearray(1 << 27)
+held = mmap.mmap(-1, 1 << 27)  # not touched: the limit is one of address space, and some machines give pages slowly
 assert "program" not in sys.modules or sys.modules["program"].__dict__ is globals()
 
 def answer(x):
