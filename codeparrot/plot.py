@@ -9,13 +9,14 @@ Cost: about two seconds, half of it for loading matplotlib; 100,000 logged steps
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from codeparrot import figures
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder, path_of
 from codeparrot.result import Result
-from codeparrot.run.metrics import SOLUTIONS, read_lines
+from codeparrot.run.curves import Curve, Run, read
+from codeparrot.run.metrics import SOLUTIONS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,24 +34,6 @@ FEW_POINTS, FEW_EVALUATIONS = 25, 50
 """Steps of a curve, and evaluations, that are marked one by one."""
 LONGEST_NAME = 40
 """Characters of a run's name in the legend."""
-
-
-class Curve(NamedTuple):
-    """Values over tokens, in the order of the steps. NaN is a gap."""
-
-    tokens: list[float]
-    values: list[float]
-
-
-class Run(NamedTuple):
-    name: str
-    loss: Curve
-    perplexity: Curve
-    """On the sample of the validation set, where evaluations during the run measured one; else on all of it."""
-    at_the_end: Curve
-    """Perplexity on all of the validation set, measured behind the last sample."""
-    solutions: Curve
-    """Bits a byte of the reference solutions of problems."""
 
 
 def plot(runs: list[str], output: str | None = None) -> Result:
@@ -85,44 +68,11 @@ def draw(runs: Sequence[Path], output: Path) -> None:
     _draw(_distinct([read(folder) for folder in runs], runs), output)
 
 
-def read(folder: Path) -> Run:
-    """Read the curves of a run from its metrics.jsonl.
-
-    Raises:
-        CodeparrotError: there is no such file, or it has no loss and no perplexity yet.
-    """
-    path = folder / "metrics.jsonl"
-    try:
-        rows = [row for row in read_lines(path) if row.get("tokens") is not None]
-    except OSError as error:
-        raise CodeparrotError(f'"{folder}" is not a run: {path.name} cannot be read ({error.strerror})') from error
-    last_sample = max((row["tokens"] for row in rows if row.get("eval_sample")), default=math.inf)
-    before, at_the_end = ([row for row in rows if (row["tokens"] > last_sample) is later] for later in (False, True))
-    perplexity, whole = (_curve(part, "perplexity") for part in (before, at_the_end))
-    run = Run(folder.resolve().name, _curve(rows, "loss"), perplexity, whole, _curve(rows, SOLUTIONS))
-    if not any(map(math.isfinite, run.loss.values + run.perplexity.values + run.at_the_end.values)):
-        raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
-    return run
-
-
 def _folder(name: str) -> Path:
     folder = local_folder(name)
     if folder is None:
         raise CodeparrotError(f'there is no run "{name}" here')
     return folder
-
-
-def _curve(rows: Sequence[dict[str, Any]], key: str) -> Curve:
-    """Return the values of a key. Where the run went back to an earlier step, those it had from there on are left out."""
-    curve = Curve([], [])
-    for row in rows:
-        if key in row:
-            while curve.tokens and curve.tokens[-1] >= row["tokens"]:
-                del curve.tokens[-1], curve.values[-1]
-            curve.tokens.append(row["tokens"])
-            known = row[key] is not None and math.isfinite(row[key]) and (key == "loss" or row[key] > 0)
-            curve.values.append(row[key] if known else math.nan)
-    return curve
 
 
 def _distinct(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
@@ -227,12 +177,15 @@ def _perplexity_panel(axis: "Axes", runs: Sequence[Run]) -> None:
 
 
 def _solutions_panel(axis: "Axes", runs: Sequence[Run]) -> None:
-    axis.set_ylabel("solutions, bits/byte")
+    sets = sorted({run.problems for run in runs if run.problems})
+    axis.set_ylabel(f"{_short(sets[0])} solutions, bits/byte" if len(sets) == 1 else "solutions, bits/byte")
     curves = [_clipped(run.solutions) for run in runs]
     low, high = _extent(curves, curves)
     _lines(axis, [run.solutions for run in runs], runs, figures.widths(curves, (high - low) / 100), few=FEW_EVALUATIONS)
     axis.set_ylim(low, high)
     _say_what_is_beyond(axis, [run.solutions for run in runs], runs, _number)
+    if len(sets) > 1:
+        _note(axis, f"of {' and '.join(map(_short, sets))}, which do not compare", at=0)
     if len(runs) == 1:
         _mark_end(axis, runs[0].solutions, _number)
 
@@ -288,10 +241,10 @@ def _say_what_is_beyond(axis: "Axes", curves: Sequence[Curve], runs: Sequence[Ru
     _note(axis, "; ".join(words))
 
 
-def _note(axis: "Axes", text: str) -> None:
-    """Write above a panel what it does not show."""
-    place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "right", "va": "bottom"}
-    axis.annotate(text, (1, 1), xycoords="axes fraction", color=figures.LIGHT.faint, fontsize=8.5, **place)
+def _note(axis: "Axes", text: str, at: int = 1) -> None:
+    """Write above a panel what it does not show: at its right end, or at its left end (0)."""
+    place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "right" if at else "left", "va": "bottom"}
+    axis.annotate(text, (at, 1), xycoords="axes fraction", color=figures.LIGHT.faint, fontsize=8.5, **place)
 
 
 def _lines(axis: "Axes", curves: Sequence[Curve], runs: Sequence[Run], widths: Sequence[float], few: int) -> None:

@@ -1,8 +1,13 @@
 import math
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from codeparrot.figures import LINE_WIDTH, count_in_words, make, png, save, size_in_words, widths
+from codeparrot.figures import LINE_WIDTH, count_in_words, make, png, save, size_in_words, smooth, widths
+
+VALUES = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), max_size=60)
 
 
 @pytest.mark.parametrize(
@@ -37,3 +42,20 @@ def test_a_curve_that_later_ones_cover_is_wider() -> None:
     from_one_place = [([0.0, 9.0], [5.0, end]) for end in (1.0, 2.0)]
     assert widths(from_one_place, 0.1) == [LINE_WIDTH] * 2
     assert widths([([], []), (x, [gap] * 4), rising, ([9.0], [1.0])], 0.1) == [LINE_WIDTH] * 4
+
+
+@given(VALUES)
+def test_smoothing_stays_within_the_values_keeps_gaps_and_starts_at_the_first(values: list[float]) -> None:
+    smoothed = smooth(values)
+    known = [value for value in values if not math.isnan(value)]
+    assert [math.isnan(value) for value in smoothed] == [math.isnan(value) for value in values]
+    slack = 1e-6 * max(map(abs, known), default=0)
+    assert all(min(known) - slack <= value <= max(known) + slack for value in smoothed if not math.isnan(value))
+    assert not values or math.isnan(values[0]) or smoothed[0] == pytest.approx(values[0])
+
+
+def test_smoothing_takes_out_noise_and_leaves_the_trend() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 2000)
+    trend = 2 + 6 / (1 + np.arange(2000) / 20)
+    error = np.abs(np.asarray(smooth((trend + noise).tolist())) - trend)
+    assert error[100:].mean() < 0.02 and error[:20].max() < 0.4

@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib import image
 from matplotlib.figure import Figure
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.figures import smooth
-from codeparrot.plot import draw, plot, read
-
-VALUES = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), max_size=60)
+from codeparrot.plot import draw, plot
+from codeparrot.run.curves import read
 
 
 def log(folder: Path, *rows: dict[str, Any], end: str = "") -> Path:
@@ -76,6 +73,20 @@ def test_how_likely_solutions_are_has_a_panel_of_its_own(tmp_path, figures):
     assert axis.get_ylabel() == "solutions, bits/byte" and list(curve.get_ydata())[:2] == [2, 2 - 50 / 300]
     plot([str(log(tmp_path / "older", *falling()))])
     assert [axis.get_ylabel() for axis in figures[1].axes] == ["training loss", "validation perplexity"]
+
+
+def test_solutions_of_other_problems_are_not_drawn_as_one_curve(tmp_path, figures):
+    name, rows = "solution_bits_per_byte", [row for row in falling() if "perplexity" in row]
+    # The measurement of the run was changed from one set to another on the way.
+    changed = [row | {name: 2 if row["step"] < 150 else 1, "problems": "a" if row["step"] < 150 else "b"} for row in rows]
+    plot([str(log(tmp_path / "changed", *changed))])
+    axis = figures[0].axes[-1]
+    assert axis.get_ylabel() == "b solutions, bits/byte" and set(axis.get_lines()[0].get_ydata()) == {1}
+    others = [row | {name: 2, "problems": "a"} for row in rows]
+    plot([str(tmp_path / "changed"), str(log(tmp_path / "other", *others))], str(tmp_path / "both.png"))
+    axis = figures[1].axes[-1]
+    assert axis.get_ylabel() == "solutions, bits/byte"
+    assert [text.get_text() for text in axis.texts if text.xy == (0, 1)] == ["of a and b, which do not compare"]
 
 
 def test_the_measure_of_the_whole_set_is_a_mark_of_its_own(tmp_path, figures):
@@ -309,23 +320,6 @@ def test_a_picture_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):
         draw([run], tmp_path / "out" / "loss.png")
     assert (tmp_path / "out" / "loss.png").read_bytes() == before
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["loss.png"]
-
-
-@given(VALUES)
-def test_smoothing_stays_within_the_values_keeps_gaps_and_starts_at_the_first(values):
-    smoothed = smooth(values)
-    known = [value for value in values if not math.isnan(value)]
-    assert [math.isnan(value) for value in smoothed] == [math.isnan(value) for value in values]
-    slack = 1e-6 * max(map(abs, known), default=0)
-    assert all(min(known) - slack <= value <= max(known) + slack for value in smoothed if not math.isnan(value))
-    assert not values or math.isnan(values[0]) or smoothed[0] == pytest.approx(values[0])
-
-
-def test_smoothing_takes_out_noise_and_leaves_the_trend():
-    noise = np.random.default_rng(0).normal(0, 0.1, 2000)
-    trend = 2 + 6 / (1 + np.arange(2000) / 20)
-    error = np.abs(np.asarray(smooth((trend + noise).tolist())) - trend)
-    assert error[100:].mean() < 0.02 and error[:20].max() < 0.4
 
 
 def test_lines_that_no_run_wrote_end_no_picture(tmp_path, caplog):

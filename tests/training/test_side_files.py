@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from codeparrot import plot
 from codeparrot.config import Config, RunConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import find_model
+from codeparrot.run.curves import read
 from codeparrot.run.origin import ORIGIN, read_origin
 from codeparrot.run.reports import reports_of
 from codeparrot.training.run_directory import RunDirectory, write_config
@@ -121,7 +121,7 @@ def test_a_report_that_no_evaluation_wrote_is_passed_over_and_named(tmp_path, co
 def test_a_picture_of_a_run_is_drawn_beside_damaged_lines(tmp_path) -> None:
     rows = [json.dumps({"step": step, "tokens": step, "loss": 1.0}).encode() for step in range(1, 5)]
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([rows[0], ZEROS, b"", *rows[1:], ZEROS]))
-    assert plot.read(tmp_path).loss.tokens == [1, 2, 3, 4]
+    assert read(tmp_path).loss.tokens == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("content", [b"", ZEROS, b"[]", b"[" * 100_000])

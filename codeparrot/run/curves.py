@@ -1,0 +1,67 @@
+"""The curves of a run over tokens, from its metrics.jsonl.
+
+A step whose value was not finite is a gap; steps that were repeated after a resume count once.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.run.metrics import SOLUTIONS, read_lines
+
+
+class Curve(NamedTuple):
+    """Values over tokens, in the order of the steps. NaN is a gap."""
+
+    tokens: list[float]
+    values: list[float]
+
+
+class Run(NamedTuple):
+    name: str
+    loss: Curve
+    perplexity: Curve
+    """On the sample of the validation set, where evaluations during the run measured one; else on all of it."""
+    at_the_end: Curve
+    """Perplexity on all of the validation set, measured behind the last sample."""
+    solutions: Curve
+    """Bits a byte of the reference solutions of problems, of the set that was measured last: those of sets do not compare."""
+    problems: str
+    """Name of that set; empty without one."""
+
+
+def read(folder: Path) -> Run:
+    """Read the curves of a run from its metrics.jsonl.
+
+    Raises:
+        CodeparrotError: there is no such file, or it has no loss and no perplexity yet.
+    """
+    path = folder / "metrics.jsonl"
+    try:
+        rows = [row for row in read_lines(path) if row.get("tokens") is not None]
+    except OSError as error:
+        raise CodeparrotError(f'"{folder}" is not a run: {path.name} cannot be read ({error.strerror})') from error
+    last_sample = max((row["tokens"] for row in rows if row.get("eval_sample")), default=math.inf)
+    before, at_the_end = ([row for row in rows if (row["tokens"] > last_sample) is later] for later in (False, True))
+    perplexity, whole = (_curve(part, "perplexity") for part in (before, at_the_end))
+    sets = [str(row.get("problems", "")) for row in rows if SOLUTIONS in row]
+    solved = [row for row in rows if SOLUTIONS in row and str(row.get("problems", "")) == sets[-1]]
+    run = Run(folder.resolve().name, _curve(rows, "loss"), perplexity, whole, _curve(solved, SOLUTIONS), (sets or [""])[-1])
+    if not any(map(math.isfinite, run.loss.values + run.perplexity.values + run.at_the_end.values)):
+        raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
+    return run
+
+
+def _curve(rows: Sequence[dict[str, Any]], key: str) -> Curve:
+    """Return the values of a key. Where the run went back to an earlier step, those it had from there on are left out."""
+    curve = Curve([], [])
+    for row in rows:
+        if key in row:
+            while curve.tokens and curve.tokens[-1] >= row["tokens"]:
+                del curve.tokens[-1], curve.values[-1]
+            curve.tokens.append(row["tokens"])
+            known = row[key] is not None and math.isfinite(row[key]) and (key == "loss" or row[key] > 0)
+            curve.values.append(row[key] if known else math.nan)
+    return curve
