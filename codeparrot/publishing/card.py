@@ -69,11 +69,12 @@ def model_card(
     # A score of the first problems is in the tables, which say so; the index would take it for one of all.
     whole = [report for report in reports.get(step, []) if report["problem_set"].get("problems", 0) <= report["problems"]]
     evaluations = [row for row in metrics if any(map(_is_measure, row))]
+    whole = [*(row for row in evaluations if row["step"] == step and "limit" not in row), *whole]
     return "\n".join(
         [
             "---",
             # Only results of these weights; measurements at earlier steps are in the tables.
-            _front_matter(config, [*(row for row in evaluations if row["step"] == step), *whole], target),
+            _front_matter(config, whole, target),
             "---",
             "",
             f"# {config['run']['name']}",
@@ -114,8 +115,9 @@ def _measured_on(row: dict[str, Any], name: str) -> str:
         return SAMPLE if row.get("eval_sample") else VALIDATION
     if "problem_set" in row:
         return _as_asked(row["problem_set"]["name"], asked(row.get("settings", {})))
+    part = f"the first {row['limit']} of " if "limit" in row else ""
     # Earlier versions gave prompts as they are.
-    return _as_asked(str(row.get("problems", "problems")), asked({"prompt_style": "exact", **row}))
+    return _as_asked(f"{part}{row.get('problems', 'problems')}", asked({"prompt_style": "exact", **row}))
 
 
 def _as_asked(problems: str, way: str) -> str:

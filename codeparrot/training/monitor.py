@@ -179,7 +179,8 @@ class Monitor:
         measured = "pass_at_k" if "pass@1" in scores else "infilling"
         self._trackers.log({**scores, f"{measured}_tokens": line["tokens"]}, self._step)
         shown = " | ".join(f"{name} {value:.2%}" for name, value in scores.items())
-        logger.info("unit tests at step %d | %s (%s)", line["step"], shown, line["problems"])
+        part = f"the first {line['limit']} of " if "limit" in line else ""
+        logger.info("unit tests at step %d | %s (%s%s)", line["step"], shown, part, line["problems"])
 
     def holds(self, name: str) -> bool:
         """Whether metrics.jsonl has a `name` of the step at which this start began, of no sample. All processes call this."""

@@ -229,10 +229,11 @@ class PassAtK:
             return
         report = self._task.summary(self._problems, results)
         values = {f"{self._measurement.prefix}{name}": report[name] for name in report["best"]}
+        part = {"limit": len(self._problems)} if len(self._problems) < self._problems.num_whole else {}
         self._found.put(
             {
                 **{"step": progress.step, "tokens": progress.tokens, **values},
-                **{"problems": self._problems.name, **self._task.settings},
+                **{"problems": self._problems.name, **part, **self._task.settings},
                 **{"num_samples": len(samples), "outcomes": report["outcomes"]},
             }
         )

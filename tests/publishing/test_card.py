@@ -84,6 +84,8 @@ def test_results_are_in_the_model_index_and_in_the_tables(here: HubServer, tmp_p
 def test_scores_of_the_first_problems_are_in_the_tables_alone(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
     run = make_run(tmp_path / "part", tokenizer_folder, (16,))
     of = {"problem_set": {"name": "own", "problems": 51}, "problems": 5}
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps({"step": 16, "tokens": 4096, "pass@1": 0.25, "problems": "own", "limit": 5}) + "\n")
     likely = {"samples": 0, "best": {}, "solution_bits_per_byte": 0.75}
     measures = {name: {"temperature": 0.0, "mean": 0.5, "low": 0.25, "high": 0.75} for name in ("pass@1", "exact_match")}
     tested = {**dict.fromkeys(measures, 0.5), "samples": 5, "best": measures}
@@ -97,6 +99,7 @@ def test_scores_of_the_first_problems_are_in_the_tables_alone(here: HubServer, t
     assert names == {"validation set of the run"}
     assert body.count("| 16 | own |  | 5 of 51 | 5 | pass@1 |") == body.count("| exact_match |") == 9, "no report in part"
     assert "| 16 | own | 5 of 51 | 0.75 |" in body
+    assert "pass@k of this table is of the first 5 of own, exact prompts." in body
 
 
 def test_what_was_measured_on_a_sample_is_called_so(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:

@@ -57,6 +57,7 @@ def test_a_run_is_measured_beside_its_training_and_trains_the_same(tmp_path, cor
         found = [line for line in lines(folder) if "pass@1" in line]
         assert [(line["step"], line["tokens"]) for line in found] == [(8, 8 * 8 * 32), (12, 12 * 8 * 32)]
         assert all(line["num_samples"] == 6 and line["problems"] == "own.jsonl" and "pass@2" in line for line in found)
+        assert all(line["limit"] == 3 for line in found), "three of four problems"
         assert (folder / "plots" / "pass_at_k.png").stat().st_size > 5000
         assert all(sum(line["outcomes"].values()) == 6 and line["prompt_style"] == "healed" for line in found)
         found = [line for line in lines(folder) if "infilling_pass@1" in line]
