@@ -167,10 +167,10 @@ def outcome(
     facts = {
         "run": str(config.run_directory),
         "step": end.step,
-        "tokens": end.tokens,
         "resumed_from_step": begin.step,
         "stopped": end.step < config.train.max_steps or unmeasured,
-        **(score._asdict() if score else {}),
+        **({**score._asdict(), "eval_tokens": score.tokens} if score else {}),
+        "tokens": end.tokens,  # the run's, and not those of the evaluation
         **left_out.counts,
     }
     if facts["stopped"]:

@@ -1,6 +1,7 @@
 """The loop, in real processes: exact resume, equality over processes and splits, stopping, refusals."""
 
 import json
+import math
 import shutil
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import cast
 import pytest
 
 from codeparrot.config import Config, TrainConfig
+from codeparrot.eval.tasks.perplexity import Score
 from codeparrot.result import STOPPED
 from codeparrot.run.progress import Progress
 from codeparrot.train import outcome
@@ -67,6 +69,16 @@ def test_a_finished_run_says_so_and_how_to_go_further(begin, state) -> None:
         f"try it: codeparrot complete --checkpoint {config.run_directory}; go further: the same command with "
         f"--resume {config.run_directory} --run.name NAME --train.max_steps 48",
     ]
+
+
+def test_tokens_are_those_of_the_run_and_not_of_its_evaluation() -> None:
+    config = Config(train=TrainConfig(max_steps=24))
+    nothing = LeftOut(config, cast(Agreement, None), main=True, step=0)
+    score = Score(1.0, math.e, 0.5, 77)
+    found = outcome(
+        config, Progress(0, 0), Progress(24, 4096), score, SimpleNamespace(saved_step=24), nothing, unmeasured=False
+    )
+    assert (found.data["tokens"], found.data["eval_tokens"], found.data["bits_per_byte"]) == (4096, 77, 0.5)
 
 
 @pytest.mark.parametrize(
