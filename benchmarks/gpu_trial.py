@@ -24,6 +24,7 @@ class Trial:
         length = "64" if self.tiny else "1024"
         data = ["--tokenizer.path", str(self.folder / "tokenizer"), "--stream.train", str(self.folder / "corpus")]
         data += ["--stream.valid", "[]", "--stream.seq_length", length, "--stream.lanes", "4", "--evaluate.every_steps", "0"]
+        data += ["--objective.fim_rate", "0"]  # the trial's tokenizer has no sentinels
         run = ["--run.dir", str(self.folder / "runs"), "--train.max_steps", str(STEPS), "--train.log_every_steps", "10"]
         schedule = ["--schedule.warmup_steps", "5", "--checkpoint.every_steps", "0", "--checkpoint.every_minutes", "0"]
         model = TINY_MODEL if self.tiny else []
