@@ -58,7 +58,7 @@ def test_documents_come_back_whole_from_their_tokens(texts, rate, spm_rate, leve
     kinds = iter(pieces_of(tokens))
     for text in (text for shard in texts for text in shard):
         whole = b""
-        for number, piece in enumerate(cut(text, max(1, seq_length * 3 // 2))):
+        for number, piece in enumerate(cut(text, max(1, seq_length * 3))):
             kind, parts = next(kinds)
             whole += b"".join(parts)
             if not kind:
@@ -177,9 +177,9 @@ def test_lines_are_cut_at_their_starts_and_tokens_between_them(tokenizer_json) -
         assert [*prefix, *middle[:-1], *suffix] == whole.tolist()
 
 
-def test_pieces_are_half_a_window_and_end_with_lines() -> None:
+def test_pieces_are_a_window_and_end_with_lines() -> None:
     text = "".join(f"line {number} of a long document\n" for number in range(400))
-    pieces = list(middles(1.0, seq_length=64).of_text(text, 0) or ())
+    pieces = list(middles(1.0, seq_length=32).of_text(text, 0) or ())
     assert "".join(part for piece in pieces for part in piece.texts) == text
     assert all(len("".join(piece.texts)) <= 96 and "".join(piece.texts).endswith("\n") for piece in pieces)
     assert len(pieces) < len(text) / 96 * 1.6

@@ -58,7 +58,8 @@ def stream(tmp_path_factory) -> StreamConfig:
 
 def load(stream: StreamConfig, num_tokens: int, rank: int = 0, world_size: int = 1, **changes) -> MiddleSet:
     ranks: Any = {"rank": rank, "world_size": world_size}
-    return load_middles(stream, middles(**{"seq_length": 32, **changes}), BytesEncoder(), num_tokens=num_tokens, **ranks)
+    # Pieces of 48 bytes, which are the tokens here.
+    return load_middles(stream, middles(**{"seq_length": 16, **changes}), BytesEncoder(), num_tokens=num_tokens, **ranks)
 
 
 def test_about_as_many_tokens_are_measured_as_asked_for_on_any_world_size(stream) -> None:
