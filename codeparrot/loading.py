@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from codeparrot import files
 from codeparrot.config import Config
@@ -55,7 +55,7 @@ def find_model(name: str) -> str:
     return str(folder / "model")
 
 
-def require_middles(model: str, instead: str) -> None:
+def require_middles(model: str, instead: str) -> Literal["psm", "spm"]:
     """Refuse a checkpoint whose run has not learned to fill in the middle; of any other model that is not known.
 
     Its tokenizer may have the sentinels all the same, untrained: `codeparrot tokenizer train` adds them by default.
@@ -63,20 +63,27 @@ def require_middles(model: str, instead: str) -> None:
     Args:
         model: what `find_model` returns.
         instead: what the user can do without.
+
+    Returns:
+        The order of the parts to ask it in. A small model that has learned both goes on with a prefix that stands next to
+        the middle better than it finds one before the suffix (docs/LOG.md); where it is not known, psm, the commoner order.
     """
     checkpoint = Path(model).parent
     if Path(model).name != "model" or not (checkpoint / MANIFEST).is_file():
-        return
+        return "psm"
     try:
         config = read_manifest(checkpoint)["config"]
     except (CodeparrotError, KeyError):
         # The weights may be whole all the same.
         logger.warning("%s does not say whether the model has learned to fill in the middle", checkpoint / MANIFEST)
-        return
+        return "psm"
     objective = config.get("objective", {})
-    if objective.get("name", "causal") == "causal" and not objective.get("fim_rate"):
+    if objective.get("name", "causal") != "causal":
+        return "psm"
+    if not objective.get("fim_rate"):
         remedy = f"train a run with objective.fim_rate 0.5, or {instead}"
         raise CodeparrotError(f"{checkpoint} was trained with objective.fim_rate 0 and cannot fill in the middle: {remedy}")
+    return "psm" if objective.get("fim_spm_rate") == 0 else "spm"
 
 
 def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = None) -> tuple["PreTrainedModel", Any]:

@@ -209,7 +209,8 @@ def _complete(run: Path) -> dict[str, Any]:
 
     model, tokenizer = load_model(find_model(str(run)))
     prefix, suffix = SHOWN_MIDDLE
-    (middle,) = draw(model, tokenizer, Request(prefix, max_new_tokens=16, stop=("\n",), suffix=suffix), 1, 0.5, 0.95, seed=0)
+    request = Request(prefix, max_new_tokens=16, stop=("\n",), suffix=suffix, order="spm")
+    (middle,) = draw(model, tokenizer, request, 1, 0.5, 0.95, seed=0)
     return {
         "completions": [prompt + _complete_once(model, tokenizer, prompt, seed=0) for prompt in SHOWN_PROMPTS],
         "middle": [prefix, middle.text, suffix],
@@ -242,7 +243,8 @@ def _run_unit_tests(run: Path) -> dict[str, Any]:
 
     try:
         functions = humaneval(str(run), problems="codeparrot", samples=10, max_new_tokens=48)
-        gaps = infilling(str(run), kind="own", samples=10, temperature=[0.2], k=[1, 10], max_new_tokens=48)
+        often = {"samples": 10, "temperature": [0.2], "k": [1, 10], "max_new_tokens": 48}
+        gaps = infilling(str(run), kind="own", fim_order="spm", **often)
     except CodeparrotError as error:
         print(f"      skipped: {error}", file=sys.stderr)
         return {"unit_tests": str(error)}

@@ -52,7 +52,7 @@ def complete(
     cursor: str | None = None,
     suffix: str = "",
     suffix_file: str | None = None,
-    fim_order: Literal["psm", "spm"] = "psm",
+    fim_order: Literal["auto", "psm", "spm"] = "auto",
     heal: bool = True,
     stop: Stop = "auto",
     language: str = "python",
@@ -74,6 +74,7 @@ def complete(
         suffix: Text behind the cursor, if any: fill in the middle. The model must have learned that (objective.fim_rate).
         suffix_file: File with the suffix.
         fim_order: What a model with a suffix reads: prefix, suffix (psm), or suffix, prefix (spm). The middle comes last.
+            auto: spm for a run that has learned it, else psm.
         heal: Go on from the text of the prompt and not from its tokens, of which the last may be half of a longer one.
         stop: Where to end besides the end token: before the next block at the top level (language), with the block that the
             cursor is in, by indentation (block), or nowhere (none); auto: language, but none where there is a suffix.
@@ -91,8 +92,8 @@ def complete(
     stop = _stop(stop, stop_at_block_end, around)
     texts = stops_of(language) if stop == "language" else ()
     folder = find_model(checkpoint)
-    if around.behind:
-        require_middles(folder, "leave out what is behind the cursor")
+    learned = require_middles(folder, "leave out what is behind the cursor") if around.behind else "psm"
+    order = learned if fim_order == "auto" else fim_order
     model, tokenizer = load_model(folder, device)
     if passed_over := _of_the_model(model):
         log.warning("%s in the model's generation_config.json is passed over: the options decide", passed_over)
@@ -105,7 +106,7 @@ def complete(
         block=Block.at(around.before) if stop == "block" else None,
         heal=heal,
         suffix=around.behind or None,
-        order=fim_order,
+        order=order,
     )
     streaming = num_completions == 1 and sys.stdout.isatty()
     try:
@@ -118,7 +119,7 @@ def complete(
     completions = [untorn(each.text) for each in found]
     facts = {"checkpoint": folder, "prompt": around.before, "completions": completions, "stop": stop}
     facts |= {"ended": [each.ended for each in found], "healed": found[0].healed}
-    facts |= {"suffix": around.behind, "fim_order": fim_order} if around.behind else {}
+    facts |= {"suffix": around.behind, "fim_order": order} if around.behind else {}
     # Streamed text is not printed again: only the end of its last line is missing.
     return Result("" if streaming else _joined(completions), facts)
 

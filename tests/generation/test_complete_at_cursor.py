@@ -107,11 +107,12 @@ def test_a_run_that_has_not_learned_middles_says_so_before_it_is_loaded(middle, 
     checkpoint = tmp_path / "step_1"
     shutil.copytree(middle, checkpoint / "model")
     asked = ("--checkpoint", checkpoint, "--file", module, "--cursor", "2:5")
-    for objective, learned in ({}, False), ({"fim_rate": 0.0}, False), ({"fim_rate": 0.5}, True), ({"name": "own"}, True):
+    half, never = {"fim_rate": 0.5}, {"fim_rate": 0.5, "fim_spm_rate": 0.0}
+    for objective, order in ({}, ""), ({"fim_rate": 0.0}, ""), (half, "spm"), (never, "psm"), ({"name": "own"}, "psm"):
         manifest = {"version": MANIFEST_VERSION, "step": 1, "tokens": 1, "config": {"objective": objective}, "files": {}}
         (checkpoint / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-        if learned:
-            assert completed(capsys, *asked)["fim_order"] == "psm"
+        if order:
+            assert completed(capsys, *asked)["fim_order"] == order
         else:
             error = refused(capsys, *asked)
             assert f"{checkpoint} was trained with objective.fim_rate 0" in error and "fim_rate 0.5" in error
