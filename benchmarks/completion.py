@@ -4,8 +4,9 @@ The model is that of configs/nano.yaml, trained for 5,000 steps with `objective.
 are 95% intervals of the mean.
 
 - Left to right: bits a byte of the validation set, which has no sentinels in it.
-- Infilling: lines of the validation set are taken out, and written again greedily: by the model with 0.5 given both sides, by
-  the model with 0 given the text before them. A hit is the line, white space at its ends apart. The same for HumanEval's lines.
+- Infilling: lines of the validation set are taken out, and written again greedily: by the model with 0 given the text before
+  them, by the model with 0.5 given that or both sides, in either order. A hit is the first line it writes, white space at its
+  ends apart; models of this size seldom end a middle themselves. Of HumanEval's lines, all that is written counts.
 - Measures: checkpoints that lie a tenth of the training apart, by bits a byte of reference solutions and by pass@1; the p-value
   of `codeparrot eval compare`, paired by problem.
 
@@ -20,7 +21,8 @@ import math
 import random
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,8 @@ FOLDER, RESULTS = DATA / "completion", DATA / "completion.json"
 TOKENIZER = FOLDER / "tokenizer"
 STEPS = 5000
 """10M tokens, about one pass over the corpus: after the recipe's 1,000 no model writes any line again."""
+WAYS = ((0.0, "prefix"), (0.5, "prefix"), (0.5, "psm"), (0.5, "spm"))
+"""Rate of fill-in-the-middle in training, and what a model is shown of a gap's surroundings."""
 LINES = 1000
 LINES_OF_A_DOCUMENT = 20
 NEW_TOKENS = 48
@@ -50,7 +54,7 @@ def train(rate: float, seed: int) -> dict[str, float]:
     """Train the recipe, unless it is trained; return bits a byte at its end."""
     return codeparrot(
         *("train", "--config", str(NANO), "--run.dir", str(FOLDER / "runs"), "--run.name", run(rate, seed).name),
-        *("--run.seed", str(seed), "--objective.fim_rate", str(rate), "--train.precision", "fp32"),
+        *("--run.seed", str(seed), "--objective.fim_rate", str(rate), "--train.precision", "auto"),
         *("--train.max_steps", str(STEPS), "--schedule.warmup_steps", str(STEPS // 20)),
         *("--tokenizer.path", str(TOKENIZER), "--stream.train", str(CORPUS), "--stream.valid", str(CORPUS)),
         *("--evaluate.every_steps", str(STEPS), "--evaluate.sample_tokens", "0"),
@@ -77,7 +81,7 @@ def lines() -> list[Line]:
     return draw.sample(found, min(LINES, len(found)))
 
 
-def hits(rate: float, seed: int) -> float:
+def hits(rate: float, order: str, seed: int) -> float:
     """Return the share of the lines that a model writes again."""
     from codeparrot.generation.engine import Engine
     from codeparrot.generation.requests import Request
@@ -87,26 +91,25 @@ def hits(rate: float, seed: int) -> float:
     model, tokenizer = load_model(find_model(str(run(rate, seed))), "cpu")
     taken = lines()
     with Engine(model, tokenizer) as engine:
-        both = rate > 0
-        asked = [
-            engine.submit(Request(line.prefix, max_new_tokens=NEW_TOKENS, suffix=line.suffix if both else None))
-            for line in taken
-        ]
+        asked = []
+        for line in taken:
+            request = Request(line.prefix, max_new_tokens=NEW_TOKENS)
+            if order != "prefix":
+                request = replace(request, suffix=line.suffix, order=order)
+            asked.append(engine.submit(request))
         for _ in engine.run():
             pass
-    written = [each.text if both else _first_line(each.text) for each in asked]
-    return statistics.mean(text.strip() == line.middle.strip() for text, line in zip(written, taken, strict=True))
+    return statistics.mean(_first_line(each.text) == line.middle.strip() for each, line in zip(asked, taken, strict=True))
 
 
 def _first_line(text: str) -> str:
-    """Return the first line that is not blank: a model that only goes on does not stop behind it."""
-    return next((line for line in text.splitlines() if line.strip()), "")
+    """Return the first line that is not blank, without white space at its ends."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
-def humaneval_hits(rate: float, seed: int) -> float:
+def humaneval_hits(rate: float, order: str, seed: int) -> float:
     """Return the exact matches among HumanEval's lines."""
-    order = "psm" if rate else "prefix"
-    output = FOLDER / "infilling" / run(rate, seed).name
+    output = FOLDER / "infilling" / f"{run(rate, seed).name}-{order}"
     found = codeparrot(
         *("eval", "infilling", "--checkpoint", str(run(rate, seed)), "--kind", "single-line", "--fim_order", order),
         *("--max_new_tokens", str(NEW_TOKENS), "--output", str(output)),
@@ -147,9 +150,11 @@ def interval(values: list[float]) -> str:
     return f"{statistics.mean(values):.4f} +- {half:.4f} ({', '.join(f'{value:.4f}' for value in values)})"
 
 
-def _over_seeds(name: str, measure: Callable[..., float]) -> Iterator[list[float]]:
-    for rate in RATES:
-        yield [of(f"{name}, rate {rate:g}, seed {seed}", measure, rate, seed) for seed in SEEDS]
+def _by_way(name: str, measure: Callable[[float, str, int], float]) -> dict[tuple[float, str], list[float]]:
+    return {
+        (rate, order): [of(f"{name}, rate {rate:g}, {order}, seed {seed}", measure, rate, order, seed) for seed in SEEDS]
+        for rate, order in WAYS
+    }
 
 
 def main() -> None:
@@ -166,9 +171,8 @@ def main() -> None:
             for rate in RATES:
                 of(f"left to right, rate {rate:g}, seed {seed}", bits, rate, seed)
         return
-    plain, mixed = _over_seeds("left to right", bits)
-    before, around = _over_seeds("lines", hits)
-    humaneval_before, humaneval_around = _over_seeds("HumanEval's lines", humaneval_hits)
+    plain, mixed = ([of(f"left to right, rate {rate:g}, seed {seed}", bits, rate, seed) for seed in SEEDS] for rate in RATES)
+    written = {name: _by_way(name, measure) for name, measure in (("lines", hits), ("HumanEval's lines", humaneval_hits))}
     p_values = {
         f"{problems} by {measure}": [
             of(f"{problems}, {measure}, seed {seed}", told_apart, seed, measure, problems) for seed in SEEDS
@@ -179,20 +183,35 @@ def main() -> None:
     facts = {
         "bits a byte left to right, rate 0": interval(plain),
         "bits a byte left to right, rate 0.5": interval(mixed),
-        "lines written again, rate 0, text before them": interval(before),
-        "lines written again, rate 0.5, both sides": interval(around),
-        "HumanEval's lines, rate 0, text before them": interval(humaneval_before),
-        "HumanEval's lines, rate 0.5, both sides": interval(humaneval_around),
+        **{
+            f"{name} written again, rate {rate:g}, {order}": interval(shares)
+            for name, found in written.items()
+            for (rate, order), shares in found.items()
+        },
         **{f"p of a tenth of training, {name}": ", ".join(f"{p:.4f}" for p in values) for name, values in p_values.items()},
     }
     mean = statistics.mean
+    before = mean(written["lines"][0.0, "prefix"])
     ratios = [
         Ratio("left to right, rate 0.5 against 0", mean(mixed), mean(plain), "bits/byte", 1.01, False),
-        Ratio("lines written again, both sides against before", mean(around), mean(before), "share", 2.0),
-        Ratio(
-            "largest p of bits a byte, codeparrot's problems", max(p_values["codeparrot by likelihood"]), 1.0, "p", 0.01, False
+        *(
+            Ratio(
+                f"lines written again, {order} against the text before",
+                mean(written["lines"][0.5, order]),
+                before,
+                "share",
+                2.0,
+            )
+            for order in ("psm", "spm")
         ),
-        Ratio("smallest p of pass@1, codeparrot's problems", min(p_values["codeparrot by humaneval"]), 1.0, "p", 0.01),
+        *(
+            Ratio(f"largest p of bits a byte, {name}'s problems", max(p_values[f"{name} by likelihood"]), 1.0, "p", 0.01, False)
+            for name in PROBLEMS
+        ),
+        *(
+            Ratio(f"smallest p of pass@1, {name}'s problems", min(p_values[f"{name} by humaneval"]), 1.0, "p", 0.01)
+            for name in PROBLEMS
+        ),
     ]
     report("completion: the nano recipe with and without fill-in-the-middle", ratios, facts)
 
