@@ -5,9 +5,9 @@
 
 Whether a document is changed depends on (seed, epoch, its text), the rest on these and the number of the piece: never on its
 place, the lane or the machine. All pieces of such a document are changed, each by itself, and each gets an end token. A piece
-is about a window long: a middle is learned only where its sides are in the same window, and pieces of half a window cost twice
-as much of what is learned left to right (docs/LOG.md). The parts are encoded one by one. No token of a document is lost, and
-none added but sentinels and ends of pieces; other documents stay as they are.
+is about a window long: a middle is learned only where its sides are in the same window, and shorter pieces cost more of what is
+learned left to right (docs/LOG.md). The parts are encoded one by one. No token of a document is lost, and none added but
+sentinels and ends of pieces; other documents stay as they are.
 
 Windows that were tokenised before are changed by their tokens: there, what an end token ends in a window is a document.
 
@@ -59,11 +59,11 @@ class Middles:
         key = self._drawn(text.encode(), epoch)
         if key is None or not text:
             return None
-        most = max(1, self.seq_length * CHARACTERS_PER_TOKEN)
-        return (self._piece(piece, f"{key}/{number}") for number, piece in enumerate(cut(text, most)))
+        pieces = cut(text, self.seq_length * CHARACTERS_PER_TOKEN)
+        return (self._piece(piece, f"{key}/{number}") for number, piece in enumerate(pieces))
 
     def of_tokens(self, tokens: Tokens, epoch: int) -> list[Part]:
-        parts, most = [], max(1, self.seq_length)
+        parts: list[Part] = []
         for document in np.split(tokens, np.flatnonzero(tokens == self.end_of_document) + 1):
             ended = len(document) > 0 and document[-1] == self.end_of_document
             text = document[:-1] if ended else document
@@ -71,8 +71,7 @@ class Middles:
             if key is None or not len(text):
                 parts += [Part("", document)] if len(document) else []
                 continue
-            for number, first in enumerate(range(0, len(text), most)):
-                parts += self._between_tokens(f"{key}/{number}", [text[first : first + most]])
+            parts += self._between_tokens(f"{key}/0", [text])
         return parts
 
     def _drawn(self, content: bytes, epoch: int) -> str | None:

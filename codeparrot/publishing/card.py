@@ -21,7 +21,7 @@ from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
-from codeparrot.run.metrics import SOLUTIONS, is_score
+from codeparrot.run.metrics import SOLUTIONS, is_score, problems_of
 from codeparrot.run.reports import asked, in_words
 
 logger = logging.getLogger("codeparrot")
@@ -115,9 +115,8 @@ def _measured_on(row: dict[str, Any], name: str) -> str:
         return SAMPLE if row.get("eval_sample") else VALIDATION
     if "problem_set" in row:
         return _as_asked(row["problem_set"]["name"], asked(row.get("settings", {})))
-    part = f"the first {row['limit']} of " if "limit" in row else ""
     # Earlier versions gave prompts as they are.
-    return _as_asked(f"{part}{row.get('problems', 'problems')}", asked({"prompt_style": "exact", **row}))
+    return _as_asked(problems_of(row), asked({"prompt_style": "exact", **row}))
 
 
 def _as_asked(problems: str, way: str) -> str:

@@ -27,6 +27,12 @@ DAMAGED = ".damaged"
 """Ends the name of the file to which a resumed run moves lines that no run wrote."""
 
 
+def problems_of(line: dict[str, Any]) -> str:
+    """Return what a line of unit tests was measured on, in words; `limit` is there where it was only the first problems."""
+    part = f"the first {line['limit']} of " if "limit" in line else ""
+    return f"{part}{line.get('problems', 'problems')}"
+
+
 class Line(NamedTuple):
     text: bytes
     """With its end."""

@@ -20,7 +20,7 @@ from codeparrot.model import hardware
 from codeparrot.model.dropout import unasked
 from codeparrot.model.families import num_parameters
 from codeparrot.model.flops import causal_flops_per_token, flops_per_token
-from codeparrot.run.metrics import SOLUTIONS, MetricsLog, begin_again, is_score, read_lines
+from codeparrot.run.metrics import SOLUTIONS, MetricsLog, begin_again, is_score, problems_of, read_lines
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
 from codeparrot.training.health import StepRecord
@@ -179,8 +179,7 @@ class Monitor:
         measured = "pass_at_k" if "pass@1" in scores else "infilling"
         self._trackers.log({**scores, f"{measured}_tokens": line["tokens"]}, self._step)
         shown = " | ".join(f"{name} {value:.2%}" for name, value in scores.items())
-        part = f"the first {line['limit']} of " if "limit" in line else ""
-        logger.info("unit tests at step %d | %s (%s%s)", line["step"], shown, part, line["problems"])
+        logger.info("unit tests at step %d | %s (%s)", line["step"], shown, problems_of(line))
 
     def holds(self, name: str) -> bool:
         """Whether metrics.jsonl has a `name` of the step at which this start began, of no sample. All processes call this."""
