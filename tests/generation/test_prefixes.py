@@ -13,7 +13,7 @@ from codeparrot.generation.prefixes import BLOCK, PrefixCache
 from codeparrot.generation.requests import Completion, Request
 from codeparrot.generation.sampling import Nucleus
 
-_DRAW = random.Random(0)  # noqa: S311 - not for secrets
+_DRAW = random.Random(0)
 TREE = [_DRAW.randrange(1, 512) for _ in range(520)]
 
 
