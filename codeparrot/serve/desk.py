@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.generation.failures import NoMemory, NotFinite
+from codeparrot.generation.failures import NoMemory, NotFinite, no_memory
 from codeparrot.generation.requests import CANCELLED
 from codeparrot.serve.fields import Refused
 from codeparrot.serve.metrics import Metrics
