@@ -1,0 +1,1 @@
+"""Completions over HTTP, in the forms that editors ask for them."""
