@@ -131,7 +131,9 @@ def _adjust(fields: Fields, service: Service, samplers: list[str]) -> Adjust:
     """Return what changes the logits before a token is drawn."""
     bias = _bias(fields, service)
     if fields.flag("ignore_eos"):
-        bias |= dict.fromkeys(end_tokens(service), -float("inf"))
+        from codeparrot.generation.engine import end_tokens
+
+        bias |= dict.fromkeys(end_tokens(service.model, service.tokenizer), -float("inf"))
     min_p = (fields.number("min_p", 0.05, 0.0, 1.0) or 0.0) if "min_p" in samplers else 0.0
     top_k = (fields.integer("top_k", 40, -1, 2**31 - 1) or 0) if "top_k" in samplers else 0
     penalised = "penalties" in samplers
