@@ -35,7 +35,7 @@ from codeparrot.generation.drawing import Drawing
 from codeparrot.generation.failures import no_memory
 from codeparrot.generation.healing import vocabulary_of
 from codeparrot.generation.one_by_one import OneByOne
-from codeparrot.generation.prompts import checked, context_length, resolved
+from codeparrot.generation.prompts import TooLong, checked, context_length, resolved, warn
 from codeparrot.generation.reading import NotInSlots, Reading
 from codeparrot.generation.requests import FAILED, Completion, Request
 
@@ -86,15 +86,21 @@ class Engine:
         self._batch = self._starting = self._reading = None
 
     def submit(self, request: Request) -> Completion:
-        """Queue a request. A prompt that does not fit the context loses its beginning, and a warning is logged.
+        """Queue a request. A prompt that does not fit the context loses its beginning, and `truncated` says so.
+
+        A warning is logged too, unless the request is steady: at every keystroke it would say the same.
 
         Raises:
             CodeparrotError: the request cannot be met: see `prompts.checked` and `prompts.resolved`.
         """
         size = self._model.config.get_text_config().vocab_size
-        request = resolved(checked(request, size), self._tokenizer, self._context)
+        lost: list[TooLong] = []
+        request = resolved(checked(request, size), self._tokenizer, self._context, lost.append)
         vocabulary = vocabulary_of(self._tokenizer) if request.begin or request.join else None
         completion = Completion(request, self._tokenizer, self._ends, self.step, vocabulary)
+        completion.truncated = "; ".join(found.words for found in lost)
+        for found in lost if not request.steady else ():
+            warn(found)
         self._longest = max(self._longest, completion.length)
         self._pending.append(completion)
         return completion
