@@ -1,1 +1,1 @@
-"""Completions over HTTP, in the forms that editors ask for them."""
+"""A server of completions for editors, on one checkpoint."""
