@@ -65,6 +65,7 @@ class Desk:
             metrics: counters that it keeps.
             batch_size: completions that the engine runs at a time.
         """
+        self.batch_size = batch_size
         self._most, self._metrics = most_waiting + batch_size, metrics
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._running: dict[int, _Running] = {}

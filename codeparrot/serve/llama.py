@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from codeparrot.generation.requests import Request
-from codeparrot.serve.answers import answer, in_shape, stream
+from codeparrot.serve.answers import answer, events, in_shape, stream
 from codeparrot.serve.asking import num_ids, placed, request_of, samples
 from codeparrot.serve.exchange import answering, fields_of
 from codeparrot.serve.fields import Fields, Refused
@@ -78,7 +78,7 @@ async def _complete(
         requests, seconds=service.limits.seconds, after_line_seconds=options.after_line_seconds
     )
     if options.stream:
-        return stream(_events(asked, ticket), ticket, llama_body)
+        return stream(events(_events(asked, ticket), llama_body), ticket)
     async with answering(http, ticket):
         found = [
             picked(final(options, service, index, each, ticket.timings[index]), options.response_fields)

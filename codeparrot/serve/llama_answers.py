@@ -23,8 +23,8 @@ def llama_body(refused: Refused) -> dict[str, Any]:
 
 def final(options: "Options", service: "Service", index: int, completion: "Completion", timings: Timings) -> dict[str, Any]:
     """Return all that is said of a completion that has ended."""
-    text, num_read, num_new = completion.text, len(completion.prompt), len(completion.ids)
-    full = service.context is not None and num_read + num_new >= service.context and completion.ended == "length"
+    text, num_read, num_new = completion.text, len(completion.prompt), counted(options, len(completion.ids))
+    full = service.context is not None and num_read + len(completion.ids) >= service.context and completion.ended == "length"
     said: dict[str, Any] = {
         "index": index,
         "content": text,
@@ -57,14 +57,19 @@ def partial(options: "Options", service: "Service", event: Event, ticket: Ticket
         "tokens": event.ids,
         "stop": False,
         "id_slot": max(0, options.id_slot),
-        "tokens_predicted": count,
+        "tokens_predicted": counted(options, count),
         "tokens_evaluated": len(completion.prompt),
     }
     if options.timings_per_token:
-        said["timings"] = timings_of(ticket.timings[event.index], len(completion.prompt), completion.cached, count)
+        said["timings"] = timings_of(ticket.timings[event.index], len(completion.prompt), completion.cached, counted(options, count))
     if options.n_probs:
         said["completion_probabilities"] = [probability(each, service) for each in event.likelihoods[: len(event.ids)]]
     return said
+
+
+def counted(options: "Options", num_new: int) -> int:
+    """Return how many new tokens are counted: not those that write the healed end of the prompt again."""
+    return min(num_new, options.n_predict)
 
 
 def _stop_type(completion: "Completion") -> str:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from codeparrot.generation.adjust import Adjust
-from codeparrot.serve.answers import answer, stream
+from codeparrot.serve.answers import answer, events, stream
 from codeparrot.serve.asking import (
     finish_reason,
     num_tokens,
@@ -40,7 +40,7 @@ def routes(service: Service) -> list[Route]:
         fields = await fields_of(http, service.limits)
         ticket = await service.desk.submit(_read(fields, service), seconds=service.limits.seconds)
         if fields.flag("stream"):
-            return stream(_chunks(ticket, service), ticket)
+            return stream(events(_chunks(ticket, service)), ticket)
         async with answering(http, ticket):
             return answer(_whole(await ticket.all(), service))
 

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from codeparrot.generation.adjust import Adjust
 from codeparrot.generation.requests import Request
-from codeparrot.serve.answers import answer, in_shape, to_line
+from codeparrot.serve.answers import answer, in_shape, stream, to_line
 from codeparrot.serve.asking import (
     finish_reason,
     num_tokens,
@@ -60,7 +60,7 @@ def routes(service: Service) -> list[Route]:
             return answer(_head(service) | {"response": "", "done": True, "done_reason": "load"})
         ticket = await service.desk.submit(requests, seconds=service.limits.seconds)
         if streamed:
-            return StreamingResponse(_lines(ticket, service, began), media_type="application/x-ndjson")
+            return stream(_lines(ticket, service, began), ticket, "application/x-ndjson")
         async with answering(http, ticket):
             (completion,) = await ticket.all()
         return answer(_head(service) | {"response": completion.text} | _end(completion, ticket, began))
@@ -161,14 +161,13 @@ def _nanoseconds(seconds: float) -> int:
 
 
 async def _lines(ticket: Ticket, service: Service, began: float) -> AsyncIterator[str]:
-    async with ticket:
-        try:
-            async for event in ticket:
-                if event.text:
-                    yield to_line(_head(service) | {"response": event.text, "done": False}) + "\n"
-            yield to_line(_head(service) | {"response": ""} | _end(ticket.completions[0], ticket, began)) + "\n"
-        except Refused as refused:
-            yield to_line({"error": refused.message}) + "\n"
+    try:
+        async for event in ticket:
+            if event.text:
+                yield to_line(_head(service) | {"response": event.text, "done": False}) + "\n"
+        yield to_line(_head(service) | {"response": ""} | _end(ticket.completions[0], ticket, began)) + "\n"
+    except Refused as refused:
+        yield to_line({"error": refused.message}) + "\n"
 
 
 def _details(service: Service) -> dict[str, Any]:

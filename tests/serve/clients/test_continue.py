@@ -41,7 +41,7 @@ def test_as_llama_cpp_it_joins_the_contents(served: Served) -> None:
 
 def test_as_an_older_openai_it_joins_the_texts(served: Served) -> None:
     body = {"model": "tiny", "prompt": STARCODER, "max_tokens": 12, "temperature": 0.01, "stop": STOPS, "stream": True}
-    found = events(served, "/v1/completions", body, **{"api-key": "", "Authorization": "Bearer "})
+    found = events(served, "/v1/completions", body, **{"api-key": "", "Authorization": "Bearer"})
     assert all(isinstance(each["choices"][0]["text"], str) for each in found)
 
 

@@ -31,7 +31,7 @@ def ask(served: Served, **more: Any) -> Any:
         "t_max_predict_ms": 1000,
         "response_fields": FIELDS,
     } | more
-    headers = {"Content-Type": "application/json", "Authorization": "Bearer "}  # the plugin's empty key
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer"}  # the plugin's empty key
     answer = served.client.post("/infill", content=json.dumps(body), headers=headers)
     assert answer.status_code == 200, answer.text
     (line,) = answer.text.split("\n")  # vim calls back once a line
