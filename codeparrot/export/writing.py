@@ -100,7 +100,7 @@ def _stored(weight: Weight, stored: "GGMLQuantizationType") -> Any:
     if not np.isfinite(values).all():
         raise CodeparrotError(f"{weight.name} holds numbers that are not finite: export an earlier checkpoint")
     # A scale of q8_0 is a 127th of the largest number, and float16 itself.
-    most = {"F16": 1.0, "Q8_0": 127.0}.get(stored.name, np.inf) * np.finfo(np.float16).max
+    most = {"F16": 1.0, "Q8_0": 127.0}.get(stored.name, np.inf) * float(np.finfo(np.float16).max)
     if np.abs(values).max(initial=0.0) > most:
         raise CodeparrotError(f"{weight.name} holds numbers that are too large for {stored.name.lower()}: use --type f32")
     return quantize(values, stored)
