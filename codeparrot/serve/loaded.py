@@ -58,9 +58,9 @@ class Settings:
     device: str = "auto"
 
 
-def service_of(name: str, settings: Settings) -> Service:
+def service_of(name: str, settings: Settings, limits: Limits = Limits()) -> Service:  # noqa: B008
     """Return a service that waits for its model."""
-    limits, metrics = Limits(), Metrics()
+    metrics = Metrics()
     return Service(name, Desk(limits.queue, metrics, settings.batch_size), limits, metrics)
 
 
