@@ -66,7 +66,7 @@ class Engine:
         """The completion whose prompt is being read."""
         self._reading: Reading | None = None
         self._context = context_length(model)
-        self._ends = _end_tokens(model, tokenizer)
+        self._ends = end_tokens(model, tokenizer)
         self._obstacle, self._window = obstacle(model), window(model)
         kept = cache_tokens if self._window is None else 0
         self._slots, self._singles = SlotBatch(model, multiple, kept), OneByOne(model)
@@ -252,7 +252,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Return the tokens that end a text according to the tokenizer or the model."""
     of_model = getattr(model.generation_config, "eos_token_id", None)
     listed = of_model if isinstance(of_model, list) else [of_model]
