@@ -1,4 +1,4 @@
-"""llama.cpp's completions: `/infill`, as llama.vscode and llama.vim send it, and `/completion`, which Continue, twinny and Tabby use.
+"""llama.cpp's completions: `/infill` of llama.vscode and llama.vim, and `/completion` of Continue, twinny and Tabby.
 
     POST /infill {"input_prefix": ..., "prompt": ..., "input_suffix": ..., "input_extra": [{"text": ...}]}
     POST /completion {"prompt": ...}, also as /completions
