@@ -59,7 +59,8 @@ def parts_of(prompt: str) -> Parts:
         if found := _filled(prompt, marks):
             return found
     if prompt.count(_CURSOR) == 1:
-        return Parts(*prompt.split(_CURSOR))
+        before, _, behind = prompt.partition(_CURSOR)
+        return Parts(before, behind)
     if _SEPARATOR.match(prompt):  # a client that has nothing behind the cursor marks the files alone
         extra, rest = _files(prompt)
         return Parts(rest, None, extra)
