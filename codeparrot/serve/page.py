@@ -4,26 +4,24 @@ Guarantees: two files are sent and no other; they are read when this module is i
 The policy lets the page run its own script and ask this server, and nothing else: no other host, no inline script, and no text
 that becomes markup (Trusted Types). Page and script hold nothing of the model, so they need no key and are there while it loads;
 what `/facts` tells needs both.
-Cost: 35 kB of memory; a curve is sent with at most 400 points.
+Cost: 35 kB of memory.
 """
 
 import base64
 import hashlib
-import math
 import re
-from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
+
+from codeparrot.serve.answers import answer
 
 if TYPE_CHECKING:
     from codeparrot.serve.service import Service
 
-MOST_POINTS = 400
-"""Of the loss curve: more than its picture has pixels."""
 _FOLDER = resources.files("codeparrot.serve") / "page"
 PAGE, SCRIPT = ((_FOLDER / name).read_bytes() for name in ("index.html", "page.js"))
 
@@ -59,7 +57,7 @@ def routes(service: "Service") -> list[Route]:
 
     async def facts(_: Request) -> Response:
         service.ready()
-        return JSONResponse(facts_of(service), headers={"Cache-Control": "no-store"})
+        return answer(facts_of(service), headers={"Cache-Control": "no-store"})
 
     return [Route("/", page), Route("/page.js", script), Route("/facts", facts)]
 
@@ -68,20 +66,4 @@ def facts_of(service: "Service") -> dict[str, Any]:
     """Return what the page needs to know of a service: its facts, whether it fills in the middle, what may be asked for."""
     limits = {"most_samples": service.limits.samples, "most_tokens": service.limits.new_tokens}
     fills = {"can_fill": service.can_fill, "why_not": service.why_not}
-    known = {**service.facts, "name": service.name, "context": service.context, **fills, **limits}
-    return {**known, "curve": thinned(service.facts.get("curve", []))}
-
-
-def thinned(curve: Sequence[Sequence[float]], most: int = MOST_POINTS) -> list[tuple[float, float | None]]:
-    """Return a curve of (tokens, loss) with at most so many points, each the mean of as many.
-
-    A point is a gap (None) where any of its losses is not finite.
-    """
-    size = max(1, math.ceil(len(curve) / most))
-    groups = (curve[start : start + size] for start in range(0, len(curve), size))
-    return [(group[-1][0], _mean([loss for _, loss in group])) for group in groups]
-
-
-def _mean(losses: Sequence[float]) -> float | None:
-    mean = sum(losses) / len(losses)
-    return mean if math.isfinite(mean) else None
+    return {**service.facts, "name": service.name, "context": service.context, **fills, **limits}
