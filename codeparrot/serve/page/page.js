@@ -10,7 +10,8 @@ const LIKELY = 5;
 const LEVELS = [[0, "under 1 bit"], [1, "1 to 3"], [3, "3 to 6"], [6, "6 to 10"], [10, "10 and more"]];
 const MOST_LINES = 10;
 const LEAST_WINDOW = 64;
-const MOST_CHARACTERS = 4; // A token of code has fewer on average; a window with more tokens than the context is halved.
+const MOST_CHARACTERS = 4; // A token of code has fewer on average. A window with more tokens than the context holds is halved,
+const FULL = 0.85; // and the next ones are to fill so much of the context.
 
 let facts = {};
 let key = "";
@@ -259,9 +260,9 @@ function turn(by) {
 
 // --- surprisal
 
-// Scores the document in windows that the model's context holds. All but the first begin with half a window of text that is
-// scored already, so that a token always has so much before it; the last line of a window is left to the next one, which
-// knows how its tokens go on.
+// Scores the document in windows that the model's context holds. All but the first begin with text that is scored already, half
+// a window of it, so that a token always has so much before it; the last line of a window is left to the next one, which knows
+// how its tokens go on.
 function score() {
   return alone(async (signal) => {
     reject();
@@ -269,11 +270,11 @@ function score() {
     if (text === "") return say("There is nothing to score.");
     [cells, seen, note, known] = [[], -1, "", text];
     let size = facts.context ? MOST_CHARACTERS * facts.context : text.length;
-    for (let [windows, end] = [0, 0]; end < text.length; ) {
+    for (let [windows, end, least] = [0, 0, text.length]; end < text.length; ) {
       const done = cells.at(-1)?.end ?? 0;
       const begin = whole(text, Math.max(0, done - Math.floor(size / 2)));
-      say(`Scoring: ${number(done)} of ${number(text.length)} characters.`);
       const until = Math.min(text.length, whole(text, begin + size));
+      say(`Scoring: ${number(done)} of ${number(text.length)} characters.`);
       let found;
       try {
         found = await scored(text.slice(begin, until), begin, signal);
@@ -284,7 +285,9 @@ function score() {
       }
       [windows, end] = [windows + 1, until];
       cells.push(...fresh(found, done, end < text.length ? text.lastIndexOf("\n", end - 1) : end));
-      if (windows > 1) note = told(windows, size);
+      if (windows > 1) least = Math.min(least, done - begin);
+      if (windows > 1) note = `Longer than the model's context of ${count(facts.context, "token")}: scored in ${windows} windows, with at least ${count(least, "character")} before each token from the second one on.`;
+      size = Math.max(LEAST_WINDOW, Math.floor((FULL * facts.context * (until - begin)) / tokensOf(found)));
       draw();
       report();
     }
@@ -294,8 +297,7 @@ function score() {
   });
 }
 
-const told = (windows, size) =>
-  `Longer than the model's context of ${count(facts.context, "token")}: scored in ${windows} windows, with at least ${number(Math.floor(size / 2))} characters before each token from the second one on.`;
+const tokensOf = (cells) => cells.reduce((sum, { tokens }) => sum + tokens.length, 0);
 
 // The cells behind those that are scored already, up to a limit if there are any.
 function fresh(found, done, limit) {
@@ -357,7 +359,7 @@ function report() {
 function sums(counted) {
   const bits = counted.reduce((sum, cell) => sum + cell.bits, 0);
   const size = counted.reduce((sum, cell) => sum + bytes(code.value.slice(cell.start, cell.end)), 0);
-  const tokens = counted.reduce((sum, cell) => sum + cell.tokens.length, 0);
+  const tokens = tokensOf(counted);
   const rest = cells.at(-1).end < code.value.length ? ` Line ${lineOf(cells.at(-1).end) + 1} and what follows are not scored.` : "";
   const value = node("strong", { id: "bits_per_byte" }, `${number(bits / size, 3)} bits a byte`);
   return [value, `: ${number(bits, 1)} bits for ${count(tokens, "token")}, ${count(size, "byte")}. The first token has nothing before it and is not counted.${rest} ${note}`];

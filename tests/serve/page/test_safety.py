@@ -58,11 +58,11 @@ def test_markup_from_the_model_is_text_everywhere(driver, hostile: Served) -> No
     page = fresh(driver, hostile)
     page.write("x = 1\n")
     (shown,) = page.complete(temperature=0, max_tokens=3)
-    assert shown == IMAGE * 3 and page.text("live").endswith(shown)
+    assert IMAGE * 2 in shown and page.text("live").endswith(shown)
     page.press(Keys.TAB)
     assert page.code == "x = 1\n" + shown
     page.score()
-    told = page.hover(2)
+    told = page.hover(len(page.cells()) - 1)
     assert IMAGE.replace(" ", "␣") in told and SCRIPT.replace(" ", "␣") in told
     shoot(page, "hostile")
     assert_harmless(page)

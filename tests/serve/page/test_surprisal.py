@@ -98,7 +98,7 @@ def test_the_most_surprising_lines_are_listed_and_lead_there(page: Page, served:
 
 
 def test_a_document_longer_than_the_context_is_scored_whole_and_says_how(page: Page, served: Served) -> None:
-    text = python_sources(2)[1][:2500]
+    text = python_sources(3)[2][:2500]
     page.write(text)
     shown = page.score()
     assert "".join(each["text"] for each in shown) == text
