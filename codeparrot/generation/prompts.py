@@ -52,6 +52,38 @@ def warn(found: TooLong) -> None:
     log.warning("%s", found.words)
 
 
+def checked(request: Request, size: int) -> Request:
+    """Return a request that can be met.
+
+    Args:
+        request: any request.
+        size: of the model's vocabulary.
+
+    Raises:
+        CodeparrotError: a token is none of the model's, a text is none (half of a surrogate pair), or likelihoods of the
+            prompt are wanted where its tokens are not certain.
+    """
+    given = () if isinstance(request.prompt, str | bytes) else request.prompt
+    bias = request.adjust.bias if request.adjust else ()
+    for kind, ids in (("the prompt", given), ("the biases", bias)):
+        wrong = next((each for each in ids if not 0 <= each < size), None)
+        if wrong is not None:
+            raise CodeparrotError(f"{kind}: {wrong} is no token of the model; its tokens are 0 to {size - 1}")
+    for text in (request.prompt, request.suffix, *request.extra):
+        if isinstance(text, str):
+            _check_text(text)
+    if request.of_prompt and (request.num_likely is None or (request.heal and not given)):
+        raise CodeparrotError("likelihoods of the prompt need num_likely, and a prompt that is not healed")
+    return request
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise CodeparrotError(f"character {error.start} is half of a surrogate pair: send whole characters") from error
+
+
 def resolved(request: Request, tokenizer: Any, context: int | None, too_long: Callable[[TooLong], None] = warn) -> Request:
     """Return the same request in tokens: healed, and fitted to the context. A request that is so already is returned unchanged.
 
@@ -94,7 +126,7 @@ def _continued(
     prompt, longest = kept or [tokenizer.eos_token_id], new + used - len(kept)
     if context is not None:
         longest = min(longest, context - len(prompt))
-    return replace(request, prompt=prompt, begin=begin, max_new_tokens=longest)
+    return replace(request, prompt=prompt, begin=begin, max_new_tokens=longest if new else 0)
 
 
 def _infilled(
@@ -121,7 +153,7 @@ def _infilled(
         too_long(TooLong(total, f"the text is too long: {kept} are used (the context holds {context}, {new} of them new)"))
     ids, begin = _heal(request, before[len(before) - left :], text, rest, tokenizer)
     ids = arranged(request.order, sentinels, ids, behind[:right])
-    return replace(request, prompt=ids, begin=begin, join=join.encode(), max_new_tokens=used + new - len(ids))
+    return replace(request, prompt=ids, begin=begin, join=join.encode(), max_new_tokens=used + new - len(ids) if new else 0)
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
