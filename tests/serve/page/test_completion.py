@@ -27,9 +27,7 @@ def test_a_completion_streams_beside_the_code_and_tab_accepts_it(page: Page, ser
     assert shown == expected != ""
     grown = page.script("return window.grown")
     assert len(grown) > 3 and all(longer.startswith(shorter) for shorter, longer in zip(grown, grown[1:], strict=False))
-    colors = page.script(
-        "return ['ghost', 'back'].map((each) => getComputedStyle(document.getElementById(each)).color)"
-    )
+    colors = page.script("return ['ghost', 'back'].map((each) => getComputedStyle(document.getElementById(each)).color)")
     assert colors[0] != colors[1]
     assert page.code == CODE, "it is only proposed"
     shoot(page, "completion")

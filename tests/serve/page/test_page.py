@@ -35,7 +35,9 @@ def test_the_policy_allows_the_pages_own_parts_only(served: Served) -> None:
     assert served.client.get("/").headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/index.html", "/page/page.js", "/../page.py", "/%2e%2e/page.py", "/page.js/", "//etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/index.html", "/page/page.js", "/../page.py", "/%2e%2e/page.py", "/page.js/", "//etc/passwd"]
+)
 def test_no_other_path_is_a_file(served: Served, path: str) -> None:
     assert served.client.get(path).status_code == 404
 
