@@ -50,10 +50,7 @@ COMMANDS = {
         "codeparrot.quickstart:quickstart", "the whole chain on this machine's own Python sources", goes_on=True
     ),
     "corpus build": Command(
-        "codeparrot.corpus.build:build",
-        "raw files to a clean corpus in Parquet",
-        recipes="corpus",
-        goes_on=True,
+        "codeparrot.corpus.build:build", "raw files to a clean corpus in Parquet", recipes="corpus", goes_on=True
     ),
     "corpus report": Command("codeparrot.corpus.report.command:report", "what a corpus holds and what its filters removed"),
     "corpus sql": Command("codeparrot.corpus.sources.bigquery:sql", "the query that exports the GitHub dump on BigQuery"),
@@ -85,6 +82,7 @@ COMMANDS = {
     "hub promote": Command("codeparrot.publishing.promote:promote", "make main hold what a run's branch holds"),
     "complete": Command("codeparrot.generation.complete:complete", "complete code with a checkpoint"),
     "serve": Command("codeparrot.serve.command:serve", "completions for editors over HTTP, and a page to look into the model"),
+    "export": Command("codeparrot.export.command:export", "a checkpoint as a GGUF file, for llama.cpp, Ollama and LM Studio"),
     "verify": Command("codeparrot.verify.command:verify", "check the invariants of training on this machine"),
     "plot": Command("codeparrot.plot:plot", "loss curves of one run or several", positional=True),
 }

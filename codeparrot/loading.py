@@ -17,6 +17,7 @@ from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, from_outside
 from codeparrot.location import GGUF, is_hub_name, local_folder, path_of
+from codeparrot.model import gguf
 from codeparrot.result import say
 from codeparrot.run.checkpoint import MANIFEST, read_manifest, steps
 
@@ -109,6 +110,8 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
     try:
         with _progress_on_terminals():
             options: Any = {"dtype": chosen, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
+            if file:
+                options["config"] = gguf.config_of(folder, **file)
             loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options, **file)
     except Exception as error:
         # Besides OSError, ValueError and RuntimeError, damaged files raise exceptions of safetensors and Exception itself.
@@ -119,6 +122,8 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
     # transformers makes up an empty tokenizer where there is none.
     if len(tokenizer) <= 1 or _largest_read(tokenizer) >= network.get_input_embeddings().num_embeddings:
         raise CodeparrotError(f'the tokenizer in "{model}" is missing or not that of its model: copy the right one there')
+    if file:
+        gguf.mend_rope(network, folder, **file)
     return network.to(place).eval(), tokenizer
 
 
@@ -140,7 +145,8 @@ def load_tokenizer_of(model: str) -> Any:
 
     folder, file = _source(model)
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **file)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **file)
+        return gguf.mend_tokenizer(tokenizer, folder, **file) if file else tokenizer
     except Exception as error:
         raise _not_loaded(model, error) from error
 

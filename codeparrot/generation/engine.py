@@ -35,7 +35,7 @@ from codeparrot.generation.drawing import Drawing
 from codeparrot.generation.failures import no_memory
 from codeparrot.generation.healing import vocabulary_of
 from codeparrot.generation.one_by_one import OneByOne
-from codeparrot.generation.prompts import checked, context_length, resolved
+from codeparrot.generation.prompts import TooLong, checked, context_length, resolved, warn
 from codeparrot.generation.reading import NotInSlots, Reading
 from codeparrot.generation.requests import FAILED, Completion, Request
 
@@ -65,9 +65,8 @@ class Engine:
         self._starting: Completion | None = None
         """The completion whose prompt is being read."""
         self._reading: Reading | None = None
-        self._longest = 0
         self._context = context_length(model)
-        self._ends = _end_tokens(model, tokenizer)
+        self._ends = end_tokens(model, tokenizer)
         self._obstacle, self._window = obstacle(model), window(model)
         kept = cache_tokens if self._window is None else 0
         self._slots, self._singles = SlotBatch(model, multiple, kept), OneByOne(model)
@@ -86,16 +85,21 @@ class Engine:
         self._batch = self._starting = self._reading = None
 
     def submit(self, request: Request) -> Completion:
-        """Queue a request. A prompt that does not fit the context loses its beginning, and a warning is logged.
+        """Queue a request. A prompt that does not fit the context loses its beginning, and `truncated` says so.
+
+        A warning is logged too, unless the request is steady: at every keystroke it would say the same.
 
         Raises:
             CodeparrotError: the request cannot be met: see `prompts.checked` and `prompts.resolved`.
         """
         size = self._model.config.get_text_config().vocab_size
-        request = resolved(checked(request, size), self._tokenizer, self._context)
+        lost: list[TooLong] = []
+        request = resolved(checked(request, size), self._tokenizer, self._context, lost.append)
         vocabulary = vocabulary_of(self._tokenizer) if request.begin or request.join else None
         completion = Completion(request, self._tokenizer, self._ends, self.step, vocabulary)
-        self._longest = max(self._longest, completion.length)
+        completion.truncated = "; ".join(found.words for found in lost)
+        for found in lost if not request.steady else ():
+            warn(found)
         self._pending.append(completion)
         return completion
 
@@ -141,8 +145,6 @@ class Engine:
             completion.fail(known)
         if self._batch is not None:
             self._batch.clear()
-        going_on = (each.length for each in (*self._running, *self._pending) if not each.ended)
-        self._longest = max(going_on, default=0)
 
     def _fill(self) -> list[Completion]:
         """Start requests until the batch is full, and return the completions that end without a second token."""
@@ -209,15 +211,18 @@ class Engine:
         if not completion.ended:
             self._drawing.add([completion], self._reading.logits.clone())  # other samples of the prompt will want them too
         if not completion.ended:
-            self._reserve()
+            self._reserve(completion)
             self._batch.put(len(self._running), self._reading)
             self._running.append(completion)
 
-    def _reserve(self) -> None:
-        """Reserve room once for all running and waiting completions."""
+    def _reserve(self, completion: Completion) -> None:
+        """Reserve room for as many completions as there are, once for all, but for the length of this one alone.
+
+        A longer one, which memory may not suffice for, would fail it.
+        """
         assert self._batch is not None
         waiting = 1 + len(self._running) + len(self._pending)
-        self._batch.reserve(min(self._size, waiting), self._longest)
+        self._batch.reserve(min(self._size, waiting), completion.length)
 
     def _remove(self) -> list[Completion]:
         """Take the completions that have ended out of the batch."""
@@ -247,7 +252,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Return the tokens that end a text according to the tokenizer or the model."""
     of_model = getattr(model.generation_config, "eos_token_id", None)
     listed = of_model if isinstance(of_model, list) else [of_model]

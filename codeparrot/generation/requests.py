@@ -96,6 +96,8 @@ class Completion:
         """Why it failed."""
         self.read = False
         """Whether its prompt has been read."""
+        self.truncated = ""
+        """What is said of text that the context has no room for."""
         self.cached = 0
         """Tokens of its prompt that the model did not have to read again."""
         self.likelihoods: list[Likelihood] = []

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from codeparrot.serve.answers import answer
-from codeparrot.serve.fields import Refused
+from codeparrot.serve.fields import Refused, quoted
 from codeparrot.serve.service import Service
 
 
@@ -28,14 +28,16 @@ def routes(service: Service) -> list[Route]:
 
     async def one_model(request: Request) -> Response:
         service.ready()
-        check_model(service, request.path_params["name"])
+        name = request.path_params["name"]
+        if name != service.name:
+            raise Refused(404, f"there is no model {quoted(name)} here: it is {service.name}", "model", code="model_not_found")
         return answer(_model(service))
 
     async def chat(request: Request) -> Response:
         remedy = "ask /v1/completions"
         raise Refused(501, f"the model continues code and has learned no chat: {remedy}", kind="not_implemented_error")
 
-    chats = ("/v1/chat/completions", "/chat/completions", "/api/chat", "/v1/responses", "/v1/messages")
+    chats = ("/v1/chat/completions", "/chat/completions", "/v1/responses", "/v1/messages")
     return [
         Route("/health", health),
         Route("/v1/health", health),
@@ -45,12 +47,6 @@ def routes(service: Service) -> list[Route]:
         Route("/v1/models/{name:path}", one_model),
         *(Route(path, chat, methods=["POST"]) for path in chats),
     ]
-
-
-def check_model(service: Service, name: str | None) -> None:
-    """Refuse the name of another model with 404; none is asked for by an empty one."""
-    if name and name != service.name:
-        raise Refused(404, f"there is no model {name!r:.200} here: it is {service.name!r}", "model", code="model_not_found")
 
 
 def _model(service: Service) -> dict[str, Any]:

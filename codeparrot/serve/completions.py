@@ -1,82 +1,155 @@
 """POST /v1/completions, as OpenAI's clients send it."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from codeparrot.generation.requests import Request
+from codeparrot.generation.adjust import Adjust
+from codeparrot.generation.prompts import encode_prompt
+from codeparrot.generation.requests import Completion, Request
 from codeparrot.generation.sampling import TEMPERATURES, Nucleus, is_temperature
 from codeparrot.serve.answers import answer, events, stream
-from codeparrot.serve.basics import check_model
+from codeparrot.serve.choices import Shown, Tokens, choice, finish_reason, form
 from codeparrot.serve.exchange import answering, fields_of
-from codeparrot.serve.fields import Fields, Refused
+from codeparrot.serve.fields import Fields, Refused, quoted
 from codeparrot.serve.service import Service
 from codeparrot.serve.tickets import Ticket
 
+DEFAULT_TOKENS = 16
+"""OpenAI's default."""
+MOST_LIKELY = 5
+MOST_BIASES = 1024
+
 
 def routes(service: Service) -> list[Route]:
-    """Return the routes of completions."""
+    """Return the route of completions."""
 
     async def completions(request: HttpRequest) -> Response:
         service.ready()
-        asked = read(await fields_of(request, service.limits), service)
+        fields = await fields_of(request, service.limits)
+        # Encoding a long text takes its time: not in the loop.
+        asked = await asyncio.to_thread(read, fields, service)
         ticket = await service.desk.submit(asked.requests, seconds=service.limits.seconds)
         if asked.stream:
             return stream(events(_chunks(asked, ticket, service)), ticket)
         async with answering(request, ticket):
             return answer(_whole(asked, await ticket.all(), service))
 
-    return [Route(path, completions, methods=["POST"]) for path in ("/v1/completions", "/completions")]
+    return [Route("/v1/completions", completions, methods=["POST"])]
 
 
 @dataclass(frozen=True)
 class Asked:
     """A request, read and checked."""
 
-    prompts: Sequence[str | Sequence[int]]
     requests: Sequence[Request]
     """Those of the first prompt's samples, then those of the next."""
+    shown: Sequence[Shown]
+    """Of each prompt."""
     n: int
+    """Samples of a prompt that are returned."""
+    best_of: int
+    """Samples of a prompt that are drawn."""
     stream: bool
     with_usage: bool
-    echo: bool
 
 
 def read(fields: Fields, service: Service) -> Asked:
-    """Read a request.
+    """Read a request. Its `model` is not compared: one is served, and the answer names it. `user` changes nothing.
 
     Raises:
         Refused: a field asks for what cannot be done.
     """
-    check_model(service, fields.text("model"))
-    prompts = _prompts(fields, service)
-    n = fields.integer("n", 1, 1, service.limits.samples) or 1
-    seed, suffix = seed_of(fields), fields.text("suffix") or None
-    if suffix:
-        service.can_fill_or_refuse()
-    temperature, top_p = temperature_of(fields, 1.0), fields.number("top_p", 1.0, 0.0, 1.0) or 1e-9
-    stop = stops_of(fields, service)
-    longest = fields.integer("max_tokens", 16, 0, service.limits.new_tokens)
-    requests = [
-        Request(
-            prompt,
-            Nucleus(temperature, top_p, (seed, index)),
-            max_new_tokens=16 if longest is None else longest,
-            stop=stop,
-            suffix=suffix,
-            order=service.order,
-        )
-        for prompt in prompts
-        for index in range(n)
-    ]
+    for name in ("model", "user"):
+        fields.text(name)
+    n, best_of = _samples(fields, service)
+    logprobs, echo = fields.integer("logprobs", None, 0, MOST_LIKELY), fields.flag("echo")
+    of_prompt = echo and logprobs is not None
+    template = _template(fields, service)
+    kept = 0 if logprobs is None and best_of > n else logprobs
+    seed, temperature, top_p = seed_of(fields), temperature_of(fields, 1.0), top_p_of(fields)
+    requests, shown = [], []
+    for given in _prompts(fields, service):
+        one = _request(given, template, of_prompt, fields, service)
+        one = replace(one, num_likely=kept, of_prompt=of_prompt, heal=not of_prompt)
+        requests += [replace(one, sampler=Nucleus(temperature, top_p, (seed, index))) for index in range(best_of)]
+        in_tokens = not isinstance(given, str)
+        text = service.spelling.text(given) if in_tokens else given
+        shown.append(Shown(text, in_tokens, echo, logprobs is not None))
     options = fields.mapping("stream_options")
-    return Asked(prompts, requests, n, fields.flag("stream"), options.flag("include_usage"), fields.flag("echo"))
+    return Asked(requests, shown, n, best_of, fields.flag("stream"), options.flag("include_usage"))
+
+
+def _samples(fields: Fields, service: Service) -> tuple[int, int]:
+    """Return how many samples of a prompt are returned and drawn."""
+    most = service.limits.samples
+    n = fields.integer("n", 1, 1, most)
+    best_of = fields.integer("best_of", n, 1, most)
+    assert n is not None and best_of is not None
+    if best_of < n:
+        fields.refuse("best_of", f"at least n, which is {n}")
+    if best_of > n and fields.flag("stream"):
+        raise Refused(400, "best_of cannot be streamed: the best are known at the end", "best_of")
+    return n, best_of
+
+
+def _template(fields: Fields, service: Service) -> Request:
+    """Return what all requests have in common."""
+    longest = fields.integer("max_tokens", DEFAULT_TOKENS, 0, service.limits.new_tokens)
+    assert longest is not None
+    return Request(
+        "",
+        max_new_tokens=longest,
+        stop=stops_of(fields, service),
+        suffix=suffix_of(fields, service),
+        order=service.order,
+        exact=True,
+        steady=True,
+        adjust=_adjust(fields, service),
+    )
+
+
+def suffix_of(fields: Fields, service: Service, name: str = "suffix") -> str | None:
+    """Return the text behind the cursor; None: there is none. White space alone is nothing to a model that cannot fill in."""
+    suffix = fields.text(name) or None
+    if suffix is not None and not service.can_fill:
+        if suffix.strip():
+            service.can_fill_or_refuse(name)
+        return None
+    return suffix
+
+
+def _adjust(fields: Fields, service: Service) -> Adjust | None:
+    bias = fields.mapping("logit_bias")
+    size = vocabulary_size(service)
+    if len(bias.names()) > MOST_BIASES:
+        raise Refused(400, f"logit_bias must hold at most {MOST_BIASES} tokens", "logit_bias")
+    for name in bias.names():
+        if not (name.isascii() and name.isdecimal() and int(name[:20]) < size):
+            raise Refused(400, f"logit_bias must hold token ids from 0 to {size - 1}, not {quoted(name)}", "logit_bias")
+    biases = {int(name): value for name in bias.names() if (value := bias.number(name, 0.0, -100.0, 100.0))}
+    presence, frequency = (fields.number(f"{kind}_penalty", 0.0, -2.0, 2.0) or 0.0 for kind in ("presence", "frequency"))
+    return Adjust(biases, presence, frequency) if biases or presence or frequency else None
+
+
+def _request(given: str | Sequence[int], template: Request, of_prompt: bool, fields: Fields, service: Service) -> Request:
+    if isinstance(given, str) and not of_prompt:
+        return replace(template, prompt=given)
+    if template.suffix is not None:
+        raise Refused(400, "a suffix needs a prompt of text, and no logprobs of the prompt (echo)", "suffix")
+    ids = encode_prompt(service.tokenizer, given) if isinstance(given, str) else given
+    # Its likelihoods would be those of another text.
+    if of_prompt and service.context is not None and len(ids) + template.max_new_tokens > service.context:
+        words = f"{len(ids)} tokens of the prompt and max_tokens {template.max_new_tokens} are more than the context"
+        raise Refused(400, f"{words} of {service.context}", "prompt", code="context_length_exceeded")
+    return replace(template, prompt=ids)
 
 
 def seed_of(fields: Fields) -> int:
@@ -101,27 +174,32 @@ def stops_of(fields: Fields, service: Service) -> tuple[str, ...]:
     return tuple(words)
 
 
+def top_p_of(fields: Fields) -> float:
+    """Return the share that a request samples from; 0 is the likeliest token alone."""
+    return fields.number("top_p", 1.0, 0.0, 1.0) or 1e-9
+
+
+def vocabulary_size(service: Service) -> int:
+    """Return how many ids the model reads."""
+    return service.model.config.get_text_config().vocab_size
+
+
 def _prompts(fields: Fields, service: Service) -> Sequence[str | Sequence[int]]:
-    value = fields.raw("prompt")
+    value, most = fields.raw("prompt"), service.limits.prompts
     if value is None or isinstance(value, str):
         return [fields.text("prompt") or ""]
     given = fields.items("prompt")
     if given and all(isinstance(each, int) for each in given):
         given = [given]
-    if not 1 <= len(given) <= service.limits.prompts:
-        fields.refuse("prompt", f"a text, a list of token ids, or a list of 1 to {service.limits.prompts} of them")
+    if not 1 <= len(given) <= most:
+        fields.refuse("prompt", f"a text, a list of token ids, or a list of 1 to {most} of them")
     if all(isinstance(each, str) for each in given):
-        return list(fields.texts("prompt", service.limits.prompts))
-    size = service.model.get_input_embeddings().num_embeddings
+        return fields.texts("prompt", most)
+    size = vocabulary_size(service)
     for ids in given:
-        if not isinstance(ids, list) or not all(type(each) is int and 0 <= each < size for each in ids):
+        if not isinstance(ids, list) or not ids or not all(type(each) is int and 0 <= each < size for each in ids):
             raise Refused(400, f"prompt must hold texts, or lists of token ids from 0 to {size - 1}", "prompt")
     return given
-
-
-def finish_reason(ended: str) -> str:
-    """Return OpenAI's word for why a completion ended."""
-    return "length" if ended in ("length", "time") else "stop"
 
 
 def _head(service: Service) -> dict[str, Any]:
@@ -129,26 +207,45 @@ def _head(service: Service) -> dict[str, Any]:
     return {"id": f"cmpl-{secrets.token_hex(12)}", **about}
 
 
-def _usage(asked: Asked, completions: Sequence[Any]) -> dict[str, Any]:
-    read, new = sum(len(each.prompt) for each in completions[:: asked.n]), sum(len(each.ids) for each in completions)
-    return {"prompt_tokens": read, "completion_tokens": new, "total_tokens": read + new}
+def _usage(asked: Asked, completions: Sequence[Completion]) -> dict[str, Any]:
+    prompts = completions[:: asked.best_of]
+    read, new = sum(len(each.prompt) for each in prompts), sum(len(each.ids) for each in completions)
+    cached = {"cached_tokens": sum(each.cached for each in prompts)}
+    return {"prompt_tokens": read, "completion_tokens": new, "total_tokens": read + new, "prompt_tokens_details": cached}
 
 
-def _whole(asked: Asked, completions: Sequence[Any], service: Service) -> dict[str, Any]:
-    choices = [
-        {"index": index, "text": each.text, "logprobs": None, "finish_reason": finish_reason(each.ended)}
-        for index, each in enumerate(completions)
-    ]
+def _best(completions: Sequence[Completion], n: int) -> Sequence[Completion]:
+    """Return the `n` samples whose tokens are likeliest on average."""
+
+    def mean(completion: Completion) -> float:
+        values = [each.logprob for each in completion.likelihoods]
+        return sum(values) / max(1, len(values))
+
+    return completions if len(completions) == n else sorted(completions, key=mean, reverse=True)[:n]
+
+
+def _whole(asked: Asked, completions: Sequence[Completion], service: Service) -> dict[str, Any]:
+    choices = []
+    for place, shown in enumerate(asked.shown):
+        samples = completions[place * asked.best_of : (place + 1) * asked.best_of]
+        for each in _best(samples, asked.n):
+            choices.append(choice(len(choices), each, shown, service.spelling))
     return {**_head(service), "choices": choices, "usage": _usage(asked, completions)}
 
 
 async def _chunks(asked: Asked, ticket: Ticket, service: Service) -> AsyncIterator[Any]:
     head = _head(service) | ({"usage": None} if asked.with_usage else {})
+    pairs = [(each, asked.shown[index // asked.n]) for index, each in enumerate(ticket.completions)]
+    tokens = [Tokens(each, shown, service.spelling) for each, shown in pairs]
+    echoes = [shown.prompt if shown.echo else "" for _, shown in pairs]
     async for event in ticket:
-        reason = finish_reason(event.ended) if event.ended else None
-        if event.text or reason:
-            choice = {"index": event.index, "text": event.text, "logprobs": None, "finish_reason": reason}
-            yield {**head, "choices": [choice]}
+        (completion, shown), reason = pairs[event.index], finish_reason(event.ended) if event.ended else None
+        text, echoes[event.index] = echoes[event.index] + event.text, ""
+        logprobs = None
+        if shown.logprobs:
+            logprobs = tokens[event.index].of(event.likelihoods, len(completion.text) if event.ended else None)
+        if text or reason or (logprobs and logprobs["tokens"]):
+            yield {**head, "choices": [form(event.index, text, logprobs, reason)]}
     if asked.with_usage:
         yield {**head, "choices": [], "usage": _usage(asked, ticket.completions)}
     yield "[DONE]"

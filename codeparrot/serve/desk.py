@@ -17,7 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from codeparrot.errors import CodeparrotError, from_outside
+from codeparrot.errors import CodeparrotError
+from codeparrot.generation.failures import NoMemory, NotFinite, no_memory
+from codeparrot.generation.requests import CANCELLED
 from codeparrot.serve.fields import Refused
 from codeparrot.serve.metrics import Metrics
 from codeparrot.serve.tickets import TIME, Event, Ticket
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from codeparrot.generation.requests import Completion, Request
 
 log = logging.getLogger(__name__)
+
+
+class EngineFailed(CodeparrotError):
+    """A defect: nothing that a client could do about it."""
 
 
 @dataclass
@@ -65,6 +71,7 @@ class Desk:
             metrics: counters that it keeps.
             batch_size: completions that the engine runs at a time.
         """
+        self.batch_size = batch_size
         self._most, self._metrics = most_waiting + batch_size, metrics
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._running: dict[int, _Running] = {}
@@ -202,8 +209,10 @@ class Desk:
             running = self._running.pop(id(completion), None)
             if running is not None:
                 self._note_time(running, completion, now)
-                completion.ended = TIME if running.late else completion.ended
+                completion.ended = TIME if running.late and completion.ended == CANCELLED else completion.ended
                 self._count(completion)
+                if completion.error is not None:
+                    self._call(self._fail, running.asked.ticket, _failure(completion.error))
                 news.setdefault(running.asked.ticket, []).append((completion, running))
         for running in self._running.values():
             completion = running.asked.ticket.completions[running.index]
@@ -217,7 +226,7 @@ class Desk:
 
     def _note_time(self, running: _Running, completion: "Completion", now: float) -> None:
         timings = running.asked.ticket.timings[running.index]
-        if running.read_at is None and (completion.ids or completion.ended):
+        if running.read_at is None and completion.read:
             running.read_at = now
             timings.prompt_seconds = now - running.asked.began
             self._metrics.prompt_seconds.observe(timings.prompt_seconds)
@@ -226,14 +235,14 @@ class Desk:
 
     def _count(self, completion: "Completion") -> None:
         self._metrics.ended.labels(completion.ended).inc()
+        self._metrics.cached_tokens.inc(completion.cached)
         self._metrics.new_tokens.inc(len(completion.ids))
 
     def _fail_all(self, error: Exception) -> None:
-        known = from_outside(error) if not isinstance(error, CodeparrotError) else error
+        known = error if isinstance(error, CodeparrotError) else no_memory(error)
+        refused = _failure(known or EngineFailed("the engine failed: the server's log says why"))
         for ticket in {running.asked.ticket for running in self._running.values()}:
-            self._call(
-                self._fail, ticket, Refused(503 if known else 500, str(known or "the engine failed"), kind="server_error")
-            )
+            self._call(self._fail, ticket, refused)
         self._running.clear()
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -259,9 +268,13 @@ class Desk:
 
     def _fail(self, ticket: Ticket, error: Refused) -> None:
         ticket.fail(error)
+        ticket.cancel()  # its other completions
         self._leave(ticket)
 
     def _leave(self, ticket: Ticket) -> None:
+        if ticket in self._unfinished and ticket.completions:
+            took = max(each.prompt_seconds + each.predict_seconds for each in ticket.timings)
+            self._seconds += 0.1 * (took - self._seconds)
         self._unfinished.discard(ticket)
         self._metrics.unfinished.set(len(self._unfinished))
 
@@ -271,9 +284,14 @@ def _left(accepted: asyncio.Future[Ticket]) -> None:
         accepted.result().cancel()
 
 
+def _failure(error: CodeparrotError) -> Refused:
+    status = 503 if isinstance(error, NoMemory) else 500 if isinstance(error, NotFinite | EngineFailed) else 400
+    return Refused(status, str(error), kind="invalid_request_error" if status == 400 else "server_error")
+
+
 def _event(completion: "Completion", running: _Running) -> Event:
     """Return what is new of a completion since the last time."""
-    likelihoods = getattr(completion, "likelihoods", None) or []
+    likelihoods = completion.likelihoods
     ids, piece = completion.ids[running.num_ids :], completion.take()
     event = Event(running.index, piece, ids, likelihoods[running.num_likelihoods :], completion.ended)
     running.num_ids, running.num_likelihoods = len(completion.ids), len(likelihoods)

@@ -55,7 +55,7 @@ def parse(body: bytes) -> dict[str, Any]:
     except ValueError as error:  # also of bytes that are not UTF-8, and of numbers of thousands of digits
         raise Refused(400, f"the body is not JSON: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(found, dict):
-        raise Refused(400, f"the body must be a JSON object, not {shown(found)}")
+        raise Refused(400, f"the body must be a JSON object, not {quoted(found)}")
     _check_depth(found)
     return found
 
@@ -77,7 +77,7 @@ def _nests(value: Any) -> bool:
     return isinstance(value, dict | list)
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """Return a value of a request as an error quotes it: short, on one line, whatever it holds."""
     return reprlib.repr(value)
 
@@ -104,7 +104,7 @@ class Fields:
     def refuse(self, name: str, must: str, status: int = 400) -> NoReturn:
         """Refuse the value of a field: `name must be ..., not 'value'`."""
         full = f"{self._inside}{name}"
-        raise Refused(status, f"{full} must be {must}, not {shown(self._values.get(name))}", param=full)
+        raise Refused(status, f"{full} must be {must}, not {quoted(self._values.get(name))}", param=full)
 
     def text(self, name: str, default: str | None = None, *, most: int | None = None) -> str | None:
         """Return a text of at most so many characters."""

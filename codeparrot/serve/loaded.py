@@ -15,6 +15,7 @@ from codeparrot.run.curves import read
 from codeparrot.serve.desk import Desk
 from codeparrot.serve.metrics import Metrics
 from codeparrot.serve.service import Limits, Service
+from codeparrot.serve.spelling import Spelling
 
 if TYPE_CHECKING:
     from codeparrot.generation.engine import Engine
@@ -80,7 +81,7 @@ def engine_of(service: Service, model: str, settings: Settings) -> "Engine":
         _cap_threads(settings.threads)
         _load(service, model, settings.device)
         service.state = "ready"
-    return Engine(service.model, service.tokenizer, settings.batch_size)
+    return Engine(service.model, service.tokenizer, settings.batch_size, cache_tokens=settings.cache_tokens)
 
 
 def _cap_threads(threads: int) -> None:
@@ -96,6 +97,7 @@ def _load(service: Service, model: str, device: str) -> None:
     from codeparrot.stream.sentinels import sentinels_of
 
     service.model, service.tokenizer = load_model(model, device)
+    service.spelling = Spelling(service.tokenizer)
     service.context = context_length(service.model)
     service.sentinels = sentinels_of(service.tokenizer)
     if service.sentinels is None:

@@ -1,9 +1,9 @@
 """The page at `/`: write code, complete it at the cursor, see what surprises the model.
 
-Guarantees: two files are sent and no other; they are read when this module is imported, so no path of a request is ever opened.
-The policy lets the page run its own script and ask this server, and nothing else: no other host, no inline script, and no text
-that becomes markup (Trusted Types). Page and script hold nothing of the model, so they need no key and are there while it loads;
-what `/facts` tells needs both.
+Guarantees: two files are sent and no other; they are read when this module is imported, so no path of a request is ever
+opened. The policy lets the page run its own script and ask this server, and nothing else: no other host, no inline script, no
+text that becomes markup (Trusted Types). Page and script hold nothing of the model: they need no key and are there while it
+loads. What `/facts` tells needs both.
 Cost: 35 kB of memory.
 """
 

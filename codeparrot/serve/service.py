@@ -46,6 +46,8 @@ class Service:
     state: Literal["loading", "ready", "stopping"] = "loading"
     model: Any = None
     tokenizer: Any = None
+    spelling: Any = None
+    """Of its tokens; a `Spelling`."""
     context: int | None = None
     """Most tokens of a prompt and its completion; None: no limit."""
     sentinels: "Sentinels | None" = None

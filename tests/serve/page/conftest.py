@@ -99,7 +99,8 @@ class Page:
     def cells(self) -> list[dict[str, Any]]:
         return self.script(
             """return [...document.querySelectorAll("#back .token")].map((each) => ({
-            text: each.textContent, level: Number(/level(\\d)/.exec(each.className)[1]), color: getComputedStyle(each).backgroundColor }))"""
+            text: each.textContent, level: Number(/level(\\d)/.exec(each.className)[1]),
+            color: getComputedStyle(each).backgroundColor }))"""
         )
 
     def hover(self, cell: int) -> str:

@@ -10,7 +10,9 @@ from tests.serve.conftest import Served
 from tests.serve.page.conftest import Page, shoot
 
 pytestmark = pytest.mark.slow
-CODE = "def f(path):\n    with open(path) as file:\n        return file.read().split()  # and a long comment, which no phone has room for\n"
+CODE = (
+    "def f(path):\n    with open(path) as file:\n        return file.read().split()  # a comment that no phone has room for\n"
+)
 
 
 def test_a_phone_needs_no_scrolling_to_the_side(page: Page) -> None:
@@ -52,8 +54,9 @@ def test_text_stands_out_in_both_schemes(page: Page, scheme: str) -> None:
     pairs = page.script(
         """const paper = (each) => { const color = getComputedStyle(each).backgroundColor;
             return color === "rgba(0, 0, 0, 0)" && each.parentElement ? paper(each.parentElement) : color; };
-        return [...document.querySelectorAll("p, h1, h2, label, button, input, select, dt, dd, li, summary, #ghost, #numbers, .token")]
-            .filter((each) => each.offsetWidth).map((each) => [getComputedStyle(each).color, paper(each), each.className || each.tagName])"""
+        const texts = "p, h1, h2, label, button, input, select, dt, dd, li, summary, #ghost, #numbers, .token";
+        return [...document.querySelectorAll(texts)].filter((each) => each.offsetWidth)
+            .map((each) => [getComputedStyle(each).color, paper(each), each.className || each.tagName])"""
     )
     assert len(pairs) > 50
     assert {(color, paper, name) for color, paper, name in pairs if contrast(color, paper) < 4.5} == set()
@@ -110,9 +113,10 @@ def test_the_text_area_and_its_coloured_copy_lie_on_each_other(page: Page) -> No
     page.write("\tif x:\n" + CODE * 20 + "日本 🦜 fi -> !=\n" + "x" * 300)
     page.score()
     boxes = page.script(
-        """return ["code", "back"].map((each) => { const at = document.getElementById(each), box = at.getBoundingClientRect();
-        const style = getComputedStyle(at); return [box.x, box.y, box.width, box.height, ...["font", "padding", "lineHeight", "tabSize",
-        "letterSpacing", "whiteSpace", "fontVariantLigatures", "fontKerning", "textIndent"].map((name) => style[name])]; })"""
+        """const names = ["font", "padding", "lineHeight", "tabSize", "letterSpacing", "whiteSpace", "fontVariantLigatures",
+            "fontKerning", "textIndent"];
+        return ["code", "back"].map((each) => { const at = document.getElementById(each), box = at.getBoundingClientRect();
+        return [box.x, box.y, box.width, box.height, ...names.map((name) => getComputedStyle(at)[name])]; })"""
     )
     assert boxes[0] == boxes[1]
     inside = page.script("return [code.scrollWidth - code.clientWidth, code.scrollHeight - code.clientHeight]")

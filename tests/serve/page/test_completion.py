@@ -1,5 +1,7 @@
 """Completions on the page are those of the server, and the code changes only when one is accepted."""
 
+from itertools import pairwise
+
 import pytest
 from selenium.webdriver.common.keys import Keys
 
@@ -26,7 +28,7 @@ def test_a_completion_streams_beside_the_code_and_tab_accepts_it(page: Page, ser
     (shown,) = page.complete(**GREEDY)
     assert shown == expected != ""
     grown = page.script("return window.grown")
-    assert len(grown) > 3 and all(longer.startswith(shorter) for shorter, longer in zip(grown, grown[1:], strict=False))
+    assert len(grown) > 3 and all(longer.startswith(shorter) for shorter, longer in pairwise(grown))
     colors = page.script("return ['ghost', 'back'].map((each) => getComputedStyle(document.getElementById(each)).color)")
     assert colors[0] != colors[1]
     assert page.code == CODE, "it is only proposed"

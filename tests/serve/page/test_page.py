@@ -43,8 +43,8 @@ def test_no_other_path_is_a_file(served: Served, path: str) -> None:
 
 
 def test_the_script_makes_no_markup_and_no_code_of_text() -> None:
-    forbidden = rb"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|srcdoc|localStorage|sessionStorage|cookie"
-    assert re.findall(forbidden, SCRIPT) == []
+    makers = rb"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|srcdoc"
+    assert re.findall(makers + rb"|localStorage|sessionStorage|cookie", SCRIPT) == []
 
 
 def test_facts_tell_what_the_page_shows(served: Served) -> None:

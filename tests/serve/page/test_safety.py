@@ -96,24 +96,28 @@ def test_nothing_is_asked_of_another_host(page: Page) -> None:
     assert {each[2] for each in asked} == {"/", "/page.js", "/facts", "/v1/completions"}
 
 
-def test_a_key_is_asked_for_and_kept_in_memory_only(driver, model_folder: str) -> None:
-    for locked in serving(model_folder, key=KEY):
-        page = Page(driver, locked.address)
-        page.size()
-        driver.get(f"{locked.address}/")
-        page.until(lambda: page.element("door").get_attribute("open"))
-        assert page.focus == "key"
-        page.press("wrong", Keys.ENTER)
-        page.until(lambda: "does not know this key" in page.text("door-why"))
-        assert page.text("facts") == ""
-        page.press(KEY, Keys.ENTER)
-        page.until(lambda: page.text("facts"))
-        page.write("x = ")
-        page.complete(temperature=0, max_tokens=2)
-        kept = page.script("return [document.cookie, JSON.stringify(localStorage), JSON.stringify(sessionStorage)].join()")
-        assert KEY not in kept and KEY not in driver.page_source and KEY not in driver.current_url
-        assert page.script("return document.getElementById('key').value") == ""
-        driver.get(f"{locked.address}/")
-        page.until(lambda: page.element("door").get_attribute("open"))
-        page.press(Keys.ESCAPE)
-        page.until(lambda: "asks for its API key" in page.text("status"))
+@pytest.fixture(scope="module")
+def locked(model_folder: str) -> Iterator[Served]:
+    yield from serving(model_folder, key=KEY)
+
+
+def test_a_key_is_asked_for_and_kept_in_memory_only(driver, locked: Served) -> None:
+    page = Page(driver, locked.address)
+    page.size()
+    driver.get(f"{locked.address}/")
+    page.until(lambda: page.element("door").get_attribute("open"))
+    assert page.focus == "key"
+    page.press("wrong", Keys.ENTER)
+    page.until(lambda: "does not know this key" in page.text("door-why"))
+    assert page.text("facts") == ""
+    page.press(KEY, Keys.ENTER)
+    page.until(lambda: page.text("facts"))
+    page.write("x = ")
+    page.complete(temperature=0, max_tokens=2)
+    kept = page.script("return [document.cookie, JSON.stringify(localStorage), JSON.stringify(sessionStorage)].join()")
+    assert KEY not in kept and KEY not in driver.page_source and KEY not in driver.current_url
+    assert page.script("return document.getElementById('key').value") == ""
+    driver.get(f"{locked.address}/")
+    page.until(lambda: page.element("door").get_attribute("open"))
+    page.press(Keys.ESCAPE)
+    page.until(lambda: "asks for its API key" in page.text("status"))

@@ -1,0 +1,5 @@
+"""A checkpoint as one file for other programs.
+
+Read in this order: command.py, families.py (weights and settings), vocabulary.py (the tokenizer), origin.py (what a file says
+of itself), writing.py. What reads such a file back is model/gguf.py, for loading.py.
+"""
