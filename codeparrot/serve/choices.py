@@ -11,15 +11,11 @@ from typing import Any
 
 from codeparrot.generation.likelihoods import Likelihood
 from codeparrot.generation.requests import Completion
+from codeparrot.serve.asking import finish_reason
 from codeparrot.serve.spelling import Spelled, Spelling
 
 LEAST = -9999.0
 """Written for a log probability of minus infinity, which is no number of JSON."""
-
-
-def finish_reason(ended: str) -> str:
-    """Return OpenAI's word for why a completion ended."""
-    return "length" if ended in ("length", "time") else "stop"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,18 @@ from starlette.routing import Route
 from codeparrot.generation.adjust import Adjust
 from codeparrot.generation.prompts import encode_prompt
 from codeparrot.generation.requests import Completion, Request
-from codeparrot.generation.sampling import TEMPERATURES, Nucleus, is_temperature
 from codeparrot.serve.answers import answer, events, stream
-from codeparrot.serve.choices import Shown, Tokens, choice, finish_reason, form
+from codeparrot.serve.asking import (
+    finish_reason,
+    num_ids,
+    placed,
+    samples,
+    seed_of,
+    stops_of,
+    temperature_of,
+    top_p_of,
+)
+from codeparrot.serve.choices import Shown, Tokens, choice, form
 from codeparrot.serve.exchange import answering, fields_of
 from codeparrot.serve.fields import Fields, Refused, quoted
 from codeparrot.serve.service import Service
@@ -74,12 +83,11 @@ def read(fields: Fields, service: Service) -> Asked:
     of_prompt = echo and logprobs is not None
     template = _template(fields, service)
     kept = 0 if logprobs is None and best_of > n else logprobs
-    seed, temperature, top_p = seed_of(fields), temperature_of(fields, 1.0), top_p_of(fields)
+    seed, temperature, top_p = seed_of(fields), temperature_of(fields, 1.0), top_p_of(fields, 1.0)
     requests, shown = [], []
     for given in _prompts(fields, service):
-        one = _request(given, template, of_prompt, fields, service)
-        one = replace(one, num_likely=kept, of_prompt=of_prompt, heal=not of_prompt)
-        requests += [replace(one, sampler=Nucleus(temperature, top_p, (seed, index))) for index in range(best_of)]
+        one = replace(_request(given, template, of_prompt, fields, service), num_likely=kept, of_prompt=of_prompt)
+        requests += samples(replace(one, heal=not of_prompt), temperature, top_p, seed, best_of)
         in_tokens = not isinstance(given, str)
         text = service.spelling.text(given) if in_tokens else given
         shown.append(Shown(text, in_tokens, echo, logprobs is not None))
@@ -108,7 +116,6 @@ def _template(fields: Fields, service: Service) -> Request:
         "",
         max_new_tokens=longest,
         stop=stops_of(fields, service),
-        suffix=suffix_of(fields, service),
         order=service.order,
         exact=True,
         steady=True,
@@ -116,19 +123,9 @@ def _template(fields: Fields, service: Service) -> Request:
     )
 
 
-def suffix_of(fields: Fields, service: Service, name: str = "suffix") -> str | None:
-    """Return the text behind the cursor; None: there is none. White space alone is nothing to a model that cannot fill in."""
-    suffix = fields.text(name) or None
-    if suffix is not None and not service.can_fill:
-        if suffix.strip():
-            service.can_fill_or_refuse(name)
-        return None
-    return suffix
-
-
 def _adjust(fields: Fields, service: Service) -> Adjust | None:
     bias = fields.mapping("logit_bias")
-    size = vocabulary_size(service)
+    size = num_ids(service)
     if len(bias.names()) > MOST_BIASES:
         raise Refused(400, f"logit_bias must hold at most {MOST_BIASES} tokens", "logit_bias")
     for name in bias.names():
@@ -140,48 +137,19 @@ def _adjust(fields: Fields, service: Service) -> Adjust | None:
 
 
 def _request(given: str | Sequence[int], template: Request, of_prompt: bool, fields: Fields, service: Service) -> Request:
+    """Return the request of one prompt: its parts, where it is text whose likelihoods nobody asks for, else its tokens."""
+    suffix = fields.text("suffix")
     if isinstance(given, str) and not of_prompt:
-        return replace(template, prompt=given)
-    if template.suffix is not None:
+        parts = placed(service, given, suffix)
+        return replace(template, prompt=parts.prefix, suffix=parts.suffix, extra=parts.extra)
+    if suffix:
         raise Refused(400, "a suffix needs a prompt of text, and no logprobs of the prompt (echo)", "suffix")
     ids = encode_prompt(service.tokenizer, given) if isinstance(given, str) else given
-    # Its likelihoods would be those of another text.
+    # Likelihoods of a prompt without its head would be those of another text.
     if of_prompt and service.context is not None and len(ids) + template.max_new_tokens > service.context:
         words = f"{len(ids)} tokens of the prompt and max_tokens {template.max_new_tokens} are more than the context"
         raise Refused(400, f"{words} of {service.context}", "prompt", code="context_length_exceeded")
     return replace(template, prompt=ids)
-
-
-def seed_of(fields: Fields) -> int:
-    """Return the seed that a request names, or a new one."""
-    seed = fields.integer("seed", -1, -(2**63), 2**64 - 1)
-    return secrets.randbits(63) if seed is None or seed == -1 else seed
-
-
-def temperature_of(fields: Fields, default: float) -> float:
-    """Return the temperature that a request names."""
-    temperature = fields.number("temperature", default)
-    if temperature is None or not is_temperature(temperature):
-        fields.refuse("temperature", TEMPERATURES)
-    return temperature
-
-
-def stops_of(fields: Fields, service: Service) -> tuple[str, ...]:
-    """Return the texts that end a completion."""
-    words = fields.texts("stop", service.limits.stops, service.limits.stop_characters)
-    if "" in words:
-        fields.refuse("stop", "of texts that are not empty")
-    return tuple(words)
-
-
-def top_p_of(fields: Fields) -> float:
-    """Return the share that a request samples from; 0 is the likeliest token alone."""
-    return fields.number("top_p", 1.0, 0.0, 1.0) or 1e-9
-
-
-def vocabulary_size(service: Service) -> int:
-    """Return how many ids the model reads."""
-    return service.model.config.get_text_config().vocab_size
 
 
 def _prompts(fields: Fields, service: Service) -> Sequence[str | Sequence[int]]:
@@ -195,7 +163,7 @@ def _prompts(fields: Fields, service: Service) -> Sequence[str | Sequence[int]]:
         fields.refuse("prompt", f"a text, a list of token ids, or a list of 1 to {most} of them")
     if all(isinstance(each, str) for each in given):
         return fields.texts("prompt", most)
-    size = vocabulary_size(service)
+    size = num_ids(service)
     for ids in given:
         if not isinstance(ids, list) or not ids or not all(type(each) is int and 0 <= each < size for each in ids):
             raise Refused(400, f"prompt must hold texts, or lists of token ids from 0 to {size - 1}", "prompt")

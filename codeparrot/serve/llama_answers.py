@@ -61,9 +61,7 @@ def partial(options: "Options", service: "Service", event: Event, ticket: Ticket
         "tokens_evaluated": len(completion.prompt),
     }
     if options.timings_per_token:
-        said["timings"] = timings_of(
-            ticket.timings[event.index], len(completion.prompt), completion.cached, counted(options, count)
-        )
+        said["timings"] = timings_of(ticket.timings[event.index], len(completion.prompt), completion.cached, counted(options, count))
     if options.n_probs:
         said["completion_probabilities"] = [probability(each, service) for each in event.likelihoods[: len(event.ids)]]
     return said

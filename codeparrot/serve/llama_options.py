@@ -121,9 +121,7 @@ def _samplers(fields: Fields) -> list[str]:
     value = fields.raw("samplers")
     words = list(value) if isinstance(value, str) else fields.texts("samplers", 100, 100)
     letters = isinstance(value, str)
-    names = [
-        _LETTERS.get(word, "") if letters else _ALIASES.get(word.replace("-", "_"), word.replace("-", "_")) for word in words
-    ]
+    names = [_LETTERS.get(word, "") if letters else _ALIASES.get(word.replace("-", "_"), word.replace("-", "_")) for word in words]
     if unknown := [word for word, name in zip(words, names, strict=True) if name not in _LETTERS.values()]:
         fields.refuse("samplers", f"of {', '.join(_LETTERS.values())} ({unknown[0][:40]!r} is none)")
     return names

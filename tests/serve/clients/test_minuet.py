@@ -46,7 +46,9 @@ def test_files_that_vectorcode_finds_are_other_files(served: Served) -> None:
     prompt = f"{found}<|fim_prefix|>{PREFIX}<|fim_suffix|>{SUFFIX}<|fim_middle|>"
     body = {"model": "tiny", "stream": True, "prompt": prompt, "max_tokens": 12, "temperature": 0}
     extra = [{"text": OTHER}]
-    infilled = served.post("/infill", input_prefix=PREFIX, input_suffix=SUFFIX, input_extra=extra, n_predict=12, temperature=0)
+    infilled = served.post(
+        "/infill", input_prefix=PREFIX, input_suffix=SUFFIX, input_extra=extra, n_predict=12, temperature=0
+    )
     assert streamed(served, "/v1/completions", text_of, body) == infilled["content"]
 
 

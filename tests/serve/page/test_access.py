@@ -11,7 +11,7 @@ from tests.serve.page.conftest import Page, shoot
 
 pytestmark = pytest.mark.slow
 CODE = (
-    "def f(path):\n    with open(path) as file:\n        return file.read().split()  # a comment that no phone has room for\n"
+    "def f(path):\n    with open(path) as file:\n        return file.read().split()  # which no phone has room for\n"
 )
 
 
