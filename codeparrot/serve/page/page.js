@@ -10,6 +10,7 @@ const LIKELY = 5;
 const LEVELS = [[0, "under 1 bit"], [1, "1 to 3"], [3, "3 to 6"], [6, "6 to 10"], [10, "10 and more"]];
 const MOST_LINES = 10;
 const LEAST_WINDOW = 64;
+const BYTES = "bytes:"; // How the server writes a token that is no whole characters.
 const MOST_CHARACTERS = 4; // A token of code has fewer on average. A window with more tokens than the context holds is halved,
 const FULL = 0.85; // and the next ones are to fill so much of the context.
 
@@ -68,8 +69,8 @@ async function ask(path, body, signal) {
 
 async function refusal(reply) {
   const told = await reply.json().catch(() => ({}));
-  const message = told.error?.message ?? told.error ?? `The server answered ${reply.status}.`;
-  return Object.assign(new Error(String(message)), { status: reply.status, code: told.error?.code });
+  const message = told.error?.message ?? `The server answered ${reply.status}.`;
+  return Object.assign(new Error(message), { status: reply.status, code: told.error?.code });
 }
 
 let knocking = null;
@@ -279,7 +280,7 @@ function score() {
       try {
         found = await scored(text.slice(begin, until), begin, signal);
       } catch (error) {
-        if (error.status !== 400 || size <= LEAST_WINDOW || !facts.context) throw error;
+        if (error.code !== "context_length_exceeded" || size <= LEAST_WINDOW) throw error;
         size = Math.floor(Math.min(size, text.length) / 2); // More tokens than the context holds.
         continue;
       }
@@ -313,8 +314,11 @@ const whole = (text, at) => (/[\udc00-\udfff]/.test(text[at] ?? "") ? at - 1 : a
 async function scored(text, begin, signal) {
   const body = { model: facts.name, prompt: text, echo: true, max_tokens: 0, logprobs: LIKELY, temperature: 0 };
   const [choice] = (await (await ask("v1/completions", body, signal)).json()).choices;
-  if (choice.text !== text) throw new Error("The model's tokens do not spell this text, so it cannot be scored: does it hold special tokens?");
-  return cellsOf(text, choice.logprobs, begin);
+  const found = cellsOf(text, choice.logprobs, begin);
+  // Numbers beside the wrong text would be worse than none.
+  const wrong = found.some(({ start, end, tokens: [{ text: token }, ...others] }) => !others.length && !token.startsWith(BYTES) && token !== text.slice(start - begin, end - begin));
+  if (choice.text !== text || wrong) throw new Error("The model's tokens do not spell this text, so it cannot be scored.");
+  return found;
 }
 
 // Tokens with the text that they cover. A token that ends inside a character is put together with those that end it.

@@ -63,3 +63,13 @@ def test_facts_need_the_key_and_the_page_does_not(model_folder: str) -> None:
 def test_facts_wait_for_the_model_and_the_page_does_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served.service, "state", "loading")
     assert [served.client.get(path).status_code for path in ("/", "/page.js", "/facts")] == [200, 200, 503]
+
+
+def test_a_text_that_fills_the_context_is_scored_whole(served: Served) -> None:
+    ids = served.service.tokenizer("x = 1\n" * 200)["input_ids"][: served.service.context]
+    text = served.service.tokenizer.decode(ids)
+    body = {"prompt": text, "echo": True, "max_tokens": 0, "logprobs": 5}
+    (choice,) = served.post("/v1/completions", **body)["choices"]
+    assert len(choice["logprobs"]["tokens"]) == served.service.context and choice["text"] == text
+    assert "".join(choice["logprobs"]["tokens"]) == text
+    assert served.refused(400, "/v1/completions", **body | {"prompt": text + "x = 1"})["code"] == "context_length_exceeded"
