@@ -10,9 +10,7 @@ from tests.serve.conftest import Served
 from tests.serve.page.conftest import Page, shoot
 
 pytestmark = pytest.mark.slow
-CODE = (
-    "def f(path):\n    with open(path) as file:\n        return file.read().split()  # which no phone has room for\n"
-)
+CODE = "def f(path):\n    with open(path) as file:\n        return file.read().split()  # which no phone has room for\n"
 
 
 def test_a_phone_needs_no_scrolling_to_the_side(page: Page) -> None:
