@@ -36,14 +36,14 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         CodeparrotError: it cannot be.
     """
+    if not 0 <= port <= 65_535:  # the system would take it modulo 65,536
+        raise CodeparrotError(f"--port {port} is none: from 0 (any that is free) to 65535")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except socket.gaierror as error:
         raise CodeparrotError(f'--host "{host}" is no address of this machine: {error.strerror}') from error
-    except OverflowError as error:
-        raise CodeparrotError(f"--port {port} is none: from 0 (any that is free) to 65535") from error
     except OSError as error:
         remedies = {
             errno.EADDRINUSE: "another program has it: give another --port (0: any that is free)",
