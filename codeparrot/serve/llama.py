@@ -1,4 +1,4 @@
-"""llama.cpp's completions: `/infill`, as llama.vscode and llama.vim send it, and `/completion`, which Continue, twinny and Tabby use.
+"""llama.cpp's completions: `/infill` of llama.vscode and llama.vim, and `/completion` of Continue, twinny and Tabby.
 
     POST /infill {"input_prefix": ..., "prompt": ..., "input_suffix": ..., "input_extra": [{"text": ...}]}
     POST /completion {"prompt": ...}, also as /completions
@@ -66,17 +66,17 @@ class _Asked:
     service: Service
 
 
-async def _complete(
-    http: HttpRequest, prompts: Sequence[Parts | list[int]], fields: Fields, service: Service
-) -> Response:
+async def _complete(http: HttpRequest, prompts: Sequence[Parts | list[int]], fields: Fields, service: Service) -> Response:
     options = read_options(fields, service)
-    requests = [each for prompt in prompts for each in samples(
-        _request(prompt, options, service), options.temperature, options.top_p, options.seed, options.n_cmpl
-    )]
+    requests = [
+        each
+        for prompt in prompts
+        for each in samples(
+            _request(prompt, options, service), options.temperature, options.top_p, options.seed, options.n_cmpl
+        )
+    ]
     asked = _Asked(options, requests, len(requests) > 1, service)
-    ticket = await service.desk.submit(
-        requests, seconds=service.limits.seconds, after_line_seconds=options.after_line_seconds
-    )
+    ticket = await service.desk.submit(requests, seconds=service.limits.seconds, after_line_seconds=options.after_line_seconds)
     if options.stream:
         return stream(events(_events(asked, ticket), llama_body), ticket)
     async with answering(http, ticket):
@@ -142,7 +142,9 @@ def _prompt(value: Any, fields: Fields, service: Service) -> Parts | list[int]:
     if isinstance(value, str):
         return placed(service, Fields({"prompt": value}).text("prompt") or "", param="prompt")
     most = num_ids(service)
-    if not isinstance(value, list) or not all(isinstance(each, str) or (type(each) is int and 0 <= each < most) for each in value):
+    if not isinstance(value, list) or not all(
+        isinstance(each, str) or (type(each) is int and 0 <= each < most) for each in value
+    ):
         fields.refuse("prompt", f"a text, or a list of texts and of token ids from 0 to {most - 1}")
     ids: list[int] = []
     for each in value:

@@ -40,11 +40,13 @@ def final(options: "Options", service: "Service", index: int, completion: "Compl
         "truncated": full,
         "stop_type": _stop_type(completion),
         "stopping_word": completion.stopped_by,
-        "tokens_cached": num_read + num_new,
+        "tokens_cached": num_read + max(0, num_new - 1),  # the last one has not been read
         "timings": timings_of(timings, num_read, completion.cached, num_new),
     }
     if options.n_probs:
-        said["completion_probabilities"] = [probability(each, service) for each in completion.likelihoods[:num_new]]
+        said["completion_probabilities"] = [
+            probability(each, service) for each in completion.likelihoods[: len(completion.ids)]
+        ]
     return said
 
 
@@ -61,7 +63,9 @@ def partial(options: "Options", service: "Service", event: Event, ticket: Ticket
         "tokens_evaluated": len(completion.prompt),
     }
     if options.timings_per_token:
-        said["timings"] = timings_of(ticket.timings[event.index], len(completion.prompt), completion.cached, counted(options, count))
+        said["timings"] = timings_of(
+            ticket.timings[event.index], len(completion.prompt), completion.cached, counted(options, count)
+        )
     if options.n_probs:
         said["completion_probabilities"] = [probability(each, service) for each in event.likelihoods[: len(event.ids)]]
     return said

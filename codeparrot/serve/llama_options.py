@@ -43,6 +43,20 @@ _EFFECTS: dict[str, tuple[object, ...]] = {
     "post_sampling_probs": (False,),
 }
 """Options with an effect that this server has not got, and their values that ask for none."""
+_OFF = {
+    **{"dynatemp_range": 0.0, "dynatemp_exponent": 1.0, "top_n_sigma": -1.0, "xtc_probability": 0.0, "xtc_threshold": 0.1},
+    **{
+        "typical_p": 1.0,
+        "mirostat": 0,
+        "mirostat_tau": 5.0,
+        "mirostat_eta": 0.1,
+        "adaptive_target": -1.0,
+        "adaptive_decay": 0.9,
+    },
+    **{"dry_multiplier": 0.0, "dry_base": 1.75, "dry_allowed_length": 2, "dry_penalty_last_n": 64, "dry_sequence_breakers": []},
+    **{"n_keep": 0, "n_discard": 0, "min_keep": 0, "grammar": "", "post_sampling_probs": False, "lora": []},
+}
+"""What the answer says of options that this server has not got."""
 _SAMPLER_OF = {"dry_multiplier": "dry", "xtc_probability": "xtc", "typical_p": "typ_p", "top_n_sigma": "top_n_sigma"}
 
 
@@ -121,7 +135,9 @@ def _samplers(fields: Fields) -> list[str]:
     value = fields.raw("samplers")
     words = list(value) if isinstance(value, str) else fields.texts("samplers", 100, 100)
     letters = isinstance(value, str)
-    names = [_LETTERS.get(word, "") if letters else _ALIASES.get(word.replace("-", "_"), word.replace("-", "_")) for word in words]
+    names = [
+        _LETTERS.get(word, "") if letters else _ALIASES.get(word.replace("-", "_"), word.replace("-", "_")) for word in words
+    ]
     if unknown := [word for word, name in zip(words, names, strict=True) if name not in _LETTERS.values()]:
         fields.refuse("samplers", f"of {', '.join(_LETTERS.values())} ({unknown[0][:40]!r} is none)")
     return names
@@ -145,7 +161,7 @@ def _adjust(fields: Fields, service: Service, samplers: list[str]) -> Adjust:
         presence=(presence or 0.0) if penalised else 0.0,
         frequency=(frequency or 0.0) if penalised else 0.0,
         repeat=(repeat or 1.0) if penalised else 1.0,
-        repeat_last=2**31 - 1 if repeat_last == -1 else 64 if repeat_last is None else repeat_last,
+        repeat_last=64 if repeat_last is None else repeat_last,
         top_k=max(0, top_k),
         min_p=max(min_p, INFILL_MIN_P if "infill" in samplers else 0.0),
     )
@@ -181,38 +197,26 @@ def _tokens(name: object, fields: Fields, service: Service) -> list[int]:
 def _settings(options: Options, samplers: list[str], fields: Fields, service: Service) -> dict[str, Any]:
     """Return what was done, by llama.cpp's names."""
     adjust = options.adjust
-    return {
+    return _OFF | {
         "n_ctx": service.context or 0,
         "model": service.name,
         "seed": options.seed,
         "temperature": options.temperature,
-        "dynatemp_range": 0.0,
-        "dynatemp_exponent": 1.0,
         "top_k": adjust.top_k,
         "top_p": options.top_p,
         "min_p": adjust.min_p,
-        "top_n_sigma": -1.0,
-        "xtc_probability": 0.0,
-        "xtc_threshold": 0.1,
-        "typical_p": 1.0,
-        "repeat_last_n": adjust.repeat_last if adjust.repeat_last < 2**31 - 1 else -1,
+        "repeat_last_n": adjust.repeat_last,
         "repeat_penalty": adjust.repeat,
         "presence_penalty": adjust.presence,
         "frequency_penalty": adjust.frequency,
-        "dry_multiplier": 0.0,
-        "mirostat": 0,
         "stop": list(options.stop),
         "max_tokens": options.n_predict,
         "n_predict": options.n_predict,
         "n_indent": options.n_indent,
-        "n_keep": 0,
         "ignore_eos": fields.flag("ignore_eos"),
         "logit_bias": [{"token": token, "bias": max(-1e9, added)} for token, added in adjust.bias.items()],
         "stream": options.stream,
         "n_probs": options.n_probs,
-        "min_keep": 0,
-        "grammar": "",
         "samplers": samplers,
         "timings_per_token": options.timings_per_token,
-        "lora": [],
     }

@@ -131,7 +131,7 @@ def _adjust(options: Fields) -> Adjust:
         presence=options.number("presence_penalty", 0.0, -2.0, 2.0) or 0.0,
         frequency=options.number("frequency_penalty", 0.0, -2.0, 2.0) or 0.0,
         repeat=options.number("repeat_penalty", 1.0, 0.01, 100.0) or 1.0,
-        repeat_last=2**31 - 1 if repeat_last == -1 else 64 if repeat_last is None else repeat_last,
+        repeat_last=64 if repeat_last is None else repeat_last,
         top_k=max(0, options.integer("top_k", 40, -1, 2**31 - 1) or 0),
         min_p=options.number("min_p", 0.0, 0.0, 1.0) or 0.0,
     )

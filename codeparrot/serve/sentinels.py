@@ -9,6 +9,7 @@ that is all there is to SPM, where the whole prefix stands there.
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from codeparrot.stream.sentinels import FILE_SEP, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, REPO_NAME
@@ -59,10 +60,11 @@ def parts_of(prompt: str) -> Parts:
         if found := _filled(prompt, marks):
             return found
     if prompt.count(_CURSOR) == 1:
-        return Parts(*prompt.split(_CURSOR))
+        before, _, behind = prompt.partition(_CURSOR)
+        return Parts(before, behind)
     if _SEPARATOR.match(prompt):  # a client that has nothing behind the cursor marks the files alone
-        extra, rest = _files(prompt)
-        return Parts(rest, None, extra)
+        *files, current = _files(prompt)
+        return Parts(current, None, _without_blanks(files))
     return Parts(prompt)
 
 
@@ -87,8 +89,10 @@ def _filled(prompt: str, marks: _Marks) -> Parts | None:
             return None
     if marks.spaced:
         before, behind, begun = before.removeprefix(" ").removesuffix(" "), _unspaced(behind), begun.removeprefix(" ")
-    extra, rest = _files(head)
-    return Parts(rest + before + begun, behind, extra)
+    if not _SEPARATOR.search(head):
+        return Parts(head + before + begun, behind)
+    # The current file begins with the prefix's mark: in front of it stands its name at most, and some clients leave that out.
+    return Parts(before + begun, behind, _without_blanks(_files(head)))
 
 
 def _unspaced(suffix: str) -> str:
@@ -101,15 +105,15 @@ def _unspaced(suffix: str) -> str:
     return suffix.removeprefix(" ") if suffix.startswith((" \n", " \r")) else suffix
 
 
-def _files(text: str) -> tuple[tuple[str, ...], str]:
-    """Return the texts of whole files in front of the current one, and what stands of the current one."""
-    marks = _SEPARATOR.findall(text)
-    if not marks:
-        return (), text
+def _files(text: str) -> list[str]:
+    """Return the texts between the marks of files, without the lines that name them."""
     first, *others = _SEPARATOR.split(text)
-    pieces = [_unnamed(piece, mark in _REPOSITORIES) for piece, mark in zip(others, marks, strict=True)]
-    last = "" if marks[-1] in _REPOSITORIES else pieces.pop()
-    return tuple(piece for piece in (first, *pieces) if piece.strip()), last
+    marks = _SEPARATOR.findall(text)
+    return [first, *(_unnamed(piece, mark in _REPOSITORIES) for piece, mark in zip(others, marks, strict=True))]
+
+
+def _without_blanks(files: Sequence[str]) -> tuple[str, ...]:
+    return tuple(file for file in files if file.strip())
 
 
 def _unnamed(piece: str, is_repository: bool) -> str:

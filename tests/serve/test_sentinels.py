@@ -58,6 +58,11 @@ def test_files_without_names_are_kept_whole() -> None:
     assert parts_of(prompt) == Parts("p", "s", ("x = 1\ny = 2", "z = 3"))
 
 
+def test_the_last_file_in_front_of_a_prefix_is_another_one_where_the_current_one_has_no_mark() -> None:
+    prompt = "<|file_sep|>/home/me/a.py\nA = 1\n<|fim_prefix|>p<|fim_suffix|>s<|fim_middle|>"
+    assert parts_of(prompt) == Parts("p", "s", ("A = 1\n",))
+
+
 def test_text_in_front_of_the_sentinels_goes_on_in_the_prefix() -> None:
     prompt = "Context:\n\nx = 1\n<|fim_prefix|>y = <|fim_suffix|>\n<|fim_middle|>"
     assert parts_of(prompt) == Parts("Context:\n\nx = 1\ny = ", "\n")

@@ -26,7 +26,15 @@ def events(served: Served, path: str, body: dict[str, Any], **headers: str) -> l
 
 
 def test_as_mistral_every_event_has_a_text(served: Served) -> None:
-    body = {"model": "nano", "prompt": PREFIX, "suffix": SUFFIX, "max_tokens": 12, "temperature": 0.01, "stop": STOPS, "stream": True}
+    body = {
+        "model": "nano",
+        "prompt": PREFIX,
+        "suffix": SUFFIX,
+        "max_tokens": 12,
+        "temperature": 0.01,
+        "stop": STOPS,
+        "stream": True,
+    }
     key = {"x-api-key": "none", "Authorization": "Bearer none", "Accept": "application/json"}
     found = events(served, "/v1/fim/completions", body, **key)
     assert found and all(isinstance(each["choices"][0]["delta"]["content"], str) for each in found)
@@ -56,7 +64,15 @@ def test_as_ollama_it_learns_that_the_model_fills_in_the_middle(served: Served) 
 
 def test_as_ollama_it_reads_a_line_at_a_time(served: Served) -> None:
     options = {"temperature": 0.01, "num_predict": 12, "stop": STOPS, "num_ctx": 8096}
-    body = {"model": "tiny", "prompt": PREFIX, "suffix": SUFFIX, "raw": False, "options": options, "keep_alive": 1800, "stream": True}
+    body = {
+        "model": "tiny",
+        "prompt": PREFIX,
+        "suffix": SUFFIX,
+        "raw": False,
+        "options": options,
+        "keep_alive": 1800,
+        "stream": True,
+    }
     answer = served.client.post("/api/generate", json=body)
     *lines, rest = answer.text.split("\n")
     assert rest == "" and lines  # it keeps what has no end of line for later

@@ -6,9 +6,7 @@ from typing import Any
 from tests.serve.clients.typing_in import LINE, LINES_BEFORE, LINES_BEHIND, OTHER
 from tests.serve.conftest import Served
 
-TIMINGS = [
-    f"timings/{part}_{what}" for part in ("prompt", "predicted") for what in ("n", "ms", "per_token_ms", "per_second")
-]
+TIMINGS = [f"timings/{part}_{what}" for part in ("prompt", "predicted") for what in ("n", "ms", "per_token_ms", "per_second")]
 FIELDS = ["content", *TIMINGS, "truncated", "tokens_cached"]
 
 

@@ -42,13 +42,12 @@ def test_its_recipe_for_llama_cpp_is_the_same_request(served: Served) -> None:
 
 
 def test_files_that_vectorcode_finds_are_other_files(served: Served) -> None:
-    found = f"<|file_sep|>/home/me/small.py\n{OTHER}"
-    prompt = f"{found}<|fim_prefix|>{PREFIX}<|fim_suffix|>{SUFFIX}<|fim_middle|>"
+    before, behind = "def f(a):\n    return", "\n\n\nf(1)\n"
+    prompt = f"<|file_sep|>/home/me/small.py\n{OTHER}<|fim_prefix|>{before}<|fim_suffix|>{behind}<|fim_middle|>"
     body = {"model": "tiny", "stream": True, "prompt": prompt, "max_tokens": 12, "temperature": 0}
-    extra = [{"text": OTHER}]
-    infilled = served.post(
-        "/infill", input_prefix=PREFIX, input_suffix=SUFFIX, input_extra=extra, n_predict=12, temperature=0
-    )
+    around = {"input_prefix": before, "input_suffix": behind, "input_extra": [{"text": OTHER}]}
+    infilled = served.post("/infill", **around, n_predict=12, temperature=0)
+    assert infilled["prompt"].startswith(OTHER)
     assert streamed(served, "/v1/completions", text_of, body) == infilled["content"]
 
 
