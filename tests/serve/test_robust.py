@@ -86,6 +86,17 @@ def test_a_client_that_leaves_is_cancelled_streaming_or_not(served: Served) -> N
         assert cancelled() > before
 
 
+def test_a_client_that_leaves_the_queue_leaves_it_at_once(small: Served) -> None:
+    long = {"prompt": "x", "n": 16, "max_tokens": 200, "logit_bias": {"0": -100}, "stream": True}
+    desk = small.service.desk
+    with small.client.stream("POST", PATH, json=long) as running:
+        next(running.iter_lines())
+        with small.client.stream("POST", PATH, json=long):
+            assert until(lambda: desk.unfinished == 2)
+        assert until(lambda: desk.unfinished < 2, seconds=0.5)
+    assert until(lambda: is_idle(small))
+
+
 def mutated(body: bytes, random: random.Random) -> bytes:
     """Return a body with a few bytes or values changed."""
     if random.random() < 0.5:
