@@ -154,7 +154,7 @@ class Server(uvicorn.Server):
     ) -> None:
         def engine() -> "Engine":
             first, made = self._service.state == "loading", make_engine()
-            if first:
+            if first and self._service.state == "ready":
                 greet()
             return made
 
