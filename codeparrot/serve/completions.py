@@ -87,7 +87,8 @@ def read(fields: Fields, service: Service) -> Asked:
     requests, shown = [], []
     for given in _prompts(fields, service):
         one = replace(_request(given, template, of_prompt, fields, service), num_likely=kept, of_prompt=of_prompt)
-        requests += samples(replace(one, heal=not of_prompt), temperature, top_p, seed, best_of)
+        # A prompt whose likelihoods are wanted is read as it is: its end is not healed, its head is not cut.
+        requests += samples(replace(one, heal=not of_prompt, steady=not of_prompt), temperature, top_p, seed, best_of)
         in_tokens = not isinstance(given, str)
         text = service.spelling.text(given) if in_tokens else given
         shown.append(Shown(text, in_tokens, echo, logprobs is not None))
