@@ -87,9 +87,10 @@ def read(fields: Fields, service: Service) -> Asked:
     requests, shown = [], []
     for given in _prompts(fields, service):
         one = replace(_request(given, template, of_prompt, fields, service), num_likely=kept, of_prompt=of_prompt)
-        # A prompt whose likelihoods are wanted is read as it is: its end is not healed, its head is not cut.
-        requests += samples(replace(one, heal=not of_prompt, steady=not of_prompt), temperature, top_p, seed, best_of)
         in_tokens = not isinstance(given, str)
+        # Tokens are read as they came, as far as they fit; so is a prompt whose likelihoods are wanted, which is not healed.
+        one = replace(one, heal=not of_prompt, steady=not (of_prompt or in_tokens))
+        requests += samples(one, temperature, top_p, seed, best_of)
         text = service.spelling.text(given) if in_tokens else given
         shown.append(Shown(text, in_tokens, echo, logprobs is not None))
     options = fields.mapping("stream_options")
@@ -119,7 +120,6 @@ def _template(fields: Fields, service: Service) -> Request:
         stop=stops_of(fields, service),
         order=service.order,
         exact=True,
-        steady=True,
         adjust=_adjust(fields, service),
     )
 

@@ -14,7 +14,7 @@ from codeparrot.run.checkpoint import MANIFEST, read_manifest
 from codeparrot.run.curves import read
 from codeparrot.serve.desk import Desk
 from codeparrot.serve.metrics import Metrics
-from codeparrot.serve.service import Limits, Service
+from codeparrot.serve.service import STANDARD, Limits, Service
 from codeparrot.serve.spelling import Spelling
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Settings:
     device: str = "auto"
 
 
-def service_of(name: str, settings: Settings, limits: Limits = Limits()) -> Service:  # noqa: B008
+def service_of(name: str, settings: Settings, limits: Limits = STANDARD) -> Service:
     """Return a service that waits for its model."""
     metrics = Metrics()
     return Service(name, Desk(limits.queue, metrics, settings.batch_size), limits, metrics)

@@ -78,12 +78,12 @@ def test_it_prints_what_to_paste_and_sigterm_lets_a_request_finish(model_folder:
 def test_a_second_signal_ends_it_at_once(model_folder: str) -> None:
     arguments = "--checkpoint", model_folder, "--grace_seconds", "60"
     # Prompts that are too many to be completed meanwhile.
-    with started(*arguments) as (process, address, _), asking(address, prompt=["x"] * 200, n=16, stream=True) as answer:
+    with started(*arguments) as (process, address, lines), asking(address, prompt=["x"] * 200, n=16, stream=True) as answer:
         next(answer.iter_lines())
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 128 + signal.SIGTERM
+        assert process.wait(10) == 128 + signal.SIGTERM, "".join(lines)
 
 
 @pytest.mark.slow

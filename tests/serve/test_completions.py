@@ -58,6 +58,13 @@ def test_a_prompt_in_tokens_is_read_as_it_is(served: Served) -> None:
     assert texts(served.post(PATH, prompt=[ids, ids[:4]], max_tokens=5, temperature=0))[0] == texts(one)[0]
 
 
+def test_tokens_that_fit_the_context_with_the_new_ones_are_all_read(served: Served) -> None:
+    ids = [5 + number % 300 for number in range(CONTEXT - 3)]
+    assert served.post(PATH, prompt=ids, max_tokens=3)["usage"]["prompt_tokens"] == len(ids)
+    (choice,) = served.post(PATH, prompt=ids, max_tokens=1, echo=True, logprobs=1, temperature=0)["choices"]
+    assert len(choice["logprobs"]["tokens"]) == len(ids) + 1
+
+
 def test_a_seed_gives_the_same_bytes_whatever_runs_beside_it_and_none_draws_anew(served: Served) -> None:
     first = texts(served.post(PATH, prompt=PROMPT, seed=3, max_tokens=24, n=3))
     assert len(set(first)) > 1, "samples differ"
