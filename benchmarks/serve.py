@@ -1,8 +1,9 @@
 """Completion servers: tokens a second with 1, 4 and 8 clients, a keystroke's latency, and what log probabilities cost.
 
-The model is a GPT-2 of 12.6M parameters with random weights, since speed does not depend on them; each request has another prompt
-of 465 tokens of code and asks for 32 new ones. The peers are `transformers serve --continuous-batching` and llama.cpp's server in
-f32 (from the wheel xllamacpp, on the file that `codeparrot export` writes). Every server runs in a process of its own, alone.
+The model is a GPT-2 of 12.6M parameters with random weights, since speed does not depend on them. Each request has another
+prompt of 465 tokens of code and asks for 32 new ones. The peers are `transformers serve --continuous-batching` and llama.cpp's
+server in f32 (from the wheel xllamacpp, on the file that `codeparrot export` writes). Every server runs in a process of its
+own, alone.
 
 A keystroke sends the prompt again, one character longer. Its latency is measured to the first text and to the last token.
 """
