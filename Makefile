@@ -25,7 +25,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP): pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c $(CONSTRAINTS) -e '.[corpus]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c $(CONSTRAINTS) -e '.[corpus,serve]'
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml setup.py constraints.txt | $(VENV)/bin/python

@@ -81,6 +81,7 @@ COMMANDS = {
     ),
     "hub promote": Command("codeparrot.publishing.promote:promote", "make main hold what a run's branch holds"),
     "complete": Command("codeparrot.generation.complete:complete", "complete code with a checkpoint"),
+    "serve": Command("codeparrot.serve.command:serve", "completions for editors over HTTP, and a page to look into the model"),
     "export": Command("codeparrot.export.command:export", "a checkpoint as a GGUF file, for llama.cpp, Ollama and LM Studio"),
     "verify": Command("codeparrot.verify.command:verify", "check the invariants of training on this machine"),
     "plot": Command("codeparrot.plot:plot", "loss curves of one run or several", positional=True),

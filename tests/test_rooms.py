@@ -34,6 +34,7 @@ TABLE = {
     "corpus": "stream loading hub objectives eval.problems registry",
     "tokenizer": "stream loading hub",
     "generation": "model loading stream",
+    "serve": "generation loading run stream",
     "export": "loading run model stream",
     "eval": "generation model loading hub run stream launcher training.preemption",
     "training": "checks launcher loading hub run stream model objectives optim generation eval plot",

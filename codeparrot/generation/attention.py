@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -24,8 +25,12 @@ ROWWISE, FUSED = "codeparrot_rowwise", "codeparrot_fused"
 def fused_attention(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **kwargs: Any
 ) -> tuple[torch.Tensor, None]:
-    """transformers' SDPA. Its kernels on NVIDIA GPUs refuse a mask of another type than the query; that of slots is float32."""
-    mask = None if attention_mask is None else attention_mask.to(query.dtype)
+    """transformers' SDPA. Its kernels on NVIDIA GPUs refuse a mask of another type than the query; that of slots is float32.
+
+    A mask of booleans, which transformers makes for a block behind others of its prompt, says which tokens are seen.
+    """
+    seen = attention_mask is None or attention_mask.dtype == torch.bool
+    mask = attention_mask if seen else attention_mask.to(query.dtype)
     output, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **kwargs)
     return output, None
 
@@ -35,21 +40,23 @@ def rowwise_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention as transformers calls it: query [rows, heads, new, head dimension]; output [rows, new, heads, ...].
 
-    The fused kernel serves prompts, which have several new tokens or no mask, and every device but the CPU.
+    Keys and values may be there for the first rows only: the rest is padding, whose output is 0. The fused kernel serves
+    prompts, which have several new tokens or no mask, and every device but the CPU.
     """
-    rows, heads, new, width = query.shape
+    _, heads, new, width = query.shape
     if new > 1 or attention_mask is None or query.device.type != "cpu":
         return fused_attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     # Several heads may share keys and values. The loop takes them one by one, so all products have the same shape.
-    groups = heads // key.shape[1]
-    queries = query.view(rows, heads // groups, groups, width) * (width**-0.5 if scaling is None else scaling)
+    rows, groups = len(key), heads // key.shape[1]
+    queries = query[:rows].view(rows, heads // groups, groups, width) * (width**-0.5 if scaling is None else scaling)
     keys, values = _matrices(key).transpose(1, 2), _matrices(value)
     outputs = []
     for group in range(groups):
         scores = torch.bmm(queries[:, :, group].reshape(-1, 1, width), keys).view(rows, -1, 1, key.shape[2])
-        weights = torch.softmax(scores + attention_mask, -1).to(value.dtype)
+        weights = torch.softmax(scores + attention_mask[:rows], -1).to(value.dtype)
         outputs.append(torch.bmm(weights.view(-1, 1, key.shape[2]), values).view(rows, -1, value.shape[3]))
-    return torch.stack(outputs, 2).view(rows, 1, heads, value.shape[3]), None
+    output = torch.stack(outputs, 2).view(rows, 1, heads, value.shape[3])
+    return pad(output, (0, 0, 0, 0, 0, 0, 0, len(query) - rows)) if rows < len(query) else output, None
 
 
 def _matrices(cache: torch.Tensor) -> torch.Tensor:

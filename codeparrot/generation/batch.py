@@ -10,13 +10,15 @@ choose kernels by size: completions can differ there in the rare place where a l
 import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
-from transformers.cache_utils import DynamicLayer
 
 from codeparrot.generation.attention import FUSED, ROWWISE, attention
+from codeparrot.generation.prefixes import PrefixCache
 from codeparrot.generation.prompts import context_length
+from codeparrot.generation.reading import Reading, SlotReading
 from codeparrot.generation.slots import Slots
 from codeparrot.model.attention import kernels
 
@@ -27,15 +29,19 @@ GRANULARITY = 64
 class Batch(Protocol):
     """The engine's view of a model: rows of sequences, filled from the first row on."""
 
+    def in_use(self) -> AbstractContextManager[None]:
+        """Prepare the model for this batch within the block."""
+        ...
+
     def reserve(self, count: int, length: int) -> None:
         """Make room for `count` sequences of `length` tokens."""
 
-    def read(self, ids: Sequence[int]) -> torch.Tensor:
-        """Read a prompt and return the logits [1, vocabulary] after it, float32."""
+    def read(self, ids: Sequence[int], num_likely: int | None = None) -> Reading:
+        """Begin to read a prompt, with the likelihoods of its tokens and of so many others in the place of each, if wanted."""
         ...
 
-    def put(self, row: int) -> None:
-        """Start a sequence with the prompt that was read last, in the first free row."""
+    def put(self, row: int, reading: Any) -> None:
+        """Start a sequence with the prompt of this batch that has been read, in the first free row."""
 
     def forward(self, newest: Sequence[int]) -> torch.Tensor:
         """Give each row its newest token and return the logits [rows, vocabulary] after them, float32."""
@@ -44,9 +50,11 @@ class Batch(Protocol):
     def leave(self, row: int) -> None:
         """End the sequence in a row; the one in the last row takes its place."""
 
+    def wipe(self, row: int) -> None:
+        """Forget what a row holds, before it leaves."""
 
-class NotInSlots(Exception):
-    """The model does not remember its past as keys and values of every token."""
+    def clear(self) -> None:
+        """Give memory back that is kept for prompts to come."""
 
 
 def obstacle(model: Any) -> str:
@@ -74,18 +82,24 @@ def window(model: Any) -> int | None:
 class SlotBatch:
     """Rows in slots, filled up to a multiple of `multiple` in each pass."""
 
-    def __init__(self, model: Any, multiple: int) -> None:
+    def __init__(self, model: Any, multiple: int, cache_tokens: int = 0) -> None:
+        """`cache_tokens`: tokens of prompts' beginnings that are kept; then, and only then, prompts are read in blocks."""
         self._model, self._multiple = model, multiple
         self._context = context_length(model)
         self._slots = Slots(0, 0, GRANULARITY, model.device)
         self._lengths: list[int] = []
         """How many tokens of each row the model was given."""
-        self._read: tuple[tuple[int, ...], Any, torch.Tensor] | None = None
+        self._prefixes = PrefixCache(cache_tokens) if cache_tokens else None
+        self._last: SlotReading | None = None
+        self._only_live = False
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         # Not cuDNN, which torch prefers on an H100 or B200: it plans some 30 ms for each new length. Flash takes no mask.
         with attention(self._model, ROWWISE if self._multiple > 1 else FUSED), kernels(self._model.device, "efficient"):
+            # A model that computes attention by itself, or on another device, needs keys and values for the padding too.
+            rowwise = self._model.config._attn_implementation == ROWWISE
+            self._only_live = rowwise and self._model.device.type == "cpu"
             yield
 
     def reserve(self, count: int, length: int) -> None:
@@ -94,38 +108,37 @@ class SlotBatch:
     def _rounded(self, count: int) -> int:
         return -(-count // self._multiple) * self._multiple
 
-    def read(self, ids: Sequence[int]) -> torch.Tensor:
-        """Read a prompt. The last one is kept, so its other samples need no reading.
+    def read(self, ids: Sequence[int], num_likely: int | None = None) -> SlotReading:
+        """Begin to read a prompt. The last one is kept, so its other samples need no reading."""
+        last = self._last
+        if last is not None and last.done and (last.ids, last.num_likely) == (tuple(ids), num_likely):
+            last.cached = len(last.ids)
+            return last
+        self._last = None  # give its memory back first
+        self._last = SlotReading(self._model, ids, self._multiple, self._context, num_likely, self._prefixes)
+        return self._last
 
-        Raises:
-            NotInSlots: the model keeps something other than keys and values.
-        """
-        own = tuple(ids)
-        if self._read is None or self._read[0] != own:
-            self._read = None
-            count = self._rounded(len(own))
-            # Padding after the prompt changes nothing before it; its positions may lie beyond the context.
-            given = torch.tensor([[*own, *[0] * (count - len(own))]], device=self._model.device)
-            positions = torch.arange(count, device=given.device).clamp(max=(self._context or count) - 1)
-            output = self._model(input_ids=given, position_ids=positions[None], use_cache=True, logits_to_keep=self._multiple)
-            if not all(isinstance(layer, DynamicLayer) for layer in output.past_key_values.layers):
-                raise NotInSlots
-            self._read = own, output.past_key_values, output.logits[:, len(own) - 1 - count].float()
-        return self._read[2]
-
-    def put(self, row: int) -> None:
-        assert self._read is not None and row == len(self._lengths)
-        ids, cache, _ = self._read
-        self._slots.put(row, cache, len(ids))
-        self._lengths.append(len(ids))
+    def put(self, row: int, reading: SlotReading) -> None:
+        assert row == len(self._lengths)
+        self._slots.put(row, reading.cache, len(reading.ids))
+        self._lengths.append(len(reading.ids))
 
     def forward(self, newest: Sequence[int]) -> torch.Tensor:
         count, rows = len(newest), self._rounded(len(newest))
         ids = torch.tensor([*newest, *[0] * (rows - count)], device=self._model.device)[:, None]
-        output = self._model(input_ids=ids, **self._slots.next_token(rows, max(self._lengths)))
+        live = count if self._only_live else rows
+        output = self._model(input_ids=ids, **self._slots.next_token(rows, live, max(self._lengths)))
         self._slots.advance(count)
         self._lengths = [length + 1 for length in self._lengths]
         return output.logits[:count, -1].float()
+
+    def wipe(self, row: int) -> None:
+        self._slots.wipe(row)
+
+    def clear(self) -> None:
+        self._last = None
+        if self._prefixes is not None:
+            self._prefixes.clear()
 
     def leave(self, row: int) -> None:
         last = len(self._lengths) - 1

@@ -51,6 +51,16 @@ class Block:
         return None
 
 
+def less_indented(text: str, least: int) -> int | None:
+    """Return where the first line of new text begins that is not blank and indented by fewer than `least` characters.
+
+    What is written in the cursor's own line is no line of its own. None: there is no such line.
+    """
+    own = text.find("\n")
+    lines = _LINE.finditer(text, own + 1) if own >= 0 else ()
+    return next((line.start() for line in lines if len(line[1].rstrip("\r")) < least), None)
+
+
 def _width(indentation: str) -> int:
     """Return the columns of an indentation; a tab goes on to the next multiple of 8, as Python reads it."""
     return len(indentation.rstrip("\r").expandtabs(8))

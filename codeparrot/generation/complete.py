@@ -188,7 +188,8 @@ def draw(
     with Engine(model, tokenizer, batch_size=num_rows, multiple=1) as engine:
         completions = [engine.submit(replace(request, sampler=sampler)) for sampler in rows]
         while engine.busy:
-            engine.step()
+            for ended in engine.step():
+                ended.raise_failure()
             if show and (piece := completions[0].take()):
                 show(piece)
     if show and (piece := completions[0].take(last=True)):

@@ -11,28 +11,33 @@ Guarantees
   by itself (sampling.py).
 - A completion ends before the first stop text that the model itself wrote, at an end token, or at its longest length. It
   then leaves the batch and another takes its place: nothing waits for the longest.
-- A model whose logits are not finite is refused: whatever was drawn from them would be no sample.
+- A request fails alone where it can be told: a prompt that memory does not suffice for, logits that are not finite (whatever
+  was drawn from them would be no sample). The others go on. Memory that does not suffice for a token of all fails all that run.
 - Inside `with` the model is in evaluation mode; afterwards its modes and the random state of the process are what they were.
 
 Cost: one forward pass over a prompt for all of its samples that are submitted in a row; then one per token for the whole batch.
+With a cache of prefixes (prefixes.py) a prompt is read block by block, those that are known left out, and at most one block
+between two tokens: the others do not wait for a long prompt.
 Models whose sequences cannot lie side by side run them one by one (one_by_one.py); the log says so.
 """
 
 import contextlib
 import logging
+import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
-from codeparrot.errors import CodeparrotError
-from codeparrot.generation.batch import NotInSlots, SlotBatch, obstacle, window
-from codeparrot.generation.healing import constrain, vocabulary_of
+from codeparrot.generation.batch import Batch, SlotBatch, obstacle, window
+from codeparrot.generation.drawing import Drawing
+from codeparrot.generation.failures import no_memory
+from codeparrot.generation.healing import vocabulary_of
 from codeparrot.generation.one_by_one import OneByOne
-from codeparrot.generation.prompts import context_length, resolved
-from codeparrot.generation.requests import CANCELLED, Completion, Request
-from codeparrot.generation.texts import Decoder
+from codeparrot.generation.prompts import TooLong, checked, context_length, resolved, warn
+from codeparrot.generation.reading import NotInSlots, Reading
+from codeparrot.generation.requests import FAILED, Completion, Request
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +48,7 @@ ROWS = 16
 class Engine:
     """Completes submitted requests, first come first served. Enter it before running it."""
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int = 64, multiple: int = ROWS) -> None:
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int = 64, multiple: int = ROWS, cache_tokens: int = 0) -> None:
         """
         Args:
             model: a causal language model of transformers, unwrapped (not DDP, DeepSpeed or FSDP).
@@ -51,20 +56,24 @@ class Engine:
             batch_size: sequences at a time.
             multiple: the batch is filled up to a multiple of this many rows. With ROWS a completion has the same bits whatever
                 is beside it; 1 is faster for a few sequences.
+            cache_tokens: tokens of prompts' beginnings whose keys and values are kept, for a server; 0: none, and a prompt is
+                read in one pass. Models that attend to a window of their context keep none.
         """
         self._model, self._tokenizer, self._size = model, tokenizer, batch_size
         self._pending: deque[Completion] = deque()
         self._running: list[Completion] = []
-        self._longest = 0
+        self._starting: Completion | None = None
+        """The completion whose prompt is being read."""
+        self._reading: Reading | None = None
         self._context = context_length(model)
-        self._ends = _end_tokens(model, tokenizer)
+        self._ends = end_tokens(model, tokenizer)
         self._obstacle, self._window = obstacle(model), window(model)
-        self._slots, self._singles = SlotBatch(model, multiple), OneByOne(model)
-        self._batch: SlotBatch | OneByOne | None = None
+        kept = cache_tokens if self._window is None else 0
+        self._slots, self._singles = SlotBatch(model, multiple, kept), OneByOne(model)
+        self._batch: Batch | None = None
+        self._blocks_a_step = 1 if kept else sys.maxsize
         self._entered, self._mode = contextlib.ExitStack(), contextlib.ExitStack()
-        self._pieces: dict[int, str] = {}
-        # Decode each token after a letter: some tokenizers decode the first token of a text differently.
-        self._piece = Decoder(tokenizer, tokenizer("a", add_special_tokens=False)["input_ids"])
+        self._drawing = Drawing(tokenizer)
 
     def __enter__(self) -> "Engine":
         self._entered.enter_context(evaluating(self._model))
@@ -73,14 +82,24 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         self._entered.close()
-        self._batch = None
+        self._batch = self._starting = self._reading = None
 
     def submit(self, request: Request) -> Completion:
-        """Queue a request. A prompt that does not fit the context loses its beginning, and a warning is logged."""
-        request = resolved(request, self._tokenizer, self._context)
+        """Queue a request. A prompt that does not fit the context loses its beginning, and `truncated` says so.
+
+        A warning is logged too, unless the request is steady: at every keystroke it would say the same.
+
+        Raises:
+            CodeparrotError: the request cannot be met: see `prompts.checked` and `prompts.resolved`.
+        """
+        size = self._model.config.get_text_config().vocab_size
+        lost: list[TooLong] = []
+        request = resolved(checked(request, size), self._tokenizer, self._context, lost.append)
         vocabulary = vocabulary_of(self._tokenizer) if request.begin or request.join else None
         completion = Completion(request, self._tokenizer, self._ends, self.step, vocabulary)
-        self._longest = max(self._longest, completion.length)
+        completion.truncated = "; ".join(found.words for found in lost)
+        for found in lost if not request.steady else ():
+            warn(found)
         self._pending.append(completion)
         return completion
 
@@ -89,14 +108,19 @@ class Engine:
 
         Args:
             broken_off: called before each token; True ends the run, and completions keep what they have.
+
+        Raises:
+            CodeparrotError: a completion failed.
         """
         while self.busy and not broken_off():
-            yield from self.step()
+            for completion in self.step():
+                completion.raise_failure()
+                yield completion
 
     @property
     def busy(self) -> bool:
         """Whether any completion is unfinished."""
-        return bool(self._pending or self._running)
+        return bool(self._pending or self._running or self._starting)
 
     @torch.no_grad()
     def step(self) -> list[Completion]:
@@ -104,25 +128,73 @@ class Engine:
         done = self._remove() + self._fill()
         if self._running:
             assert self._batch is not None
-            self._add(self._running, self._batch.forward([each.ids[-1] for each in self._running]))
+            try:
+                self._drawing.add(self._running, self._batch.forward([each.ids[-1] for each in self._running]))
+            except (MemoryError, RuntimeError) as error:
+                self._fail(self._running, error)
             done += self._remove()
         return done
 
+    def _fail(self, completions: list[Completion], error: Exception) -> None:
+        """Fail completions for which memory does not suffice; any other error is a defect."""
+        known = no_memory(error)
+        if known is None:
+            raise error
+        log.warning("%d of %d completions fail: %s", len(completions), len(self._running), known)
+        for completion in completions:
+            completion.fail(known)
+        if self._batch is not None:
+            self._batch.clear()
+
     def _fill(self) -> list[Completion]:
-        """Start requests until the batch is full, and return the completions that end with their first token."""
-        done = []
-        while self._pending and len(self._running) < self._size and self._choose(self._pending[0]):
-            completion = self._pending.popleft()
-            if completion.ended != CANCELLED:
-                self._start(completion)
+        """Start requests until the batch is full, and return the completions that end without a second token."""
+        # Those that nobody waits for any more do not wait for a place either.
+        done = [each for each in self._pending if each.ended]
+        if done:
+            self._pending = deque(each for each in self._pending if not each.ended)
+        self._blocks_left = self._blocks_a_step
+        while completion := self._next():
+            try:
+                if not completion.ended and not self._read(completion):
+                    break  # those that run get their next token first
+                if not completion.ended:
+                    self._start(completion)
+            except (MemoryError, RuntimeError) as error:
+                self._fail([completion], error)
+            self._starting = self._reading = None
             if completion.ended:
                 done.append(completion)
         return done
 
+    def _next(self) -> Completion | None:
+        """Return the completion that starts next, if one can."""
+        is_full = len(self._running) >= self._size
+        if self._starting is None and not is_full and self._pending and self._choose(self._pending[0]):
+            self._starting = self._pending.popleft()
+        return self._starting
+
+    def _read(self, completion: Completion) -> bool:
+        """Read on in a prompt, as far as one step may; return whether it is read."""
+        assert self._batch is not None
+        num_likely = completion.request.num_likely if completion.request.of_prompt else None
+        if self._reading is None:
+            self._reading = self._batch.read(completion.prompt, num_likely)
+        while not self._reading.done:
+            if not self._blocks_left:
+                return False
+            self._blocks_left -= 1
+            try:
+                self._reading.advance()
+            except NotInSlots:
+                self._obstacle = "not all their layers are attention"
+                self._choose(completion)
+                self._reading = self._batch.read(completion.prompt, num_likely)
+        return True
+
     def _choose(self, first: Completion) -> bool:
         """Prepare the kind of batch that a request needs, and return whether it can start: it waits while another kind runs."""
         beyond = self._window is not None and self._window < first.length
-        wanted = self._singles if self._obstacle or beyond else self._slots
+        wanted: Batch = self._singles if self._obstacle or beyond else self._slots
         if wanted is self._batch:
             return True
         if self._running:
@@ -136,25 +208,24 @@ class Engine:
         return True
 
     def _start(self, completion: Completion) -> None:
-        assert self._batch is not None
-        completion.random = completion.request.sampler.start()
-        try:
-            logits = self._batch.read(completion.prompt)
-        except NotInSlots:
-            self._obstacle = "not all their layers are attention"
-            self._choose(completion)
-            logits = self._batch.read(completion.prompt)
-        self._add([completion], logits.clone())  # other samples of the prompt will want them too
+        """Give a completion its first token, and a row where it goes on."""
+        assert self._batch is not None and self._reading is not None
+        completion.begin(self._reading.cached, self._reading.likelihoods)
         if not completion.ended:
-            self._reserve()
-            self._batch.put(len(self._running))
+            self._drawing.add([completion], self._reading.logits.clone())  # other samples of the prompt will want them too
+        if not completion.ended:
+            self._reserve(completion)
+            self._batch.put(len(self._running), self._reading)
             self._running.append(completion)
 
-    def _reserve(self) -> None:
-        """Reserve room once for all running and waiting completions."""
+    def _reserve(self, completion: Completion) -> None:
+        """Reserve room for as many completions as there are, once for all, but for the length of this one alone.
+
+        A longer one, which memory may not suffice for, would fail it.
+        """
         assert self._batch is not None
         waiting = 1 + len(self._running) + len(self._pending)
-        self._batch.reserve(min(self._size, waiting), self._longest)
+        self._batch.reserve(min(self._size, waiting), completion.length)
 
     def _remove(self) -> list[Completion]:
         """Take the completions that have ended out of the batch."""
@@ -162,38 +233,14 @@ class Engine:
         for row in reversed(range(len(self._running))):
             if self._running[row].ended:
                 assert self._batch is not None
+                if self._running[row].ended == FAILED:
+                    self._batch.wipe(row)
                 self._batch.leave(row)
                 done.append(self._running[row])
                 last = self._running.pop()
                 if row < len(self._running):
                     self._running[row] = last
         return done
-
-    def _add(self, completions: Sequence[Completion], logits: torch.Tensor) -> None:
-        """Draw the next token of each row; rows with the same kind of sampler draw together. `logits` are changed.
-
-        Raises:
-            CodeparrotError: there are no probabilities to draw from.
-        """
-        if not logits.amax(-1).isfinite().all():  # of tokens that a model never writes, the logits are -inf
-            remedy = "it has diverged or is damaged; take an earlier checkpoint"
-            raise CodeparrotError(f"the model's probabilities are not finite: {remedy}")
-        kinds: dict[Any, list[int]] = {}
-        for row, completion in enumerate(completions):
-            if completion.rest and completion.vocabulary is not None:
-                constrain(logits, row, completion.rest, completion.vocabulary)
-            elif completion.unjoined:
-                logits[row, [end for end in completion.ends if end < logits.shape[1]]] = -torch.inf
-            kinds.setdefault(type(completion.request.sampler), []).append(row)
-        for kind, rows in kinds.items():
-            own = [completions[row] for row in rows]
-            for completion, token in zip(own, kind.draw(logits if len(kinds) == 1 else logits[rows], own), strict=True):
-                completion.add(token, self._text)
-
-    def _text(self, token: int) -> str:
-        if token not in self._pieces:
-            self._pieces[token] = self._piece([token])
-        return self._pieces[token]
 
 
 @contextlib.contextmanager
@@ -208,7 +255,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Return the tokens that end a text according to the tokenizer or the model."""
     of_model = getattr(model.generation_config, "eos_token_id", None)
     listed = of_model if isinstance(of_model, list) else [of_model]

@@ -33,13 +33,18 @@ def _is_mark(character: str) -> bool:
     return character == _JOINER or (character != "" and unicodedata.category(character).startswith("M"))
 
 
-def shares(num_prefix: int, num_suffix: int, room: int) -> tuple[int, int]:
+def shares(num_prefix: int, num_suffix: int, room: int, step: int = 1) -> tuple[int, int]:
     """Return how many tokens at the end of a prefix and at the beginning of a suffix stay where there is room for so many.
 
-    The prefix loses its head first, down to half the room; then the suffix loses its tail.
+    The prefix loses its head first, down to half the room; then the suffix loses its tail. The head loses a multiple of `step`
+    tokens, and a suffix that is cut keeps one: both then stay the same while the prefix grows by less.
     """
     kept = min(num_prefix, max(room - num_suffix, room // 2))
-    return kept, min(num_suffix, room - kept)
+    right = min(num_suffix, room - kept)
+    if right < num_suffix:
+        right -= right % step
+    lost = -(-(num_prefix - kept) // step) * step
+    return max(0, num_prefix - lost), right
 
 
 def arranged(order: Literal["psm", "spm"], sentinels: Sentinels, prefix: Sequence[int], suffix: Sequence[int]) -> list[int]:

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from codeparrot.generation.blocks import Block
+from codeparrot.errors import CodeparrotError
+from codeparrot.generation.adjust import Adjust
+from codeparrot.generation.blocks import Block, less_indented
 from codeparrot.generation.healing import Vocabulary, unfinished
+from codeparrot.generation.likelihoods import Likelihood
 from codeparrot.generation.sampling import GREEDY, Sampler
 from codeparrot.generation.texts import BytesDecoder, Decoder, cut, settled
 
-CANCELLED = "cancelled"
+CANCELLED, FAILED = "cancelled", "failed"
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Request:
     """Text, its UTF-8, which may end inside a character, or tokens where text alone cannot say it."""
     sampler: Sampler = GREEDY
     max_new_tokens: int = 128
-    """Longest completion, in tokens, if the model's context has room for it."""
+    """Longest completion, in tokens, if the model's context has room for it; 0 only reads the prompt."""
     stop: tuple[str, ...] = ()
     """Texts that end the completion and are not part of it; the prompt's own text does not count."""
     block: Block | None = None
@@ -38,12 +41,27 @@ class Request:
     """Of a prompt in tokens: the new tokens' text begins with these bytes, which are the prompt's and not the completion's."""
     join: bytes = b""
     """Of a prompt in tokens: the text must end with these bytes before an end token; they are the suffix's."""
+    extra: tuple[str, ...] = ()
+    """Texts of other files, nearest last: each is a document before the prompt. They go first where the context is short."""
+    steady: bool = False
+    """Whether a text that is too long is cut in steps, so that prompts of successive keystrokes begin alike."""
+    exact: bool = False
+    """Whether white space at the end of the completion stays."""
+    num_likely: int | None = None
+    """Keep each new token's likelihood, and so many of the likeliest ones in its place; None: keep none."""
+    of_prompt: bool = False
+    """Keep the likelihoods of the prompt's tokens too. Needs `num_likely`, and a prompt that is not healed."""
+    adjust: Adjust | None = None
+    """Changes of the model's probabilities before a token is drawn."""
+    min_indent: int = 0
+    """End before a line, not blank, that is indented by fewer characters; 0: nowhere."""
 
 
 class Completion:
     """A completion that grows while its engine runs.
 
-    Iterating over it runs the engine and yields its text piece by piece: joined, the pieces are `text`.
+    Iterating over it runs the engine and yields its text piece by piece: joined, the pieces are `text`. It raises the error of
+    a completion that fails.
     """
 
     def __init__(
@@ -68,7 +86,24 @@ class Completion:
         self.ids: list[int] = []
         """New tokens, without the end token."""
         self.ended = ""
-        """Why it ended: stop (a stop text, or its block's end), end (a token), length, or cancelled; empty while it grows."""
+        """Why it ended: stop (a stop text, or its block's end), end (a token), length, cancelled, or failed; empty while it
+        grows."""
+        self.final: int | None = None
+        """The end token that ended it."""
+        self.stopped_by = ""
+        """The stop text that ended it."""
+        self.error: CodeparrotError | None = None
+        """Why it failed."""
+        self.read = False
+        """Whether its prompt has been read."""
+        self.truncated = ""
+        """What is said of text that the context has no room for."""
+        self.cached = 0
+        """Tokens of its prompt that the model did not have to read again."""
+        self.likelihoods: list[Likelihood] = []
+        """Of each new token, the end token included, where the request asks for them."""
+        self.prompt_likelihoods: list[Likelihood | None] = []
+        """Of each token of the prompt, where the request asks for them; None for the first, which follows nothing."""
         self.random: Any = None
         """What its sampler draws from."""
         self.rest = request.begin
@@ -83,7 +118,8 @@ class Completion:
         self._step = step
         self._tail = ""
         # An unfinished stop text has at most all but one of its characters in the tail.
-        self._longest_tail = sys.maxsize if request.block else max(map(len, request.stop), default=1) - 1
+        by_lines = request.block or request.min_indent
+        self._longest_tail = sys.maxsize if by_lines else max(map(len, request.stop), default=1) - 1
         self._taken = 0
         self._join = request.join.decode()
         self._written = b""
@@ -106,13 +142,16 @@ class Completion:
 
     @property
     def text(self) -> str:
-        """Its text so far, up to a stop text or its block's end; without trailing white space, unless a suffix follows it.
+        """Its text so far, up to a stop text or its block's end; without trailing white space, unless a suffix follows it or
+        the request wants it exact.
 
         Whole lines of a block stay so: the suffix then begins its own line, as it did behind the cursor.
         """
         text, suffix = self._so_far(), self.request.suffix
         if self.ended == "end":
             text = text.removesuffix(self._join)
+        if self.request.exact:
+            return cut(text, self.request.stop, between=True)
         found = cut(text, self.request.stop, between=suffix is not None and self.ended != "stop")
         block, begins_line = self.request.block, suffix and not suffix.startswith(("\n", "\r"))
         is_lines = begins_line and found and block and not block.line and text.removeprefix(found).isspace()
@@ -120,30 +159,58 @@ class Completion:
 
     def _so_far(self) -> str:
         text = self._decode(self.ids)
-        return text[: self.request.block.end(text)] if self.request.block else text
+        return text[: self._end_of_lines(text)]
+
+    def _end_of_lines(self, text: str) -> int | None:
+        """Return where the text ends by its lines' indentation, or None where it goes on."""
+        block, least = self.request.block, self.request.min_indent
+        ends = (block.end(text) if block else None, less_indented(text, least) if least else None)
+        return min((end for end in ends if end is not None), default=None)
 
     def __iter__(self) -> Iterator[str]:
         while True:
             if piece := self.take():
                 yield piece
             if self.ended:
+                self.raise_failure()
                 return
             self._step()
 
     def take(self, last: bool = False) -> str:
         """Return the text that is now certain and was not taken before; with `last`, all the rest."""
-        text = self.text if self.ended or last else settled(self._so_far(), self.request.stop, self._join)
+        text = self.text if self.ended or last else self._certain()
         piece, self._taken = text[self._taken :], max(self._taken, len(text))
         return piece
+
+    def _certain(self) -> str:
+        by_lines = bool(self.request.block or self.request.min_indent)
+        return settled(self._so_far(), self.request.stop, self._join, self.request.exact, by_lines)
+
+    def begin(self, cached: int, prompt_likelihoods: Sequence[Likelihood | None]) -> None:
+        """Its prompt has been read: new tokens follow, if it wants any."""
+        self.read, self.cached, self.prompt_likelihoods = True, cached, list(prompt_likelihoods)
+        self.random = self.request.sampler.start()
+        if not self.request.max_new_tokens:
+            self.ended = "length"
 
     def cancel(self) -> None:
         """Cancel it: it leaves the batch before the next token."""
         self.ended = self.ended or CANCELLED
 
+    def fail(self, error: CodeparrotError) -> None:
+        """End it with an error of its own."""
+        if not self.ended:
+            self.ended, self.error = FAILED, error
+
+    def raise_failure(self) -> None:
+        """Raise the error with which it failed, if it did."""
+        if self.error is not None:
+            raise self.error
+
     def add(self, token: int, text_of: Callable[[int], str]) -> None:
         """Take a token from the engine."""
         if token in self.ends:
-            self.ended = "end"
+            self.ended, self.final = "end", token
             return
         self.ids.append(token)
         spells_prompt, behind = bool(self.rest), self._behind(token)
@@ -151,8 +218,11 @@ class Completion:
         self._tail += behind.decode(errors="replace") if spells_prompt else text_of(token)
         if self.request.join:
             self._written = (self._written + behind)[-len(self.request.join) :]
-        block = self.request.block
-        if any(word in self._tail for word in self.request.stop) or (block and block.end(self._tail) is not None):
+        found = [word for word in self.request.stop if word in self._tail]
+        if found:
+            # The text is cut at the first of them.
+            self.stopped_by = min(found, key=lambda word: (self._tail.index(word), -len(word)))
+        if found or self._end_of_lines(self._tail) is not None:
             self.ended = "stop"
         elif len(self.ids) == self.request.max_new_tokens:
             self.ended = "length"

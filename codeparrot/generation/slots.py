@@ -30,6 +30,8 @@ class Slots:
         self.cache = Cache(layers=[])
         self.reach = 0
         """Tokens that attention reads."""
+        self.live = 0
+        """Rows that attention reads: the first ones."""
         self._make(count, length)
 
     def _make(self, count: int, length: int) -> None:
@@ -42,21 +44,23 @@ class Slots:
         self.rows = torch.arange(count, device=self._device)
 
     def reserve(self, count: int, length: int) -> None:
-        """Make room for `count` sequences of `length` tokens; the present ones stay."""
+        """Make room for `count` sequences of `length` tokens; the present ones stay, also where memory does not suffice."""
         old, mask, positions = len(self.rows), self.mask, self.positions
         if count <= old and length <= self.length:
             return
-        self._make(max(count, old), max(length, self.length))
+        count, length = max(count, old), _round_up(max(length, self.length), self._granularity)
+        layers = [layer for layer in self.cache.layers if isinstance(layer, _SlotLayer)]
+        grown = [layer.grown(count, length) for layer in layers]
+        self._make(count, length)
         self.mask[:old, ..., : mask.shape[-1]] = mask
         self.positions[:old] = positions
-        for layer in self.cache.layers:
-            assert isinstance(layer, _SlotLayer)
-            layer.grow()
+        for layer, (keys, values) in zip(layers, grown, strict=True):
+            layer.keys, layer.values = keys, values
 
     def put(self, row: int, prompt: Cache, num_tokens: int) -> None:
         """Start a sequence in a slot with the first `num_tokens` tokens of a cache of one sequence."""
         if not self.cache.layers:
-            self.cache.layers.extend(_SlotLayer(self, layer) for layer in prompt.layers)
+            self.cache.layers.extend([_SlotLayer(self, layer) for layer in prompt.layers])  # all, or none without memory
         for own, layer in zip(self.cache.layers, prompt.layers, strict=True):
             own.keys[row, :, :num_tokens] = layer.keys[0, :, :num_tokens]  # type: ignore[index]
             own.values[row, :, :num_tokens] = layer.values[0, :, :num_tokens]  # type: ignore[index]
@@ -77,13 +81,20 @@ class Slots:
         self.positions[row] = 0
         self.mask[row, ..., 1:] = -torch.inf
 
-    def next_token(self, count: int, longest: int) -> dict[str, Any]:
+    def wipe(self, row: int) -> None:
+        """Forget a slot's keys and values: what is not finite there would reach the next sequence through its mask."""
+        for layer in self.cache.layers:
+            layer.keys[row], layer.values[row] = 0, 0  # type: ignore[index]
+
+    def next_token(self, count: int, live: int, longest: int) -> dict[str, Any]:
         """Return the arguments of a forward pass that gives the first `count` rows one more token each.
 
         Args:
             count: rows.
+            live: how many of them, from the first on, have keys and values; the rest is padding.
             longest: the largest position of the new tokens.
         """
+        self.live = live
         self.reach = _round_up(longest + 1, self._granularity)
         positions = self.positions[:count]
         self.mask[self.rows[:count], 0, 0, positions] = 0.0
@@ -107,27 +118,29 @@ class _SlotLayer(CacheLayerMixin):
     def __init__(self, slots: Slots, like: Any) -> None:
         super().__init__()
         self._slots = slots
-        self.keys, self.values = self._room(like.keys), self._room(like.values)
+        count, length = len(slots.rows), slots.length
+        self.keys, self.values = self._room(like.keys, count, length), self._room(like.values, count, length)
         self.is_initialized = True
 
-    def _room(self, like: torch.Tensor) -> torch.Tensor:
+    def _room(self, like: torch.Tensor, count: int, length: int) -> torch.Tensor:
         # Zeros: masked positions get weight 0, and 0 times a finite number is 0.
-        return like.new_zeros((len(self._slots.rows), like.shape[1], self._slots.length, like.shape[3]))
+        return like.new_zeros((count, like.shape[1], length, like.shape[3]))
 
-    def grow(self) -> None:
-        """Copy the contents into room of the slots' present size."""
-        assert self.keys is not None and self.values is not None
-        before = self.keys, self.values
-        self.keys, self.values = self._room(self.keys), self._room(self.values)
-        for new, old in zip((self.keys, self.values), before, strict=True):
-            new[: len(old), :, : old.shape[2]] = old
+    def grown(self, count: int, length: int) -> list[torch.Tensor]:
+        """Return copies of keys and values with room for `count` slots of `length` tokens."""
+        copies = []
+        for old in (self.keys, self.values):
+            assert old is not None
+            copies.append(self._room(old, count, length))
+            copies[-1][: len(old), :, : old.shape[2]] = old
+        return copies
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        keys, values, slots, count = self.keys, self.values, self._slots, len(key_states)
+        keys, values, slots, count = self.keys, self.values, self._slots, self._slots.live
         assert keys is not None and values is not None
         rows, positions = slots.rows[:count], slots.positions[:count]
-        keys[rows, :, positions] = key_states[:, :, 0]
-        values[rows, :, positions] = value_states[:, :, 0]
+        keys[rows, :, positions] = key_states[:count, :, 0]
+        values[rows, :, positions] = value_states[:count, :, 0]
         return keys[:count, :, : slots.reach], values[:count, :, : slots.reach]
 
     def lazy_initialization(self, key_states: Any, value_states: Any) -> None:

@@ -16,21 +16,27 @@ def cut(text: str, stop: Sequence[str], between: bool = False) -> str:
     return text if between else text.rstrip()
 
 
-def settled(text: str, stop: Sequence[str], join: str = "") -> str:
+def settled(text: str, stop: Sequence[str], join: str = "", exact: bool = False, by_lines: bool = False) -> str:
     """Return the part of `text` with which the completion will begin, whatever follows.
 
     Args:
         text: the text so far.
         stop: texts that end the completion.
         join: a text at its end that may not belong to it.
+        exact: white space at the end of the completion stays.
+        by_lines: the indentation of its next line may end the completion before that line.
     """
     if any(word in text for word in stop):
-        return cut(text, stop)
+        return cut(text, stop, between=exact)
     known = untorn(text)
     # A partial stop text may still become whole; then it is cut along with the white space before it.
     begun = (length for word in stop for length in range(1, len(word)) if known.endswith(word[:length]))
     joining = (length for length in range(1, len(join) + 1) if known.endswith(join[:length]))
-    return known[: len(known) - max((0, *begun, *joining))].rstrip()
+    known = known[: len(known) - max((0, *begun, *joining))]
+    if not exact:
+        return known.rstrip()
+    lines, break_, indentation = known.rpartition("\n")
+    return f"{lines}{break_}" if by_lines and break_ and not indentation.strip() else known
 
 
 def untorn(text: str) -> str:

@@ -1,0 +1,127 @@
+"""From a prompt's tokens to the model's keys, values and logits: whole, or block by block.
+
+Guarantees
+- The keys, values and logits of a prompt are a function of the model and the prompt, on a CPU in float32 to the last bit:
+  padding behind the prompt changes nothing before it, and a block has the same shape and the same past whether blocks before
+  it were read now or are kept from before (prefixes.py).
+- Between two blocks the model can do other work.
+
+Cost: one forward pass, or one for each block of BLOCK tokens that is not known; with the likelihoods of the prompt's tokens,
+the logits of each of them, of BLOCK tokens at a time, and no block is known: logits are not kept.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from codeparrot.generation.likelihoods import Likelihood, likelihoods
+from codeparrot.generation.prefixes import BLOCK, Block, PrefixCache, block_of
+
+
+class Reading(Protocol):
+    """A prompt that is being read."""
+
+    cached: int
+    """Tokens that need not be read."""
+    logits: torch.Tensor
+    """[1, vocabulary] after the prompt, float32; there once it is done."""
+    likelihoods: list[Likelihood | None]
+    """Of the prompt's tokens, if wanted."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def advance(self) -> None:
+        """Read on."""
+
+
+class NotInSlots(Exception):
+    """The model does not remember its past as keys and values of every token."""
+
+
+class SlotReading:
+    """A prompt whose keys and values go into a slot."""
+
+    def __init__(
+        self,
+        model: Any,
+        ids: Sequence[int],
+        multiple: int,
+        context: int | None,
+        num_likely: int | None,
+        prefixes: PrefixCache | None,
+    ) -> None:
+        """
+        Args:
+            model: a model of transformers with keys and values.
+            ids: the prompt, one token at least.
+            multiple: each pass is filled up to a multiple of this many tokens.
+            context: most tokens that the model can read.
+            num_likely: how many of the likeliest tokens are wanted in the place of each of the prompt's; None: no likelihoods.
+            prefixes: where blocks are kept. None: the prompt is read in one pass.
+        """
+        self.ids, self.num_likely = tuple(ids), num_likely
+        self.likelihoods: list[Likelihood | None] = [] if num_likely is None else [None]
+        self._model, self._multiple, self._context, self._prefixes = model, multiple, context, prefixes
+        known = prefixes.find(ids) if prefixes and num_likely is None else []
+        self._last: Block | None = known[-1] if known else None
+        """The last block that is kept."""
+        self.cached = self._read = len(known) * BLOCK
+        self.cache: Any = _joined([block.layers for block in known]) if prefixes else None
+
+    @property
+    def done(self) -> bool:
+        return self._read == len(self.ids)
+
+    def advance(self) -> None:
+        """Read the next block, or all.
+
+        Raises:
+            NotInSlots: the model keeps something other than keys and values.
+        """
+        start, whole = self._read, len(self.ids)
+        end = whole if self._prefixes is None else min(whole, start + BLOCK)
+        logits = self._forward(start, end)
+        if self.num_likely is not None:
+            self._count(logits, start, end)
+        if end == whole:
+            self.logits = logits[:, end - start - 1 - self._padded(end - start)].float()
+        if self._prefixes is not None and end - start == BLOCK and (self._last or not start):
+            self._last = self._prefixes.add(self._last, self.ids[start:end], block_of(self.cache, start))
+        self._read = end
+
+    def _padded(self, count: int) -> int:
+        return -(-count // self._multiple) * self._multiple
+
+    def _forward(self, start: int, end: int) -> torch.Tensor:
+        """Return the logits [1, kept, vocabulary] of the last tokens of a pass over ids[start:end] and its padding."""
+        count = self._padded(end - start)
+        # Padding after the prompt changes nothing before it; its positions may lie beyond the context.
+        given = torch.tensor([[*self.ids[start:end], *[0] * (count - (end - start))]], device=self._model.device)
+        positions = torch.arange(start, start + count, device=given.device).clamp(max=(self._context or start + count) - 1)
+        kept = self._multiple if self.num_likely is None else count
+        past = {} if self._prefixes is None else {"past_key_values": self.cache}
+        output = self._model(input_ids=given, position_ids=positions[None], use_cache=True, logits_to_keep=kept, **past)
+        self.cache = output.past_key_values
+        if not all(isinstance(layer, DynamicLayer) for layer in self.cache.layers):
+            raise NotInSlots
+        return output.logits
+
+    def _count(self, logits: torch.Tensor, start: int, end: int) -> None:
+        """Add the likelihoods of the tokens that follow those of a pass."""
+        following = self.ids[start + 1 : end + 1]
+        for first in range(0, len(following), BLOCK):
+            some = following[first : first + BLOCK]
+            rows = logits[0, first : first + len(some)].float()
+            self.likelihoods += likelihoods(rows, some, [self.num_likely or 0] * len(some))
+
+
+def _joined(blocks: list[list[tuple[torch.Tensor, torch.Tensor]]]) -> DynamicCache:
+    """Return a cache of one sequence that begins with some blocks."""
+    cache = DynamicCache()
+    for index, parts in enumerate(zip(*blocks, strict=True)):
+        cache.update(torch.cat([keys for keys, _ in parts], 2), torch.cat([values for _, values in parts], 2), index)
+    return cache

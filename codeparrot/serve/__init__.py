@@ -1,0 +1,1 @@
+"""A server of completions for editors, on one checkpoint."""

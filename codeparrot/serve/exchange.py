@@ -1,0 +1,57 @@
+"""One request and its answer: reading the body within limits, and noticing that the client went away."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+
+from codeparrot.serve.fields import Fields, Refused, parse
+from codeparrot.serve.service import Limits
+from codeparrot.serve.tickets import Ticket
+
+
+async def fields_of(request: Request, limits: Limits) -> Fields:
+    """Read the JSON object of a request.
+
+    Raises:
+        Refused: it is too large (413), too slow (408), or no JSON object (400).
+    """
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            return Fields(parse(await _body(request, limits.body_bytes)))
+    except TimeoutError:
+        raise Refused(408, f"the body did not come within {limits.body_seconds:g} s", headers={"Connection": "close"}) from None
+
+
+async def _body(request: Request, most: int) -> bytes:
+    too_large = Refused(413, f"the body is larger than {most / 2**20:g} MiB", headers={"Connection": "close"})
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > most:
+        raise too_large
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise too_large
+    return bytes(body)
+
+
+@contextlib.asynccontextmanager
+async def answering(request: Request, ticket: Ticket) -> AsyncIterator[None]:
+    """Cancel a ticket when the block is left, or when the client goes away meanwhile. The body must have been read.
+
+    A stream needs no more than `answers.stream`, which does the same.
+    """
+    watch = asyncio.create_task(_cancel_when_gone(request, ticket))
+    try:
+        async with ticket:
+            yield
+    finally:
+        watch.cancel()
+
+
+async def _cancel_when_gone(request: Request, ticket: Ticket) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    ticket.cancel()
