@@ -332,6 +332,7 @@ picture      {run}/plots/loss.png
 data         {Path(config.tokenizer.path).parent}/       corpus/ (README.md is its card), tokenizer/
 
 next         {program} complete --checkpoint {run} --prompt "def fibonacci(n):"
+             {program} serve --checkpoint {run}
              {program} train --config {run}/config.yaml --run.name longer --train.max_steps 3000
              {program} plot {run} {run.parent}/longer
              {program} train --help"""

@@ -59,6 +59,7 @@ WRITERS: dict[str, Callable[[dict[str, str], str], list[str]]] = {
         "--output",
         out,
     ],
+    "export": lambda given, out: ["--checkpoint", given["run"], "--output", f"{out}.gguf"],
     "verify": lambda given, out: ["--keep", out],
     "plot": lambda given, out: [given["run"], "--output", f"{out}.png"],
 }
@@ -127,6 +128,7 @@ MISSING = "import sys; sys.modules[sys.argv[1]] = None\nfrom codeparrot import c
         ("ray", "corpus build --source {sources} --output {out} --executor ray"),
         ("deepspeed", "train --config {config} --run.dir {out}"),
         ("matplotlib", "plot {run}"),
+        ("gguf", "export --checkpoint {run} --output {out}.gguf"),
     ],
 )
 def test_a_library_that_is_not_installed_is_one_line_with_its_installation(library, arguments, given, tmp_path) -> None:

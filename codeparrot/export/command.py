@@ -8,7 +8,7 @@ Cost: memory for the model in float32; seconds for 100 million parameters.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.figures import count_in_words, size_in_words
@@ -52,11 +52,11 @@ def export(
     folder = find_model(checkpoint)
     model, tokenizer = load_model(folder, "cpu")
     family = described(model)
-    vocabulary = vocabulary_of(tokenizer, model.get_input_embeddings().num_embeddings)
+    vocabulary = vocabulary_of(tokenizer, family.num_rows)
     origin = origin_of(checkpoint, folder, license)
     with writing(place, "--output"), new_file(place) as fresh:
         written = write(fresh, family, weights_of(model, family), vocabulary, origin, type)
-    facts = {"output": str(place), "checkpoint": folder, "format": format, "type": type, "family": family.name}
+    facts: dict[str, Any] = {"output": str(place), "checkpoint": folder, "format": format, "type": type, "family": family.name}
     facts |= {"parameters": written.parameters, "bytes": place.stat().st_size, "tensors": written.tensors}
     facts |= {"larger": written.larger, "pre_tokenizer": vocabulary.pre, "fim": vocabulary.fills, "replaced": replaced}
     facts |= {"vocab_size": vocabulary.num_tokens, **origin.facts()}
@@ -81,15 +81,14 @@ def _check_output(place: Path) -> bool:
     return True
 
 
-def _text(facts: dict[str, object]) -> str:
-    parameters, size, larger = facts["parameters"], facts["bytes"], facts["larger"]
-    assert isinstance(parameters, int) and isinstance(size, int)
-    what = f"{facts['family']}, {count_in_words(parameters)} parameters, {size_in_words(size)}, {facts['type']}"
+def _text(facts: dict[str, Any]) -> str:
+    parameters, size = count_in_words(facts["parameters"]), size_in_words(facts["bytes"])
+    what = f"{facts['family']}, {parameters} parameters, {size}, {facts['type']}"
     fills = "it fills in the middle" if facts["fim"] else "no sentinels of fill-in-the-middle"
     lines = [
         f"model       {facts['output']} ({what}){'; it replaced a GGUF file' if facts['replaced'] else ''}",
         f"tokenizer   {facts['vocab_size']:,} tokens, split as {facts['pre_tokenizer']}; {fills}",
     ]
-    if larger:
-        lines.append(f"as f16      {larger} of {facts['tensors']} tensors, whose rows are no multiple of 32 numbers")
+    if facts["larger"]:
+        lines.append(f"as f16      {facts['larger']} of {facts['tensors']} tensors, whose rows are no multiple of 32 numbers")
     return "\n".join([*lines, f"next        llama-server -m {facts['output']}"])

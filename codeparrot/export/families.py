@@ -38,6 +38,8 @@ class Family:
     config: Any
     settings: "Callable[[GGUFWriter, Any], None]"
     """Writes the settings of a config."""
+    num_rows: int
+    """Rows of the embeddings."""
     layout: "Callable[[str, torch.Tensor, Any], torch.Tensor]"
     """Turns a weight, by its name in the file, into llama.cpp's layout."""
 
@@ -59,7 +61,7 @@ def described(model: Any) -> Family:
             raise CodeparrotError(f"{says} cannot be exported: llama.cpp computes every {config.model_type} with {allowed[0]}")
     if config.model_type == "llama":
         rope_factors(model)
-    return Family(config.model_type, config, settings, layout)
+    return Family(config.model_type, config, settings, model.get_input_embeddings().num_embeddings, layout)
 
 
 def weights_of(model: Any, family: Family) -> list[Weight]:
@@ -85,7 +87,7 @@ def weights_of(model: Any, family: Family) -> list[Weight]:
 
 
 def _weight(name: str, values: "torch.Tensor", family: Family) -> Weight:
-    laid_out = family.layout(name, values, family.config)  # a view, on the meta of which nothing is copied
+    laid_out = family.layout(name, values, family.config)
     matrix = laid_out.dim() > 1 and not name.startswith("position_embd.")
     return Weight(name, tuple(laid_out.shape), matrix, lambda: laid_out.float().cpu())
 

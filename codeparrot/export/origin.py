@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from codeparrot import __version__
 from codeparrot.config import as_list
-from codeparrot.location import is_hub_name, path_of, split_hub_name
+from codeparrot.location import HUB, is_hub_name, path_of, split_hub_name
 from codeparrot.run.checkpoint import MANIFEST, read_manifest
+from codeparrot.stream.readers.hub import parse
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -62,7 +63,7 @@ def origin_of(checkpoint: str, folder: str, license: str) -> Origin:
     run = Path(folder).parent
     if Path(folder).name == "model" and (run / MANIFEST).is_file():
         return _of_run(read_manifest(run), license)
-    if _is_on_the_hub(checkpoint):
+    if not path_of(checkpoint).exists() and is_hub_name(checkpoint):
         repository = split_hub_name(checkpoint)[0]
         return Origin(repository.split("/")[-1], license, repository=repository)
     return Origin(path_of(checkpoint).resolve().name, license)
@@ -72,15 +73,12 @@ def _of_run(manifest: dict[str, Any], license: str) -> Origin:
     """Return what a checkpoint says of its run."""
     config, tokens = manifest["config"], manifest.get("tokens", 0)
     trained = f"Step {manifest['step']:,} of a run of {config['train']['max_steps']:,}, {tokens:,} tokens seen"
-    sources = [name for name in as_list(config["stream"]["train"]) if _is_on_the_hub(name)]
+    # Without the prefix, a name may be that of a folder on the machine of the run.
+    sources = [parse(name).path for name in as_list(config["stream"]["train"]) if name.startswith(HUB)]
     return Origin(
         config["run"]["name"],
         license,
         f"A language model for code. {trained}. Pretrained by codeparrot {__version__}.",
         config.get("hub", {}).get("repo", ""),
-        tuple(split_hub_name(name)[0] for name in sources),
+        tuple(sources),
     )
-
-
-def _is_on_the_hub(name: str) -> bool:
-    return not path_of(name).exists() and is_hub_name(name)

@@ -29,8 +29,8 @@ def fused_attention(
 
     A mask of booleans, which transformers makes for a block behind others of its prompt, says which tokens are seen.
     """
-    added = attention_mask is not None and attention_mask.dtype != torch.bool
-    mask = attention_mask.to(query.dtype) if added else attention_mask
+    seen = attention_mask is None or attention_mask.dtype == torch.bool
+    mask = attention_mask if seen else attention_mask.to(query.dtype)
     output, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **kwargs)
     return output, None
 

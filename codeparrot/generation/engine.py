@@ -148,7 +148,10 @@ class Engine:
 
     def _fill(self) -> list[Completion]:
         """Start requests until the batch is full, and return the completions that end without a second token."""
-        done: list[Completion] = []
+        # Those that nobody waits for any more do not wait for a place either.
+        done = [each for each in self._pending if each.ended]
+        if done:
+            self._pending = deque(each for each in self._pending if not each.ended)
         self._blocks_left = self._blocks_a_step
         while completion := self._next():
             try:

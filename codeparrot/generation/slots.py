@@ -49,11 +49,12 @@ class Slots:
         if count <= old and length <= self.length:
             return
         count, length = max(count, old), _round_up(max(length, self.length), self._granularity)
-        grown = [layer.grown(count, length) for layer in self.cache.layers if isinstance(layer, _SlotLayer)]
+        layers = [layer for layer in self.cache.layers if isinstance(layer, _SlotLayer)]
+        grown = [layer.grown(count, length) for layer in layers]
         self._make(count, length)
         self.mask[:old, ..., : mask.shape[-1]] = mask
         self.positions[:old] = positions
-        for layer, (keys, values) in zip(self.cache.layers, grown, strict=True):
+        for layer, (keys, values) in zip(layers, grown, strict=True):
             layer.keys, layer.values = keys, values
 
     def put(self, row: int, prompt: Cache, num_tokens: int) -> None:

@@ -64,6 +64,6 @@ def mend_tokenizer(tokenizer: Any, folder: str, gguf_file: str) -> Any:
 
 def _head(folder: str, gguf_file: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return what a file says of itself, long lists of texts left out, and the names of its tensors."""
-    from transformers.integrations.gguf import read_gguf_metadata
+    from transformers.integrations.gguf.reader import read_gguf_metadata
 
     return read_gguf_metadata(f"{folder}/{gguf_file}")

@@ -78,7 +78,7 @@ class Counted:
         try:
             await self._app(scope, receive, note)
         finally:
-            # A path that nobody serves is one label, however many there are.
-            name = scope["path"] if "endpoint" in scope else "other"
+            # Paths that nobody serves, and those with a name in them, are one label however many there are.
+            name = scope["path"] if "endpoint" in scope and not scope["path_params"] else "other"
             self._metrics.requests.labels(name, status).inc()
             self._metrics.request_seconds.labels(name).observe(time.monotonic() - began)

@@ -57,6 +57,8 @@ def serve(
     if not is_local(host) and key is None:
         remedy = f"set {KEY} in the environment, or give --api_key_file"
         raise CodeparrotError(f"--host {host} lets other machines in, which needs a key: {remedy}")
+    # An editor sends a prompt that is too long with every keystroke; the answer says that it was cut.
+    logging.getLogger("codeparrot.generation.prompts").setLevel(logging.ERROR)
     settings = Settings(batch_size, cache_tokens, threads, device)
     with listen(host, port) as bound:
         model, address = find_model(checkpoint), address_of(bound)

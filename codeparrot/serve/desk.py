@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STOP_SECONDS = 5.0
+"""The thread may take so long to end: a step of the engine takes less."""
+
 
 class EngineFailed(CodeparrotError):
     """A defect: nothing that a client could do about it."""
@@ -104,12 +107,13 @@ class Desk:
         self._thread.start()
 
     async def stop(self) -> None:
-        """End all requests and the thread."""
+        """End all requests and the thread; one that loads a model ends with the process."""
         self._stopping = True
         for ticket in self._unfinished:
             ticket.cancel()
         self._asked.put(None)
-        while self._thread is not None and self._thread.is_alive():
+        end = time.monotonic() + STOP_SECONDS
+        while self._thread is not None and self._thread.is_alive() and time.monotonic() < end:
             await asyncio.sleep(0.01)
 
     async def submit(self, requests: "Sequence[Request]", *, seconds: float, after_line_seconds: float | None = None) -> Ticket:

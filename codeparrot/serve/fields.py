@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 MOST_DEEP = 64
 """Brackets inside brackets."""
+MOST_QUOTED = 80
+"""Characters of a value that an error quotes."""
 
 
 class Refused(Exception):
@@ -79,7 +81,8 @@ def _nests(value: Any) -> bool:
 
 def quoted(value: Any) -> str:
     """Return a value of a request as an error quotes it: short, on one line, whatever it holds."""
-    return reprlib.repr(value)
+    text = reprlib.repr(value)
+    return text if len(text) <= MOST_QUOTED else f"{text[: MOST_QUOTED - 3]}..."
 
 
 class Fields:

@@ -14,7 +14,7 @@ from codeparrot.run.checkpoint import MANIFEST, read_manifest
 from codeparrot.run.curves import read
 from codeparrot.serve.desk import Desk
 from codeparrot.serve.metrics import Metrics
-from codeparrot.serve.service import Limits, Service
+from codeparrot.serve.service import STANDARD, Limits, Service
 from codeparrot.serve.spelling import Spelling
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class Settings:
     device: str = "auto"
 
 
-def service_of(name: str, settings: Settings) -> Service:
+def service_of(name: str, settings: Settings, limits: Limits = STANDARD) -> Service:
     """Return a service that waits for its model."""
-    limits, metrics = Limits(), Metrics()
+    metrics = Metrics()
     return Service(name, Desk(limits.queue, metrics, settings.batch_size), limits, metrics)
 
 
@@ -77,10 +77,11 @@ def engine_of(service: Service, model: str, settings: Settings) -> "Engine":
     """
     from codeparrot.generation.engine import Engine
 
-    if service.state == "loading":
+    if service.model is None:
         _cap_threads(settings.threads)
         _load(service, model, settings.device)
-        service.state = "ready"
+        if service.state == "loading":
+            service.state = "ready"
     return Engine(service.model, service.tokenizer, settings.batch_size, cache_tokens=settings.cache_tokens)
 
 
@@ -96,9 +97,9 @@ def _load(service: Service, model: str, device: str) -> None:
     from codeparrot.generation.prompts import context_length
     from codeparrot.stream.sentinels import sentinels_of
 
-    service.model, service.tokenizer = load_model(model, device)
+    network, service.tokenizer = load_model(model, device)
     service.spelling = Spelling(service.tokenizer)
-    service.context = context_length(service.model)
+    service.context = context_length(network)
     service.sentinels = sentinels_of(service.tokenizer)
     if service.sentinels is None:
         service.why_not = "the model's tokenizer has no tokens for fill-in-the-middle: leave the suffix out"
@@ -107,6 +108,7 @@ def _load(service: Service, model: str, device: str) -> None:
             service.order = require_middles(model, "leave the suffix out")
         except CodeparrotError as error:
             service.why_not = str(error)
+    service.model = network
     service.facts = facts_of(service, model)
 
 

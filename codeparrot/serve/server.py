@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 HEADER_SECONDS = 10.0
 """Until the headers of a request are there."""
+UNREAD_SECONDS = 60
+"""How long a client may leave an answer unread."""
 MOST_CONNECTIONS = 512
 
 
@@ -36,14 +38,17 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         CodeparrotError: it cannot be.
     """
+    if not 0 <= port <= 65_535:  # the system would take it modulo 65,536
+        raise CodeparrotError(f"--port {port} is none: from 0 (any that is free) to 65535")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        bound = socket.create_server(address[:2], family=family, backlog=2048)
+        # Who reads nothing of an answer is hung up on; connections inherit it.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+        return bound
     except socket.gaierror as error:
         raise CodeparrotError(f'--host "{host}" is no address of this machine: {error.strerror}') from error
-    except OverflowError as error:
-        raise CodeparrotError(f"--port {port} is none: from 0 (any that is free) to 65535") from error
     except OSError as error:
         remedies = {
             errno.EADDRINUSE: "another program has it: give another --port (0: any that is free)",
@@ -154,7 +159,7 @@ class Server(uvicorn.Server):
     ) -> None:
         def engine() -> "Engine":
             first, made = self._service.state == "loading", make_engine()
-            if first:
+            if first and self._service.state == "ready":
                 greet()
             return made
 

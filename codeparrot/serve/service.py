@@ -34,6 +34,9 @@ class Limits:
     """Requests that wait for their turn; more are told to come again."""
 
 
+STANDARD = Limits()
+
+
 @dataclass
 class Service:
     """One model, served. `model` and what follows it are set when it has been loaded."""
@@ -41,7 +44,7 @@ class Service:
     name: str
     """Id of the model, as clients see it. No "gpt" in it: some choose templates of chats by it."""
     desk: Desk
-    limits: Limits = Limits()
+    limits: Limits = STANDARD
     metrics: Metrics = field(default_factory=Metrics)
     state: Literal["loading", "ready", "stopping"] = "loading"
     model: Any = None

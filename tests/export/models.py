@@ -93,8 +93,9 @@ class LlamaCpp:
 @contextmanager
 def llama_cpp(file: Path) -> Iterator[LlamaCpp]:
     """Serve a GGUF file by llama.cpp, on one thread, with a cache of float32 and attention that does not round to float16."""
-    import xllamacpp
+    import importlib
 
+    xllamacpp: Any = importlib.import_module("xllamacpp")  # a library without types
     settings = xllamacpp.CommonParams()
     settings.model.path, settings.port = str(file), 0
     settings.n_ctx, settings.n_parallel, settings.warmup = CONTEXT, 1, False

@@ -1,5 +1,6 @@
 """Other files in front of the prompt, cuts that stay the same for many keystrokes, and texts left as they are."""
 
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_where_the_context_is_short_files_go_before_any_text(filling, lengths, b
     assert kept_all or len(found.prompt) == len(alone.prompt) or steady
     documents = list(found.prompt)[: len(found.prompt) - len(alone.prompt)]
     nearest = [[*tokens(filling, each), END] for each in files if each]
-    assert any(documents == sum(nearest[number:], []) for number in range(len(nearest) + 1)), "whole files, nearest ones"
+    assert any(documents == [*chain(*nearest[number:])] for number in range(len(nearest) + 1)), "whole files, nearest ones"
     if suffix is not None:
         own = filling.convert_tokens_to_ids(list(SENTINELS))
         assert sum(token in own for token in found.prompt) == 3
@@ -101,7 +102,7 @@ def test_prompts_of_successive_keystrokes_begin_alike(filling, suffix) -> None:
         prompt = resolved(request, filling, CONTEXT, lambda _: None).prompt
         starts.append(tuple(prompt[:100]))
         assert prompt == resolved(warm, filling, CONTEXT, lambda _: None).prompt, "a request that warms is cut alike"
-    changes = sum(one != other for one, other in zip(starts, starts[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(starts))
     assert changes <= 200 // (CONTEXT // 8) + 1
 
 

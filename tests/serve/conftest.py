@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,7 @@ class Served:
 def serving(model: str, settings: Settings | None = None, key: str | None = None, **limits: Any) -> Iterator[Served]:
     """Serve a model meanwhile, from a thread of this process."""
     settings = settings or Settings(batch_size=8, threads=1)
-    service, there = service_of("tiny", settings), threading.Event()
-    service.limits = replace(Limits(), **limits)
+    service, there = service_of("tiny", settings, Limits(**limits)), threading.Event()
     with listen("127.0.0.1", 0) as bound:
         address, server = address_of(bound), Server(service, "127.0.0.1", key, 5)
         arguments = bound, lambda: engine_of(service, model, settings), there.set
