@@ -71,7 +71,7 @@ class Engine:
         kept = cache_tokens if self._window is None else 0
         self._slots, self._singles = SlotBatch(model, multiple, kept), OneByOne(model)
         self._batch: Batch | None = None
-        self._blocks_a_step = 1 if kept else sys.maxsize
+        self._blocks_a_step = self._blocks_left = 1 if kept else sys.maxsize
         self._entered, self._mode = contextlib.ExitStack(), contextlib.ExitStack()
         self._drawing = Drawing(tokenizer)
 

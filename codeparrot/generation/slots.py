@@ -35,13 +35,16 @@ class Slots:
         self._make(count, length)
 
     def _make(self, count: int, length: int) -> None:
-        self.length = _round_up(max(length, 1), self._granularity)
-        self.mask = torch.full((count, 1, 1, self.length), -torch.inf, device=self._device)
+        length = _round_up(max(length, 1), self._granularity)
+        mask = torch.full((count, 1, 1, length), -torch.inf, device=self._device)
+        mask[..., 0] = 0.0  # a row without any token would be 0 / 0
+        positions, rows = torch.zeros(count, dtype=torch.int64, device=self._device), torch.arange(count, device=self._device)
+        # All at once: memory may not suffice for one of them.
+        self.length, self.rows = length, rows
+        self.mask = mask
         """Added to attention's scores: 0 for the tokens that a sequence has, -inf for the rest."""
-        self.mask[..., 0] = 0.0  # a row without any token would be 0 / 0
-        self.positions = torch.zeros(count, dtype=torch.int64, device=self._device)
+        self.positions = positions
         """Where each row's next token goes."""
-        self.rows = torch.arange(count, device=self._device)
 
     def reserve(self, count: int, length: int) -> None:
         """Make room for `count` sequences of `length` tokens; the present ones stay, also where memory does not suffice."""
