@@ -1,6 +1,6 @@
 """Photograph the server's page: `python docs/shoot_page.py http://127.0.0.1:8012 docs/serve.png` (Chromium and its driver).
 
-The picture shows code with its surprisal and a completion in the middle of it, on a screen of 1280 x 800.
+The picture shows code with its surprisal and a completion in the middle of it, on a screen of 1280 x 980.
 """
 
 import shutil
@@ -37,7 +37,7 @@ def shoot(address: str, output: str) -> None:
     for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "hide-scrollbars"):
         options.add_argument(f"--{flag}")
     with webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver"))) as driver:
-        screen = {"width": 1280, "height": 860, "deviceScaleFactor": 1, "mobile": False}
+        screen = {"width": 1280, "height": 980, "deviceScaleFactor": 1, "mobile": False}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         driver.get(address)
         waiting = WebDriverWait(driver, SECONDS)
