@@ -29,9 +29,9 @@ def fused_attention(
 
     A mask of booleans, which transformers makes for a block behind others of its prompt, says which tokens are seen.
     """
-    seen = attention_mask is None or attention_mask.dtype == torch.bool
-    mask = attention_mask if seen else attention_mask.to(query.dtype)
-    output, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **kwargs)
+    if attention_mask is not None and attention_mask.dtype != torch.bool:
+        attention_mask = attention_mask.to(query.dtype)
+    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     return output, None
 
 
