@@ -107,7 +107,9 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._failure: BaseException | None = None
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        # Clients that leave or send nonsense are no news.
+        for name in ("uvicorn.error", "asyncio"):
+            logging.getLogger(name).setLevel(logging.ERROR)
 
     @contextlib.contextmanager
     def stopped_by_signals(self) -> Iterator[None]:

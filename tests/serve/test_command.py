@@ -79,7 +79,8 @@ def test_a_second_signal_ends_it_at_once(model_folder: str) -> None:
     arguments = "--checkpoint", model_folder, "--grace_seconds", "60"
     # Prompts that are too many to be completed meanwhile.
     with started(*arguments) as (process, address, lines), asking(address, prompt=["x"] * 200, n=16, stream=True) as answer:
-        next(answer.iter_lines())
+        pieces = answer.iter_lines()  # who drops it hangs up
+        assert next(pieces)
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
@@ -90,7 +91,8 @@ def test_a_second_signal_ends_it_at_once(model_folder: str) -> None:
 def test_what_does_not_finish_within_the_grace_is_ended_and_the_status_is_0(model_folder: str) -> None:
     arguments = "--checkpoint", model_folder, "--grace_seconds", "1"
     with started(*arguments) as (process, address, _), asking(address, prompt=["x"] * 200, n=16, stream=True) as answer:
-        next(answer.iter_lines())
+        pieces = answer.iter_lines()  # who drops it hangs up
+        assert next(pieces)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 

@@ -90,10 +90,11 @@ def test_a_client_that_leaves_the_queue_leaves_it_at_once(served: Served) -> Non
     long = {"prompt": ["x"] * 20, "n": 16, "max_tokens": 200, "logit_bias": {"0": -100}, "stream": True}
     desk = served.service.desk
     with served.client.stream("POST", PATH, json=long) as running:
-        next(running.iter_lines())
+        lines = running.iter_lines()  # who drops it hangs up
+        assert next(lines)
         with served.client.stream("POST", PATH, json={**long, "prompt": "y"}):
-            assert until(lambda: desk.unfinished == 2)
-        assert until(lambda: desk.unfinished == 1), "the first still runs"
+            assert until(lambda: desk.unfinished == 2), desk.unfinished
+        assert until(lambda: desk.unfinished == 1), f"the first still runs: {desk.unfinished}"
     assert until(lambda: is_idle(served))
 
 
