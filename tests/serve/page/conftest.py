@@ -111,7 +111,6 @@ class Page:
             const { left, top, height } = each.getClientRects()[0]; return [left + 2, top + height / 2];""",
             cell,
         )
-        ActionChains(self.driver).w3c_actions.pointer_action.move_to_location(*map(int, place))
         actions = ActionChains(self.driver)
         actions.w3c_actions.pointer_action.move_to_location(*map(int, place))
         actions.perform()
@@ -164,7 +163,8 @@ def fresh(driver: webdriver.Chrome, served: Served) -> Page:
     page = Page(driver, served.address)
     page.size()
     page.scheme("light")
-    page.complaints(), page.requested()
+    page.complaints()
+    page.requested()
     return page.open()
 
 
