@@ -25,7 +25,9 @@ class Drawing:
     def __init__(self, tokenizer: Any) -> None:
         self._pieces: dict[int, str] = {}
         # Decode each token after a letter: some tokenizers decode the first token of a text differently.
-        self._piece = Decoder(tokenizer, tokenizer("a", add_special_tokens=False)["input_ids"])
+        # As prompts are encoded: the option is a state of the tokenizer, which other threads use.
+        letter = tokenizer("a", add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        self._piece = Decoder(tokenizer, letter)
 
     def add(self, completions: Sequence[Completion], logits: torch.Tensor) -> None:
         """Draw the next token of each row of `logits` [rows, vocabulary], which are changed; rows without one fail."""

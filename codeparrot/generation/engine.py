@@ -149,9 +149,10 @@ class Engine:
     def _fill(self) -> list[Completion]:
         """Start requests until the batch is full, and return the completions that end without a second token."""
         # Those that nobody waits for any more do not wait for a place either.
-        done = [each for each in self._pending if each.ended]
-        if done:
-            self._pending = deque(each for each in self._pending if not each.ended)
+        done, waiting = [], deque[Completion]()
+        for each in self._pending:  # looked at once: another thread may cancel it at any time
+            (done if each.ended else waiting).append(each)
+        self._pending = waiting
         self._blocks_left = self._blocks_a_step
         while completion := self._next():
             try:

@@ -112,11 +112,13 @@ def resolved(request: Request, tokenizer: Any, context: int | None, too_long: Ca
 
 
 def _room(request: Request, total: int, context: int | None) -> tuple[int, int, int]:
-    """Return what `room` does, and the step in which text is cut."""
+    """Return what `room` does, and the step in which text is cut. Text that fits with the new tokens is never cut."""
     if not request.steady or context is None:
         return *room(total, request.max_new_tokens, context), 1
-    # The room for new tokens is a multiple of the step: a request for none, which warms the cache, is cut like the next one.
     step = max(1, context // STEPS)
+    if request.max_new_tokens and total + request.max_new_tokens <= context:
+        return total, request.max_new_tokens, step
+    # The room for new tokens is a multiple of the step: a request for none, which warms the cache, is cut like the next one.
     used, planned = room(total, _round_up(max(1, request.max_new_tokens), step), context)
     return used, min(planned, request.max_new_tokens), step
 

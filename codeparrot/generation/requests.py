@@ -120,6 +120,7 @@ class Completion:
         # An unfinished stop text has at most all but one of its characters in the tail.
         by_lines = request.block or request.min_indent
         self._longest_tail = sys.maxsize if by_lines else max(map(len, request.stop), default=1) - 1
+        self._ascii_stops = all(map(str.isascii, request.stop))
         self._taken = 0
         self._join = request.join.decode()
         self._written = b""
@@ -198,8 +199,8 @@ class Completion:
         self.ended = self.ended or CANCELLED
 
     def fail(self, error: CodeparrotError) -> None:
-        """End it with an error of its own."""
-        if not self.ended:
+        """End it with an error of its own, also where nobody waits for it any more."""
+        if self.ended in ("", CANCELLED):
             self.ended, self.error = FAILED, error
 
     def raise_failure(self) -> None:
@@ -218,10 +219,12 @@ class Completion:
         self._tail += behind.decode(errors="replace") if spells_prompt else text_of(token)
         if self.request.join:
             self._written = (self._written + behind)[-len(self.request.join) :]
-        found = [word for word in self.request.stop if word in self._tail]
+        # A character of several tokens is in no token's text.
+        written = self._tail if self._ascii_stops else self._decode(self.ids)
+        found = [word for word in self.request.stop if word in written]
         if found:
             # The text is cut at the first of them.
-            self.stopped_by = min(found, key=lambda word: (self._tail.index(word), -len(word)))
+            self.stopped_by = min(found, key=lambda word: (written.index(word), -len(word)))
         if found or self._end_of_lines(self._tail) is not None:
             self.ended = "stop"
         elif len(self.ids) == self.request.max_new_tokens:

@@ -1,5 +1,6 @@
 """Other files in front of the prompt, cuts that stay the same for many keystrokes, and texts left as they are."""
 
+from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from codeparrot.generation.blocks import Block, less_indented
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.infill import shares
 from codeparrot.generation.prompts import TooLong, resolved
-from codeparrot.generation.requests import Request
+from codeparrot.generation.requests import Completion, Request
 from codeparrot.generation.sampling import Nucleus
 from codeparrot.generation.texts import cut, settled
 from codeparrot.stream.sentinels import SENTINELS
@@ -114,7 +115,30 @@ def test_a_steady_request_whose_text_is_cut_says_so_without_a_warning(long_gpt2,
     assert caplog.text.count("too long") == 1
 
 
+@pytest.mark.parametrize("suffix", [None, "\nx"])
+@pytest.mark.parametrize("new", [1, 16, 32])
+def test_a_steady_text_that_fits_is_not_cut(filling, suffix, new) -> None:
+    asked = Request("x = 1\n" * 300, max_new_tokens=new, suffix=suffix, heal=False)
+    plain = resolved(asked, filling, 2000)
+    found = resolved(replace(asked, steady=True), filling, len(plain.prompt) + new, fail_if_cut)
+    assert found.prompt == plain.prompt and found.max_new_tokens == new
+
+
+def fail_if_cut(found: TooLong) -> None:
+    raise AssertionError(found.words)
+
+
 # --- texts as they are
+
+
+def test_a_stop_text_whose_characters_are_several_tokens_ends_a_completion(filling) -> None:
+    ids = tokens(filling, "a \u2192 b")
+    assert all("\u2192" not in filling.decode([token]) for token in ids)
+    completion = Completion(Request([5], stop=("b", "\u2192"), max_new_tokens=50), filling, frozenset(), lambda: None)
+    for token in ids:
+        if not completion.ended:
+            completion.add(token, lambda one: filling.decode([one]))
+    assert (completion.ended, completion.stopped_by, completion.text) == ("stop", "\u2192", "a")
 
 
 @pytest.mark.parametrize(
