@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 """The thread may take so long to end: a step of the engine takes less."""
+NO_MEMORY = "the server's memory does not suffice: send a shorter prompt, ask for fewer samples, or try again later"
 
 
 class EngineFailed(CodeparrotError):
@@ -181,13 +182,16 @@ class Desk:
         completions: list[Completion] = []
         try:
             if self._stopping:
-                raise CodeparrotError("the server is stopping")
+                raise Refused(503, "the server is stopping", kind="unavailable_error")
             for request in asked.requests:
                 completions.append(engine.submit(request))
-        except CodeparrotError as error:
+        except Exception as error:  # a defect, too, is this request's alone
+            refused = error if isinstance(error, Refused) else _failure(_known(error))
+            if refused.status == 500:
+                log.exception("the engine cannot take a request")
             for completion in completions:
                 completion.cancel()
-            self._call(self._refuse, asked, Refused(400, str(error)))
+            self._call(self._refuse, asked, refused)
             return
         asked.ticket.completions = completions
         self._running |= {id(each): _Running(asked, index) for index, each in enumerate(completions)}
@@ -243,8 +247,7 @@ class Desk:
         self._metrics.new_tokens.inc(len(completion.ids))
 
     def _fail_all(self, error: Exception) -> None:
-        known = error if isinstance(error, CodeparrotError) else no_memory(error)
-        refused = _failure(known or EngineFailed("the engine failed: the server's log says why"))
+        refused = _failure(_known(error))
         for ticket in {running.asked.ticket for running in self._running.values()}:
             self._call(self._fail, ticket, refused)
         self._running.clear()
@@ -288,8 +291,16 @@ def _left(accepted: asyncio.Future[Ticket]) -> None:
         accepted.result().cancel()
 
 
+def _known(error: Exception) -> CodeparrotError:
+    """Return what a client is told of an error."""
+    known = error if isinstance(error, CodeparrotError) else no_memory(error)
+    return known or EngineFailed("the engine failed: the server's log says why")
+
+
 def _failure(error: CodeparrotError) -> Refused:
-    status = 503 if isinstance(error, NoMemory) else 500 if isinstance(error, NotFinite | EngineFailed) else 400
+    if isinstance(error, NoMemory):  # its own words are for who started the server, and in the log
+        return Refused(503, NO_MEMORY, kind="server_error")
+    status = 500 if isinstance(error, NotFinite | EngineFailed) else 400
     return Refused(status, str(error), kind="invalid_request_error" if status == 400 else "server_error")
 
 

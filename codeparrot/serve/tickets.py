@@ -52,7 +52,7 @@ class Ticket:
         """Whether somebody reads the pieces: they cost a decoding a step."""
         self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         self._done: asyncio.Future[None] = loop.create_future()
-        self._loop, self._wake = loop, wake
+        self._wake = wake
 
     async def __aenter__(self) -> "Ticket":
         return self

@@ -12,6 +12,8 @@ import httpx2
 import pytest
 import torch
 
+from codeparrot.generation.engine import Engine
+from codeparrot.generation.requests import Completion, Request
 from codeparrot.serve import server
 from codeparrot.serve.loaded import Settings
 from tests.serve.conftest import Served, serving
@@ -242,7 +244,7 @@ def failing(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
 def test_out_of_memory_is_503_for_that_request_alone(served: Served, failing: list[Exception]) -> None:
     failing.append(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     error = served.refused(503, PATH, prompt=[7] * 20, max_tokens=2)
-    assert "memory" in error["message"]
+    assert "memory" in error["message"] and "shorter prompt" in error["message"] and "train." not in error["message"]
     assert served.post(PATH, prompt=[7] * 20, max_tokens=2)
 
 
@@ -251,6 +253,24 @@ def test_a_defect_is_500_and_the_next_request_is_answered(served: Served, failin
     error = served.refused(500, PATH, prompt=[7] * 21, max_tokens=2)
     assert "a defect" not in error["message"]
     assert served.post(PATH, prompt=[7] * 21, max_tokens=2)
+    assert until(lambda: is_idle(served))
+
+
+def test_a_request_that_the_engine_cannot_take_is_500_for_it_alone(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit = Engine.submit
+
+    def failing_submit(self: Engine, request: Request) -> Completion:
+        if request.prompt == "defect" and request.sampler.name[1] == 1:  # type: ignore[attr-defined]
+            raise ValueError("a defect")
+        return submit(self, request)
+
+    monkeypatch.setattr(Engine, "submit", failing_submit)
+    long = {"prompt": PROMPT, "max_tokens": 200, "logit_bias": {"0": -100}, "stream": True}
+    with served.client.stream("POST", PATH, json=long) as beside:
+        lines = beside.iter_lines()
+        assert next(lines)
+        assert "a defect" not in served.refused(500, PATH, prompt="defect", n=2)["message"]
+        assert "error" not in "".join(lines)
     assert until(lambda: is_idle(served))
 
 
