@@ -33,7 +33,8 @@ class Shown:
 def choice(index: int, completion: Completion, shown: Shown, spelling: Spelling) -> dict[str, Any]:
     """Return a whole choice."""
     text = completion.text
-    logprobs = Tokens(completion, shown, spelling).of(completion.likelihoods, len(text)) if shown.logprobs else None
+    tokens = Tokens(completion, shown, spelling)
+    logprobs = tokens.of(completion.likelihoods, len(text), completion.ended) if shown.logprobs else None
     return form(index, (shown.prompt if shown.echo else "") + text, logprobs, finish_reason(completion.ended))
 
 
@@ -43,7 +44,7 @@ def form(index: int, text: str, logprobs: dict[str, Any] | None, reason: str | N
 
 
 class Tokens:
-    """The tokens of a choice, written as they come."""
+    """The tokens of a choice, written with their text: what may yet be a stop text is held back, tokens and all."""
 
     def __init__(self, completion: Completion, shown: Shown, spelling: Spelling) -> None:
         self._completion, self._shown, self._spelling = completion, shown, spelling
@@ -52,24 +53,27 @@ class Tokens:
         taken_back = len(completion.request.begin.decode(errors="ignore"))
         self._place = spelling.places(len(shown.prompt) - taken_back, special=False)
         self._end = len(shown.prompt)
+        self._held: list[tuple[Spelled, Likelihood | None]] = []
 
-    def of(self, new: Sequence[Likelihood], num_characters: int | None = None) -> dict[str, Any]:
+    def of(self, new: Sequence[Likelihood], num_characters: int, ended: str) -> dict[str, Any]:
         """Return the logprobs of new tokens, with those of the prompt the first time.
 
         Args:
             new: likelihoods that came since the last call.
-            num_characters: length of the completion's text, once it has ended: tokens behind a stop text are left out.
+            num_characters: length of the completion's text so far: tokens behind it wait for theirs.
+            ended: why the completion has ended, if it has: tokens behind a stop text are left out, and others have none.
         """
         rows: list[tuple[Spelled, Likelihood | None]] = []
         if not self._echoed:
             self._echoed = True
             ids, special = self._completion.prompt, self._shown.in_tokens
             rows += zip(map(self._spelling.places(0, special), ids), self._completion.prompt_likelihoods, strict=True)
-        cut = num_characters is not None and self._completion.ended == "stop"
-        for each in new:
-            at = self._place(each.token)
-            if not cut or at.offset < self._end + (num_characters or 0):
-                rows.append((at, each))
+        self._held += [(self._place(each.token), each) for each in new]
+        written = sum(at.offset < self._end + num_characters for at, _ in self._held)
+        if ended and ended != "stop":
+            written = len(self._held)
+        rows += self._held[:written]
+        del self._held[:written]
         return {
             "tokens": [at.name for at, _ in rows],
             "token_logprobs": [None if each is None else _number(each.logprob) for _, each in rows],

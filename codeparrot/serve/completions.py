@@ -130,7 +130,7 @@ def _adjust(fields: Fields, service: Service) -> Adjust | None:
     if len(bias.names()) > MOST_BIASES:
         raise Refused(400, f"logit_bias must hold at most {MOST_BIASES} tokens", "logit_bias")
     for name in bias.names():
-        if not (name.isascii() and name.isdecimal() and int(name[:20]) < size):
+        if not (name.isascii() and name.isdecimal() and len(name) <= 20 and int(name) < size):
             raise Refused(400, f"logit_bias must hold token ids from 0 to {size - 1}, not {quoted(name)}", "logit_bias")
     biases = {int(name): value for name in bias.names() if (value := bias.number(name, 0.0, -100.0, 100.0))}
     presence, frequency = (fields.number(f"{kind}_penalty", 0.0, -2.0, 2.0) or 0.0 for kind in ("presence", "frequency"))
@@ -139,7 +139,7 @@ def _adjust(fields: Fields, service: Service) -> Adjust | None:
 
 def _request(given: str | Sequence[int], template: Request, of_prompt: bool, fields: Fields, service: Service) -> Request:
     """Return the request of one prompt: its parts, where it is text whose likelihoods nobody asks for, else its tokens."""
-    suffix = fields.text("suffix")
+    suffix = fields.text("suffix") or None
     if isinstance(given, str) and not of_prompt:
         parts = placed(service, given, suffix)
         return replace(template, prompt=parts.prefix, suffix=parts.suffix, extra=parts.extra)
@@ -206,13 +206,14 @@ async def _chunks(asked: Asked, ticket: Ticket, service: Service) -> AsyncIterat
     head = _head(service) | ({"usage": None} if asked.with_usage else {})
     pairs = [(each, asked.shown[index // asked.n]) for index, each in enumerate(ticket.completions)]
     tokens = [Tokens(each, shown, service.spelling) for each, shown in pairs]
-    echoes = [shown.prompt if shown.echo else "" for _, shown in pairs]
+    echoes, lengths = [shown.prompt if shown.echo else "" for _, shown in pairs], [0] * len(pairs)
     async for event in ticket:
-        (completion, shown), reason = pairs[event.index], finish_reason(event.ended) if event.ended else None
+        reason = finish_reason(event.ended) if event.ended else None
         text, echoes[event.index] = echoes[event.index] + event.text, ""
+        lengths[event.index] += len(event.text)
         logprobs = None
-        if shown.logprobs:
-            logprobs = tokens[event.index].of(event.likelihoods, len(completion.text) if event.ended else None)
+        if pairs[event.index][1].logprobs:
+            logprobs = tokens[event.index].of(event.likelihoods, lengths[event.index], event.ended)
         if text or reason or (logprobs and logprobs["tokens"]):
             yield {**head, "choices": [form(event.index, text, logprobs, reason)]}
     if asked.with_usage:

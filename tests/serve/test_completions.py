@@ -137,12 +137,22 @@ def test_logprobs_without_echo_are_those_of_new_tokens_and_change_no_text(served
     body = {"prompt": PROMPT, "max_tokens": 12, "temperature": 0}
     (choice,) = served.post(PATH, **body, logprobs=2)["choices"]
     assert [choice["text"]] == texts(served.post(PATH, **body))
-    assert len(choice["logprobs"]["tokens"]) in (12, 13)
-    joined: dict[str, list[Any]] = {name: [] for name in choice["logprobs"]}
-    for chunk in streamed(served, **body, logprobs=2):
+    names = choice["logprobs"]["tokens"]
+    assert len(names) in (12, 13)
+    assert streamed_logprobs(served, **body, logprobs=2) == choice["logprobs"]
+    # A stop text that begins with a whole token: neither has that token.
+    stopping = {**body, "logprobs": 2, "stop": names[5] + names[6][:1]}
+    (choice,) = served.post(PATH, **stopping)["choices"]
+    assert choice["finish_reason"] == "stop" and len(choice["logprobs"]["tokens"]) < 12
+    assert streamed_logprobs(served, **stopping) == choice["logprobs"]
+
+
+def streamed_logprobs(served: Served, **body: Any) -> dict[str, list[Any]]:
+    joined: dict[str, list[Any]] = {name: [] for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")}
+    for chunk in streamed(served, **body):
         for name, values in (chunk["choices"][0]["logprobs"] or {}).items():
             joined[name] += values
-    assert joined == choice["logprobs"]
+    return joined
 
 
 def test_max_tokens_0_with_echo_is_the_prompt_and_its_likelihoods(served: Served) -> None:
@@ -211,6 +221,7 @@ def test_top_p_0_and_temperature_0_are_greedy(served: Served) -> None:
         ({"prompt": "a", "presence_penalty": 3}, "presence_penalty"),
         ({"prompt": "a", "logit_bias": {"x": 1}}, "logit_bias"),
         ({"prompt": "a", "logit_bias": {"99999": 1}}, "logit_bias"),
+        ({"prompt": "a", "logit_bias": {"0" * 20 + "9" * 5000: 1}}, "logit_bias"),
         ({"prompt": "a", "logit_bias": {"1": 101}}, "logit_bias.1"),
         ({"prompt": "a", "logit_bias": [1]}, "logit_bias"),
         ({"prompt": "a", "stream_options": {"include_usage": 3}}, "stream_options.include_usage"),
@@ -252,8 +263,9 @@ def test_sentinels_in_a_prompt_of_text_mark_a_suffix(served: Served) -> None:
     body = {"max_tokens": 8, "temperature": 0}
     marked = "<|fim_prefix|>def f(x):\n    return <|fim_suffix|>\n\nprint(f(1))\n<|fim_middle|>"
     expected = served.post(PATH, **body, prompt="def f(x):\n    return ", suffix="\n\nprint(f(1))\n")
-    found = served.post(PATH, **body, prompt=marked)
-    assert (texts(found), found["usage"]["prompt_tokens"]) == (texts(expected), expected["usage"]["prompt_tokens"])
+    for without in ({}, {"suffix": None}, {"suffix": ""}):
+        found = served.post(PATH, **body, **without, prompt=marked)
+        assert (texts(found), found["usage"]["prompt_tokens"]) == (texts(expected), expected["usage"]["prompt_tokens"])
 
 
 def test_models_are_listed_and_one_is_found_by_its_name(served: Served) -> None:
