@@ -37,7 +37,7 @@ def final(options: "Options", service: "Service", index: int, completion: "Compl
         "generation_settings": options.settings,
         "prompt": service.tokenizer.decode(completion.prompt, clean_up_tokenization_spaces=False),
         "has_new_line": "\n" in text,
-        "truncated": full,
+        "truncated": full or bool(completion.truncated),
         "stop_type": _stop_type(completion),
         "stopping_word": completion.stopped_by,
         "tokens_cached": num_read + max(0, num_new - 1),  # the last one has not been read

@@ -127,6 +127,12 @@ def test_no_limit_ends_with_the_context(served: Served) -> None:
     assert answer["truncated"] is True
 
 
+def test_a_prompt_that_lost_text_is_truncated(served: Served) -> None:
+    for prompt, lost in (("x = 1\n" * 400, True), ("x = 1\n", False)):
+        assert served.post("/completion", prompt=prompt, n_predict=4)["truncated"] is lost
+        assert served.post("/infill", input_prefix=prompt, input_suffix=SUFFIX, n_predict=0)["truncated"] is lost
+
+
 @pytest.mark.parametrize(
     "changes",
     [
