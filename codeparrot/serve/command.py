@@ -40,12 +40,13 @@ def serve(
         api_key_file: File with the key.
         name: Name of the model that clients see; default: the run's.
         batch_size: Completions at a time; others wait.
-        cache_tokens: Tokens of prompts that are kept, so that the next keystroke is fast; 0: none.
+        cache_tokens: Tokens of prompts that are kept, so that the next keystroke is fast, in at most 1 GiB; 0: none.
         threads: Threads to compute with; 0: as many as there are cores, which is also the most.
         grace_seconds: How long running requests may go on after SIGTERM or Ctrl-C.
         device: Where to run: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
-    for option, value, least in (("batch_size", batch_size, 1), ("cache_tokens", cache_tokens, 0), ("threads", threads, 0)):
+    least_of = {"batch_size": (batch_size, 1), "cache_tokens": (cache_tokens, 0), "threads": (threads, 0)}
+    for option, (value, least) in (least_of | {"grace_seconds": (grace_seconds, 0)}).items():
         if value < least:
             raise CodeparrotError(f"--{option} {value} is too few: at least {least}")
     key = read_key(api_key, api_key_file)

@@ -1,6 +1,7 @@
 """Loading the model behind the server, and what there is to tell of it."""
 
 import logging
+import math
 import os
 import re
 import time
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 MOST_POINTS = 400
 """Of the loss curve that the page shows."""
+MOST_CACHED = 65_536
+CACHE_BYTES = 2**30
+"""The prefix cache takes no more: its tokens are 10 kB each in a model of 12M parameters, 600 kB in one of 1.5B."""
 
 
 def name_of(model: str) -> str:
@@ -51,8 +55,8 @@ class Settings:
 
     batch_size: int = 16
     """Completions at a time."""
-    cache_tokens: int = 65_536
-    """Tokens of prompts that the prefix cache holds."""
+    cache_tokens: int = MOST_CACHED
+    """Tokens of prompts that the prefix cache holds, if CACHE_BYTES hold them."""
     threads: int = 0
     """To compute with; 0: as many as there are cores."""
     device: str = "auto"
@@ -80,16 +84,29 @@ def engine_of(service: Service, model: str, settings: Settings) -> "Engine":
     if service.model is None:
         _cap_threads(settings.threads)
         _load(service, model, settings.device)
-        if service.state == "loading":
-            service.state = "ready"
-    return Engine(service.model, service.tokenizer, settings.batch_size, cache_tokens=settings.cache_tokens)
+    kept = _cache_tokens(service.model, settings.cache_tokens)
+    engine = Engine(service.model, service.tokenizer, settings.batch_size, cache_tokens=kept)
+    if service.state == "loading":
+        service.state = "ready"
+    return engine
+
+
+def _cache_tokens(model: Any, wanted: int) -> int:
+    """Return how many of the wanted tokens the prefix cache may hold."""
+    config = model.config.get_text_config()
+    heads, width = (getattr(config, name, None) for name in ("num_key_value_heads", "head_dim"))
+    numbers = 2 * config.num_hidden_layers * (heads * width if heads and width else config.hidden_size)
+    most = CACHE_BYTES // (numbers * model.dtype.itemsize)
+    if most < wanted:
+        log.info("the prefix cache holds %d tokens: more would take over %d MiB", most, CACHE_BYTES // 2**20)
+    return min(wanted, most)
 
 
 def _cap_threads(threads: int) -> None:
     """Let torch compute with so many threads, at most as many as this process has cores; 0: all."""
     import torch
 
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(min(threads or cores, cores))
 
 
@@ -143,8 +160,8 @@ def _of_checkpoint(checkpoint: Path) -> dict[str, Any]:
     return {name: manifest.get(name) for name in ("step", "tokens")}
 
 
-def _curve(run: Path) -> list[list[float]]:
-    """Return at most `MOST_POINTS` pairs of tokens and loss."""
+def _curve(run: Path) -> list[list[float | None]]:
+    """Return at most `MOST_POINTS` pairs of tokens and loss; None where the loss is not finite: JSON has no such number."""
     try:
         loss = read(run).loss
     except CodeparrotError as error:
@@ -152,4 +169,4 @@ def _curve(run: Path) -> list[list[float]]:
         return []
     every = max(1, -(-len(loss.tokens) // MOST_POINTS))
     pairs = list(zip(loss.tokens, loss.values, strict=True))[::every]
-    return [[tokens, value] for tokens, value in pairs if value == value]
+    return [[tokens, value if math.isfinite(value) else None] for tokens, value in pairs]

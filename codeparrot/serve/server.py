@@ -44,8 +44,9 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
         bound = socket.create_server(address[:2], family=family, backlog=2048)
-        # Who reads nothing of an answer is hung up on; connections inherit it.
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+        # Who reads nothing of an answer is hung up on; connections inherit it. Linux alone has it.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
         return bound
     except socket.gaierror as error:
         raise CodeparrotError(f'--host "{host}" is no address of this machine: {error.strerror}') from error

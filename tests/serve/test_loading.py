@@ -1,12 +1,18 @@
 """The server answers while its model loads, and ends if it cannot be loaded."""
 
+import json
+import os
+import socket
 import threading
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.serve.loaded import Settings, engine_of, name_of, service_of
+from codeparrot.serve import loaded
+from codeparrot.serve.answers import to_line
+from codeparrot.serve.loaded import MOST_CACHED, Settings, engine_of, name_of, service_of
 from codeparrot.serve.server import Server, address_of, listen
 from tests.serve.conftest import Served
 
@@ -61,3 +67,29 @@ def test_facts_tell_the_model(served: Served) -> None:
     facts = served.service.facts
     assert facts["parameters"] == sum(each.numel() for each in served.service.model.parameters())
     assert facts["context"] == served.service.context and facts["run"] is None and facts["curve"] == []
+
+
+def test_a_loss_that_is_not_finite_is_a_gap_in_the_curve(tmp_path: Path) -> None:
+    rows = [
+        {"step": step, "tokens": 10 * step, "loss": loss} for step, loss in ((1, 5.0), (2, None), (3, float("inf")), (4, 4.0))
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    curve = loaded._curve(tmp_path)
+    assert [10, 5.0] in curve and [40, 4.0] in curve and [30, None] in curve
+    assert "NaN" not in to_line(curve)
+
+
+def test_the_prefix_cache_takes_no_more_memory_for_a_larger_model(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = served.service.model
+    each = 2 * model.config.n_layer * model.config.n_embd * 4  # bytes of a token
+    assert loaded._cache_tokens(model, MOST_CACHED) == MOST_CACHED
+    monkeypatch.setattr(loaded, "CACHE_BYTES", 1000 * each)
+    assert loaded._cache_tokens(model, MOST_CACHED) == 1000 and loaded._cache_tokens(model, 0) == 0
+
+
+def test_systems_that_know_no_limit_for_unread_answers_and_no_affinity_serve_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
+    monkeypatch.delattr(os, "sched_getaffinity")
+    with listen("127.0.0.1", 0) as bound:
+        assert address_of(bound)
+    loaded._cap_threads(1)
