@@ -19,6 +19,7 @@ from codeparrot.generation.attention import FUSED, ROWWISE, attention
 from codeparrot.generation.prefixes import PrefixCache
 from codeparrot.generation.prompts import context_length
 from codeparrot.generation.reading import Reading, SlotReading
+from codeparrot.generation.rows import fast_head, fewest_rows
 from codeparrot.generation.slots import Slots
 from codeparrot.model.attention import kernels
 
@@ -82,9 +83,15 @@ def window(model: Any) -> int | None:
 class SlotBatch:
     """Rows in slots, filled up to a multiple of `multiple` in each pass."""
 
-    def __init__(self, model: Any, multiple: int, cache_tokens: int = 0) -> None:
-        """`cache_tokens`: tokens of prompts' beginnings that are kept; then, and only then, prompts are read in blocks."""
-        self._model, self._multiple = model, multiple
+    def __init__(self, model: Any, multiple: int | None, cache_tokens: int = 0) -> None:
+        """
+        Args:
+            model: of the sequences.
+            multiple: what rows are filled up to; None: what this machine allows, with the fast head.
+            cache_tokens: tokens of prompts' beginnings that are kept; then, and only then, prompts are read in blocks.
+        """
+        self._model, self._multiple = model, fewest_rows(model) if multiple is None else multiple
+        self._head = fast_head if multiple is None else contextlib.nullcontext
         self._context = context_length(model)
         self._slots = Slots(0, 0, GRANULARITY, model.device)
         self._lengths: list[int] = []
@@ -96,7 +103,8 @@ class SlotBatch:
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         # Not cuDNN, which torch prefers on an H100 or B200: it plans some 30 ms for each new length. Flash takes no mask.
-        with attention(self._model, ROWWISE if self._multiple > 1 else FUSED), kernels(self._model.device, "efficient"):
+        way = attention(self._model, ROWWISE if self._multiple > 1 else FUSED)
+        with way, kernels(self._model.device, "efficient"), self._head(self._model):
             # A model that computes attention by itself, or on another device, needs keys and values for the padding too.
             rowwise = self._model.config._attn_implementation == ROWWISE
             self._only_live = rowwise and self._model.device.type == "cpu"

@@ -38,24 +38,25 @@ from codeparrot.generation.one_by_one import OneByOne
 from codeparrot.generation.prompts import TooLong, checked, context_length, resolved, warn
 from codeparrot.generation.reading import NotInSlots, Reading
 from codeparrot.generation.requests import FAILED, Completion, Request
+from codeparrot.generation.rows import ROWS
 
 log = logging.getLogger(__name__)
-
-ROWS = 16
-"""Matrix products of a multiple of this many rows sum each row in the same order; those of 1 to 9 rows do not."""
 
 
 class Engine:
     """Completes submitted requests, first come first served. Enter it before running it."""
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int = 64, multiple: int = ROWS, cache_tokens: int = 0) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, batch_size: int = 64, multiple: int | None = ROWS, cache_tokens: int = 0
+    ) -> None:
         """
         Args:
             model: a causal language model of transformers, unwrapped (not DDP, DeepSpeed or FSDP).
             tokenizer: its tokenizer.
             batch_size: sequences at a time.
             multiple: the batch is filled up to a multiple of this many rows. With ROWS a completion has the same bits whatever
-                is beside it; 1 is faster for a few sequences.
+                is beside it, and the same on machines of one make; 1 is faster for a few sequences. None: as ROWS, but as few
+                rows as this machine allows, which is measured, and the head by a faster product (rows.py): for a server.
             cache_tokens: tokens of prompts' beginnings whose keys and values are kept, for a server; 0: none, and a prompt is
                 read in one pass. Models that attend to a window of their context keep none.
         """

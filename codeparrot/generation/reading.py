@@ -86,8 +86,10 @@ class SlotReading:
         end = whole if self._prefixes is None else min(whole, start + BLOCK)
         logits = self._forward(start, end)
         if self.num_likely is not None:
+            assert logits is not None
             self._count(logits, start, end)
         if end == whole:
+            assert logits is not None
             self.logits = logits[:, end - start - 1 - self._padded(end - start)].float()
         if self._prefixes is not None and end - start == BLOCK and (self._last or not start):
             self._last = self._prefixes.add(self._last, self.ids[start:end], block_of(self.cache, start))
@@ -96,19 +98,22 @@ class SlotReading:
     def _padded(self, count: int) -> int:
         return -(-count // self._multiple) * self._multiple
 
-    def _forward(self, start: int, end: int) -> torch.Tensor:
-        """Return the logits [1, kept, vocabulary] of the last tokens of a pass over ids[start:end] and its padding."""
+    def _forward(self, start: int, end: int) -> torch.Tensor | None:
+        """Read ids[start:end] and its padding; return the logits [1, kept, vocabulary] of its last tokens, if needed."""
         count = self._padded(end - start)
         # Padding after the prompt changes nothing before it; its positions may lie beyond the context.
         given = torch.tensor([[*self.ids[start:end], *[0] * (count - (end - start))]], device=self._model.device)
         positions = torch.arange(start, start + count, device=given.device).clamp(max=(self._context or start + count) - 1)
         kept = self._multiple if self.num_likely is None else count
         past = {} if self._prefixes is None else {"past_key_values": self.cache}
-        output = self._model(input_ids=given, position_ids=positions[None], use_cache=True, logits_to_keep=kept, **past)
+        inputs = {"input_ids": given, "position_ids": positions[None], "use_cache": True, **past}
+        is_needed = end == len(self.ids) or self.num_likely is not None
+        # The head of a small model costs more than its layers.
+        output = self._model(**inputs, logits_to_keep=kept) if is_needed else self._model.base_model(**inputs)
         self.cache = output.past_key_values
         if not all(isinstance(layer, DynamicLayer) for layer in self.cache.layers):
             raise NotInSlots
-        return output.logits
+        return output.logits if is_needed else None
 
     def _count(self, logits: torch.Tensor, start: int, end: int) -> None:
         """Add the likelihoods of the tokens that follow those of a pass."""

@@ -85,7 +85,7 @@ def engine_of(service: Service, model: str, settings: Settings) -> "Engine":
         _cap_threads(settings.threads)
         _load(service, model, settings.device)
     kept = _cache_tokens(service.model, settings.cache_tokens)
-    engine = Engine(service.model, service.tokenizer, settings.batch_size, cache_tokens=kept)
+    engine = Engine(service.model, service.tokenizer, settings.batch_size, multiple=None, cache_tokens=kept)
     if service.state == "loading":
         service.state = "ready"
     return engine

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.prefixes import BLOCK, PrefixCache
 from codeparrot.generation.requests import Completion, Request
+from codeparrot.generation.rows import ROWS
 from codeparrot.generation.sampling import Nucleus
 
 _DRAW = random.Random(0)
@@ -27,8 +28,8 @@ def answer(completion: Completion) -> tuple[Any, ...]:
     return completion.ids, completion.ended, completion.likelihoods, completion.prompt_likelihoods
 
 
-def alone(model: Any, tokenizer: Any, request: Request) -> Completion:
-    with Engine(model, tokenizer, cache_tokens=BLOCK) as engine:
+def alone(model: Any, tokenizer: Any, request: Request, multiple: int | None) -> Completion:
+    with Engine(model, tokenizer, multiple=multiple, cache_tokens=BLOCK) as engine:
         completion = engine.submit(request)
         list(engine.run())
     return completion
@@ -50,26 +51,28 @@ asked = st.tuples(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["long_gpt2", "long_llama"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@pytest.mark.parametrize(
+    ("family", "multiple"), [("long_gpt2", ROWS), ("long_llama", ROWS), ("long_gpt2", None), ("long_llama", None)]
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_mix_of_requests_cancels_and_cache_sizes_gives_each_what_it_gets_alone(
-    family, filling, known, request, data
+    family, multiple, filling, known, request, data
 ) -> None:
     model = request.getfixturevalue(family)
     wanted = data.draw(st.lists(asked, min_size=1, max_size=6))
     leaving = data.draw(st.lists(st.booleans(), min_size=len(wanted), max_size=len(wanted)))
     cache_tokens, size = data.draw(st.sampled_from([1, BLOCK, 3 * BLOCK, 4096])), data.draw(st.sampled_from([1, 2, 16]))
     steps = data.draw(st.lists(st.integers(0, 3), min_size=len(wanted), max_size=len(wanted)))
-    with Engine(model, filling, size, cache_tokens=cache_tokens) as engine:
+    with Engine(model, filling, size, multiple, cache_tokens) as engine:
         found: list[tuple[Any, bool, Completion]] = []
         for name, leaves, between in zip(wanted, leaving, steps, strict=True):
             length, fork, new, num_likely, of_prompt = name
             sampler = Nucleus(0.8, 0.95, name)
             of_prompt = of_prompt and num_likely is not None
             made = Request(prompt(length, fork), sampler, new, num_likely=num_likely, of_prompt=of_prompt, heal=False)
-            if (family, name) not in known:
-                known[family, name] = answer(alone(model, filling, made))
+            if (family, multiple, name) not in known:
+                known[family, multiple, name] = answer(alone(model, filling, made, multiple))
             found.append((name, leaves, engine.submit(made)))
             for _ in range(between):
                 engine.step()
@@ -77,7 +80,7 @@ def test_any_mix_of_requests_cancels_and_cache_sizes_gives_each_what_it_gets_alo
                 found[-1][2].cancel()
         ended = list(engine.run())
     for name, leaves, completion in found:
-        reference = known[family, name]
+        reference = known[family, multiple, name]
         if leaves and completion.ended == "cancelled":
             assert completion.ids == reference[0][: len(completion.ids)]
         else:
