@@ -189,14 +189,15 @@ def main() -> None:
         return
     texts = prompts()
     rates: dict[tuple[str, int], float] = {}
+    with serving("codeparrot") as client:
+        throughput(client, texts, 1)
+        first, total = keystrokes(client, texts[next(_FRESH) % len(texts)])
+        cold = [client.latencies(texts[next(_FRESH) % len(texts)]) for _ in range(ROUNDS)]
+        pairs = [(throughput(client, texts, 1, logprobs=5), throughput(client, texts, 1)) for _ in range(ROUNDS)]
     for name in ("codeparrot", "transformers", "llama.cpp"):
         with serving(name) as client:
             throughput(client, texts, 1)
             rates |= {(name, clients): throughput(client, texts, clients) for clients in CLIENTS}
-            if name == "codeparrot":
-                first, total = keystrokes(client, texts[next(_FRESH) % len(texts)])
-                cold = [client.latencies(texts[next(_FRESH) % len(texts)]) for _ in range(ROUNDS)]
-                pairs = [(throughput(client, texts, 1, logprobs=5), throughput(client, texts, 1)) for _ in range(ROUNDS)]
     report(
         f"serve: prompts of {PROMPT_TOKENS} tokens, {NEW_TOKENS} new ones, GPT-2 of 12.6M parameters, fp32",
         ratios(rates, first, total, pairs),

@@ -23,8 +23,8 @@ def test_a_product_whose_bits_depend_on_the_number_of_rows_is_noticed() -> None:
     layer = nn.Linear(300, 70)
     assert _keeps_bits(layer, ROWS)
 
-    def uneven(rows: torch.Tensor) -> torch.Tensor:
-        return nn.Linear.forward(layer, rows) * (1 if len(rows) >= ROWS else 1 + 2**-23)
+    def uneven(input: torch.Tensor) -> torch.Tensor:
+        return nn.Linear.forward(layer, input) * (1 if len(input) >= ROWS else 1 + 2**-23)
 
     layer.forward = uneven
     assert not _keeps_bits(layer, 4) and not _keeps_bits(layer, 8)
