@@ -92,14 +92,28 @@ class Engine:
         Raises:
             CodeparrotError: the request cannot be met: see `prompts.checked` and `prompts.resolved`.
         """
+        return self.queue(*self.resolve(request))
+
+    def resolve(self, request: Request) -> tuple[Request, str]:
+        """Return what `queue` takes: the request in tokens, and what is said of text that it loses.
+
+        It takes as long as the text, and may be called in any thread. Samples of one prompt have it in common.
+
+        Raises:
+            CodeparrotError: as `submit`.
+        """
         size = self._model.config.get_text_config().vocab_size
         lost: list[TooLong] = []
         request = resolved(checked(request, size), self._tokenizer, self._context, lost.append)
-        vocabulary = vocabulary_of(self._tokenizer) if request.begin or request.join else None
-        completion = Completion(request, self._tokenizer, self._ends, self.step, vocabulary)
-        completion.truncated = "; ".join(found.words for found in lost)
         for found in lost if not request.steady else ():
             warn(found)
+        return request, "; ".join(found.words for found in lost)
+
+    def queue(self, request: Request, truncated: str = "") -> Completion:
+        """Queue a request that `resolve` returned."""
+        vocabulary = vocabulary_of(self._tokenizer) if request.begin or request.join else None
+        completion = Completion(request, self._tokenizer, self._ends, self.step, vocabulary)
+        completion.truncated = truncated
         self._pending.append(completion)
         return completion
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -251,6 +252,46 @@ def test_a_defect_is_500_and_the_next_request_is_answered(served: Served, failin
     error = served.refused(500, PATH, prompt=[7] * 21, max_tokens=2)
     assert "a defect" not in error["message"]
     assert served.post(PATH, prompt=[7] * 21, max_tokens=2)
+    assert until(lambda: is_idle(served))
+
+
+def test_a_request_that_cannot_be_queued_is_answered_and_leaves_nothing(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a defect")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("codeparrot.generation.engine.checked", fail)
+        assert "a defect" not in served.refused(500, PATH, prompt="x", max_tokens=2)["message"]
+        assert served.refused(500, "/infill", input_prefix="", input_suffix="", stream=True)
+    assert served.post(PATH, prompt="x", max_tokens=2)
+    assert until(lambda: is_idle(served))
+
+
+def test_nobody_waits_while_the_long_text_of_another_is_read(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    from codeparrot.generation import engine
+
+    resolved, go, calls = engine.resolved, threading.Event(), []
+
+    def slow(request: Any, *others: Any) -> Any:
+        if len(request.prompt) > 10_000:
+            calls.append(request)
+            assert go.wait(60)
+        return resolved(request, *others)
+
+    monkeypatch.setattr(engine, "resolved", slow)
+    found: list[Any] = []
+    long = {"prompt": "x = 1\n" * 4000, "n": 3, "max_tokens": 2, "seed": 5}
+    asking = threading.Thread(target=lambda: found.append(served.post(PATH, **long)))
+    asking.start()
+    assert until(lambda: bool(calls))
+    assert served.post(PATH, prompt="x", max_tokens=2)
+    assert not found
+    go.set()
+    asking.join(60)
+    assert len(calls) == 1, "its samples read it once"
+    assert [choice["index"] for choice in found[0]["choices"]] == [0, 1, 2]
     assert until(lambda: is_idle(served))
 
 
