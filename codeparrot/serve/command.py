@@ -45,7 +45,8 @@ def serve(
         grace_seconds: How long running requests may go on after SIGTERM or Ctrl-C.
         device: Where to run: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
-    for option, value, least in (("batch_size", batch_size, 1), ("cache_tokens", cache_tokens, 0), ("threads", threads, 0)):
+    least_of = (("batch_size", batch_size, 1), ("cache_tokens", cache_tokens, 0), ("threads", threads, 0))
+    for option, value, least in (*least_of, ("grace_seconds", grace_seconds, 0)):
         if value < least:
             raise CodeparrotError(f"--{option} {value} is too few: at least {least}")
     key = read_key(api_key, api_key_file)

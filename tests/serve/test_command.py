@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.serve.command import serve
 from codeparrot.serve.server import listen
 from tests.launching import ROOT
 
@@ -106,6 +107,12 @@ def test_a_model_that_cannot_be_loaded_is_one_line_and_status_1(model_folder: st
     with started("--checkpoint", str(broken), wait=False) as (process, _, lines):
         assert process.wait(120) == 1
     assert "codeparrot: error: no model can be loaded" in "".join(lines) and "Traceback" not in "".join(lines)
+
+
+@pytest.mark.parametrize("option", ["batch_size", "cache_tokens", "threads", "grace_seconds"])
+def test_a_number_that_is_too_small_is_refused_before_anything_is_loaded(option: str) -> None:
+    with pytest.raises(CodeparrotError, match=f"--{option} -1 is too few"):
+        serve("nowhere", **{option: -1})  # type: ignore[arg-type]
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:
