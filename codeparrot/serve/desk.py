@@ -112,6 +112,12 @@ class Desk:
         self._thread.start()
         self._reader.start()
 
+    def give_up(self) -> None:
+        """Tell all who wait that the server stops; called in the loop."""
+        self._stopping = True
+        for ticket in tuple(self._unfinished):
+            self._fail(ticket, _stopping())
+
     async def stop(self) -> None:
         """End all requests and the thread; one that loads a model ends with the process."""
         self._stopping = True
@@ -202,9 +208,10 @@ class Desk:
 
     def _read_now(self, engine: "Engine", asked: _Asked) -> bool:
         """Read the text of a request; return whether it can be completed. Whatever is wrong, its client is told."""
+        if self._stopping:
+            self._call(self._refuse, asked, _stopping())
+            return False
         try:
-            if self._stopping:
-                raise CodeparrotError("the server is stopping")
             asked.read = read(engine, asked.requests)
         except Exception as error:  # of one request: the others go on
             if not isinstance(error, CodeparrotError):
@@ -298,6 +305,10 @@ class Desk:
             self._seconds += 0.1 * (took - self._seconds)
         self._unfinished.discard(ticket)
         self._metrics.unfinished.set(len(self._unfinished))
+
+
+def _stopping() -> Refused:
+    return Refused(503, "the server is stopping", kind="unavailable_error")
 
 
 def _left(accepted: asyncio.Future[Ticket]) -> None:

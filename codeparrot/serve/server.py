@@ -33,6 +33,8 @@ HEADER_SECONDS = 10.0
 """Until the headers of a request are there."""
 UNREAD_SECONDS = 60
 """How long a client may leave an answer unread."""
+GIVE_UP_SECONDS = 1
+"""For the last words to those whose requests did not finish within the grace."""
 MOST_CONNECTIONS = 512
 """While there are more, requests are answered with 503."""
 MOST_OPEN = 768
@@ -124,10 +126,10 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=int(grace_seconds),
+            timeout_graceful_shutdown=int(grace_seconds) + GIVE_UP_SECONDS,
         )
         super().__init__(config)
-        self._service = service
+        self._service, self._grace_seconds = service, grace_seconds
         self._failure: BaseException | None = None
         # Clients that leave or send nonsense are no news.
         for name in ("uvicorn.error", "asyncio"):
@@ -138,8 +140,28 @@ class Server(uvicorn.Server):
         if len(self.server_state.connections) > MOST_CONNECTIONS:
             words, headers = "too many connections: try again", {"Retry-After": "1", "Connection": "close"}
             await openai_error(Refused(503, words, kind="overloaded_error", headers=headers))(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def note(message: Any) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except asyncio.CancelledError:  # uvicorn's, behind the grace; as an error its traceback would be in the log
+            if not started:
+                refused = Refused(503, "the server is stopping", kind="unavailable_error", headers={"Connection": "close"})
+                await openai_error(refused)(scope, receive, send)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let running requests finish; those that do not within the grace are told so."""
+        over = asyncio.get_running_loop().call_later(self._grace_seconds, self._service.desk.give_up)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            over.cancel()
 
     @contextlib.contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
