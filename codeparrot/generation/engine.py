@@ -26,7 +26,6 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,7 +39,6 @@ from codeparrot.generation.prompts import TooLong, checked, context_length, reso
 from codeparrot.generation.reading import NotInSlots, Reading
 from codeparrot.generation.requests import FAILED, Completion, Request
 from codeparrot.generation.rows import ROWS
-from codeparrot.generation.sampling import GREEDY
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +75,6 @@ class Engine:
         self._blocks_a_step = self._blocks_left = 1 if kept else sys.maxsize
         self._entered, self._mode = contextlib.ExitStack(), contextlib.ExitStack()
         self._drawing = Drawing(tokenizer)
-        self._last: tuple[Request, Request, list[TooLong]] | None = None
-        """The request that came last, in tokens, and what it lost."""
 
     def __enter__(self) -> "Engine":
         self._entered.enter_context(evaluating(self._model))
@@ -87,7 +83,7 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         self._entered.close()
-        self._batch = self._starting = self._reading = self._last = None
+        self._batch = self._starting = self._reading = None
 
     def submit(self, request: Request) -> Completion:
         """Queue a request. A prompt that does not fit the context loses its beginning, and `truncated` says so.
@@ -97,23 +93,30 @@ class Engine:
         Raises:
             CodeparrotError: the request cannot be met: see `prompts.checked` and `prompts.resolved`.
         """
-        request, lost = self._fitted(request)
-        vocabulary = vocabulary_of(self._tokenizer) if request.begin or request.join else None
-        completion = Completion(request, self._tokenizer, self._ends, self.step, vocabulary)
-        completion.truncated = "; ".join(found.words for found in lost)
+        return self.queue(*self.resolve(request))
+
+    def resolve(self, request: Request) -> tuple[Request, str]:
+        """Return what `queue` takes: the request in tokens, and what is said of text that it loses.
+
+        It takes as long as the text, and may be called in any thread. Samples of one prompt have it in common.
+
+        Raises:
+            CodeparrotError: as `submit`.
+        """
+        size = self._model.config.get_text_config().vocab_size
+        lost: list[TooLong] = []
+        request = resolved(checked(request, size), self._tokenizer, self._context, lost.append)
         for found in lost if not request.steady else ():
             warn(found)
+        return request, "; ".join(found.words for found in lost)
+
+    def queue(self, request: Request, truncated: str = "") -> Completion:
+        """Queue a request that `resolve` returned."""
+        vocabulary = vocabulary_of(self._tokenizer) if request.begin or request.join else None
+        completion = Completion(request, self._tokenizer, self._ends, self.step, vocabulary)
+        completion.truncated = truncated
         self._pending.append(completion)
         return completion
-
-    def _fitted(self, request: Request) -> tuple[Request, list[TooLong]]:
-        """Return a request in tokens, and what it lost. The text of samples that follow each other is encoded once."""
-        asked = replace(request, sampler=GREEDY)
-        if self._last is None or self._last[0] != asked:
-            lost: list[TooLong] = []
-            size = self._model.config.get_text_config().vocab_size
-            self._last = asked, resolved(checked(asked, size), self._tokenizer, self._context, lost.append), lost
-        return replace(self._last[1], sampler=request.sampler), self._last[2]
 
     def run(self, broken_off: Callable[[], bool] = lambda: False) -> Iterator[Completion]:
         """Yield each completion as it ends, until none is left.

@@ -1,6 +1,7 @@
 """One thread owns the engine; coroutines hand it requests and take what it completes.
 
-Guarantees: at most `Limits.queue` requests wait, others are refused with 503 and Retry-After; a cancelled request leaves the
+Guarantees: at most `Limits.queue` requests wait, others are refused with 503 and Retry-After; nobody waits while another's long
+text is made tokens; a cancelled request leaves the
 engine within one step; a request that fails does so alone; if the engine itself fails, all who wait are told, and a new engine
 takes the next ones. When the desk is idle it holds nothing of past requests.
 Cost: one call into the event loop for each step in which somebody has news.
@@ -22,6 +23,7 @@ from codeparrot.generation.failures import NoMemory, NotFinite, no_memory
 from codeparrot.generation.requests import CANCELLED
 from codeparrot.serve.fields import Refused
 from codeparrot.serve.metrics import Metrics
+from codeparrot.serve.reader import LongReader, is_long, read
 from codeparrot.serve.tickets import TIME, Event, Ticket
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class _Asked:
     deadline: float
     after_line_seconds: float | None
     began: float = field(default_factory=time.monotonic)
+    read: "list[tuple[Request, str]] | None" = None
+    """The requests in tokens, as the engine queues them."""
 
 
 @dataclass
@@ -78,6 +82,7 @@ class Desk:
         self.batch_size = batch_size
         self._most, self._metrics = most_waiting + batch_size, metrics
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._reader = LongReader()
         self._running: dict[int, _Running] = {}
         self._unfinished: set[Ticket] = set()
         """Touched in the loop only."""
@@ -106,6 +111,13 @@ class Desk:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, args=(make_engine, failed), name="desk", daemon=True)
         self._thread.start()
+        self._reader.start()
+
+    def give_up(self) -> None:
+        """Tell all who wait that the server stops; called in the loop."""
+        self._stopping = True
+        for ticket in tuple(self._unfinished):
+            self._fail(ticket, _stopping())
 
     async def stop(self) -> None:
         """End all requests and the thread; one that loads a model ends with the process."""
@@ -179,24 +191,34 @@ class Desk:
                 asked = self._asked.get(block=False)
 
     def _submit(self, engine: "Engine", asked: _Asked) -> None:
-        completions: list[Completion] = []
-        try:
-            if self._stopping:
-                raise Refused(503, "the server is stopping", kind="unavailable_error")
-            for request in asked.requests:
-                completions.append(engine.submit(request))
-        except Exception as error:  # a defect, too, is this request's alone
-            refused = error if isinstance(error, Refused) else _failure(_known(error))
-            if refused.status == 500:
-                log.exception("the engine cannot take a request")
-            for completion in completions:
-                completion.cancel()
-            self._call(self._refuse, asked, refused)
+        if asked.read is None and is_long(asked.requests):
+            self._reader.put(lambda: self._read(engine, asked))
             return
-        asked.ticket.completions = completions
+        if asked.read is None and not self._read_now(engine, asked):
+            return
+        assert asked.read is not None
+        completions = asked.ticket.completions = [engine.queue(*each) for each in asked.read]
         self._running |= {id(each): _Running(asked, index) for index, each in enumerate(completions)}
         self._metrics.prompt_tokens.inc(sum(len(each.prompt) for each in completions))
         self._call(self._accept, asked)
+
+    def _read(self, engine: "Engine", asked: _Asked) -> None:
+        """Read a long text, in the reader's thread."""
+        if self._read_now(engine, asked):
+            self._asked.put(asked)
+
+    def _read_now(self, engine: "Engine", asked: _Asked) -> bool:
+        """Read the text of a request; return whether it can be completed. Whatever is wrong, its client is told."""
+        if self._stopping:
+            self._call(self._refuse, asked, _stopping())
+            return False
+        try:
+            asked.read = read(engine, asked.requests)
+        except Exception as error:  # of one request: the others go on
+            if not isinstance(error, CodeparrotError):
+                log.exception("a request could not be read")
+            self._call(self._refuse, asked, _failure(_known(error)))
+        return asked.read is not None
 
     def _end_late(self) -> None:
         """Cancel completions whose time is up; they leave with the next step."""
@@ -286,13 +308,17 @@ class Desk:
         self._metrics.unfinished.set(len(self._unfinished))
 
 
+def _stopping() -> Refused:
+    return Refused(503, "the server is stopping", kind="unavailable_error")
+
+
 def _left(accepted: asyncio.Future[Ticket]) -> None:
     if not accepted.cancelled() and accepted.exception() is None:
         accepted.result().cancel()
 
 
 def _known(error: Exception) -> CodeparrotError:
-    """Return what a client is told of an error."""
+    """Return what clients are told of an error."""
     known = error if isinstance(error, CodeparrotError) else no_memory(error)
     return known or EngineFailed("the engine failed: the server's log says why")
 

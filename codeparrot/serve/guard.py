@@ -45,7 +45,15 @@ def is_everywhere(host: str) -> bool:
 def _name(host: str) -> str | None:
     """Return the name or address in a Host header, or None if it is none."""
     found = _HOST.fullmatch(host)
-    return (found["six"] or found["name"]).lower().rstrip(".") if found else None
+    return _plain(found["six"] or found["name"]) if found else None
+
+
+def _plain(name: str) -> str:
+    """Return the one way to write a name or address: IPv6 has many."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.lower().rstrip(".")
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class Guard:
             Refused: the request is not let in.
         """
         host = _name(headers.get("host", ""))
-        if host is None or not (host in _LOCAL or host == self.bound.lower() or is_everywhere(self.bound)):
+        if host is None or not (host in _LOCAL or host == _plain(self.bound) or is_everywhere(self.bound)):
             raise Refused(403, "this Host is none of the server's: use its address", kind="permission_error")
         shared = self._shared(headers)
         if self.key is not None and path not in PUBLIC and method != "OPTIONS" and not self._has_key(headers):

@@ -8,7 +8,8 @@ order of prompts and then of samples. `n_predict` 0 reads the prompt into the ca
 the time limits, which count from the first token, do not cut that off. Errors are llama.cpp's.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +41,13 @@ def routes(service: Service) -> list[Route]:
     async def infill(request: HttpRequest) -> Response:
         service.ready()
         fields = await fields_of(request, service.limits)
-        return await _complete(request, [_infill_parts(fields, service)], fields, service)
+        return await _complete(request, lambda: [_infill_parts(fields, service)], fields, service)
 
     @in_shape(llama_error)
     async def completion(request: HttpRequest) -> Response:
         service.ready()
         fields = await fields_of(request, service.limits)
-        return await _complete(request, _prompts(fields, service), fields, service)
+        return await _complete(request, lambda: _prompts(fields, service), fields, service)
 
     async def lora_adapters(request: HttpRequest) -> Response:
         return answer([])
@@ -66,7 +67,7 @@ class _Asked:
     service: Service
 
 
-async def _complete(http: HttpRequest, prompts: Sequence[Parts | list[int]], fields: Fields, service: Service) -> Response:
+def _read(prompts: Sequence[Parts | list[int]], fields: Fields, service: Service) -> _Asked:
     options = read_options(fields, service)
     requests = [
         each
@@ -75,8 +76,16 @@ async def _complete(http: HttpRequest, prompts: Sequence[Parts | list[int]], fie
             _request(prompt, options, service), options.temperature, options.top_p, options.seed, options.n_cmpl
         )
     ]
-    asked = _Asked(options, requests, len(requests) > 1, service)
-    ticket = await service.desk.submit(requests, seconds=service.limits.seconds, after_line_seconds=options.after_line_seconds)
+    return _Asked(options, requests, len(requests) > 1, service)
+
+
+async def _complete(
+    http: HttpRequest, prompts: Callable[[], Sequence[Parts | list[int]]], fields: Fields, service: Service
+) -> Response:
+    # Texts between tokens, and those of biases, are made tokens here, which takes its time: not in the loop.
+    asked = await asyncio.to_thread(lambda: _read(prompts(), fields, service))
+    options, limit = asked.options, service.limits.seconds
+    ticket = await service.desk.submit(asked.requests, seconds=limit, after_line_seconds=options.after_line_seconds)
     if options.stream:
         return stream(events(_events(asked, ticket), llama_body), ticket)
     async with answering(http, ticket):

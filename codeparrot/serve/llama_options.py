@@ -187,11 +187,12 @@ def _is_bias(value: object) -> bool:
 def _tokens(name: object, fields: Fields, service: Service) -> list[int]:
     if isinstance(name, str) and name.isdecimal() and len(name) < 10:
         name = int(name)
-    if isinstance(name, int) and 0 <= name < num_ids(service):
+    if type(name) is int and 0 <= name < num_ids(service):  # true is none: as an index it would be a mask
         return [name]
     if not isinstance(name, str):
         fields.refuse("logit_bias", f"of tokens from 0 to {num_ids(service) - 1}, or texts")
-    return service.tokenizer(name, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    text = Fields({"logit_bias": name}).text("logit_bias")
+    return service.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 
 
 def _settings(options: Options, samplers: list[str], fields: Fields, service: Service) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The server process: its socket, its time limits for slow clients, and its end.
 
-Guarantees: a port that is taken is one line; a client that is slow with its headers is hung up on; the first SIGTERM or SIGINT
+Guarantees: a port that is taken is one line; a client that is slow with its headers is hung up on, and so are connections
+above a bound; the first SIGTERM or SIGINT
 lets running requests finish within a grace and the process end with status 0, a second one ends it at once.
 """
 
@@ -15,11 +16,14 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.serve.answers import openai_body, openai_error, to_line
 from codeparrot.serve.app import make_app
+from codeparrot.serve.fields import Refused
 from codeparrot.serve.service import Service
 
 if TYPE_CHECKING:
@@ -29,7 +33,12 @@ HEADER_SECONDS = 10.0
 """Until the headers of a request are there."""
 UNREAD_SECONDS = 60
 """How long a client may leave an answer unread."""
+GIVE_UP_SECONDS = 1
+"""For the last words to those whose requests did not finish within the grace."""
 MOST_CONNECTIONS = 512
+"""While there are more, requests are answered with 503."""
+MOST_OPEN = 768
+"""More are hung up on unheard: many systems give a process 1,024 descriptors."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -67,6 +76,9 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if len(self.connections) > MOST_OPEN:
+            transport.abort()
+            return
         self._waiting = self.loop.call_later(HEADER_SECONDS, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
@@ -83,6 +95,17 @@ class _Protocol(H11Protocol):
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer bytes that are no HTTP as all else is answered: with one line of JSON."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = to_line(openai_body(Refused(400, "the request is no HTTP that this server reads"))).encode()
+            headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
+            head = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        # Else the request has been answered already, before its body was read.
+        self.transport.close()
+
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
@@ -93,8 +116,10 @@ class Server(uvicorn.Server):
     """uvicorn's server, which ends with status 0 when it is asked to."""
 
     def __init__(self, service: Service, bound: str, key: str | None, grace_seconds: float) -> None:
+        self._app = make_app(service, bound, key)
         config = uvicorn.Config(
-            make_app(service, bound, key),
+            self._answer,
+            interface="asgi3",
             http=_Protocol,
             ws="none",
             lifespan="off",
@@ -102,15 +127,42 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=int(grace_seconds),
-            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=int(grace_seconds) + GIVE_UP_SECONDS,
         )
         super().__init__(config)
-        self._service = service
+        self._service, self._grace_seconds = service, grace_seconds
         self._failure: BaseException | None = None
         # Clients that leave or send nonsense are no news.
         for name in ("uvicorn.error", "asyncio"):
             logging.getLogger(name).setLevel(logging.ERROR)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request; with 503 where too many are connected."""
+        if len(self.server_state.connections) > MOST_CONNECTIONS:
+            words, headers = "too many connections: try again", {"Retry-After": "1", "Connection": "close"}
+            await openai_error(Refused(503, words, kind="overloaded_error", headers=headers))(scope, receive, send)
+            return
+        started = False
+
+        async def note(message: Any) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except asyncio.CancelledError:  # uvicorn's, behind the grace; as an error its traceback would be in the log
+            if not started:
+                refused = Refused(503, "the server is stopping", kind="unavailable_error", headers={"Connection": "close"})
+                await openai_error(refused)(scope, receive, send)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let running requests finish; those that do not within the grace are told so."""
+        over = asyncio.get_running_loop().call_later(self._grace_seconds, self._service.desk.give_up)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            over.cancel()
 
     @contextlib.contextmanager
     def stopped_by_signals(self) -> Iterator[None]:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codeparrot.generation import prompts
 from codeparrot.generation.blocks import Block, less_indented
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.infill import shares
@@ -127,21 +126,6 @@ def test_a_steady_text_that_fits_is_not_cut(filling, suffix, new) -> None:
 
 def fail_if_cut(found: TooLong) -> None:
     raise AssertionError(found.words)
-
-
-def test_the_text_of_samples_is_encoded_once(long_gpt2, filling, monkeypatch) -> None:
-    """A long one takes a second, and everybody waits for it."""
-    texts: list[str] = []
-    monkeypatch.setattr(prompts, "encode_prompt", lambda tokenizer, text: texts.append(text) or tokens(tokenizer, text))
-    with Engine(long_gpt2, filling) as engine:
-        asked = [Request("def f(x):", Nucleus(1.0, 1.0, (number,)), 8) for number in range(3)]
-        found = [engine.submit(each) for each in [*asked, replace(asked[0], prompt="import os")]]
-        list(engine.run())
-    assert len(texts) == 2 and len({tuple(each.ids) for each in found[:3]}) == 3
-    assert found[0].prompt == found[2].prompt != found[3].prompt
-
-
-# --- texts as they are
 
 
 def test_a_stop_text_whose_characters_are_several_tokens_ends_a_completion(filling) -> None:

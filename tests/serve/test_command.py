@@ -1,8 +1,10 @@
 """`codeparrot serve` as a process: what it prints, how it ends."""
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ import httpx2
 import pytest
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.serve.command import serve
 from codeparrot.serve.server import listen
 from tests.launching import ROOT
 
@@ -88,13 +91,31 @@ def test_a_second_signal_ends_it_at_once(model_folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_does_not_finish_within_the_grace_is_ended_and_the_status_is_0(model_folder: str) -> None:
+def test_what_does_not_finish_within_the_grace_is_told_so_and_the_status_is_0(model_folder: str) -> None:
     arguments = "--checkpoint", model_folder, "--grace_seconds", "1"
-    with started(*arguments) as (process, address, _), asking(address, prompt=["x"] * 200, n=16, stream=True) as answer:
+    long: dict[str, Any] = {"prompt": ["x"] * 200, "n": 16}
+    whole: list[httpx2.Response] = []
+
+    def ask() -> None:
+        whole.append(httpx2.post(f"{address}/v1/completions", json={**LONG, **long}, timeout=60, trust_env=False))
+
+    with started(*arguments) as (process, address, lines), asking(address, **long, stream=True) as answer:
         pieces = answer.iter_lines()  # who drops it hangs up
         assert next(pieces)
-        process.send_signal(signal.SIGTERM)
+        asks = threading.Thread(target=ask)
+        asks.start()
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as half:
+            half.sendall(b"POST /infill HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+            time.sleep(1)
+            process.send_signal(signal.SIGTERM)
+            last = [line for line in pieces if line][-1]
+            assert "the server is stopping" in json.loads(last.removeprefix("data: "))["error"]["message"]
+            assert b"503" in half.recv(4096)
+        asks.join(30)
+        assert whole[0].status_code == 503 and whole[0].json()["error"]["type"] == "unavailable_error"
         assert process.wait(30) == 0
+        assert "Traceback" not in "".join(lines)
 
 
 @pytest.mark.slow
@@ -106,6 +127,12 @@ def test_a_model_that_cannot_be_loaded_is_one_line_and_status_1(model_folder: st
     with started("--checkpoint", str(broken), wait=False) as (process, _, lines):
         assert process.wait(120) == 1
     assert "codeparrot: error: no model can be loaded" in "".join(lines) and "Traceback" not in "".join(lines)
+
+
+@pytest.mark.parametrize("option", ["batch_size", "cache_tokens", "threads", "grace_seconds"])
+def test_a_number_that_is_too_small_is_refused_before_anything_is_loaded(option: str) -> None:
+    with pytest.raises(CodeparrotError, match=f"--{option} -1 is too few"):
+        serve("nowhere", **{option: -1})  # type: ignore[arg-type]
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

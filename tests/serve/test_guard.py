@@ -6,7 +6,8 @@ import pytest
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.serve.command import KEY, read_key, serve
-from codeparrot.serve.guard import is_everywhere, is_local
+from codeparrot.serve.fields import Refused
+from codeparrot.serve.guard import Guard, is_everywhere, is_local
 from tests.serve.conftest import Served, serving
 
 KEY_VALUE = "a-long-secret"
@@ -26,7 +27,9 @@ def test_a_host_that_is_not_the_servers_is_refused(served: Served, host: str) ->
     assert answer.status_code in (400, 403), "DNS rebinding sends the name of the other site"
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1:8012", "[::1]:8012", "LOCALHOST", "localhost."])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:1", "127.0.0.1:8012", "[::1]:8012", "[0:0::1]", "LOCALHOST", "localhost."]
+)
 def test_this_machines_names_are_let_in(served: Served, host: str) -> None:
     assert served.client.get("/v1/models", headers={"Host": host}).status_code == 200
 
@@ -39,6 +42,14 @@ def test_a_page_of_another_site_is_refused(served: Served, origin: str, method: 
     headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
     answer = served.client.request(method, "/v1/completions", headers=headers)
     assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
+
+
+def test_an_address_is_known_however_it_is_written() -> None:
+    guard = Guard(None, "2001:DB8:0::1")
+    for host in ("[2001:db8::1]:8012", "[2001:DB8:0:0::1]"):
+        assert guard._check("GET", "/", {"host": host}) == []
+    with pytest.raises(Refused, match="this Host is none"):
+        guard._check("GET", "/", {"host": "[2001:db8::2]"})
 
 
 def test_a_page_of_this_machine_may_use_it(served: Served) -> None:

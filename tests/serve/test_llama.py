@@ -1,10 +1,12 @@
 """`/completion`, `/infill`, `/props` and `/slots` do what llama.cpp documents, or refuse by name."""
 
 import json
+import threading
 from typing import Any
 
 import pytest
 
+from codeparrot.serve import llama
 from tests.serve.clients.typing_in import PREFIX, SUFFIX
 from tests.serve.conftest import Served
 
@@ -156,6 +158,9 @@ def test_a_prompt_that_lost_text_is_truncated(served: Served) -> None:
         {"logit_bias": [[10**6, 1.0]]},
         {"logit_bias": [[5, "x"]]},
         {"logit_bias": "5"},
+        {"logit_bias": [[True, 1.0]]},
+        {"logit_bias": [["\ud800", 1.0]]},
+        {"logit_bias": {"\ud800": 1.0}},
         {"response_fields": [5]},
         {"prompt": [10**6]},
         {"prompt": [[1, None]]},
@@ -221,3 +226,22 @@ def test_a_model_that_loads_says_so_in_llamas_shape(served: Served, monkeypatch:
         answer = served.client.get(path)
         assert answer.status_code == 503 and answer.json()["error"]["type"] == "unavailable_error"
     assert served.refused(503, "/infill", input_prefix="", input_suffix="")["code"] == 503
+
+
+def test_health_is_answered_while_texts_between_tokens_are_read(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, go, found = threading.Event(), threading.Event(), []
+
+    def slow(*_: object) -> list[int]:
+        reading.set()
+        assert go.wait(60)
+        return [5]
+
+    monkeypatch.setattr(llama, "_ids", slow)
+    body = {"prompt": [5, "x"], "n_predict": 1}
+    asking = threading.Thread(target=lambda: found.append(served.post("/completion", **body)))
+    asking.start()
+    assert reading.wait(60)
+    assert served.client.get("/health", timeout=20).status_code == 200
+    go.set()
+    asking.join(60)
+    assert found[0]["tokens_evaluated"] == 2

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from codeparrot.generation.engine import Engine
-from codeparrot.generation.requests import Completion, Request
+from codeparrot.generation.requests import Request
 from codeparrot.serve import server
 from codeparrot.serve.loaded import Settings
 from tests.serve.conftest import Served, serving
@@ -257,20 +258,60 @@ def test_a_defect_is_500_and_the_next_request_is_answered(served: Served, failin
 
 
 def test_a_request_that_the_engine_cannot_take_is_500_for_it_alone(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    submit = Engine.submit
+    resolve = Engine.resolve
 
-    def failing_submit(self: Engine, request: Request) -> Completion:
-        if request.prompt == "defect" and request.sampler.name[1] == 1:  # type: ignore[attr-defined]
+    def failing(self: Engine, request: Request) -> tuple[Request, str]:
+        if request.prompt == "defect":
             raise ValueError("a defect")
-        return submit(self, request)
+        return resolve(self, request)
 
-    monkeypatch.setattr(Engine, "submit", failing_submit)
+    monkeypatch.setattr(Engine, "resolve", failing)
     long = {"prompt": PROMPT, "max_tokens": 200, "logit_bias": {"0": -100}, "stream": True}
     with served.client.stream("POST", PATH, json=long) as beside:
         lines = beside.iter_lines()
         assert next(lines)
         assert "a defect" not in served.refused(500, PATH, prompt="defect", n=2)["message"]
         assert "error" not in "".join(lines)
+    assert until(lambda: is_idle(served))
+
+
+def test_a_request_that_cannot_be_queued_is_answered_and_leaves_nothing(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a defect")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("codeparrot.generation.engine.checked", fail)
+        assert "a defect" not in served.refused(500, PATH, prompt="x", max_tokens=2)["message"]
+        assert served.refused(500, "/infill", input_prefix="", input_suffix="", stream=True)
+    assert served.post(PATH, prompt="x", max_tokens=2)
+    assert until(lambda: is_idle(served))
+
+
+def test_nobody_waits_while_the_long_text_of_another_is_read(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    from codeparrot.generation import engine
+
+    resolved, go, calls = engine.resolved, threading.Event(), []
+
+    def slow(request: Any, *others: Any) -> Any:
+        if len(request.prompt) > 10_000:
+            calls.append(request)
+            assert go.wait(60)
+        return resolved(request, *others)
+
+    monkeypatch.setattr(engine, "resolved", slow)
+    found: list[Any] = []
+    long = {"prompt": "x = 1\n" * 4000, "n": 3, "max_tokens": 2, "seed": 5}
+    asking = threading.Thread(target=lambda: found.append(served.post(PATH, **long)))
+    asking.start()
+    assert until(lambda: bool(calls))
+    assert served.post(PATH, prompt="x", max_tokens=2)
+    assert not found
+    go.set()
+    asking.join(60)
+    assert len(calls) == 1, "its samples read it once"
+    assert [choice["index"] for choice in found[0]["choices"]] == [0, 1, 2]
     assert until(lambda: is_idle(served))
 
 
