@@ -1,7 +1,6 @@
 """Loading the model behind the server, and what there is to tell of it."""
 
 import logging
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from codeparrot.serve.desk import Desk
 from codeparrot.serve.metrics import Metrics
 from codeparrot.serve.service import STANDARD, Limits, Service
 from codeparrot.serve.spelling import Spelling
+from codeparrot.stream.cores import available_cores
 
 if TYPE_CHECKING:
     from codeparrot.generation.engine import Engine
@@ -89,7 +89,7 @@ def _cap_threads(threads: int) -> None:
     """Let torch compute with so many threads, at most as many as this process has cores; 0: all."""
     import torch
 
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     torch.set_num_threads(min(threads or cores, cores))
 
 

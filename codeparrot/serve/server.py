@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 HEADER_SECONDS = 10.0
 """Until the headers of a request are there."""
 UNREAD_SECONDS = 60
-"""How long a client may leave an answer unread."""
+"""How long a client may leave an answer unread, on Linux."""
 MOST_CONNECTIONS = 512
 
 
@@ -45,7 +46,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, *_, address = found[0]
         bound = socket.create_server(address[:2], family=family, backlog=2048)
         # Who reads nothing of an answer is hung up on; connections inherit it.
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+        if sys.platform == "linux":  # the only system that has this limit
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
         return bound
     except socket.gaierror as error:
         raise CodeparrotError(f'--host "{host}" is no address of this machine: {error.strerror}') from error

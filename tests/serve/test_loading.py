@@ -1,9 +1,13 @@
 """The server answers while its model loads, and ends if it cannot be loaded."""
 
+import os
+import socket
+import sys
 import threading
 
 import httpx2
 import pytest
+import torch
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.serve.loaded import Settings, engine_of, name_of, service_of
@@ -42,6 +46,19 @@ def test_a_model_that_fails_to_load_ends_the_server_with_its_error() -> None:
 
     with listen("127.0.0.1", 0) as bound, pytest.raises(CodeparrotError, match="no model"):
         Server(service, "127.0.0.1", None, 5).run_until_stopped(bound, make)  # type: ignore[arg-type]
+
+
+def test_a_mac_which_lacks_what_linux_has_serves_too(model_folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
+    threads, settings = torch.get_num_threads(), Settings(batch_size=1)
+    try:
+        with listen("127.0.0.1", 0) as bound:
+            assert address_of(bound).startswith("http://127.0.0.1:")
+        assert engine_of(service_of("tiny", settings), model_folder, settings)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(
