@@ -45,7 +45,8 @@ def serve(
         grace_seconds: How long running requests may go on after SIGTERM or Ctrl-C.
         device: Where to run: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
     """
-    for option, value, least in (("batch_size", batch_size, 1), ("cache_tokens", cache_tokens, 0), ("threads", threads, 0)):
+    counts = ("batch_size", batch_size, 1), ("cache_tokens", cache_tokens, 0), ("threads", threads, 0)
+    for option, value, least in (*counts, ("grace_seconds", grace_seconds, 0)):
         if value < least:
             raise CodeparrotError(f"--{option} {value} is too few: at least {least}")
     key = read_key(api_key, api_key_file)
@@ -68,7 +69,7 @@ def serve(
             server.run_until_stopped(
                 bound, lambda: engine_of(service, model, settings), lambda: say(greeting(service, address))
             )
-    return Result("", {"address": address, "model": service.name, "checkpoint": model})
+    return Result(f"stopped      {service.name}", {"address": address, "model": service.name, "checkpoint": model})
 
 
 def read_key(given: str | None, file: str | None) -> str | None:

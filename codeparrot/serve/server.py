@@ -134,8 +134,8 @@ class Server(uvicorn.Server):
         if self.should_exit:
             os.write(2, b"stopped at once\n")
             os._exit(128 + sig)
-        left = self._service.desk.unfinished
-        os.write(2, f"stopping: {left} request{'' if left == 1 else 's'} may finish; again: stop at once\n".encode())
+        if left := self._service.desk.unfinished:
+            os.write(2, f"stopping: {left} request{'' if left == 1 else 's'} may finish; again: stop at once\n".encode())
         self._service.state = "stopping"
         self.should_exit = True
 
