@@ -14,6 +14,7 @@ from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.settings import Settings, all_stages
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
+from codeparrot.stream.cores import available_cores
 from codeparrot.stream.losses import OnError
 
 COLUMNS = ColumnNames()
@@ -117,7 +118,7 @@ def build(
 
     from codeparrot.corpus.pipeline import make
     from codeparrot.corpus.report.command import summary
-    from codeparrot.corpus.workers import Workers, available_cores
+    from codeparrot.corpus.workers import Workers
 
     settings = Settings(
         source=source,

@@ -30,10 +30,6 @@ Work = TypeVar("Work")
 Done = TypeVar("Done")
 
 
-def available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Workers:
     """A context that owns `number` worker processes; with one, the work is done in this process."""
 

@@ -69,7 +69,7 @@ def serve(
             server.run_until_stopped(
                 bound, lambda: engine_of(service, model, settings), lambda: say(greeting(service, address))
             )
-    return Result("", {"address": address, "model": service.name, "checkpoint": model})
+    return Result(f"stopped      {service.name}", {"address": address, "model": service.name, "checkpoint": model})
 
 
 def read_key(given: str | None, file: str | None) -> str | None:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from codeparrot.serve.desk import Desk
 from codeparrot.serve.metrics import Metrics
 from codeparrot.serve.service import STANDARD, Limits, Service
 from codeparrot.serve.spelling import Spelling
+from codeparrot.stream.cores import available_cores
 
 if TYPE_CHECKING:
     from codeparrot.generation.engine import Engine
@@ -106,7 +106,7 @@ def _cap_threads(threads: int) -> None:
     """Let torch compute with so many threads, at most as many as this process has cores; 0: all."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     torch.set_num_threads(min(threads or cores, cores))
 
 

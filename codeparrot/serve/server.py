@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 HEADER_SECONDS = 10.0
 """Until the headers of a request are there."""
 UNREAD_SECONDS = 60
-"""How long a client may leave an answer unread."""
+"""How long a client may leave an answer unread, on Linux."""
 GIVE_UP_SECONDS = 1
 """For the last words to those whose requests did not finish within the grace."""
 MOST_CONNECTIONS = 512
@@ -53,8 +54,8 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
         bound = socket.create_server(address[:2], family=family, backlog=2048)
-        # Who reads nothing of an answer is hung up on; connections inherit it. Linux alone has it.
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Who reads nothing of an answer is hung up on; connections inherit it.
+        if sys.platform == "linux":  # the only system that has this limit
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
         return bound
     except socket.gaierror as error:
@@ -185,8 +186,8 @@ class Server(uvicorn.Server):
         if self.should_exit:
             os.write(2, b"stopped at once\n")
             os._exit(128 + sig)
-        left = self._service.desk.unfinished
-        os.write(2, f"stopping: {left} request{'' if left == 1 else 's'} may finish; again: stop at once\n".encode())
+        if left := self._service.desk.unfinished:
+            os.write(2, f"stopping: {left} request{'' if left == 1 else 's'} may finish; again: stop at once\n".encode())
         self._service.state = "stopping"
         self.should_exit = True
 

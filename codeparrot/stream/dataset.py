@@ -13,7 +13,6 @@ and takes `batches`.
 """
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from torch.utils.data import IterableDataset
 
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.cores import available_cores
 from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Cursor, Order, windows
 from codeparrot.stream.prefetch import Batch, Prefetcher
@@ -260,7 +260,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         states = {lane: self._states[lane] for lane in lanes}
         # The first blocks of the lanes are read and encoded side by side: reading and encoding release the interpreter's lock.
         alone = any(shard.shares for shards in self._lanes.values() for shard in shards)
-        with ThreadPoolExecutor(1 if alone else min(len(states), len(os.sched_getaffinity(0)))) as threads:
+        with ThreadPoolExecutor(1 if alone else min(len(states), available_cores())) as threads:
             streams = dict(zip(states, threads.map(self._begun, states, states.values()), strict=True))
         for lane in _turns(states, sorted(states)):
             window = next(streams[lane], None)

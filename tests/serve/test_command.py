@@ -19,7 +19,8 @@ import pytest
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.serve.command import serve
-from codeparrot.serve.server import listen
+from codeparrot.serve.loaded import Settings, service_of
+from codeparrot.serve.server import Server, listen
 from tests.launching import ROOT
 
 LONG = {"prompt": "def f(", "max_tokens": 200, "logit_bias": {"0": -100}}
@@ -148,3 +149,18 @@ def test_a_port_that_is_taken_is_one_line() -> None:
 def test_an_address_that_is_none_is_one_line(host: str, port: int) -> None:
     with pytest.raises(CodeparrotError, match=r"--(host|port)"):
         listen(host, port)
+
+
+@pytest.mark.parametrize("option", ["batch_size", "cache_tokens", "threads", "grace_seconds"])
+def test_a_number_below_its_least_is_one_line(option: str) -> None:
+    with pytest.raises(CodeparrotError, match=f"--{option} -1 is too few: at least"):
+        serve("runs/nano", **{option: -1})
+
+
+@pytest.mark.parametrize(("unfinished", "said"), [(0, ""), (1, "stopping: 1 request may finish; again: stop at once\n")])
+def test_a_signal_speaks_of_requests_where_some_run(unfinished: int, said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    service = service_of("tiny", Settings())
+    service.desk._unfinished |= {object() for _ in range(unfinished)}
+    server = Server(service, "127.0.0.1", None, 5)
+    server.handle_exit(signal.SIGTERM, None)
+    assert capfd.readouterr().err == said and server.should_exit

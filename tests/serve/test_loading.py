@@ -3,11 +3,13 @@
 import json
 import os
 import socket
+import sys
 import threading
 from pathlib import Path
 
 import httpx2
 import pytest
+import torch
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.serve import loaded
@@ -50,6 +52,19 @@ def test_a_model_that_fails_to_load_ends_the_server_with_its_error() -> None:
         Server(service, "127.0.0.1", None, 5).run_until_stopped(bound, make)  # type: ignore[arg-type]
 
 
+def test_a_mac_which_lacks_what_linux_has_serves_too(model_folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
+    threads, settings = torch.get_num_threads(), Settings(batch_size=1)
+    try:
+        with listen("127.0.0.1", 0) as bound:
+            assert address_of(bound).startswith("http://127.0.0.1:")
+        assert engine_of(service_of("tiny", settings), model_folder, settings)
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize(
     ("model", "name"),
     [
@@ -85,11 +100,3 @@ def test_the_prefix_cache_takes_no_more_memory_for_a_larger_model(served: Served
     assert loaded._cache_tokens(model, MOST_CACHED) == MOST_CACHED
     monkeypatch.setattr(loaded, "CACHE_BYTES", 1000 * each)
     assert loaded._cache_tokens(model, MOST_CACHED) == 1000 and loaded._cache_tokens(model, 0) == 0
-
-
-def test_systems_that_know_no_limit_for_unread_answers_and_no_affinity_serve_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
-    monkeypatch.delattr(os, "sched_getaffinity")
-    with listen("127.0.0.1", 0) as bound:
-        assert address_of(bound)
-    loaded._cap_threads(1)

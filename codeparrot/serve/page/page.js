@@ -221,6 +221,7 @@ function complete() {
         grown.ended[choice.index] ||= choice.finish_reason ?? "";
       }
       draw();
+      reveal();
     }
     if (grown.texts.every((each) => each === "")) {
       reject();
@@ -256,7 +257,16 @@ function reject() {
 function turn(by) {
   ghost.shown = (ghost.shown + by + ghost.texts.length) % ghost.texts.length;
   draw();
+  reveal();
   announce();
+}
+
+// Scrolls to the completion: to all of it, or to its beginning where it is higher than the editor.
+function reveal() {
+  const [editor, { top, bottom }] = [$("editor"), $("ghost").getBoundingClientRect()];
+  const above = editor.getBoundingClientRect().top + editor.clientTop;
+  const hidden = Math.max(0, bottom - above - editor.clientHeight);
+  editor.scrollTop += Math.min(hidden, top - above);
 }
 
 // --- surprisal
@@ -494,9 +504,10 @@ code.onkeydown = (event) => {
 };
 
 function stop() {
+  const said = running ? "Stopped." : "Rejected.";
   running?.abort();
   reject();
-  say("Stopped.");
+  say(said);
 }
 
 function newline() {

@@ -50,6 +50,22 @@ def test_escape_rejects_a_completion_and_frees_the_server(page: Page, served: Se
     assert page.text("status") == "Stopped."
 
 
+def test_escape_after_a_completion_says_that_it_was_rejected(page: Page) -> None:
+    page.write(CODE)
+    page.complete(**GREEDY)
+    page.press(Keys.ESCAPE)
+    assert page.code == CODE and page.text("ghost") == "" and page.text("status") == "Rejected."
+
+
+def test_a_completion_out_of_sight_is_scrolled_to(page: Page) -> None:
+    page.write("x = 1\n" * 100 + CODE)
+    page.script("document.getElementById('editor').scrollTop = 0")
+    page.complete(**GREEDY)
+    places = "return ['editor', 'ghost'].map((each) => document.getElementById(each).getBoundingClientRect().toJSON())"
+    editor, ghost = page.script(places)
+    assert editor["top"] <= ghost["top"] and ghost["bottom"] <= editor["bottom"]
+
+
 def test_typing_or_moving_the_cursor_rejects_what_is_proposed(page: Page) -> None:
     page.write(CODE)
     page.complete(**GREEDY)
