@@ -153,14 +153,16 @@ def test_an_address_that_is_none_is_one_line(host: str, port: int) -> None:
 
 @pytest.mark.parametrize("option", ["batch_size", "cache_tokens", "threads", "grace_seconds"])
 def test_a_number_below_its_least_is_one_line(option: str) -> None:
+    given: dict[str, Any] = {option: -1}
     with pytest.raises(CodeparrotError, match=f"--{option} -1 is too few: at least"):
-        serve("runs/nano", **{option: -1})
+        serve("runs/nano", **given)
 
 
 @pytest.mark.parametrize(("unfinished", "said"), [(0, ""), (1, "stopping: 1 request may finish; again: stop at once\n")])
 def test_a_signal_speaks_of_requests_where_some_run(unfinished: int, said: str, capfd: pytest.CaptureFixture[str]) -> None:
     service = service_of("tiny", Settings())
-    service.desk._unfinished |= {object() for _ in range(unfinished)}
+    waiting: Any = {object() for _ in range(unfinished)}
+    service.desk._unfinished |= waiting
     server = Server(service, "127.0.0.1", None, 5)
     server.handle_exit(signal.SIGTERM, None)
     assert capfd.readouterr().err == said and server.should_exit
