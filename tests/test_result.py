@@ -1,6 +1,7 @@
 """What a command says while it works: a bar on a terminal, a line now and then in a log."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,8 @@ from codeparrot.result import progress_bar, say
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that stands; every read of its seconds gives what is in the list."""
     now = [100.0]
-    monkeypatch.setattr(result.time, "monotonic", lambda: now[0])
+    # Only the module's: event loops of other threads wait by the clock of the process.
+    monkeypatch.setattr(result, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 

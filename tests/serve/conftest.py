@@ -70,6 +70,6 @@ def serving(model: str, settings: Settings | None = None, key: str | None = None
         assert not thread.is_alive()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(model_folder: str) -> Iterator[Served]:
     yield from serving(model_folder)
