@@ -70,6 +70,12 @@ def stops_of(fields: Fields, service: Service) -> tuple[str, ...]:
     return tuple(word for word in words if word)
 
 
+def penalties_of(fields: Fields) -> tuple[float, float]:
+    """Return the presence and the frequency penalty that a request names."""
+    presence, frequency = (fields.number(f"{name}_penalty", 0.0, -2.0, 2.0) or 0.0 for name in ("presence", "frequency"))
+    return presence, frequency
+
+
 def num_tokens(fields: Fields, service: Service, names: Sequence[str]) -> int:
     """Return how many new tokens a request may have: the first of the fields that is there says it.
 

@@ -18,6 +18,7 @@ from codeparrot.serve.answers import answer, events, stream
 from codeparrot.serve.asking import (
     finish_reason,
     num_ids,
+    penalties_of,
     placed,
     samples,
     seed_of,
@@ -133,7 +134,7 @@ def _adjust(fields: Fields, service: Service) -> Adjust | None:
         if not (name.isascii() and name.isdecimal() and len(name) <= 20 and int(name) < size):
             raise Refused(400, f"logit_bias must hold token ids from 0 to {size - 1}, not {quoted(name)}", "logit_bias")
     biases = {int(name): value for name in bias.names() if (value := bias.number(name, 0.0, -100.0, 100.0))}
-    presence, frequency = (fields.number(f"{kind}_penalty", 0.0, -2.0, 2.0) or 0.0 for kind in ("presence", "frequency"))
+    presence, frequency = penalties_of(fields)
     return Adjust(biases, presence, frequency) if biases or presence or frequency else None
 
 

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from codeparrot.generation.adjust import Adjust
-from codeparrot.serve.asking import num_ids, num_tokens, refuse_unless, seed_of, stops_of, temperature_of, top_p_of
+from codeparrot.serve.asking import (
+    num_ids,
+    num_tokens,
+    penalties_of,
+    refuse_unless,
+    seed_of,
+    stops_of,
+    temperature_of,
+    top_p_of,
+)
 from codeparrot.serve.fields import Fields
 from codeparrot.serve.service import Service
 
@@ -154,12 +163,12 @@ def _adjust(fields: Fields, service: Service, samplers: list[str]) -> Adjust:
     top_k = (fields.integer("top_k", 40, -1, 2**31 - 1) or 0) if "top_k" in samplers else 0
     penalised = "penalties" in samplers
     repeat_last = fields.integer("repeat_last_n", 64, -1, 2**31 - 1)
-    presence, frequency = fields.number("presence_penalty", 0.0, -2.0, 2.0), fields.number("frequency_penalty", 0.0, -2.0, 2.0)
+    presence, frequency = penalties_of(fields)
     repeat = fields.number("repeat_penalty", 1.0, 0.01, 100.0)
     return Adjust(
         bias=bias,
-        presence=(presence or 0.0) if penalised else 0.0,
-        frequency=(frequency or 0.0) if penalised else 0.0,
+        presence=presence if penalised else 0.0,
+        frequency=frequency if penalised else 0.0,
         repeat=(repeat or 1.0) if penalised else 1.0,
         repeat_last=64 if repeat_last is None else repeat_last,
         top_k=max(0, top_k),

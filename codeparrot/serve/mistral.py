@@ -17,6 +17,7 @@ from codeparrot.serve.answers import answer, events, stream
 from codeparrot.serve.asking import (
     finish_reason,
     num_tokens,
+    penalties_of,
     placed,
     refuse_unless,
     request_of,
@@ -58,7 +59,7 @@ def _read(fields: Fields, service: Service) -> Any:
     refuse_unless(fields, "min_tokens", (0,), "a completion ends where the model ends it")
     refuse_unless(fields, "n", (1,), "one completion is answered")
     fields.flag("stream")
-    presence, frequency = (fields.number(f"{name}_penalty", 0.0, -2.0, 2.0) or 0.0 for name in ("presence", "frequency"))
+    presence, frequency = penalties_of(fields)
     request = request_of(
         service,
         placed(service, fields.text("prompt") or "", fields.text("suffix") or None),

@@ -20,6 +20,7 @@ from codeparrot.serve.answers import answer, in_shape, stream, to_line
 from codeparrot.serve.asking import (
     finish_reason,
     num_tokens,
+    penalties_of,
     placed,
     refuse_unless,
     request_of,
@@ -127,9 +128,10 @@ def _adjust(options: Fields) -> Adjust:
     """Return what changes the logits before a token is drawn. Ollama's own defaults are those of chats: a penalty for words
     that code repeats is only taken where it is asked for."""
     repeat_last = options.integer("repeat_last_n", 64, -1, 2**31 - 1)
+    presence, frequency = penalties_of(options)
     return Adjust(
-        presence=options.number("presence_penalty", 0.0, -2.0, 2.0) or 0.0,
-        frequency=options.number("frequency_penalty", 0.0, -2.0, 2.0) or 0.0,
+        presence=presence,
+        frequency=frequency,
         repeat=options.number("repeat_penalty", 1.0, 0.01, 100.0) or 1.0,
         repeat_last=64 if repeat_last is None else repeat_last,
         top_k=max(0, options.integer("top_k", 40, -1, 2**31 - 1) or 0),
