@@ -19,7 +19,8 @@ from codeparrot.generation.attention import FUSED, ROWWISE, attention
 from codeparrot.generation.prefixes import PrefixCache
 from codeparrot.generation.prompts import context_length
 from codeparrot.generation.reading import Reading, SlotReading
-from codeparrot.generation.rows import fast_head, fewest_rows
+from codeparrot.generation.gpt2 import own_forward
+from codeparrot.generation.rows import Multiples, fast_products
 from codeparrot.generation.slots import Slots
 from codeparrot.model.attention import kernels
 
@@ -87,11 +88,11 @@ class SlotBatch:
         """
         Args:
             model: of the sequences.
-            multiple: what rows are filled up to; None: what this machine allows, with the fast head.
+            multiple: what rows are filled up to; None: what this machine allows, which is measured, with fast products.
             cache_tokens: tokens of prompts' beginnings that are kept; then, and only then, prompts are read in blocks.
         """
-        self._model, self._multiple = model, fewest_rows(model) if multiple is None else multiple
-        self._head = fast_head if multiple is None else contextlib.nullcontext
+        self._model, self._multiple = model, multiple
+        self._filled = Multiples(multiple or 1, multiple or 1)
         self._context = context_length(model)
         self._slots = Slots(0, 0, GRANULARITY, model.device)
         self._lengths: list[int] = []
@@ -103,18 +104,26 @@ class SlotBatch:
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         # Not cuDNN, which torch prefers on an H100 or B200: it plans some 30 ms for each new length. Flash takes no mask.
-        way = attention(self._model, ROWWISE if self._multiple > 1 else FUSED)
-        with way, kernels(self._model.device, "efficient"), self._head(self._model):
+        way = attention(self._model, FUSED if self._multiple == 1 else ROWWISE)
+        with way, kernels(self._model.device, "efficient"), self._products():
             # A model that computes attention by itself, or on another device, needs keys and values for the padding too.
             rowwise = self._model.config._attn_implementation == ROWWISE
             self._only_live = rowwise and self._model.device.type == "cpu"
+            yield
+
+    @contextlib.contextmanager
+    def _products(self) -> Iterator[None]:
+        if self._multiple is not None:
+            yield
+            return
+        with fast_products(self._model) as self._filled, own_forward(self._model):
             yield
 
     def reserve(self, count: int, length: int) -> None:
         self._slots.reserve(self._rounded(count), length)
 
     def _rounded(self, count: int) -> int:
-        return -(-count // self._multiple) * self._multiple
+        return -(-count // self._filled.rows) * self._filled.rows
 
     def read(self, ids: Sequence[int], num_likely: int | None = None) -> SlotReading:
         """Begin to read a prompt. The last one is kept, so its other samples need no reading."""
@@ -123,7 +132,7 @@ class SlotBatch:
             last.cached = len(last.ids)
             return last
         self._last = None  # give its memory back first
-        self._last = SlotReading(self._model, ids, self._multiple, self._context, num_likely, self._prefixes)
+        self._last = SlotReading(self._model, ids, self._filled.tokens, self._context, num_likely, self._prefixes)
         return self._last
 
     def put(self, row: int, reading: SlotReading) -> None:

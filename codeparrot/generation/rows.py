@@ -1,18 +1,19 @@
-"""How matrix products of few rows give each row the same bits, whatever is beside it: as few rows as this machine allows.
+"""How matrix products of few rows give each row the same bits, whatever is beside it, as fast as memory gives the weights.
 
-A product with W is computed by other kernels for 1, 2 or 16 rows, and these sum in other orders. Two ways out, for float32 on a
-CPU. Which numbers of rows agree is the library's affair, so it is tried with the model's own shapes when a server starts:
+A product with W is computed by other kernels for 1, 2 or 16 rows, and these sum in other orders. Filling up to ROWS rows is one
+way out (batch.py). A server, which often completes for one client alone, has another for float32 on a CPU: W X^T, always for
+GROUP rows, or for two groups at once where that has the same bits. MKL copies W into another layout for X W^T, which takes
+longer than the product. GPT-2's weights are laid out for that as those of nn.Linear are.
 
-- Rows are filled up to a multiple of some number, all multiples of which have the bits of ROWS rows: 4 with AVX2 (MKL 2024.2).
-- The head, whose weight is by far the largest, is multiplied as W X^T, always for the same number of rows. MKL copies W into
-  another layout for X W^T, which takes longer than the product.
+Which numbers of rows agree is the library's affair, so it is tried with the model's own shapes when a server starts. Layers whose
+products are not even keep the usual ones, and rows are filled up to as few as these allow: 4 with AVX2 (MKL 2024.2).
 
-Measured with a GPT-2 of 12.6M parameters and one client: benchmarks/serve.py.
+Measured with a GPT-2 of 12.6M parameters: benchmarks/serve.py.
 """
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,55 +21,129 @@ from transformers.pytorch_utils import Conv1D
 
 ROWS = 16
 """Matrix products of a multiple of this many rows sum each row in the same order; those of 1 to 9 rows need not."""
+GROUP = 4
+"""Rows of a product W X^T."""
 _FEWER = (4, 8)
-_HEAD_ROWS = 4
-"""Rows of the head's products."""
+_DENSE = ("gpt2", "llama")
+"""Types of models whose products all know sequences from tokens: [sequences, tokens, width]."""
+
+Product = Callable[[torch.Tensor], torch.Tensor]
 
 
-def fewest_rows(model: Any) -> int:
-    """Return the least number whose multiples give each row the bits that it has among a multiple of ROWS."""
-    if not _is_plain(model):
-        return ROWS
-    head = model.get_output_embeddings()
-    products = [each for each in model.modules() if type(each) in (nn.Linear, Conv1D)]
-    products = [each for each in products if each is not head or not _has_own_product(head)]
-    shapes = {(type(each), tuple(each.weight.shape)): each for each in products}
+class Multiples(NamedTuple):
+    """What passes are filled up to."""
+
+    rows: int
+    """Of single tokens."""
+    tokens: int
+    """Of a prompt."""
+
+
+@contextlib.contextmanager
+def fast_products(model: Any) -> Iterator[Multiples]:
+    """Multiply single tokens as W X^T within the block, where that gives each row its own bits; yield what passes need.
+
+    Of models that are not known to be dense it is the head alone, whose weight is by far the largest.
+    """
+    if not is_plain(model):
+        yield Multiples(ROWS, ROWS)
+        return
+    head, is_dense = model.get_output_embeddings(), model.config.model_type in _DENSE
+    layers = [each for each in model.modules() if type(each) in (nn.Linear, Conv1D)]
+    with contextlib.ExitStack() as stack:
+        for layer in layers if is_dense else ():
+            stack.enter_context(_turned(layer))
+        known: dict[Any, int] = {}
+        usual = []
+        for layer in layers:
+            product = _product(layer, known) if is_dense or layer is head else None
+            if product is None:
+                usual.append(layer)
+            else:
+                stack.enter_context(replaced(layer, product))
+        yield Multiples(fewest_rows(usual) if usual else GROUP, fewest_rows([each for each in layers if each is not head]))
+
+
+def is_plain(model: Any) -> bool:
+    """Return whether a model computes in float32 on a CPU."""
+    return model.device.type == "cpu" and model.dtype == torch.float32
+
+
+@contextlib.contextmanager
+def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Give a module another forward pass within the block."""
+    before = vars(module).get("forward")  # in use already, by another engine
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if before is not None:
+            module.forward = before
+
+
+def fewest_rows(layers: list[Any]) -> int:
+    """Return the least number whose multiples give each row of the usual products the bits that it has among ROWS."""
+    shapes = {(type(each), tuple(each.weight.shape)): each for each in layers}
     return next((rows for rows in _FEWER if all(_keeps_bits(each, rows) for each in shapes.values())), ROWS)
 
 
 @contextlib.contextmanager
-def fast_head(model: Any) -> Iterator[None]:
-    """Compute the logits of single tokens as W X^T, where that gives each row its own bits."""
-    head = model.get_output_embeddings()
-    if not (_is_plain(model) and _has_own_product(head)):
+def _turned(layer: Any) -> Iterator[None]:
+    """Lay the weight of a Conv1D, [inputs, outputs], out as that of nn.Linear; its values and its shape stay."""
+    if not (isinstance(layer, Conv1D) and layer.weight.is_contiguous()):
         yield
         return
-    before = vars(head).get("forward")  # in use already, by another engine
-    head.forward = lambda hidden: _logits(head, hidden)
+    layer.weight.data = layer.weight.data.t().contiguous().t()
     try:
         yield
     finally:
-        del head.forward
-        if before is not None:
-            head.forward = before
+        layer.weight.data = layer.weight.data.contiguous()
 
 
-def _is_plain(model: Any) -> bool:
-    return model.device.type == "cpu" and model.dtype == torch.float32
+def _product(layer: Any, known: dict[Any, int]) -> Product | None:
+    """Return the layer's product W X^T, or None where its rows differ.
+
+    Args:
+        layer: of a model.
+        known: how many groups agree, by the shape of a weight; it is added to.
+    """
+    weight = layer.weight.t() if isinstance(layer, Conv1D) else layer.weight
+    bias = None if layer.bias is None else layer.bias[:, None]
+    shape = (tuple(weight.shape), bias is None)
+    if shape not in known:
+        known[shape] = _agreeing(weight, bias)
+    most = GROUP * known[shape]
+    if not most:
+        return None
+
+    def product(hidden: torch.Tensor) -> torch.Tensor:
+        """Multiply [sequences, tokens, inputs]. For many tokens of a sequence the usual product is faster."""
+        if hidden.ndim != 3 or hidden.shape[1] > GROUP:
+            return type(layer).forward(layer, hidden)
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        short = -len(rows) % GROUP
+        filled = nn.functional.pad(rows, (0, 0, 0, short)) if short else rows
+        parts = [_times(weight, bias, part) for part in filled.split(most)]
+        found = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return found[: len(rows)].view(*hidden.shape[:-1], -1)
+
+    return product
 
 
-def _has_own_product(head: Any) -> bool:
-    return type(head) is nn.Linear and head.bias is None and _is_even(head.weight)
+def _times(weight: torch.Tensor, bias: torch.Tensor | None, rows: torch.Tensor) -> torch.Tensor:
+    """Return [rows, outputs], whose memory is laid out as [outputs, rows]."""
+    return (torch.mm(weight, rows.t()) if bias is None else torch.addmm(bias, weight, rows.t())).t()
 
 
-def _logits(head: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
-    """Return the logits of [sequences, tokens, width]. For many tokens of a sequence the usual product is faster."""
-    if hidden.shape[1] > _HEAD_ROWS:
-        return nn.functional.linear(hidden, head.weight)
-    rows = hidden.reshape(-1, hidden.shape[-1])
-    filled = nn.functional.pad(rows, (0, 0, 0, -len(rows) % _HEAD_ROWS))
-    parts = [torch.mm(head.weight, part.t()).t() for part in filled.split(_HEAD_ROWS)]
-    return torch.cat(parts)[: len(rows)].view(*hidden.shape[:-1], -1)
+@torch.no_grad()
+def _agreeing(weight: torch.Tensor, bias: torch.Tensor | None) -> int:
+    """Return how many groups of rows can be multiplied at once: 0, where not even those of one have the same bits."""
+    row = _drawn(weight.shape[1])
+    one, two = (_times(weight, bias, row.expand(groups * GROUP, -1).contiguous()) for groups in (1, 2))
+    if not torch.equal(one, one[:1].expand_as(one)):
+        return 0
+    return 2 if torch.equal(two, one[:1].expand_as(two)) else 1
 
 
 @torch.no_grad()
@@ -78,13 +153,6 @@ def _keeps_bits(product: Any, rows: int) -> bool:
     wanted = product(row.repeat(ROWS, 1))[:1]
     counts = (rows, 2 * rows, 3 * rows, ROWS, 2 * ROWS)
     return all(torch.equal(product(row.repeat(count, 1)), wanted.expand(count, -1)) for count in counts)
-
-
-@torch.no_grad()
-def _is_even(weight: torch.Tensor) -> bool:
-    """Return whether each of the rows of a product W X^T has the same bits."""
-    found = torch.mm(weight, _drawn(weight.shape[1]).repeat(_HEAD_ROWS, 1).t())
-    return torch.equal(found, found[:, :1].expand(-1, _HEAD_ROWS))
 
 
 def _drawn(width: int) -> torch.Tensor:

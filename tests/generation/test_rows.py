@@ -1,19 +1,31 @@
-"""As few rows as the machine allows have the bits of many, and the head's own product gives each row its own."""
+"""As few rows as the machine allows have the bits of many, and products W X^T give each row its own."""
+
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from codeparrot.generation.rows import _HEAD_ROWS, ROWS, _keeps_bits, fast_head, fewest_rows
+from codeparrot.generation.rows import GROUP, ROWS, _keeps_bits, _product, fast_products, fewest_rows
+
+FAMILIES = pytest.mark.parametrize("family", ["long_gpt2", "long_llama"])
 
 
-@pytest.mark.parametrize("family", ["long_gpt2", "long_llama"])
+def layers_of(model: Any) -> list[Any]:
+    return [each for each in model.modules() if type(each) in (nn.Linear, Conv1D)]
+
+
+def width(layer: Any) -> int:
+    return layer.nx if isinstance(layer, Conv1D) else layer.in_features
+
+
+@FAMILIES
 def test_rows_keep_their_bits_among_any_multiple_of_the_fewest(family, request) -> None:
-    model, rows = request.getfixturevalue(family), fewest_rows(request.getfixturevalue(family))
-    head = model.get_output_embeddings()
-    for layer in (each for each in model.modules() if type(each) in (nn.Linear, Conv1D) and each is not head):
-        given = torch.randn(4 * ROWS, layer.nx if isinstance(layer, Conv1D) else layer.in_features)
+    layers = layers_of(request.getfixturevalue(family))
+    rows = fewest_rows(layers)
+    for layer in layers:
+        given = torch.randn(4 * ROWS, width(layer))
         wanted = layer(given)
         for count in range(rows, 4 * ROWS, rows):
             assert torch.equal(layer(given[-count:]), wanted[-count:])
@@ -30,30 +42,70 @@ def test_a_product_whose_bits_depend_on_the_number_of_rows_is_noticed() -> None:
     assert not _keeps_bits(layer, 4) and not _keeps_bits(layer, 8)
 
 
-@pytest.mark.parametrize("family", ["long_gpt2", "long_llama"])
-def test_logits_of_a_token_are_those_of_the_usual_product_and_its_own(family, request) -> None:
+@FAMILIES
+def test_products_of_single_tokens_are_the_usual_ones_and_each_row_s_own(family, request) -> None:
     model = request.getfixturevalue(family)
-    head = model.get_output_embeddings()
-    hidden = torch.randn(11, 1, head.in_features)
-    usual = head(hidden)
-    with fast_head(model):
-        if "forward" not in vars(head):
-            pytest.skip("this processor's products W X^T give rows different bits: the usual product is taken")
-        found = head(hidden)
-        torch.testing.assert_close(found, usual, rtol=1e-5, atol=1e-5)
-        for first in range(len(hidden)):
-            for count in range(1, len(hidden) - first + 1):
-                assert torch.equal(head(hidden[first : first + count]), found[first : first + count])
-        many = torch.randn(1, _HEAD_ROWS + 1, head.in_features)
-        assert torch.equal(head(many), nn.functional.linear(many, head.weight))
-    assert "forward" not in vars(head) and torch.equal(head(hidden), usual)
+    layers = layers_of(model)
+    given = {layer: torch.randn(11, 1, width(layer)) for layer in layers}
+    usual = {layer: layer(given[layer]) for layer in layers}
+    with fast_products(model):
+        for layer in layers:
+            if "forward" not in vars(layer):
+                pytest.skip("this processor's products W X^T give rows different bits: the usual ones are taken")
+            hidden = given[layer]
+            found = layer(hidden)
+            torch.testing.assert_close(found, usual[layer], rtol=1e-5, atol=1e-5)
+            for first in range(len(hidden)):
+                for count in range(1, len(hidden) - first + 1):
+                    assert torch.equal(layer(hidden[first : first + count]), found[first : first + count])
+            many = torch.randn(1, GROUP + 1, width(layer))
+            assert torch.equal(layer(many), type(layer).forward(layer, many))
+    for layer in layers:
+        assert "forward" not in vars(layer) and torch.equal(layer(given[layer]), usual[layer])
+
+
+def test_weights_are_laid_out_for_it_and_back_whatever_happens(long_gpt2) -> None:
+    weights = {layer: layer.weight.clone() for layer in layers_of(long_gpt2)}
+    with pytest.raises(KeyboardInterrupt), fast_products(long_gpt2):
+        for layer, weight in weights.items():
+            assert torch.equal(layer.weight, weight)
+            assert layer.weight.is_contiguous() == (layer is long_gpt2.lm_head)
+        raise KeyboardInterrupt
+    assert all(layer.weight.is_contiguous() and torch.equal(layer.weight, weight) for layer, weight in weights.items())
+
+
+def test_two_engines_on_one_model_leave_it_as_it_was(long_gpt2) -> None:
+    hidden = torch.randn(3, 1, long_gpt2.config.n_embd)
+    layer = long_gpt2.transformer.h[0].attn.c_attn
+    usual = layer(hidden)
+    first, second = fast_products(long_gpt2), fast_products(long_gpt2)
+    with first:
+        wanted = layer(hidden)
+        with second:
+            assert torch.equal(layer(hidden), wanted)
+        assert torch.equal(layer(hidden), wanted)
+    assert torch.equal(layer(hidden), usual)
+
+
+def test_a_product_whose_rows_differ_is_not_taken(monkeypatch) -> None:
+    layer, times = nn.Linear(64, 32), torch.addmm
+    monkeypatch.setattr(
+        torch, "addmm", lambda *given: times(*given) * torch.tensor([1.0, 1.0, 1.0, 1 + 2**-23]).repeat(2)[: given[2].shape[1]]
+    )
+    assert _product(layer, {}) is None
+    # Two groups at once have other bits: one by one.
+    monkeypatch.setattr(torch, "addmm", lambda *given: times(*given) * (1 if given[2].shape[1] == GROUP else 1 + 2**-23))
+    product = _product(layer, {})
+    assert product is not None
+    rows = torch.randn(2 * GROUP, 1, 64)
+    assert torch.equal(product(rows)[:GROUP], product(rows[:GROUP]))
 
 
 def test_other_types_take_the_usual_ways(long_gpt2) -> None:
     model = long_gpt2.to(torch.bfloat16)
     try:
-        assert fewest_rows(model) == ROWS
-        with fast_head(model):
+        with fast_products(model) as filled:
+            assert filled == (ROWS, ROWS)
             assert "forward" not in vars(model.lm_head)
     finally:
         model.float()

@@ -1,0 +1,74 @@
+"""GPT-2's forward pass for completions on a CPU, over transformers' own modules, parameters and caches.
+
+Guarantees: hidden states are transformers' to float32 rounding; keys and values go through the cache's `update`, as there; the
+modules that own parameters are called as modules, so that a product that was replaced (rows.py) is the one that is used.
+Cost: of a token of a small model, where transformers' forward takes longer than its products, a third of its operations and
+none of what it looks up at each call. Measured: benchmarks/serve.py.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import DynamicCache, GPT2Model
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from codeparrot.generation.attention import rowwise_attention
+from codeparrot.generation.rows import is_plain, replaced
+from codeparrot.model.gpt2 import feed_forward
+
+
+@contextlib.contextmanager
+def own_forward(model: Any) -> Iterator[None]:
+    """Give the decoder of a GPT-2 in float32 on a CPU the forward pass of this module within the block; others keep theirs."""
+    decoder = model.base_model
+    if not is_plain(model) or type(decoder) is not GPT2Model or decoder.config.add_cross_attention:
+        yield
+        return
+    with replaced(decoder, partial(_forward, decoder)):
+        yield
+
+
+def _forward(
+    decoder: Any,
+    input_ids: Tensor,
+    position_ids: Tensor,
+    past_key_values: Any = None,
+    attention_mask: Tensor | None = None,
+    **_: Any,
+) -> BaseModelOutputWithPastAndCrossAttentions:
+    """Return the hidden states [sequences, tokens, width] and the cache.
+
+    Args:
+        decoder: in evaluation mode.
+        input_ids: [sequences, tokens]. With a mask one token each; without, the next tokens of one prompt.
+        position_ids: of the same shape.
+        past_key_values: a cache that the tokens are added to; None: a new one.
+        attention_mask: added to the scores of attention, [sequences, 1, 1, past tokens and the new one].
+    """
+    cache = DynamicCache() if past_key_values is None else past_key_values
+    hidden = decoder.wte(input_ids) + decoder.wpe(position_ids)
+    sequences, tokens, width = hidden.shape
+    seen = _seen(tokens, cache.get_seq_length()) if attention_mask is None else None
+    for index, block in enumerate(decoder.h):
+        layer = block.attn
+        shape = (sequences, tokens, 3, layer.num_heads, layer.head_dim)
+        query, key, value = layer.c_attn(block.ln_1(hidden)).view(shape).permute(2, 0, 3, 1, 4)
+        keys, values = cache.update(key, value, index)
+        if attention_mask is not None:
+            mixed, _ = rowwise_attention(layer, query, keys, values, attention_mask, layer.scaling)
+        else:
+            mixed = scaled_dot_product_attention(query, keys, values, seen, is_causal=seen is None, scale=layer.scaling)
+            mixed = mixed.transpose(1, 2)
+        hidden = hidden + layer.c_proj(mixed.reshape(sequences, tokens, width))
+        hidden = hidden + feed_forward(block.mlp, block.ln_2(hidden))
+    return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=decoder.ln_f(hidden), past_key_values=cache)
+
+
+def _seen(tokens: int, past: int) -> Tensor | None:
+    """Return what is added to the scores of a prompt's next tokens, [tokens, past + tokens]; None: what makes them causal."""
+    return torch.full((tokens, past + tokens), -torch.inf).triu(past + 1) if past else None
