@@ -51,8 +51,6 @@ def write_config(path: Path, corpus: Path, tokenizer: Path, **changes: dict[str,
 
 def train_command(num_processes: int, launch: str = "ddp") -> list[str]:
     """Return the command that starts training: the plain one for one process, else with the launch configuration `launch`."""
-    if launch.startswith("zero"):
-        require("g++", "DeepSpeed compiles its collectives for the CPU")
     if num_processes == 1 and launch == "ddp":
         return [str(SCRIPTS / "codeparrot"), "train"]
     launcher = [str(SCRIPTS / "accelerate"), "launch", "--config_file", str(ROOT / "launch" / f"{launch}.yaml")]

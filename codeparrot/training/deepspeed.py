@@ -38,6 +38,16 @@ def deepspeed_file() -> Any:
     return DeepSpeedPlugin(hf_ds_config=settings)
 
 
+def keep_to_gloo() -> None:
+    """Keep DeepSpeed on a CPU to gloo's collectives, before it starts.
+
+    Where it finds a compiler it would compile its own at the first start, for up to several minutes without a word.
+    """
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
 def set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
     """Give DeepSpeed the recipe's values. Its own file silently overrides Accelerate's arguments, so both must agree.
 

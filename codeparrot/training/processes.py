@@ -15,7 +15,7 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, from_outside, how_to_install
 from codeparrot.launcher import rank, sharded, world_size_asked
 from codeparrot.training.agreement import Agreement
-from codeparrot.training.deepspeed import deepspeed_file, set_up_deepspeed
+from codeparrot.training.deepspeed import deepspeed_file, keep_to_gloo, set_up_deepspeed
 from codeparrot.training.precision import BEGUN, Precision, settle
 from codeparrot.training.strategy import set_up_fsdp, strategy_of
 
@@ -63,6 +63,8 @@ def start_processes(config: Config) -> Started:
 
     _check_precision(Precision(config.train.precision), config, has_accelerator)
     plugin = deepspeed_file()
+    if sharded() == "DeepSpeed" and not has_accelerator:
+        keep_to_gloo()
     try:
         on_cpu = of_the_cpu.get("cpu", False) or parse_flag_from_env("ACCELERATE_USE_CPU")
         _join(config, on_cpu)
