@@ -1,9 +1,9 @@
 """One thread owns the engine; coroutines hand it requests and take what it completes.
 
-Guarantees: at most `Limits.queue` requests wait, others are refused with 503 and Retry-After; nobody waits while another's long
-text is made tokens; a cancelled request leaves the
-engine within one step; a request that fails does so alone; if the engine itself fails, all who wait are told, and a new engine
-takes the next ones. When the desk is idle it holds nothing of past requests.
+Guarantees: at most `Limits.queue` requests wait, others are refused with 503 and Retry-After, as is one whose time
+is up before it has begun; nobody waits while another's long text is made tokens; a cancelled request leaves the engine within
+one step; a request that fails does so alone; if the engine itself fails, all who wait are told, and a new engine takes the next
+ones. When the desk is idle it holds nothing of past requests.
 Cost: one call into the event loop for each step in which somebody has news.
 """
 
@@ -129,12 +129,16 @@ class Desk:
         while self._thread is not None and self._thread.is_alive() and time.monotonic() < end:
             await asyncio.sleep(0.01)
 
+    def _busy(self, words: str) -> Refused:
+        wait = str(max(1, math.ceil(self._seconds)))
+        return Refused(503, words, kind="overloaded_error", headers={"Retry-After": wait})
+
     async def submit(self, requests: "Sequence[Request]", *, seconds: float, after_line_seconds: float | None = None) -> Ticket:
         """Queue requests and return their ticket once the engine has taken them.
 
         Args:
             requests: one for each completion. Samples of one prompt that follow each other read it once.
-            seconds: their completions end after this long, as they are then.
+            seconds: their completions end after this long, as they are then. If none of them has begun, the ticket fails: 503.
             after_line_seconds: the same, for one whose text has a whole line by then.
 
         Raises:
@@ -142,10 +146,7 @@ class Desk:
         """
         if len(self._unfinished) >= self._most:
             self._metrics.refused.inc()
-            wait = str(max(1, math.ceil(self._seconds)))
-            raise Refused(
-                503, "too many requests are waiting: try again", kind="overloaded_error", headers={"Retry-After": wait}
-            )
+            raise self._busy("too many requests are waiting: try again")
         ticket = Ticket(len(requests), self._loop, lambda: self._asked.put(None))
         asked = _Asked(requests, ticket, self._loop.create_future(), time.monotonic() + seconds, after_line_seconds)
         self._unfinished.add(ticket)
@@ -231,6 +232,8 @@ class Desk:
             if not completion.ended and (now > asked.deadline or over):
                 running.late = True
                 completion.cancel()
+                if not any(each.read for each in asked.ticket.completions):
+                    self._call(self._fail, asked.ticket, self._busy("the request waited too long for its turn: try again"))
 
     def _publish(self, ended: "Sequence[Completion]") -> None:
         """Tell the loop what a step brought."""

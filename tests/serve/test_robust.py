@@ -227,6 +227,19 @@ def test_a_request_whose_time_is_up_ends_as_it_is(small: Served) -> None:
     assert answer["usage"]["completion_tokens"] < 30 * 16 * 200
 
 
+def test_a_request_that_never_had_its_turn_is_told_to_come_again(small: Served) -> None:
+    long = {"prompt": ["x"] * 30, "n": 16, "max_tokens": 200, "logit_bias": {"0": -100}}
+
+    async def two() -> list[httpx2.Response]:
+        async with httpx2.AsyncClient(base_url=small.address, timeout=60, trust_env=False) as client:
+            return await asyncio.gather(*(client.post(PATH, json=long) for _ in range(2)))
+
+    answers = {answer.status_code: answer for answer in asyncio.run(two())}
+    assert set(answers) == {200, 503}
+    assert "waited too long" in answers[503].json()["error"]["message"] and int(answers[503].headers["retry-after"]) >= 1
+    assert until(lambda: is_idle(small))
+
+
 @pytest.fixture
 def failing(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
     """Raise these errors, one at a time, where the model reads a prompt with the token 7."""
