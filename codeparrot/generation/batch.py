@@ -16,10 +16,10 @@ from typing import Any, Protocol
 import torch
 
 from codeparrot.generation.attention import FUSED, ROWWISE, attention
+from codeparrot.generation.gpt2 import own_forward
 from codeparrot.generation.prefixes import PrefixCache
 from codeparrot.generation.prompts import context_length
 from codeparrot.generation.reading import Reading, SlotReading
-from codeparrot.generation.gpt2 import own_forward
 from codeparrot.generation.rows import Multiples, fast_products
 from codeparrot.generation.slots import Slots
 from codeparrot.model.attention import kernels

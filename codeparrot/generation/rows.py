@@ -5,8 +5,8 @@ way out (batch.py). A server, which often completes for one client alone, has an
 GROUP rows, or for two groups at once where that has the same bits. MKL copies W into another layout for X W^T, which takes
 longer than the product. GPT-2's weights are laid out for that as those of nn.Linear are.
 
-Which numbers of rows agree is the library's affair, so it is tried with the model's own shapes when a server starts. Layers whose
-products are not even keep the usual ones, and rows are filled up to as few as these allow: 4 with AVX2 (MKL 2024.2).
+Which numbers of rows agree is the library's affair, so it is tried with the model's own shapes when a server starts. Layers
+whose products are not even keep the usual ones, and rows are filled up to as few as these allow: 4 with AVX2 (MKL 2024.2).
 
 Measured with a GPT-2 of 12.6M parameters: benchmarks/serve.py.
 """

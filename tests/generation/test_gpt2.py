@@ -1,4 +1,4 @@
-"""The forward pass for completions is transformers' to float32 rounding: prompts, blocks, single tokens, and GPT-2's variants."""
+"""The forward pass for completions is transformers' to float32 rounding: prompts, blocks, single tokens, all kinds of GPT-2."""
 
 from typing import Any
 
