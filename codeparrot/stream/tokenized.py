@@ -7,6 +7,7 @@ would; in the validation split these tokens stay a short window, kept in the man
 """
 
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,9 @@ from codeparrot.stream.shards import Block, Shard, file_identity, num_parts
 from codeparrot.stream.transform import Transform
 
 MANIFEST = "windows.json"
+_HEADER = threading.Lock()
+"""numpy parses the header of a file as Python, which not every Python can in two threads at once: SystemError, "AST constructor
+recursion depth mismatch" (python/cpython#106905)."""
 AGAIN = "tokenize the corpus again with `codeparrot corpus tokenize`"
 
 
@@ -44,7 +48,8 @@ class Windows(NamedTuple):
         """
         where = WholeFile(str(self.path))
         try:
-            windows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            with _HEADER:
+                windows = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise unreadable(where, error, self.num_windows) from error
         shape, asked = getattr(windows, "shape", ()), (self.num_windows, self.seq_length)

@@ -1,9 +1,13 @@
 """Windows are handed out in blocks, each in an order of its own: nothing is lost, and any state goes on exactly."""
 
+import gc
 import gzip
 import json
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from codeparrot.config import StreamConfig
 from codeparrot.stream import ConstantLengthDataset, lane
 from codeparrot.stream.lane import Cursor, Order, Reading, windows
 from codeparrot.stream.shuffle import BLOCK_BYTES, LaneState, default_block_windows, shuffled
+from codeparrot.stream.tokenized import Windows
 from tests.stream.bytes_encoder import END, BytesEncoder, documents_of
 from tests.stream.test_lane import TEXTS, shards_of
 
@@ -199,6 +204,22 @@ def test_windows_that_were_tokenised_before_come_once_an_epoch_and_resume_exactl
     if len(ranks) == 1 or (first + second) % lanes == 0:
         rows = zip(*(islice(rank, 20 // len(ranks)) for rank in ranks), strict=True)
         assert [int(window[0]) for row in rows for window in row] == whole[first + second :][:20]
+
+
+def test_windows_that_were_tokenised_before_are_opened_by_many_threads_at_once(tmp_path) -> None:
+    """Python 3.11 says "AST constructor recursion depth mismatch" where two threads parse and the collector runs meanwhile."""
+    file = Windows(tokenized(tmp_path / "w", (4,)) / "train-00000.npy", 4, 8, 2**16)
+    before, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(lambda phase, info: time.sleep(0))  # another thread's turn
+    gc.set_threshold(5)
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert all(found.shape == (4, 8) for found in threads.map(lambda _: file.open(), range(400)))
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.pop()
+        sys.setswitchinterval(interval)
 
 
 def test_a_block_of_windows_that_were_tokenised_before_comes_from_the_whole_share(tmp_path) -> None:
