@@ -17,7 +17,7 @@ import torch
 
 from codeparrot.generation.attention import FUSED, ROWWISE, attention
 from codeparrot.generation.gpt2 import own_forward
-from codeparrot.generation.prefixes import PrefixCache
+from codeparrot.generation.prefixes import BLOCK, PrefixCache
 from codeparrot.generation.prompts import context_length
 from codeparrot.generation.reading import Reading, SlotReading
 from codeparrot.generation.rows import Multiples, fast_products
@@ -92,7 +92,7 @@ class SlotBatch:
             cache_tokens: tokens of prompts' beginnings that are kept; then, and only then, prompts are read in blocks.
         """
         self._model, self._multiple = model, multiple
-        self._filled = Multiples(multiple or 1, multiple or 1)
+        self._filled, self._pass = Multiples(multiple or 1, multiple or 1, BLOCK), BLOCK
         self._context = context_length(model)
         self._slots = Slots(0, 0, GRANULARITY, model.device)
         self._lengths: list[int] = []
@@ -116,7 +116,8 @@ class SlotBatch:
         if self._multiple is not None:
             yield
             return
-        with fast_products(self._model) as self._filled, own_forward(self._model):
+        with fast_products(self._model) as self._filled, own_forward(self._model) as is_own:
+            self._pass = self._filled.most if is_own else BLOCK
             yield
 
     def reserve(self, count: int, length: int) -> None:
@@ -132,7 +133,7 @@ class SlotBatch:
             last.cached = len(last.ids)
             return last
         self._last = None  # give its memory back first
-        self._last = SlotReading(self._model, ids, self._filled.tokens, self._context, num_likely, self._prefixes)
+        self._last = SlotReading(self._model, ids, self._filled.tokens, self._context, num_likely, self._prefixes, self._pass)
         return self._last
 
     def put(self, row: int, reading: SlotReading) -> None:

@@ -53,6 +53,7 @@ class SlotReading:
         context: int | None,
         num_likely: int | None,
         prefixes: PrefixCache | None,
+        pass_tokens: int = BLOCK,
     ) -> None:
         """
         Args:
@@ -62,10 +63,13 @@ class SlotReading:
             context: most tokens that the model can read.
             num_likely: how many of the likeliest tokens are wanted in the place of each of the prompt's; None: no likelihoods.
             prefixes: where blocks are kept. None: the prompt is read in one pass.
+            pass_tokens: how many tokens, in whole blocks, are read at a time with `prefixes`.
         """
         self.ids, self.num_likely = tuple(ids), num_likely
         self.likelihoods: list[Likelihood | None] = [] if num_likely is None else [None]
         self._model, self._multiple, self._context, self._prefixes = model, multiple, context, prefixes
+        # Logits of all tokens are large.
+        self._pass_tokens = pass_tokens if num_likely is None else BLOCK
         known = prefixes.find(ids) if prefixes and num_likely is None else []
         self._last: Block | None = known[-1] if known else None
         """The last block that is kept."""
@@ -77,13 +81,13 @@ class SlotReading:
         return self._read == len(self.ids)
 
     def advance(self) -> None:
-        """Read the next block, or all.
+        """Read the next blocks, or all.
 
         Raises:
             NotInSlots: the model keeps something other than keys and values.
         """
         start, whole = self._read, len(self.ids)
-        end = whole if self._prefixes is None else min(whole, start + BLOCK)
+        end = whole if self._prefixes is None else min(whole, start + self._pass_tokens)
         logits = self._forward(start, end)
         if self.num_likely is not None:
             assert logits is not None
@@ -91,9 +95,17 @@ class SlotReading:
         if end == whole:
             assert logits is not None
             self.logits = logits[:, end - start - 1 - self._padded(end - start)].float()
-        if self._prefixes is not None and end - start == BLOCK and (self._last or not start):
-            self._last = self._prefixes.add(self._last, self.ids[start:end], block_of(self.cache, start))
+        self._keep(start, end)
         self._read = end
+
+    def _keep(self, start: int, end: int) -> None:
+        """Keep the whole blocks of a pass, as long as there is room for those before them."""
+        if (prefixes := self._prefixes) is None:
+            return
+        for first in range(start, end - BLOCK + 1, BLOCK):
+            if first and self._last is None:
+                return
+            self._last = prefixes.add(self._last, self.ids[first : first + BLOCK], block_of(self.cache, first))
 
     def _padded(self, count: int) -> int:
         return -(-count // self._multiple) * self._multiple

@@ -12,12 +12,14 @@ Measured with a GPT-2 of 12.6M parameters: benchmarks/serve.py.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
+
+from codeparrot.generation.prefixes import BLOCK
 
 ROWS = 16
 """Matrix products of a multiple of this many rows sum each row in the same order; those of 1 to 9 rows need not."""
@@ -37,6 +39,8 @@ class Multiples(NamedTuple):
     """Of single tokens."""
     tokens: int
     """Of a prompt."""
+    most: int
+    """Rows up to which the usual products agree."""
 
 
 @contextlib.contextmanager
@@ -46,7 +50,7 @@ def fast_products(model: Any) -> Iterator[Multiples]:
     Of models that are not known to be dense it is the head alone, whose weight is by far the largest.
     """
     if not is_plain(model):
-        yield Multiples(ROWS, ROWS)
+        yield Multiples(ROWS, ROWS, BLOCK)
         return
     head, is_dense = model.get_output_embeddings(), model.config.model_type in _DENSE
     layers = [each for each in model.modules() if type(each) in (nn.Linear, Conv1D)]
@@ -61,7 +65,9 @@ def fast_products(model: Any) -> Iterator[Multiples]:
                 usual.append(layer)
             else:
                 stack.enter_context(replaced(layer, product))
-        yield Multiples(fewest_rows(usual) if usual else GROUP, fewest_rows([each for each in layers if each is not head]))
+        of_prompts = [each for each in layers if each is not head]
+        tokens = fewest_rows(of_prompts)
+        yield Multiples(fewest_rows(usual) if usual else GROUP, tokens, _most_rows(of_prompts, tokens))
 
 
 def is_plain(model: Any) -> bool:
@@ -84,8 +90,17 @@ def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 
 def fewest_rows(layers: list[Any]) -> int:
     """Return the least number whose multiples give each row of the usual products the bits that it has among ROWS."""
-    shapes = {(type(each), tuple(each.weight.shape)): each for each in layers}
-    return next((rows for rows in _FEWER if all(_keeps_bits(each, rows) for each in shapes.values())), ROWS)
+    return next((rows for rows in _FEWER if _all_keep_bits(layers, (rows, 2 * rows, 3 * rows, ROWS, 2 * ROWS))), ROWS)
+
+
+def _most_rows(layers: list[Any], multiple: int) -> int:
+    """Return how many tokens of a prompt can be read in one pass: whole blocks, whose bits are those that they have alone."""
+    few = tuple(range(multiple, 2 * multiple + 1, multiple))
+    for blocks in (4, 2):
+        counts = (*few, *(number * BLOCK + more for number in range(1, blocks) for more in (0, *few)), blocks * BLOCK)
+        if _all_keep_bits(layers, counts):
+            return blocks * BLOCK
+    return BLOCK
 
 
 @contextlib.contextmanager
@@ -146,12 +161,16 @@ def _agreeing(weight: torch.Tensor, bias: torch.Tensor | None) -> int:
     return 2 if torch.equal(two, one[:1].expand_as(two)) else 1
 
 
+def _all_keep_bits(layers: list[Any], counts: Iterable[int]) -> bool:
+    """Return whether products of so many rows have the bits of ROWS rows, in each row, for one layer of each shape."""
+    shapes = {(type(each), tuple(each.weight.shape)): each for each in layers}
+    return all(_keeps_bits(each, counts) for each in shapes.values())
+
+
 @torch.no_grad()
-def _keeps_bits(product: Any, rows: int) -> bool:
-    """Return whether products of multiples of `rows` rows have the bits of ROWS rows, in each row."""
+def _keeps_bits(product: Any, counts: Iterable[int]) -> bool:
     row = _drawn(product.nx if isinstance(product, Conv1D) else product.in_features)
     wanted = product(row.repeat(ROWS, 1))[:1]
-    counts = (rows, 2 * rows, 3 * rows, ROWS, 2 * ROWS)
     return all(torch.equal(product(row.repeat(count, 1)), wanted.expand(count, -1)) for count in counts)
 
 
