@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from codeparrot.generation.attention import FUSED, ROWWISE, attention
-from codeparrot.generation.gpt2 import own_forward
+from codeparrot.generation.gpt2 import Steps, has_steps, own_forward
 from codeparrot.generation.prefixes import BLOCK, PrefixCache
 from codeparrot.generation.prompts import context_length
 from codeparrot.generation.reading import Reading, SlotReading
@@ -100,6 +100,7 @@ class SlotBatch:
         self._prefixes = PrefixCache(cache_tokens) if cache_tokens else None
         self._last: SlotReading | None = None
         self._only_live = False
+        self._steps: Steps | None = None
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -118,7 +119,9 @@ class SlotBatch:
             return
         with fast_products(self._model) as self._filled, own_forward(self._model) as is_own:
             self._pass = self._filled.most if is_own else BLOCK
+            self._steps = Steps(self._model) if is_own and has_steps(self._model) else None
             yield
+            self._steps = None
 
     def reserve(self, count: int, length: int) -> None:
         self._slots.reserve(self._rounded(count), length)
@@ -145,10 +148,14 @@ class SlotBatch:
         count, rows = len(newest), self._rounded(len(newest))
         ids = torch.tensor([*newest, *[0] * (rows - count)], device=self._model.device)[:, None]
         live = count if self._only_live else rows
-        output = self._model(input_ids=ids, **self._slots.next_token(rows, live, max(self._lengths)))
+        given = self._slots.next_token(rows, live, max(self._lengths))
+        if self._steps is None:
+            logits = self._model(input_ids=ids, **given).logits[:, -1]
+        else:
+            logits = self._steps.logits(ids[:, 0], self._slots, given["attention_mask"][:, 0, 0])
         self._slots.advance(count)
         self._lengths = [length + 1 for length in self._lengths]
-        return output.logits[:count, -1].float()
+        return logits[:count].float()
 
     def wipe(self, row: int) -> None:
         self._slots.wipe(row)

@@ -1,39 +1,97 @@
-"""GPT-2's forward pass for completions on a CPU, over transformers' own modules, parameters and caches.
+"""GPT-2's forward pass for completions on a CPU, over transformers' own parameters and caches.
 
-Guarantees: hidden states are transformers' to float32 rounding; keys and values go through the cache's `update`, as there; the
-modules that own parameters are called as modules, so that a product that was replaced (rows.py) is the one that is used. Of a
-prompt, attention is computed block by block: a block has the same bits whether those beside it are read in the same pass or not,
-if products of so many rows agree.
-Cost: of a token of a small model, where transformers' forward takes longer than its products, a third of its operations and
-none of what it looks up at each call. Measured: benchmarks/serve.py.
+Guarantees
+- Hidden states are transformers' to float32 rounding.
+- Of a prompt, attention is computed block by block: a block has the same bits whether those beside it are read in the same pass
+  or not, if products of so many rows agree (rows.py). The modules that own parameters are called as modules.
+- Of single tokens side by side, each row has its own bits: products are W X^T, and each head of each row attends by itself.
+
+Cost: a token of a small model takes a third of the operations of transformers' forward pass, which takes longer than its
+products there. Measured: benchmarks/serve.py.
 """
 
 import contextlib
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn import Linear
+from torch.nn.functional import embedding, layer_norm, scaled_dot_product_attention
 from transformers import DynamicCache, GPT2Model
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+from transformers.pytorch_utils import Conv1D
 
 from codeparrot.generation.attention import rowwise_attention
 from codeparrot.generation.prefixes import BLOCK
-from codeparrot.generation.rows import is_plain, replaced
-from codeparrot.model.gpt2 import feed_forward
+from codeparrot.generation.rows import Product, is_plain, replaced
+from codeparrot.generation.slots import Slots
+from codeparrot.model.gpt2 import activated, feed_forward
 
 
 @contextlib.contextmanager
 def own_forward(model: Any) -> Iterator[bool]:
-    """Give the decoder of a GPT-2 in float32 on a CPU the forward pass of this module within the block; yield whether it has it."""
+    """Give the decoder of a GPT-2 in float32 on a CPU this module's forward pass within the block; yield whether it has it.
+
+    Passes that name no positions, which are not those of a batch in slots, stay transformers'.
+    """
     decoder = model.base_model
     if not is_plain(model) or type(decoder) is not GPT2Model or decoder.config.add_cross_attention:
         yield False
         return
-    with replaced(decoder, partial(_forward, decoder)):
+
+    def forward(*inputs: Any, **options: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+        own = options.get("position_ids") is not None
+        return (_forward if own else GPT2Model.forward)(decoder, *inputs, **options)
+
+    with replaced(decoder, forward):
         yield True
+
+
+class Steps:
+    """The next token of each of the sequences side by side."""
+
+    def __init__(self, model: Any) -> None:
+        """`model`: a GPT-2 all of whose products are replaced (see `has_steps`), in evaluation mode."""
+        self._decoder, self._head = model.base_model, model.get_output_embeddings().forward
+
+    def logits(self, ids: Tensor, slots: Slots, mask: Tensor) -> Tensor:
+        """Return the logits [rows, vocabulary] after one more token of each row.
+
+        Args:
+            ids: the tokens, [rows]: a multiple of GROUP.
+            slots: of the sequences. The first `slots.live` rows have keys and values, to which the tokens' are added.
+            mask: added to the scores of attention, [rows, tokens that attention reads].
+        """
+        decoder, rows = self._decoder, len(ids)
+        hidden = embedding(ids, decoder.wte.weight) + embedding(slots.positions[:rows], decoder.wpe.weight)
+        heads, width = decoder.h[0].attn.num_heads, decoder.h[0].attn.head_dim
+        live = slots.live * heads
+        places = slots.places(heads)
+        hidden_from = mask[: slots.live, None].expand(-1, heads, -1).reshape(live, 1, -1)
+        # Where there is no sequence the output of attention stays 0.
+        mixed = hidden.new_zeros(rows * heads, 1, width)
+        into, mixed_rows = mixed[:live], mixed.view(rows, -1)
+        for index, block in enumerate(decoder.h):
+            attention, mlp = block.attn, block.mlp
+            parts = attention.c_attn.forward.rows(_normed(block.ln_1, hidden)).view(rows, 3, heads, width)
+            query, key, value = (part.reshape(-1, width)[:live] for part in parts.unbind(1))
+            keys, values = slots.write(index, places, key, value)
+            scores = torch.baddbmm(hidden_from, query[:, None], keys.transpose(1, 2), alpha=attention.scaling)
+            torch.bmm(torch.softmax(scores, -1), values, out=into)
+            hidden = hidden + attention.c_proj.forward.rows(mixed_rows)
+            inner = activated(mlp, mlp.c_fc.forward.rows(_normed(block.ln_2, hidden)))
+            hidden = hidden + mlp.c_proj.forward.rows(inner)
+        return self._head.rows(_normed(decoder.ln_f, hidden))
+
+
+def has_steps(model: Any) -> bool:
+    """Return whether all products of a GPT-2 with its own forward pass are W X^T."""
+    return all(isinstance(vars(each).get("forward"), Product) for each in model.modules() if type(each) in (Linear, Conv1D))
+
+
+def _normed(norm: Any, hidden: Tensor) -> Tensor:
+    return layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
 def _forward(

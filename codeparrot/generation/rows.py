@@ -29,8 +29,6 @@ _FEWER = (4, 8)
 _DENSE = ("gpt2", "llama")
 """Types of models whose products all know sequences from tokens: [sequences, tokens, width]."""
 
-Product = Callable[[torch.Tensor], torch.Tensor]
-
 
 class Multiples(NamedTuple):
     """What passes are filled up to."""
@@ -60,7 +58,8 @@ def fast_products(model: Any) -> Iterator[Multiples]:
         known: dict[Any, int] = {}
         usual = []
         for layer in layers:
-            product = _product(layer, known) if is_dense or layer is head else None
+            # Of a prompt the head gets its last tokens alone; the layers get blocks, of which the last one may be short.
+            product = _product(layer, GROUP if layer is head else 1, known) if is_dense or layer is head else None
             if product is None:
                 usual.append(layer)
             else:
@@ -116,39 +115,60 @@ def _turned(layer: Any) -> Iterator[None]:
         layer.weight.data = layer.weight.data.contiguous()
 
 
-def _product(layer: Any, known: dict[Any, int]) -> Product | None:
+class Product:
+    """The product of a layer: W X^T for single tokens, and the usual one for many."""
+
+    def __init__(self, layer: Any, groups: int, tokens: int) -> None:
+        """
+        Args:
+            layer: nn.Linear, or a Conv1D whose weight was turned.
+            groups: how many groups of rows can be multiplied at once.
+            tokens: up to how many tokens of a sequence are single ones.
+        """
+        self._layer, self._most, self._tokens = layer, groups * GROUP, tokens
+        self._weight, self._bias = _of(layer)
+
+    def rows(self, rows: torch.Tensor) -> torch.Tensor:
+        """Multiply [rows, inputs], a multiple of GROUP."""
+        if len(rows) <= self._most:
+            return _times(self._weight, self._bias, rows)
+        return torch.cat([_times(self._weight, self._bias, part) for part in rows.split(self._most)])
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Multiply [sequences, tokens, inputs]. For many tokens of a sequence the usual product is faster."""
+        if hidden.ndim != 3 or hidden.shape[1] > self._tokens:
+            return type(self._layer).forward(self._layer, hidden)
+        rows = hidden.reshape(-1, hidden.shape[-1]).contiguous()
+        short = -len(rows) % GROUP
+        found = self.rows(nn.functional.pad(rows, (0, 0, 0, short)) if short else rows)
+        return found[: len(rows)].view(*hidden.shape[:-1], -1)
+
+
+def _product(layer: Any, tokens: int, known: dict[Any, int]) -> Product | None:
     """Return the layer's product W X^T, or None where its rows differ.
 
     Args:
         layer: of a model.
+        tokens: up to how many tokens of a sequence are single ones.
         known: how many groups agree, by the shape of a weight; it is added to.
     """
-    weight = layer.weight.t() if isinstance(layer, Conv1D) else layer.weight
-    bias = None if layer.bias is None else layer.bias[:, None]
+    weight, bias = _of(layer)
     shape = (tuple(weight.shape), bias is None)
     if shape not in known:
         known[shape] = _agreeing(weight, bias)
-    most = GROUP * known[shape]
-    if not most:
-        return None
+    return Product(layer, known[shape], tokens) if known[shape] else None
 
-    def product(hidden: torch.Tensor) -> torch.Tensor:
-        """Multiply [sequences, tokens, inputs]. For many tokens of a sequence the usual product is faster."""
-        if hidden.ndim != 3 or hidden.shape[1] > GROUP:
-            return type(layer).forward(layer, hidden)
-        rows = hidden.reshape(-1, hidden.shape[-1])
-        short = -len(rows) % GROUP
-        filled = nn.functional.pad(rows, (0, 0, 0, short)) if short else rows
-        parts = [_times(weight, bias, part) for part in filled.split(most)]
-        found = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return found[: len(rows)].view(*hidden.shape[:-1], -1)
 
-    return product
+def _of(layer: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return a layer's weight, [outputs, inputs], and its bias as a column."""
+    weight = layer.weight.t() if isinstance(layer, Conv1D) else layer.weight
+    return weight, None if layer.bias is None else layer.bias[:, None]
 
 
 def _times(weight: torch.Tensor, bias: torch.Tensor | None, rows: torch.Tensor) -> torch.Tensor:
-    """Return [rows, outputs], whose memory is laid out as [outputs, rows]."""
-    return (torch.mm(weight, rows.t()) if bias is None else torch.addmm(bias, weight, rows.t())).t()
+    # Contiguous: a product of rows that lie otherwise in memory has other bits, and takes twice as long.
+    found = torch.mm(weight, rows.t()) if bias is None else torch.addmm(bias, weight, rows.t())
+    return found.t().contiguous()
 
 
 @torch.no_grad()

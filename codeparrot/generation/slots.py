@@ -108,6 +108,24 @@ class Slots:
             "use_cache": True,
         }
 
+    def places(self, heads: int) -> torch.Tensor:
+        """Return where the new keys and values of the live rows go, [rows * heads], among all of a layer: see `write`."""
+        firsts = self.rows[: self.live, None] * heads + torch.arange(heads, device=self._device)
+        return (firsts * self.length + self.positions[: self.live, None]).view(-1)
+
+    def write(self, layer: int, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Write a layer's new keys and values, [rows * heads, width]; return those of the live rows that attention reads.
+
+        Returns:
+            Keys and values, [rows * heads, tokens, width].
+        """
+        own, read = self.cache.layers[layer], []
+        for cached, new in ((own.keys, keys), (own.values, values)):
+            assert cached is not None
+            cached.view(-1, cached.shape[3]).index_copy_(0, places, new)
+            read.append(cached.view(-1, *cached.shape[2:])[: len(places), : self.reach])
+        return tuple(read)
+
     def advance(self, count: int) -> None:
         """Count the token that each of the first `count` rows was given."""
         self.positions[:count] += 1

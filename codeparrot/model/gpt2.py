@@ -58,9 +58,12 @@ class GPT2Block(modeling_gpt2.GPT2Block):
 
 def feed_forward(mlp: Any, normed: Tensor) -> Tensor:
     """Return what the GPT2MLP of a block adds to the residual stream, of the shape of its input."""
-    inner = mlp.c_fc(normed)
-    inner = nn.functional.gelu(inner, approximate="tanh") if isinstance(mlp.act, _TANH_GELU) else mlp.act(inner)
-    return mlp.dropout(mlp.c_proj(inner))
+    return mlp.dropout(mlp.c_proj(activated(mlp, mlp.c_fc(normed))))
+
+
+def activated(mlp: Any, inner: Tensor) -> Tensor:
+    """Return the activation of the inner states of a GPT2MLP, of the same shape."""
+    return nn.functional.gelu(inner, approximate="tanh") if isinstance(mlp.act, _TANH_GELU) else mlp.act(inner)
 
 
 def adapt(model: PreTrainedModel) -> bool:

@@ -87,3 +87,54 @@ def test_other_models_keep_their_forward_pass(long_llama, long_gpt2) -> None:
             assert "forward" not in vars(long_gpt2.transformer)
     finally:
         long_gpt2.float()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_each_row_has_the_bits_that_it_has_alone_in_any_company(long_gpt2, threads) -> None:
+    lengths = (3, 130, 70, 33, 5, 200, 17, 90, 64, 1, 128)
+    drawn = torch.randint(1, 512, (400,), generator=torch.Generator().manual_seed(0)).tolist()
+
+    def steps(rows: list[int]) -> list[torch.Tensor]:
+        batch = SlotBatch(long_gpt2, None, 4 * BLOCK)
+        with batch.in_use():
+            for place, row in enumerate(rows):
+                reading = batch.read(drawn[row : row + lengths[row]])
+                while not reading.done:
+                    reading.advance()
+                batch.reserve(len(rows), 240)
+                batch.put(place, reading)
+            return [batch.forward([7 + row for row in rows]) for _ in range(2)]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            alone = [steps([row]) for row in range(len(lengths))]
+            for rows in ([0, 1], [2, 1, 0], [4, 3, 2, 1, 0], [*range(8)], [*range(11)], [10, 9, 8, 7, 6, 5]):
+                for number, found in enumerate(steps(rows)):
+                    assert all(torch.equal(found[place], alone[row][number][0]) for place, row in enumerate(rows))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("length", [129, 255, 256, 257, 300, 400, 513, 640])
+def test_a_block_has_the_same_bits_in_every_pass(long_gpt2, length) -> None:
+    drawn = torch.randint(1, 512, (640,), generator=torch.Generator().manual_seed(0)).tolist()[:length]
+    batch = SlotBatch(long_gpt2, None, 8 * BLOCK)
+
+    def read() -> tuple[int, list[torch.Tensor]]:
+        batch._last = None
+        reading = batch.read(drawn)
+        while not reading.done:
+            reading.advance()
+        layers = [tensor[:, :, :length] for layer in reading.cache.layers for tensor in (layer.keys, layer.values)]
+        return reading.cached, [reading.logits, *layers]
+
+    with torch.no_grad(), batch.in_use():
+        fresh, known = read(), read()
+        batch.clear()
+        batch._pass = BLOCK
+        by_block = read()
+    assert [each[0] for each in (fresh, known, by_block)] == [0, (length - 1) // BLOCK * BLOCK, 0]
+    for cached, tensors in (known, by_block):
+        assert all(torch.equal(one, other) for one, other in zip(fresh[1], tensors, strict=True)), cached

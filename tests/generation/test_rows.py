@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from codeparrot.generation.prefixes import BLOCK
 from codeparrot.generation.rows import GROUP, ROWS, _keeps_bits, _product, fast_products, fewest_rows
 
 FAMILIES = pytest.mark.parametrize("family", ["long_gpt2", "long_llama"])
@@ -33,13 +34,13 @@ def test_rows_keep_their_bits_among_any_multiple_of_the_fewest(family, request) 
 
 def test_a_product_whose_bits_depend_on_the_number_of_rows_is_noticed() -> None:
     layer = nn.Linear(300, 70)
-    assert _keeps_bits(layer, ROWS)
+    assert _keeps_bits(layer, [ROWS, 2 * ROWS])
 
     def uneven(input: torch.Tensor) -> torch.Tensor:
         return nn.Linear.forward(layer, input) * (1 if len(input) >= ROWS else 1 + 2**-23)
 
     layer.forward = uneven
-    assert not _keeps_bits(layer, 4) and not _keeps_bits(layer, 8)
+    assert not _keeps_bits(layer, [4, ROWS]) and not _keeps_bits(layer, [8])
 
 
 @FAMILIES
@@ -92,10 +93,10 @@ def test_a_product_whose_rows_differ_is_not_taken(monkeypatch) -> None:
     monkeypatch.setattr(
         torch, "addmm", lambda *given: times(*given) * torch.tensor([1.0, 1.0, 1.0, 1 + 2**-23]).repeat(2)[: given[2].shape[1]]
     )
-    assert _product(layer, {}) is None
+    assert _product(layer, 1, {}) is None
     # Two groups at once have other bits: one by one.
     monkeypatch.setattr(torch, "addmm", lambda *given: times(*given) * (1 if given[2].shape[1] == GROUP else 1 + 2**-23))
-    product = _product(layer, {})
+    product = _product(layer, 1, {})
     assert product is not None
     rows = torch.randn(2 * GROUP, 1, 64)
     assert torch.equal(product(rows)[:GROUP], product(rows[:GROUP]))
@@ -105,7 +106,7 @@ def test_other_types_take_the_usual_ways(long_gpt2) -> None:
     model = long_gpt2.to(torch.bfloat16)
     try:
         with fast_products(model) as filled:
-            assert filled == (ROWS, ROWS)
+            assert filled == (ROWS, ROWS, BLOCK)
             assert "forward" not in vars(model.lm_head)
     finally:
         model.float()
