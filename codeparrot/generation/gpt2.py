@@ -100,7 +100,7 @@ def _forward(
     position_ids: Tensor,
     past_key_values: Any = None,
     attention_mask: Tensor | None = None,
-    **_: Any,
+    **others: Any,
 ) -> BaseModelOutputWithPastAndCrossAttentions:
     """Return the hidden states [sequences, tokens, width] and the cache.
 
@@ -110,6 +110,7 @@ def _forward(
         position_ids: of the same shape.
         past_key_values: a cache that the tokens are added to; None: a new one.
         attention_mask: added to the scores of attention, [sequences, 1, 1, past tokens and the new one].
+        others: of transformers' forward, which completions do not need.
     """
     cache = DynamicCache() if past_key_values is None else past_key_values
     hidden = decoder.wte(input_ids) + decoder.wpe(position_ids)

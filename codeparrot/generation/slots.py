@@ -119,9 +119,9 @@ class Slots:
         Returns:
             Keys and values, [rows * heads, tokens, width].
         """
-        own, read = self.cache.layers[layer], []
+        own: Any = self.cache.layers[layer]
+        read = []
         for cached, new in ((own.keys, keys), (own.values, values)):
-            assert cached is not None
             cached.view(-1, cached.shape[3]).index_copy_(0, places, new)
             read.append(cached.view(-1, *cached.shape[2:])[: len(places), : self.reach])
         return tuple(read)

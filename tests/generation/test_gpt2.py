@@ -67,11 +67,12 @@ def test_a_block_that_is_read_later_has_the_keys_that_it_has_in_one_pass() -> No
     positions = torch.arange(200)[None]
     with torch.no_grad(), own_forward(model):
         whole = model(ids(200), position_ids=positions, use_cache=True)
-        cache = DynamicCache()
+        cache, last = DynamicCache(), whole
         for part in positions.split(80, 1):
             last = model(ids(200)[:, part[0]], position_ids=part, past_key_values=cache, use_cache=True)
     torch.testing.assert_close(last.logits, whole.logits[:, 160:], rtol=1e-4, atol=1e-4)
-    for one, other in zip(cache.layers, whole.past_key_values.layers, strict=True):
+    layers: Any = zip(cache.layers, whole.past_key_values.layers, strict=True)
+    for one, other in layers:
         torch.testing.assert_close(one.keys, other.keys, rtol=1e-4, atol=1e-4)
 
 
