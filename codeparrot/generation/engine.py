@@ -16,8 +16,8 @@ Guarantees
 - Inside `with` the model is in evaluation mode; afterwards its modes and the random state of the process are what they were.
 
 Cost: one forward pass over a prompt for all of its samples that are submitted in a row; then one per token for the whole batch.
-With a cache of prefixes (prefixes.py) a prompt is read block by block, those that are known left out, and at most one block
-between two tokens: the others do not wait for a long prompt.
+With a cache of prefixes (prefixes.py) a prompt is read in blocks, those that are known left out: one, or where the model allows
+it (gpt2.py) up to four, between two tokens, so that the others do not wait for a long prompt.
 Models whose sequences cannot lie side by side run them one by one (one_by_one.py); the log says so.
 """
 
@@ -56,7 +56,7 @@ class Engine:
             batch_size: sequences at a time.
             multiple: the batch is filled up to a multiple of this many rows. With ROWS a completion has the same bits whatever
                 is beside it, and the same on machines of one make; 1 is faster for a few sequences. None: as ROWS, but as few
-                rows as this machine allows, which is measured, and the head by a faster product (rows.py): for a server.
+                rows as this machine allows, which is measured, and faster products (rows.py, gpt2.py): for a server.
             cache_tokens: tokens of prompts' beginnings whose keys and values are kept, for a server; 0: none, and a prompt is
                 read in one pass. Models that attend to a window of their context keep none.
         """
@@ -72,7 +72,7 @@ class Engine:
         kept = cache_tokens if self._window is None else 0
         self._slots, self._singles = SlotBatch(model, multiple, kept), OneByOne(model)
         self._batch: Batch | None = None
-        self._blocks_a_step = self._blocks_left = 1 if kept else sys.maxsize
+        self._passes_a_step = self._passes_left = 1 if kept else sys.maxsize
         self._entered, self._mode = contextlib.ExitStack(), contextlib.ExitStack()
         self._drawing = Drawing(tokenizer)
 
@@ -168,7 +168,7 @@ class Engine:
         for each in self._pending:  # looked at once: another thread may cancel it at any time
             (done if each.ended else waiting).append(each)
         self._pending = waiting
-        self._blocks_left = self._blocks_a_step
+        self._passes_left = self._passes_a_step
         while completion := self._next():
             try:
                 if not completion.ended and not self._read(completion):
@@ -196,9 +196,9 @@ class Engine:
         if self._reading is None:
             self._reading = self._batch.read(completion.prompt, num_likely)
         while not self._reading.done:
-            if not self._blocks_left:
+            if not self._passes_left:
                 return False
-            self._blocks_left -= 1
+            self._passes_left -= 1
             try:
                 self._reading.advance()
             except NotInSlots:

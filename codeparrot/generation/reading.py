@@ -3,11 +3,12 @@
 Guarantees
 - The keys, values and logits of a prompt are a function of the model and the prompt, on a CPU in float32 to the last bit:
   padding behind the prompt changes nothing before it, and a block has the same shape and the same past whether blocks before
-  it were read now or are kept from before (prefixes.py).
-- Between two blocks the model can do other work.
+  it were read now or are kept from before (prefixes.py). Where several are read in one pass, it computes each as if alone
+  (gpt2.py).
+- Between two passes the model can do other work.
 
-Cost: one forward pass, or one for each block of BLOCK tokens that is not known; with the likelihoods of the prompt's tokens,
-the logits of each of them, of BLOCK tokens at a time, and no block is known: logits are not kept.
+Cost: one forward pass, or one for so many blocks of BLOCK tokens that are not known; with the likelihoods of the prompt's tokens,
+one for each block, with the logits of its tokens, and no block is known: logits are not kept.
 """
 
 from collections.abc import Sequence
