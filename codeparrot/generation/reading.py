@@ -7,8 +7,8 @@ Guarantees
   (gpt2.py).
 - Between two passes the model can do other work.
 
-Cost: one forward pass, or one for so many blocks of BLOCK tokens that are not known; with the likelihoods of the prompt's tokens,
-one for each block, with the logits of its tokens, and no block is known: logits are not kept.
+Cost: one forward pass, or one for so many blocks of BLOCK tokens that are not known; with the likelihoods of the prompt's
+tokens, one for each block, with the logits of its tokens, and no block is known: logits are not kept.
 """
 
 from collections.abc import Sequence
