@@ -1,10 +1,11 @@
 """Sequences side by side in slots: one forward pass gives each of them a token.
 
-Guarantee, for a multiple of 16 rows: the logits of a sequence are a function of its own tokens, on a CPU in float32 to the last
-bit. By construction, each prompt is read by itself, a sequence starts at the beginning of its slot (slots.py), and attention
-treats each row by itself (attention.py). By measurement, with torch 2.13 and MKL, a matrix product of a multiple of 16 rows
-orders the sums of a row the same way for any number of rows and threads; one of 1 to 9 rows does not. Tests hold both. GPUs
-choose kernels by size: completions can differ there in the rare place where a last bit decides.
+Guarantee, for a multiple of 16 rows, and for what rows.py measures: the logits of a sequence are a function of its own tokens,
+on a CPU in float32 to the last bit. By construction, each prompt is read by itself, a sequence starts at the beginning of its
+slot (slots.py), and attention and activations treat each row by itself (attention.py, activations.py). By measurement, with
+torch 2.13 and MKL, a matrix product of a multiple of 16 rows orders the sums of a row the same way for any number of rows and
+threads; one of 1 to 9 rows does not. Tests hold both. GPUs choose kernels by size: completions can differ there in the rare
+place where a last bit decides.
 """
 
 import contextlib
@@ -15,12 +16,13 @@ from typing import Any, Protocol
 
 import torch
 
+from codeparrot.generation.activations import even_activations
 from codeparrot.generation.attention import FUSED, ROWWISE, attention
 from codeparrot.generation.gpt2 import Steps, has_steps, own_forward
 from codeparrot.generation.prefixes import BLOCK, PrefixCache
 from codeparrot.generation.prompts import context_length
 from codeparrot.generation.reading import Reading, SlotReading
-from codeparrot.generation.rows import Multiples, fast_products
+from codeparrot.generation.rows import Measured, Multiples, fast_products, pass_tokens
 from codeparrot.generation.slots import Slots
 from codeparrot.model.attention import kernels
 
@@ -92,7 +94,8 @@ class SlotBatch:
             cache_tokens: tokens of prompts' beginnings that are kept; then, and only then, prompts are read in blocks.
         """
         self._model, self._multiple = model, multiple
-        self._filled, self._pass = Multiples(multiple or 1, multiple or 1, BLOCK), BLOCK
+        self._filled, self._pass = Multiples(multiple or 1, multiple or 1), BLOCK
+        self._measured = Measured()
         self._context = context_length(model)
         self._slots = Slots(0, 0, GRANULARITY, model.device)
         self._lengths: list[int] = []
@@ -106,7 +109,8 @@ class SlotBatch:
     def in_use(self) -> Iterator[None]:
         # Not cuDNN, which torch prefers on an H100 or B200: it plans some 30 ms for each new length. Flash takes no mask.
         way = attention(self._model, FUSED if self._multiple == 1 else ROWWISE)
-        with way, kernels(self._model.device, "efficient"), self._products():
+        even = contextlib.nullcontext() if self._multiple == 1 else even_activations(self._model)
+        with way, kernels(self._model.device, "efficient"), even, self._products():
             # A model that computes attention by itself, or on another device, needs keys and values for the padding too.
             rowwise = self._model.config._attn_implementation == ROWWISE
             self._only_live = rowwise and self._model.device.type == "cpu"
@@ -117,11 +121,15 @@ class SlotBatch:
         if self._multiple is not None:
             yield
             return
-        with fast_products(self._model) as self._filled, own_forward(self._model) as is_own:
-            self._pass = self._filled.most if is_own else BLOCK
+        with fast_products(self._model, self._measured) as self._filled, own_forward(self._model) as is_own:
+            if is_own and self._prefixes is not None:
+                self._measured.pass_tokens = self._measured.pass_tokens or pass_tokens(self._model, self._filled.tokens)
+                self._pass = self._measured.pass_tokens
             self._steps = Steps(self._model) if is_own and has_steps(self._model) else None
-            yield
-            self._steps = None
+            try:
+                yield
+            finally:
+                self._steps = None
 
     def reserve(self, count: int, length: int) -> None:
         self._slots.reserve(self._rounded(count), length)

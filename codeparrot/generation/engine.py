@@ -7,8 +7,8 @@
 
 Guarantees
 - A completion is a function of the model and its request. Batch size, order, neighbours and interruptions do not change it: on
-  a CPU in float32 to the last bit, if the batch is filled up to a multiple of ROWS (batch.py) and the sampler treats each row
-  by itself (sampling.py).
+  a CPU in float32 to the last bit, if the batch is filled up to a multiple of ROWS (batch.py) or as was measured (rows.py),
+  and the sampler treats each row by itself (sampling.py).
 - A completion ends before the first stop text that the model itself wrote, at an end token, or at its longest length. It
   then leaves the batch and another takes its place: nothing waits for the longest.
 - A request fails alone where it can be told: a prompt that memory does not suffice for, logits that are not finite (whatever
@@ -71,6 +71,7 @@ class Engine:
         self._obstacle, self._window = obstacle(model), window(model)
         kept = cache_tokens if self._window is None else 0
         self._slots, self._singles = SlotBatch(model, multiple, kept), OneByOne(model)
+        self._measures = multiple is None
         self._batch: Batch | None = None
         self._passes_a_step = self._passes_left = 1 if kept else sys.maxsize
         self._entered, self._mode = contextlib.ExitStack(), contextlib.ExitStack()
@@ -79,6 +80,8 @@ class Engine:
     def __enter__(self) -> "Engine":
         self._entered.enter_context(evaluating(self._model))
         self._entered.push(lambda *_: self._mode.close())
+        if self._measures and not self._obstacle:
+            self._use(self._slots)  # now, and not when the first request waits
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -215,13 +218,16 @@ class Engine:
             return True
         if self._running:
             return False
-        self._mode.close()
-        self._mode.enter_context(wanted.in_use())
-        self._batch = wanted
+        self._use(wanted)
         if wanted is self._singles and len(self._pending) > 1:
             words = self._obstacle or f"they attend to {self._window} tokens, and {first.length} were requested"
             log.warning(f"models of type {self._model.config.model_type} complete one by one: {words}")
         return True
+
+    def _use(self, batch: Batch) -> None:
+        self._mode.close()
+        self._mode.enter_context(batch.in_use())
+        self._batch = batch
 
     def _start(self, completion: Completion) -> None:
         """Give a completion its first token, and a row where it goes on."""

@@ -6,8 +6,8 @@ Guarantees
   or not, if products of so many rows agree (rows.py). The modules that own parameters are called as modules.
 - Of single tokens side by side, each row has its own bits: products are W X^T, and each head of each row attends by itself.
 
-Cost: a token of a small model takes a third of the operations of transformers' forward pass, which takes longer than its
-products there. Measured: benchmarks/serve.py.
+Cost: a token takes a third of the operations of transformers' forward pass. In a small model these take longer than the
+products. Measured: benchmarks/serve.py.
 """
 
 import contextlib
@@ -26,7 +26,6 @@ from codeparrot.generation.attention import rowwise_attention
 from codeparrot.generation.prefixes import BLOCK
 from codeparrot.generation.rows import Product, is_plain, replaced
 from codeparrot.generation.slots import Slots
-from codeparrot.model.gpt2 import activated, feed_forward
 
 
 @contextlib.contextmanager
@@ -80,7 +79,7 @@ class Steps:
             scores = torch.baddbmm(hidden_from, query[:, None], keys.transpose(1, 2), alpha=attention.scaling)
             torch.bmm(torch.softmax(scores, -1), values, out=into)
             hidden = hidden + attention.c_proj.forward.rows(mixed_rows)
-            inner = activated(mlp, mlp.c_fc.forward.rows(_normed(block.ln_2, hidden)))
+            inner = mlp.act(mlp.c_fc.forward.rows(_normed(block.ln_2, hidden)))
             hidden = hidden + mlp.c_proj.forward.rows(inner)
         return self._head.rows(_normed(decoder.ln_f, hidden))
 
@@ -126,7 +125,7 @@ def _forward(
         else:
             mixed = _mixed(query, keys, values, blocks, layer.scaling)
         hidden = hidden + layer.c_proj(mixed.reshape(sequences, tokens, width))
-        hidden = hidden + feed_forward(block.mlp, block.ln_2(hidden))
+        hidden = hidden + block.mlp.c_proj(block.mlp.act(block.mlp.c_fc(block.ln_2(hidden))))
     return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=decoder.ln_f(hidden), past_key_values=cache)
 
 

@@ -3,12 +3,12 @@
 Guarantees
 - The keys, values and logits of a prompt are a function of the model and the prompt, on a CPU in float32 to the last bit:
   padding behind the prompt changes nothing before it, and a block has the same shape and the same past whether blocks before
-  it were read now or are kept from before (prefixes.py). Where several are read in one pass, it computes each as if alone
+  it were read now or are kept from before (prefixes.py). Where a pass reads several, each has the bits that it has alone
   (gpt2.py).
 - Between two passes the model can do other work.
 
-Cost: one forward pass, or one for so many blocks of BLOCK tokens that are not known; with the likelihoods of the prompt's
-tokens, one for each block, with the logits of its tokens, and no block is known: logits are not kept.
+Cost: one forward pass; with a cache one for every `pass_tokens` tokens that are not known. Likelihoods of the prompt's tokens
+take one for each block, and no block is known: logits are not kept.
 """
 
 from collections.abc import Sequence

@@ -13,6 +13,7 @@ Measured with a GPT-2 of 12.6M parameters: benchmarks/serve.py.
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ GROUP = 4
 """Rows of a product W X^T."""
 _FEWER = (4, 8)
 _DENSE = ("gpt2", "llama")
-"""Types of models whose products all know sequences from tokens: [sequences, tokens, width]."""
+"""Types of models all of whose products get [sequences, tokens, width]."""
 
 
 class Multiples(NamedTuple):
@@ -37,36 +38,56 @@ class Multiples(NamedTuple):
     """Of single tokens."""
     tokens: int
     """Of a prompt."""
-    most: int
-    """Rows up to which the usual products agree."""
+
+
+@dataclass
+class Measured:
+    """What was found out about the products of a model."""
+
+    groups: dict[Any, int] = field(default_factory=dict)
+    """How many groups of rows agree, by the shape of a weight."""
+    multiples: Multiples | None = None
+    pass_tokens: int = 0
+    """What `pass_tokens` returned."""
 
 
 @contextlib.contextmanager
-def fast_products(model: Any) -> Iterator[Multiples]:
+def fast_products(model: Any, known: Measured) -> Iterator[Multiples]:
     """Multiply single tokens as W X^T within the block, where that gives each row its own bits; yield what passes need.
 
     Of models that are not known to be dense it is the head alone, whose weight is by far the largest.
+
+    Args:
+        model: of transformers.
+        known: is added to.
     """
     if not is_plain(model):
-        yield Multiples(ROWS, ROWS, BLOCK)
+        yield Multiples(ROWS, ROWS)
         return
     head, is_dense = model.get_output_embeddings(), model.config.model_type in _DENSE
-    layers = [each for each in model.modules() if type(each) in (nn.Linear, Conv1D)]
+    layers = layers_of(model)
     with contextlib.ExitStack() as stack:
         for layer in layers if is_dense else ():
             stack.enter_context(_turned(layer))
-        known: dict[Any, int] = {}
         usual = []
         for layer in layers:
             # Of a prompt the head gets its last tokens alone; the layers get blocks, of which the last one may be short.
-            product = _product(layer, GROUP if layer is head else 1, known) if is_dense or layer is head else None
+            product = _product(layer, GROUP if layer is head else 1, known.groups) if is_dense or layer is head else None
             if product is None:
                 usual.append(layer)
             else:
                 stack.enter_context(replaced(layer, product))
-        of_prompts = [each for each in layers if each is not head]
-        tokens = fewest_rows(of_prompts)
-        yield Multiples(fewest_rows(usual) if usual else GROUP, tokens, _most_rows(of_prompts, tokens))
+        if known.multiples is None:
+            of_prompts = [each for each in layers if each is not head]
+            tokens = fewest_rows(of_prompts)
+            rows = tokens if usual == of_prompts else fewest_rows(usual) if usual else GROUP
+            known.multiples = Multiples(rows, tokens)
+        yield known.multiples
+
+
+def layers_of(model: Any) -> list[Any]:
+    """Return the layers of a model that are products with a weight."""
+    return [each for each in model.modules() if type(each) in (nn.Linear, Conv1D)]
 
 
 def is_plain(model: Any) -> bool:
@@ -92,9 +113,15 @@ def fewest_rows(layers: list[Any]) -> int:
     return next((rows for rows in _FEWER if _all_keep_bits(layers, (rows, 2 * rows, 3 * rows, ROWS, 2 * ROWS))), ROWS)
 
 
-def _most_rows(layers: list[Any], multiple: int) -> int:
-    """Return how many tokens of a prompt can be read in one pass: whole blocks, whose bits are those that they have alone."""
-    few = tuple(range(multiple, 2 * multiple + 1, multiple))
+def pass_tokens(model: Any, multiple: int) -> int:
+    """Return how many tokens of a prompt can be read in one pass: whole blocks, whose bits are those that they have alone.
+
+    Args:
+        model: with the usual products for a prompt.
+        multiple: what the last block is filled up to.
+    """
+    layers = [each for each in layers_of(model) if each is not model.get_output_embeddings()]
+    few = (multiple, 2 * multiple, BLOCK // 2, BLOCK - multiple)
     for blocks in (4, 2):
         counts = (*few, *(number * BLOCK + more for number in range(1, blocks) for more in (0, *few)), blocks * BLOCK)
         if _all_keep_bits(layers, counts):

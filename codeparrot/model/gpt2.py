@@ -40,7 +40,7 @@ class GPT2Block(modeling_gpt2.GPT2Block):
         if not causal:
             return super().forward(hidden_states, *others, **options)
         hidden_states = hidden_states + self._attention(self.ln_1(hidden_states), query_scale)
-        return hidden_states + feed_forward(self.mlp, self.ln_2(hidden_states))
+        return hidden_states + self._mlp(self.ln_2(hidden_states))
 
     def _attention(self, normed: Tensor, query_scale: Tensor | None) -> Tensor:
         attention = self.attn
@@ -55,15 +55,11 @@ class GPT2Block(modeling_gpt2.GPT2Block):
         mixed = causal_attention(query, key, value, dropout, scale)
         return attention.resid_dropout(attention.c_proj(mixed.transpose(1, 2).reshape(windows, length, width)))
 
-
-def feed_forward(mlp: Any, normed: Tensor) -> Tensor:
-    """Return what the GPT2MLP of a block adds to the residual stream, of the shape of its input."""
-    return mlp.dropout(mlp.c_proj(activated(mlp, mlp.c_fc(normed))))
-
-
-def activated(mlp: Any, inner: Tensor) -> Tensor:
-    """Return the activation of the inner states of a GPT2MLP, of the same shape."""
-    return nn.functional.gelu(inner, approximate="tanh") if isinstance(mlp.act, _TANH_GELU) else mlp.act(inner)
+    def _mlp(self, normed: Tensor) -> Tensor:
+        mlp = self.mlp
+        inner = mlp.c_fc(normed)
+        inner = nn.functional.gelu(inner, approximate="tanh") if isinstance(mlp.act, _TANH_GELU) else mlp.act(inner)
+        return mlp.dropout(mlp.c_proj(inner))
 
 
 def adapt(model: PreTrainedModel) -> bool:

@@ -50,7 +50,7 @@ def serve(
         if value < least:
             raise CodeparrotError(f"--{option} {value} is too few: at least {least}")
     key = read_key(api_key, api_key_file)
-    # Each token reads all weights: from large pages of memory in two thirds of the time. torch looks at this when it is loaded.
+    # Each token reads all weights: from large pages of memory in two thirds of the time. torch looks at this once.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from codeparrot.loading import find_model
     from codeparrot.serve.guard import is_local

@@ -304,8 +304,8 @@ class Desk:
         self._leave(ticket)
 
     def _leave(self, ticket: Ticket) -> None:
-        if ticket in self._unfinished and ticket.completions:
-            took = max(each.prompt_seconds + each.predict_seconds for each in ticket.timings)
+        took = max((each.prompt_seconds + each.predict_seconds for each in ticket.timings), default=0.0)
+        if ticket in self._unfinished and took:  # not of one that never had its turn
             self._seconds += 0.1 * (took - self._seconds)
         self._unfinished.discard(ticket)
         self._metrics.unfinished.set(len(self._unfinished))

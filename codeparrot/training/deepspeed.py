@@ -41,7 +41,7 @@ def deepspeed_file() -> Any:
 def keep_to_gloo() -> None:
     """Keep DeepSpeed on a CPU to gloo's collectives, before it starts.
 
-    Where it finds a compiler it would compile its own at the first start, for up to several minutes without a word.
+    Where it finds a compiler, it compiles its own at the first start, which takes minutes without a word.
     """
     import deepspeed.ops
 

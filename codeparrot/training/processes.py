@@ -3,11 +3,9 @@
 import logging
 import os
 import resource
-import sys
 from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.checks import check_world_size
@@ -208,8 +206,6 @@ def _on_the_cpu() -> tuple[dict[str, Any], list[Any]]:
     from accelerate.utils import InitProcessGroupKwargs
 
     if sharded() == "DeepSpeed":
-        # DeepSpeed compiles its CPU collectives at the first start, with the ninja that is installed beside Python.
-        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         return {}, [InitProcessGroupKwargs(backend="gloo")]
     if sharded() == "FSDP":
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"

@@ -22,7 +22,7 @@ from codeparrot.run.metrics import read_lines
 STEPS, SAVE_EVERY, KILL_AT = 24, 8, 13
 VOCABULARY = 512
 START_SECONDS = 600
-"""Longest wait for the step at which a run is killed: the first run with DeepSpeed builds an operator."""
+"""Longest wait for the step at which a run is killed: a first start imports and compiles much."""
 
 
 class Launch(NamedTuple):

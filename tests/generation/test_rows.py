@@ -7,14 +7,10 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from codeparrot.generation.prefixes import BLOCK
-from codeparrot.generation.rows import GROUP, ROWS, _keeps_bits, _product, fast_products, fewest_rows
+from codeparrot.generation import rows
+from codeparrot.generation.rows import GROUP, ROWS, Measured, _keeps_bits, _product, fast_products, fewest_rows, layers_of
 
 FAMILIES = pytest.mark.parametrize("family", ["long_gpt2", "long_llama"])
-
-
-def layers_of(model: Any) -> list[Any]:
-    return [each for each in model.modules() if type(each) in (nn.Linear, Conv1D)]
 
 
 def width(layer: Any) -> int:
@@ -24,11 +20,11 @@ def width(layer: Any) -> int:
 @FAMILIES
 def test_rows_keep_their_bits_among_any_multiple_of_the_fewest(family, request) -> None:
     layers = layers_of(request.getfixturevalue(family))
-    rows = fewest_rows(layers)
+    fewest = fewest_rows(layers)
     for layer in layers:
         given = torch.randn(4 * ROWS, width(layer))
         wanted = layer(given)
-        for count in range(rows, 4 * ROWS, rows):
+        for count in range(fewest, 4 * ROWS, fewest):
             assert torch.equal(layer(given[-count:]), wanted[-count:])
 
 
@@ -49,7 +45,7 @@ def test_products_of_single_tokens_are_the_usual_ones_and_each_row_s_own(family,
     layers = layers_of(model)
     given = {layer: torch.randn(11, 1, width(layer)) for layer in layers}
     usual = {layer: layer(given[layer]) for layer in layers}
-    with fast_products(model):
+    with fast_products(model, Measured()):
         for layer in layers:
             if "forward" not in vars(layer):
                 pytest.skip("this processor's products W X^T give rows different bits: the usual ones are taken")
@@ -67,7 +63,7 @@ def test_products_of_single_tokens_are_the_usual_ones_and_each_row_s_own(family,
 
 def test_weights_are_laid_out_for_it_and_back_whatever_happens(long_gpt2) -> None:
     weights = {layer: layer.weight.clone() for layer in layers_of(long_gpt2)}
-    with pytest.raises(KeyboardInterrupt), fast_products(long_gpt2):
+    with pytest.raises(KeyboardInterrupt), fast_products(long_gpt2, Measured()):
         for layer, weight in weights.items():
             assert torch.equal(layer.weight, weight)
             assert layer.weight.is_contiguous() == (layer is long_gpt2.lm_head)
@@ -79,7 +75,7 @@ def test_two_engines_on_one_model_leave_it_as_it_was(long_gpt2) -> None:
     hidden = torch.randn(3, 1, long_gpt2.config.n_embd)
     layer = long_gpt2.transformer.h[0].attn.c_attn
     usual = layer(hidden)
-    first, second = fast_products(long_gpt2), fast_products(long_gpt2)
+    first, second = (fast_products(long_gpt2, Measured()) for _ in range(2))
     with first:
         wanted = layer(hidden)
         with second:
@@ -98,15 +94,25 @@ def test_a_product_whose_rows_differ_is_not_taken(monkeypatch) -> None:
     monkeypatch.setattr(torch, "addmm", lambda *given: times(*given) * (1 if given[2].shape[1] == GROUP else 1 + 2**-23))
     product = _product(layer, 1, {})
     assert product is not None
-    rows = torch.randn(2 * GROUP, 1, 64)
-    assert torch.equal(product(rows)[:GROUP], product(rows[:GROUP]))
+    hidden = torch.randn(2 * GROUP, 1, 64)
+    assert torch.equal(product(hidden)[:GROUP], product(hidden[:GROUP]))
 
 
 def test_other_types_take_the_usual_ways(long_gpt2) -> None:
     model = long_gpt2.to(torch.bfloat16)
     try:
-        with fast_products(model) as filled:
-            assert filled == (ROWS, ROWS, BLOCK)
+        with fast_products(model, Measured()) as filled:
+            assert filled == (ROWS, ROWS)
             assert "forward" not in vars(model.lm_head)
     finally:
         model.float()
+
+
+def test_what_was_measured_is_not_measured_again(long_gpt2, monkeypatch) -> None:
+    known = Measured()
+    with fast_products(long_gpt2, known) as first:
+        pass
+    monkeypatch.setattr(rows, "fewest_rows", None)
+    monkeypatch.setattr(rows, "_agreeing", None)
+    with fast_products(long_gpt2, known) as again:
+        assert again == first

@@ -1,10 +1,13 @@
-"""Editors leave at the next keystroke: what they asked for ends then, in every dialect."""
+"""Editors leave at the next keystroke, and what they asked for ends then, in every dialect; who never had a turn is told so."""
 
+import asyncio
 import time
 from typing import Any
 
 import pytest
 
+from codeparrot.generation.requests import Request
+from codeparrot.serve.fields import Refused
 from tests.serve.clients.typing_in import PREFIX, SUFFIX
 from tests.serve.conftest import Served
 
@@ -26,3 +29,19 @@ def test_nothing_is_left_of_a_stream_that_its_client_left(served: Served, path: 
     while (served.service.desk.unfinished or served.service.desk.completing) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert (served.service.desk.unfinished, served.service.desk.completing) == (0, 0)
+
+
+def test_a_request_that_never_had_its_turn_is_told_to_come_again(served: Served) -> None:
+    desk = served.service.desk
+
+    async def late() -> Any:
+        before = await desk.submit([Request([1, 2, 3], max_new_tokens=250, ends=frozenset())] * 640, seconds=60)
+        waiting = await desk.submit([Request([1, 2, 3])], seconds=0.05)
+        try:
+            return await waiting.all()
+        finally:
+            before.cancel()
+
+    with pytest.raises(Refused, match="waited too long") as refused:
+        asyncio.run_coroutine_threadsafe(late(), desk._loop).result(60)
+    assert refused.value.status == 503 and int(refused.value.headers["Retry-After"]) >= 1

@@ -16,7 +16,6 @@ import torch
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.requests import Request
 from codeparrot.serve import server
-from codeparrot.serve.fields import Refused
 from codeparrot.serve.loaded import Settings
 from tests.serve.conftest import Served, serving
 
@@ -226,24 +225,6 @@ def test_a_request_whose_time_is_up_ends_as_it_is(small: Served) -> None:
     answer = small.post(PATH, prompt=["x"] * 30, n=16, max_tokens=200, logit_bias={"0": -100})
     assert {choice["finish_reason"] for choice in answer["choices"]} == {"length"}
     assert answer["usage"]["completion_tokens"] < 30 * 16 * 200
-
-
-def test_a_request_that_never_had_its_turn_is_told_to_come_again(small: Served) -> None:
-    desk = small.service.desk
-
-    async def late() -> Any:
-        ticket = await desk.submit([Request([1, 2, 3])], seconds=0.1)
-        return await ticket.all()
-
-    long = {"prompt": ["x"] * 30, "n": 16, "max_tokens": 200, "logit_bias": {"0": -100}}
-    other = threading.Thread(target=lambda: small.post(PATH, **long))
-    other.start()
-    assert until(lambda: desk.completing > 0)
-    with pytest.raises(Refused, match="waited too long") as refused:
-        asyncio.run_coroutine_threadsafe(late(), desk._loop).result(30)
-    assert refused.value.status == 503 and int(refused.value.headers["Retry-After"]) >= 1
-    other.join()
-    assert until(lambda: is_idle(small))
 
 
 @pytest.fixture
