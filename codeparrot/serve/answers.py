@@ -40,6 +40,16 @@ def openai_error(refused: Refused) -> Response:
     return answer(openai_body(refused), refused.status, refused.headers)
 
 
+def ollama_error(refused: Refused) -> Response:
+    """Return the response of an error as Ollama writes it."""
+    return answer({"error": refused.message}, refused.status, refused.headers)
+
+
+def refusal(refused: Refused, path: str) -> Response:
+    """Return the response of an error at a path, whoever refuses: clients of `/api/` are Ollama's."""
+    return ollama_error(refused) if path.startswith("/api/") else openai_error(refused)
+
+
 def in_shape(shape: Shape) -> Callable[[Endpoint], Endpoint]:
     """Return a decorator for an endpoint whose errors have another shape than OpenAI's."""
 

@@ -2,7 +2,7 @@
 
 An endpoint reads its request with `exchange.fields_of`, submits to the desk, and answers inside `exchange.answering` or with
 `answers.stream`, which cancel what runs as soon as the client goes away. What it refuses becomes an answer in OpenAI's shape,
-or in that of its dialect (`answers.in_shape`).
+or in that of its dialect (`answers.refusal`, `answers.in_shape`).
 """
 
 import time
@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from codeparrot.serve import basics, completions, llama, llama_facts, mistral, ollama, page, tokens
-from codeparrot.serve.answers import openai_error
+from codeparrot.serve.answers import refusal
 from codeparrot.serve.fields import Refused
 from codeparrot.serve.guard import Guard
 from codeparrot.serve.service import Service
@@ -42,16 +42,16 @@ def make_app(service: Service, bound: str = "127.0.0.1", key: str | None = None)
 
 
 async def _refused(request: Request, refused: Refused) -> Response:
-    return openai_error(refused)
+    return refusal(refused, request.scope["path"])
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
     words = "there is no such path" if error.status_code == 404 else error.detail
-    return openai_error(Refused(error.status_code, words, headers=error.headers))
+    return refusal(Refused(error.status_code, words, headers=error.headers), request.scope["path"])
 
 
 async def _defect(request: Request, error: Exception) -> Response:
-    return openai_error(Refused(500, "the server failed: its log says why", kind="server_error"))
+    return refusal(Refused(500, "the server failed: its log says why", kind="server_error"), request.scope["path"])
 
 
 async def _gone(request: Request, error: ClientDisconnect) -> Response:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from codeparrot.serve.answers import openai_error
+from codeparrot.serve.answers import refusal
 from codeparrot.serve.fields import Refused
 
 PUBLIC = frozenset({"/", "/page.js", "/favicon.ico", "/health"})
@@ -73,7 +73,7 @@ class Guard:
         try:
             shared = self._check(scope["method"], scope["path"], headers)
         except Refused as refused:
-            await openai_error(refused)(scope, receive, send)
+            await refusal(refused, scope["path"])(scope, receive, send)
             return
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await send({"type": "http.response.start", "status": 204, "headers": [*shared, *_preflight(headers)]})

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from codeparrot.generation.adjust import Adjust
 from codeparrot.generation.requests import Request
-from codeparrot.serve.answers import answer, in_shape, stream, to_line
+from codeparrot.serve.answers import answer, stream, to_line
 from codeparrot.serve.asking import (
     finish_reason,
     num_tokens,
@@ -42,15 +42,9 @@ _FILLING = "{{- if .Suffix }}<fim_prefix>{{ .Prompt }}<fim_suffix>{{ .Suffix }}<
 """Continue looks for .Suffix in it to know that a model can fill in the middle."""
 
 
-def ollama_error(refused: Refused) -> Response:
-    """Return the response of an error as Ollama writes it."""
-    return answer({"error": refused.message}, refused.status, refused.headers)
-
-
 def routes(service: Service) -> list[Route]:
     """Return the routes of Ollama's API."""
 
-    @in_shape(ollama_error)
     async def generate(http: HttpRequest) -> Response:
         began = time.monotonic()
         service.ready()
@@ -66,12 +60,10 @@ def routes(service: Service) -> list[Route]:
             (completion,) = await ticket.all()
         return answer(_head(service) | {"response": completion.text} | _end(completion, ticket, began))
 
-    @in_shape(ollama_error)
     async def tags(http: HttpRequest) -> Response:
         service.ready()
         return answer({"models": [_model(service)]})
 
-    @in_shape(ollama_error)
     async def show(http: HttpRequest) -> Response:
         service.ready()
         await fields_of(http, service.limits)
@@ -80,7 +72,6 @@ def routes(service: Service) -> list[Route]:
     async def version(http: HttpRequest) -> Response:
         return answer({"version": VERSION})
 
-    @in_shape(ollama_error)
     async def other(http: HttpRequest) -> Response:
         raise Refused(501, "the model continues code and has learned nothing else: ask /api/generate")
 

@@ -22,7 +22,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.serve.answers import openai_body, openai_error, to_line
+from codeparrot.serve.answers import openai_body, refusal, to_line
 from codeparrot.serve.app import make_app
 from codeparrot.serve.fields import Refused
 from codeparrot.serve.service import Service
@@ -141,7 +141,7 @@ class Server(uvicorn.Server):
         """Answer a request; with 503 where too many are connected."""
         if len(self.server_state.connections) > MOST_CONNECTIONS:
             words, headers = "too many connections: try again", {"Retry-After": "1", "Connection": "close"}
-            await openai_error(Refused(503, words, kind="overloaded_error", headers=headers))(scope, receive, send)
+            await refusal(Refused(503, words, kind="overloaded_error", headers=headers), scope["path"])(scope, receive, send)
             return
         started = False
 
@@ -155,7 +155,7 @@ class Server(uvicorn.Server):
         except asyncio.CancelledError:  # uvicorn's, behind the grace; as an error its traceback would be in the log
             if not started:
                 refused = Refused(503, "the server is stopping", kind="unavailable_error", headers={"Connection": "close"})
-                await openai_error(refused)(scope, receive, send)
+                await refusal(refused, scope["path"])(scope, receive, send)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let running requests finish; those that do not within the grace are told so."""

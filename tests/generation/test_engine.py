@@ -181,7 +181,7 @@ class Scripted(torch.nn.Module):
         super().__init__()
         self.model, self.script, self.num_prompt = model, script, num_prompt
         self.config, self.generation_config = model.config, model.generation_config
-        self.device, self.num_forwards = model.device, 0
+        self.device, self.dtype, self.num_forwards = model.device, model.dtype, 0
         self.set_attn_implementation = model.set_attn_implementation
 
     def forward(

@@ -119,6 +119,7 @@ def threads() -> Iterator[Any]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["long_gpt2", "wide_gpt2"])
 def test_each_row_has_the_bits_that_it_has_alone_in_any_company_on_any_threads(model, threads, request) -> None:
     model = request.getfixturevalue(model)

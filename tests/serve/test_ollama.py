@@ -89,6 +89,18 @@ def test_what_ollama_does_besides_is_501(served: Served, path: str) -> None:
     assert answer.status_code == 501 and isinstance(answer.json()["error"], str)
 
 
+def test_errors_before_any_endpoint_have_ollamas_shape_too(served: Served) -> None:
+    asked = served.client.request
+    answers = {
+        404: asked("GET", "/api/none"),
+        405: asked("GET", "/api/generate"),
+        403: asked("GET", "/api/tags", headers={"Host": "elsewhere.example"}),
+    }
+    for status, found in answers.items():
+        assert found.status_code == status and isinstance(found.json()["error"], str)
+    assert asked("GET", "/v1/none").json()["error"]["message"] == answers[404].json()["error"]
+
+
 def test_the_model_is_shown(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     (model,) = served.client.get("/api/tags").json()["models"]
     assert model["details"]["family"] == "gpt2" and model["size"] > 0
