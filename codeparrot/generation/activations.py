@@ -2,7 +2,7 @@
 
 torch's own kernels for SiLU and GELU compute most of a piece of memory with vectors and its last few numbers one by one, by
 other functions; the pieces depend on the number of threads and of rows. With three threads a row of a batch so has other bits
-than alone. Written out, they consist of operations that are exact, or computed with vectors to the end (tanh, exp).
+than alone. Written out, they consist of operations that are exact, or computed with vectors to the end (exp).
 """
 
 import contextlib
@@ -28,18 +28,20 @@ def even_activations(model: Any) -> Iterator[None]:
 
 
 def silu(given: torch.Tensor) -> torch.Tensor:
-    return given / (-given).exp_().add_(1)
+    inner = (-given).exp_().add_(1)
+    return torch.div(given, inner, out=inner)
 
 
 def quick_gelu(given: torch.Tensor) -> torch.Tensor:
-    return given / (given * -1.702).exp_().add_(1)
+    inner = (given * -1.702).exp_().add_(1)
+    return torch.div(given, inner, out=inner)
 
 
 def gelu_tanh(given: torch.Tensor) -> torch.Tensor:
-    """GELU by tanh, as GPT-2 has it."""
-    scale = math.sqrt(2 / math.pi)
-    inner = (given * given).mul_(0.044715 * scale).add_(scale).mul_(given)
-    return inner.tanh_().add_(1).mul_(given).mul_(0.5)
+    """GELU by tanh, as GPT-2 has it: x (1 + tanh u) / 2 is x / (1 + exp(-2u)), which takes less time."""
+    scale = -2 * math.sqrt(2 / math.pi)
+    inner = (given * given).mul_(0.044715 * scale).add_(scale).mul_(given).exp_().add_(1)
+    return torch.div(given, inner, out=inner)
 
 
 _EVEN: dict[type[nn.Module], Callable[[torch.Tensor], torch.Tensor]] = {
