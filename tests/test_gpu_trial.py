@@ -23,6 +23,7 @@ from tests.launching import ROOT, require
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(20 * 60)  # the trial's own limit, which ends it with a line for each part
 def test_the_whole_trial_runs_on_a_cpu_and_prints_a_line_for_each_part() -> None:
     require("g++", "torch.compile builds C++ on the CPU")
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--tiny", "--minutes", "20"]

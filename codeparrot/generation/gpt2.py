@@ -67,7 +67,7 @@ class Steps:
         heads, width = decoder.h[0].attn.num_heads, decoder.h[0].attn.head_dim
         live = slots.live * heads
         places = slots.places(heads)
-        hidden_from = mask[: slots.live, None].expand(-1, heads, -1).reshape(live, 1, -1)
+        unseen = mask[: slots.live, None].expand(-1, heads, -1).reshape(live, 1, -1)
         # Where there is no sequence the output of attention stays 0.
         mixed = hidden.new_zeros(rows * heads, 1, width)
         into, mixed_rows = mixed[:live], mixed.view(rows, -1)
@@ -76,7 +76,7 @@ class Steps:
             parts = attention.c_attn.forward.rows(_normed(block.ln_1, hidden)).view(rows, 3, heads, width)
             query, key, value = (part.reshape(-1, width)[:live] for part in parts.unbind(1))
             keys, values = slots.write(index, places, key, value)
-            scores = torch.baddbmm(hidden_from, query[:, None], keys.transpose(1, 2), alpha=attention.scaling)
+            scores = torch.baddbmm(unseen, query[:, None], keys.transpose(1, 2), alpha=attention.scaling)
             torch.bmm(torch.softmax(scores, -1), values, out=into)
             hidden = hidden + attention.c_proj.forward.rows(mixed_rows)
             inner = mlp.act(mlp.c_fc.forward.rows(_normed(block.ln_2, hidden)))

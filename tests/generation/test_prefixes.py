@@ -143,6 +143,20 @@ def test_those_that_run_get_a_token_between_two_blocks_of_a_long_prompt(long_gpt
         assert steps == 5 and len(first.ids) == before + steps
 
 
+def test_a_server_measures_before_its_first_request_and_reads_several_blocks_in_a_pass(long_gpt2, filling) -> None:
+    with Engine(long_gpt2, filling, multiple=None, cache_tokens=4096) as engine:
+        assert "forward" in vars(long_gpt2.transformer)
+        first = engine.submit(Request(TREE[:20], Nucleus(0.8, name=(1,)), 64, ends=frozenset()))
+        engine.step()
+        late = engine.submit(Request(prompt(513, 0), max_new_tokens=4))
+        before, steps = len(first.ids), 0
+        while not late.read:
+            engine.step()
+            steps += 1
+        assert steps == -(-513 // engine._slots._pass) and len(first.ids) == before + steps
+    assert "forward" not in vars(long_gpt2.transformer)
+
+
 def test_a_prompt_that_is_cancelled_while_it_is_read_is_read_no_further(long_gpt2, filling) -> None:
     with Engine(long_gpt2, filling, cache_tokens=4096) as engine:
         late, other = engine.submit(Request(TREE[:513])), engine.submit(Request(TREE[:20], max_new_tokens=3))

@@ -32,16 +32,21 @@ def test_nothing_is_left_of_a_stream_that_its_client_left(served: Served, path: 
 
 
 def test_a_request_that_never_had_its_turn_is_told_to_come_again(served: Served) -> None:
-    desk = served.service.desk
+    """How soon is told from requests that had their turn; those that starved would say "at once"."""
+    desk, usual, seconds = served.service.desk, served.service.desk._seconds, []
 
     async def late() -> Any:
+        desk._seconds = 30.0
         before = await desk.submit([Request([1, 2, 3], max_new_tokens=250, ends=frozenset())] * 640, seconds=60)
         waiting = await desk.submit([Request([1, 2, 3])], seconds=0.05)
         try:
             return await waiting.all()
         finally:
+            seconds.append(desk._seconds)
+            desk._seconds = usual
             before.cancel()
 
     with pytest.raises(Refused, match="waited too long") as refused:
         asyncio.run_coroutine_threadsafe(late(), desk._loop).result(60)
-    assert refused.value.status == 503 and int(refused.value.headers["Retry-After"]) >= 1
+    assert refused.value.status == 503 and refused.value.headers["Retry-After"] == "30"
+    assert seconds == [30.0]

@@ -158,7 +158,7 @@ class Cluster:
         path = Path(self.fact(job, "StdOut"))
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
-    def wait(self, job: int | str, *states: str, seconds: float = 400.0) -> str:
+    def wait(self, job: int | str, *states: str, seconds: float = 180.0) -> str:
         """Wait until a job is in one of the states, and return it. A job that ends in another state fails the test."""
 
         def there() -> bool:

@@ -66,7 +66,7 @@ def reach(cluster: Cluster, job: int, run_directory: Path, step: int) -> None:
         assert cluster.state(job) == "RUNNING", cluster.report(job)
         return newest_step(run_directory) >= step
 
-    cluster.until(reached, 300, lambda: f"step {step}\n{cluster.report(job)}")
+    cluster.until(reached, 120, lambda: f"step {step}\n{cluster.report(job)}")
 
 
 def finish(cluster: Cluster, job: int, run_directory: Path, reference: Path, steps: int = STEPS) -> None:
