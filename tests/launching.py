@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.warm import Warm
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
 
@@ -73,17 +75,33 @@ def start(
     launch: str = "ddp",
     command: list[str] | None = None,
     environment: dict[str, str] | None = None,
-) -> subprocess.Popen[str]:
-    """Start training in its own process group, in the folder to which the launch configurations' paths are relative."""
-    return subprocess.Popen(
-        [*(command or train_command(num_processes, launch)), "--config", str(config), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        cwd=ROOT,
-        env={**(environment or os.environ), "OMP_NUM_THREADS": "1"},
-    )
+    warm: bool = True,
+) -> "subprocess.Popen[str] | Warm":
+    """Start training in its own process group, in the folder to which the launch configurations' paths are relative.
+
+    Warm (`tests.warm`), unless a test is about the start itself or looks for its processes by their command.
+    """
+    command = [*(command or train_command(num_processes, launch)), "--config", str(config), *arguments]
+    return started(command, ROOT, environment, warm=warm)
+
+
+def started(
+    command: list[str], cwd: Path, environment: dict[str, str] | None = None, warm: bool = True
+) -> "subprocess.Popen[str] | Warm":
+    """Start a command in its own session."""
+    variables = {**(environment or os.environ), "OMP_NUM_THREADS": "1"}
+    if warm:
+        return Warm(command, variables, cwd)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **pipes, start_new_session=True, cwd=cwd, env=variables)
+
+
+def completed(command: list[str], cwd: Path, environment: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end, in a warm process."""
+    process = started(command, cwd, environment)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def run(
@@ -107,7 +125,7 @@ def run(
 
 
 def stop_behind_step(
-    process: subprocess.Popen[str], metrics: Path, step: int, number: int, after_seconds: float = 0.0
+    process: "subprocess.Popen[str] | Warm", metrics: Path, step: int, number: int, after_seconds: float = 0.0
 ) -> tuple[int, str]:
     """Send a signal to the whole process group once `step` is in metrics.jsonl, or some time later.
 
@@ -124,17 +142,18 @@ def stop_behind_step(
     else:
         os.killpg(process.pid, number)
     err = process.communicate(timeout=120)[1]
+    assert process.returncode is not None
     return process.returncode, err
 
 
-def kill_tree(process: subprocess.Popen[str]) -> None:
+def kill_tree(process: "subprocess.Popen[str] | Warm") -> None:
     """SIGKILL a launcher and its processes, which run in their own sessions: a dying node takes all of them."""
     for child in psutil.Process(process.pid).children(recursive=True):
         child.kill()
     os.killpg(process.pid, signal.SIGKILL)
 
 
-def workers(process: subprocess.Popen[str], num_processes: int) -> list[psutil.Process]:
+def workers(process: "subprocess.Popen[str] | Warm", num_processes: int) -> list[psutil.Process]:
     """Return the training processes of a launcher, by rank."""
     ranks = {}
     for child in psutil.Process(process.pid).children(recursive=True):
@@ -146,7 +165,7 @@ def workers(process: subprocess.Popen[str], num_processes: int) -> list[psutil.P
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def kill_behind_step(process: subprocess.Popen[str], metrics: Path, step: int) -> None:
+def kill_behind_step(process: "subprocess.Popen[str] | Warm", metrics: Path, step: int) -> None:
     stop_behind_step(process, metrics, step, signal.SIGKILL)
 
 

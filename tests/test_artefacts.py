@@ -5,7 +5,6 @@ output of that version: the run to its end at step 8, a batch, a perplexity.
 """
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 from codeparrot.cli import main
-from tests.launching import ROOT, SCRIPTS, require
+from tests.launching import ROOT, SCRIPTS, completed, require
 
 OLD = ROOT / "tests" / "artefacts" / "0.1"
 CHECKPOINT = "runs/old/checkpoints/step_00000004"
@@ -48,13 +47,7 @@ def losses(path: Path) -> dict[int, float]:
 
 @pytest.mark.slow
 def test_a_run_goes_on_from_its_checkpoint_with_the_batches_that_it_would_have_seen(old: Path) -> None:
-    done = subprocess.run(
-        [SCRIPTS / "codeparrot", "train", "--config", "config.yaml"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = completed([str(SCRIPTS / "codeparrot"), "train", "--config", "config.yaml"], old)
     assert done.returncode == 0, done.stderr
     assert "resumed at step 4" in done.stderr
     ours, theirs = losses(old / "runs" / "old" / "metrics.jsonl"), losses(OLD / "expected" / "metrics.jsonl")
@@ -131,9 +124,7 @@ def test_the_order_of_a_run_is_that_in_which_it_was_begun_unless_another_is_aske
     """Version 0.1 knew the order of the documents only, and did not record it."""
 
     def train(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(SCRIPTS / "codeparrot"), "train", "--config", "config.yaml", *arguments]
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        return completed([str(SCRIPTS / "codeparrot"), "train", "--config", "config.yaml", *arguments], old)
 
     refused = train("--stream.order", "windows")
     assert refused.returncode == 1

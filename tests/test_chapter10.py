@@ -4,7 +4,6 @@ import gzip
 import json
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from codeparrot.config import Config
 from tests.conftest import python_sources
-from tests.launching import ROOT
+from tests.launching import ROOT, completed
 
 PAGE = (ROOT / "docs" / "chapter10.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"^```(bash|python)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -45,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, command: list[str]) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = completed(command, folder)
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from docs.draw_rooms import FOLDERS
-from tests.launching import ROOT, write_config
+from tests.launching import ROOT, completed, write_config
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 NEW_FILE = re.compile(r"^File `([^`]+)`:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -48,9 +48,7 @@ def run(package: Path, *words: str, status: int = 0, cwd: Path | None = None) ->
     code = "from codeparrot.cli import entry; entry()"
     environment = {**os.environ, "PYTHONPATH": str(package)}
     command = [sys.executable, "-P", "-c", code, *words]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, cwd=cwd or package, check=False
-    )
+    done = completed(command, cwd or package, environment)
     assert done.returncode == status, done.stderr
     return done.stdout
 

@@ -1,5 +1,6 @@
 """The table of launch/README.md: memory of a GPU for weights, gradients and AdamW, by strategy."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 from codeparrot.config import Config
@@ -41,15 +42,21 @@ def table() -> Result:
     return Result("\n".join(lines).replace("|  |", "| |"), {"columns": facts})
 
 
-def _column(case: Case) -> tuple[str, dict[str, float]]:
-    """Return the size of a model in words, and what each strategy holds besides activations and logits, in bytes."""
+@cache
+def _traced(width: int, layers: int, heads: int) -> tuple[Any, Tracer]:
+    """Return a model's transformers config, and the tracer of its steps, which columns of the same model share."""
     config = Config()
     config.train.micro_batch_size, config.train.activation_checkpointing = 1, "full"
     config.train.precision, config.stream.seq_length = "bf16", 64
-    sizes = {"n_embd": case.width, "n_layer": case.layers, "n_head": case.heads, "vocab_size": 32768, "n_positions": 1024}
+    sizes = {"n_embd": width, "n_layer": layers, "n_head": heads, "vocab_size": 32768, "n_positions": 1024}
     settings = model_config({"family": "gpt2", **sizes, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0})
-    numbers = model_of(settings, "bf16", "adamw")
-    memory = Memory(Tracer(config, settings, on_gpu=True), numbers, share=2, world_size=case.processes)
+    return settings, Tracer(config, settings, on_gpu=True)
+
+
+def _column(case: Case) -> tuple[str, dict[str, float]]:
+    """Return the size of a model in words, and what each strategy holds besides activations and logits, in bytes."""
+    settings, tracer = _traced(case.width, case.layers, case.heads)
+    memory = Memory(tracer, model_of(settings, "bf16", "adamw"), share=2, world_size=case.processes)
     parameters = num_parameters(settings)
     size = f"{parameters / 1e9:.3g}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
     return size, {strategy.name: states(memory, strategy) for strategy in STRATEGIES}

@@ -1,7 +1,6 @@
 """`codeparrot verify` passes here, and fails when something is wrong."""
 
 import json
-import subprocess
 
 import pytest
 
@@ -9,15 +8,17 @@ from codeparrot import cli
 from codeparrot.verify import command as verify
 from codeparrot.verify import trials
 from codeparrot.verify.trials import Trials
-from tests.launching import SCRIPTS
+from tests.launching import ROOT, started
 
 
 @pytest.mark.slow
-def test_it_passes_here_and_says_what_it_measured() -> None:
-    command = [str(SCRIPTS / "codeparrot"), "verify", "--strategies", "zero2", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    facts = json.loads(done.stdout)
+def test_it_passes_here_and_says_what_it_measured(monkeypatch, capsys) -> None:
+    def start(self, name, launch, overrides):
+        return started([*launch.command(), "--config", str(self.config), "--run.name", name, *overrides], ROOT)
+
+    monkeypatch.setattr(Trials, "_start", start)
+    assert cli.main(["verify", "--strategies", "zero2", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
     assert facts["passed"] and facts["failed"] == [] and facts["processes"] == 2
     checks = {(check["invariant"], check["setting"]): check for check in facts["checks"]}
     assert checks["SIGKILL and resume: weights at the end", "ZeRO-2"]["measured"] == 0.0
