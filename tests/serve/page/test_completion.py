@@ -1,10 +1,13 @@
 """Completions on the page are those of the server, and the code changes only when one is accepted."""
 
+import time
 from itertools import pairwise
 
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from codeparrot.generation.engine import Engine
+from codeparrot.generation.requests import Completion
 from tests.serve.conftest import Served
 from tests.serve.page.conftest import Page, shoot
 
@@ -39,7 +42,14 @@ def test_a_completion_streams_beside_the_code_and_tab_accepts_it(page: Page, ser
     assert page.code == CODE, "one undo takes it back"
 
 
-def test_escape_rejects_a_completion_and_frees_the_server(page: Page, served: Served) -> None:
+def test_escape_rejects_a_completion_and_frees_the_server(page: Page, served: Served, monkeypatch) -> None:
+    step = Engine.step
+
+    def slow(engine: Engine) -> list[Completion]:
+        time.sleep(0.1)  # the 200 tokens take 20 s: on a busy machine, too, the key comes before the last of them
+        return step(engine)
+
+    monkeypatch.setattr(Engine, "step", slow)
     page.write("x")
     page.set(temperature=1, max_tokens=200, n=4)
     page.press(Keys.SPACE, holding=Keys.CONTROL)
