@@ -243,8 +243,5 @@ PARTS: dict[str, Callable[[Trial], dict[str, Any]]] = {
 }
 GATES = ("forward", "waits", *LAUNCHED, "generation")
 """What must hold. They measure no speed, so they may run side by side."""
-ALIKE_WHEN_TINY = (
-    *("xl, compiled, 8", "small, compiled, 32", "xl, compiled, 16", "xl, eager, 4", "plain xl, compiled, 8"),
-    "FSDP2",
-)
-"""What differs from another part in nothing but the sizes, or the file in launch/."""
+ALIKE_WHEN_TINY = ("xl, compiled, 8", "small, compiled, 32", "xl, compiled, 16", "xl, eager, 4", "plain xl, compiled, 8")
+"""What differs from another part in nothing but the sizes."""

@@ -1,11 +1,12 @@
 """Processes that start warm: forked from one that has imported what training needs, which is most of the work of a short run.
 
-`Warm` is used like `subprocess.Popen`; `main` runs in the process that it forks. What it runs is what the
-command line would run, in a session and an environment of its own; under `accelerate launch`, torchrun's agent is real and its
-processes are forked too. Tests of how a process starts use `subprocess`.
+`Warm` is used like `subprocess.Popen`; `main` runs in the process that is forked. What it runs is what the command line would
+run, in a session and an environment of its own; under `accelerate launch`, torchrun's agent is real, and its processes are
+forked too. Tests of how a process starts use `subprocess`.
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -21,6 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,9 +67,11 @@ class Warm:
         if self.returncode is None:
             self._server.settimeout(timeout)
             try:
-                self.returncode = int(self._server.recv(64))
+                status = self._server.recv(64)
             except TimeoutError:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0.0) from None
+            assert status, f"the process that forks has ended before {self.args}"
+            self.returncode = int(status)
             self._server.close()
         return self.returncode
 
@@ -91,8 +95,8 @@ class _Server:
     """The process that has imported everything. It ends when this object is closed, or this process ends."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        folder = Path(tempfile.mkdtemp())
-        self._path, self.log = str(folder / "socket"), folder / "log"
+        self._folder = tempfile.TemporaryDirectory()
+        self._path, self.log = f"{self._folder.name}/socket", Path(self._folder.name, "log")
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listening.bind(self._path)
         listening.listen(64)
@@ -160,8 +164,9 @@ def _serve(listening: socket.socket) -> _Job:
                     pid, connection = running.pop(key.fd)
                     selector.unregister(key.fd)
                     os.close(key.fd)
-                    connection.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
-                    connection.close()
+                    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                    with contextlib.suppress(OSError), connection:  # a test that failed asks for it no more
+                        connection.send(str(status).encode())
                     continue
                 connection, _ = listening.accept()
                 message, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
@@ -192,8 +197,7 @@ def _run(job: _Job) -> None:
     os.chdir(job.cwd)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    program, *rest = (word for word in job.argv if word not in OPTIONS)
-    sys.argv = [program, *rest]
+    program, *rest = sys.argv = job.argv
     name = Path(program).name
     if name == "codeparrot":
         from codeparrot.cli import entry
@@ -204,13 +208,15 @@ def _run(job: _Job) -> None:
 
         accelerate()
     else:
-        option, sys.argv = (rest[0], rest[1:]) if rest[0] in ("-m", "-c") else ("", rest)
-        if option == "-c":
-            exec(sys.argv[0], {"__name__": "__main__"})
-        elif option == "-m":
-            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        first, *others = sys.argv = [*dropwhile(OPTIONS.__contains__, rest)]
+        if first == "-c":
+            sys.argv = ["-c", *others[1:]]
+            exec(others[0], {"__name__": "__main__"})
+        elif first == "-m":
+            sys.argv = others
+            runpy.run_module(others[0], run_name="__main__", alter_sys=True)
         else:
-            runpy.run_path(sys.argv[0], run_name="__main__")
+            runpy.run_path(first, run_name="__main__")
 
 
 class _Forked:
