@@ -83,6 +83,8 @@ COMMANDS = {
     "complete": Command("codeparrot.generation.complete:complete", "complete code with a checkpoint"),
     "serve": Command("codeparrot.serve.command:serve", "completions for editors over HTTP, and a page to look into the model"),
     "export": Command("codeparrot.export.command:export", "a checkpoint as a GGUF file, for llama.cpp, Ollama and LM Studio"),
+    "scale fit": Command("codeparrot.scale.command:fit", "how the loss falls with parameters and tokens", positional=True),
+    "scale predict": Command("codeparrot.scale.command:predict", "the loss of a larger model, by a fitted law"),
     "verify": Command("codeparrot.verify.command:verify", "check the invariants of training on this machine"),
     "plot": Command("codeparrot.plot:plot", "loss curves of one run or several", positional=True),
 }
