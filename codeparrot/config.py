@@ -158,13 +158,15 @@ class ScheduleConfig:
     """The learning rate over the steps."""
 
     name: Literal["cosine", "linear", "wsd", "constant"] = setting("cosine", also="lr_scheduler_type lr_scheduler scheduler")
-    """Shape after the warm-up; wsd: constant, then a linear decay at the end."""
+    """Shape after the warm-up; wsd: constant, then a decay at the end."""
     warmup_steps: int = setting(0, "steps", at_least(0), also="num_warmup_steps warmup_iters warmup_ratio warmup")
     """Steps in which the learning rate rises linearly to its peak."""
     final_fraction: float = setting(0.0, rule=FRACTION, also="min_lr min_lr_ratio final_lr")
     """Learning rate of the last step as a fraction of the peak."""
     decay_fraction: float = setting(0.2, rule=FRACTION)
     """wsd: share of the run's steps in which the learning rate decays."""
+    decay_shape: Literal["linear", "1-sqrt", "cosine"] = "linear"
+    """wsd: how it decays; 1-sqrt falls fast and then ever more slowly."""
 
 
 @dataclass

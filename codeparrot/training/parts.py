@@ -124,6 +124,7 @@ class Training(Start):
             name=schedule.name,
             final_fraction=schedule.final_fraction,
             decay_fraction=schedule.decay_fraction,
+            decay_shape=schedule.decay_shape,
         )
 
     def examples(self, windows: Any, step: int, micro_batch: int) -> tuple[Tensor, Tensor]:

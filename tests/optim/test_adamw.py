@@ -16,7 +16,7 @@ from codeparrot.config import OptimConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.optim.adamw import AdamW, parameter_groups
 from codeparrot.optim.optimizer import set_learning_rate
-from codeparrot.optim.schedule import SCHEDULES, learning_rate
+from codeparrot.optim.schedule import DECAY_SHAPES, SCHEDULES, learning_rate
 
 NO_IDS = {"bos_token_id": None, "eos_token_id": None}
 
@@ -87,6 +87,7 @@ RUNS = st.fixed_dictionaries(
         "name": st.sampled_from(SCHEDULES),
         "final_fraction": st.floats(0, 1),
         "decay_fraction": st.floats(0.01, 1),
+        "decay_shape": st.sampled_from(DECAY_SHAPES),
     }
 )
 
@@ -133,7 +134,11 @@ def test_the_rate_has_no_jumps(run):
     values, last = rates(run), run["max_steps"] - 1
     decay = max(1, round(run["decay_fraction"] * run["max_steps"])) if run["name"] == "wsd" else run["max_steps"]
     decay_steps = max(1, min(decay, last - max(run["warmup_steps"] - 1, 0)))
-    slope = run["peak"] * max(1 / max(run["warmup_steps"], 1) if run["warmup_steps"] else 0, math.pi / 2 / decay_steps)
+    # The first step of a root is its steepest.
+    steepest = (
+        1 / math.sqrt(decay_steps) if (run["name"], run["decay_shape"]) == ("wsd", "1-sqrt") else math.pi / 2 / decay_steps
+    )
+    slope = run["peak"] * max(1 / max(run["warmup_steps"], 1) if run["warmup_steps"] else 0, steepest)
     assert all(abs(a - b) <= slope * (1 + 1e-9) for a, b in pairwise(values))
 
 
@@ -143,6 +148,14 @@ def test_wsd_is_stable_until_its_decay():
     assert set(values[9:80]) == {1.0}
     assert values[80] == pytest.approx(1 - 0.9 / 20)
     assert values[89] == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize(("shape", "half_way"), [("linear", 0.5), ("1-sqrt", 1 - math.sqrt(0.5)), ("cosine", 0.5)])
+def test_wsd_decays_in_the_shape_that_is_asked_for(shape, half_way):
+    run: dict[str, Any] = {"peak": 1.0, "warmup_steps": 10, "max_steps": 101, "name": "wsd", "decay_shape": shape}
+    rate = partial(learning_rate, **run, final_fraction=0.0, decay_fraction=20 / 101)
+    assert (rate(80), rate(100)) == (1.0, 0.0) and rate(90) == pytest.approx(half_way)
+    assert rate(85) == pytest.approx({"linear": 0.75, "1-sqrt": 0.5, "cosine": 0.5 + math.sqrt(2) / 4}[shape])
 
 
 def test_cosine_is_half_way_in_the_middle():
