@@ -138,7 +138,7 @@ class OptimConfig:
     """The optimizer."""
 
     name: str = setting("adamw", also="optimizer optim")
-    """What updates the weights: adamw."""
+    """What updates the weights: adamw; muon: the matrices of the layers by orthogonalised momentum, the rest by AdamW."""
     lr: float = setting(5e-4, rule=ABOVE_0, also="learning_rate max_lr peak_lr")
     """Peak learning rate."""
     weight_decay: float = setting(0.1, rule=at_least(0), also="wd")
@@ -149,6 +149,14 @@ class OptimConfig:
     """Decay of the running mean of its square."""
     eps: float = setting(1e-8, rule=ABOVE_0, also="epsilon adam_epsilon adam_eps")
     """Added to the denominator."""
+    momentum: float = setting(0.95, rule=BELOW_1, also="muon_momentum")
+    """muon: decay of the running mean of the gradient of a matrix."""
+    embedding_lr: float = setting(0.0, rule=at_least(0))
+    """muon: peak learning rate of embeddings, and of a head that is tied to them; 0: `optim.lr`."""
+    head_lr: float = setting(0.0, rule=at_least(0))
+    """muon: peak learning rate of a head of its own; 0: `optim.lr`."""
+    vector_lr: float = setting(0.0, rule=at_least(0))
+    """muon: peak learning rate of biases and norms; 0: `optim.lr`."""
     clip_norm: float = setting(1.0, rule=at_least(0), also="max_grad_norm grad_clip gradient_clipping clip_grad_norm")
     """Largest norm of the whole gradient; 0: no clipping."""
 

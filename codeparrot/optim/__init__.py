@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = {
     "adamw": "codeparrot.optim.adamw:AdamW",
+    "muon": "codeparrot.optim.muon:Muon",
 }
 """Maps `optim.name` to the class that describes the optimizer."""
 

@@ -4,7 +4,7 @@ Weight decay depends on the shape of a parameter, not on its name, so it is righ
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -12,13 +12,17 @@ if TYPE_CHECKING:
 
 
 class AdamW:
-    moments: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
-    """Running means of the gradient and of its square, under torch's names."""
+    def groups(self, model: "nn.Module", settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return parameter_groups(model, settings["weight_decay"])
+
+    def moments(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return torch's names of the running means of the gradient and of its square."""
+        return ("exp_avg", "exp_avg_sq")
 
     def build(self, model: "nn.Module", settings: Mapping[str, Any]) -> "torch.optim.AdamW":
         import torch
 
-        groups = parameter_groups(model, settings["weight_decay"])
+        groups = self.groups(model, settings)
         betas = (settings["beta1"], settings["beta2"])
         return torch.optim.AdamW(groups, lr=settings["lr"], betas=betas, eps=settings["eps"], fused=True)
 

@@ -54,7 +54,7 @@ def rows_of(used: Used, plan: "Plan") -> list[Row]:
     rate = _rate(used, plan, counted.flops_per_token)
     done = dataclasses.replace(config, train=dataclasses.replace(config.train, max_steps=used.steps))
     spent = speed.times(done, used.tokens_per_second, speed.samples_of(done), 0, on_gpu)
-    saved = sizes.checkpoints_of(done, counted.parameters, used.wall_seconds)
+    saved = sizes.checkpoints_of(done, counted.parameters, counted.optimizer_numbers, used.wall_seconds)
     trained = used.steps * counted.tokens_per_step
     return [
         Row("peak memory of a process", _peak_memory(used, settings), used.peak_memory_bytes, "bytes"),
@@ -72,7 +72,7 @@ def _peak_memory(used: Used, settings: Any) -> float | None:
     if used.kind is None:
         return None
     config, on_gpu = used.config, used.kind != "cpu"
-    numbers = model_of(settings, config.train.precision, config.optim.name)
+    numbers = model_of(settings, config.train.precision, dataclasses.asdict(config.optim))
     share = config.train.global_batch_size // used.world_size
     memory = Memory(Tracer(config, settings, on_gpu), numbers, share, used.world_size)
     need = memory.need(_strategy(used), config.train.micro_batch_size)

@@ -1,6 +1,6 @@
 """The whole forecast of a run: its parts put together, and the way to launch it chosen."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from codeparrot.config import Config
@@ -88,14 +88,16 @@ def forecast(plan: "Plan") -> Forecast:
         traced_layers=layers,
         speed=found,
         times=times,
-        checkpoints=counting.checkpoints_of(plan, counted.parameters, times.total if times else None),
+        checkpoints=counting.checkpoints_of(
+            plan, *(counted.parameters, counted.optimizer_numbers), times.total if times else None
+        ),
     )
 
 
 def memory_of(plan: "Plan", settings: object, place: Device) -> tuple[Memory, str]:
     """Return what predicts the memory of a run, and how many layers it traces."""
     tracer = Tracer(plan, settings, place.on_gpu)
-    numbers = model_of(settings, plan.train.precision, plan.optim.name)
+    numbers = model_of(settings, plan.train.precision, asdict(plan.optim))
     memory = Memory(tracer, numbers, plan.train.global_batch_size // plan.gpus, plan.gpus)
     return memory, "extrapolated from 3 and 4 layers" if tracer.extrapolated else "of the whole model"
 

@@ -6,12 +6,13 @@ here, with the parameters that they depend on in one place each. benchmarks/plan
 
 import importlib.resources
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from codeparrot.model.families import without_weights
 from codeparrot.optim import load_optimizer
+from codeparrot.optim.optimizer import kept_numbers
 from codeparrot.plan.blocks import blocks
 from codeparrot.plan.ledger import BUCKETS, CATEGORIES, GATHERS, GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Bytes
 from codeparrot.plan.trace import Step, Style, Tracer
@@ -33,7 +34,7 @@ class Model(NamedTuple):
     width: int
     element_bytes: int
     """Of the type of the computation."""
-    moments: int
+    moments: float
     """Tensors that the optimizer keeps for each parameter."""
 
 
@@ -176,12 +177,12 @@ class Memory:
         return max(low, min(high - 1, fits[-1] if fits else low))
 
 
-def model_of(settings: Any, precision: str, optimizer: str) -> Model:
-    """Return the numbers of a model, from its transformers config."""
+def model_of(settings: Any, precision: str, optim: Mapping[str, Any]) -> Model:
+    """Return the numbers of a model, from its transformers config and the section `optim` of the run's."""
     model = without_weights(settings)
     weights = [weight.numel() for weight in model.parameters()]
     layer = max((sum(weight.numel() for weight in each.parameters()) for each in blocks(model, settings)), default=0)
-    moments = len(load_optimizer({"name": optimizer}).moments)
+    moments = kept_numbers(load_optimizer(optim), model, optim) / sum(weights)
     width = settings.get_text_config().hidden_size
     return Model(sum(weights), max(weights), layer, width, 4 if precision == "fp32" else 2, moments)
 

@@ -8,11 +8,12 @@ from codeparrot.config import Config, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import fit_vocabulary, load_tokenizer, tokenizer_here
 from codeparrot.location import path_of
-from codeparrot.model.families import model_config, num_parameters
+from codeparrot.model.families import model_config, num_parameters, without_weights
 from codeparrot.model.flops import flops_per_token
 from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import transform_of
 from codeparrot.optim import load_optimizer
+from codeparrot.optim.optimizer import kept_numbers
 
 CHINCHILLA = 20
 """Tokens a parameter at which a fixed compute is spent best (Hoffmann and others, 2022)."""
@@ -31,6 +32,8 @@ class Corpus:
 @dataclass(frozen=True)
 class Sizes:
     parameters: int
+    optimizer_numbers: int
+    """That the optimizer keeps beside the parameters."""
     flops_per_token: int
     """PaLM's count: 6 N and attention without the mask's saving; recomputation is not counted."""
     tokens_per_step: int
@@ -83,12 +86,14 @@ def _tokenizer_exists(config: Config) -> bool:
 def count(config: Config, settings: Any, corpus: Corpus) -> Sizes:
     """Return what follows from the configuration."""
     parameters = num_parameters(settings)
+    optim = asdict(config.optim)
+    kept = kept_numbers(load_optimizer(optim), without_weights(settings), optim)
     flops = flops_per_token(settings, config.stream.seq_length)
     step = config.train.global_batch_size * config.stream.seq_length
     tokens = config.train.max_steps * step
     epochs = tokens / corpus.tokens if corpus.tokens else None
     return Sizes(
-        *(parameters, flops, step, tokens, float(flops) * tokens, tokens / parameters),
+        *(parameters, kept, flops, step, tokens, float(flops) * tokens, tokens / parameters),
         *(corpus.tokens, corpus.source, epochs),
     )
 
@@ -120,16 +125,16 @@ def corpus_of(config: Config, given: int) -> Corpus:
     return Corpus(tokens, "counted" if exact else "estimated from some documents")
 
 
-def checkpoints_of(config: Config, parameters: int, seconds: float | None) -> Checkpoints:
+def checkpoints_of(config: Config, parameters: int, optimizer_numbers: int, seconds: float | None) -> Checkpoints:
     """Return what the run writes and pushes.
 
     Args:
         config: of the run.
         parameters: of its model.
+        optimizer_numbers: that its optimizer keeps.
         seconds: how long it takes, for checkpoints by time; None: not known, and those are not counted.
     """
-    moments = len(load_optimizer({"name": config.optim.name}).moments)
-    model, state = FLOAT32_BYTES * parameters, FLOAT32_BYTES * moments * parameters
+    model, state = FLOAT32_BYTES * parameters, FLOAT32_BYTES * optimizer_numbers
     settings, steps = config.checkpoint, config.train.max_steps
     saved = _steps_of_saves(config, seconds)
     last = set(saved[-settings.keep_last :])

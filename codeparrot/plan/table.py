@@ -1,9 +1,10 @@
 """The table of launch/README.md: memory of a GPU for weights, gradients and AdamW, by strategy."""
 
+from dataclasses import asdict
 from functools import cache
 from typing import Any, NamedTuple
 
-from codeparrot.config import Config
+from codeparrot.config import Config, OptimConfig
 from codeparrot.model.families import model_config, num_parameters
 from codeparrot.plan.gpus import GB
 from codeparrot.plan.ledger import ACTIVATIONS, LOGITS
@@ -56,7 +57,7 @@ def _traced(width: int, layers: int, heads: int) -> tuple[Any, Tracer]:
 def _column(case: Case) -> tuple[str, dict[str, float]]:
     """Return the size of a model in words, and what each strategy holds besides activations and logits, in bytes."""
     settings, tracer = _traced(case.width, case.layers, case.heads)
-    memory = Memory(tracer, model_of(settings, "bf16", "adamw"), share=2, world_size=case.processes)
+    memory = Memory(tracer, model_of(settings, "bf16", asdict(OptimConfig())), share=2, world_size=case.processes)
     parameters = num_parameters(settings)
     size = f"{parameters / 1e9:.3g}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
     return size, {strategy.name: states(memory, strategy) for strategy in STRATEGIES}

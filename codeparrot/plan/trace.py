@@ -141,8 +141,9 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
         with ledger.within(OPTIMIZER):
             kind = load_optimizer(asdict(config.optim))
             optimizer = kind.build(model, asdict(config.optim))
-            for parameter in model.parameters():
-                optimizer.state[parameter] |= new_state(kind, parameter)
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    optimizer.state[parameter] |= new_state(kind.moments(group), parameter)
         windows = torch.zeros((step.micro_batch, config.stream.seq_length), dtype=torch.long)
         for number in range(step.micro_batches):
             last = number == step.micro_batches - 1

@@ -87,3 +87,30 @@ def set_up_deepspeed(plugin: Any, config: Config, world_size: int) -> None:
         if found not in ("auto", value):
             raise CodeparrotError(f'the DeepSpeed file sets "{name}" to {found}, the recipe to {value}; write "auto" there')
         settings[name] = value
+
+
+def exchanges_of(zero: Any, optimizer: Any, places: dict[int, int]) -> dict[int, Any]:
+    """Return how the matrices of an optimizer's groups come whole from DeepSpeed's flat tensors, by the id of each.
+
+    Args:
+        zero: DeepSpeed's optimizer.
+        optimizer: inside it; its groups say in `matrices` whether they need whole ones.
+        places: of each parameter in its group, by its id, as the group was before DeepSpeed.
+    """
+    from codeparrot.optim.exchange import Flat, Partitioned
+
+    found: dict[int, Any] = {}
+    if hasattr(zero, "fp32_partitioned_groups_flat"):
+        for number, flat in enumerate(zero.fp32_partitioned_groups_flat):
+            if optimizer.param_groups[zero.sub_group_to_group_id[number]]["matrices"]:
+                parameters = zero.fp16_groups[number]
+                shapes = [(places[id(parameter)], parameter.ds_shape) for parameter in parameters]
+                pieces = [parameter.partition_numel() for parameter in parameters]
+                found[id(flat)] = Partitioned(shapes, pieces, zero.dp_process_group)
+        return found
+    for number, flat in enumerate(zero.single_partition_of_fp32_groups):
+        if optimizer.param_groups[number]["matrices"]:
+            parameters, firsts = zero.round_robin_bit16_groups[number], zero.round_robin_bit16_offsets[number]
+            matrices = [(places[id(each)], each.shape, first) for each, first in zip(parameters, firsts, strict=True)]
+            found[id(flat)] = Flat(matrices, zero.real_dp_process_group[number])
+    return found

@@ -22,12 +22,14 @@ from codeparrot.model.hardware import dtype_of
 from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import Objective, check_even, transform_of
 from codeparrot.optim import load_optimizer
+from codeparrot.optim.optimizer import NeedsWhole, moments_by_name
 from codeparrot.optim.schedule import learning_rate
 from codeparrot.stream import ConstantLengthDataset, make_encoder
 from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.stream.transform import Transform
 from codeparrot.training.agreement import Agreement
+from codeparrot.training.deepspeed import exchanges_of
 from codeparrot.training.health import Health
 from codeparrot.training.precision import Precision
 from codeparrot.training.sharding import ShardedState, sharded_state
@@ -187,10 +189,14 @@ def make(start: Start, fitted: Fitted) -> Training:
     model = model.to(accelerator.device) if strategy_of(accelerator) == "replicated" else model
     language_model, kind = model.model, load_optimizer(asdict(config.optim))
     bare = kind.build(model, asdict(config.optim))
+    moments = moments_by_name(kind, bare, language_model)
+    places = {id(each): place for group in bare.param_groups for place, each in enumerate(group["params"])}
     model, optimizer = accelerator.prepare(model, bare)
     with attention.kernels(accelerator.device, config.train.attention):
         finish_wrapping(accelerator, model, config.train.micro_batch_size, config.stream.seq_length)
     zero = model.optimizer if strategy_of(accelerator) == "deepspeed" else None
+    if zero is not None and isinstance(bare, NeedsWhole):
+        bare.exchanges = exchanges_of(zero, bare, places)
     return Training(
         **vars(start),
         model=model,
@@ -199,7 +205,7 @@ def make(start: Start, fitted: Fitted) -> Training:
         skeleton=without_weights(settings),
         stream=stream,
         objective=objective,
-        sharded=sharded_state(accelerator, model, language_model, bare, kind),
+        sharded=sharded_state(accelerator, model, language_model, bare, kind, moments),
         health=Health(config.train, accelerator, bare, kind, zero),
         compiling=compiling,
     )

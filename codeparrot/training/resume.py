@@ -271,7 +271,7 @@ def _load_state(training: Training, folder: Path) -> None:
     files = [safe_open(path, framework="pt") for path in sorted(folder.glob("moments-*.safetensors"))]
     place_of = {key: file for file in files for key in file.keys()}  # noqa: SIM118 - safe_open is no dictionary
     for name in training.sharded.names:
-        for kind in training.sharded.moments:
+        for kind in training.sharded.moments[name]:
             training.sharded.put(name, kind, place_of[f"{kind}/{name}"].get_tensor(f"{kind}/{name}"))
     training.sharded.num_updates = state["num_updates"]
     training.health.load_state_dict(state["health"])

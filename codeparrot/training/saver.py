@@ -64,17 +64,18 @@ class HostCopy:
     def take(self, state: ShardedState, rank: int, world_size: int, device: torch.device) -> None:
         """Copy this process's share. All processes call this; it returns when the copy is done."""
         sizes = {name: state.shape(name).numel() for name in state.names}
-        owners = deal(sizes, world_size, len(state.moments))
+        owners = deal(sizes, world_size, {name: len(moments) for name, moments in state.moments.items()})
         for name in state.names:
-            for kind in (WEIGHT, *state.moments):
+            for kind in (WEIGHT, *state.moments[name]):
                 value = state.whole(name, kind)
                 if rank == (0 if kind == WEIGHT else owners[name]):
                     self._buffer(f"{kind}/{name}", value).copy_(value, non_blocking=True)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    def of(self, *kinds: str) -> dict[str, Tensor]:
-        return {key: value for key, value in self.tensors.items() if key.split("/", 1)[0] in kinds}
+    def of(self, weights: bool) -> dict[str, Tensor]:
+        """Return the weights, or the moments."""
+        return {key: value for key, value in self.tensors.items() if (key.split("/", 1)[0] == WEIGHT) is weights}
 
     def _buffer(self, key: str, value: Tensor) -> Tensor:
         if key not in self.tensors:
@@ -82,14 +83,14 @@ class HostCopy:
         return self.tensors[key]
 
 
-def deal(sizes: dict[str, int], world_size: int, num_moments: int) -> dict[str, int]:
+def deal(sizes: dict[str, int], world_size: int, num_moments: dict[str, int]) -> dict[str, int]:
     """Return which process writes the moments of each parameter, so that all write about as much; process 0 has the weights."""
     loads = [0] * world_size
     loads[0] = sum(sizes.values()) if world_size > 1 else 0
     owners: dict[str, int] = {}
     for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
         owners[name] = min(range(world_size), key=lambda rank: (loads[rank], rank))
-        loads[owners[name]] += num_moments * size
+        loads[owners[name]] += num_moments[name] * size
     return owners
 
 
@@ -216,13 +217,13 @@ class Saver:
         if needed > free:
             raise OSError(f"no space: {needed:,} bytes to write and {free:,} free")
         (partial / "state").mkdir(exist_ok=True)
-        moments = self._copy.of(*self._training.sharded.moments)
+        moments = self._copy.of(weights=False)
         written = []
         if moments:
             save_file(moments, partial / "state" / moments_name(rank))
             written.append(f"state/{moments_name(rank)}")
         if self._training.accelerator.is_main_process:
-            weights = {key.split("/", 1)[1]: value for key, value in self._copy.of(WEIGHT).items()}
+            weights = {key.split("/", 1)[1]: value for key, value in self._copy.of(weights=True).items()}
             self._training.skeleton.save_pretrained(partial / "model", state_dict=weights, max_shard_size="1TB")
             self._training.tokenizer.save_pretrained(partial / "model")
             written += [str(path.relative_to(partial)) for path in (partial / "model").rglob("*") if path.is_file()]
@@ -258,8 +259,7 @@ class Saver:
         if self._training.accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)
             sharded = self._training.sharded
-            kinds = 1 + len(sharded.moments)
-            needed = 4 * kinds * sum(sharded.shape(name).numel() for name in sharded.names)
+            needed = sum(4 * (1 + len(sharded.moments[name])) * sharded.shape(name).numel() for name in sharded.names)
             free = shutil.disk_usage(self._training.checkpoints).free
             text = "checkpoint of step %d was not written: %s (it needs %s bytes, %s bytes free); training goes on, older stay"
             logger.error(text, step, error, f"{needed:,}", f"{free:,}")

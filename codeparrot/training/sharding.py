@@ -25,8 +25,8 @@ class ShardedState(Protocol):
     sharded: bool
     """Whether a process holds less than all of the parameters, so that the model only runs on all processes together."""
     names: list[str]
-    moments: tuple[str, ...]
-    """Names of the tensors that the optimizer keeps for each parameter."""
+    moments: dict[str, tuple[str, ...]]
+    """Names of the tensors that the optimizer keeps for each parameter, by its name."""
 
     def shape(self, name: str) -> torch.Size: ...
 
@@ -47,7 +47,12 @@ class ShardedState(Protocol):
     def num_updates(self, count: int) -> None: ...
 
 
-def sharded_state(accelerator: Any, model: Any, language_model: nn.Module, optimizer: Any, kind: OptimizerKind) -> ShardedState:
+Moments = dict[str, tuple[str, ...]]
+
+
+def sharded_state(
+    accelerator: Any, model: Any, language_model: nn.Module, optimizer: Any, kind: OptimizerKind, moments: Moments
+) -> ShardedState:
     """Return the state behind a model and an optimizer that Accelerate has prepared.
 
     Args:
@@ -56,21 +61,25 @@ def sharded_state(accelerator: Any, model: Any, language_model: nn.Module, optim
         language_model: the transformers model inside it.
         optimizer: as `kind` has built it.
         kind: the optimizer's description.
+        moments: what it keeps of each parameter (`moments_by_name`).
     """
     if strategy_of(accelerator) == "deepspeed":
-        return ZeroState(model, language_model, optimizer, kind)
-    return TorchState(language_model, optimizer, kind, sharded=strategy_of(accelerator) == "fsdp")
+        return ZeroState(model, language_model, optimizer, kind, moments)
+    return TorchState(language_model, optimizer, kind, moments, sharded=strategy_of(accelerator) == "fsdp")
 
 
 class TorchState:
     """One process and DDP (plain tensors), and FSDP2 (DTensors)."""
 
-    def __init__(self, language_model: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind, sharded: bool) -> None:
-        self.sharded, self.moments = sharded, kind.moments
+    def __init__(
+        self, language_model: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind, moments: Moments, sharded: bool
+    ) -> None:
+        self.sharded, self.moments = sharded, moments
         self._parameters = dict(language_model.named_parameters())
         self.names = list(self._parameters)
         self._optimizer = optimizer
-        _make_state(optimizer, kind, self._parameters.values())
+        for group in optimizer.param_groups:
+            _make_state(optimizer, kind.moments(group), group["params"])
 
     def shape(self, name: str) -> torch.Size:
         return self._parameters[name].shape
@@ -103,14 +112,18 @@ class TorchState:
 class ZeroState:
     """DeepSpeed ZeRO-1, 2 and 3, through DeepSpeed's own functions (deepspeed.utils.safe_get_...)."""
 
-    def __init__(self, engine: Any, language_model: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind) -> None:
+    def __init__(
+        self, engine: Any, language_model: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind, moments: Moments
+    ) -> None:
         self._zero = engine.optimizer
         self._stage = engine.zero_optimization_stage()
-        self.sharded, self.moments = self._stage == 3, kind.moments
+        self.sharded, self.moments = self._stage == 3, moments
         self._parameters = dict(language_model.named_parameters())
         self.names = list(self._parameters)
         self._optimizer = optimizer
-        _make_state(optimizer, kind, self._flat())
+        for number, flat in enumerate(self._flat()):
+            group = optimizer.param_groups[self._zero.sub_group_to_group_id[number] if self._stage == 3 else number]
+            _make_state(optimizer, kind.moments(group), [flat])
         if self._stage < 3:
             # Otherwise the first step would do this, and no moments could be loaded before it.
             self._zero._lazy_init_hp_params_optimizer_state()
@@ -158,7 +171,7 @@ class ZeroState:
         yield from self._zero.single_partition_of_fp32_groups if self._stage < 3 else self._zero.fp32_partitioned_groups_flat
 
 
-def _make_state(optimizer: torch.optim.Optimizer, kind: OptimizerKind, parameters: Iterable[Tensor]) -> None:
+def _make_state(optimizer: torch.optim.Optimizer, moments: Iterable[str], parameters: Iterable[Tensor]) -> None:
     for parameter in parameters:
         if not optimizer.state[parameter]:
-            optimizer.state[parameter] = new_state(kind, parameter)
+            optimizer.state[parameter] = new_state(moments, parameter)

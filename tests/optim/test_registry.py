@@ -31,8 +31,9 @@ def test_an_optimizer_keeps_what_it_says_and_skips_when_it_is_told(name) -> None
         kind.skip(optimizer, torch.tensor(skipped))
         optimizer.step()
         assert torch.equal(layer.weight, before) == bool(skipped)
-    state = optimizer.state[layer.weight]
-    assert {key: value.shape for key, value in state.items()} == {
-        key: value.shape for key, value in new_state(kind, layer.weight).items()
-    }
-    assert state[UPDATES] == 1
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            expected = new_state(kind.moments(group), parameter)
+            state = optimizer.state[parameter]
+            assert {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in expected.items()}
+            assert state[UPDATES] == 1

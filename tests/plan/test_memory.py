@@ -1,5 +1,6 @@
 """Predicted memory: against counting, against torch's own tracker, against a whole model, and against real processes."""
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def configuration(layers: int = 2, precision: str = "bf16", checkpointing: str =
 
 def memory_of(config: Config, processes: int = 1, share: int = 4, on_gpu: bool = True) -> Memory:
     settings = model_config(config.model)
-    numbers = model_of(settings, config.train.precision, "adamw")
+    numbers = model_of(settings, config.train.precision, asdict(config.optim))
     return Memory(Tracer(config, settings, on_gpu), numbers, share, processes)
 
 

@@ -58,7 +58,7 @@ def checkpoints(**settings: Any) -> sizes.Checkpoints:
     for name, value in settings.items():
         section, _, key = name.partition("__")
         setattr(getattr(config, section), key, value)
-    return sizes.checkpoints_of(config, 1_000_000, 3600.0)
+    return sizes.checkpoints_of(config, 1_000_000, 2_000_000, 3600.0)
 
 
 def test_checkpoints_are_counted_as_they_are_written_kept_and_pushed() -> None:
@@ -83,8 +83,8 @@ def test_checkpoints_by_time_count_from_the_last_one() -> None:
 def test_a_run_whose_steps_take_longer_than_minutes_between_checkpoints_is_counted_at_once() -> None:
     config = Config()
     config.train.max_steps, config.checkpoint.every_steps, config.checkpoint.every_minutes = 200_000, 1000, 1.0
-    assert sizes.checkpoints_of(config, 1_000_000, 1e9).written == 200_000
-    assert sizes.checkpoints_of(config, 1_000_000, 6e6).written == 200 * 500  # a minute is two steps
+    assert sizes.checkpoints_of(config, 1_000_000, 2_000_000, 1e9).written == 200_000
+    assert sizes.checkpoints_of(config, 1_000_000, 2_000_000, 6e6).written == 200 * 500  # a minute is two steps
 
 
 def test_time_is_that_of_training_evaluation_and_unit_tests() -> None:

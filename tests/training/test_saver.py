@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeparrot.optim.adamw import AdamW
+from codeparrot.optim.optimizer import moments_by_name
 from codeparrot.run import checkpoint
 from codeparrot.training import saver as saving
 from codeparrot.training.saver import HostCopy, deal
@@ -18,7 +19,7 @@ from codeparrot.training.sharding import WEIGHT, sharded_state
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=60), st.integers(1, 16))
 def test_all_moments_are_dealt_and_no_process_writes_much_more_than_its_part(sizes, world_size) -> None:
     named = {f"p{index}": size for index, size in enumerate(sizes)}
-    owners = deal(named, world_size, 2)
+    owners = deal(named, world_size, dict.fromkeys(named, 2))
     assert owners.keys() == named.keys()
     loads = [0] * world_size
     loads[0] = sum(sizes) if world_size > 1 else 0
@@ -26,7 +27,7 @@ def test_all_moments_are_dealt_and_no_process_writes_much_more_than_its_part(siz
         loads[rank] += 2 * named[name]
     fair = 3 * sum(sizes) / world_size
     assert max(loads) <= max(fair + 2 * max(sizes), sum(sizes) + 2 * max(sizes))
-    assert deal(dict(reversed(named.items())), world_size, 2) == owners
+    assert deal(dict(reversed(named.items())), world_size, dict.fromkeys(named, 2)) == owners
 
 
 def test_an_older_checkpoint_that_cannot_be_removed_is_no_failed_save(tmp_path, monkeypatch, caplog) -> None:
@@ -74,7 +75,8 @@ def test_a_defect_is_not_taken_for_a_full_disk() -> None:
 
 def state_of(model: torch.nn.Module, optimizer: torch.optim.Optimizer):
     accelerator = SimpleNamespace(distributed_type=SimpleNamespace(name="NO"))
-    return sharded_state(accelerator, model, model, optimizer, AdamW())
+    moments = moments_by_name(AdamW(), optimizer, model)
+    return sharded_state(accelerator, model, model, optimizer, AdamW(), moments)
 
 
 def trained(seed: int) -> tuple[torch.nn.Module, torch.optim.AdamW]:
@@ -100,7 +102,7 @@ def test_a_state_read_into_a_new_optimizer_goes_on_to_the_last_bit() -> None:
     other, other_optimizer = trained(1)
     other_state = state_of(other, other_optimizer)
     for name in other_state.names:
-        for kind in (WEIGHT, *AdamW.moments):
+        for kind in (WEIGHT, *other_state.moments[name]):
             other_state.put(name, kind, copy.tensors[f"{kind}/{name}"])
     other_state.num_updates = state.num_updates
     assert state.num_updates == 3
