@@ -115,6 +115,9 @@ class TrainConfig:
     attention: Literal["auto", "cudnn", "flash", "fa3", "fa4", "efficient", "math"] = setting("auto", may_change=True)
     """Kernel of SDPA that training tries first on NVIDIA GPUs; the log says which one it takes. auto: cuDNN on H100 and B200,
     else flash. fa3 and fa4 are flash attention 3 and 4 where they are installed, without dropout of attention."""
+    z_loss: float = setting(0.0, rule=at_least(0))
+    """Weight of the z-loss, which keeps logits from drifting in long runs: 1e-4 is usual; 0: none. It is in the gradients; the
+    loss that is logged stays the cross-entropy."""
     log_every_steps: int = setting(10, "steps", at_least(1), may_change=True, also="logging_steps log_interval log_every")
     """Steps between lines in metrics.jsonl and in the trackers. There, mfu counts FLOPs as PaLM does, tflops_per_device as
     llm.c does: 6 a parameter, and of attention only the half that the causal mask leaves."""

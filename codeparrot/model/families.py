@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.model import blocks
 from codeparrot.model.language_model import LanguageModel
-from codeparrot.model.loss import compile_loss
+from codeparrot.model.loss import compile_loss, set_z_loss
 
 logger = logging.getLogger("codeparrot")
 
@@ -163,7 +163,12 @@ def num_parameters(model_or_config: nn.Module | PreTrainedConfig) -> int:
 
 
 def build_model(
-    config: PreTrainedConfig, *, activation_checkpointing: blocks.Checkpointing = "none", seed: int, compile: bool = False
+    config: PreTrainedConfig,
+    *,
+    activation_checkpointing: blocks.Checkpointing = "none",
+    seed: int,
+    compile: bool = False,
+    z_loss: float = 0.0,
 ) -> LanguageModel:
     """Build a model with new float32 weights on the CPU, all of them in every process. Global random state is not touched.
 
@@ -173,9 +178,11 @@ def build_model(
         seed: of the weights.
         compile: compile each block, all of them as one graph, and the pointwise part of the loss, at the first step. Names in
             the state dict stay the same.
+        z_loss: weight of the z-loss (loss.py).
 
     Raises:
-        CodeparrotError: no weights can be drawn from these values, or there is no memory for them.
+        CodeparrotError: no weights can be drawn from these values, or there is no memory for them; the family has a loss of its
+            own, and so no z-loss.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -186,6 +193,11 @@ def build_model(
     if config._attn_implementation is None and model.config._attn_implementation == "eager":
         logger.warning("model.family %s has no SDPA attention in transformers, so attention runs eagerly", config.model_type)
     language_model = LanguageModel(model)
+    if z_loss and language_model.own_loss:
+        raise CodeparrotError(
+            f"train.z_loss: model.family {config.model_type} has a loss of its own, without z-loss; set it to 0"
+        )
+    set_z_loss(model, z_loss)
     blocks.checkpoint(model, activation_checkpointing)
     if compile:
         blocks.compile_blocks(model, whole=language_model.way == "gpt2")

@@ -43,6 +43,8 @@ class LossHead(nn.Linear):
 
     compiled = False
     """Whether a loss with gradients compiles its pointwise part. Losses without gradients never do."""
+    z_loss = 0.0
+    """Weight of the squared logarithm of the soft-max's denominator, in the gradients alone."""
 
     def forward(self, input: Tensor, labels: Tensor | None = None, reduction: Literal["sum", "none"] = "sum") -> Tensor:
         """Return the logits, or, given `labels` (one a row of `input`), the cross-entropies: their sum, a scalar, or each."""
@@ -50,7 +52,7 @@ class LossHead(nn.Linear):
             return nn.functional.linear(input, self.weight, self.bias)
         if reduction == "none":
             return cross_entropies(input, self.weight, self.bias, labels)
-        return cross_entropy_sum(input, self.weight, self.bias, labels, compiled=self.compiled)
+        return cross_entropy_sum(input, self.weight, self.bias, labels, compiled=self.compiled, z_loss=self.z_loss)
 
 
 def compile_loss(model: nn.Module) -> None:
@@ -58,6 +60,13 @@ def compile_loss(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, LossHead):
             module.compiled = True
+
+
+def set_z_loss(model: nn.Module, weight: float) -> None:
+    """Have the gradients of a model's loss include the z-loss. A family's own loss stays as it is."""
+    for module in model.modules():
+        if isinstance(module, LossHead):
+            module.z_loss = weight
 
 
 def next_token_labels(labels: Tensor) -> Tensor:
@@ -81,10 +90,14 @@ def cross_entropy_sum(
     labels: Tensor,
     chunk_rows: int | None = None,
     compiled: bool = False,
+    z_loss: float = 0.0,
 ) -> Tensor:
     """Return the sum over rows of -log softmax(hidden @ weight.T + bias)[label], a float32 scalar.
 
     Rows labelled IGNORED do not count; if all are, the sum and every gradient are 0. Can be differentiated once.
+
+    The gradients are those of the sum of cross-entropy + z_loss * log(sum(exp(logits)))**2 (Chowdhery et al., 2022, PaLM): it
+    keeps the logits from drifting. The value is the cross-entropy alone, so that losses of runs with and without compare.
 
     Args:
         hidden: (..., width).
@@ -93,6 +106,7 @@ def cross_entropy_sum(
         labels: (...), int64.
         chunk_rows: rows whose logits exist at once; by default at most 512 and 64 MiB on a CPU, 512 MiB elsewhere.
         compiled: compile what lies between the matrix products, if gradients are needed. Each new shape of a chunk compiles.
+        z_loss: see above; 1e-4 is usual.
     """
     rows, targets = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
     if chunk_rows is None:
@@ -101,7 +115,7 @@ def cross_entropy_sum(
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     # Tracing would unroll the loop over chunks.
     apply = cast(Callable[..., Tensor], torch.compiler.disable(_ChunkedCrossEntropy.apply))
-    return apply(rows, weight, bias, targets, dtype, chunk_rows, torch.is_grad_enabled(), compiled)
+    return apply(rows, weight, bias, targets, dtype, chunk_rows, torch.is_grad_enabled(), compiled, z_loss)
 
 
 @torch.no_grad()
@@ -144,6 +158,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         chunk_rows: int,
         grad_enabled: bool,
         compiled: bool,
+        z_loss: float,
     ) -> Tensor:
         need_hidden, need_weight, need_bias = (grad_enabled and need for need in ctx.needs_input_grad[:3])
         weight_cast = weight.to(dtype)
@@ -154,7 +169,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         # One set of buffers for all chunks: on a CPU, freeing and mapping memory again costs page faults each time.
         logits = hidden.new_empty((min(chunk_rows, hidden.shape[0]), weight.shape[0]), dtype=dtype)
         need_any = need_hidden or need_weight or need_bias
-        pointwise = _Compiled(logits, bias) if compiled and need_any else _Eager(logits, bias, need_any)
+        pointwise = _Compiled(logits, bias, z_loss) if compiled and need_any else _Eager(logits, bias, need_any, z_loss)
         buffer_weight = torch.empty_like(weight_cast) if need_weight and dtype != torch.float32 else None
         for start in range(0, hidden.shape[0], chunk_rows):
             piece = slice(start, start + chunk_rows)
@@ -183,7 +198,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None if gradient is None else gradient.mul_(grad_total).to(dtype)
             for gradient, dtype in zip(gradients, ctx.dtypes, strict=True)
         )
-        return *scaled, None, None, None, None, None
+        return *scaled, None, None, None, None, None, None
 
 
 class _Eager:
@@ -195,8 +210,8 @@ class _Eager:
         with_gradients: else only the losses are computed, and the logits are left in no useful state.
     """
 
-    def __init__(self, logits: Tensor, bias: Tensor | None, with_gradients: bool) -> None:
-        self._logits, self._bias, self._with_gradients = logits, bias, with_gradients
+    def __init__(self, logits: Tensor, bias: Tensor | None, with_gradients: bool, z_loss: float) -> None:
+        self._logits, self._bias, self._with_gradients, self._z_loss = logits, bias, with_gradients, z_loss
         self._wide = logits if logits.dtype == torch.float32 else torch.empty_like(logits, dtype=torch.float32)
 
     def __call__(self, labels: Tensor, grad_bias: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -206,7 +221,7 @@ class _Eager:
             wide.copy_(logits)
         if self._bias is not None:
             wide += self._bias
-        loss = _losses_then_gradients_(wide, labels, self._with_gradients)
+        loss = _losses_then_gradients_(wide, labels, self._with_gradients, self._z_loss)
         if grad_bias is not None:
             grad_bias += wide.sum(0)
         if self._with_gradients and self._wide is not self._logits:
@@ -217,35 +232,40 @@ class _Eager:
 class _Compiled:
     """The same as one compiled function, which leaves the logits as they are."""
 
-    def __init__(self, logits: Tensor, bias: Tensor | None) -> None:
-        self._logits, self._bias = logits, bias
+    def __init__(self, logits: Tensor, bias: Tensor | None, z_loss: float) -> None:
+        self._logits, self._bias, self._z_loss = logits, bias, z_loss
 
     def __call__(self, labels: Tensor, grad_bias: Tensor | None) -> tuple[Tensor, Tensor]:
         # A shorter last chunk would compile again: its missing rows hold logits of the chunk before, and are ignored.
         missing = self._logits.shape[0] - labels.shape[0]
         padded = nn.functional.pad(labels, (0, missing), value=IGNORED)
-        loss, gradients, of_bias = _compiled()(self._logits, self._bias, padded, grad_bias is not None)
+        loss, gradients, of_bias = _compiled()(self._logits, self._bias, padded, grad_bias is not None, self._z_loss)
         if grad_bias is not None:
             grad_bias += of_bias
         return loss, gradients[: labels.shape[0]]
 
 
-def _losses_then_gradients_(logits: Tensor, labels: Tensor, with_gradients: bool) -> Tensor:
+def _losses_then_gradients_(logits: Tensor, labels: Tensor, with_gradients: bool, z_loss: float) -> Tensor:
     """Return the sum of the losses of one chunk and turn `logits` (float32) into their gradients, in place, or spoil them."""
     ignored = labels.eq(IGNORED).unsqueeze(1)
     counts = (~ignored).to(logits.dtype)
     targets = labels.unsqueeze(1).masked_fill(ignored, 0)
-    logits.sub_(logits.amax(1, keepdim=True))
+    largest = logits.amax(1, keepdim=True)
+    logits.sub_(largest)
     target_logits = logits.gather(1, targets)
     denominators = logits.exp_().sum(1, keepdim=True)
-    total = ((denominators.log() - target_logits) * counts).sum()
+    log_denominators = denominators.log()
+    total = ((log_denominators - target_logits) * counts).sum()
     if with_gradients:
-        logits.mul_(counts / denominators).scatter_add_(1, targets, -counts)
+        shares = counts / denominators
+        if z_loss:
+            shares = shares * (1 + 2 * z_loss * (log_denominators + largest))
+        logits.mul_(shares).scatter_add_(1, targets, -counts)
     return total
 
 
 def losses_and_gradients(
-    logits: Tensor, bias: Tensor | None, labels: Tensor, with_bias: bool
+    logits: Tensor, bias: Tensor | None, labels: Tensor, with_bias: bool, z_loss: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the sum of the losses of one chunk, the gradients of its logits in their type, and in float32 that of the bias.
 
@@ -259,7 +279,10 @@ def losses_and_gradients(
     log_denominators = (wide - largest).exp().sum(1, keepdim=True).log()
     losses = log_denominators - (wide.gather(1, targets) - largest)
     at_target = torch.arange(logits.shape[1], device=logits.device) == targets
-    gradients = ((wide - largest - log_denominators).exp() - at_target.float()).where(counted, 0).to(logits.dtype)
+    shares = (wide - largest - log_denominators).exp()
+    if z_loss:
+        shares = shares * (1 + 2 * z_loss * (log_denominators + largest))
+    gradients = (shares - at_target.float()).where(counted, 0).to(logits.dtype)
     return losses.where(counted, 0).sum(), gradients, gradients.sum(0, dtype=torch.float32) if with_bias else None
 
 

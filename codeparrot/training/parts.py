@@ -185,7 +185,8 @@ def make(start: Start, fitted: Fitted) -> Training:
     # Model and optimizer. A strategy that splits the model also moves it to the device.
     attention.activate(config.train.attention)
     compiling, checkpointing = compiles(config.train.compile, accelerator), config.train.activation_checkpointing
-    model = build_model(settings, activation_checkpointing=checkpointing, seed=config.run.seed, compile=compiling.on)
+    how: Any = {"activation_checkpointing": checkpointing, "compile": compiling.on, "z_loss": config.train.z_loss}
+    model = build_model(settings, seed=config.run.seed, **how)
     model = model.to(accelerator.device) if strategy_of(accelerator) == "replicated" else model
     language_model, kind = model.model, load_optimizer(asdict(config.optim))
     bare = kind.build(model, asdict(config.optim))

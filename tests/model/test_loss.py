@@ -91,6 +91,26 @@ def test_loss_and_gradients_equal_the_unchunked_ones(rows, width, vocabulary, ch
     assert off(found) <= max(1, 2 * off(right))
 
 
+@settings(deadline=None, max_examples=30)
+@given(rows=st.integers(1, 17), vocabulary=st.integers(2, 40), bias=st.booleans(), weight=st.sampled_from([1e-4, 0.1]))
+def test_the_z_loss_is_in_the_gradients_and_not_in_the_value(rows, vocabulary, bias, weight):
+    hidden, matrix, biases, labels = problem(rows, 5, vocabulary, bias=bias)
+    labels[::3] = IGNORED
+    plain = cross_entropy_sum(hidden, matrix, biases, labels, chunk_rows=4)
+    loss = cross_entropy_sum(hidden, matrix, biases, labels, chunk_rows=4, z_loss=weight)
+    assert torch.equal(plain, loss)
+    logits = nn.functional.linear(hidden, matrix, biases)
+    z = (logits.logsumexp(1).square() * labels.ne(IGNORED)).sum()
+    expected = gradients(reference(hidden, matrix, biases, labels) + weight * z, hidden, matrix, biases)
+    for found, right in zip(gradients(loss, hidden, matrix, biases), expected, strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-5)
+    _, of_logits, _ = losses_and_gradients(logits.detach(), None, labels, False, weight)
+    wide = logits.detach().requires_grad_()
+    total = nn.functional.cross_entropy(wide, labels, reduction="sum", ignore_index=IGNORED)
+    total = total + weight * (wide.logsumexp(1).square() * labels.ne(IGNORED)).sum()
+    torch.testing.assert_close(of_logits, gradients(total, wide)[0], rtol=1e-5, atol=1e-5)
+
+
 def test_leading_dimensions_are_rows():
     hidden, weight, bias, labels = problem(12, 5, 7)
     loss = cross_entropy_sum(hidden.view(3, 4, 5), weight, bias, labels.view(3, 4))
