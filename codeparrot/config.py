@@ -190,6 +190,9 @@ class EvaluateConfig:
     """Tokens that an evaluation during the run measures: the same sample of the validation windows each time, at least a window
     a lane. auto: so many that these evaluations together cost 2% of the training's compute; 0: all. The end of the run
     measures the whole validation set. With `objective.fim_rate`, about as many again are measured of middles."""
+    also: dict[str, list[str] | str] = field(default_factory=dict)
+    """Further validation sets by name, each as `stream.valid` and measured as often, with its own lines in metrics.jsonl:
+    `also: {tests: data/tests, go: hub:owner/go}`."""
     micro_batch_size: int = setting(0, "windows", at_least(0), also="batch_size eval_batch_size per_device_eval_batch_size")
     """Windows in a forward pass; 0: `train.micro_batch_size`."""
     prompts: list[str] = field(default_factory=lambda: ["def ", "import os\n\n\ndef list_files(path):"])

@@ -20,7 +20,7 @@ from codeparrot.model import hardware
 from codeparrot.model.dropout import unasked
 from codeparrot.model.families import num_parameters
 from codeparrot.model.flops import causal_flops_per_token, flops_per_token
-from codeparrot.run.metrics import SOLUTIONS, MetricsLog, begin_again, is_score, problems_of, read_lines
+from codeparrot.run.metrics import SET, SOLUTIONS, MetricsLog, begin_again, is_score, problems_of, read_lines
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
 from codeparrot.training.health import StepRecord
@@ -160,6 +160,18 @@ class Monitor:
         self._trackers.log({key: value for key, value in values.items() if value is not None}, progress.step)
         shown = "".join(f" | {name} {value:.4f}" for name, value in others.items())
         logger.info("evaluation at step %d | %s%s%s", progress.step, score, " (of the sample)" if sampled else "", shown)
+
+    def further(self, progress: Progress, name: str, score: Score, sampled: bool) -> None:
+        """Log an evaluation of a further validation set, or of the sample of it."""
+        if not self._main:
+            return
+        values = {"loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
+        known = {f"{SET}_{key}": _finite(value) for key, value in values.items()}
+        measured = {f"{SET}_tokens": score.tokens, f"{SET}_sample": sampled}
+        self._metrics.append({"step": progress.step, "tokens": progress.tokens, SET: name, **known, **measured})
+        found = {f"{name}/{key}": _finite(value) for key, value in values.items()}
+        self._trackers.log({key: value for key, value in found.items() if value is not None}, progress.step)
+        logger.info("%s at step %d | %s%s", name, progress.step, score, " (of the sample)" if sampled else "")
 
     def likelihood(self, progress: Progress, value: float, problems: str, count: int) -> None:
         """Log how likely the reference solutions of problems are, in bits a byte."""

@@ -7,10 +7,12 @@ partial measurement is not reported.
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 from torch.distributed.fsdp import FSDPModule
 
-from codeparrot.config import Config
+from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.engine import Engine
@@ -46,6 +48,19 @@ def sample_tokens(config: Config) -> int:
     return max(1, int(BUDGET / FORWARD_SHARE * trained / num_evaluations))
 
 
+class Measured(NamedTuple):
+    """A validation set."""
+
+    whole: ValidationSet
+    sample: ValidationSet
+    """What is measured during the run: the same windows each time."""
+    sampling: bool
+    """Whether the sample is less than the whole, over all processes."""
+
+    def of(self, whole: bool) -> ValidationSet:
+        return self.whole if whole else self.sample
+
+
 class Validation:
     """Measures the current model."""
 
@@ -60,27 +75,11 @@ class Validation:
         if not self._on:
             return
         say("reading the validation set")
-        self._valid = load_validation_set(
-            config.stream,
-            training.stream.encoder,
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-            broken_off=lambda: stop.requested,
-        )
-        (stopped,) = training.agreement.any(stop.requested)
-        if not sum(training.agreement.gather(self._valid.num_predicted)) and not stopped:
-            raise CodeparrotError("stream.valid holds no tokens to predict: name other data, or leave it empty (no evaluation)")
-        monitor.left_out.add(monitor.begin.step, self._valid.damaged.values())
-        self._sample_of_it = self._valid
-        if most := sample_tokens(config):
-            self._sample_of_it = self._valid.sample(max(1, most // (config.stream.lanes * config.stream.seq_length)))
-        tokens, sampled = (sum(training.agreement.gather(each.num_tokens)) for each in (self._valid, self._sample_of_it))
-        self._sampling = sampled < tokens
-        if accelerator.is_main_process:
-            when = (
-                f"at the end, {sampled:,} of them, always the same, during the run" if self._sampling else "at each evaluation"
-            )
-            logger.info("validation  %s tokens %s", f"{tokens:,}", when)
+        self._valid = self._read("stream.valid", config.stream, "validation")
+        self._further = {
+            name: self._read(f"evaluate.also {name}", replace(config.stream, valid=places), name)
+            for name, places in config.evaluate.also.items()
+        }
         self._middles = self._middles_to_measure()
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
@@ -91,7 +90,10 @@ class Validation:
         if not self._on:
             return
         with self._monitor.paused(), self._training.uncompiled():
-            score = self._measure(progress, self._valid if whole else self._sample_of_it)
+            score = self._measure(progress, self._valid.of(whole))
+            further = {name: self._measure(progress, each.of(whole)) for name, each in self._further.items() if score}
+            if None in further.values():
+                score = None
             middles = self._measure(progress, self._middles) if self._middles and score else None
             if (self._middles and middles is None) or (score and not self._likelihood.run(progress, self._all_stop)):
                 score = None
@@ -100,9 +102,34 @@ class Validation:
                 logger.info("the evaluation at step %d was interrupted: the run is stopping", progress.step)
                 return
             others = {"middle_loss": middles.loss} if middles else {}
-            self._monitor.evaluated(progress, score, self._sampling and not whole, others)
+            self._monitor.evaluated(progress, score, self._valid.sampling and not whole, others)
+            for name, found in further.items():
+                assert found is not None
+                self._monitor.further(progress, name, found, self._further[name].sampling and not whole)
             if self._training.config.evaluate.sample_tokens:
                 self._sample(progress)
+
+    def _read(self, setting: str, stream: StreamConfig, name: str) -> "Measured":
+        """Read a validation set and draw its sample. All processes call this."""
+        training, accelerator, config = self._training, self._training.accelerator, self._training.config
+        whole = load_validation_set(
+            *(stream, training.stream.encoder),
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            setting=None if setting == "stream.valid" else setting,
+            broken_off=lambda: self._stop.requested,
+        )
+        (stopped,) = training.agreement.any(self._stop.requested)
+        if not sum(training.agreement.gather(whole.num_predicted)) and not stopped:
+            raise CodeparrotError(f"{setting} holds no tokens to predict: name other data, or leave it out")
+        self._monitor.left_out.add(self._monitor.begin.step, whole.damaged.values())
+        most = sample_tokens(config)
+        sample = whole.sample(max(1, most // (config.stream.lanes * config.stream.seq_length))) if most else whole
+        tokens, sampled = (sum(training.agreement.gather(each.num_tokens)) for each in (whole, sample))
+        if accelerator.is_main_process:
+            some = f"at the end, {sampled:,} of them, always the same, during the run"
+            logger.info("%-11s %s tokens %s", name, f"{tokens:,}", some if sampled < tokens else "at each evaluation")
+        return Measured(whole, sample, sampled < tokens)
 
     def _middles_to_measure(self) -> MiddleSet | None:
         """Read the middles that evaluations measure where the objective has them. All processes call this."""
