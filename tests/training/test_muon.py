@@ -1,4 +1,4 @@
-"""Muon with real processes: one process, DDP, FSDP2 and ZeRO-1, 2, 3 train the same model, and resume each other's checkpoints."""
+"""Muon with real processes: every strategy trains the same model, and goes on from the checkpoints of the others."""
 
 import json
 
