@@ -123,6 +123,7 @@ WORDS = {
     "loading": "names to models",
     "verify": "the invariants, checked",
     "plan": "what a run will need",
+    "scale": "scaling laws",
     "entry points": "train, cli, quickstart, ...",
 }
 WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 176, 46, 22, 44, 4

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from codeparrot import cli
+from codeparrot.arguments.shorthand import config_named, in_bytes
 from codeparrot.errors import CodeparrotError
 from tests.launching import ROOT, SCRIPTS
 
@@ -134,31 +135,31 @@ def test_help_alone_lists_the_commands_and_help_of_a_family_its_own(capsys) -> N
     ],
 )
 def test_sizes_are_written_as_people_write_them(written, meant) -> None:
-    assert cli.in_bytes(["--max_bytes", written, "--x", written]) == ["--max_bytes", meant, "--x", written]
-    assert cli.in_bytes([f"--sample-bytes={written}"]) == [f"--sample-bytes={meant}"]
-    assert cli.in_bytes(["--filters.max_size", written]) == ["--filters.max_size", meant]
+    assert in_bytes(["--max_bytes", written, "--x", written]) == ["--max_bytes", meant, "--x", written]
+    assert in_bytes([f"--sample-bytes={written}"]) == [f"--sample-bytes={meant}"]
+    assert in_bytes(["--filters.max_size", written]) == ["--filters.max_size", meant]
 
 
 def test_what_is_no_size_is_left_to_the_parser() -> None:
     words = ["--max_bytes", "many", "--max_bytes=10XB", "--name", "10MB", "--max_bytes"]
-    assert cli.in_bytes(words) == words
+    assert in_bytes(words) == words
 
 
 def test_a_recipe_may_come_first_and_one_that_ships_is_known_by_its_name(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shipped = cli.config_named(["nano.yaml", "--optim.lr", "1"])
+    shipped = config_named(["nano.yaml", "--optim.lr", "1"])
     assert shipped[0] == "--config" and shipped[1].endswith("configs/nano.yaml") and shipped[2:] == ["--optim.lr", "1"]
-    assert cli.config_named(["--config", "nano"]) == shipped[:2]
-    assert cli.config_named(["--config=nano.yaml"]) == [f"--config={shipped[1]}"]
+    assert config_named(["--config", "nano"]) == shipped[:2]
+    assert config_named(["--config=nano.yaml"]) == [f"--config={shipped[1]}"]
     (tmp_path / "nano.yaml").write_text("run: {name: mine}", encoding="utf-8")
-    assert cli.config_named(["nano.yaml"]) == ["--config", "nano.yaml"]
-    assert cli.config_named(["--help"]) == ["--help"]
+    assert config_named(["nano.yaml"]) == ["--config", "nano.yaml"]
+    assert config_named(["--help"]) == ["--help"]
     with pytest.raises(CodeparrotError, match=r'there is no file "nanno.yaml"; did you mean "nano.yaml"'):
-        cli.config_named(["nanno.yaml"])
+        config_named(["nanno.yaml"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()
     with pytest.raises(CodeparrotError, match=r'"run" is a folder; name the settings in it: run/config.yaml'):
-        cli.config_named(["run"])
+        config_named(["run"])
 
 
 @pytest.mark.parametrize(("name", "goes_on"), [("corpus build", True), ("plot", False)])
