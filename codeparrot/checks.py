@@ -12,6 +12,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
 from codeparrot.setting import check_ranges
+from codeparrot.stream.mixture import check_mixture
 
 if TYPE_CHECKING:
     from codeparrot.config import Config
@@ -32,6 +33,7 @@ def check(config: "Config") -> None:
         raise CodeparrotError(
             "stream.train is empty; name a recipe (--config configs/nano.yaml) or documents (--stream.train data/corpus)"
         )
+    check_mixture(config)
     if not config.tokenizer.path:
         raise CodeparrotError("tokenizer.path is empty; train one with `codeparrot tokenizer train` and name its folder")
     if not config.run.name or Path(config.run.name).name != config.run.name or config.run.name in (".", ".."):

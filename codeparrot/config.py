@@ -42,11 +42,16 @@ class StreamConfig:
     """The documents and their order. All settings here except `on_error`, `encoder` and `prefetch_batches` fix the order of the
     run."""
 
-    train: list[str] | str = field(
+    train: list[str | dict[str, Any]] | str = field(
         default_factory=list, metadata=MAY_CHANGE | called("dataset dataset_name train_file train_data data")
     )
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
-    `hub:NAME[@REVISION]` for a data set on the Hub."""
+    `hub:NAME[@REVISION]` for a data set on the Hub. Or sources: `[{path: data/python, weight: 0.7}, {path: data/go, ...}]`, with
+    `path` as above, `weight` (share of the windows), and at will `name`, `epochs` (a warning says when it is read more often)
+    and `valid` (its own validation documents). A run that goes on keeps the weights."""
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    """Weights of the sources over the run: each phase holds `until` a share of train.max_steps, the last until 1; `weights`, a
+    list or by name, stand for those of the sources: `[{until: 0.8}, {until: 1, weights: {python: 0.2, go: 0.8}}]`."""
     valid: list[str] | str = field(default_factory=list, metadata=MAY_CHANGE | called("validation_file eval_data eval_dataset"))
     """Validation documents, as `stream.train`; empty: no evaluation."""
     text_column: str = setting("content", also="text_field dataset_text_field content_field")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeparrot.arguments import load_config
-from codeparrot.config import Config, as_list
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder, path_of
 from codeparrot.result import Result, progress_bar
@@ -50,20 +50,23 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     if step > (most := LARGEST // config.train.global_batch_size):
         raise CodeparrotError(f"--step is {step}; it must be at most {most}")
     from codeparrot.objectives import load_objective
-    from codeparrot.objectives.objective import transform_of
+    from codeparrot.objectives.objective import transforms_of
     from codeparrot.stream import ConstantLengthDataset, make_encoder
+    from codeparrot.stream.mixture import mixture_of, places_of, windows_before
 
     saves = [saved for saved in map(_read, checkpoint.steps(folder / "checkpoints")) if saved]
     tokenizer = _tokenizer(config, saves)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     try:
-        transform = transform_of(load_objective(config.objective), config, tokenizer)
-        dataset = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, transform=transform)
+        transforms = transforms_of(load_objective(config.objective), config, tokenizer)
+        how: Any = {"seed": config.run.seed, "transform": transforms, "mixture": mixture_of(config)}
+        dataset = ConstantLengthDataset(config.stream, encoder, **how)
     except CodeparrotError as error:
-        if all(path_of(name).exists() for name in as_list(config.stream.train)):
+        if all(path_of(name).exists() for name in places_of(config.stream.train)):
             raise
         raise CodeparrotError(f"{error}; relative paths are taken from the current folder") from error
     begin = _enter(dataset, step, folder, saves)
+    dataset.goes_on_at(windows_before(config, begin))
     size = config.train.global_batch_size
     _skip(dataset, (step - 1 - begin) * size)
     windows = dataset.traced(dataset.states, size)
@@ -149,7 +152,8 @@ def _facts(window: "TracedWindow", tokenizer: Any, text: bool) -> dict[str, Any]
 
 
 def _text(window: "TracedWindow", tokenizer: Any, text: bool) -> str:
-    lines = [f"\n=== row {window.position}: lane {window.lane}, window {window.window}"]
+    source = f", source {window.source}" if window.source else ""
+    lines = [f"\n=== row {window.position}: lane {window.lane}, window {window.window}{source}"]
     for document in window.documents:
         start, stop = document["tokens"]
         place = next(f"{name} {document[name]}" for name in ("row", "byte", "window") if name in document)

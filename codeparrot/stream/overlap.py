@@ -13,6 +13,8 @@ import numpy as np
 
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.mixture import sources_of
+from codeparrot.stream.opened import setting_of
 from codeparrot.stream.readers import hub
 from codeparrot.stream.readers.folder import NoSplit
 from codeparrot.stream.shards import Shard
@@ -24,32 +26,41 @@ FEWEST, MOST = 4, 64
 
 
 def check_disjoint(stream: StreamConfig) -> None:
-    """Compare the files of the two splits. Data sets of the Hub are left out: they say themselves which files a split has.
+    """Compare the files of the two splits, and those that a source is measured on with all that are trained on.
+
+    Data sets of the Hub are left out: they say themselves which files a split has.
 
     Raises:
         CodeparrotError: they share files, there is no validation split, or some of the data cannot be opened.
     """
-    train = _open(stream, "train")
+    sources = sources_of(stream.train)
+    named = [(source, setting_of(source, stream.train)) for source in sources]
+    train = [shard for source, setting in named for shard in _open(source.path, "train", stream, setting)]
     try:
-        valid = _open(stream, "valid")
+        _compare(train, _open(as_list(stream.valid), "valid", stream, "stream.valid"), "stream.valid")
     except NoSplit as error:
         raise NoSplit(f"{error}, or leave stream.valid empty to train without one", error.present) from error
+    for source, setting in named:
+        setting = f"{setting}: valid"
+        _compare(train, _open(source.valid, "valid", stream, setting), setting)
+
+
+def _compare(train: Sequence[Shard], valid: Sequence[Shard], setting: str) -> None:
     shared = dict(_shared(train, valid))
     if not shared:
         return
     sizes = {file: file.stat().st_size for file in _files(valid)}
     part = sum(sizes[file] for file in shared) / sum(sizes.values())
     raise CodeparrotError(
-        f"stream.valid reads {len(shared)} of its {len(sizes)} files ({part:.0%} of their bytes) in common with stream.train: "
+        f"{setting} reads {len(shared)} of its {len(sizes)} files ({part:.0%} of their bytes) in common with stream.train: "
         f"{next(iter(shared.values()))}; the run would be validated on what it learns: name other documents, set some aside "
-        "(`codeparrot corpus tokenize --valid_fraction 0.01`), or leave stream.valid empty"
+        f"(`codeparrot corpus tokenize --valid_fraction 0.01`), or leave {setting} empty"
     )
 
 
-def _open(stream: StreamConfig, split: str) -> list[Shard]:
-    names = as_list(stream.train if split == "train" else stream.valid)
+def _open(names: Sequence[str], split: str, stream: StreamConfig, setting: str) -> list[Shard]:
     here = [name for name in names if not hub.is_on_hub(name) or hub.parse(name).is_local]
-    return open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length)
+    return open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
 
 
 def _shared(train: Sequence[Shard], valid: Sequence[Shard]) -> Iterator[tuple[Path, str]]:

@@ -61,10 +61,13 @@ class TracedWindow(NamedTuple):
     """In order: `file` and `row` or `byte` of the document, `tokens` [start, stop) in the window, and the document's other
     columns. If the windows were tokenised before, `file` and `window`. Where the objective took middles out, `parts` too: the
     name of each (prefix, suffix, middle, unchanged) and its `tokens` in the window, sentinels and end included."""
+    source: str = ""
+    """Name of the source that all of it comes from; empty where the stream has one without a name."""
 
     def facts(self) -> dict[str, Any]:
         """Return everything but the tokens, ready for JSON."""
-        return {"lane": self.lane, "window": self.window, "position": self.position, "documents": self.documents}
+        where = {"lane": self.lane, "window": self.window, "position": self.position}
+        return {**where, **({"source": self.source} if self.source else {}), "documents": self.documents}
 
 
 def trace(

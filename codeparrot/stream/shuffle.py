@@ -44,6 +44,16 @@ class LaneState(NamedTuple):
     """Windows of that block that are handed out."""
 
 
+class MixedState(NamedTuple):
+    """How far a lane has been consumed, over all sources of the stream."""
+
+    sources: tuple[LaneState, ...]
+
+    @property
+    def num_windows(self) -> int:
+        return sum(state.num_windows for state in self.sources)
+
+
 def default_block_windows(stream: StreamConfig) -> int:
     """Return the number of windows in a block of each lane, from memory for all lanes in one process."""
     return max(1, min(MOST_BLOCK_WINDOWS, BLOCK_BYTES // (4 * stream.lanes * stream.seq_length)))

@@ -23,10 +23,12 @@ from codeparrot.model.flops import causal_flops_per_token, flops_per_token
 from codeparrot.run.metrics import SET, SOLUTIONS, MetricsLog, begin_again, is_score, problems_of, read_lines
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
+from codeparrot.stream.mixture import is_mixture
 from codeparrot.training.health import StepRecord
 from codeparrot.training.left_out import LeftOut
 from codeparrot.training.parts import Training
 from codeparrot.training.run_directory import write_config
+from codeparrot.training.sources_read import SourcesRead, planned
 from codeparrot.training.strategy import strategy_name
 from codeparrot.training.tracking import SHOWN_BY_BAR, Bar, Trackers
 
@@ -58,6 +60,7 @@ class Monitor:
             self._samples = MetricsLog(folder / "log" / "samples.jsonl", begin.step)
             self._anomalies = MetricsLog(folder / "anomalies.jsonl", begin.step)
         self.left_out = LeftOut(config, training.agreement, self._main, begin.step)
+        self._sources = SourcesRead(training)
         self._trackers = Trackers(accelerator, config, asdict(config), begin.step)
         self._window_start = time.perf_counter()
         self._window_tokens = begin.tokens
@@ -106,6 +109,7 @@ class Monitor:
             return
         last = self.review()[-1]
         left_out = self.left_out.add(progress.step, self._training.stream.damaged.values())
+        sources = self._sources.step(progress)
         mean, grad_norm = last.loss, last.grad_norm
         if not self._main:
             self._restart(progress)
@@ -127,7 +131,7 @@ class Monitor:
             "peak_memory_bytes": hardware.peak_memory_bytes(self._training.accelerator.device),
             **left_out,
         }
-        self._metrics.append(values)
+        self._metrics.append(values | sources)
         self._trackers.log({key: value for key, value in values.items() if key != "step" and value is not None}, progress.step)
         left = timedelta(seconds=round((self._total_tokens() - progress.tokens) / rate))
         short = f"loss {mean:.4f} | {rate:,.0f} tokens/s | MFU {values['mfu']:.1%}"
@@ -278,6 +282,7 @@ def derived_values(training: Training, flops: tuple[int, int], peak: float, peak
     )
     yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
+    yield from planned(training)
     yield f"objective   {training.objective.card()}{_of_windows(training)}"
     device = training.accelerator.device.type
     yield f"strategy    {strategy_name(training.accelerator)}"
@@ -291,7 +296,11 @@ def derived_values(training: Training, flops: tuple[int, int], peak: float, peak
 def _source(training: Training, world: int) -> str:
     """Say where windows come from, in which order, and what the blocks cost."""
     stream = training.config.stream
-    source = "tokenised before" if training.stream.tokenized else f"encoded by {training.stream.encoder.name}"
+    source = (
+        "tokenised before"
+        if all(each.tokenized for each in training.stream.sources)
+        else f"encoded by {training.stream.encoder.name}"
+    )
     if stream.order == "documents":
         return f"{source}; windows in the order of the documents"
     size = 4 * stream.block_windows * stream.seq_length * stream.lanes / world / 1e6
@@ -300,13 +309,13 @@ def _source(training: Training, world: int) -> str:
 
 def _of_windows(training: Training) -> str:
     """Say what a transform does to windows that were tokenised before."""
-    if not training.stream.tokenized or training.stream.transform is None:
+    if not any(source.tokenized and source.transform for source in training.stream.sources):
         return ""
     return " (the windows were tokenised without it: their documents are changed between tokens)"
 
 
 def _epochs(training: Training, tokens_per_step: int) -> str:
-    known = epoch_tokens(training.stream)
+    known = None if is_mixture(training.config.stream.train) else epoch_tokens(training.stream)
     if known is None:
         return ""
     count, exact = known

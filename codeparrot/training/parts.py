@@ -20,11 +20,12 @@ from codeparrot.model import attention
 from codeparrot.model.families import build_model, model_config, without_weights
 from codeparrot.model.hardware import dtype_of
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import Objective, check_even, transform_of
+from codeparrot.objectives.objective import Objective, check_even, transforms_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import NeedsWhole, moments_by_name
 from codeparrot.optim.schedule import learning_rate
 from codeparrot.stream import ConstantLengthDataset, make_encoder
+from codeparrot.stream.mixture import mixture_of, places_of, sources_of
 from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.stream.transform import Transform
@@ -47,8 +48,8 @@ class Fitted(NamedTuple):
     settings: Any
     """The transformers config of the model."""
     objective: Objective
-    transform: Transform | None
-    """What the objective makes of documents."""
+    transforms: list[Transform | None]
+    """What the objective makes of the documents of each source."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,12 @@ def fit(config: Config) -> Fitted:
     if config.stream.valid and config.evaluate.every_steps:
         check_disjoint(config.stream)
     tokenizer = load_tokenizer(config.tokenizer.path)
-    data = [*as_list(config.stream.train), *as_list(config.stream.valid)]
+    own = [name for source in sources_of(config.stream.train) for name in source.valid]
+    data = [*places_of(config.stream.train), *own, *as_list(config.stream.valid)]
     check_tokenizer(data, tokenizer.eos_token_id, tokenizer_digest(tokenizer))
     settings = fit_vocabulary(model_config(config.model), tokenizer, config)
     objective = load_objective(config.objective)
-    return Fitted(tokenizer, settings, objective, transform_of(objective, config, tokenizer))
+    return Fitted(tokenizer, settings, objective, transforms_of(objective, config, tokenizer))
 
 
 def make(start: Start, fitted: Fitted) -> Training:
@@ -174,18 +176,19 @@ def make(start: Start, fitted: Fitted) -> Training:
     Raises:
         CodeparrotError: the data cannot be read.
     """
-    tokenizer, settings, objective, transform = fitted
+    tokenizer, settings, objective, transforms = fitted
     config, accelerator = start.config, start.accelerator
     rank, world_size = accelerator.process_index, accelerator.num_processes
     # Data: this process's lanes of the stream.
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     ranks: Any = {"rank": rank, "world_size": world_size}
-    stream = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, transform=transform, **ranks)
+    how: Any = {"seed": config.run.seed, "transform": transforms, "mixture": mixture_of(config)}
+    stream = ConstantLengthDataset(config.stream, encoder, **how, **ranks)
 
     # Model and optimizer. A strategy that splits the model also moves it to the device.
     attention.activate(config.train.attention)
     compiling, checkpointing = compiles(config.train.compile, accelerator), config.train.activation_checkpointing
-    how: Any = {"activation_checkpointing": checkpointing, "compile": compiling.on, "z_loss": config.train.z_loss}
+    how = {"activation_checkpointing": checkpointing, "compile": compiling.on, "z_loss": config.train.z_loss}
     model = build_model(settings, seed=config.run.seed, **how)
     model = model.to(accelerator.device) if strategy_of(accelerator) == "replicated" else model
     language_model, kind = model.model, load_optimizer(asdict(config.optim))

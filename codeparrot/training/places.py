@@ -4,9 +4,11 @@ Nothing is read and nothing on the Hub is asked for.
 """
 
 from codeparrot.checks import check_world_size
-from codeparrot.config import Config, as_list
+from codeparrot.config import Config, StreamConfig, as_list
 from codeparrot.launcher import world_size_asked
 from codeparrot.loading import tokenizer_here
+from codeparrot.stream.mixture import sources_of
+from codeparrot.stream.opened import setting_of
 from codeparrot.stream.readers.hub import is_on_hub
 from codeparrot.stream.sources import open_shards
 
@@ -20,6 +22,13 @@ def check_places(config: Config) -> None:
     check_world_size(config, world_size_asked())
     tokenizer_here(config.tokenizer.path)
     stream = config.stream
-    for split, names in (("train", as_list(stream.train)), ("valid", as_list(stream.valid))):
-        here = [name for name in names if isinstance(name, str) and not is_on_hub(name)]
-        open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length)
+    _check(as_list(stream.valid), "valid", "stream.valid", stream)
+    for source in sources_of(stream.train):
+        setting = setting_of(source, stream.train)
+        _check(source.path, "train", setting, stream)
+        _check(source.valid, "valid", f"{setting}: valid", stream)
+
+
+def _check(names: list[str], split: str, setting: str, stream: StreamConfig) -> None:
+    here = [name for name in names if not is_on_hub(name)]
+    open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)

@@ -24,6 +24,7 @@ from codeparrot.objectives.objective import changes_of
 from codeparrot.result import progress_bar, say
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
+from codeparrot.stream.mixture import further_sets
 from codeparrot.training.likelihood import Likelihood
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training
@@ -78,7 +79,7 @@ class Validation:
         self._valid = self._read("stream.valid", config.stream, "validation")
         self._further = {
             name: self._read(f"evaluate.also {name}", replace(config.stream, valid=places), name)
-            for name, places in config.evaluate.also.items()
+            for name, places in further_sets(config.evaluate.also, config.stream.train).items()
         }
         self._middles = self._middles_to_measure()
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
