@@ -46,7 +46,7 @@ class StreamConfig:
         default_factory=list, metadata=MAY_CHANGE | called("dataset dataset_name train_file train_data data")
     )
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
-    `hub:NAME[@REVISION]` for a data set on the Hub. Or sources: `[{path: data/python, weight: 0.7}, {path: data/go, ...}]`, with
+    `hub:NAME[@REVISION]` for a data set on the Hub. Or sources, `[{path: data/python, weight: 2}, {path: data/go}]`:
     `path` as above, `weight` (share of the windows), and at will `name`, `epochs` (a warning says when it is read more often)
     and `valid` (its own validation documents). A run that goes on keeps the weights."""
     phases: list[dict[str, Any]] = field(default_factory=list)

@@ -13,7 +13,6 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from codeparrot import __version__
-from codeparrot.config import as_list
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.corpus.report.reading import read_statistics
 from codeparrot.errors import CodeparrotError
@@ -23,6 +22,7 @@ from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
 from codeparrot.run.metrics import SOLUTIONS, is_score, problems_of
 from codeparrot.run.reports import asked, in_words
+from codeparrot.stream.mixture import places_of, sources_of
 
 logger = logging.getLogger("codeparrot")
 
@@ -85,7 +85,7 @@ def model_card(
             *_unit_tests(reports),
             *_likelihoods(reports),
             *_recipe(config),
-            *_data(config),
+            *_data(config, manifest.get("sources", [])),
         ]
     )
 
@@ -125,7 +125,7 @@ def _as_asked(problems: str, way: str) -> str:
 
 
 def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch) -> str:
-    sources = [name for name in as_list(config["stream"]["train"]) if _is_on_the_hub(name)]
+    sources = [name for name in places_of(config["stream"]["train"]) if _is_on_the_hub(name)]
     results = [
         EvalResult(
             task_type="text-generation",
@@ -265,10 +265,22 @@ def _total_tokens(config: dict[str, Any]) -> int:
     return config["train"]["max_steps"] * config["train"]["global_batch_size"] * config["stream"]["seq_length"]
 
 
-def _data(config: dict[str, Any]) -> list[str]:
+def _data(config: dict[str, Any], read: list[dict[str, Any]]) -> list[str]:
+    """Return where the documents come from. `read`: what was read of each source of a mixture."""
     lines = ["## Data", ""]
-    for name in as_list(config["stream"]["train"]):
-        lines += [f"- `{name if _is_on_the_hub(name) else Path(name).name}`{''.join(_of_corpus(path_of(name)))}"]
+    if read:
+        rows = [
+            (each["name"], f"{each['weight']:g}", f"{each['share']:.1%}", f"{each['tokens']:,}", f"{each['epochs']:.2f}")
+            for each in read
+        ]
+        lines += [*table(("source", "weight", "share of the windows", "tokens seen", "epochs"), rows), ""]
+    for phase in config["stream"].get("phases", []):
+        lines += [f"Until {phase['until']:.0%} of the steps, weights: {phase.get('weights', 'those of the sources')}.", ""]
+    for source in sources_of(config["stream"]["train"]):
+        called = f" ({source.name})" if source.name else ""
+        for name in source.path:
+            shown = name if _is_on_the_hub(name) else Path(name).name
+            lines += [f"- `{shown}`{called}{''.join(_of_corpus(path_of(name)))}"]
     return [*lines, "", "The model may repeat its training data; what it writes can be under the licences above.", ""]
 
 

@@ -29,10 +29,11 @@ from torch.utils.data import IterableDataset
 
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream import position
 from codeparrot.stream.cores import available_cores
 from codeparrot.stream.encode import Encoder
-from codeparrot.stream.lane import Cursor, Order
-from codeparrot.stream.mixture import TRAIN, Mixture, Source, sources_of, without_phases
+from codeparrot.stream.lane import Order
+from codeparrot.stream.mixture import Mixture, Source, sources_of, without_phases
 from codeparrot.stream.opened import OpenSource, Read, setting_of
 from codeparrot.stream.prefetch import Batch, Prefetcher
 from codeparrot.stream.provenance import TracedWindow
@@ -42,10 +43,6 @@ from codeparrot.stream.transform import Transform
 from codeparrot.stream.whole import share_of_worker, whole
 
 logger = logging.getLogger("codeparrot")
-
-STATE_VERSIONS = {"documents": 1, "windows": 2}
-"""By the order that a position belongs to."""
-_BLOCKS = "stream.block_windows"
 
 
 class Window(NamedTuple):
@@ -223,52 +220,15 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of this process's lanes; `merge_states` joins those of all processes."""
-        head = {"version": self._version, "num_lanes": self.stream.lanes}
-        lanes = {str(lane): [self._place(state) for state in states.sources] for lane, states in self._states.items()}
-        if len(self.sources) == 1:
-            return {**head, **self.sources[0].facts, "lanes": {lane: places[0] for lane, places in lanes.items()}}
-        return {**head, _BLOCKS: block_windows(self.stream), "sources": [each.facts for each in self.sources], "lanes": lanes}
+        return position.save(self.stream, self.sources, self._states)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, which any number of processes may have saved.
 
-        The weights may be others than those it was saved with: each source goes on at its place.
-
         Raises:
-            CodeparrotError: the state belongs to another order, another number of lanes or of sources or other files, or lacks
-                lanes of this process.
+            CodeparrotError: it is no position in this stream; see `position.load`.
         """
-        version = state.get("version")
-        if version not in STATE_VERSIONS.values():
-            raise CodeparrotError(f"the stream's state has version {version}; this codeparrot reads 1 and 2")
-        if state["num_lanes"] != self.stream.lanes:
-            raise CodeparrotError(f"the run has {state['num_lanes']} lanes; set stream.lanes to that")
-        saved = saved_sources(state)
-        if len(saved) != len(self.sources):
-            raise CodeparrotError(f"{TRAIN} has {len(self.sources)} sources, and the run was begun with {len(saved)}")
-        if [each["data"] for each in saved] != [source.identity for source in self.sources]:
-            raise CodeparrotError("stream.train holds different files from those the run began with; positions would be wrong")
-        if version != self._version:
-            (order,) = (name for name, each in STATE_VERSIONS.items() if each == version)
-            raise CodeparrotError(f"the run was begun with stream.order {order}; set it back to go on at its position")
-        for source, facts in zip(self.sources, saved, strict=True):
-            if state.get(_BLOCKS) == block_windows(self.stream) and len(saved) > 1:
-                source.keep_blocks(facts.get(_BLOCKS, 0))
-            source.check(facts)
-        missing = [lane for lane in self._states if str(lane) not in state["lanes"]]
-        if missing:
-            raise CodeparrotError(f"the stream's state lacks lanes {missing}; it was not merged from all processes")
-        for lane in self._states:
-            places = state["lanes"][str(lane)]
-            self._states[lane] = MixedState(tuple(map(_state, places if len(saved) > 1 else [places])))
-
-    def _place(self, state: LaneState) -> list[int]:
-        taken = [] if self._version == STATE_VERSIONS["documents"] else [state.taken]
-        return [state.num_windows, *taken, *state.cursor]
-
-    @property
-    def _version(self) -> int:
-        return STATE_VERSIONS["documents" if self.stream.order == "documents" else "windows"]
+        self._states = position.load(state, self.stream, self.sources, self._lanes)
 
     @property
     def _beginning(self) -> MixedState:
@@ -331,19 +291,3 @@ def _turns(states: Mapping[int, MixedState], lanes: Sequence[int]) -> Iterator[i
     """
     behind = min(range(len(lanes)), key=lambda index: (states[lanes[index]].num_windows, index))
     return cycle([*lanes[behind:], *lanes[:behind]])
-
-
-def _state(place: Sequence[int]) -> LaneState:
-    num_windows, *taken, epoch, shard, block, row, piece, token = place
-    return LaneState(num_windows, Cursor(epoch, shard, block, row, piece, token), *taken)
-
-
-def saved_sources(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return what a state says of each source; `data` tells its documents from others."""
-    return state.get("sources", [state])
-
-
-def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Join the states of all processes into one that does not depend on ranks."""
-    lanes = {lane: position for state in states for lane, position in state["lanes"].items()}
-    return {**states[0], "lanes": dict(sorted(lanes.items(), key=lambda entry: int(entry[0])))}

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate, pairwise
+from operator import mul
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -168,7 +169,7 @@ class Mixture(NamedTuple):
 
     def read_at(self, number: int) -> list[int]:
         """Return the sources from which windows come at window `number` of a lane."""
-        return [index for index, share in enumerate(_shares(self._stretch(number).bounds)) if share]
+        return [index for index, (begin, end) in enumerate(pairwise((0, *self._stretch(number).bounds))) if begin < end]
 
     def blocks(self, num_windows: int) -> list[int]:
         """Divide a block of that many windows of a lane among the sources."""
@@ -205,7 +206,7 @@ def windows_before(config: "Config", step: int) -> int:
 
 def _last_steps(phases: Sequence[Phase], max_steps: int) -> list[int]:
     """Return the last step of each phase, counted from 1."""
-    return [round(Fraction(phase.until) * max_steps) for phase in phases]
+    return [round(_exactly(phase.until) * max_steps) for phase in phases]
 
 
 def _mixture(seed: int, phases: Sequence[Phase], ends: Sequence[int]) -> Mixture:
@@ -214,21 +215,22 @@ def _mixture(seed: int, phases: Sequence[Phase], ends: Sequence[int]) -> Mixture
     The shares do not depend on the number of steps, so that a run which is prolonged keeps its blocks.
     """
     digest = hashlib.blake2b(f"{seed}/mixture".encode(), digest_size=8).digest()
-    bounds = [_bounds(phase.weights) for phase in phases]
-    begins = (0.0, *(phase.until for phase in phases[:-1]))
-    lengths = [Fraction(phase.until) - Fraction(begin) for phase, begin in zip(phases, begins, strict=True)]
-    parts = [[length * share for share in _shares(each)] for length, each in zip(lengths, bounds, strict=True)]
-    shares = tuple(sum(each, Fraction(0)) for each in zip(*parts, strict=True))
+    weights = [_shares(phase.weights) for phase in phases]
+    until = [_exactly(phase.until) for phase in phases]
+    lengths = [end - begin for begin, end in pairwise((Fraction(0), *until))]
+    shares = tuple(sum(map(mul, lengths, each), Fraction(0)) for each in zip(*weights, strict=True))
+    bounds = [tuple(int(ONE * part) for part in accumulate(each)) for each in weights]
     return Mixture(shares, int.from_bytes(digest, "little"), tuple(map(Stretch, ends, bounds)))
 
 
-def _bounds(weights: Sequence[float]) -> tuple[int, ...]:
-    exact = list(accumulate(map(Fraction, weights)))
-    return tuple(int(ONE * part / exact[-1]) for part in exact)
+def _shares(weights: Sequence[float]) -> list[Fraction]:
+    exact = list(map(_exactly, weights))
+    return [each / sum(exact) for each in exact]
 
 
-def _shares(bounds: Sequence[int]) -> list[Fraction]:
-    return [Fraction(stop - start, ONE) for start, stop in pairwise((0, *bounds))]
+def _exactly(number: float) -> Fraction:
+    """Return a number as it is written: 0.6 is 6/10, and not the nearest binary fraction."""
+    return Fraction(str(number))
 
 
 def _source(entry: Any) -> Source:

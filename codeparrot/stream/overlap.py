@@ -41,8 +41,8 @@ def check_disjoint(stream: StreamConfig) -> None:
     except NoSplit as error:
         raise NoSplit(f"{error}, or leave stream.valid empty to train without one", error.present) from error
     for source, setting in named:
-        setting = f"{setting}: valid"
-        _compare(train, _open(source.valid, "valid", stream, setting), setting)
+        own = f"{setting}: valid"
+        _compare(train, _open(source.valid, "valid", stream, own), own)
 
 
 def _compare(train: Sequence[Shard], valid: Sequence[Shard], setting: str) -> None:

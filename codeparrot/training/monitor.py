@@ -296,11 +296,8 @@ def derived_values(training: Training, flops: tuple[int, int], peak: float, peak
 def _source(training: Training, world: int) -> str:
     """Say where windows come from, in which order, and what the blocks cost."""
     stream = training.config.stream
-    source = (
-        "tokenised before"
-        if all(each.tokenized for each in training.stream.sources)
-        else f"encoded by {training.stream.encoder.name}"
-    )
+    before = all(each.tokenized for each in training.stream.sources)
+    source = "tokenised before" if before else f"encoded by {training.stream.encoder.name}"
     if stream.order == "documents":
         return f"{source}; windows in the order of the documents"
     size = 4 * stream.block_windows * stream.seq_length * stream.lanes / world / 1e6

@@ -27,9 +27,9 @@ from codeparrot.run import checkpoint
 from codeparrot.run.origin import same_order
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
-from codeparrot.stream.dataset import saved_sources
 from codeparrot.stream.mixture import windows_before
 from codeparrot.stream.opened import identities
+from codeparrot.stream.position import saved_sources
 from codeparrot.stream.shuffle import default_block_windows
 from codeparrot.training.parts import Start, Training
 from codeparrot.training.sharding import WEIGHT

@@ -10,7 +10,7 @@ from typing import Any
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import source_tokens
 from codeparrot.stream.mixture import is_mixture
-from codeparrot.stream.opened import Read
+from codeparrot.stream.opened import OpenSource, Read
 from codeparrot.training.parts import Training
 
 logger = logging.getLogger("codeparrot")
@@ -77,13 +77,17 @@ def planned(training: Training) -> Iterator[str]:
         return
     tokens = training.config.train.max_steps * training.tokens_per_step
     for source, share in zip(training.stream.sources, training.stream.mixture.shares, strict=True):
-        own, known, most = float(share) * tokens, source_tokens(source), source.settings.epochs
-        epochs = f"{own / known[0]:.2f} epochs" if known and known[0] else "epochs not known without reading it"
-        about, limit = "" if known and known[1] else "about ", f" (epochs: {most:g})" if most else ""
-        yield f"source      {source.name}: {share:.1%} of the windows, {own:,.0f} tokens, {about if known else ''}{epochs}{limit}"
-    if training.config.stream.phases:
-        yield f"phases      {'; '.join(map(_phase, training.config.stream.phases))}"
+        own = float(share) * tokens
+        yield f"source      {source.name}: {float(share):.1%} of the windows, {own:,.0f} tokens, {_epochs(source, own)}"
+    for phase in training.config.stream.phases:
+        step = round(phase["until"] * training.config.train.max_steps)
+        yield f"phase       until step {step:,}: weights {phase.get('weights', 'of the sources')}"
 
 
-def _phase(phase: dict[str, Any]) -> str:
-    return f"until {phase['until']:.0%} {phase.get('weights', 'the weights of the sources')}"
+def _epochs(source: OpenSource, tokens: float) -> str:
+    most = f" (epochs: {source.settings.epochs:g})" if source.settings.epochs else ""
+    known = source_tokens(source)
+    if not known or not known[0]:
+        return f"how many epochs is not known without reading it{most}"
+    count, exact = known
+    return f"{'' if exact else 'about '}{tokens / count:.2f} epochs{most}"

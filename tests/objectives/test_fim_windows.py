@@ -68,7 +68,7 @@ def texts(tokenizer: str, tokens: np.ndarray) -> list[str]:
 
 
 def transform(tokenizer: str, data: Path | list[str], seed: int = 0, **objective: Any) -> Any:
-    names = data if isinstance(data, list) else [str(data)]
+    names: list[Any] = list(data) if isinstance(data, list) else [str(data)]
     config = Config(stream=StreamConfig(train=names, seq_length=LENGTH), objective={"name": "causal", **objective})
     config.run.seed = seed
     (found,) = transforms_of(load_objective(config.objective), config, load_tokenizer(tokenizer))
