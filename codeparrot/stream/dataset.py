@@ -94,7 +94,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         self.sources = [
             OpenSource(
                 *(each, replace(stream, block_windows=size), encoder, Order(seed, lane=0, source=index), (rank, world_size)),
-                *(changes, setting_of(each, stream.train)),
+                *(changes, setting_of(each, stream.train), block_windows(stream)),
             )
             for index, (each, size, changes) in enumerate(zip(sources, blocks, transforms, strict=True))
         ]

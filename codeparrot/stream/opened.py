@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.encode import Encoder
-from codeparrot.stream.lane import Order, windows
+from codeparrot.stream.lane import Order, Reading, windows
 from codeparrot.stream.mixture import TRAIN, Source, is_mixture, sources_of
 from codeparrot.stream.provenance import trace
 from codeparrot.stream.readers.rows import Damaged
@@ -46,6 +46,7 @@ class OpenSource:
         ranks: rank and number of the processes, which share the lanes.
         transform: what changes its documents, if anything.
         setting: what errors call it.
+        whole_block: windows in the blocks of all sources of a lane together; by default those of this one.
 
     Raises:
         CodeparrotError: the data cannot be read or do not hold text.
@@ -60,8 +61,10 @@ class OpenSource:
         ranks: tuple[int, int],
         transform: Transform | None = None,
         setting: str = TRAIN,
+        whole_block: int = 0,
     ) -> None:
         rank, world_size = ranks
+        self._whole_block = whole_block or block_windows(stream)
         self.settings, self.stream, self.encoder, self.order, self.transform = source, stream, encoder, order, transform
         self.shards = open_shards(
             source.path, split="train", column=stream.text_column, seq_length=stream.seq_length, setting=setting
@@ -73,11 +76,20 @@ class OpenSource:
         dealt = enumerate(lanes_of(self.shards, stream.lanes))
         self._uncut = {lane: own for lane, own in dealt if lane % world_size == rank}
         self._lanes: Mapping[int, Sequence[Shard]] = {lane: self._spread(own) for lane, own in self._uncut.items()}
-        check_all(self.shards[rank::world_size], reading(stream, self.tokenized).meet)
+        check_all(self.shards[rank::world_size], self.reading.meet)
 
     @property
     def name(self) -> str:
         return self.settings.name
+
+    @property
+    def reading(self) -> Reading:
+        """Return how its lanes read their shards."""
+        return reading(self.stream, self.tokenized, self._part)
+
+    @property
+    def _part(self) -> float:
+        return block_windows(self.stream) / self._whole_block
 
     @property
     def shares(self) -> bool:
@@ -88,8 +100,7 @@ class OpenSource:
         """Yield the windows of a lane after `state`, the state behind each, and what was left out to make it."""
         shards, order, stream = self._lanes[lane], self.order._replace(lane=lane), self.stream
         found: list[Damaged] = []
-        how = reading(stream, self.tokenized)
-        how = how._replace(meet=found.append) if stream.on_error == "skip" else how
+        how = self.reading._replace(meet=found.append) if stream.on_error == "skip" else self.reading
         packed = windows(shards, order, how, self.encoder, stream.seq_length, state.cursor, self.transform)
         for tokens, after in in_order(packed, order, stream, self.tokenized, state):
             yield tokens, after, found.copy()
@@ -102,7 +113,7 @@ class OpenSource:
             CodeparrotError: the data can no longer be read.
         """
         shards, order = [shard.fresh() for shard in self._lanes[lane]], self.order._replace(lane=lane)
-        return trace(shards, order, self.stream, self.encoder, state, num_windows, self.transform)
+        return trace(shards, order, self.stream, self.encoder, state, num_windows, self.transform, self._part)
 
     def read(self, states: Mapping[int, LaneState]) -> Read:
         """Return what the lanes of this process have read by these states."""
@@ -145,7 +156,7 @@ class OpenSource:
         """Divide a lane's shards into places that can be read side by side."""
         if self.stream.order == "documents":
             return shards
-        return [place for shard in shards for place in shard.spread(place_tokens(self.stream, self.tokenized))]
+        return [place for shard in shards for place in shard.spread(place_tokens(self.stream, self.tokenized, self._part))]
 
 
 def identity_of(shards: Sequence[Shard]) -> str:

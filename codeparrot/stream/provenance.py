@@ -78,10 +78,11 @@ def trace(
     start: LaneState,
     num_windows: int,
     transform: Transform | None = None,
+    part: float = 1.0,
 ) -> list[tuple[NDArray[Any], list[dict[str, Any]]]]:
     """Return the tokens and the documents of a lane's next `num_windows` windows after `start`.
 
-    `shards` must be the caller's own (see `Shard.fresh`); they are closed at the end.
+    `shards` must be the caller's own (see `Shard.fresh`); they are closed at the end. `part`: as of `reading`.
 
     Raises:
         CodeparrotError: the data can no longer be read.
@@ -89,7 +90,7 @@ def trace(
     origins: dict[Cursor, DrawnBlock] = {}
     tokenized, begin = all(shard.packed for shard in shards), start.cursor
     try:
-        drawn = items(_noted(blocks(shards, order, reading(stream, tokenized), begin), origins), begin.row)
+        drawn = items(_noted(blocks(shards, order, reading(stream, tokenized, part), begin), origins), begin.row)
         if tokenized and transform is None:
             packed = ((window, [Span(0, len(window), at)]) for window, at in drawn)
         else:

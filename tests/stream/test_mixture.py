@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream import ConstantLengthDataset, lane, merge_states
+from codeparrot.stream.estimate import source_tokens
 from codeparrot.stream.mixture import (
     GOLDEN,
     SIDEWAYS,
@@ -27,6 +28,7 @@ from codeparrot.stream.mixture import (
     windows_before,
     without_phases,
 )
+from codeparrot.stream.transform import Part, Texts
 from tests.stream.bytes_encoder import BytesEncoder, documents_of
 
 SIZES = (40, 25, 60)
@@ -221,6 +223,7 @@ def test_a_state_has_a_place_a_source_and_lane_and_stays_small(files) -> None:
 def test_blocks_of_all_sources_together_are_one_block(files) -> None:
     made = dataset(mixed(files, block_windows=100))
     assert [source.stream.block_windows for source in made.sources] == [60, 30, 10]
+    assert [source.reading.together for source in made.sources] == [2, 1, 1]
     assert [source.stream.block_windows for source in dataset(mixed(files, (1, 0, 0), block_windows=100)).sources] == [
         100,
         1,
@@ -272,6 +275,59 @@ def test_damage_in_a_source_is_left_out_and_counted(files, tmp_path) -> None:
     assert [Path(each.where.file).name for each in made.damaged.values()] == ["broken.jsonl"]
     with pytest.raises(CodeparrotError, match="is not JSON"):
         list(islice(dataset(mixed(files, train=train)), 400))
+
+
+def windows_of(folder: Path, letter: str, seq_length: int = 16, count: int = 40) -> Path:
+    """Write windows that spell a letter, as `corpus tokenize` does."""
+    folder.mkdir()
+    np.save(folder / "train-00000.npy", np.full((count, seq_length), ord(letter), np.uint16))
+    file = {"name": "train-00000.npy", "windows": count, "bytes": (folder / "train-00000.npy").stat().st_size}
+    manifest = {"seq_length": seq_length, "splits": {"train": {"files": [file], "tail": [], "tokens": count * seq_length}}}
+    (folder / "windows.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def test_one_source_may_be_windows_and_another_documents(files, tmp_path) -> None:
+    made = windows_of(tmp_path / "made", "b")
+    train = [{"path": str(files / "a")}, {"path": str(made)}]
+    whole, _ = global_batches(mixed(files, train=train), 2, 2, 0, 6)
+    first, state = global_batches(mixed(files, train=train), 1, 8, 0, 3)
+    then, _ = global_batches(mixed(files, train=train), 4, 2, 3, 3, state)
+    np.testing.assert_array_equal(whole, first + then)
+    assert Counter(source_of(window) for batch in whole for window in batch) == {"a": 23, "b": 25}
+    assert [source.tokenized for source in dataset(mixed(files, train=train)).sources] == [False, True]
+    tokens = source_tokens(dataset(mixed(files, train=train)).sources[1])
+    assert tokens == (40 * 16, True)
+
+
+def test_windows_of_another_length_are_refused_by_the_name_of_their_source(files, tmp_path) -> None:
+    train = [{"path": str(files / "a")}, {"path": str(windows_of(tmp_path / "made", "b", seq_length=8))}]
+    with pytest.raises(CodeparrotError, match=r'^stream\.train "made": .* holds windows of 8 tokens; set stream\.seq_length'):
+        dataset(mixed(files, train=train))
+
+
+def test_each_source_has_the_middles_that_its_data_ask_for(files, tmp_path) -> None:
+    """Windows that were made with fill-in-the-middle stay as they are, beside documents that are changed as they are read."""
+    from codeparrot.stream.tokenized import still_to_change
+
+    class Changing:
+        settings: ClassVar[dict[str, Any]] = {"fim_rate": 1.0}
+
+        def of_text(self, text: str, epoch: int) -> Any:
+            return iter([Texts((text[:1] * 8,), lambda tokens: [Part("", tokens[0])])])
+
+    made = windows_of(tmp_path / "made", "b")
+    manifest = json.loads((made / "windows.json").read_text(encoding="utf-8"))
+    (made / "windows.json").write_text(json.dumps({**manifest, "objective": Changing.settings}), encoding="utf-8")
+    config = mixed(files, train=[{"path": str(files / "a")}, {"path": str(made)}], order="documents")
+    transforms = [still_to_change(source.path, Changing()) for source in sources_of(config.stream.train)]  # type: ignore[arg-type]
+    changed = ConstantLengthDataset(config.stream, BytesEncoder(), seed=3, transform=transforms)
+    windows = [window.numpy() for window in islice(changed, 40)]
+    assert {bytes(window.astype(np.uint8)) for window in windows} == {b"a" * 16, b"b" * 16}
+    state = changed.state_dict()
+    assert ["objective" in facts for facts in state["sources"]] == [True, False]
+    with pytest.raises(CodeparrotError, match=r"one of objective fim_rate 1\.0, not fim_rate 0"):
+        dataset(config, state)
 
 
 def test_names_lists_and_sources_are_read() -> None:
