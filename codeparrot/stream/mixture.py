@@ -164,19 +164,22 @@ class Mixture(NamedTuple):
         """Return the index of the source of window `number` of a lane, counted from the beginning of the run."""
         if len(self.shares) == 1:
             return 0
-        point = (number * GOLDEN + lane * SIDEWAYS + self.offset) % ONE
-        return bisect_right(self._stretch(number).bounds, point)
+        return bisect_right(self._bounds(number), (number * GOLDEN + lane * SIDEWAYS + self.offset) % ONE)
 
     def read_at(self, number: int) -> list[int]:
         """Return the sources from which windows come at window `number` of a lane."""
-        return [index for index, (begin, end) in enumerate(pairwise((0, *self._stretch(number).bounds))) if begin < end]
+        return [index for index, (begin, end) in enumerate(pairwise((0, *self._bounds(number)))) if begin < end]
 
     def blocks(self, num_windows: int) -> list[int]:
         """Divide a block of that many windows of a lane among the sources."""
         return [max(1, int(num_windows * share)) for share in self.shares]
 
-    def _stretch(self, number: int) -> Stretch:
-        return next((stretch for stretch in self.stretches if number < stretch.until), self.stretches[-1])
+    def _bounds(self, number: int) -> tuple[int, ...]:
+        bounds: tuple[int, ...] = ()
+        for until, bounds in self.stretches:  # noqa: B007 - those of the last one hold on
+            if number < until:
+                break
+        return bounds
 
 
 def mixture_of(config: "Config") -> Mixture:
