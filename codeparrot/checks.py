@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = re.compile(r"[\w\-][\w.\-]*/[\w\-][\w.\-]*")
 """`owner/name`, as the Hub spells it."""
+SET_NAME = re.compile(r"[\w.-]+")
+"""Trackers group measures by it."""
 
 
 def check(config: "Config") -> None:
@@ -54,6 +56,15 @@ def check(config: "Config") -> None:
         raise CodeparrotError(
             f"schedule.warmup_steps {schedule.warmup_steps} is longer than the run; at most train.max_steps {train.max_steps}"
         )
+    if config.evaluate.also and not (stream.valid and config.evaluate.every_steps):
+        raise CodeparrotError(
+            "evaluate.also is measured together with stream.valid: name documents there too, and evaluate.every_steps above 0"
+        )
+    for name in config.evaluate.also:
+        if not SET_NAME.fullmatch(name) or name == "validation":
+            raise CodeparrotError(
+                f'evaluate.also "{name}" is no name for a set (stream.valid is the set "validation"); use letters and digits'
+            )
     load_objective(config.objective)
     load_optimizer({"name": config.optim.name})
     if config.model.get("family") is None:

@@ -8,7 +8,7 @@ one line that names the key and the nearest value that would work.
 Every count of steps in the project is in optimizer steps; every batch size is in windows.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -189,7 +189,8 @@ class EvaluateConfig:
     max_tokens: int | Literal["auto"] = setting("auto", "tokens", at_least(0), also="max_eval_steps eval_iters")
     """Tokens that an evaluation during the run measures: the same sample of the validation windows each time, at least a window
     a lane. auto: so many that these evaluations together cost 2% of the training's compute; 0: all. The end of the run
-    measures the whole validation set. With `objective.fim_rate`, about as many again are measured of middles."""
+    measures the whole validation set. With `objective.fim_rate`, about as many again are measured of middles; as many of each
+    set of `evaluate.also`."""
     also: dict[str, list[str] | str] = field(default_factory=dict)
     """Further validation sets by name, each as `stream.valid` and measured as often, with its own lines in metrics.jsonl:
     `also: {tests: data/tests, go: hub:owner/go}`."""
@@ -304,6 +305,10 @@ class Config:
     @property
     def run_directory(self) -> Path:
         return path_of(self.run.dir) / self.run.name
+
+    def further_sets(self) -> dict[str, StreamConfig]:
+        """Return how each further validation set is read, by its name."""
+        return {name: replace(self.stream, valid=places) for name, places in self.evaluate.also.items()}
 
     def micro_batches(self, world_size: int) -> int:
         """Return the forward passes of one process in an optimizer step."""

@@ -172,6 +172,7 @@ def times(config: Config, tokens_per_second: float, samples: int | None, hours: 
     training, evaluation = step * train.max_steps, 0.0
     if config.stream.valid and evaluate.every_steps:
         number, sample = 1 + train.max_steps // evaluate.every_steps, sample_tokens(config)
+        number *= 1 + len(config.further_sets())
         evaluation = number * sample * FORWARD_SHARE / tokens_per_second if sample else None
     generated = None if samples is None else copies * samples * MAX_NEW_TOKENS
     tested = None if generated is None else generated / (GENERATION_SHARE * tokens_per_second)

@@ -21,7 +21,7 @@ from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
-from codeparrot.run.metrics import SOLUTIONS, is_score, problems_of
+from codeparrot.run.metrics import SET, SOLUTIONS, is_score, problems_of
 from codeparrot.run.reports import asked, in_words
 
 logger = logging.getLogger("codeparrot")
@@ -34,6 +34,8 @@ METRICS = {
     "middle_loss": "loss on middles",
 }
 """Names in a line of metrics.jsonl and on the card; scores by unit tests come on top."""
+FURTHER = {f"{SET}_loss": "eval_loss", f"{SET}_perplexity": "perplexity", f"{SET}_bits_per_byte": "bits_per_byte"}
+"""Names in a line of a further validation set, and those of the same measures in a line of the run's own."""
 LABELS = METRICS | {SOLUTIONS: "bits per byte of solutions"}
 REFERENCES = "reference solutions"
 VALIDATION = "validation set of the run"
@@ -69,7 +71,8 @@ def model_card(
     # A score of the first problems is in the tables, which say so; the index would take it for one of all.
     whole = [report for report in reports.get(step, []) if report["problem_set"].get("problems", 0) <= report["problems"]]
     evaluations = [row for row in metrics if any(map(_is_measure, row))]
-    whole = [*(row for row in evaluations if row["step"] == step and "limit" not in row), *whole]
+    further = [row for row in metrics if SET in row]
+    whole = [*(row for row in evaluations + further if row["step"] == step and "limit" not in row), *whole]
     return "\n".join(
         [
             "---",
@@ -82,6 +85,7 @@ def model_card(
             *_overview(manifest, parameters, target),
             *([f"![Loss over tokens]({PLOT})", ""] if plot else []),
             *_evaluations(evaluations),
+            *_further(further),
             *_unit_tests(reports),
             *_likelihoods(reports),
             *_recipe(config),
@@ -98,7 +102,8 @@ def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     """
     found = {}
     for row in rows:
-        for name, value in row.items():
+        for key, value in row.items():
+            name = FURTHER.get(key, key)
             if (_is_measure(name) or name in row.get("best", ())) and value is not None and math.isfinite(value):
                 found[_measured_on(row, name), name] = value
     return found
@@ -111,6 +116,8 @@ def _is_measure(name: str) -> bool:
 def _measured_on(row: dict[str, Any], name: str) -> str:
     if name == SOLUTIONS:
         return f"{row['problem_set']['name'] if 'problem_set' in row else row.get('problems', 'problems')}, {REFERENCES}"
+    if SET in row:
+        return f"{'a sample of ' if row.get(f'{SET}_sample') else ''}{row[SET]}, a further validation set of the run"
     if name in METRICS:
         return SAMPLE if row.get("eval_sample") else VALIDATION
     if "problem_set" in row:
@@ -189,6 +196,22 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     solved = sorted({str(row.get("problems", "problems")) for row in rows if SOLUTIONS in row})
     tested += [f"Solutions of this table are those of {', '.join(solved)}.", ""] if solved else []
     return ["## Evaluation", "", *table(header, cells), "", *sampled, *tested, "All lines are in `metrics.jsonl`.", ""]
+
+
+def _further(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the bits a byte of the further validation sets, a column each."""
+    if not rows:
+        return []
+    names = list(dict.fromkeys(str(row[SET]) for row in rows))
+    merged: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        found = merged.setdefault(row["step"], {"step": row["step"], "tokens": row["tokens"]})
+        found[f"of {row[SET]}"] = row.get(f"{SET}_bits_per_byte")
+        found["eval_sample"] = found.get("eval_sample") or row.get(f"{SET}_sample")
+    shown = list(merged.values())[-EVALUATIONS_SHOWN:]
+    cells = [(_step(row), row["tokens"], *(_number(row.get(f"of {name}")) for name in names)) for row in shown]
+    sampled = ["Steps with a star are those of samples of the sets.", ""] if any(row["eval_sample"] for row in shown) else []
+    return ["### Bits per byte of further validation sets", "", *table(("step", "tokens", *names), cells), "", *sampled]
 
 
 def _step(row: dict[str, Any]) -> str:

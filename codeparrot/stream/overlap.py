@@ -23,33 +23,38 @@ FEWEST, MOST = 4, 64
 """So many windows are compared; fewer may be equal by accident."""
 
 
-def check_disjoint(stream: StreamConfig) -> None:
+def check_disjoint(stream: StreamConfig, setting: str = "stream.valid") -> None:
     """Compare the files of the two splits. Data sets of the Hub are left out: they say themselves which files a split has.
+
+    Args:
+        stream: names them.
+        setting: that `stream.valid` comes from, for errors.
 
     Raises:
         CodeparrotError: they share files, there is no validation split, or some of the data cannot be opened.
     """
-    train = _open(stream, "train")
+    train = _open(stream, "train", "stream.train")
+    without = "leave stream.valid empty to train without one" if setting == "stream.valid" else "leave it out"
     try:
-        valid = _open(stream, "valid")
+        valid = _open(stream, "valid", setting)
     except NoSplit as error:
-        raise NoSplit(f"{error}, or leave stream.valid empty to train without one", error.present) from error
+        raise NoSplit(f"{error}, or {without}", error.present) from error
     shared = dict(_shared(train, valid))
     if not shared:
         return
     sizes = {file: file.stat().st_size for file in _files(valid)}
     part = sum(sizes[file] for file in shared) / sum(sizes.values())
     raise CodeparrotError(
-        f"stream.valid reads {len(shared)} of its {len(sizes)} files ({part:.0%} of their bytes) in common with stream.train: "
+        f"{setting} reads {len(shared)} of its {len(sizes)} files ({part:.0%} of their bytes) in common with stream.train: "
         f"{next(iter(shared.values()))}; the run would be validated on what it learns: name other documents, set some aside "
-        "(`codeparrot corpus tokenize --valid_fraction 0.01`), or leave stream.valid empty"
+        f"(`codeparrot corpus tokenize --valid_fraction 0.01`), or {without.removesuffix(' to train without one')}"
     )
 
 
-def _open(stream: StreamConfig, split: str) -> list[Shard]:
+def _open(stream: StreamConfig, split: str, setting: str) -> list[Shard]:
     names = as_list(stream.train if split == "train" else stream.valid)
     here = [name for name in names if not hub.is_on_hub(name) or hub.parse(name).is_local]
-    return open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length)
+    return open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
 
 
 def _shared(train: Sequence[Shard], valid: Sequence[Shard]) -> Iterator[tuple[Path, str]]:

@@ -160,8 +160,11 @@ def fit(config: Config) -> Fitted:
     """
     if config.stream.valid and config.evaluate.every_steps:
         check_disjoint(config.stream)
+    for name, stream in config.further_sets().items():
+        check_disjoint(stream, f"evaluate.also {name}")
     tokenizer = load_tokenizer(config.tokenizer.path)
-    data = [*as_list(config.stream.train), *as_list(config.stream.valid)]
+    valid = [config.stream, *config.further_sets().values()]
+    data = [*as_list(config.stream.train), *(place for stream in valid for place in as_list(stream.valid))]
     check_tokenizer(data, tokenizer.eos_token_id, tokenizer_digest(tokenizer))
     settings = fit_vocabulary(model_config(config.model), tokenizer, config)
     objective = load_objective(config.objective)

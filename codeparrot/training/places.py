@@ -20,6 +20,8 @@ def check_places(config: Config) -> None:
     check_world_size(config, world_size_asked())
     tokenizer_here(config.tokenizer.path)
     stream = config.stream
-    for split, names in (("train", as_list(stream.train)), ("valid", as_list(stream.valid))):
+    data = [("train", "stream.train", as_list(stream.train)), ("valid", "stream.valid", as_list(stream.valid))]
+    data += [("valid", f"evaluate.also {name}", as_list(each.valid)) for name, each in config.further_sets().items()]
+    for split, setting, names in data:
         here = [name for name in names if isinstance(name, str) and not is_on_hub(name)]
-        open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length)
+        open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)

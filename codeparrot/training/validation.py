@@ -7,7 +7,6 @@ partial measurement is not reported.
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 from torch.distributed.fsdp import FSDPModule
@@ -39,11 +38,11 @@ FORWARD_SHARE = 1 / 3
 
 
 def sample_tokens(config: Config) -> int:
-    """Return the tokens that an evaluation during the run measures at most; 0: all."""
+    """Return the tokens of each validation set that an evaluation during the run measures at most; 0: all."""
     if config.evaluate.max_tokens != "auto":
         return config.evaluate.max_tokens
     train = config.train
-    num_evaluations = 1 + train.max_steps // config.evaluate.every_steps
+    num_evaluations = (1 + train.max_steps // config.evaluate.every_steps) * (1 + len(config.further_sets()))
     trained = train.max_steps * train.global_batch_size * config.stream.seq_length
     return max(1, int(BUDGET / FORWARD_SHARE * trained / num_evaluations))
 
@@ -77,8 +76,7 @@ class Validation:
         say("reading the validation set")
         self._valid = self._read("stream.valid", config.stream, "validation")
         self._further = {
-            name: self._read(f"evaluate.also {name}", replace(config.stream, valid=places), name)
-            for name, places in config.evaluate.also.items()
+            name: self._read(f"evaluate.also {name}", stream, name) for name, stream in config.further_sets().items()
         }
         self._middles = self._middles_to_measure()
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings

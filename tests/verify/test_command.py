@@ -25,6 +25,8 @@ def test_it_passes_here_and_says_what_it_measured(monkeypatch, capsys) -> None:
     assert checks["one process's loss", "ZeRO-2"]["measured"] <= checks["one process's loss", "ZeRO-2"]["tolerance"] == 1e-5
     assert checks["the world size is as launched", "ZeRO-2"]["detail"] == "2 of 2 processes"
     assert ("resumed elsewhere: loss", "one process -> ZeRO-2 x 2") in checks
+    assert checks["one process's loss", "Muon, ZeRO-2"]["measured"] <= 1e-5
+    assert checks["resumed elsewhere: loss", "Muon, ZeRO-2 x 2 -> one process"]["measured"] <= 1e-5
     assert 0 < checks["one process's loss", "bf16, ZeRO-2"]["measured"] <= 1e-3
     assert checks["float32's gradient norm", "bf16, one process"]["tolerance"] == 1e-2
 
