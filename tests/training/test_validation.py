@@ -49,7 +49,7 @@ def test_further_sets_that_cannot_be_measured_are_refused(given, message) -> Non
 def test_a_further_set_that_is_not_there_is_refused_by_its_name(tmp_path, corpus, tokenizer_folder) -> None:
     config = load_config(write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate={"every_steps": 4}))
     config.evaluate.also = {"go": "nowhere"}
-    with pytest.raises(CodeparrotError, match=r'evaluate\.also go: nowhere does not exist'):
+    with pytest.raises(CodeparrotError, match=r"evaluate\.also go: nowhere does not exist"):
         check_places(config)
     config.evaluate.also = {"same": str(corpus / "train-00000-of-00003.parquet")}
     with pytest.raises(
