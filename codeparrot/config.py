@@ -118,6 +118,9 @@ class TrainConfig:
     z_loss: float = setting(0.0, rule=at_least(0))
     """Weight of the z-loss, which keeps logits from drifting in long runs: 1e-4 is usual; 0: none. It is in the gradients; the
     loss that is logged stays the cross-entropy."""
+    ema_decay: float = setting(0.0, rule=BELOW_1, also="ema ema_beta")
+    """Decay of an exponential average of the weights, 0.999 for thousands of steps; 0: none. Evaluations measure it too, and
+    checkpoints hold it beside the model, in `ema/`. 4 bytes a parameter."""
     log_every_steps: int = setting(10, "steps", at_least(1), may_change=True, also="logging_steps log_interval log_every")
     """Steps between lines in metrics.jsonl and in the trackers. There, mfu counts FLOPs as PaLM does, tflops_per_device as
     llm.c does: 6 a parameter, and of attention only the half that the causal mask leaves."""
@@ -305,6 +308,10 @@ class Config:
     @property
     def run_directory(self) -> Path:
         return path_of(self.run.dir) / self.run.name
+
+    def optimizer_settings(self) -> dict[str, Any]:
+        """Return what `optim.load_optimizer` takes."""
+        return asdict(self.optim) | {"ema_decay": self.train.ema_decay}
 
     def further_sets(self) -> dict[str, StreamConfig]:
         """Return how each further validation set is read, by its name."""

@@ -25,7 +25,7 @@ MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")
 CORPUS_FILES = ("*.parquet", "*.json", "*.jsonl", "*.jsonl.gz", "*.jsonl.zst", "README.md")
 STATE = "checkpoint/"
 """Folder of a branch with the parts of a checkpoint that do not belong to its model."""
-_SAFE = re.compile(r"(model|state)/[\w][\w.\-]*|stream\.json")
+_SAFE = re.compile(r"(model|ema|state)/[\w][\w.\-]*|stream\.json")
 
 logger = logging.getLogger("codeparrot")
 

@@ -72,7 +72,7 @@ def _peak_memory(used: Used, settings: Any) -> float | None:
     if used.kind is None:
         return None
     config, on_gpu = used.config, used.kind != "cpu"
-    numbers = model_of(settings, config.train.precision, dataclasses.asdict(config.optim))
+    numbers = model_of(settings, config.train.precision, config.optimizer_settings())
     share = config.train.global_batch_size // used.world_size
     memory = Memory(Tracer(config, settings, on_gpu), numbers, share, used.world_size)
     need = memory.need(_strategy(used), config.train.micro_batch_size)

@@ -86,7 +86,7 @@ def _tokenizer_exists(config: Config) -> bool:
 def count(config: Config, settings: Any, corpus: Corpus) -> Sizes:
     """Return what follows from the configuration."""
     parameters = num_parameters(settings)
-    optim = asdict(config.optim)
+    optim = config.optimizer_settings()
     kept = kept_numbers(load_optimizer(optim), without_weights(settings), optim)
     flops = flops_per_token(settings, config.stream.seq_length)
     step = config.train.global_batch_size * config.stream.seq_length

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from codeparrot.config import Config
@@ -69,7 +69,7 @@ def probed(config: Config, settings: Any, devices: int) -> Speed:
     compiled = is_compiled(config, place.type == "cuda")
     checkpointing = config.train.activation_checkpointing
     model = build_model(settings, activation_checkpointing=checkpointing, seed=0, compile=compiled).to(place)
-    optimizer = load_optimizer(asdict(config.optim)).build(model, asdict(config.optim))
+    optimizer = load_optimizer(config.optimizer_settings()).build(model, config.optimizer_settings())
     shape = (config.train.micro_batch_size, config.stream.seq_length)
     dtype = dtype_of(config.train.precision)
     micro, update = [], []

@@ -32,6 +32,7 @@ PLOT = "plots/loss.png"
 METRICS = {
     **{"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"},
     "middle_loss": "loss on middles",
+    **{"ema_loss": "loss of averaged weights", "ema_bits_per_byte": "bits per byte of averaged weights"},
 }
 """Names in a line of metrics.jsonl and on the card; scores by unit tests come on top."""
 FURTHER = {f"{SET}_loss": "eval_loss", f"{SET}_perplexity": "perplexity", f"{SET}_bits_per_byte": "bits_per_byte"}
@@ -276,7 +277,7 @@ def _recipe(config: dict[str, Any]) -> list[str]:
         ("length", f"{train['max_steps']:,} steps, {_total_tokens(config):,} tokens"),
         ("precision", train["precision"]),
         ("objective", load_objective(config.get("objective", {})).card()),
-        ("optimizer", load_optimizer(optim).card(optim)),
+        ("optimizer", load_optimizer(optim | {"ema_decay": train.get("ema_decay")}).card(optim)),
         ("clipping", f"gradient norm {optim['clip_norm']}" if optim["clip_norm"] else "none"),
         ("schedule", f"{schedule['name']}, {schedule['warmup_steps']} steps of warm-up"),
         ("seed", str(config["run"]["seed"])),

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -191,8 +191,8 @@ def make(start: Start, fitted: Fitted) -> Training:
     how: Any = {"activation_checkpointing": checkpointing, "compile": compiling.on, "z_loss": config.train.z_loss}
     model = build_model(settings, seed=config.run.seed, **how)
     model = model.to(accelerator.device) if strategy_of(accelerator) == "replicated" else model
-    language_model, kind = model.model, load_optimizer(asdict(config.optim))
-    bare = kind.build(model, asdict(config.optim))
+    language_model, kind = model.model, load_optimizer(config.optimizer_settings())
+    bare = kind.build(model, config.optimizer_settings())
     moments = moments_by_name(kind, bare, language_model)
     places = {id(each): place for group in bare.param_groups for place, each in enumerate(group["params"])}
     model, optimizer = accelerator.prepare(model, bare)

@@ -23,6 +23,7 @@ from codeparrot.loading import tokenizer_digest
 from codeparrot.location import HUB, path_of
 from codeparrot.model.families import without_weights
 from codeparrot.objectives import with_defaults
+from codeparrot.optim.average import AVERAGE
 from codeparrot.run import checkpoint
 from codeparrot.run.origin import same_order
 from codeparrot.run.progress import Progress
@@ -31,7 +32,7 @@ from codeparrot.stream.dataset import identity_of
 from codeparrot.stream.shuffle import default_block_windows
 from codeparrot.stream.sources import open_shards
 from codeparrot.training.parts import Start, Training
-from codeparrot.training.sharding import WEIGHT
+from codeparrot.training.sharding import MODELS, WEIGHT, begin_average, has_average
 
 logger = logging.getLogger("codeparrot")
 
@@ -79,6 +80,7 @@ def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, 
         CodeparrotError: the checkpoint does not fit the model or the data.
     """
     if place is None:
+        begin_average(training.sharded)
         return Progress(), _new_origin(training, 0, None)
     manifest = checkpoint.read_manifest(place)
     progress = Progress(manifest["step"], manifest["tokens"])
@@ -87,6 +89,11 @@ def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, 
     origin = origin or _new_origin(training, progress.step, str(place))
     load_weights(training, place / "model")
     _load_state(training, place / "state")
+    if (place / MODELS[AVERAGE]).is_dir() and has_average(training.sharded):
+        load_weights(training, place / MODELS[AVERAGE], AVERAGE)
+    elif has_average(training.sharded):
+        logger.info("%s holds no average of the weights: it begins there", place)
+        begin_average(training.sharded)
     return progress, origin
 
 
@@ -248,8 +255,8 @@ def _load_stream(training: Training, place: Path) -> bool:
     return True
 
 
-def load_weights(training: Training, folder: Path) -> None:
-    """Read the Hugging Face model in `folder` into the training's model, whatever the strategy.
+def load_weights(training: Training, folder: Path, kind: str = WEIGHT) -> None:
+    """Read the Hugging Face model in `folder` into the training's model, or into their average, whatever the strategy.
 
     Raises:
         CodeparrotError: the folder holds another model.
@@ -263,7 +270,7 @@ def load_weights(training: Training, folder: Path) -> None:
     if differing:
         raise CodeparrotError(f"{folder} holds another model: {differing[0]} differs (of {len(differing)}); set model back")
     for name in sharded.names:
-        sharded.put(name, WEIGHT, weights.pop(name).detach())
+        sharded.put(name, kind, weights.pop(name).detach())
 
 
 def _load_state(training: Training, folder: Path) -> None:
@@ -271,7 +278,7 @@ def _load_state(training: Training, folder: Path) -> None:
     files = [safe_open(path, framework="pt") for path in sorted(folder.glob("moments-*.safetensors"))]
     place_of = {key: file for file in files for key in file.keys()}  # noqa: SIM118 - safe_open is no dictionary
     for name in training.sharded.names:
-        for kind in training.sharded.moments[name]:
+        for kind in (kind for kind in training.sharded.moments[name] if kind not in MODELS):
             training.sharded.put(name, kind, place_of[f"{kind}/{name}"].get_tensor(f"{kind}/{name}"))
     training.sharded.num_updates = state["num_updates"]
     training.health.load_state_dict(state["health"])
