@@ -226,8 +226,8 @@ def fields() -> dict[str, dataclasses.Field[Any]]:
 
 
 WITHOUT_UNIT = (
-    "run.seed optim.lr optim.weight_decay optim.beta1 optim.beta2 optim.eps optim.clip_norm schedule.final_fraction "
-    "schedule.decay_fraction"
+    "run.seed train.z_loss train.ema_decay optim.lr optim.weight_decay optim.beta1 optim.beta2 optim.eps optim.momentum "
+    "optim.embedding_lr optim.head_lr optim.vector_lr optim.clip_norm schedule.final_fraction schedule.decay_fraction"
 ).split()
 
 
