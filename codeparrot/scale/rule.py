@@ -24,6 +24,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from transformers import PreTrainedConfig
+
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.model.families import model_config, num_parameters
@@ -59,7 +61,7 @@ class Rule(NamedTuple):
         cls, base: Config, sizes: int, budgets: int, depths: Sequence[int], ratios: Sequence[float], lr: float, batch: float
     ) -> "Rule":
         """Return the rule of the depths and ratios that were named, or of as many as were asked for, ending at the base."""
-        chosen = tuple(sorted(depths)) or depths_of(shape_of(base.model).depth, sizes)
+        chosen = tuple(sorted(depths)) or depths_of(shape_of(model_config(base.model)).depth, sizes)
         return cls(chosen, tuple(sorted(ratios)) or ratios_of(base, budgets), lr, batch)
 
 
@@ -95,19 +97,18 @@ def tokens_of(config: Config) -> int:
     return config.train.max_steps * config.train.global_batch_size * config.stream.seq_length
 
 
-def shape_of(model: Mapping[str, Any]) -> Shape:
-    """Return depth, width and heads of the `model` section of a configuration.
+def shape_of(config: PreTrainedConfig) -> Shape:
+    """Return depth, width and heads of a model.
 
     Raises:
-        CodeparrotError: no model can be built from it; its family has no such single numbers, or its heads do not divide it.
+        CodeparrotError: its family has no such single numbers, or its heads do not divide its width.
     """
-    config = model_config(model)
     values = [getattr(config, alias, None) if alias in _fields(config) else None for alias in _SHAPE]
     lacking = [alias for alias, value in zip(_SHAPE, values, strict=True) if not isinstance(value, int)]
     if lacking:
         raise CodeparrotError(
-            f"model.family {model['family']} has no single {' and no '.join(lacking)}: a series is made of families that have "
-            "a depth, a width and a number of heads, as gpt2 and llama"
+            f"model.family {config.model_type} has no single {' and no '.join(lacking)}: a series is made of families that "
+            "have a depth, a width and a number of heads, as gpt2 and llama"
         )
     shape = Shape(*(int(value) for value in values if value is not None))
     if shape.width % shape.heads:
@@ -150,12 +151,14 @@ def series(base: Config, rule: Rule) -> list[Run]:
     Raises:
         CodeparrotError: no model can be built, two runs would have one name, or a budget is less than a step.
     """
-    _check_layers(base.model)
-    own, own_parameters = shape_of(base.model), num_parameters(model_config(base.model))
+    base_config = model_config(base.model)
+    own, own_parameters = shape_of(base_config), num_parameters(base_config)
+    _check_layers(base.model, own.depth)
     runs = []
     for depth in rule.depths:
-        model = resized(base.model, depth)
-        shape, built = shape_of(model), model_config(model)
+        model = resized(base.model, base_config, depth)
+        built = model_config(model)
+        shape = shape_of(built)
         parameters, flops = num_parameters(built), flops_per_token(built, base.stream.seq_length)
         for ratio in rule.ratios:
             is_base = depth == own.depth and math.isclose(ratio, tokens_of(base) / own_parameters)
@@ -179,8 +182,7 @@ def _short(ratio: float) -> str:
     return f"{ratio:.3g}" if ratio < 1000 else f"{ratio:.0f}"
 
 
-def _check_layers(model: Mapping[str, Any]) -> None:
-    depth = shape_of(model).depth
+def _check_layers(model: Mapping[str, Any], depth: int) -> None:
     for key, value in model.items():
         if isinstance(value, list) and depth > 1 and len(value) == depth:
             raise CodeparrotError(
@@ -188,9 +190,9 @@ def _check_layers(model: Mapping[str, Any]) -> None:
             )
 
 
-def resized(model: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return the `model` section at another depth, under the names that its user has written."""
-    config, own = model_config(model), shape_of(model)
+def resized(model: Mapping[str, Any], config: PreTrainedConfig, depth: int) -> dict[str, Any]:
+    """Return the `model` section, of which `config` was made, at another depth, under the names that its user has written."""
+    own = shape_of(config)
     if depth == own.depth:
         return dict(model)
     head = own.width // own.heads

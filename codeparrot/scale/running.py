@@ -12,15 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from statistics import mean
 from types import FrameType
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import STOPPED, say
+from codeparrot.run.metrics import read_lines
 from codeparrot.scale.rule import Run
 from codeparrot.scale.series import config_file, finished, status_of
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 INTERRUPTED = (130, -signal.SIGINT)
+
+
+def command_of(config: Path) -> list[str]:
+    return [sys.executable, str(Path(str(files("codeparrot"))) / "train.py"), "--config", str(config), "--json"]
 
 
 class Runner:
@@ -36,8 +42,10 @@ class Runner:
         self._process: subprocess.Popen[str] | None = None
         self._asked = 0
         """The first signal that asked to stop."""
-        self._seconds = self._cost = 0.0
-        """Of what was trained by this process."""
+        self._beside: list[float] = []
+        """Seconds that runs took besides their steps: to start, to be measured and saved."""
+        self._seconds_per_cost = 0.0
+        """Of the steps of the last run, which is the most like those to come."""
 
     def run(self) -> str:
         """Train; return where the series was stopped, in words, or nothing if all runs are finished.
@@ -60,19 +68,26 @@ class Runner:
         return ""
 
     def _time_left(self, runs: list[Run]) -> str:
-        if not self._cost:
+        if not self._beside:
             return ""
-        seconds = sum(run.cost for run in runs) * self._seconds / self._cost
+        seconds = len(runs) * mean(self._beside) + sum(run.cost for run in runs) * self._seconds_per_cost
         amount = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minutes"
-        return f"; about {amount} left, by the FLOPs and times of the runs so far"
+        return f"; about {amount} left, at the speed of the run before"
+
+    def _note_time(self, run: Run, seconds: float) -> None:
+        """Note how long a run took that began here."""
+        lines = [line for line in read_lines(run.config.run_directory / "metrics.jsonl") if line.get("tokens_per_second")]
+        rates = [line["tokens_per_second"] for line in lines[len(lines) > 1 :]]  # the first is slower
+        in_steps = min(seconds, run.tokens / mean(rates)) if rates else 0.0
+        self._beside.append(seconds - in_steps)
+        self._seconds_per_cost = in_steps / run.cost
 
     def _train(self, run: Run) -> bool:
         """Train a run to its end; return whether it got there."""
         start = time.perf_counter()
         place = config_file(run, self._output)
-        command = [sys.executable, str(Path(str(files("codeparrot"))) / "train.py"), "--config", str(place), "--json"]
         # In this process group: what kills all of it, as the end of a terminal, leaves no training behind.
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command_of(place), stdout=subprocess.PIPE, text=True)
         if self._asked:
             self._process.send_signal(self._asked)
         said = self._process.communicate()[0]
@@ -86,8 +101,8 @@ class Runner:
             raise CodeparrotError(
                 f"the run {run.config.run_directory} failed ({reason}): its own words are above, and in its log/"
             )
-        new = 1 - json.loads(said)["resumed_from_step"] / run.config.train.max_steps
-        self._seconds, self._cost = self._seconds + time.perf_counter() - start, self._cost + new * run.cost
+        if not json.loads(said)["resumed_from_step"]:
+            self._note_time(run, time.perf_counter() - start)
         return True
 
     @contextmanager

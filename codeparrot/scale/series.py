@@ -142,7 +142,7 @@ def write_configs(runs: "list[Run]", output: Path) -> None:
 
     for each in runs:
         place = config_file(each, output)
-        if place.is_file() and begun(each):
+        if place.is_file() and begun(each) and place.read_text(encoding="utf-8") != each.config.to_yaml():
             _refuse_changes(each, load_config(place))
     for each in runs:
         files.write_text(config_file(each, output), each.config.to_yaml())
@@ -210,9 +210,10 @@ def loss_of(run: "Run") -> float | None:
 
 
 def rule_in_words(base: Config, rule: "Rule") -> list[str]:
+    from codeparrot.model.families import model_config
     from codeparrot.scale.rule import shape_of
 
-    own, batch = shape_of(base.model), base.train.global_batch_size
+    own, batch = shape_of(model_config(base.model)), base.train.global_batch_size
     several = (
         f"{batch} windows * (tokens / the recipe's) ^ {rule.batch_exponent:g}" if rule.batch_exponent else f"{batch} windows"
     )
