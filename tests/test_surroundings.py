@@ -74,7 +74,7 @@ WRITERS: dict[str, Callable[[dict[str, str], str], list[str]]] = {
     "plot": lambda given, out: [given["run"], "--output", f"{out}.png"],
 }
 """Commands that write where the user says, with arguments that work."""
-SLOW = {"quickstart", "train", "verify", "corpus report"}
+SLOW = {"quickstart", "train", "scale fit", "verify", "corpus report"}
 
 
 def named(names: list[str]) -> list[Any]:

@@ -60,10 +60,12 @@ def fit(
         raise CodeparrotError(
             f"no run has {least_tokens_per_parameter:g} tokens a parameter; lower --least_tokens_per_parameter"
         )
+    folder = path_of(output)
+    with writing(folder, "--output"):
+        folder.mkdir(parents=True, exist_ok=True)
     say(f"fitting {len(kept)} runs, and {draws} draws of them")
     fitted = fit_law(points.as_points(kept), draws, seed)
     facts = {"counted": parameters, **_facts(fitted, len(found) - len(kept), _held_out(kept))}
-    folder = path_of(output)
     with writing(folder, "--output"):
         files.write_json(folder / LAW, facts, indent=2)
     return Result("\n".join([*_lines(facts), *map(str, [folder / LAW, *figure.draw(fitted, folder)])]), facts)
@@ -161,9 +163,9 @@ def _held_out(kept: "list[Point]") -> dict[str, Any] | None:
 def _said_of_held_out(held_out: dict[str, Any] | None) -> list[str]:
     if held_out is None:
         return ["no run was held out (that needs four sizes): how far off such a prediction is, nothing says"]
-    runs = "a run" if held_out["runs"] == 1 else f"{held_out['runs']} runs"
-    off = f"predicted {held_out['worst_error']:+.1%} off"
-    return [f"fitted without it, {runs} {held_out['times']:.3g} times larger than the others was {off}"]
+    whole = "the run" if held_out["runs"] == 1 else f"the {held_out['runs']} runs"
+    size = f"{whole} of the largest size, {held_out['times']:.3g} times the next"
+    return [f"{size}: a law of the others alone is {held_out['worst_error']:+.1%} off there, at worst"]
 
 
 def _facts(fitted: "Fit", left_out: int, held_out: dict[str, Any] | None) -> dict[str, Any]:

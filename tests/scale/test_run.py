@@ -112,6 +112,7 @@ def starts(recipe: Path) -> dict[str, int]:
     return {path.parent.name: len(path.read_text()) for path in (recipe.parent / "scale" / "runs").glob("*/started")}
 
 
+@pytest.mark.slow
 def test_every_run_is_trained_once_and_finished_ones_are_kept(recipe, behave, capsys) -> None:
     facts = as_json(recipe, capsys, *SMALL)
     assert starts(recipe) == dict.fromkeys(NAMES, 1) and not facts["stopped"]
@@ -130,6 +131,7 @@ def test_every_run_is_trained_once_and_finished_ones_are_kept(recipe, behave, ca
     assert "also holds runs of other series, which `scale fit` reads too: tiny-d1-t2" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "status", "ends", "said"),
     [
@@ -153,6 +155,7 @@ def test_a_run_that_does_not_end_ends_the_series_and_the_same_command_goes_on(
     assert starts(recipe) == {**dict.fromkeys(NAMES, 1), "tiny-d1-t1": 2}
 
 
+@pytest.mark.slow
 def test_a_signal_goes_on_to_the_run_at_work(recipe, behave, capsys) -> None:
     behave(tiny_d1_t1=["waits", 0])
     begun = recipe.parent / "scale" / "runs" / "tiny-d1-t1" / "started"
@@ -172,6 +175,7 @@ def test_a_signal_goes_on_to_the_run_at_work(recipe, behave, capsys) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "key"),
     [
@@ -189,6 +193,7 @@ def test_a_run_that_was_made_with_other_settings_is_noticed(change, key, recipe,
     assert starts(recipe) == dict.fromkeys(NAMES, 1)
 
 
+@pytest.mark.slow
 def test_settings_that_change_no_loss_may_change_and_a_run_that_has_not_begun_has_no_past(recipe, behave, capsys) -> None:
     assert scale_run(recipe, *SMALL) == 0
     assert scale_run(recipe, *SMALL, "--train.micro_batch_size", "4", "--checkpoint.keep_last", "1") == 0
@@ -198,6 +203,7 @@ def test_settings_that_change_no_loss_may_change_and_a_run_that_has_not_begun_ha
     assert written["optim"]["lr"] == pytest.approx(0.5 * 2**0.5, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_series_in_one_folder_wait_for_each_other(recipe, behave, capsys) -> None:
     from codeparrot import files
 
