@@ -82,6 +82,9 @@ COMMANDS = {
     "complete": Command("codeparrot.generation.complete:complete", "complete code with a checkpoint"),
     "serve": Command("codeparrot.serve.command:serve", "completions for editors over HTTP, and a page to look into the model"),
     "export": Command("codeparrot.export.command:export", "a checkpoint as a GGUF file, for llama.cpp, Ollama and LM Studio"),
+    "scale run": Command(
+        "codeparrot.scale.series:run", "a series of small runs for a law", check="codeparrot.scale.series:check", goes_on=True
+    ),
     "scale fit": Command("codeparrot.scale.command:fit", "how the loss falls with parameters and tokens", positional=True),
     "scale predict": Command("codeparrot.scale.command:predict", "the loss of a larger model, by a fitted law"),
     "verify": Command("codeparrot.verify.command:verify", "check the invariants of training on this machine"),

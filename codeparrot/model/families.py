@@ -162,6 +162,15 @@ def num_parameters(model_or_config: nn.Module | PreTrainedConfig) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def num_non_embedding_parameters(config: PreTrainedConfig) -> int:
+    """Return the number of parameters besides embeddings, of tokens and positions, and the head (Kaplan et al., 2020)."""
+    model = without_weights(config)
+    tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    head = model.get_output_embeddings()
+    tables |= {head.weight} if head is not None else set()
+    return sum(parameter.numel() for parameter in model.parameters() if parameter not in tables)
+
+
 def build_model(
     config: PreTrainedConfig,
     *,

@@ -106,8 +106,9 @@ def _frontier(fitted: "Fit") -> Any:
     flops = FLOPS_PER_TOKEN_AND_PARAMETER * points.parameters * points.tokens
     budgets = np.geomspace(flops.min(), flops.max() * 10, PLACES)
     best = np.array([fitted.law.optimum(budget) for budget in budgets]).T
-    own = [[law.loss(*law.optimum(budget)) for budget in budgets] for law in fitted.draws]
-    axis.fill_between(budgets, *np.percentile(own, (2.5, 97.5), axis=0), color=figures.COLOURS[0], alpha=0.15, linewidth=0)
+    own = [[law.loss(*law.optimum(budget)) for budget in budgets] for law in fitted.draws if min(law) > 0]
+    if own:
+        axis.fill_between(budgets, *np.percentile(own, (2.5, 97.5), axis=0), color=figures.COLOURS[0], alpha=0.15, linewidth=0)
     axis.plot(budgets, fitted.law.loss(*best), label="compute-optimal", **figures.style(0))
     axis.scatter(flops, points.losses, s=10, color=LIGHT.faint, zorder=2, label="runs")
     axis.set(xscale="log", xlabel="FLOPs (6 N D)", ylabel="loss, nats a token")
