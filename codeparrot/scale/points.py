@@ -94,5 +94,6 @@ def _run(folder: Path) -> Point:
     if not measured:
         raise CodeparrotError(f"the run {folder} was never evaluated: train it with evaluate.every_steps above 0")
     last = measured[-1]
-    parameters = num_parameters(model_config(load_config(folder / "config.yaml").model))
+    # Runs of earlier versions did not write it down.
+    parameters = last.get("parameters") or num_parameters(model_config(load_config(folder / "config.yaml").model))
     return Point(folder.name, parameters, last["tokens"], last["eval_loss"])
