@@ -60,6 +60,8 @@ class Monitor:
             self._anomalies = MetricsLog(folder / "anomalies.jsonl", begin.step)
         self.left_out = LeftOut(config, training.agreement, self._main, begin.step)
         self._trackers = Trackers(accelerator, config, asdict(config), begin.step)
+        self._tables = self._earlier_scores()
+        """Rows of the scores by unit tests, for W&B."""
         self._window_start = time.perf_counter()
         self._window_tokens = begin.tokens
         self._data_seconds = 0.0
@@ -192,12 +194,25 @@ class Monitor:
     def tested(self, line: dict[str, Any]) -> None:
         """Log unit tests, whose verdicts arrive some steps after the step they measure. The main process calls this."""
         self._write(line)
-        # Trackers only take steps in order, so they get the step at which the verdicts arrived.
         scores = {name: value for name, value in line.items() if is_score(name)}
-        measured = "pass_at_k" if "pass@1" in scores else "infilling"
+        measured = _measured(line)
+        # TensorBoard only takes steps in order, so trackers get the step at which the verdicts arrived.
         self._trackers.log({**scores, f"{measured}_tokens": line["tokens"]}, self._step)
+        self._tables.setdefault(measured, []).extend(_rows(line))
+        columns = ("step", "tokens", "problems", "measure", "value")
+        self._trackers.table(measured, columns, self._tables[measured], self._step)
         shown = " | ".join(f"{name} {value:.2%}" for name, value in scores.items())
         logger.info("unit tests at step %d | %s (%s)", line["step"], shown, problems_of(line))
+
+    def _earlier_scores(self) -> dict[str, list[tuple[Any, ...]]]:
+        tables: dict[str, list[tuple[Any, ...]]] = {}
+        config = self._training.config
+        if self._main and self.begin.step and "wandb" in config.tracking.trackers:
+            with contextlib.suppress(OSError):  # a run that was stopped before its first line
+                for line in read_lines(config.run_directory / "metrics.jsonl"):
+                    if rows := _rows(line):
+                        tables.setdefault(_measured(line), []).extend(rows)
+        return tables
 
     def holds(self, name: str) -> bool:
         """Whether metrics.jsonl has a `name` of the step at which this start began, of no sample. All processes call this."""
@@ -211,9 +226,12 @@ class Monitor:
         return self._training.agreement.from_main(self._main and found())
 
     def samples(self, lines: list[dict[str, Any]]) -> None:
-        """Keep completions in log/samples.jsonl."""
+        """Keep completions in log/samples.jsonl, and show them in W&B. The main process calls this."""
         for line in lines:
             self._samples.append(line)
+        if lines:
+            columns = ("step", "prompt", "completion")
+            self._trackers.table("samples", columns, [[line[name] for name in columns] for line in lines], lines[0]["step"])
 
     def draw(self) -> None:
         """Draw plots/loss.png. A failure is only reported."""
@@ -256,6 +274,17 @@ def documents_behind(training: Training, record: StepRecord) -> list[dict[str, A
         own = []
     together = [window for windows in training.agreement.gather(own) for window in windows]
     return sorted(together, key=lambda window: window["position"])
+
+
+def _measured(line: dict[str, Any]) -> str:
+    """Return what a line of unit tests measures, in one word."""
+    return "pass_at_k" if "pass@1" in line else "infilling"
+
+
+def _rows(line: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return a row for each score by unit tests in a line; none if it has no such."""
+    scores = {name: value for name, value in line.items() if is_score(name)}
+    return [(line["step"], line["tokens"], problems_of(line), name, value) for name, value in scores.items()]
 
 
 def _finite(value: float) -> float | None:
