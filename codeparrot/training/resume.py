@@ -216,6 +216,9 @@ def _objection(training: Start, place: Path | None) -> str | None:
     same_tokenizer = manifest["tokenizer_sha256"] == tokenizer_digest(training.tokenizer)
     weights = differing_weights(training.settings, place / "model")
     if config.resume != "auto" and not config.resume.startswith(HUB):
+        begins = config.model.get("from")
+        if begins not in (None, manifest["config"]["model"].get("from")):
+            return f"model.from {begins} and resume {config.resume} both name weights to begin with; leave one of them out"
         if not same_tokenizer:
             return f"{place} was trained with a tokenizer other than {config.tokenizer.path}"
         return _another_model(place, weights) if weights else None

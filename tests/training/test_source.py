@@ -249,6 +249,78 @@ def test_resume_says_what_it_was_given_instead_of_a_run(sources, settings, tmp_p
     assert ('{"from": ' in str(error.value)) == (kind != "file")
 
 
+def test_resume_and_another_source_are_not_both_taken(sources, settings, tokenizer_folder, tmp_path, corpus) -> None:
+    """The checkpoint's weights would win, and the run's record would name the source."""
+    from types import SimpleNamespace
+
+    from codeparrot.loading import tokenizer_digest
+    from codeparrot.training.resume import _objection
+
+    place = tmp_path / "run" / "checkpoints" / "step_00000001"
+    shutil.copytree(sources["gpt2"], place / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    facts = {"step": 1, "tokens": 1, "tokenizer_sha256": tokenizer_digest(tokenizer), "files": {}, "version": 2}
+    config = settings({"from": str(sources["gpt2"])}, "", "--resume", str(place))
+    for saved, objects in ((str(sources["gpt2"]), False), ("another", True)):
+        manifest = {**facts, "config": {"model": {"from": saved}, "resume": "auto"}}
+        (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        fitted = fit(config)
+        start: Any = SimpleNamespace(config=config, tokenizer=fitted.tokenizer, settings=fitted.settings)
+        assert fitted.source is None
+        assert (_objection(start, place) is not None) == objects
+
+
+def test_a_run_that_goes_on_from_the_hub_does_not_ask_for_its_source(here: HubServer, sources, settings) -> None:
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=here.url, token=here.token)
+    api.create_repo("me/pushed")
+    api.upload_folder(repo_id="me/pushed", folder_path=sources["llama"])
+    here.forget_requests()
+    fitted = fit(settings({"from": "me/vanished"}, "", "--resume", "hub:me/pushed"))
+    assert fitted.source is None and fitted.config.model == {"from": "me/vanished", "family": "llama"}
+    assert fitted.tokenizer.eos_token_id == 0
+
+
+def test_a_plan_takes_the_shape_of_the_source_and_fetches_no_weights(here: HubServer, sources, settings, tmp_path) -> None:
+    from huggingface_hub import HfApi
+
+    from codeparrot.plan import sizes
+
+    api = HfApi(endpoint=here.url, token=here.token)
+    api.create_repo("me/shape")
+    api.upload_folder(repo_id="me/shape", folder_path=sources["llama"])
+    expected = AutoModelForCausalLM.from_pretrained(sources["llama"]).num_parameters()
+    for name in ("me/shape", str(sources["llama"])):
+        config = settings({"from": name})
+        assert sizes.count(config, sizes.model_settings(config), sizes.Corpus(None, "")).parameters == expected
+    import huggingface_hub.constants
+
+    assert not list(Path(huggingface_hub.constants.HF_HUB_CACHE).rglob("*.safetensors"))
+
+
+def test_the_card_names_what_the_run_began_with(sources) -> None:
+    from dataclasses import asdict
+
+    from codeparrot.location import Branch
+    from codeparrot.publishing.card import model_card
+
+    config = Config(model={"family": "llama", "from": "/secret/path/source"})
+    config.stream.train = ["data"]
+    for name, told, base in (("/secret/path/source", "source", False), ("me/source@v1", "me/source@v1", True)):
+        weights = {"from": name, "revision": "abc", "sha256": {"model.safetensors": "0123"}}
+        manifest = {"config": asdict(config), "step": 1, "tokens": 10, "origin": {"weights": weights}}
+        card = model_card(manifest, [], {}, Branch("me/run", "main"), 10, plot=False)
+        assert f"| weights | those of {told} at abc (SHA-256: model.safetensors 0123) |" in card
+        assert ("base_model: me/source\n" in card) == base and "/secret" not in card
+
+
+def test_a_recipe_that_names_weights_replaces_the_shape_of_one_before_it(tmp_path) -> None:
+    (tmp_path / "ours.yaml").write_text("model: {from: me/source}\ntokenizer: {path: ''}\n", encoding="utf-8")
+    config = parse_config(["--config", "configs/nano.yaml", "--config", str(tmp_path / "ours.yaml")])
+    assert config.model == {"from": "me/source"} and config.train.max_steps > 0
+
+
 def test_a_model_of_the_hub_is_fetched_at_the_commit_it_has_now(here: HubServer, sources, settings) -> None:
     from huggingface_hub import HfApi
 

@@ -191,6 +191,36 @@ def test_a_run_that_is_gone_on_with_is_one_run_of_wandb(tmp_path, inits) -> None
     assert inits()[-1]["id"] != first["id"], "a run that starts anew is another one"
 
 
+SENDER = """
+import json, os
+class config:
+    update = lambda *_, **__: None
+class Run:
+    finish = define_metric = lambda *_, **__: None
+    def log(self, values, step=None):
+        assert step is None
+        with open(os.environ["SENT"], "a") as file:
+            file.write(json.dumps(values) + "\\n")
+login = lambda **_: False
+init = lambda **_: Run()
+"""
+
+
+def test_what_steps_repeat_after_a_kill_is_sent_to_wandb_once(tmp_path, monkeypatch) -> None:
+    install_wandb(tmp_path / "packages", monkeypatch, SENDER)
+    monkeypatch.setenv("SENT", str(tmp_path / "sent"))
+    for begin, last in ((0, 3), (1, 4), (0, 1)):
+        trackers = tracked(tmp_path, "wandb", step=begin)
+        for step in range(begin + 1, last + 1):
+            trackers.log({"loss": float(step)}, step)
+        if begin:
+            trackers.log({"eval_loss": 1.0}, 3)  # the kill left it out
+    sent = [json.loads(line) for line in (tmp_path / "sent").read_text(encoding="utf-8").splitlines()]
+    losses_sent = [row["step"] for row in sent if "loss" in row]
+    assert losses_sent == [1, 2, 3, 4, 1], "a run that starts anew is sent anew"
+    assert [row["step"] for row in sent if "eval_loss" in row] == [3]
+
+
 def test_a_server_that_cannot_be_reached_leaves_wandb_offline(tmp_path, inits, monkeypatch, caplog) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("UNREACHABLE", "1")
@@ -241,25 +271,38 @@ def test_steps_that_are_done_again_are_in_wandb_once(tmp_path, monkeypatch) -> N
 def records_of_wandb(folder: Path) -> tuple[list[dict[str, Any]], set[tuple[str, str]], set[str]]:
     """Return the history of all offline starts, what lies over what, and the ids."""
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
     rows: list[dict[str, Any]] = []
     axes, ids = set(), set()
     for file in sorted(folder.rglob("*.wandb")):
-        store = DataStore()
-        store.open_for_scan(str(file))
-        while (data := store.scan_data()) is not None:
+        for data in records(file.read_bytes()):
             record = wandb_internal_pb2.Record()
             record.ParseFromString(data)
             kind = record.WhichOneof("record_type")
             if kind == "history":
-                items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+                items = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
                 rows.append(items)
             elif kind == "metric" and record.metric.step_metric:
                 axes.add((record.metric.name or record.metric.glob_name, record.metric.step_metric))
             elif kind == "run":
                 ids.add(record.run.run_id)
     return rows, axes, ids
+
+
+def records(content: bytes) -> Iterator[bytes]:
+    """Yield the records of a file in the format of LevelDB's log, behind a header of seven bytes."""
+    place, parts = 7, b""
+    while place + 7 <= len(content):
+        left = 32768 - place % 32768
+        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
+        if left < 7 or not kind:
+            place += left
+            continue
+        parts += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or its last part
+            yield parts
+            parts = b""
 
 
 def test_tensorboard_shows_a_run_that_is_gone_on_with_once(tmp_path) -> None:
