@@ -227,13 +227,15 @@ def first_weights(config: Config, source: Source, settings: Any, accelerator: An
 
 def resize(model: PreTrainedModel, size: int) -> None:
     """Give the embeddings `size` rows, and an untied head too; each new one is the mean of the old ones."""
-    rows = int(model.get_input_embeddings().weight.shape[0])
+    embeddings: Any = model.get_input_embeddings()
+    rows = int(embeddings.weight.shape[0])
     if rows >= size:
         return
     model.resize_token_embeddings(size, mean_resizing=False)
     with torch.no_grad():
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            for tensor in (getattr(layer, "weight", None), getattr(layer, "bias", None)):
+            tensors: list[Any] = [getattr(layer, name, None) for name in ("weight", "bias")]
+            for tensor in tensors:
                 if tensor is not None:
                     tensor[rows:] = tensor[:rows].mean(0, keepdim=True)
 

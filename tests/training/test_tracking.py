@@ -1,5 +1,6 @@
 """The records that a run leaves, and that no failure of them stops training: a full disk, a failing tracker."""
 
+import importlib
 import json
 import logging
 import os
@@ -270,13 +271,12 @@ def test_steps_that_are_done_again_are_in_wandb_once(tmp_path, monkeypatch) -> N
 
 def records_of_wandb(folder: Path) -> tuple[list[dict[str, Any]], set[tuple[str, str]], set[str]]:
     """Return the history of all offline starts, what lies over what, and the ids."""
-    from wandb.proto import wandb_internal_pb2
-
+    messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
     rows: list[dict[str, Any]] = []
     axes, ids = set(), set()
     for file in sorted(folder.rglob("*.wandb")):
         for data in records(file.read_bytes()):
-            record = wandb_internal_pb2.Record()
+            record = messages.Record()
             record.ParseFromString(data)
             kind = record.WhichOneof("record_type")
             if kind == "history":
