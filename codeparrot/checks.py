@@ -6,7 +6,7 @@ The range of one setting stands at its field (config.py). What needs a tokenizer
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.objectives import load_objective
@@ -34,7 +34,7 @@ def check(config: "Config") -> None:
         raise CodeparrotError(
             "stream.train is empty; name a recipe (--config configs/nano.yaml) or documents (--stream.train data/corpus)"
         )
-    if not config.tokenizer.path:
+    if not config.tokenizer.path and not config.model.get("from"):
         raise CodeparrotError("tokenizer.path is empty; train one with `codeparrot tokenizer train` and name its folder")
     if not config.run.name or Path(config.run.name).name != config.run.name or config.run.name in (".", ".."):
         raise CodeparrotError(f'run.name "{config.run.name}" is not a plain folder name; choose one without "/"')
@@ -67,7 +67,18 @@ def check(config: "Config") -> None:
             )
     load_objective(config.objective)
     load_optimizer({"name": config.optim.name})
-    if config.model.get("family") is None:
+    _check_model(config.model)
+
+
+def _check_model(model: dict[str, Any]) -> None:
+    source = model.get("from")
+    if source is not None and (not isinstance(source, str) or not source):
+        raise CodeparrotError(f"model.from is {source!r}; name a folder, a run, a .gguf file, or owner/name on the Hub")
+    if not isinstance(resized := model.get("resize_embeddings", False), bool):
+        raise CodeparrotError(f"model.resize_embeddings is {resized!r}; it is true or false")
+    if resized and source is None:
+        raise CodeparrotError("model.resize_embeddings is for weights that model.from names; set model.vocab_size")
+    if model.get("family") is None and source is None:
         raise CodeparrotError("model.family is missing; name a transformers model type, e.g. model.family: gpt2")
 
 

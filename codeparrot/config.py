@@ -33,8 +33,8 @@ class TokenizerConfig:
     """The tokenizer that turns documents into tokens."""
 
     path: str = setting("", may_change=True, also="tokenizer_name tokenizer_name_or_path tokenizer_ckpt")
-    """Folder of a tokenizer in the transformers format (from `codeparrot tokenizer train`), or a name on
-    the Hub."""
+    """Folder of a tokenizer in the transformers format (from `codeparrot tokenizer train`), or a name on the Hub; empty: that
+    of the weights which `model.from` names."""
 
 
 @dataclass
@@ -289,7 +289,9 @@ class Config:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: dict[str, Any] = field(default_factory=lambda: {"family": "gpt2"})
-    """`family` and any field of that family's transformers config (`--model.n_layer 12`)."""
+    """`family` and any field of that family's transformers config (`--model.n_layer 12`). Or `from`: the run begins with the
+    weights of a model folder, a run, a .gguf file or `owner/name[@revision]` on the Hub, whose family and fields are kept;
+    `resize_embeddings: true` then adds rows for the tokenizer's further ids."""
     objective: dict[str, Any] = field(default_factory=lambda: {"name": "causal"})
     """`name` of what the model learns to predict (causal: the next token), and the settings of that objective. Those of causal:
     `fim_rate`, the share of the documents whose middle is taken out and put last, `fim_spm_rate` and `fim_level`."""

@@ -48,7 +48,7 @@ def compare(plan: "Plan") -> Result:
 def rows_of(used: Used, plan: "Plan") -> list[Row]:
     """Return the rows of the table."""
     config = used.config
-    settings = sizes.model_config(config.model)
+    settings = sizes.shape_of(config)
     counted = sizes.count(config, settings, sizes.Corpus(None, ""))
     on_gpu = used.kind != "cpu"
     rate = _rate(used, plan, counted.flops_per_token)
@@ -99,7 +99,7 @@ def _rate(used: Used, plan: "Plan", flops: int) -> float | None:
     if plan.like:
         return speed.of_run(plan.like, flops, used.world_size, place).tokens_per_second
     if plan.probe:
-        return speed.probed(used.config, sizes.model_config(used.config.model), used.world_size).tokens_per_second
+        return speed.probed(used.config, sizes.shape_of(used.config), used.world_size).tokens_per_second
     found = speed.by_share(place, used.config.train.precision, plan.mfu, flops, used.world_size)
     return found.tokens_per_second if found else None
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.model.families import build_model, model_config
+from codeparrot.model.families import build_model
 from codeparrot.model.flops import flops_per_token
 from codeparrot.plan.gpus import Device, measured_peak, peak_of
 from codeparrot.plan.runs import read_run
+from codeparrot.plan.sizes import shape_of
 from codeparrot.result import say
 
 ASSUMED_MFU, ASSUMED_SOURCE = 0.29, "from nanoGPT's README: GPT-2 124M, 4 days on 8 A100"
@@ -44,7 +45,7 @@ def of_run(name: str, flops: int, devices: int, place: Device) -> Speed:
     if run.kind is not None and (run.kind == "cpu") == place.on_gpu:
         told = "--gpu says which GPU this run is for" if run.kind != "cpu" else "name a run on GPUs, or leave --gpu out"
         raise CodeparrotError(f"--like {name} ran on {run.device}, and this run is for {place.name}: {told}")
-    own = flops_per_token(model_config(run.config.model), run.config.stream.seq_length)
+    own = flops_per_token(shape_of(run.config), run.config.stream.seq_length)
     rate = run.tokens_per_second / run.world_size * own / flops * devices
     alike = f"{run.world_size} x {run.device or 'a device that its log does not name'}"
     return Speed(rate, f"{name}: {run.tokens_per_second:,.0f} tokens/s on {alike}, scaled by FLOPs a token and devices")

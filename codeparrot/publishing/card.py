@@ -22,6 +22,7 @@ from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
 from codeparrot.run.metrics import SET, SOLUTIONS, is_score, problems_of
+from codeparrot.run.origin import WEIGHTS
 from codeparrot.run.reports import asked, in_words
 
 logger = logging.getLogger("codeparrot")
@@ -69,6 +70,7 @@ def model_card(
         plot: whether there is a picture of the loss.
     """
     config, step = manifest["config"], manifest["step"]
+    source = (manifest.get("origin") or {}).get(WEIGHTS)
     # A score of the first problems is in the tables, which say so; the index would take it for one of all.
     whole = [report for report in reports.get(step, []) if report["problem_set"].get("problems", 0) <= report["problems"]]
     evaluations = [row for row in metrics if any(map(_is_measure, row))]
@@ -78,7 +80,7 @@ def model_card(
         [
             "---",
             # Only results of these weights; measurements at earlier steps are in the tables.
-            _front_matter(config, whole, target),
+            _front_matter(config, whole, target, source),
             "---",
             "",
             f"# {config['run']['name']}",
@@ -89,7 +91,7 @@ def model_card(
             *_further(further),
             *_unit_tests(reports),
             *_likelihoods(reports),
-            *_recipe(config),
+            *_recipe(config, source),
             *_data(config),
         ]
     )
@@ -132,7 +134,9 @@ def _as_asked(problems: str, way: str) -> str:
     return f"{problems}, {in_words(way)}" if way else problems
 
 
-def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch) -> str:
+def _front_matter(
+    config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch, source: dict[str, Any] | None
+) -> str:
     sources = [name for name in as_list(config["stream"]["train"]) if _is_on_the_hub(name)]
     results = [
         EvalResult(
@@ -150,6 +154,7 @@ def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], tar
         library_name="transformers",
         pipeline_tag="text-generation",
         language="code",
+        base_model=split_hub_name(source["from"])[0] if source and _is_on_the_hub(source["from"]) else None,
         datasets=[split_hub_name(name)[0] for name in sources] or None,
         tags=["codeparrot", config["model"]["family"]],
         model_name=target.repo.split("/")[-1] if results else None,
@@ -268,11 +273,13 @@ def _number(value: float | None) -> str:
     return "" if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
-def _recipe(config: dict[str, Any]) -> list[str]:
+def _recipe(config: dict[str, Any], source: dict[str, Any] | None) -> list[str]:
     train, optim, schedule, stream = config["train"], config["optim"], config["schedule"], config["stream"]
-    model = ", ".join(f"{key} {value}" for key, value in config["model"].items() if key != "family")
+    fields = {key: value for key, value in config["model"].items() if key not in ("family", "from")}
+    model = ", ".join(f"{key} {value}" for key, value in fields.items())
     rows = [
         ("model", f"{config['model']['family']}: {model}" if model else config["model"]["family"]),
+        *([("weights", _weights(source))] if source else []),
         ("batch", f"{train['global_batch_size']} windows of {stream['seq_length']} tokens a step"),
         ("length", f"{train['max_steps']:,} steps, {_total_tokens(config):,} tokens"),
         ("precision", train["precision"]),
@@ -283,6 +290,13 @@ def _recipe(config: dict[str, Any]) -> list[str]:
         ("seed", str(config["run"]["seed"])),
     ]
     return ["## Recipe", "", *table(("", ""), rows), "", "The whole configuration is in `config.yaml`.", ""]
+
+
+def _weights(source: dict[str, Any]) -> str:
+    """Say what the run began with."""
+    name = source["from"] if _is_on_the_hub(source["from"]) else Path(source["from"]).name
+    digests = ", ".join(f"{file} {digest}" for file, digest in source["sha256"].items())
+    return f"those of {' at '.join(filter(None, (name, source['revision'])))} (SHA-256: {digests})"
 
 
 def _total_tokens(config: dict[str, Any]) -> int:

@@ -99,7 +99,7 @@ def fault(checkpoint: Path, share: int = 0, num_shares: int = 1) -> str | None:
                 return f"{name} is missing"
             if path.stat().st_size != described["bytes"]:
                 return f"{name} has {path.stat().st_size} bytes instead of {described['bytes']}"
-            if index % num_shares == share and _sha256(path) != described["sha256"]:
+            if index % num_shares == share and sha256_of(path) != described["sha256"]:
                 return f"{name} has another SHA-256 than it was written with"
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
@@ -248,9 +248,10 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
 
 def _describe(path: Path) -> dict[str, Any]:
     files.flush(path)
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -104,6 +104,11 @@ def _run(folder: Path, count: Count) -> Point:
     if not measured:
         raise CodeparrotError(f"the run {folder} was never evaluated: train it with evaluate.every_steps above 0")
     last = measured[-1]
-    config = model_config(load_config(folder / "config.yaml").model)
+    model = load_config(folder / "config.yaml").model
+    if "from" in model:
+        raise CodeparrotError(
+            f"the run {folder} began with the weights of another model: its tokens are not all that it learned"
+        )
+    config = model_config(model)
     parameters = num_parameters(config) if count == "total" else num_non_embedding_parameters(config)
     return Point(folder.name, parameters, last["tokens"], last["eval_loss"])

@@ -25,7 +25,7 @@ from codeparrot.model.families import without_weights
 from codeparrot.objectives import with_defaults
 from codeparrot.optim.average import AVERAGE
 from codeparrot.run import checkpoint
-from codeparrot.run.origin import same_order
+from codeparrot.run.origin import WEIGHTS, same_order
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
 from codeparrot.stream.dataset import identity_of
@@ -33,6 +33,7 @@ from codeparrot.stream.shuffle import default_block_windows
 from codeparrot.stream.sources import open_shards
 from codeparrot.training.parts import Start, Training
 from codeparrot.training.sharding import MODELS, WEIGHT, begin_average, has_average
+from codeparrot.training.source import without_zero3
 
 logger = logging.getLogger("codeparrot")
 
@@ -81,12 +82,14 @@ def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, 
     """
     if place is None:
         begin_average(training.sharded)
-        return Progress(), _new_origin(training, 0, None)
+        return Progress(), _new_origin(training, 0, None) | _first_weights(training)
     manifest = checkpoint.read_manifest(place)
     progress = Progress(manifest["step"], manifest["tokens"])
     goes_on = _load_stream(training, place) and same_order(manifest["config"], training.config)
     origin = manifest.get("origin") if goes_on else None
-    origin = origin or _new_origin(training, progress.step, str(place))
+    if origin is None:
+        origin = _new_origin(training, progress.step, str(place))
+        origin |= {key: value for key, value in (manifest.get("origin") or {}).items() if key == WEIGHTS}
     load_weights(training, place / "model")
     _load_state(training, place / "state")
     if (place / MODELS[AVERAGE]).is_dir() and has_average(training.sharded):
@@ -95,6 +98,15 @@ def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, 
         logger.info("%s holds no average of the weights: it begins there", place)
         begin_average(training.sharded)
     return progress, origin
+
+
+def _first_weights(training: Training) -> dict[str, Any]:
+    """Return the part of the origin that says whose weights the run began with; nothing if they were drawn."""
+    source = training.source
+    if source is None:
+        return {}
+    facts = training.agreement.from_main(source.facts() if training.accelerator.is_main_process else None)
+    return {WEIGHTS: facts}
 
 
 def _new_origin(training: Training, step: int, place: str | None) -> dict[str, Any]:
@@ -211,6 +223,9 @@ def _objection(training: Start, place: Path | None) -> str | None:
     same_tokenizer = manifest["tokenizer_sha256"] == tokenizer_digest(training.tokenizer)
     weights = differing_weights(training.settings, place / "model")
     if config.resume != "auto" and not config.resume.startswith(HUB):
+        begins = config.model.get("from")
+        if begins not in (None, manifest["config"]["model"].get("from")):
+            return f"model.from {begins} and resume {config.resume} both name weights to begin with; leave one of them out"
         if not same_tokenizer:
             return f"{place} was trained with a tokenizer other than {config.tokenizer.path}"
         return _another_model(place, weights) if weights else None
@@ -261,7 +276,7 @@ def load_weights(training: Training, folder: Path, kind: str = WEIGHT) -> None:
     Raises:
         CodeparrotError: the folder holds another model.
     """
-    with _without_zero3(training.accelerator):
+    with without_zero3(training.accelerator):
         options: Any = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
         weights = dict(type(training.skeleton).from_pretrained(folder, **options).named_parameters())
     sharded = training.sharded
@@ -284,23 +299,3 @@ def _load_state(training: Training, folder: Path) -> None:
     training.health.load_state_dict(state["health"])
     if training.accelerator.scaler is not None and state["scaler"] is not None:
         training.accelerator.scaler.load_state_dict(state["scaler"])
-
-
-class _without_zero3:
-    """Has each process read the whole model under ZeRO-3, where transformers would spread it over the processes."""
-
-    def __init__(self, accelerator: Any) -> None:
-        plugin = getattr(accelerator.state, "deepspeed_plugin", None)
-        self._settings = getattr(plugin, "dschf", None)
-
-    def __enter__(self) -> None:
-        if self._settings is not None:
-            from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-            unset_hf_deepspeed_config()
-
-    def __exit__(self, *_: object) -> None:
-        if self._settings is not None:
-            from transformers.integrations.deepspeed import set_hf_deepspeed_config
-
-            set_hf_deepspeed_config(self._settings)
