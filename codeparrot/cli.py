@@ -260,6 +260,8 @@ def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
         if command.check:
             load(command.check)(settings)
 
+    # A command that reads the settings of a run: they may be those of another one.
+    settings: dict[str, Any] = {"inherit": load("codeparrot.runs.child:inherit")} if command.check else {}
     return bind(
         load(command.target),
         arguments,
@@ -267,6 +269,7 @@ def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
         positional=command.positional,
         recipe_folder=command.recipes,
         check=check,
+        **settings,
     )
 
 

@@ -4,7 +4,8 @@ From its origin on, the stream is continuous, however often the run was interrup
 run that goes on from a named checkpoint in another order, or on other data, has a new origin. `origin.json` in the run
 directory belongs to the last start; a checkpoint's manifest carries its own, which moves with the checkpoint.
 
-    {"step": 0, "stream": {... a state of the stream ...}, "from": null, or the checkpoint that the run went on from}
+    {"step": 0, "stream": {... a state of the stream ...}, "from": null, or the checkpoint that the run went on from,
+     "parent": of a run that began at a checkpoint of another one (run/parent.py)}
 """
 
 from dataclasses import asdict

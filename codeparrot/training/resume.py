@@ -23,13 +23,14 @@ from codeparrot.loading import tokenizer_digest
 from codeparrot.location import HUB, path_of
 from codeparrot.model.families import without_weights
 from codeparrot.objectives import with_defaults
-from codeparrot.run import checkpoint
+from codeparrot.run import checkpoint, parent
 from codeparrot.run.origin import same_order
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
 from codeparrot.stream.dataset import identity_of
 from codeparrot.stream.shuffle import default_block_windows
 from codeparrot.stream.sources import open_shards
+from codeparrot.training.child import at_parent, refused
 from codeparrot.training.parts import Start, Training
 from codeparrot.training.sharding import WEIGHT
 
@@ -85,6 +86,11 @@ def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, 
     goes_on = _load_stream(training, place) and same_order(manifest["config"], training.config)
     origin = manifest.get("origin") if goes_on else None
     origin = origin or _new_origin(training, progress.step, str(place))
+    if place.parent == training.checkpoints:
+        begun = parent.of_origin(manifest.get("origin"))
+        origin = origin | {"parent": begun} if begun else origin
+    elif place.parent.name == "checkpoints":
+        origin = origin | {"parent": parent.facts_of(place)}
     load_weights(training, place / "model")
     _load_state(training, place / "state")
     return progress, origin
@@ -124,6 +130,8 @@ def choose(training: Start) -> Path | None:
                 f"{folder} holds checkpoints and none is complete (named above): the run would begin again at step 0; "
                 f"move {folder.parent} away to do so, or choose another run.name"
             )
+    if place is None and error is None and training.config.parent:
+        place, error = at_parent(training)
     if error is None:
         error = training.agreement.from_main(_objection(training, place))
     if error is not None:
@@ -192,24 +200,25 @@ def _objection(training: Start, place: Path | None) -> str | None:
     config = training.config
     if config.resume == "never":
         present = checkpoint.steps(training.checkpoints)
-        return (
-            f"resume is never, but {training.checkpoints} holds {len(present)} checkpoints (newest {present[0].name}); "
-            "choose another run.name, or move that run away"
-            if present
-            else None
-        )
+        if present:
+            return (
+                f"resume is never, but {training.checkpoints} holds {len(present)} checkpoints (newest {present[0].name}); "
+                "choose another run.name, or move that run away"
+            )
     if place is None:
         return None
     manifest = checkpoint.read_manifest(place)
     same_tokenizer = manifest["tokenizer_sha256"] == tokenizer_digest(training.tokenizer)
     weights = differing_weights(training.settings, place / "model")
-    if config.resume != "auto" and not config.resume.startswith(HUB):
+    if config.resume not in ("auto", "never") and not config.resume.startswith(HUB):
         if not same_tokenizer:
             return f"{place} was trained with a tokenizer other than {config.tokenizer.path}"
         return _another_model(place, weights) if weights else None
     changes = _changes(manifest["config"], config)
     if not same_tokenizer:
         changes.append("tokenizer.path: not the checkpoint's vocabulary")
+    if config.parent and place.parent != training.checkpoints and same_tokenizer and not weights:
+        return refused(place, changes)
     if not changes:
         return _another_model(place, weights) if weights else None
     # With other weights or another tokenizer it cannot be gone on from, named or not.
