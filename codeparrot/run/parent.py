@@ -1,10 +1,10 @@
 """The checkpoint of another run at which a run begins: how it is named, found, and written down.
 
-A child begins with its parent's weights, optimizer state and place in the data. What it keeps of its parent, in its `origin.json`
-and in the manifests of its checkpoints, is enough to go on when the parent's folder is gone:
+A child begins with its parent's weights, optimizer state and place in the data. What it keeps of its parent, in its
+`origin.json` and in the manifests of its checkpoints, is enough to go on when the parent's folder is gone:
 
-    "parent": {"run": "runs/a", "name": "a", "step": 400, "tokens": 819200, "digest": "...", "commit": null or {"repo", "branch",
-               "commit"}, where that checkpoint is on the Hub}
+    "parent": {"run": "runs/a", "name": "a", "step": 400, "tokens": 819200, "digest": "...",
+               "commit": null, or {"repo", "branch", "commit"}: where that checkpoint is on the Hub}
 """
 
 import re
@@ -15,6 +15,7 @@ from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import HUB, near, path_of
 from codeparrot.run import checkpoint
+from codeparrot.run.origin import ORIGIN
 
 _STEP = re.compile(r"(?P<run>.+)@(?:step_)?(?P<step>\d+)")
 
@@ -95,7 +96,17 @@ def _commit(run: Path, digest: str) -> dict[str, str] | None:
 def of_origin(origin: Any) -> dict[str, Any] | None:
     """Return what an origin (run/origin.py) says of the parent, or None if the run began by itself."""
     found = origin.get("parent") if isinstance(origin, dict) else None
-    return found if isinstance(found, dict) and isinstance(found.get("step"), int) else None
+    kinds = {"run": str, "name": str, "step": int, "tokens": int}
+    known = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in kinds.items())
+    return found if known else None
+
+
+def parent_of(run: Path) -> dict[str, Any] | None:
+    """Return what a run directory says of the parent, or None: also where its origin cannot be read."""
+    try:
+        return of_origin(files.read_object(run / ORIGIN))
+    except (OSError, ValueError):
+        return None
 
 
 def _step(place: Path) -> int:
