@@ -65,6 +65,11 @@ def check(config: "Config") -> None:
             raise CodeparrotError(
                 f'evaluate.also "{name}" is no name for a set (stream.valid is the set "validation"); use letters and digits'
             )
+    if schedule.decay_now and schedule.name != "wsd":
+        remedy = "add --schedule.name wsd, or leave it out"
+        raise CodeparrotError(f"schedule.decay_now is for schedule.name wsd, and this run's is {schedule.name}; {remedy}")
+    if schedule.decay_now and not config.parent:
+        raise CodeparrotError("schedule.decay_now decays from a checkpoint of another run; name it: --from runs/a@step_1000")
     load_objective(config.objective)
     load_optimizer({"name": config.optim.name})
     _check_model(config.model)

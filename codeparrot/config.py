@@ -181,6 +181,9 @@ class ScheduleConfig:
     """wsd: share of the run's steps in which the learning rate decays."""
     decay_shape: Literal["linear", "1-sqrt", "cosine"] = "linear"
     """wsd: how it decays; 1-sqrt falls fast and then ever more slowly."""
+    decay_now: float = setting(0.0, rule=BELOW_1)
+    """wsd, with `--from RUN@step_N`: the learning rate decays from that checkpoint to the end, over this share of the whole
+    run. `train.max_steps` follows: N / (1 - share), rounded. 0: `decay_fraction` says where it decays."""
 
 
 @dataclass
@@ -306,6 +309,9 @@ class Config:
     """`auto`: go on from the newest complete checkpoint of the run directory if there is one; `never`: start anew, in a run
     directory without checkpoints; a path: start from that checkpoint, even with other settings; `hub:NAME[@REVISION]`: like
     auto, but a run directory without checkpoints starts from the one that was pushed there with hub.state."""
+    parent: str = setting("", may_change=True, was=Was("from", {}))
+    """Also `--from`. Checkpoint of another run at which this one begins, with its data, weights and optimizer state:
+    RUN@step_N, a run folder (its newest checkpoint), or a checkpoint's folder. Settings that are not given are the parent's."""
 
     @property
     def run_directory(self) -> Path:

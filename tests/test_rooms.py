@@ -42,6 +42,7 @@ TABLE = {
     "verify": "run tokenizer",
     "plan": "arguments checks loading run stream model objectives optim eval.tasks training launch",
     "scale": "arguments run model",
+    "runs": "arguments run optim plot publishing.ledger",
     "configs": "",
     "launch": "",
 }

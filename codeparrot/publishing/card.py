@@ -18,11 +18,12 @@ from codeparrot.corpus.output import STATISTICS
 from codeparrot.corpus.report.reading import read_statistics
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
-from codeparrot.markdown_tables import table
+from codeparrot.markdown_tables import plain, table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
 from codeparrot.run.metrics import SET, SOLUTIONS, is_score, problems_of
 from codeparrot.run.origin import WEIGHTS
+from codeparrot.run.parent import of_origin
 from codeparrot.run.reports import asked, in_words
 
 logger = logging.getLogger("codeparrot")
@@ -169,6 +170,7 @@ def _overview(manifest: dict[str, Any], parameters: int, target: Branch) -> list
         f"A {config['model']['family']} of {parameters:,} parameters for code, step {step:,} of {steps:,}: "
         f"{manifest['tokens']:,} tokens seen. Pretrained by codeparrot {__version__}.",
         "",
+        *_parent(manifest),
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
@@ -179,6 +181,18 @@ def _overview(manifest: dict[str, Any], parameters: int, target: Branch) -> list
         f'Every commit of the branch "{target.branch}" is a checkpoint; `revision` takes a commit as well.',
         "",
     ]
+
+
+def _parent(manifest: dict[str, Any]) -> list[str]:
+    """Return what says at which checkpoint of another run this one began, if it did."""
+    parent = of_origin(manifest.get("origin"))
+    if parent is None:
+        return []
+    hub, decay = parent.get("commit"), manifest["config"]["schedule"].get("decay_now")
+    where = f", `{hub['repo']}@{hub['commit']}` on the Hub" if hub else ""
+    how = f" Its learning rate decays from there to the end, over {decay:.4g} of the run." if decay else ""
+    begun = f"It began at step {parent['step']:,} ({parent['tokens']:,} tokens) of the run {plain(parent['name'])}"
+    return [f"{begun} (checkpoint {parent.get('digest', '')}{where}), with its data, weights and optimizer state.{how}", ""]
 
 
 def _evaluations(rows: list[dict[str, Any]]) -> list[str]:

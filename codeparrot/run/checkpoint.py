@@ -21,7 +21,7 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -244,6 +244,13 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
     for name in (name for name, section in vars(config).items() if is_dataclass(section)):
         whole[name] = defaults[name] | whole[name]
     return whole
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    """Return what identifies a checkpoint: a SHA-256 over its model and its position in the data."""
+    described: Iterable[tuple[str, dict[str, Any]]] = sorted(manifest["files"].items())
+    lines = [f"{name} {file['sha256']}" for name, file in described if not name.startswith("state/")]
+    return hashlib.sha256("\n".join([str(manifest["step"]), *lines]).encode()).hexdigest()[:32]
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.run.metrics import SOLUTIONS, read_lines
+from codeparrot.run.parent import parent_of
 
 
 class Curve(NamedTuple):
@@ -30,6 +31,8 @@ class Run(NamedTuple):
     """Bits a byte of the reference solutions of problems, of the set that was measured last: those of sets do not compare."""
     problems: str
     """Name of that set; empty without one."""
+    begun_at: dict[str, Any] | None = None
+    """Checkpoint of another run at which it began (run/parent.py)."""
 
 
 def read(folder: Path) -> Run:
@@ -48,7 +51,8 @@ def read(folder: Path) -> Run:
     perplexity, whole = (_curve(part, "perplexity") for part in (before, at_the_end))
     sets = [str(row.get("problems", "")) for row in rows if SOLUTIONS in row]
     solved = [row for row in rows if SOLUTIONS in row and str(row.get("problems", "")) == sets[-1]]
-    run = Run(folder.resolve().name, _curve(rows, "loss"), perplexity, whole, _curve(solved, SOLUTIONS), (sets or [""])[-1])
+    measured = _curve(rows, "loss"), perplexity, whole, _curve(solved, SOLUTIONS), (sets or [""])[-1]
+    run = Run(folder.resolve().name, *measured, begun_at=parent_of(folder))
     if not any(map(math.isfinite, run.loss.values + run.perplexity.values + run.at_the_end.values)):
         raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
     return run

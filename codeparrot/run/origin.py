@@ -5,7 +5,8 @@ run that goes on from a named checkpoint in another order, or on other data, has
 directory belongs to the last start; a checkpoint's manifest carries its own, which moves with the checkpoint.
 
     {"step": 0, "stream": {... a state of the stream ...}, "from": null, or the checkpoint that the run went on from,
-     "weights": {"from": "owner/name", "revision": commit, "sha256": {file: digest}}}
+     "weights": {"from": "owner/name", "revision": commit, "sha256": {file: digest}},
+     "parent": of a run that began at a checkpoint of another one (run/parent.py)}
 
 `weights` is there where a run began with those of another model (`model.from`); who goes on from its checkpoints keeps it.
 """

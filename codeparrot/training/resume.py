@@ -24,13 +24,14 @@ from codeparrot.location import HUB, path_of
 from codeparrot.model.families import without_weights
 from codeparrot.objectives import with_defaults
 from codeparrot.optim.average import AVERAGE
-from codeparrot.run import checkpoint
+from codeparrot.run import checkpoint, parent
 from codeparrot.run.origin import WEIGHTS, same_order
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
 from codeparrot.stream.dataset import identity_of
 from codeparrot.stream.shuffle import default_block_windows
 from codeparrot.stream.sources import open_shards
+from codeparrot.training.child import at_parent, refused
 from codeparrot.training.parts import Start, Training
 from codeparrot.training.sharding import MODELS, WEIGHT, begin_average, has_average
 from codeparrot.training.source import without_zero3
@@ -90,6 +91,11 @@ def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, 
     if origin is None:
         origin = _new_origin(training, progress.step, str(place))
         origin |= {key: value for key, value in (manifest.get("origin") or {}).items() if key == WEIGHTS}
+    if place.parent == training.checkpoints:
+        begun = parent.of_origin(manifest.get("origin"))
+        origin = origin | {"parent": begun} if begun else origin
+    elif place.parent.name == "checkpoints":
+        origin = origin | {"parent": parent.facts_of(place)}
     load_weights(training, place / "model")
     _load_state(training, place / "state")
     if (place / MODELS[AVERAGE]).is_dir() and has_average(training.sharded):
@@ -143,6 +149,8 @@ def choose(training: Start) -> Path | None:
                 f"{folder} holds checkpoints and none is complete (named above): the run would begin again at step 0; "
                 f"move {folder.parent} away to do so, or choose another run.name"
             )
+    if place is None and error is None and training.config.parent:
+        place, error = at_parent(training)
     if error is None:
         error = training.agreement.from_main(_objection(training, place))
     if error is not None:
@@ -211,18 +219,17 @@ def _objection(training: Start, place: Path | None) -> str | None:
     config = training.config
     if config.resume == "never":
         present = checkpoint.steps(training.checkpoints)
-        return (
-            f"resume is never, but {training.checkpoints} holds {len(present)} checkpoints (newest {present[0].name}); "
-            "choose another run.name, or move that run away"
-            if present
-            else None
-        )
+        if present:
+            return (
+                f"resume is never, but {training.checkpoints} holds {len(present)} checkpoints (newest {present[0].name}); "
+                "choose another run.name, or move that run away"
+            )
     if place is None:
         return None
     manifest = checkpoint.read_manifest(place)
     same_tokenizer = manifest["tokenizer_sha256"] == tokenizer_digest(training.tokenizer)
     weights = differing_weights(training.settings, place / "model")
-    if config.resume != "auto" and not config.resume.startswith(HUB):
+    if config.resume not in ("auto", "never") and not config.resume.startswith(HUB):
         begins = config.model.get("from")
         if begins not in (None, manifest["config"]["model"].get("from")):
             return f"model.from {begins} and resume {config.resume} both name weights to begin with; leave one of them out"
@@ -232,6 +239,8 @@ def _objection(training: Start, place: Path | None) -> str | None:
     changes = _changes(manifest["config"], config)
     if not same_tokenizer:
         changes.append("tokenizer.path: not the checkpoint's vocabulary")
+    if config.parent and place.parent != training.checkpoints and same_tokenizer and not weights:
+        return refused(place, changes)
     if not changes:
         return _another_model(place, weights) if weights else None
     # With other weights or another tokenizer it cannot be gone on from, named or not.

@@ -146,6 +146,28 @@ def test_data_and_licences_are_told_and_paths_are_not(here: HubServer, tmp_path:
     assert "- `me/corpus@v1`" in body and str(tmp_path) not in body
 
 
+def test_a_run_that_began_at_a_checkpoint_of_another_names_it(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
+    from codeparrot.run import parent
+
+    place = make_run(tmp_path / "long", tokenizer_folder, (8,)) / "checkpoints" / "step_00000008"
+    card_of(here, place.parent.parent)
+    (pushed,) = Ledger(place.parent.parent).read()["pushed"]
+    facts = parent.facts_of(place)
+    commit = {"repo": "me/model", "branch": "long", "commit": pushed["commit"]}
+    assert (facts["digest"], facts["commit"]) == (pushed["digest"], commit)
+    child = make_run(tmp_path / "cool", tokenizer_folder, (16,))
+    manifest = child / "checkpoints" / "step_00000016" / "manifest.json"
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    content["config"]["schedule"]["decay_now"] = 0.5
+    manifest.write_text(json.dumps(content | {"origin": {"step": 0, "parent": facts}}), encoding="utf-8")
+    body = card_of(here, child)[1]
+    assert (
+        f"It began at step 8 (2,048 tokens) of the run long (checkpoint {facts['digest']}, `me/model@{pushed['commit']}`"
+        in body
+    )
+    assert "decays from there to the end, over 0.5 of the run" in body and str(tmp_path) not in body
+
+
 def test_what_is_measured_behind_the_push_comes_onto_the_card(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
     run = make_run(tmp_path / "later", tokenizer_folder, (8, 16))
     front, _ = card_of(here, run)
