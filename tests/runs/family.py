@@ -1,8 +1,13 @@
 """Run directories that look as if they had been trained."""
 
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from codeparrot.arguments import parse_config
+from codeparrot.config import Config
 
 
 def write_run(
@@ -32,6 +37,22 @@ def write_run(
         facts = {"run": str(parent[0]), "name": parent[0].name, "step": parent[1], "tokens": 10 * parent[1]}
         origin["parent"] = facts | {"digest": "d", "commit": None}
     (folder / "origin.json").write_text(json.dumps(origin), encoding="utf-8")
+    return folder
+
+
+def write_parent(run: Path, step: int, config: Config, origin: dict[str, Any] | None = None) -> None:
+    """Write what is read of a checkpoint when a command names it: its manifest."""
+    place = run / "checkpoints" / f"step_{step:08d}"
+    place.mkdir(parents=True)
+    facts = {"version": 2, "step": step, "tokens": 10 * step, "number": step, "files": {}, "config": asdict(config)}
+    (place / "manifest.json").write_text(json.dumps(facts | {"origin": origin or {}}), encoding="utf-8")
+
+
+def with_parent(folder: Path, command: str) -> Path:
+    """Write the run that a command names behind --from into a folder; return the folder."""
+    run, step = re.findall(r"--from (\S+)@step_(\d+)", command)[0]
+    settings = ["--tokenizer.path", "t", "--stream.train", "c", "--schedule.name", "wsd", "--train.max_steps", "1000000"]
+    write_parent(folder / run, int(step), parse_config(settings))
     return folder
 
 

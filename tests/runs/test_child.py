@@ -1,7 +1,6 @@
 """What a child takes from its parent, before anything is loaded."""
 
-import json
-from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,13 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.optim.schedule import learning_rate
 from codeparrot.runs.child import inherit
+from tests.runs.family import write_parent
 
 LEAST = ["--tokenizer.path", "t", "--stream.train", "c", "--model.n_layer", "3"]
 
 
 def saved(run: Path, step: int, *arguments: str, origin: dict[str, Any] | None = None) -> None:
-    """Write what is read of a checkpoint at the start: its manifest."""
-    config = parse_config([*LEAST, "--run.name", run.name, "--run.dir", str(run.parent), *arguments])
-    place = run / "checkpoints" / f"step_{step:08d}"
-    place.mkdir(parents=True)
-    facts = {"version": 2, "step": step, "tokens": 10 * step, "number": step, "files": {}, "config": asdict(config)}
-    (place / "manifest.json").write_text(json.dumps(facts | {"origin": origin or {}}), encoding="utf-8")
+    write_parent(run, step, parse_config([*LEAST, "--run.name", run.name, "--run.dir", str(run.parent), *arguments]), origin)
 
 
 @pytest.fixture
@@ -78,10 +73,7 @@ def test_a_child_with_checkpoints_goes_on_when_its_parent_is_gone(parent: Path) 
     words = ["--from", f"{parent}@step_400", "--run.name", "cool", "--schedule.decay_now", "0.2"]
     before = config_of(*words)
     begun = {"parent": {"run": str(parent), "name": "a", "step": 400, "tokens": 4000, "digest": digest(parent, 400)}}
-    place = before.run_directory / "checkpoints" / "step_00000450"
-    place.mkdir(parents=True)
-    facts = {"version": 2, "step": 450, "tokens": 0, "files": {}, "config": asdict(before), "origin": begun}
-    (place / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")
+    write_parent(before.run_directory, 450, before, begun)
     (parent / "checkpoints" / "step_00000400" / "manifest.json").unlink()
     assert config_of(*words) == before
     with pytest.raises(CodeparrotError, match=r"cool began at .*a@step_400 and not at .*a@step_800; choose another run.name"):
@@ -89,7 +81,9 @@ def test_a_child_with_checkpoints_goes_on_when_its_parent_is_gone(parent: Path) 
 
 
 @pytest.mark.parametrize(("step", "share"), [(1, 0.05), (7, 0.33), (400, 0.1), (999, 0.9)])
-def test_all_steps_behind_the_parent_decay_and_the_last_ends_at_the_final_value(tmp_path: Path, step: int, share: float) -> None:
+def test_all_steps_behind_the_parent_decay_and_the_last_ends_at_the_final_value(
+    tmp_path: Path, step: int, share: float
+) -> None:
     saved(tmp_path / "a", step, "--schedule.name", "constant", "--optim.lr", "1.0", "--schedule.final_fraction", "0.1")
     flags = ["--schedule.name", "wsd", "--schedule.decay_now", str(share)]
     child = config_of("--from", f"{tmp_path / 'a'}@{step}", "--run.name", "child", *flags)
@@ -98,32 +92,50 @@ def test_all_steps_behind_the_parent_decay_and_the_last_ends_at_the_final_value(
     shape: Any = {key: value for key, value in vars(schedule).items() if key != "decay_now"}
     rates = [learning_rate(each, peak=1.0, max_steps=last, **shape) for each in range(step - 1, last)]
     assert rates[0] == 1.0 and rates[-1] == pytest.approx(0.1)
-    assert all(later < earlier for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(rates))
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--from", "A@step_5", "--run.name", "child"], r"a has no checkpoint of that step; its checkpoints are of step 400, 800"),
+        (
+            ["--from", "A@step_5", "--run.name", "child"],
+            r"a has no checkpoint of that step; its checkpoints are of step 400, 800",
+        ),
         (["--from", "Ax@step_400", "--run.name", "child"], r'there is no run ".*ax"; did you mean ".*a"'),
         (["--from", "A@step_400"], r"give it a name: --run.name a-cool"),
         (["--from", "A@step_400", "--run.name", "a"], r"is that run itself; choose another run.name"),
-        (["--from", "A@400", "--run.name", "child", "--resume", "x"], "name two checkpoints to begin at; leave one of them out"),
+        (
+            ["--from", "A@400", "--run.name", "child", "--resume", "x"],
+            "name two checkpoints to begin at; leave one of them out",
+        ),
         (["--from", "hub:me/x", "--run.name", "child"], r"a run begins at a checkpoint on this machine; fetch it"),
-        (["--from", "A@400", "--run.name", "child", "--train.max_steps", "300"], r"max_steps 300 leaves nothing to train; name"),
+        (
+            ["--from", "A@400", "--run.name", "child", "--train.max_steps", "300"],
+            r"max_steps 300 leaves nothing to train; name",
+        ),
         (
             ["--from", "A@400", "--run.name", "child", "--schedule.decay_now", "0.2", "--train.max_steps", "600"],
             r"from step 400 ends the run at step 500, of which 100 decay; leave --train.max_steps out",
         ),
-        (["--from", "A@400", "--run.name", "child", "--schedule.decay_now", "1"], r"decay_now is 1.0; it must be 0 or more and below"),
+        (
+            ["--from", "A@400", "--run.name", "child", "--schedule.decay_now", "1"],
+            r"decay_now is 1.0; it must be 0 or more and below",
+        ),
         (
             ["--from", "A@400", "--run.name", "child", "--schedule.decay_now", "0.1", "--schedule.name", "cosine"],
             r"is for schedule.name wsd, and this run's is cosine",
         ),
         (["--schedule.decay_now", "0.1", "--schedule.name", "wsd", *LEAST], r"name it: --from runs/a@step_1000"),
         (["--from", "B@40", "--run.name", "child", "--schedule.decay_now", "0.1"], r"begun to decay \(0.5.* step 32 or before"),
-        (["--from", "B@4", "--run.name", "child", "--schedule.decay_now", "0.1"], r"still warming up \(0.4 .* step 10 or behind"),
-        (["--from", "C@40", "--run.name", "child", "--schedule.decay_now", "0.1"], r"constant up to there, and its schedule is linear"),
+        (
+            ["--from", "B@4", "--run.name", "child", "--schedule.decay_now", "0.1"],
+            r"still warming up \(0.4 .* step 10 or behind",
+        ),
+        (
+            ["--from", "C@40", "--run.name", "child", "--schedule.decay_now", "0.1"],
+            r"constant up to there, and its schedule is linear",
+        ),
     ],
 )
 def test_what_cannot_be_a_child_is_refused_with_the_remedy(parent: Path, words: list[str], message: str) -> None:

@@ -28,7 +28,7 @@ def test_a_run_is_told_by_what_it_wrote(tmp_path: Path) -> None:
     assert (facts["checkpoint"], facts["waiting"], facts["seconds_left"]) == (None, None, None)
     text = runs(str(tmp_path)).text.splitlines()
     assert text[0].split() == ["run", "state", "step", "of", "loss", "bits/byte", "tokens/s", "from"]
-    assert [line for line in text if line.split()[-1] == "a@step_200"][0].startswith("cool-200")
+    assert next(line for line in text if line.endswith("a@step_200")).startswith("cool-200")
 
 
 def test_the_newest_checkpoint_and_what_waits_for_the_hub_are_told(tmp_path: Path) -> None:

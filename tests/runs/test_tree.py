@@ -127,7 +127,10 @@ def test_axes_may_be_logarithmic(tmp_path: Path, figures: list[Figure]) -> None:
     plot([str(run)], str(tmp_path / "x.png"), log_x=True, log_y=True)
     plot([str(run)], str(tmp_path / "x.png"), log_y=True)
     both, one = (figure.axes for figure in figures)
-    assert [axis.get_xscale() for axis in both] == ["log", "log"] and [axis.get_xscale() for axis in one] == ["linear", "linear"]
+    assert [axis.get_xscale() for axis in both] == ["log", "log"] and [axis.get_xscale() for axis in one] == [
+        "linear",
+        "linear",
+    ]
     assert [axis.get_yscale() for axis in one] == ["log", "log"]
     low, high = both[0].get_xlim()
     assert 0 < low <= 100 and high >= 3000
