@@ -1,8 +1,8 @@
 """`codeparrot train --from RUN@step_N`: what a run that begins at a checkpoint of another takes from it.
 
-Settings that the child is not given are those in the checkpoint's manifest; it has a name, a branch on the Hub and a length of its
-own. `schedule.decay_now` becomes numbers here, `train.max_steps` and `schedule.decay_fraction`, so that the learning rate stays a
-pure function of the step and `config.yaml` alone goes on with the run. The same command also goes on when the parent's
+Settings that the child is not given are those in the checkpoint's manifest; it has a name, a branch on the Hub and a length of
+its own. `schedule.decay_now` becomes numbers here, `train.max_steps` and `schedule.decay_fraction`, so that the learning rate
+stays a pure function of the step and `config.yaml` alone goes on with the run. The same command also goes on when the parent's
 checkpoint, or the whole parent, is gone: once a child has checkpoints, its own manifest holds what it was given.
 
 Nothing here loads PyTorch.
@@ -11,6 +11,7 @@ Nothing here loads PyTorch.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def _flags(words: Sequence[str]) -> set[str]:
 
 def _files(words: Sequence[str]) -> list[str]:
     named = [word.partition("=")[2] for word in words if word.startswith("--config=")]
-    return named + [after for word, after in zip(words, words[1:], strict=False) if word == "--config"]
+    return named + [after for word, after in pairwise(words) if word == "--config"]
 
 
 def _text_of(file: str) -> str:
@@ -151,7 +152,8 @@ def _derived(settings: Any, name: Name, words: Sequence[str], manifest: dict[str
     if not share:
         if settings.train.max_steps <= step:
             remedy = "name --schedule.decay_now 0.1, say, or a larger --train.max_steps"
-            raise CodeparrotError(f"--from {name}: train.max_steps {settings.train.max_steps} leaves nothing to train; {remedy}")
+            steps = settings.train.max_steps
+            raise CodeparrotError(f"--from {name}: train.max_steps {steps} leaves nothing to train; {remedy}")
         return []
     if not 0 < share < 1:
         return []  # the check of the ranges names it

@@ -19,9 +19,9 @@ LEFT_ALIGNED = (0, 1, 10)
 
 
 def runs(folder: str) -> Result:
-    """List runs: state, steps, loss, bits a byte of the last evaluation, speed, time left, the newest checkpoint, and the parent.
+    """List runs: state, steps, loss, bits a byte of the last evaluation, speed, time left, newest checkpoint, and parent.
 
-    Those that train come first, then those that wrote last. "died" is a run whose process was killed: its command goes on with it.
+    Those that train come first, then those that wrote last. "died" is a run whose process was killed; its command goes on.
 
     Args:
         folder: Folder of runs (run.dir), or one run; by default runs.

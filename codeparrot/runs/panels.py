@@ -1,7 +1,7 @@
 """The panels of a picture of runs: training loss, validation perplexity and the likelihood of solutions, over tokens.
 
-The scale is that of the second half of the runs, and what lies beyond it is said in the panel. The curve of a run that began at a
-checkpoint of another one in the picture begins on that one's curve, at a dot.
+The scale is that of the second half of the runs, and what lies beyond it is said in the panel. The curve of a run that began at
+a checkpoint of another one in the picture begins on that one's curve, at a dot.
 """
 
 import math
@@ -39,8 +39,11 @@ class Axis(NamedTuple):
     log_y: bool = False
 
 
+LINEAR = Axis()
+
+
 def draw(
-    runs: Sequence[Run], output: Path, leave: Sequence[Branch | None] = (), scale: Axis = Axis(), notes: Sequence[str] = ()
+    runs: Sequence[Run], output: Path, leave: Sequence[Branch | None] = (), scale: Axis = LINEAR, notes: Sequence[str] = ()
 ) -> None:
     """Draw runs into one picture, whose suffix is its format.
 
@@ -140,7 +143,8 @@ def _solutions_panel(axis: "Axes", runs: Sequence[Run], leave: Sequence[Branch |
     sets = sorted({run.problems for run in runs if run.problems})
     axis.set_ylabel(f"{_short(sets[0])} solutions, bits/byte" if len(sets) == 1 else "solutions, bits/byte")
     # Of another set than the parent's, a curve does not begin on the parent's.
-    same = [branch if branch and runs[branch.parent].problems == run.problems else None for run, branch in zip(runs, leave, strict=True)]
+    known = zip(runs, leave, strict=True)
+    same = [branch if branch and runs[branch.parent].problems == run.problems else None for run, branch in known]
     curves = [drawn for _, drawn in on_parents([_clipped(run.solutions) for run in runs], same)]
     low, high = _extent(curves, curves)
     _lines(axis, curves, runs, _widths(curves, (high - low) / 100, leave), few=FEW_EVALUATIONS)
@@ -288,7 +292,8 @@ def _token_axis(axis: "Axes", runs: Sequence[Run], log: bool) -> None:
 def _title(axis: "Axes", runs: Sequence[Run], notes: Sequence[str]) -> None:
     figures.title(axis, _short(runs[0].name) if len(runs) == 1 else f"{len(runs)} runs")
     if len(runs) > 1:
-        for line, note in zip([each for each in axis.get_lines() if not str(each.get_label()).startswith("_")], notes, strict=False):
+        named = [line for line in axis.get_lines() if not str(line.get_label()).startswith("_")]
+        for line, note in zip(named, notes, strict=False):
             line.set_label(f"{line.get_label()}{note}")
         figures.legend(axis, columns=1 if len(runs) <= 6 else 2)
 

@@ -24,7 +24,7 @@ from codeparrot.text_files import read_text
 BROKEN, FOREIGN, NEVER = "broken", "no run", "not begun"
 RECENT = 5
 """Logged steps whose median speed is shown: one may have waited for a disk."""
-PASS = "pass@1"
+SCORE = "pass@1"
 
 
 class Facts(NamedTuple):
@@ -109,7 +109,7 @@ def _facts(folder: Path) -> Iterator[tuple[str, Any]]:
     yield "tokens", rows[-1].get("tokens") if rows else None
     yield "loss", _last(losses, "loss")
     yield "bits_per_byte", _last(rows, "bits_per_byte")
-    yield PASS.replace("@", "_at_"), _pass_at_1(folder, rows)
+    yield "pass_at_1", _pass_at_1(folder, rows)
     speeds = [row["tokens_per_second"] for row in losses[-RECENT:] if row.get("tokens_per_second")]
     speed = statistics.median(speeds) if speeds else None
     yield "tokens_per_second", speed
@@ -145,17 +145,15 @@ def _last(rows: list[dict[str, Any]], name: str) -> float | None:
 
 def _pass_at_1(folder: Path, rows: list[dict[str, Any]]) -> float | None:
     """Return pass@1 of the newest step that has one; `codeparrot eval` asks more problems than the run does, so it wins."""
-    scores = [(row["step"], 0, row[PASS]) for row in rows if row.get(PASS) is not None]
-    scores += [(step, 1, report[PASS]) for step, report in reports_of(folder) if PASS in report["best"]]
+    scores = [(row["step"], 0, row[SCORE]) for row in rows if row.get(SCORE) is not None]
+    scores += [(step, 1, report[SCORE]) for step, report in reports_of(folder) if SCORE in report["best"]]
     return max(scores)[2] if scores else None
 
 
 def as_data(run: Facts) -> dict[str, Any]:
     """Return a run for `--json`, with pass@1 under the name that it has everywhere."""
-    return {PASS if name == "pass_at_1" else name: value for name, value in run._asdict().items()}
+    return {SCORE if name == "pass_at_1" else name: value for name, value in run._asdict().items()}
 
 
 def short(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}...{name[-(most - most // 2 - 2) :]}"
-
-
