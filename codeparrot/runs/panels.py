@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from codeparrot import figures
 from codeparrot.errors import CodeparrotError
 from codeparrot.run.curves import Curve, Run
+from codeparrot.runs import further_sets
 from codeparrot.runs.branches import Branch, on_parents
 
 if TYPE_CHECKING:
@@ -66,10 +67,13 @@ def draw(
     panels = [panel for panel, curve in known if _any(runs, curve)]
     if not panels:
         raise CodeparrotError("--log_x: nothing was measured behind the first step yet; train on, or leave it out")
-    inches = INCHES[0], INCHES[1] * max(1, len(panels) / 2)
-    figure, axes = figures.make(inches, len(panels), h_pad=0.08, w_pad=0.12, hspace=0.06)
-    for panel, axis in zip(panels, axes, strict=True):
+    count = len(panels) + any(run.further for run in runs)
+    inches = INCHES[0], INCHES[1] * max(1, count / 2)
+    figure, axes = figures.make(inches, count, h_pad=0.08, w_pad=0.12, hspace=0.06)
+    for panel, axis in zip(panels, axes, strict=False):
         panel(axis, runs, leave, scale.log_y)
+    if count > len(panels):
+        further_sets.draw(axes[-1], runs)
     if not _any(runs, "loss") and any(run.loss.values for run in runs):
         _note(axes[0], "no training loss was finite")
     _token_axis(axes[-1], runs, scale.log_x)
@@ -85,7 +89,8 @@ def _behind_zero(run: Run) -> Run:
         return Curve([x for x, _ in points], [y for _, y in points])
 
     kept = {name: behind(getattr(run, name)) for name in ("loss", "perplexity", "at_the_end", "solutions")}
-    return run._replace(**kept)
+    further = [each._replace(during=behind(each.during), at_the_end=behind(each.at_the_end)) for each in run.further]
+    return run._replace(**kept, further=tuple(further))
 
 
 def _any(runs: Sequence[Run], curve: str) -> bool:
