@@ -19,7 +19,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.result import STOPPED, say
 from codeparrot.run.metrics import read_lines
 from codeparrot.scale.rule import Run
-from codeparrot.scale.series import config_file, finished, status_of
+from codeparrot.scale.state import config_file, finished, status_of
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 INTERRUPTED = (130, -signal.SIGINT)

@@ -15,6 +15,7 @@ from codeparrot.errors import CodeparrotError, writing
 from codeparrot.figures import count_in_words
 from codeparrot.location import path_of
 from codeparrot.result import STOPPED, Result, say
+from codeparrot.scale.state import begun, config_file, loss_of
 from codeparrot.setting import ABOVE_0, at_least, changeable, check_ranges, setting
 
 if TYPE_CHECKING:
@@ -128,10 +129,6 @@ def _trained(runs: "list[Run]", output: Path, facts: dict[str, Any]) -> Result:
     return Result("\n".join(lines), data)
 
 
-def config_file(run: "Run", output: Path) -> Path:
-    return output / "configs" / f"{run.name}.yaml"
-
-
 def write_configs(runs: "list[Run]", output: Path) -> None:
     """Write the configurations of all runs.
 
@@ -146,10 +143,6 @@ def write_configs(runs: "list[Run]", output: Path) -> None:
             _refuse_changes(each, load_config(place))
     for each in runs:
         files.write_text(config_file(each, output), each.config.to_yaml())
-
-
-def begun(run: "Run") -> bool:
-    return (run.config.run_directory / "status.json").is_file()
 
 
 def _refuse_changes(run: "Run", before: Config) -> None:
@@ -184,29 +177,6 @@ def facts_of(run: "Run", output: Path) -> dict[str, Any]:
         **{"lr": optim.lr, "global_batch_size": train.global_batch_size, "steps": train.max_steps, "flops": run.flops},
         "loss": loss_of(run),
     }
-
-
-def status_of(run: "Run") -> dict[str, Any]:
-    """Return what status.json says of a run; empty where it has none, or a damaged one."""
-    try:
-        return files.read_object(run.config.run_directory / "status.json")
-    except (OSError, ValueError):
-        return {}
-
-
-def finished(run: "Run") -> bool:
-    status = status_of(run)
-    return status.get("state") == "finished" and status.get("step") == run.config.train.max_steps
-
-
-def loss_of(run: "Run") -> float | None:
-    """Return the loss of a finished run on its validation set, in nats a token."""
-    from codeparrot.run.metrics import read_lines
-
-    if not finished(run):
-        return None
-    lines = read_lines(run.config.run_directory / "metrics.jsonl")
-    return next((line["eval_loss"] for line in reversed(lines) if line.get("eval_loss") is not None), None)
 
 
 def rule_in_words(base: Config, rule: "Rule") -> list[str]:
