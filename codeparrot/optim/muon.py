@@ -153,7 +153,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
         adamw(
             parameters,
             [parameter.grad for parameter in parameters if parameter.grad is not None],
-            *([state[name] for state in states] for name in ADAPTIVE),
+            [state[MOMENTUM] for state in states],
+            [state[SQUARE] for state in states],
             [],
             [state[UPDATES] for state in states],
             fused=True,
@@ -183,13 +184,12 @@ class MuonAndAdamW(torch.optim.Optimizer):
             weight.sub_(change * (taken * group["lr"]))
 
 
-MOMENTUM = "exp_avg"
-ADAPTIVE = ("exp_avg", "exp_avg_sq")
+MOMENTUM, SQUARE = "exp_avg", "exp_avg_sq"
 
 
 def moments_of(group: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the tensors that are kept for each parameter of a group."""
-    return (MOMENTUM,) if group["matrices"] else ADAPTIVE
+    return (MOMENTUM,) if group["matrices"] else (MOMENTUM, SQUARE)
 
 
 def parameter_groups(model: nn.Module, settings: Mapping[str, Any]) -> list[dict[str, Any]]:

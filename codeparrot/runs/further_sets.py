@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codeparrot import figures
 from codeparrot.run.curves import Run
@@ -24,8 +24,8 @@ def draw(axis: "Axes", runs: Sequence[Run]) -> None:
         label, style = f"{run.name}: {further.name}" if len(runs) > 1 else further.name, figures.style(index)
         axis.plot(*further.during, label=label, marker="o", markersize=3, linewidth=figures.LINE_WIDTH, **style)
         if further.at_the_end.tokens:
-            shown = {"label": label} if not further.during.tokens else {}
-            axis.plot(*further.at_the_end, linestyle="", marker="D", markersize=5, color=style["color"], **shown)
+            mark: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 5, "color": style["color"]}
+            axis.plot(*further.at_the_end, label="_" if further.during.tokens else label, **mark)
         # Behind the first value, which lies far above.
         found += [value for value in (further.during.values[1:] + further.at_the_end.values) if math.isfinite(value)]
     if found:

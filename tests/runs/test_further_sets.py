@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from codeparrot.plot import plot
 from tests.test_plot import falling, log
 
 
 def test_further_validation_sets_have_a_panel_with_a_line_each(tmp_path, monkeypatch) -> None:
-    figures: list[Figure] = []
+    figures: list[Any] = []
     monkeypatch.setattr("codeparrot.figures.save", lambda figure, place: figures.append(figure))
 
     def measured(step: int, name: str, value: float, sample: bool) -> dict[str, Any]:
