@@ -120,7 +120,7 @@ def test_a_folder_without_runs_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CodeparrotError, match="holds no run"):
         runs(str(tmp_path / "empty"))
     with pytest.raises(CodeparrotError, match="there is no folder"):
-        runs(str(tmp_path / "emty"))
+        runs(str(tmp_path / "absent"))
 
 
 def test_durations_have_two_units() -> None:
