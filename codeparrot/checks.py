@@ -6,7 +6,7 @@ The range of one setting stands at its field (config.py). What needs a tokenizer
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.objectives import load_objective
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = re.compile(r"[\w\-][\w.\-]*/[\w\-][\w.\-]*")
 """`owner/name`, as the Hub spells it."""
+SET_NAME = re.compile(r"[\w.-]+")
+"""Trackers group measures by it."""
 
 
 def check(config: "Config") -> None:
@@ -34,7 +36,7 @@ def check(config: "Config") -> None:
             "stream.train is empty; name a recipe (--config configs/nano.yaml) or documents (--stream.train data/corpus)"
         )
     check_mixture(config)
-    if not config.tokenizer.path:
+    if not config.tokenizer.path and not config.model.get("from"):
         raise CodeparrotError("tokenizer.path is empty; train one with `codeparrot tokenizer train` and name its folder")
     if not config.run.name or Path(config.run.name).name != config.run.name or config.run.name in (".", ".."):
         raise CodeparrotError(f'run.name "{config.run.name}" is not a plain folder name; choose one without "/"')
@@ -56,9 +58,34 @@ def check(config: "Config") -> None:
         raise CodeparrotError(
             f"schedule.warmup_steps {schedule.warmup_steps} is longer than the run; at most train.max_steps {train.max_steps}"
         )
+    if config.evaluate.also and not (stream.valid and config.evaluate.every_steps):
+        raise CodeparrotError(
+            "evaluate.also is measured together with stream.valid: name documents there too, and evaluate.every_steps above 0"
+        )
+    for name in config.evaluate.also:
+        if not SET_NAME.fullmatch(name) or name == "validation":
+            raise CodeparrotError(
+                f'evaluate.also "{name}" is no name for a set (stream.valid is the set "validation"); use letters and digits'
+            )
+    if schedule.decay_now and schedule.name != "wsd":
+        remedy = "add --schedule.name wsd, or leave it out"
+        raise CodeparrotError(f"schedule.decay_now is for schedule.name wsd, and this run's is {schedule.name}; {remedy}")
+    if schedule.decay_now and not config.parent:
+        raise CodeparrotError("schedule.decay_now decays from a checkpoint of another run; name it: --from runs/a@step_1000")
     load_objective(config.objective)
     load_optimizer({"name": config.optim.name})
-    if config.model.get("family") is None:
+    _check_model(config.model)
+
+
+def _check_model(model: dict[str, Any]) -> None:
+    source = model.get("from")
+    if source is not None and (not isinstance(source, str) or not source):
+        raise CodeparrotError(f"model.from is {source!r}; name a folder, a run, a .gguf file, or owner/name on the Hub")
+    if not isinstance(resized := model.get("resize_embeddings", False), bool):
+        raise CodeparrotError(f"model.resize_embeddings is {resized!r}; it is true or false")
+    if resized and source is None:
+        raise CodeparrotError("model.resize_embeddings is for weights that model.from names; set model.vocab_size")
+    if model.get("family") is None and source is None:
         raise CodeparrotError("model.family is missing; name a transformers model type, e.g. model.family: gpt2")
 
 

@@ -40,6 +40,8 @@ class Command(NamedTuple):
     parameter is a dataclass."""
     several: bool = False
     """Whether a launcher may start it in several processes; only the first of them prints the result."""
+    usual: str = ""
+    """Argument by position that is meant where none is given."""
     goes_on: bool = False
     """Whether the same command goes on with what was done when it was interrupted."""
 
@@ -82,9 +84,18 @@ COMMANDS = {
     "complete": Command("codeparrot.generation.complete:complete", "complete code with a checkpoint"),
     "serve": Command("codeparrot.serve.command:serve", "completions for editors over HTTP, and a page to look into the model"),
     "export": Command("codeparrot.export.command:export", "a checkpoint as a GGUF file, for llama.cpp, Ollama and LM Studio"),
+    "scale run": Command(
+        "codeparrot.scale.series:run", "a series of small runs for a law", check="codeparrot.scale.series:check", goes_on=True
+    ),
     "scale fit": Command("codeparrot.scale.command:fit", "how the loss falls with parameters and tokens", positional=True),
     "scale predict": Command("codeparrot.scale.command:predict", "the loss of a larger model, by a fitted law"),
     "verify": Command("codeparrot.verify.command:verify", "check the invariants of training on this machine"),
+    "runs": Command(
+        "codeparrot.runs.listing:runs", "the runs there are: state, loss, speed, time left", positional=True, usual="runs"
+    ),
+    "tree": Command(
+        "codeparrot.runs.tree:tree", "runs and those that began at their checkpoints", positional=True, usual="runs"
+    ),
     "plot": Command("codeparrot.plot:plot", "loss curves of one run or several", positional=True),
 }
 
@@ -249,17 +260,19 @@ def prepare(arguments: list[str]) -> Callable[[], Any]:
 
 def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
     from codeparrot.arguments import bind
-    from codeparrot.arguments.shorthand import config_named, in_bytes
+    from codeparrot.arguments.shorthand import config_named, in_bytes, with_usual
     from codeparrot.registry import load
 
     _check_surroundings()
     command = COMMANDS[name]
-    arguments = in_bytes(config_named(arguments) if command.check else arguments)
+    arguments = in_bytes(config_named(arguments) if command.check else with_usual(arguments, command.usual))
 
     def check(settings: Any) -> None:
         if command.check:
             load(command.check)(settings)
 
+    # A command that reads the settings of a run: they may be those of another one.
+    settings: dict[str, Any] = {"inherit": load("codeparrot.runs.child:inherit")} if command.check else {}
     return bind(
         load(command.target),
         arguments,
@@ -267,6 +280,7 @@ def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
         positional=command.positional,
         recipe_folder=command.recipes,
         check=check,
+        **settings,
     )
 
 

@@ -33,8 +33,8 @@ class TokenizerConfig:
     """The tokenizer that turns documents into tokens."""
 
     path: str = setting("", may_change=True, also="tokenizer_name tokenizer_name_or_path tokenizer_ckpt")
-    """Folder of a tokenizer in the transformers format (from `codeparrot tokenizer train`), or a name on
-    the Hub."""
+    """Folder of a tokenizer in the transformers format (from `codeparrot tokenizer train`), or a name on the Hub; empty: that
+    of the weights which `model.from` names."""
 
 
 @dataclass
@@ -123,6 +123,9 @@ class TrainConfig:
     z_loss: float = setting(0.0, rule=at_least(0))
     """Weight of the z-loss, which keeps logits from drifting in long runs: 1e-4 is usual; 0: none. It is in the gradients; the
     loss that is logged stays the cross-entropy."""
+    ema_decay: float = setting(0.0, rule=BELOW_1, also="ema ema_beta")
+    """Decay of an exponential average of the weights, 0.999 for thousands of steps; 0: none. Evaluations measure it too, and
+    checkpoints hold it beside the model, in `ema/`. 4 bytes a parameter."""
     log_every_steps: int = setting(10, "steps", at_least(1), may_change=True, also="logging_steps log_interval log_every")
     """Steps between lines in metrics.jsonl and in the trackers. There, mfu counts FLOPs as PaLM does, tflops_per_device as
     llm.c does: 6 a parameter, and of attention only the half that the causal mask leaves."""
@@ -183,6 +186,9 @@ class ScheduleConfig:
     """wsd: share of the run's steps in which the learning rate decays."""
     decay_shape: Literal["linear", "1-sqrt", "cosine"] = "linear"
     """wsd: how it decays; 1-sqrt falls fast and then ever more slowly."""
+    decay_now: float = setting(0.0, rule=BELOW_1)
+    """wsd, with `--from RUN@step_N`: the learning rate decays from that checkpoint to the end, over this share of the whole
+    run. `train.max_steps` follows: N / (1 - share), rounded. 0: `decay_fraction` says where it decays."""
 
 
 @dataclass
@@ -194,7 +200,8 @@ class EvaluateConfig:
     max_tokens: int | Literal["auto"] = setting("auto", "tokens", at_least(0), also="max_eval_steps eval_iters")
     """Tokens that an evaluation during the run measures: the same sample of the validation windows each time, at least a window
     a lane. auto: so many that these evaluations together cost 2% of the training's compute; 0: all. The end of the run
-    measures the whole validation set. With `objective.fim_rate`, about as many again are measured of middles."""
+    measures the whole validation set. With `objective.fim_rate`, about as many again are measured of middles; as many of each
+    set of `evaluate.also`."""
     also: dict[str, list[str] | str] = field(default_factory=dict)
     """Further validation sets by name, each as `stream.valid` and measured as often, with its own lines in metrics.jsonl:
     `also: {tests: data/tests, go: hub:owner/go}`."""
@@ -290,7 +297,9 @@ class Config:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: dict[str, Any] = field(default_factory=lambda: {"family": "gpt2"})
-    """`family` and any field of that family's transformers config (`--model.n_layer 12`)."""
+    """`family` and any field of that family's transformers config (`--model.n_layer 12`). Or `from`: the run begins with the
+    weights of a model folder, a run, a .gguf file or `owner/name[@revision]` on the Hub, whose family and fields are kept;
+    `resize_embeddings: true` then adds rows for the tokenizer's further ids."""
     objective: dict[str, Any] = field(default_factory=lambda: {"name": "causal"})
     """`name` of what the model learns to predict (causal: the next token), and the settings of that objective. Those of causal:
     `fim_rate`, the share of the documents whose middle is taken out and put last, `fim_spm_rate` and `fim_level`."""
@@ -305,10 +314,17 @@ class Config:
     """`auto`: go on from the newest complete checkpoint of the run directory if there is one; `never`: start anew, in a run
     directory without checkpoints; a path: start from that checkpoint, even with other settings; `hub:NAME[@REVISION]`: like
     auto, but a run directory without checkpoints starts from the one that was pushed there with hub.state."""
+    parent: str = setting("", may_change=True, was=Was("from", {}))
+    """Also `--from`. Checkpoint of another run at which this one begins, with its data, weights and optimizer state:
+    RUN@step_N, a run folder (its newest checkpoint), or a checkpoint's folder. Settings that are not given are the parent's."""
 
     @property
     def run_directory(self) -> Path:
         return path_of(self.run.dir) / self.run.name
+
+    def optimizer_settings(self) -> dict[str, Any]:
+        """Return what `optim.load_optimizer` takes."""
+        return asdict(self.optim) | {"ema_decay": self.train.ema_decay}
 
     def micro_batches(self, world_size: int) -> int:
         """Return the forward passes of one process in an optimizer step."""

@@ -182,6 +182,21 @@ def locked(path: Path, wait: bool = False) -> Iterator[bool]:
         yield _lock(file.fileno(), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), path.parent)
 
 
+def is_free(path: Path) -> bool:
+    """Whether a file that `locked` locks is locked by no process; False where nothing can say so.
+
+    It is locked for an instant, shared, so that several may ask at once.
+    """
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+    except FileNotFoundError:
+        return True
+    except OSError:  # it is locked, or the file system has no such locks
+        return False
+
+
 def _lock(handle: int, how: int, folder: Path) -> bool:
     for kind in (fcntl.flock, fcntl.lockf):
         try:

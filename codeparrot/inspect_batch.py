@@ -103,10 +103,11 @@ def _tokenizer(config: Config, saves: list[Saved]) -> Any:
         CodeparrotError: neither can be loaded, or the one that can is not the checkpoint's.
     """
     from codeparrot.loading import load_tokenizer, tokenizer_digest
+    from codeparrot.training.source import source_of, tokenizer_of
 
     expected = saves[0].manifest["tokenizer_sha256"] if saves else None
     try:
-        tokenizer = load_tokenizer(config.tokenizer.path)
+        tokenizer = tokenizer_of(config, source_of(config, weights=False))
         if expected in (None, tokenizer_digest(tokenizer)):
             return tokenizer
     except CodeparrotError:

@@ -104,7 +104,7 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
     from transformers import AutoModelForCausalLM
 
     place = _device(device)
-    folder, file = _source(model)
+    folder, file = parts_of(model)
     chosen = dtype or (torch.float32 if place.type == "cpu" else "auto")
     tokenizer = load_tokenizer_of(model)
     try:
@@ -115,7 +115,7 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
             loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options, **file)
     except Exception as error:
         # Besides OSError, ValueError and RuntimeError, damaged files raise exceptions of safetensors and Exception itself.
-        raise _not_loaded(model, error) from error
+        raise not_loaded(model, error) from error
     network, missing = loaded[0], loaded[1]["missing_keys"]
     if missing:
         raise CodeparrotError(f'the model "{model}" lacks {min(missing)} (of {len(missing)} weights): name another checkpoint')
@@ -127,12 +127,13 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
     return network.to(place).eval(), tokenizer
 
 
-def _source(model: str) -> tuple[str, dict[str, Any]]:
+def parts_of(model: str) -> tuple[str, dict[str, Any]]:
     """Return the folder of a model, and the argument that names a GGUF file in it."""
     return (str(Path(model).parent), {"gguf_file": Path(model).name}) if model.endswith(GGUF) else (model, {})
 
 
-def _not_loaded(model: str, error: Exception) -> CodeparrotError:
+def not_loaded(model: str, error: Exception) -> CodeparrotError:
+    """Return the one line for a model, a config or a tokenizer that transformers could not load."""
     if isinstance(error, MemoryError | RuntimeError) and (known := from_outside(error)):
         return known  # another checkpoint of the same size would not do
     reason = str(error).strip().split("\n", 1)[0]
@@ -143,27 +144,32 @@ def load_tokenizer_of(model: str) -> Any:
     """Load the tokenizer of a model without the model; see `load_model`."""
     from transformers import AutoTokenizer
 
-    folder, file = _source(model)
+    folder, file = parts_of(model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **file)
         return gguf.mend_tokenizer(tokenizer, folder, **file) if file else tokenizer
     except Exception as error:
-        raise _not_loaded(model, error) from error
+        raise not_loaded(model, error) from error
 
 
 def stored_dtype(model: str, device: str = "auto") -> "torch.dtype | None":
     """Return the type that `load_model` gives the weights where none is asked for; None if only loading them shows it."""
     import torch
-    from transformers import AutoConfig
 
     if _device(device).type == "cpu":
         return torch.float32
-    folder, file = _source(model)
+    return None if model.endswith(GGUF) else config_of(model).dtype
+
+
+def config_of(model: str) -> Any:
+    """Load the transformers config of a model without the model; see `load_model`."""
+    from transformers import AutoConfig
+
+    folder, file = parts_of(model)
     try:
-        config: Any = None if file else AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return gguf.config_of(folder, **file) if file else AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
-        raise _not_loaded(model, error) from error
-    return config.dtype if config else None
+        raise not_loaded(model, error) from error
 
 
 def load_tokenizer(name: str) -> Any:

@@ -49,11 +49,12 @@ MAY_CHANGE = {"may_change": True}
 
 
 class Was(NamedTuple):
-    """What a setting was called in older versions: files and commands of then are still read."""
+    """Another name of a setting, by which files and commands may call it: that of older versions, or one that Python cannot use
+    for a field."""
 
     name: str
     values: Mapping[str, Any]
-    """Today's value for each that it had."""
+    """Today's value for each that it had; others are as they are."""
 
 
 def setting(
@@ -79,19 +80,23 @@ def called(also: str) -> dict[str, tuple[str, ...]]:
 
 
 class Renamed(NamedTuple):
-    """A setting under its older name."""
+    """A setting under its other name."""
 
     section: str
+    """Empty: it stands beside the sections."""
     was: Was
     name: str
+
+    def flag(self, name: str) -> str:
+        return f"--{self.section}.{name}" if self.section else f"--{name}"
 
     def value(self, old: Any) -> Any:
         return self.was.values.get(str(old).lower(), old)
 
 
 def renamed(kind: type) -> list[Renamed]:
-    """Return the settings in the sections of a dataclass that had another name."""
-    sections = {name: hint for name, hint in get_type_hints(kind).items() if dataclasses.is_dataclass(hint)}
+    """Return the settings of a dataclass, and of its sections, that have another name."""
+    sections = {"": kind} | {name: hint for name, hint in get_type_hints(kind).items() if dataclasses.is_dataclass(hint)}
     return [
         Renamed(section, field.metadata["was"], field.name)
         for section, hint in sections.items()
@@ -104,10 +109,11 @@ def in_todays_names(saved: Mapping[str, Any], renames: Sequence[Renamed]) -> dic
     """Return settings by section, with those that have another name today under that name, which wins where both stand."""
     today = dict(saved)
     for each in renames:
-        section = today.get(each.section)
+        section = today.get(each.section) if each.section else today
         if isinstance(section, dict) and each.was.name in section:
             others = {name: value for name, value in section.items() if name != each.was.name}
-            today[each.section] = {each.name: each.value(section[each.was.name])} | others
+            moved = {each.name: each.value(section[each.was.name])} | others
+            today = today | {each.section: moved} if each.section else moved
     return today
 
 

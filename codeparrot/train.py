@@ -59,11 +59,13 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
     quiet_and_ready(accelerator)
     # Parts that do not fit together fail here, before a run directory exists.
     fitted = parts.fit(config)
+    config = fitted.config
     with run_directory(config, accelerator) as directory:
         watchdog.log = directory.log(accelerator.process_index)
         say("building the model and opening the data")
         start = parts.Start(config, accelerator, agreement, watchdog, fitted.tokenizer, fitted.settings, precision)
         place = choose(start)
+        start = start if place else replace(start, source=fitted.source)
         training = parts.make(replace(start, config=settled(config, place)), fitted)
         begin, origin = resume(training, place)
         directory.write_origin(origin)

@@ -124,6 +124,7 @@ WORDS = {
     "verify": "the invariants, checked",
     "plan": "what a run will need",
     "scale": "scaling laws",
+    "runs": "runs side by side",
     "entry points": "train, cli, quickstart, ...",
 }
 WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 176, 46, 22, 44, 4

@@ -37,6 +37,9 @@ fi
 source slurm/environment.sh
 
 [[ -n ${SLURM_JOB_ID:-} ]] || fail "submit this with sbatch"
+# A task of an array by its own name: the number of one of them is also that of the whole array, and would mean all.
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job=${job:-$SLURM_JOB_ID}
 [[ -f ${1:-} ]] || fail "there is no recipe \"${1:-}\"; give its file first: sbatch slurm/pretrain.sh configs/small.yaml"
 [[ -f launch/$LAUNCH.yaml ]] || fail "LAUNCH=$LAUNCH is not one of $(cd launch && echo *.yaml | sed 's/\.yaml//g')"
 
@@ -90,7 +93,7 @@ gained() { [[ -n $(comm -13 <(echo "$begin") <(manifests)) ]]; }
 # Puts the job back into the queue, or ends it with status $1. $2 says why.
 requeue() {
     local idle="$run/.idle_$SLURM_JOB_ID" now
-    now=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p')
+    now=$(scontrol show job "$job" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p')
     # The user cancelled the job, or SLURM itself put it back (preemption, a dead node).
     if [[ $now != RUNNING ]]; then
         echo "pretrain.sh: $2; SLURM says $now"
@@ -105,8 +108,8 @@ requeue() {
     else
         touch "$idle"
     fi
-    echo "pretrain.sh: $2; job $SLURM_JOB_ID goes back into the queue"
-    scontrol requeue "$SLURM_JOB_ID" || { echo "pretrain.sh: SLURM refuses (--no-requeue?); the same command goes on" && exit "$1"; }
+    echo "pretrain.sh: $2; job $job goes back into the queue"
+    scontrol requeue "$job" || { echo "pretrain.sh: SLURM refuses (--no-requeue?); the same command goes on" && exit "$1"; }
     # SLURM ends this script here.
     trap - TERM
     sleep 300
@@ -116,7 +119,7 @@ requeue() {
 begin=$(manifests)
 before=$(written)
 cat <<EOT
-pretrain.sh: job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): $run with launch/$LAUNCH.yaml, $NUM_PROCESSES processes \
+pretrain.sh: job $job, start $((${SLURM_RESTART_COUNT:-0} + 1)): $run with launch/$LAUNCH.yaml, $NUM_PROCESSES processes \
 on $SLURM_JOB_NUM_NODES nodes ($SLURM_JOB_NODELIST), meeting at $MASTER_ADDR:$MASTER_PORT
 EOT
 

@@ -15,6 +15,7 @@ from codeparrot import cli
 from codeparrot.arguments.shorthand import config_named, in_bytes
 from codeparrot.errors import CodeparrotError
 from tests.launching import ROOT, SCRIPTS
+from tests.runs.family import with_parent
 
 PLUGGED_IN = ROOT / "docs" / "extending.md"
 """Its commands exist once its examples are plugged in; its own test runs them."""
@@ -310,9 +311,11 @@ def test_the_documents_show_commands() -> None:
 
 
 @pytest.mark.parametrize("command", documented_commands())
-def test_the_commands_of_the_documents_are_understood(command, monkeypatch) -> None:
+def test_the_commands_of_the_documents_are_understood(command, monkeypatch, tmp_path) -> None:
     """Parsed to the end but not run: the commands have tests of their own."""
     monkeypatch.chdir(ROOT)
+    if "--from " in command:
+        monkeypatch.chdir(with_parent(tmp_path, command))
     cli.prepare(shlex.split(command.split(" | ")[-1].split(" > ")[0])[1:])
 
 

@@ -237,8 +237,9 @@ def fields() -> dict[str, dataclasses.Field[Any]]:
 
 
 WITHOUT_UNIT = (
-    "run.seed optim.lr optim.weight_decay optim.beta1 optim.beta2 optim.eps optim.clip_norm schedule.final_fraction "
-    "schedule.decay_fraction"
+    "run.seed train.z_loss train.ema_decay optim.lr optim.weight_decay optim.beta1 optim.beta2 optim.eps optim.momentum "
+    "optim.embedding_lr optim.head_lr optim.vector_lr optim.clip_norm schedule.final_fraction schedule.decay_fraction "
+    "schedule.decay_now"
 ).split()
 
 
@@ -258,7 +259,7 @@ def test_a_resumed_run_may_change_what_does_not_change_the_result() -> None:
             "run.name run.dir tokenizer.path stream.train stream.valid stream.on_error stream.encoder "
             "stream.prefetch_batches train.micro_batch_size train.activation_checkpointing train.compile "
             "train.attention train.log_every_steps train.max_skipped_steps train.startup_minutes train.timeout_minutes "
-            "evaluate checkpoint tracking hub resume"
+            "evaluate checkpoint tracking hub resume parent"
         ).split()
     )
     assert list(changeable(StreamConfig())) == ["train", "valid", "on_error", "encoder", "prefetch_batches"]

@@ -41,7 +41,8 @@ TABLE = {
     "publishing": "run hub objectives optim arguments checks plot corpus.output corpus.report stream.mixture",
     "verify": "run tokenizer",
     "plan": "arguments checks loading run stream model objectives optim eval.tasks training launch",
-    "scale": "arguments run model",
+    "scale": "arguments checks run model",
+    "runs": "arguments run optim plot publishing.ledger",
     "configs": "",
     "launch": "",
 }

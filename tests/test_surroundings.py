@@ -35,7 +35,15 @@ def given(tmp_path_factory: pytest.TempPathFactory, corpus: Path, tokenizer_fold
     assert cli.main(["corpus", "build", *built]) == 0
     run, config = make_run(folder / "run", tokenizer_folder, (8, 16)), folder / "config.yaml"
     write_config(config, corpus, tokenizer_folder, train={"max_steps": 1}, schedule={"warmup_steps": 0})
-    made = {"sources": folder / "sources", "built": folder / "built", "run": run, "config": config}
+    rows = (f"{10**size},{10**size * ratio},{1 + 9 / size + 1 / ratio}" for size in (5, 6, 7) for ratio in (5, 10, 20))
+    (folder / "points.csv").write_text("\n".join(["parameters,tokens,loss", *rows]), encoding="utf-8")
+    made = {
+        "points": folder / "points.csv",
+        "sources": folder / "sources",
+        "built": folder / "built",
+        "run": run,
+        "config": config,
+    }
     return {name: str(place) for name, place in {**made, "corpus": corpus, "tokenizer": tokenizer_folder}.items()}
 
 
@@ -60,11 +68,13 @@ WRITERS: dict[str, Callable[[dict[str, str], str], list[str]]] = {
         out,
     ],
     "export": lambda given, out: ["--checkpoint", given["run"], "--output", f"{out}.gguf"],
+    "scale run": lambda given, out: [*("--config", given["config"], "--output", out), *("--sizes", "1", "--budgets", "1")],
+    "scale fit": lambda given, out: [given["points"], "--output", out, "--draws", "1"],
     "verify": lambda given, out: ["--keep", out],
     "plot": lambda given, out: [given["run"], "--output", f"{out}.png"],
 }
 """Commands that write where the user says, with arguments that work."""
-SLOW = {"quickstart", "train", "verify", "corpus report"}
+SLOW = {"quickstart", "train", "scale fit", "verify", "corpus report"}
 
 
 def named(names: list[str]) -> list[Any]:

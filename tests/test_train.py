@@ -12,12 +12,14 @@ import pytest
 
 from codeparrot.config import Config, TrainConfig
 from codeparrot.eval.tasks.perplexity import Score
+from codeparrot.model.families import model_config, num_parameters
+from codeparrot.model.flops import flops_per_token
 from codeparrot.result import STOPPED
 from codeparrot.run.progress import Progress
 from codeparrot.train import outcome
 from codeparrot.training.agreement import Agreement
 from codeparrot.training.left_out import LeftOut
-from tests.launching import curve, kill_behind_step, lines, run, start, stop_behind_step, weights, write_config
+from tests.launching import TINY, curve, kill_behind_step, lines, run, start, stop_behind_step, weights, write_config
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +40,12 @@ def test_the_run_directory_is_the_contracts(reference) -> None:
     last = lines(reference)[-1]
     assert set(last) == {
         *("step", "tokens", "loss", "lr", "grad_norm", "tokens_per_second", "mfu", "tflops_per_device", "data_wait_fraction"),
-        *("skipped_steps", "peak_memory_bytes"),
+        *("skipped_steps", "peak_memory_bytes", "parameters", "flops"),
     }
     assert (last["step"], last["tokens"]) == (24, 24 * 8 * 32)
+    settings = model_config(TINY["model"])
+    assert last["parameters"] == num_parameters(settings)
+    assert last["flops"] == last["tokens"] * flops_per_token(settings, 32)
     assert curve(reference)[-1][1] < curve(reference)[0][1] - 0.3
 
 

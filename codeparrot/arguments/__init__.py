@@ -35,6 +35,7 @@ def bind(
     positional: bool = False,
     recipe_folder: str = "",
     check: Callable[[Any], None] = lambda settings: None,
+    inherit: Callable[[Any, Sequence[str], str], Sequence[str]] = lambda kind, words, prog: words,
 ) -> Callable[[], Any]:
     """Read the arguments of a function from the command line and return what calls it with them.
 
@@ -47,10 +48,11 @@ def bind(
         positional: whether arguments without a default are given by position.
         recipe_folder: folder of the recipes that `--recipe` names; empty: there is no such option.
         check: raises CodeparrotError where the settings of a dataclass cannot work together.
+        inherit: adds to the words of a command whose settings are a dataclass what they imply.
     """
     hints = _parameters(function)
     if len(hints) == 1 and dataclasses.is_dataclass(kind := next(iter(hints.values()))):
-        settings = parse_settings(kind, arguments, prog, function)
+        settings = parse_settings(kind, inherit(kind, arguments, prog), prog, function)
         check(settings)
         return lambda: function(settings)
     parser = Parser(prog)

@@ -94,7 +94,7 @@ def _default(action: Action) -> str:
 class SettingsFile(ActionConfigFile):
     """Reads a file of settings. A mapping in it, as `model`, adds to one from a file or a flag before it, as sections do.
 
-    One of another `family` or `name` replaces it: its settings belong to something else.
+    One of another `family` or `name`, or from other weights, replaces it: its settings belong to something else.
     """
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
@@ -102,7 +102,7 @@ class SettingsFile(ActionConfigFile):
         super().__call__(parser, cfg, values, option_string)
         for name, old in before.items():
             new = cfg[name]
-            if isinstance(new, dict) and all(new.get(key, old.get(key)) == old.get(key) for key in ("family", "name")):
+            if isinstance(new, dict) and all(new.get(key, old.get(key)) == old.get(key) for key in ("family", "name", "from")):
                 cfg[name] = old | new
 
 

@@ -1,4 +1,4 @@
-"""Shorthand of a command line, written out: sizes with units in bytes, and settings named by a recipe."""
+"""Shorthand of a command line, written out: sizes with units in bytes, settings named by a recipe, what is usually meant."""
 
 import re
 from collections.abc import Sequence
@@ -22,6 +22,15 @@ def in_bytes(arguments: Sequence[str]) -> list[str]:
         before = f"{flag}={count}" if equals else word if word.startswith("--") else count
         written.append(before)
     return written
+
+
+def with_usual(arguments: Sequence[str], usual: str) -> list[str]:
+    """Write the argument by position that is meant where none is given; empty: there is no such argument."""
+    after_flag, given = False, {"-h", "--help"} & {*arguments}
+    for word in arguments:
+        given = given or not (after_flag or word.startswith("-"))
+        after_flag = word.startswith("-") and "=" not in word
+    return [*arguments] if given or not usual else [usual, *arguments]
 
 
 def config_named(arguments: Sequence[str]) -> list[str]:

@@ -55,12 +55,15 @@ def spell_out(arguments: Sequence[str], target: Callable[..., Any]) -> list[str]
 
 def rename(arguments: Sequence[str], renames: Sequence[Renamed]) -> list[str]:
     """Write flags that have another name today under that name. They are spelled out already."""
-    words, today = list(arguments), {f"--{each.section}.{each.was.name}": each for each in renames}
+    words, today = list(arguments), {each.flag(each.was.name): each for each in renames}
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         if (each := today.get(name)) is None:
             continue
-        flag, following = f"--{each.section}.{each.name}", words[index + 1 : index + 2]
+        flag, following = each.flag(each.name), words[index + 1 : index + 2]
+        if not each.was.values:
+            words[index] = f"{flag}{equals}{value}"
+            continue
         bare = not equals and (not following or following[0].lower() not in _TRUE_OR_FALSE)
         given = yaml.safe_load(value if equals else "true" if bare else following[0])
         words[index] = f"{flag}={each.value(given)}"

@@ -25,7 +25,7 @@ MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")
 CORPUS_FILES = ("*.parquet", "*.json", "*.jsonl", "*.jsonl.gz", "*.jsonl.zst", "README.md")
 STATE = "checkpoint/"
 """Folder of a branch with the parts of a checkpoint that do not belong to its model."""
-_SAFE = re.compile(r"(model|state)/[\w][\w.\-]*|stream\.json")
+_SAFE = re.compile(r"(model|ema|state)/[\w][\w.\-]*|stream\.json")
 
 logger = logging.getLogger("codeparrot")
 
@@ -99,7 +99,7 @@ def resumable(name: str, checkpoints: Path) -> Path:
         try:
             api.hf_hub_download(repo, f"{STATE}{checkpoint.MANIFEST}", revision=commit, local_dir=folder)
         except RemoteEntryNotFoundError:
-            remedy = "it was pushed without hub.state; name a branch that was pushed with it"
+            remedy = "it was pushed without hub.state; name a branch that was pushed with it, or begin with model.from"
             raise CodeparrotError(f"cannot resume from {name}: it holds a model and no state; {remedy}") from None
         names = _files(folder / STATE / checkpoint.MANIFEST, name)
         wanted = [_place(each) for each in names] + ["metrics.jsonl"]

@@ -71,6 +71,61 @@ def model_config(settings: Mapping[str, Any]) -> PreTrainedConfig:
     return config
 
 
+_HARMLESS = (
+    *("attn_implementation", "experts_implementation", "bos_token_id", "eos_token_id", "pad_token_id"),
+    *("use_cache", "initializer_range", "output_router_logits", "router_aux_loss_coef"),
+)
+"""Fields that leave alone what a model with given weights computes; so do all kinds of dropout."""
+BESIDE_FROM = ("family", "from", "resize_embeddings")
+"""Keys of the `model` section that are no fields of a config where it names a source of weights."""
+
+
+def config_of_weights(config: PreTrainedConfig, settings: Mapping[str, Any]) -> PreTrainedConfig:
+    """Return the config with which a run begins from given weights.
+
+    Args:
+        config: of the source; it is changed.
+        settings: a `model` section with `from`. Its fields may change dropout and the like, or repeat what the source has.
+
+    Raises:
+        CodeparrotError: the source is no causal language model of transformers or is quantized; a field is not known or
+            contradicts the weights.
+    """
+    source, family = settings["from"], config.model_type
+    if family not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or family not in CONFIG_MAPPING:
+        raise CodeparrotError(f"model.from: {source} is a {family or 'model without a type'}, no causal language model")
+    if getattr(config, "quantization_config", None) is not None:
+        raise CodeparrotError(f"model.from: {source} is quantized; name a model in float32, bfloat16 or float16")
+    # gpt2 is the default, which nobody may have written.
+    if settings.get("family", "gpt2") not in ("gpt2", family):
+        raise CodeparrotError(f"model.family {settings['family']} contradicts model.from: {source} is a {family}; leave it out")
+    config = _class_of(config)[1]
+    fields = {key: value for key, value in settings.items() if key not in BESIDE_FROM}
+    names = _canonical_names(type(config), fields)
+    try:
+        for key, name in names.items():
+            _set(config, name, key, fields[key], source)
+        # As `model_config`: what cannot be built is said before any weight is read.
+        without_weights(config)
+    except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+        raise CodeparrotError(_value_error(error, names)) from error
+    return config
+
+
+def _set(config: PreTrainedConfig, name: str, key: str, value: Any, source: str) -> None:
+    held = getattr(config, name, None)
+    if held == value:
+        return
+    if name in _ACCEPTED_BESIDE_FIELDS:
+        name = f"_{name}"
+    elif "drop" not in name and name not in _HARMLESS:
+        raise CodeparrotError(
+            f"model.{key} {value} contradicts model.from: {source} has {held}; leave it out (--model '{{\"from\": ...}}' "
+            "replaces what a recipe says of its model)"
+        )
+    setattr(config, name, value)
+
+
 def _not_built(family: str, error: Exception) -> CodeparrotError:
     return CodeparrotError(f"model: no {family} can be built from these values: {_last_line(error)}")
 
@@ -145,9 +200,35 @@ def _new_model(config: PreTrainedConfig) -> PreTrainedModel:
     """
     config = copy.deepcopy(config)
     config.dtype = torch.float32
+    model_class, config = _class_of(config)
+    return model_class(config)
+
+
+def _class_of(config: PreTrainedConfig) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
+    """Return the class of a causal language model, and its part of the config where that describes more than a text model."""
     model_class = cast(type[PreTrainedModel], MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
     text = config.get_text_config()
-    return model_class(text if model_class.config_class is type(text) else config)
+    return model_class, text if model_class.config_class is type(text) else config
+
+
+def load_weights(config: PreTrainedConfig, folder: str, gguf_file: str | None = None) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Return a model with the weights in a folder or a GGUF file, as float32 in memory of its own, and how the loading went.
+
+    Only safetensors are read, and no code is run. Errors are those of transformers.
+
+    Args:
+        config: of the weights; it is not changed.
+        folder: holds them.
+        gguf_file: name of a file in it.
+    """
+    model_class, config = _class_of(copy.deepcopy(config))
+    file: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
+    options: Any = {"config": config, "dtype": torch.float32, "local_files_only": True, "trust_remote_code": False, **file}
+    model, found = cast(Any, model_class).from_pretrained(folder, output_loading_info=True, **options)
+    for parameter in model.parameters():
+        # Otherwise they would be pages of the file, which may change or vanish while the run goes on.
+        parameter.data = parameter.data.clone()
+    return model.train(), found
 
 
 def without_weights(config: PreTrainedConfig) -> PreTrainedModel:
@@ -162,6 +243,15 @@ def num_parameters(model_or_config: nn.Module | PreTrainedConfig) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def num_non_embedding_parameters(config: PreTrainedConfig) -> int:
+    """Return the number of parameters besides embeddings, of tokens and positions, and the head (Kaplan et al., 2020)."""
+    model = without_weights(config)
+    tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    head = model.get_output_embeddings()
+    tables |= {head.weight} if head is not None else set()
+    return sum(parameter.numel() for parameter in model.parameters() if parameter not in tables)
+
+
 def build_model(
     config: PreTrainedConfig,
     *,
@@ -169,6 +259,7 @@ def build_model(
     seed: int,
     compile: bool = False,
     z_loss: float = 0.0,
+    loaded: PreTrainedModel | None = None,
 ) -> LanguageModel:
     """Build a model with new float32 weights on the CPU, all of them in every process. Global random state is not touched.
 
@@ -179,6 +270,7 @@ def build_model(
         compile: compile each block, all of them as one graph, and the pointwise part of the loss, at the first step. Names in
             the state dict stay the same.
         z_loss: weight of the z-loss (loss.py).
+        loaded: a model of this config whose weights are taken instead of new ones.
 
     Raises:
         CodeparrotError: no weights can be drawn from these values, or there is no memory for them; the family has a loss of its
@@ -187,7 +279,7 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         try:
-            model = _new_model(config)
+            model = loaded or _new_model(config)
         except (ValueError, RuntimeError) as error:
             raise from_outside(error) or _not_built(config.model_type, error) from error
     if config._attn_implementation is None and model.config._attn_implementation == "eager":

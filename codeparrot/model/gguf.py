@@ -8,6 +8,8 @@ Cost: one pass over the head of the file, some 0.1 s for 50,000 tokens.
 
 from typing import Any
 
+from codeparrot.errors import CodeparrotError
+
 _DIGITS_ALONE = {"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone"}
 """Names of llama.cpp for GPT-2's splitting where, before it, each digit is a word."""
 _UNUSED = 5
@@ -27,6 +29,19 @@ def config_of(folder: str, gguf_file: str) -> Any:
     for name in ("bos", "eos"):
         setattr(config, f"{name}_token_id", facts.get(f"tokenizer.ggml.{name}_token_id"))
     return config
+
+
+def check_trainable(folder: str, gguf_file: str) -> None:
+    """Refuse a file whose rotary frequencies are scaled by factors of its own: no config.json can say that.
+
+    Raises:
+        CodeparrotError: it is such a file.
+    """
+    if _ROPE_FACTORS in _head(folder, gguf_file)[1]:
+        raise CodeparrotError(
+            f"model.from: {gguf_file} scales its rotary frequencies ({_ROPE_FACTORS}), which a checkpoint cannot hold; name "
+            "the model in safetensors from which it was made"
+        )
 
 
 def mend_rope(model: Any, folder: str, gguf_file: str) -> None:

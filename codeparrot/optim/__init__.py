@@ -16,9 +16,17 @@ OPTIMIZERS = {
 
 
 def load_optimizer(settings: Mapping[str, Any]) -> "OptimizerKind":
-    """Return the description of the optimizer that the section `optim` of a configuration names.
+    """Return the description of the optimizer that a configuration names.
+
+    Args:
+        settings: the section `optim`, and `ema_decay` of `train` (`Config.optimizer_settings`).
 
     Raises:
         CodeparrotError: no optimizer has that name.
     """
-    return registry.find("optim.name", settings.get("name", "adamw"), OPTIMIZERS)()
+    kind = registry.find("optim.name", settings.get("name", "adamw"), OPTIMIZERS)()
+    if not settings.get("ema_decay"):
+        return kind
+    from codeparrot.optim.average import Averaged
+
+    return Averaged(kind, settings["ema_decay"])

@@ -18,6 +18,12 @@ Change = Callable[[int, Tensor], Tensor]
 Exchange = Callable[[list[Tensor], Change], list[Tensor]]
 
 
+def local(tensor: Tensor | None) -> Tensor:
+    """Return what this process holds of a tensor: FSDP2 keeps a piece of it."""
+    assert tensor is not None
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def exchange_of(parameters: Sequence[Tensor]) -> Exchange:
     """Return the exchange of parameters that are whole on every process (one, DDP), or DTensors (FSDP2)."""
     if parameters and isinstance(parameters[0], DTensor):

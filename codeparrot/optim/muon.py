@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 from transformers import PreTrainedModel
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.optim.exchange import Exchange, exchange_of
+from codeparrot.optim.exchange import Exchange, exchange_of, local
 from codeparrot.optim.optimizer import UPDATES, new_state
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -154,7 +153,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
         adamw(
             parameters,
             [parameter.grad for parameter in parameters if parameter.grad is not None],
-            *([state[name] for state in states] for name in ADAPTIVE),
+            [state[MOMENTUM] for state in states],
+            [state[SQUARE] for state in states],
             [],
             [state[UPDATES] for state in states],
             fused=True,
@@ -184,19 +184,12 @@ class MuonAndAdamW(torch.optim.Optimizer):
             weight.sub_(change * (taken * group["lr"]))
 
 
-MOMENTUM = "exp_avg"
-ADAPTIVE = ("exp_avg", "exp_avg_sq")
+MOMENTUM, SQUARE = "exp_avg", "exp_avg_sq"
 
 
 def moments_of(group: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the tensors that are kept for each parameter of a group."""
-    return (MOMENTUM,) if group["matrices"] else ADAPTIVE
-
-
-def local(tensor: Tensor | None) -> Tensor:
-    """Return what this process holds of a tensor: FSDP2 keeps a piece of it."""
-    assert tensor is not None
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return (MOMENTUM,) if group["matrices"] else (MOMENTUM, SQUARE)
 
 
 def parameter_groups(model: nn.Module, settings: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def compare(plan: "Plan") -> Result:
 def rows_of(used: Used, plan: "Plan") -> list[Row]:
     """Return the rows of the table."""
     config = used.config
-    settings = sizes.model_config(config.model)
+    settings = sizes.shape_of(config)
     counted = sizes.count(config, settings, sizes.Corpus(None, ""))
     on_gpu = used.kind != "cpu"
     rate = _rate(used, plan, counted.flops_per_token)
@@ -72,7 +72,7 @@ def _peak_memory(used: Used, settings: Any) -> float | None:
     if used.kind is None:
         return None
     config, on_gpu = used.config, used.kind != "cpu"
-    numbers = model_of(settings, config.train.precision, dataclasses.asdict(config.optim))
+    numbers = model_of(settings, config.train.precision, config.optimizer_settings())
     share = config.train.global_batch_size // used.world_size
     memory = Memory(Tracer(config, settings, on_gpu), numbers, share, used.world_size)
     need = memory.need(_strategy(used), config.train.micro_batch_size)
@@ -99,7 +99,7 @@ def _rate(used: Used, plan: "Plan", flops: int) -> float | None:
     if plan.like:
         return speed.of_run(plan.like, flops, used.world_size, place).tokens_per_second
     if plan.probe:
-        return speed.probed(used.config, sizes.model_config(used.config.model), used.world_size).tokens_per_second
+        return speed.probed(used.config, sizes.shape_of(used.config), used.world_size).tokens_per_second
     found = speed.by_share(place, used.config.train.precision, plan.mfu, flops, used.world_size)
     return found.tokens_per_second if found else None
 

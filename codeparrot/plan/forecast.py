@@ -1,6 +1,6 @@
 """The whole forecast of a run: its parts put together, and the way to launch it chosen."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from codeparrot.config import Config
@@ -97,7 +97,7 @@ def forecast(plan: "Plan") -> Forecast:
 def memory_of(plan: "Plan", settings: object, place: Device) -> tuple[Memory, str]:
     """Return what predicts the memory of a run, and how many layers it traces."""
     tracer = Tracer(plan, settings, place.on_gpu)
-    numbers = model_of(settings, plan.train.precision, asdict(plan.optim))
+    numbers = model_of(settings, plan.train.precision, plan.optimizer_settings())
     memory = Memory(tracer, numbers, plan.train.global_batch_size // plan.gpus, plan.gpus)
     return memory, "extrapolated from 3 and 4 layers" if tracer.extrapolated else "of the whole model"
 

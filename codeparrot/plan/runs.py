@@ -18,7 +18,7 @@ from codeparrot.run.metrics import log_file, read_lines
 
 WARM_UP_SHARE = 0.1
 """Share of a run's logged lines that is left out at its beginning: compilation, caches."""
-# Lines of training.monitor.derived_values. Behind the precision, a line may say in brackets why it is that one.
+# Lines of training.derived.derived_values. Behind the precision, a line may say in brackets why it is that one.
 _START = re.compile(r"^\S+ \S+ INFO run +\S.*?(?:, resumed at step (\d+))?$", re.MULTILINE)
 _STRATEGY = re.compile(r"INFO strategy +(\S.*)$", re.MULTILINE)
 _DEVICE = re.compile(r"INFO compute +\S.* on (\d+) x (\w+), \S+ TFLOP/s \((.*?), ", re.MULTILINE)

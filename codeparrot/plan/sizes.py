@@ -1,12 +1,13 @@
 """What follows from a configuration by counting: parameters, tokens, FLOPs, epochs, bytes on the disk and on the Hub."""
 
+import copy
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import fit_vocabulary, load_tokenizer, tokenizer_here
+from codeparrot.loading import fit_vocabulary, tokenizer_here
 from codeparrot.location import path_of
 from codeparrot.model.families import model_config, num_parameters, without_weights
 from codeparrot.model.flops import flops_per_token
@@ -14,6 +15,7 @@ from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import transforms_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import kept_numbers
+from codeparrot.training.source import fit_source, settings_of, source_of, tokenizer_of
 
 CHINCHILLA = 20
 """Tokens a parameter at which a fixed compute is spent best (Hoffmann and others, 2022)."""
@@ -71,22 +73,37 @@ def model_settings(config: Config) -> Any:
     Raises:
         CodeparrotError: no model can be built from the settings, or it or the objective does not fit the tokenizer.
     """
-    settings = model_config(config.model)
+    source = source_of(config, weights=False)
+    settings = shape_of(config)
     if _tokenizer_exists(config):
-        tokenizer = load_tokenizer(config.tokenizer.path)
-        fit_vocabulary(model_config(config.model), tokenizer, config)
+        tokenizer = tokenizer_of(config, source)
+        if source:
+            fit_source(settings, tokenizer, config, source)
+        fit_vocabulary(copy.deepcopy(settings), tokenizer, config)
         transforms_of(load_objective(config.objective), config, tokenizer)
     return settings
 
 
+def shape_of(config: Config) -> Any:
+    """Return the transformers config of a run's model: that of its settings, or of the weights that it begins with.
+
+    Raises:
+        CodeparrotError: no model can be built from the settings.
+    """
+    source = source_of(config, weights=False)
+    return settings_of(config, source) if source else model_config(config.model)
+
+
 def _tokenizer_exists(config: Config) -> bool:
+    if not config.tokenizer.path:
+        return True  # it is the one of the weights
     return path_of(config.tokenizer.path).exists() and tokenizer_here(config.tokenizer.path) is not None
 
 
 def count(config: Config, settings: Any, corpus: Corpus) -> Sizes:
     """Return what follows from the configuration."""
     parameters = num_parameters(settings)
-    optim = asdict(config.optim)
+    optim = config.optimizer_settings()
     kept = kept_numbers(load_optimizer(optim), without_weights(settings), optim)
     flops = flops_per_token(settings, config.stream.seq_length)
     step = config.train.global_batch_size * config.stream.seq_length
@@ -113,7 +130,7 @@ def corpus_of(config: Config, given: int) -> Corpus:
     from codeparrot.stream import ConstantLengthDataset, make_encoder
     from codeparrot.stream.estimate import epoch_tokens
 
-    tokenizer = load_tokenizer(config.tokenizer.path)
+    tokenizer = tokenizer_of(config, source_of(config, weights=False))
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     try:
         transforms = transforms_of(load_objective(config.objective), config, tokenizer)

@@ -3,15 +3,16 @@
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.model.families import build_model, model_config
+from codeparrot.model.families import build_model
 from codeparrot.model.flops import flops_per_token
 from codeparrot.plan.gpus import Device, measured_peak, peak_of
 from codeparrot.plan.runs import read_run
+from codeparrot.plan.sizes import shape_of
 from codeparrot.result import say
 
 ASSUMED_MFU, ASSUMED_SOURCE = 0.29, "from nanoGPT's README: GPT-2 124M, 4 days on 8 A100"
@@ -44,7 +45,7 @@ def of_run(name: str, flops: int, devices: int, place: Device) -> Speed:
     if run.kind is not None and (run.kind == "cpu") == place.on_gpu:
         told = "--gpu says which GPU this run is for" if run.kind != "cpu" else "name a run on GPUs, or leave --gpu out"
         raise CodeparrotError(f"--like {name} ran on {run.device}, and this run is for {place.name}: {told}")
-    own = flops_per_token(model_config(run.config.model), run.config.stream.seq_length)
+    own = flops_per_token(shape_of(run.config), run.config.stream.seq_length)
     rate = run.tokens_per_second / run.world_size * own / flops * devices
     alike = f"{run.world_size} x {run.device or 'a device that its log does not name'}"
     return Speed(rate, f"{name}: {run.tokens_per_second:,.0f} tokens/s on {alike}, scaled by FLOPs a token and devices")
@@ -69,7 +70,7 @@ def probed(config: Config, settings: Any, devices: int) -> Speed:
     compiled = is_compiled(config, place.type == "cuda")
     checkpointing = config.train.activation_checkpointing
     model = build_model(settings, activation_checkpointing=checkpointing, seed=0, compile=compiled).to(place)
-    optimizer = load_optimizer(asdict(config.optim)).build(model, asdict(config.optim))
+    optimizer = load_optimizer(config.optimizer_settings()).build(model, config.optimizer_settings())
     shape = (config.train.micro_batch_size, config.stream.seq_length)
     dtype = dtype_of(config.train.precision)
     micro, update = [], []
@@ -164,6 +165,7 @@ def times(config: Config, tokens_per_second: float, samples: int | None, hours: 
         on_gpu: whether it is on GPUs.
         copies: how many processes generate the same, because none holds the whole model.
     """
+    from codeparrot.stream.mixture import further_sets
     from codeparrot.training.pass_at_k import MAX_NEW_TOKENS
     from codeparrot.training.validation import FORWARD_SHARE, sample_tokens
 
@@ -172,6 +174,7 @@ def times(config: Config, tokens_per_second: float, samples: int | None, hours: 
     training, evaluation = step * train.max_steps, 0.0
     if config.stream.valid and evaluate.every_steps:
         number, sample = 1 + train.max_steps // evaluate.every_steps, sample_tokens(config)
+        number *= 1 + len(further_sets(config))
         evaluation = number * sample * FORWARD_SHARE / tokens_per_second if sample else None
     generated = None if samples is None else copies * samples * MAX_NEW_TOKENS
     tested = None if generated is None else generated / (GENERATION_SHARE * tokens_per_second)

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Literal
 from unittest import mock
@@ -139,8 +139,8 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
             model = _sharded(model, config.train.precision, mesh) if mesh is not None else model
         _mark(model, ledger)
         with ledger.within(OPTIMIZER):
-            kind = load_optimizer(asdict(config.optim))
-            optimizer = kind.build(model, asdict(config.optim))
+            kind = load_optimizer(config.optimizer_settings())
+            optimizer = kind.build(model, config.optimizer_settings())
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     optimizer.state[parameter] |= new_state(kind.moments(group), parameter)

@@ -6,34 +6,32 @@ results are also in the Hub's `model-index`. A path on this machine appears only
 
 import logging
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from codeparrot import __version__
-from codeparrot.corpus.output import STATISTICS
-from codeparrot.corpus.report.reading import read_statistics
-from codeparrot.errors import CodeparrotError
-from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
-from codeparrot.markdown_tables import table
-from codeparrot.objectives import load_objective
-from codeparrot.optim import load_optimizer
-from codeparrot.run.metrics import SOLUTIONS, is_score, problems_of
+from codeparrot.location import Branch, split_hub_name
+from codeparrot.markdown_tables import plain, table
+from codeparrot.publishing.made_from import data, is_on_the_hub, recipe
+from codeparrot.run.metrics import SET, SOLUTIONS, is_score, problems_of
+from codeparrot.run.origin import WEIGHTS
+from codeparrot.run.parent import of_origin
 from codeparrot.run.reports import asked, in_words
-from codeparrot.stream.mixture import places_of, sources_of
+from codeparrot.stream.mixture import places_of
 
 logger = logging.getLogger("codeparrot")
 
 EVALUATIONS_SHOWN = 12
-LICENSES_SHOWN = 10
 PLOT = "plots/loss.png"
 METRICS = {
     **{"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"},
     "middle_loss": "loss on middles",
+    **{"ema_loss": "loss of averaged weights", "ema_bits_per_byte": "bits per byte of averaged weights"},
 }
 """Names in a line of metrics.jsonl and on the card; scores by unit tests come on top."""
+FURTHER = {f"{SET}_loss": "eval_loss", f"{SET}_perplexity": "perplexity", f"{SET}_bits_per_byte": "bits_per_byte"}
+"""Names in a line of a further validation set, and those of the same measures in a line of the run's own."""
 LABELS = METRICS | {SOLUTIONS: "bits per byte of solutions"}
 REFERENCES = "reference solutions"
 VALIDATION = "validation set of the run"
@@ -66,15 +64,17 @@ def model_card(
         plot: whether there is a picture of the loss.
     """
     config, step = manifest["config"], manifest["step"]
+    source = (manifest.get("origin") or {}).get(WEIGHTS)
     # A score of the first problems is in the tables, which say so; the index would take it for one of all.
     whole = [report for report in reports.get(step, []) if report["problem_set"].get("problems", 0) <= report["problems"]]
     evaluations = [row for row in metrics if any(map(_is_measure, row))]
-    whole = [*(row for row in evaluations if row["step"] == step and "limit" not in row), *whole]
+    further = [row for row in metrics if SET in row]
+    whole = [*(row for row in evaluations + further if row["step"] == step and "limit" not in row), *whole]
     return "\n".join(
         [
             "---",
             # Only results of these weights; measurements at earlier steps are in the tables.
-            _front_matter(config, whole, target),
+            _front_matter(config, whole, target, source),
             "---",
             "",
             f"# {config['run']['name']}",
@@ -82,10 +82,11 @@ def model_card(
             *_overview(manifest, parameters, target),
             *([f"![Loss over tokens]({PLOT})", ""] if plot else []),
             *_evaluations(evaluations),
+            *_further(further),
             *_unit_tests(reports),
             *_likelihoods(reports),
-            *_recipe(config),
-            *_data(config, manifest.get("sources", [])),
+            *recipe(config, source),
+            *data(config, manifest.get("sources", [])),
         ]
     )
 
@@ -98,7 +99,8 @@ def measured(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     """
     found = {}
     for row in rows:
-        for name, value in row.items():
+        for key, value in row.items():
+            name = FURTHER.get(key, key)
             if (_is_measure(name) or name in row.get("best", ())) and value is not None and math.isfinite(value):
                 found[_measured_on(row, name), name] = value
     return found
@@ -111,6 +113,8 @@ def _is_measure(name: str) -> bool:
 def _measured_on(row: dict[str, Any], name: str) -> str:
     if name == SOLUTIONS:
         return f"{row['problem_set']['name'] if 'problem_set' in row else row.get('problems', 'problems')}, {REFERENCES}"
+    if SET in row:
+        return f"{'a sample of ' if row.get(f'{SET}_sample') else ''}{row[SET]}, a further validation set of the run"
     if name in METRICS:
         return SAMPLE if row.get("eval_sample") else VALIDATION
     if "problem_set" in row:
@@ -124,8 +128,10 @@ def _as_asked(problems: str, way: str) -> str:
     return f"{problems}, {in_words(way)}" if way else problems
 
 
-def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch) -> str:
-    sources = [name for name in places_of(config["stream"]["train"]) if _is_on_the_hub(name)]
+def _front_matter(
+    config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch, source: dict[str, Any] | None
+) -> str:
+    sources = [name for name in places_of(config["stream"]["train"]) if is_on_the_hub(name)]
     results = [
         EvalResult(
             task_type="text-generation",
@@ -142,6 +148,7 @@ def _front_matter(config: dict[str, Any], evaluations: list[dict[str, Any]], tar
         library_name="transformers",
         pipeline_tag="text-generation",
         language="code",
+        base_model=split_hub_name(source["from"])[0] if source and is_on_the_hub(source["from"]) else None,
         datasets=[split_hub_name(name)[0] for name in sources] or None,
         tags=["codeparrot", config["model"]["family"]],
         model_name=target.repo.split("/")[-1] if results else None,
@@ -156,6 +163,7 @@ def _overview(manifest: dict[str, Any], parameters: int, target: Branch) -> list
         f"A {config['model']['family']} of {parameters:,} parameters for code, step {step:,} of {steps:,}: "
         f"{manifest['tokens']:,} tokens seen. Pretrained by codeparrot {__version__}.",
         "",
+        *_parent(manifest),
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
@@ -166,6 +174,18 @@ def _overview(manifest: dict[str, Any], parameters: int, target: Branch) -> list
         f'Every commit of the branch "{target.branch}" is a checkpoint; `revision` takes a commit as well.',
         "",
     ]
+
+
+def _parent(manifest: dict[str, Any]) -> list[str]:
+    """Return what says at which checkpoint of another run this one began, if it did."""
+    parent = of_origin(manifest.get("origin"))
+    if parent is None:
+        return []
+    hub, decay = parent.get("commit"), manifest["config"]["schedule"].get("decay_now")
+    where = f", `{hub['repo']}@{hub['commit']}` on the Hub" if hub else ""
+    how = f" Its learning rate decays from there to the end, over {decay:.4g} of the run." if decay else ""
+    begun = f"It began at step {parent['step']:,} ({parent['tokens']:,} tokens) of the run {plain(parent['name'])}"
+    return [f"{begun} (checkpoint {parent.get('digest', '')}{where}), with its data, weights and optimizer state.{how}", ""]
 
 
 def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
@@ -189,6 +209,22 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     solved = sorted({str(row.get("problems", "problems")) for row in rows if SOLUTIONS in row})
     tested += [f"Solutions of this table are those of {', '.join(solved)}.", ""] if solved else []
     return ["## Evaluation", "", *table(header, cells), "", *sampled, *tested, "All lines are in `metrics.jsonl`.", ""]
+
+
+def _further(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the bits a byte of the further validation sets, a column each."""
+    if not rows:
+        return []
+    names = list(dict.fromkeys(str(row[SET]) for row in rows))
+    merged: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        found = merged.setdefault(row["step"], {"step": row["step"], "tokens": row["tokens"]})
+        found[f"of {row[SET]}"] = row.get(f"{SET}_bits_per_byte")
+        found["eval_sample"] = found.get("eval_sample") or row.get(f"{SET}_sample")
+    shown = list(merged.values())[-EVALUATIONS_SHOWN:]
+    cells = [(_step(row), row["tokens"], *(_number(row.get(f"of {name}")) for name in names)) for row in shown]
+    sampled = ["Steps with a star are those of samples of the sets.", ""] if any(row["eval_sample"] for row in shown) else []
+    return ["### Bits per byte of further validation sets", "", *table(("step", "tokens", *names), cells), "", *sampled]
 
 
 def _step(row: dict[str, Any]) -> str:
@@ -242,63 +278,3 @@ def _interval(best: dict[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None or not math.isfinite(value) else f"{value:.4g}"
-
-
-def _recipe(config: dict[str, Any]) -> list[str]:
-    train, optim, schedule, stream = config["train"], config["optim"], config["schedule"], config["stream"]
-    model = ", ".join(f"{key} {value}" for key, value in config["model"].items() if key != "family")
-    rows = [
-        ("model", f"{config['model']['family']}: {model}" if model else config["model"]["family"]),
-        ("batch", f"{train['global_batch_size']} windows of {stream['seq_length']} tokens a step"),
-        ("length", f"{train['max_steps']:,} steps, {_total_tokens(config):,} tokens"),
-        ("precision", train["precision"]),
-        ("objective", load_objective(config.get("objective", {})).card()),
-        ("optimizer", load_optimizer(optim).card(optim)),
-        ("clipping", f"gradient norm {optim['clip_norm']}" if optim["clip_norm"] else "none"),
-        ("schedule", f"{schedule['name']}, {schedule['warmup_steps']} steps of warm-up"),
-        ("seed", str(config["run"]["seed"])),
-    ]
-    return ["## Recipe", "", *table(("", ""), rows), "", "The whole configuration is in `config.yaml`.", ""]
-
-
-def _total_tokens(config: dict[str, Any]) -> int:
-    return config["train"]["max_steps"] * config["train"]["global_batch_size"] * config["stream"]["seq_length"]
-
-
-def _data(config: dict[str, Any], read: list[dict[str, Any]]) -> list[str]:
-    """Return where the documents come from. `read`: what was read of each source of a mixture."""
-    lines = ["## Data", ""]
-    if read:
-        rows = [
-            (each["name"], f"{each['weight']:g}", f"{each['share']:.1%}", f"{each['tokens']:,}", f"{each['epochs']:.2f}")
-            for each in read
-        ]
-        lines += [*table(("source", "weight", "share of the windows", "tokens seen", "epochs"), rows), ""]
-    for phase in config["stream"].get("phases", []):
-        lines += [f"Until {phase['until']:.0%} of the steps, weights: {phase.get('weights', 'those of the sources')}.", ""]
-    for source in sources_of(config["stream"]["train"]):
-        called = f" ({source.name})" if source.name else ""
-        for name in source.path:
-            shown = name if _is_on_the_hub(name) else Path(name).name
-            lines += [f"- `{shown}`{called}{''.join(_of_corpus(path_of(name)))}"]
-    return [*lines, "", "The model may repeat its training data; what it writes can be under the licences above.", ""]
-
-
-def _of_corpus(folder: Path) -> Iterator[str]:
-    """Yield what the statistics of a corpus say, if the folder is one."""
-    if not (folder / STATISTICS).is_file():
-        return
-    try:
-        statistics = read_statistics(folder, ("documents", "bytes", "licenses"))
-    except CodeparrotError as error:
-        logger.warning("the card says nothing of the documents in %s: %s", folder, error)
-        return
-    yield f": {statistics['documents']:,} documents, {statistics['bytes']:,} bytes of text"
-    licenses = sorted(statistics["licenses"].items(), key=lambda item: (-item[1]["documents"], item[0]))
-    shown = ", ".join(f"{name} ({facts['documents']:,})" for name, facts in licenses[:LICENSES_SHOWN])
-    more = len(licenses) - LICENSES_SHOWN
-    yield f". Licences, with their documents: {shown}{f' and {more} more' if more > 0 else ''}"
-
-
-def _is_on_the_hub(name: str) -> bool:
-    return not path_of(name).exists() and is_hub_name(name)

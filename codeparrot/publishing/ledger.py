@@ -8,11 +8,10 @@ numbers in their manifests; times are for people.
 The trainer and the uploader both write the file, one at a time and whole (a lock, a rename); only one process pushes.
 """
 
-import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -233,16 +232,9 @@ def entries(checkpoints: Path, state: bool = False) -> list[Entry]:
         except (CodeparrotError, OSError):
             continue  # being removed, or not complete: it cannot be pushed
         sent = [file["bytes"] for name, file in manifest["files"].items() if state or name.startswith("model/")]
-        facts = manifest["step"], manifest["tokens"], digest_of(manifest), sum(sent), manifest.get("time", 0.0)
+        facts = manifest["step"], manifest["tokens"], checkpoint.digest_of(manifest), sum(sent), manifest.get("time", 0.0)
         found.append(Entry(*facts, number=manifest.get("number", 0)))
     return sorted(found, key=_order)
-
-
-def digest_of(manifest: dict[str, Any]) -> str:
-    """Return what identifies a checkpoint: a SHA-256 over its model and its position in the data."""
-    files: Iterable[tuple[str, dict[str, Any]]] = sorted(manifest["files"].items())
-    lines = [f"{name} {file['sha256']}" for name, file in files if not name.startswith("state/")]
-    return hashlib.sha256("\n".join([str(manifest["step"]), *lines]).encode()).hexdigest()[:32]
 
 
 def _entry(facts: dict[str, Any]) -> Entry:

@@ -21,7 +21,7 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def fault(checkpoint: Path, share: int = 0, num_shares: int = 1) -> str | None:
                 return f"{name} is missing"
             if path.stat().st_size != described["bytes"]:
                 return f"{name} has {path.stat().st_size} bytes instead of {described['bytes']}"
-            if index % num_shares == share and _sha256(path) != described["sha256"]:
+            if index % num_shares == share and sha256_of(path) != described["sha256"]:
                 return f"{name} has another SHA-256 than it was written with"
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
@@ -250,11 +250,19 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
+def digest_of(manifest: dict[str, Any]) -> str:
+    """Return what identifies a checkpoint: a SHA-256 over its model and its position in the data."""
+    described: Iterable[tuple[str, dict[str, Any]]] = sorted(manifest["files"].items())
+    lines = [f"{name} {file['sha256']}" for name, file in described if not name.startswith("state/")]
+    return hashlib.sha256("\n".join([str(manifest["step"]), *lines]).encode()).hexdigest()[:32]
+
+
 def _describe(path: Path) -> dict[str, Any]:
     files.flush(path)
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.run.metrics import SOLUTIONS, read_lines
+from codeparrot.run.metrics import SET, SOLUTIONS, read_lines
+from codeparrot.run.parent import parent_of
 
 
 class Curve(NamedTuple):
@@ -17,6 +18,16 @@ class Curve(NamedTuple):
 
     tokens: list[float]
     values: list[float]
+
+
+class Further(NamedTuple):
+    """Bits a byte on a further validation set (`evaluate.also`)."""
+
+    name: str
+    during: Curve
+    """On the sample of it, where evaluations during the run measured one; else on all of it."""
+    at_the_end: Curve
+    """On all of it, measured behind the last sample."""
 
 
 class Run(NamedTuple):
@@ -30,6 +41,9 @@ class Run(NamedTuple):
     """Bits a byte of the reference solutions of problems, of the set that was measured last: those of sets do not compare."""
     problems: str
     """Name of that set; empty without one."""
+    begun_at: dict[str, Any] | None = None
+    """Checkpoint of another run at which it began (run/parent.py)."""
+    further: tuple[Further, ...] = ()
 
 
 def read(folder: Path) -> Run:
@@ -43,15 +57,23 @@ def read(folder: Path) -> Run:
         rows = [row for row in read_lines(path) if row.get("tokens") is not None]
     except OSError as error:
         raise CodeparrotError(f'"{folder}" is not a run: {path.name} cannot be read ({error.strerror})') from error
-    last_sample = max((row["tokens"] for row in rows if row.get("eval_sample")), default=math.inf)
-    before, at_the_end = ([row for row in rows if (row["tokens"] > last_sample) is later] for later in (False, True))
-    perplexity, whole = (_curve(part, "perplexity") for part in (before, at_the_end))
+    perplexity, whole = (_curve(part, "perplexity") for part in _divided(rows, "eval_sample"))
+    names = list(dict.fromkeys(str(row[SET]) for row in rows if SET in row))
+    of_sets = {name: _divided([row for row in rows if str(row.get(SET)) == name], f"{SET}_sample") for name in names}
+    further = [Further(name, *(_curve(part, f"{SET}_bits_per_byte") for part in parts)) for name, parts in of_sets.items()]
     sets = [str(row.get("problems", "")) for row in rows if SOLUTIONS in row]
     solved = [row for row in rows if SOLUTIONS in row and str(row.get("problems", "")) == sets[-1]]
-    run = Run(folder.resolve().name, _curve(rows, "loss"), perplexity, whole, _curve(solved, SOLUTIONS), (sets or [""])[-1])
+    measured = _curve(rows, "loss"), perplexity, whole, _curve(solved, SOLUTIONS), (sets or [""])[-1]
+    run = Run(folder.resolve().name, *measured, begun_at=parent_of(folder), further=tuple(further))
     if not any(map(math.isfinite, run.loss.values + run.perplexity.values + run.at_the_end.values)):
         raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
     return run
+
+
+def _divided(rows: Sequence[dict[str, Any]], sampled: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the lines up to the last that was measured on a sample, and those behind."""
+    last = max((row["tokens"] for row in rows if row.get(sampled)), default=math.inf)
+    return [row for row in rows if row["tokens"] <= last], [row for row in rows if row["tokens"] > last]
 
 
 def _curve(rows: Sequence[dict[str, Any]], key: str) -> Curve:

@@ -4,7 +4,11 @@ From its origin on, the stream is continuous, however often the run was interrup
 run that goes on from a named checkpoint in another order, or on other data, has a new origin. `origin.json` in the run
 directory belongs to the last start; a checkpoint's manifest carries its own, which moves with the checkpoint.
 
-    {"step": 0, "stream": {... a state of the stream ...}, "from": null, or the checkpoint that the run went on from}
+    {"step": 0, "stream": {... a state of the stream ...}, "from": null, or the checkpoint that the run went on from,
+     "weights": {"from": "owner/name", "revision": commit, "sha256": {file: digest}},
+     "parent": of a run that began at a checkpoint of another one (run/parent.py)}
+
+`weights` is there where a run began with those of another model (`model.from`); who goes on from its checkpoints keeps it.
 """
 
 from dataclasses import asdict
@@ -19,6 +23,8 @@ from codeparrot.setting import changeable
 from codeparrot.stream.mixture import weights_of
 
 ORIGIN = "origin.json"
+WEIGHTS = "weights"
+"""Key of what the run began with, if its weights were not drawn."""
 
 
 def same_order(saved: dict[str, Any], config: Config) -> bool:

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from codeparrot import files
-from codeparrot.errors import CodeparrotError
+from codeparrot.errors import CodeparrotError, writing
 from codeparrot.figures import count_in_words
 from codeparrot.location import path_of
 from codeparrot.result import Result, say
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 FURTHEST = 30.0
 """Times the largest run, in parameters, tokens or computation, to which a law is extrapolated unasked."""
 LAW = "law.json"
+COUNTED = {"total": "with embeddings", "non_embedding": "besides embeddings"}
+"""Counts of parameters, in words."""
 DECADES = 4
 """Powers of ten of computation that the table of the frontier goes beyond the smallest budget of the runs."""
 HELD_OUT_SIZES = 4
@@ -25,7 +27,12 @@ HELD_OUT_SIZES = 4
 
 
 def fit(
-    runs: list[str], output: str = "scale", least_tokens_per_parameter: float = 0.0, draws: int = 1000, seed: int = 0
+    runs: list[str],
+    output: str = "scale",
+    parameters: Literal["total", "non_embedding"] = "total",
+    least_tokens_per_parameter: float = 0.0,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> Result:
     """Fit how the loss falls with parameters and tokens: L(N, D) = E + A / N^alpha + B / D^beta.
 
@@ -34,6 +41,8 @@ def fit(
     Args:
         runs: Folders of finished runs, or tables (.csv) with the columns parameters, loss (nats a token), and tokens or flops.
         output: Folder for law.json and the pictures.
+        parameters: Count of the parameters of a run. total: all, as Hoffmann et al.; non_embedding: without those of tokens and
+            positions, as Kaplan et al. Tables are taken as they are.
         least_tokens_per_parameter: Runs with fewer are left out.
         draws: Fits to runs drawn with replacement, for intervals of 95%.
         seed: Of the draws.
@@ -45,18 +54,20 @@ def fit(
         raise CodeparrotError("nothing to fit to: name folders of finished runs, or tables with parameters, tokens and loss")
     if draws < 1:
         raise CodeparrotError(f"--draws {draws} is out of range: at least 1")
-    found = points.read([path_of(name) for name in runs])
+    found = points.read([path_of(name) for name in runs], parameters)
     kept = [point for point in found if point.tokens / point.parameters >= least_tokens_per_parameter]
     if not kept:
         raise CodeparrotError(
             f"no run has {least_tokens_per_parameter:g} tokens a parameter; lower --least_tokens_per_parameter"
         )
+    folder = path_of(output)
+    with writing(folder, "--output"):
+        folder.mkdir(parents=True, exist_ok=True)
     say(f"fitting {len(kept)} runs, and {draws} draws of them")
     fitted = fit_law(points.as_points(kept), draws, seed)
-    facts = _facts(fitted, len(found) - len(kept), _held_out(kept))
-    folder = path_of(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / LAW, facts, indent=2)
+    facts = {"counted": parameters, **_facts(fitted, len(found) - len(kept), _held_out(kept))}
+    with writing(folder, "--output"):
+        files.write_json(folder / LAW, facts, indent=2)
     return Result("\n".join([*_lines(facts), *map(str, [folder / LAW, *figure.draw(fitted, folder)])]), facts)
 
 
@@ -67,7 +78,7 @@ def predict(
 
     Args:
         law: Folder or law.json that `codeparrot scale fit` wrote.
-        parameters: Of the model; with --tokens.
+        parameters: Of the model, counted as for the fit; with --tokens.
         tokens: That it is trained on.
         flops: Computation instead of both: the parameters and tokens with the lowest loss are found.
         anyway: Extrapolate further than 30 times beyond the largest run.
@@ -75,7 +86,7 @@ def predict(
     if bool(flops) == bool(parameters or tokens) or bool(parameters) != bool(tokens) or min(parameters, tokens, flops) < 0:
         raise CodeparrotError("give either --parameters and --tokens, or --flops, above zero")
     facts = _read(law)
-    best = Law(**facts["law"])
+    best, draws = Law(**facts["law"]), [Law(*draw) for draw in facts["draws"]]
     if flops:
         parameters, tokens = best.optimum(flops)
     beyond = {
@@ -92,30 +103,44 @@ def predict(
             f"that is {times:,.0f} times the {name} of the largest run that the law was fitted to: no more than {FURTHEST:g} "
             "times can be trusted; add larger runs, or --anyway"
         )
-    losses = sorted(float(Law(*draw).loss(parameters, tokens)) for draw in facts["draws"])
+    losses = sorted(float(draw.loss(parameters, tokens)) for draw in draws)
     low, high = (losses[min(len(losses) - 1, round(share * (len(losses) - 1)))] for share in (0.025, 0.975))
     data = {
         **{"parameters": parameters, "tokens": tokens, "flops": FLOPS_PER_TOKEN_AND_PARAMETER * parameters * tokens},
         **{"loss": float(best.loss(parameters, tokens)), "low": low, "high": high, "times_beyond": times},
-        "held_out": facts["held_out"],
+        **{"counted": facts["counted"], "held_out": facts["held_out"]},
     }
-    size = f"{count_in_words(parameters)} parameters, {count_in_words(tokens)} tokens ({tokens / parameters:.3g} a parameter)"
-    lines = [f"{size}: loss {data['loss']:.4f} nats a token (95% {low:.4f} to {high:.4f})"]
+    size = f"{count_in_words(parameters)} parameters {COUNTED[facts['counted']]}"
+    length = f"{count_in_words(tokens)} tokens ({tokens / parameters:.3g} a parameter)"
+    lines = [f"{size}, {length}: loss {data['loss']:.4f} nats a token (95% {low:.4f} to {high:.4f})"]
     lines += [f"that is {times:.3g} times the {name} of the largest run"] if times > 1 else []
     return Result("\n".join([*lines, *_said_of_held_out(facts["held_out"])]), data)
 
 
 def _read(name: str) -> dict[str, Any]:
+    """Return what a fit wrote: all that a prediction needs of it.
+
+    Raises:
+        CodeparrotError: there is no such file, or it holds something else.
+    """
     place = path_of(name)
     place = place / LAW if place.is_dir() else place
     try:
         facts = files.read_object(place)
-        Law(**facts["law"])
+        laws = [Law(**facts["law"]), *(Law(*draw) for draw in facts["draws"])]
+        largest = [facts["largest"][name] for name in ("parameters", "tokens", "flops")]
+        if not all(math.isfinite(each) for law in laws for each in law) or len(laws) < 2 or min(*laws[0], *largest) <= 0:
+            raise ValueError("a number is out of its range, or there are no draws")
+        held_out = facts["held_out"]
+        _said_of_held_out(held_out)
+        counted = facts.get("counted", "total")
+        return {"law": facts["law"], "draws": facts["draws"], "largest": facts["largest"], "held_out": held_out} | {
+            "counted": counted if counted in COUNTED else "total"
+        }
     except OSError as error:
         raise CodeparrotError(f"there is no law in {place} ({error.strerror}): `codeparrot scale fit` writes one") from error
     except (ValueError, KeyError, TypeError) as error:
         raise CodeparrotError(f"{place} is no law that `codeparrot scale fit` wrote ({error})") from error
-    return facts
 
 
 def _held_out(kept: "list[Point]") -> dict[str, Any] | None:
@@ -138,9 +163,9 @@ def _held_out(kept: "list[Point]") -> dict[str, Any] | None:
 def _said_of_held_out(held_out: dict[str, Any] | None) -> list[str]:
     if held_out is None:
         return ["no run was held out (that needs four sizes): how far off such a prediction is, nothing says"]
-    runs = "a run" if held_out["runs"] == 1 else f"{held_out['runs']} runs"
-    off = f"predicted {held_out['worst_error']:+.1%} off"
-    return [f"fitted without it, {runs} {held_out['times']:.3g} times larger than the others was {off}"]
+    whole = "the run" if held_out["runs"] == 1 else f"the {held_out['runs']} runs"
+    size = f"{whole} of the largest size, {held_out['times']:.3g} times the next"
+    return [f"{size}: a law of the others alone is {held_out['worst_error']:+.1%} off there, at worst"]
 
 
 def _facts(fitted: "Fit", left_out: int, held_out: dict[str, Any] | None) -> dict[str, Any]:
@@ -182,6 +207,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"L(N, D) = {law['E']:.4g} + {law['A']:.4g} / N^{law['alpha']:.4g} + {law['B']:.4g} / D^{law['beta']:.4g}"]
     lines += [f"{name:<6}{law[name]:>10.4g}   95% {low:.4g} to {high:.4g}" for name, (low, high) in intervals.items()]
     left_out = f", {facts['left_out']} left out" if facts["left_out"] else ""
+    lines.append(f"N counts parameters {COUNTED[facts['counted']]}, D tokens; L is in nats a token, on the validation set")
     lines.append(f"{facts['runs']} runs{left_out}; the law is {facts['mean_error']:.2%} off on average")
     lines += _said_of_held_out(facts["held_out"])
     lines.append("     FLOPs  parameters    tokens    loss  tokens a parameter (95%)")

@@ -48,7 +48,8 @@ def _band(fitted: "Fit", parameters: Any, tokens: Any) -> tuple[Any, Any]:
     """Return where 95% of the draws lie, at each place."""
     import numpy as np
 
-    return tuple(np.percentile([law.loss(parameters, tokens) for law in fitted.draws], (2.5, 97.5), axis=0))
+    losses: Any = [law.loss(parameters, tokens) for law in fitted.draws]
+    return tuple(np.percentile(losses, (2.5, 97.5), axis=0))
 
 
 def _fit(fitted: "Fit") -> Any:
@@ -87,7 +88,7 @@ def _isoflop(fitted: "Fit") -> Any:
         axis.plot(sizes, losses, label=f"{budget:.1e} FLOPs", **style)
         best, tokens = fitted.law.optimum(budget)
         if sizes[0] <= best <= sizes[-1]:
-            axis.scatter([best], [fitted.law.loss(best, tokens)], s=40, marker="D", color=style["color"], zorder=3)
+            axis.scatter([best], [float(fitted.law.loss(best, tokens))], s=40, marker="D", color=style["color"], zorder=3)
     axis.scatter(points.parameters, points.losses, s=10, color=LIGHT.faint, zorder=2, label="runs")
     top = float(points.losses.max())
     axis.set(xscale="log", xlabel="parameters", ylabel="loss, nats a token")
@@ -106,8 +107,9 @@ def _frontier(fitted: "Fit") -> Any:
     flops = FLOPS_PER_TOKEN_AND_PARAMETER * points.parameters * points.tokens
     budgets = np.geomspace(flops.min(), flops.max() * 10, PLACES)
     best = np.array([fitted.law.optimum(budget) for budget in budgets]).T
-    own = [[law.loss(*law.optimum(budget)) for budget in budgets] for law in fitted.draws]
-    axis.fill_between(budgets, *np.percentile(own, (2.5, 97.5), axis=0), color=figures.COLOURS[0], alpha=0.15, linewidth=0)
+    own: Any = [[law.loss(*law.optimum(budget)) for budget in budgets] for law in fitted.draws if min(law) > 0]
+    if own:
+        axis.fill_between(budgets, *np.percentile(own, (2.5, 97.5), axis=0), color=figures.COLOURS[0], alpha=0.15, linewidth=0)
     axis.plot(budgets, fitted.law.loss(*best), label="compute-optimal", **figures.style(0))
     axis.scatter(flops, points.losses, s=10, color=LIGHT.faint, zorder=2, label="runs")
     axis.set(xscale="log", xlabel="FLOPs (6 N D)", ylabel="loss, nats a token")

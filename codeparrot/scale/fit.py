@@ -5,6 +5,7 @@ the figures, as Besiroglu et al. (2024, "Chinchilla Scaling: A replication attem
 Cost: a few seconds for a fit of 240 runs, and 20 ms for each draw.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,10 +51,11 @@ class Fit(NamedTuple):
     points: Points
 
     def interval(self, of: Any) -> tuple[float, float]:
-        """Return where 95% of the draws lie; `of` takes a law and returns a number."""
+        """Return where 95% of the draws lie for which there is one; `of` takes a law and returns a number, or NaN for none."""
         import numpy as np
 
-        low, high = np.percentile([of(law) for law in self.draws], COVERED)
+        found = np.array([of(law) for law in self.draws])
+        low, high = np.percentile(found[np.isfinite(found)], COVERED) if np.isfinite(found).any() else (math.nan, math.nan)
         return float(low), float(high)
 
 
@@ -66,7 +68,8 @@ def fit(points: Points, draws: int = 1000, seed: int = 0) -> Fit:
         seed: of the draws.
 
     Raises:
-        CodeparrotError: there are too few runs, or they do not differ in both sizes and tokens.
+        CodeparrotError: there are too few runs, they do not differ in both sizes and tokens, or their losses do not fall with
+            both.
     """
     import numpy as np
 
@@ -78,6 +81,12 @@ def fit(points: Points, draws: int = 1000, seed: int = 0) -> Fit:
                 f"runs of fewer than three different numbers of {name} do not tell how the loss depends on it"
             )
     best = _from_many_starts(points)
+    for name, exponent in (("parameters", _law(best).alpha), ("tokens", _law(best).beta)):
+        if exponent <= 0:
+            raise CodeparrotError(
+                f"the loss of these runs does not fall with {name} (an exponent of {exponent:.3g}): give longer runs, and "
+                "sizes that lie further apart"
+            )
     generator = np.random.default_rng(seed)
     found: list[Law] = []
     while len(found) < draws:

@@ -25,7 +25,12 @@ class Law(NamedTuple):
         return self.E + self.A / parameters**self.alpha + self.B / tokens**self.beta
 
     def optimum(self, flops: float) -> tuple[float, float]:
-        """Return the parameters and the tokens of the lowest loss that this much computation can reach (6 N D = C)."""
+        """Return the parameters and the tokens of the lowest loss that this much computation can reach (6 N D = C).
+
+        Both are NaN where the loss does not fall with parameters or with tokens: then there are none.
+        """
+        if min(self) <= 0:
+            return math.nan, math.nan
         product = flops / FLOPS_PER_TOKEN_AND_PARAMETER
         # dL/dN = 0 along N D = product: alpha A / N^alpha = beta B / D^beta.
         ratio = (self.alpha * self.A) / (self.beta * self.B)

@@ -3,7 +3,7 @@
 import csv
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from codeparrot import files
 from codeparrot.arguments import load_config
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from codeparrot.scale.fit import Points
 
 
+Count = Literal["total", "non_embedding"]
+
+
 class Point(NamedTuple):
     name: str
     parameters: float
@@ -23,8 +26,12 @@ class Point(NamedTuple):
     """Nats a token, on the validation set."""
 
 
-def read(places: list[Path]) -> list[Point]:
+def read(places: list[Path], count: Count = "total") -> list[Point]:
     """Read tables and folders of runs.
+
+    Args:
+        places: files and folders.
+        count: of the parameters of runs, with embeddings or without. A table's are taken as they are.
 
     Raises:
         CodeparrotError: a place is neither, or a run is not finished or has no evaluation.
@@ -32,7 +39,7 @@ def read(places: list[Path]) -> list[Point]:
     found: list[Point] = []
     for place in places:
         if place.is_dir():
-            found += _runs(place)
+            found += _runs(place, count)
         elif place.is_file():
             found += _table(place)
         else:
@@ -75,24 +82,33 @@ def _tokens(flops: float, parameters: float) -> float:
     return flops / FLOPS_PER_TOKEN_AND_PARAMETER / parameters
 
 
-def _runs(folder: Path) -> list[Point]:
+def _runs(folder: Path, count: Count) -> list[Point]:
     runs = sorted(path.parent for path in folder.glob("**/metrics.jsonl") if (path.parent / "config.yaml").is_file())
     if not runs:
         raise CodeparrotError(f"{folder} holds no run: a run has a config.yaml and a metrics.jsonl")
-    return [_run(run) for run in runs]
+    return [_run(run, count) for run in runs]
 
 
-def _run(folder: Path) -> Point:
-    from codeparrot.model.families import model_config, num_parameters
+def _run(folder: Path, count: Count) -> Point:
+    from codeparrot.model.families import model_config, num_non_embedding_parameters, num_parameters
 
-    state = files.read_object(folder / "status.json").get("state") if (folder / "status.json").is_file() else None
+    try:
+        state = files.read_object(folder / "status.json").get("state") or "its status.json does not say"
+    except FileNotFoundError:
+        state = "it has no status.json"
+    except ValueError as error:
+        state = f"its status.json is damaged: {error}"
     if state != "finished":
-        raise CodeparrotError(
-            f"the run {folder} is not finished ({state or 'it has no status.json'}): its loss says nothing yet"
-        )
+        raise CodeparrotError(f"the run {folder} is not finished ({state}): its loss says nothing yet; train it to its end")
     measured = [line for line in read_lines(folder / "metrics.jsonl") if line.get("eval_loss") is not None]
     if not measured:
         raise CodeparrotError(f"the run {folder} was never evaluated: train it with evaluate.every_steps above 0")
     last = measured[-1]
-    parameters = num_parameters(model_config(load_config(folder / "config.yaml").model))
+    model = load_config(folder / "config.yaml").model
+    if "from" in model:
+        raise CodeparrotError(
+            f"the run {folder} began with the weights of another model: its tokens are not all that it learned"
+        )
+    config = model_config(model)
+    parameters = num_parameters(config) if count == "total" else num_non_embedding_parameters(config)
     return Point(folder.name, parameters, last["tokens"], last["eval_loss"])

@@ -16,7 +16,7 @@ import hashlib
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from operator import mul
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from codeparrot.errors import CodeparrotError, nearest
 
 if TYPE_CHECKING:
-    from codeparrot.config import Config
+    from codeparrot.config import Config, StreamConfig
 
 ONE = 1 << 64
 """Stands for 1: points and weights are multiples of 2^-64."""
@@ -107,9 +107,20 @@ def phases_of(phases: Sequence[Any], sources: Sequence[Source]) -> list[Phase]:
     return found
 
 
-def further_sets(also: Mapping[str, Any], train: Any) -> dict[str, Any]:
+class FurtherSet(NamedTuple):
+    """A validation set besides `stream.valid`."""
+
+    setting: str
+    """That names it, for errors."""
+    stream: "StreamConfig"
+    """With its documents as `valid`."""
+
+
+def further_sets(config: "Config") -> dict[str, FurtherSet]:
     """Return what evaluations measure besides `stream.valid`, by name: `evaluate.also`, and the `valid` of sources."""
-    return {**also, **{source.name: source.valid for source in sources_of(train) if source.valid}}
+    also = [(name, f"evaluate.also {name}", places) for name, places in config.evaluate.also.items()]
+    own = [(each.name, f'{TRAIN} "{each.name}": valid', each.valid) for each in sources_of(config.stream.train) if each.valid]
+    return {name: FurtherSet(setting, replace(config.stream, valid=places)) for name, setting, places in also + own}
 
 
 def weights_of(train: Any) -> list[float]:

@@ -25,27 +25,23 @@ FEWEST, MOST = 4, 64
 """So many windows are compared; fewer may be equal by accident."""
 
 
-def check_disjoint(stream: StreamConfig) -> None:
-    """Compare the files of the two splits, and those that a source is measured on with all that are trained on.
+def check_disjoint(stream: StreamConfig, setting: str = "stream.valid") -> None:
+    """Compare the files of the two splits. Data sets of the Hub are left out: they say themselves which files a split has.
 
-    Data sets of the Hub are left out: they say themselves which files a split has.
+    Args:
+        stream: names them.
+        setting: that `stream.valid` comes from, for errors.
 
     Raises:
         CodeparrotError: they share files, there is no validation split, or some of the data cannot be opened.
     """
-    sources = sources_of(stream.train)
-    named = [(source, setting_of(source, stream.train)) for source in sources]
-    train = [shard for source, setting in named for shard in _open(source.path, "train", stream, setting)]
+    named = [(source.path, setting_of(source, stream.train)) for source in sources_of(stream.train)]
+    train = [shard for names, of in named for shard in _open(names, "train", stream, of)]
+    without = "leave stream.valid empty to train without one" if setting == "stream.valid" else "leave it out"
     try:
-        _compare(train, _open(as_list(stream.valid), "valid", stream, "stream.valid"), "stream.valid")
+        valid = _open(as_list(stream.valid), "valid", stream, setting)
     except NoSplit as error:
-        raise NoSplit(f"{error}, or leave stream.valid empty to train without one", error.present) from error
-    for source, setting in named:
-        own = f"{setting}: valid"
-        _compare(train, _open(source.valid, "valid", stream, own), own)
-
-
-def _compare(train: Sequence[Shard], valid: Sequence[Shard], setting: str) -> None:
+        raise NoSplit(f"{error}, or {without}", error.present) from error
     shared = dict(_shared(train, valid))
     if not shared:
         return
@@ -54,7 +50,7 @@ def _compare(train: Sequence[Shard], valid: Sequence[Shard], setting: str) -> No
     raise CodeparrotError(
         f"{setting} reads {len(shared)} of its {len(sizes)} files ({part:.0%} of their bytes) in common with stream.train: "
         f"{next(iter(shared.values()))}; the run would be validated on what it learns: name other documents, set some aside "
-        f"(`codeparrot corpus tokenize --valid_fraction 0.01`), or leave {setting} empty"
+        f"(`codeparrot corpus tokenize --valid_fraction 0.01`), or {without.removesuffix(' to train without one')}"
     )
 
 

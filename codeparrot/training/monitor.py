@@ -1,7 +1,8 @@
-"""What a run reports: derived values at the start, a line a logged step, evaluations, the loss curve.
+"""What a run reports: a line a logged step, evaluations, the loss curve.
 
-Throughput covers the steps since the last logged one, without evaluations and checkpoints. The loss is the mean over the tokens
-of the global batch of that step. Only a logged step waits for the device.
+Each line has the size of the model (`parameters`) and the FLOPs spent on all tokens up to there (`flops`), as PaLM counts them
+(model/flops.py). Throughput covers the steps since the last logged one, without evaluations and checkpoints. The loss is the
+mean over the tokens of the global batch of that step. Only a logged step waits for the device.
 """
 
 import contextlib
@@ -17,19 +18,16 @@ from codeparrot import plot
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import Score
 from codeparrot.model import hardware
-from codeparrot.model.dropout import unasked
 from codeparrot.model.families import num_parameters
 from codeparrot.model.flops import causal_flops_per_token, flops_per_token
 from codeparrot.run.metrics import SET, SOLUTIONS, MetricsLog, begin_again, is_score, problems_of, read_lines
 from codeparrot.run.progress import Progress
-from codeparrot.stream.estimate import epoch_tokens
-from codeparrot.stream.mixture import is_mixture
+from codeparrot.training.derived import derived_values
 from codeparrot.training.health import StepRecord
 from codeparrot.training.left_out import LeftOut
 from codeparrot.training.parts import Training
 from codeparrot.training.run_directory import write_config
-from codeparrot.training.sources_read import SourcesRead, planned
-from codeparrot.training.strategy import strategy_name
+from codeparrot.training.sources_read import SourcesRead
 from codeparrot.training.tracking import SHOWN_BY_BAR, Bar, Trackers
 
 logger = logging.getLogger("codeparrot")
@@ -41,6 +39,7 @@ class Monitor:
     def __init__(self, training: Training, begin: Progress) -> None:
         config, accelerator = training.config, training.accelerator
         self._training, self._main = training, accelerator.is_main_process
+        self._parameters = num_parameters(training.settings)
         self._flops = flops_per_token(training.settings, config.stream.seq_length)
         self._causal_flops = causal_flops_per_token(training.settings, config.stream.seq_length)
         self._peak, peak_source = hardware.peak_flops(accelerator.device, config.train.precision)
@@ -51,7 +50,8 @@ class Monitor:
             write_config(config)
             if training.precision.warning:
                 logger.warning("%s", training.precision.warning)
-            for line in derived_values(training, (self._flops, self._causal_flops), self._peak, peak_source, begin):
+            counts = self._parameters, (self._flops, self._causal_flops), self._peak
+            for line in derived_values(training, *counts, peak_source, begin):
                 logger.info("%s", line)
             folder = config.run_directory
             if not begin.step:
@@ -62,6 +62,8 @@ class Monitor:
         self.left_out = LeftOut(config, training.agreement, self._main, begin.step)
         self._sources = SourcesRead(training)
         self._trackers = Trackers(accelerator, config, asdict(config), begin.step)
+        self._tables = self._earlier_scores()
+        """Rows of the scores by unit tests, for W&B."""
         self._window_start = time.perf_counter()
         self._window_tokens = begin.tokens
         self._data_seconds = 0.0
@@ -131,7 +133,7 @@ class Monitor:
             "peak_memory_bytes": hardware.peak_memory_bytes(self._training.accelerator.device),
             **left_out,
         }
-        self._metrics.append(values | sources)
+        self._write(values | sources)
         self._trackers.log({key: value for key, value in values.items() if key != "step" and value is not None}, progress.step)
         left = timedelta(seconds=round((self._total_tokens() - progress.tokens) / rate))
         short = f"loss {mean:.4f} | {rate:,.0f} tokens/s | MFU {values['mfu']:.1%}"
@@ -143,6 +145,11 @@ class Monitor:
             extra=SHOWN_BY_BAR,
         )
         self._restart(progress)
+
+    def _write(self, values: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl, with what laws of scaling are fitted to."""
+        counted = {"parameters": self._parameters, "flops": values["tokens"] * self._flops}
+        self._metrics.append({**values, **counted})
 
     def _raise_peak(self, reached: float) -> None:
         """Take what was reached for the peak where that was measured too low, beside other work: no run uses more than 100%."""
@@ -160,7 +167,7 @@ class Monitor:
         values = {"eval_loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte, **others}
         values = {key: _finite(value) for key, value in values.items()}
         measured = {"eval_tokens": score.tokens, "eval_sample": sampled}
-        self._metrics.append({"step": progress.step, "tokens": progress.tokens, **values, **measured})
+        self._write({"step": progress.step, "tokens": progress.tokens, **values, **measured})
         self._trackers.log({key: value for key, value in values.items() if value is not None}, progress.step)
         shown = "".join(f" | {name} {value:.4f}" for name, value in others.items())
         logger.info("evaluation at step %d | %s%s%s", progress.step, score, " (of the sample)" if sampled else "", shown)
@@ -172,7 +179,7 @@ class Monitor:
         values = {"loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
         known = {f"{SET}_{key}": _finite(value) for key, value in values.items()}
         measured = {f"{SET}_tokens": score.tokens, f"{SET}_sample": sampled}
-        self._metrics.append({"step": progress.step, "tokens": progress.tokens, SET: name, **known, **measured})
+        self._write({"step": progress.step, "tokens": progress.tokens, SET: name, **known, **measured})
         found = {f"{name}/{key}": _finite(value) for key, value in values.items()}
         self._trackers.log({key: value for key, value in found.items() if value is not None}, progress.step)
         logger.info("%s at step %d | %s%s", name, progress.step, score, " (of the sample)" if sampled else "")
@@ -183,19 +190,32 @@ class Monitor:
             return
         known = _finite(value)
         of = {"problems": problems, "num_solutions": count}
-        self._metrics.append({"step": progress.step, "tokens": progress.tokens, SOLUTIONS: known, **of})
+        self._write({"step": progress.step, "tokens": progress.tokens, SOLUTIONS: known, **of})
         self._trackers.log({SOLUTIONS: known} if known is not None else {}, progress.step)
         logger.info("solutions at step %d | %.3f bits/byte (%d of %s)", progress.step, value, count, problems)
 
     def tested(self, line: dict[str, Any]) -> None:
         """Log unit tests, whose verdicts arrive some steps after the step they measure. The main process calls this."""
-        self._metrics.append(line)
-        # Trackers only take steps in order, so they get the step at which the verdicts arrived.
+        self._write(line)
         scores = {name: value for name, value in line.items() if is_score(name)}
-        measured = "pass_at_k" if "pass@1" in scores else "infilling"
+        measured = _measured(line)
+        # TensorBoard only takes steps in order, so trackers get the step at which the verdicts arrived.
         self._trackers.log({**scores, f"{measured}_tokens": line["tokens"]}, self._step)
+        self._tables.setdefault(measured, []).extend(_rows(line))
+        columns = ("step", "tokens", "problems", "measure", "value")
+        self._trackers.table(measured, columns, self._tables[measured], self._step)
         shown = " | ".join(f"{name} {value:.2%}" for name, value in scores.items())
         logger.info("unit tests at step %d | %s (%s)", line["step"], shown, problems_of(line))
+
+    def _earlier_scores(self) -> dict[str, list[tuple[Any, ...]]]:
+        tables: dict[str, list[tuple[Any, ...]]] = {}
+        config = self._training.config
+        if self._main and self.begin.step and "wandb" in config.tracking.trackers:
+            with contextlib.suppress(OSError):  # a run that was stopped before its first line
+                for line in read_lines(config.run_directory / "metrics.jsonl"):
+                    if rows := _rows(line):
+                        tables.setdefault(_measured(line), []).extend(rows)
+        return tables
 
     def holds(self, name: str) -> bool:
         """Whether metrics.jsonl has a `name` of the step at which this start began, of no sample. All processes call this."""
@@ -209,9 +229,12 @@ class Monitor:
         return self._training.agreement.from_main(self._main and found())
 
     def samples(self, lines: list[dict[str, Any]]) -> None:
-        """Keep completions in log/samples.jsonl."""
+        """Keep completions in log/samples.jsonl, and show them in W&B. The main process calls this."""
         for line in lines:
             self._samples.append(line)
+        if lines:
+            columns = ("step", "prompt", "completion")
+            self._trackers.table("samples", columns, [[line[name] for name in columns] for line in lines], lines[0]["step"])
 
     def draw(self) -> None:
         """Draw plots/loss.png. A failure is only reported."""
@@ -256,69 +279,15 @@ def documents_behind(training: Training, record: StepRecord) -> list[dict[str, A
     return sorted(together, key=lambda window: window["position"])
 
 
-def derived_values(training: Training, flops: tuple[int, int], peak: float, peak_source: str, begin: Progress) -> Iterator[str]:
-    """Yield lines that say what follows from the configuration, and how.
-
-    Args:
-        flops: a token, as PaLM and as llm.c count them.
-    """
-    config, world = training.config, training.accelerator.num_processes
-    train, stream = config.train, config.stream
-    tokens = train.global_batch_size * stream.seq_length
-    yield f"run         {config.run_directory}" + (f", resumed at step {begin.step}" if begin.step else "")
-    counts = (
-        f"{flops[0] / 1e6:,.1f} MFLOPs a token for mfu (as PaLM counts), {flops[1] / 1e6:,.1f} for tflops_per_device (llm.c)"
-    )
-    size = f"{num_parameters(training.settings):,} parameters, {counts}"
-    yield f"model       {config.model['family']}, {size}"
-    if dropout := unasked(config.model, training.settings):
-        values = ", ".join(f"model.{name} {value:g}" for name, value in dropout.items())
-        reason = "its masks differ with the number of processes, and the result does; 0 turns it off"
-        yield f"dropout     {values}: the family's own, which no setting names; {reason}"
-    yield (
-        f"batch       {train.global_batch_size} windows = {'one process' if world == 1 else f'{world} processes'} x "
-        f"{config.micro_batches(world)} micro-batches x "
-        f"{train.micro_batch_size} windows; {tokens:,} tokens a step"
-    )
-    yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
-    yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
-    yield from planned(training)
-    yield f"objective   {training.objective.card()}{_of_windows(training)}"
-    device = training.accelerator.device.type
-    yield f"strategy    {strategy_name(training.accelerator)}"
-    because = f" ({training.precision.reason})" if training.precision.reason else ""
-    yield f"compute     {train.precision}{because} on {world} x {device}, {peak / 1e12:.3g} TFLOP/s ({peak_source})"
-    yield f"compile     {training.compiling.why}"
-    if device == "cuda":
-        yield f"attention   {training.attention()} (train.attention {train.attention})"
+def _measured(line: dict[str, Any]) -> str:
+    """Return what a line of unit tests measures, in one word."""
+    return "pass_at_k" if "pass@1" in line else "infilling"
 
 
-def _source(training: Training, world: int) -> str:
-    """Say where windows come from, in which order, and what the blocks cost."""
-    stream = training.config.stream
-    before = all(each.tokenized for each in training.stream.sources)
-    source = "tokenised before" if before else f"encoded by {training.stream.encoder.name}"
-    if stream.order == "documents":
-        return f"{source}; windows in the order of the documents"
-    size = 4 * stream.block_windows * stream.seq_length * stream.lanes / world / 1e6
-    return f"{source}; windows shuffled in blocks of {stream.block_windows:,} a lane, {size:,.1f} MB of tokens a process"
-
-
-def _of_windows(training: Training) -> str:
-    """Say what a transform does to windows that were tokenised before."""
-    if not any(source.tokenized and source.transform for source in training.stream.sources):
-        return ""
-    return " (the windows were tokenised without it: their documents are changed between tokens)"
-
-
-def _epochs(training: Training, tokens_per_step: int) -> str:
-    known = None if is_mixture(training.config.stream.train) else epoch_tokens(training.stream)
-    if known is None:
-        return ""
-    count, exact = known
-    per_epoch = count / tokens_per_step
-    epochs = training.config.train.max_steps / per_epoch
-    return f", {epochs:.2f} epochs of {'' if exact else 'about '}{per_epoch:,.0f} steps"
+def _rows(line: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return a row for each score by unit tests in a line; none if it has no such."""
+    scores = {name: value for name, value in line.items() if is_score(name)}
+    return [(line["step"], line["tokens"], problems_of(line), name, value) for name, value in scores.items()]
 
 
 def _finite(value: float) -> float | None:

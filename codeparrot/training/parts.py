@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from codeparrot.config import Config, as_list
-from codeparrot.loading import fit_vocabulary, load_tokenizer, tokenizer_digest
+from codeparrot.loading import fit_vocabulary, tokenizer_digest
 from codeparrot.model import attention
 from codeparrot.model.families import build_model, model_config, without_weights
 from codeparrot.model.hardware import dtype_of
@@ -25,7 +25,7 @@ from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import NeedsWhole, moments_by_name
 from codeparrot.optim.schedule import learning_rate
 from codeparrot.stream import ConstantLengthDataset, make_encoder
-from codeparrot.stream.mixture import mixture_of, places_of, sources_of
+from codeparrot.stream.mixture import further_sets, mixture_of, places_of
 from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.stream.transform import Transform
@@ -34,6 +34,7 @@ from codeparrot.training.deepspeed import exchanges_of
 from codeparrot.training.health import Health
 from codeparrot.training.precision import Precision
 from codeparrot.training.sharding import ShardedState, sharded_state
+from codeparrot.training.source import Source, first_weights, fit_source, settings_of, source_of, tokenizer_of
 from codeparrot.training.strategy import finish_wrapping, strategy_name, strategy_of
 from codeparrot.training.watchdog import Watchdog
 
@@ -50,6 +51,10 @@ class Fitted(NamedTuple):
     objective: Objective
     transforms: list[Transform | None]
     """What the objective makes of the documents of each source."""
+    config: Config
+    """With the family of the model, which `model.from` leaves to the source."""
+    source: Source | None
+    """Of the weights; None if they are drawn."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Start:
     settings: Any
     """The transformers config of the model."""
     precision: Precision
+    source: Source | None = field(default=None, kw_only=True)
+    """Of the weights; None if they are drawn, or those of a checkpoint of the run."""
 
     @property
     def checkpoints(self) -> Path:
@@ -161,13 +168,22 @@ def fit(config: Config) -> Fitted:
     """
     if config.stream.valid and config.evaluate.every_steps:
         check_disjoint(config.stream)
-    tokenizer = load_tokenizer(config.tokenizer.path)
-    own = [name for source in sources_of(config.stream.train) for name in source.valid]
-    data = [*places_of(config.stream.train), *own, *as_list(config.stream.valid)]
+    further = further_sets(config).values()
+    for each in further:
+        check_disjoint(each.stream, each.setting)
+    source = source_of(config)
+    tokenizer = tokenizer_of(config, source)
+    valid = [config.stream, *(each.stream for each in further)]
+    data = [*places_of(config.stream.train), *(place for stream in valid for place in as_list(stream.valid))]
     check_tokenizer(data, tokenizer.eos_token_id, tokenizer_digest(tokenizer))
-    settings = fit_vocabulary(model_config(config.model), tokenizer, config)
+    settings = settings_of(config, source) if source else model_config(config.model)
+    if source:
+        fit_source(settings, tokenizer, config, source)
+        config = replace(config, model={**config.model, "family": settings.model_type})
+    settings = fit_vocabulary(settings, tokenizer, config)
     objective = load_objective(config.objective)
-    return Fitted(tokenizer, settings, objective, transforms_of(objective, config, tokenizer))
+    first = source if source and source.first else None
+    return Fitted(tokenizer, settings, objective, transforms_of(objective, config, tokenizer), config, first)
 
 
 def make(start: Start, fitted: Fitted) -> Training:
@@ -176,7 +192,7 @@ def make(start: Start, fitted: Fitted) -> Training:
     Raises:
         CodeparrotError: the data cannot be read.
     """
-    tokenizer, settings, objective, transforms = fitted
+    tokenizer, settings, objective, transforms, *_ = fitted
     config, accelerator = start.config, start.accelerator
     rank, world_size = accelerator.process_index, accelerator.num_processes
     # Data: this process's lanes of the stream.
@@ -188,11 +204,12 @@ def make(start: Start, fitted: Fitted) -> Training:
     # Model and optimizer. A strategy that splits the model also moves it to the device.
     attention.activate(config.train.attention)
     compiling, checkpointing = compiles(config.train.compile, accelerator), config.train.activation_checkpointing
-    how = {"activation_checkpointing": checkpointing, "compile": compiling.on, "z_loss": config.train.z_loss}
-    model = build_model(settings, seed=config.run.seed, **how)
+    how: Any = {"activation_checkpointing": checkpointing, "compile": compiling.on, "z_loss": config.train.z_loss}
+    loaded = first_weights(config, start.source, settings, accelerator) if start.source else None
+    model = build_model(settings, seed=config.run.seed, loaded=loaded, **how)
     model = model.to(accelerator.device) if strategy_of(accelerator) == "replicated" else model
-    language_model, kind = model.model, load_optimizer(asdict(config.optim))
-    bare = kind.build(model, asdict(config.optim))
+    language_model, kind = model.model, load_optimizer(config.optimizer_settings())
+    bare = kind.build(model, config.optimizer_settings())
     moments = moments_by_name(kind, bare, language_model)
     places = {id(each): place for group in bare.param_groups for place, each in enumerate(group["params"])}
     model, optimizer = accelerator.prepare(model, bare)

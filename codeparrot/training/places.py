@@ -5,9 +5,13 @@ Nothing is read and nothing on the Hub is asked for.
 
 from codeparrot.checks import check_world_size
 from codeparrot.config import Config, StreamConfig, as_list
+from codeparrot.errors import CodeparrotError
 from codeparrot.launcher import world_size_asked
 from codeparrot.loading import tokenizer_here
-from codeparrot.stream.mixture import sources_of
+from codeparrot.location import GGUF, HUB, local_folder, path_of
+from codeparrot.run.begun import begun, on_hub
+from codeparrot.run.checkpoint import MANIFEST
+from codeparrot.stream.mixture import further_sets, sources_of
 from codeparrot.stream.opened import setting_of
 from codeparrot.stream.readers.hub import is_on_hub
 from codeparrot.stream.sources import open_shards
@@ -20,15 +24,46 @@ def check_places(config: Config) -> None:
         CodeparrotError: naming the key, and the nearest path that exists.
     """
     check_world_size(config, world_size_asked())
-    tokenizer_here(config.tokenizer.path)
+    if config.tokenizer.path:
+        tokenizer_here(config.tokenizer.path)
+    _check_source(config)
+    _check_resume(config.resume)
     stream = config.stream
     _check(as_list(stream.valid), "valid", "stream.valid", stream)
     for source in sources_of(stream.train):
-        setting = setting_of(source, stream.train)
-        _check(source.path, "train", setting, stream)
-        _check(source.valid, "valid", f"{setting}: valid", stream)
+        _check(source.path, "train", setting_of(source, stream.train), stream)
+    for each in further_sets(config).values():
+        _check(as_list(each.stream.valid), "valid", each.setting, stream)
 
 
 def _check(names: list[str], split: str, setting: str, stream: StreamConfig) -> None:
     here = [name for name in names if not is_on_hub(name)]
     open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
+
+
+def _check_source(config: Config) -> None:
+    """A run that goes on does not need what it began with."""
+    name = config.model.get("from")
+    if name is None or begun(config) or on_hub(config):
+        return
+    try:
+        if not (name.endswith(GGUF) and path_of(name).is_file()):
+            local_folder(name)
+    except CodeparrotError as error:
+        raise CodeparrotError(f"model.from: {error}") from error
+
+
+def _check_resume(name: str) -> None:
+    """Refuse what is no checkpoint and holds a model: a run may begin with its weights."""
+    if name in ("auto", "never") or name.startswith(HUB):
+        return
+    place = path_of(name)
+    if place.is_file():
+        what = "a GGUF file, a model" if place.suffix == GGUF else "a file"
+    elif (place / "config.json").is_file() and not (place / MANIFEST).is_file() and not (place / "checkpoints").is_dir():
+        what = "a folder with a model"
+    else:
+        return
+    begin = f'--model \'{{"from": "{name}"}}\' begins a run at step 0 with its weights; ' if what != "a file" else ""
+    remedy = f"{begin}--resume takes a run, or one of its checkpoints"
+    raise CodeparrotError(f"cannot resume from {name}: it is {what} without the state of a run; {remedy}")

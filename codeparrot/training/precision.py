@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.launcher import sharded
-from codeparrot.location import HUB, path_of
 from codeparrot.model import hardware
 from codeparrot.run import checkpoint
+from codeparrot.run.begun import begun, on_hub
 from codeparrot.training.agreement import Agreement
 
 WORTH_IT = 1.25
@@ -80,30 +80,15 @@ def _on_accelerators(votes: list[str]) -> Precision:
 
 
 def _begun_in(config: Config) -> str | None:
-    """Return the precision of the checkpoint that this start goes on from, or None at the beginning of a run.
-
-    Which one that is, is decided once the processes have started (resume.py); here no file of it is checked.
-    """
-    if config.resume == "never":
-        return None
-    own = checkpoint.steps(config.run_directory / "checkpoints")
-    if config.resume.startswith(HUB) and not own:
+    """Return the precision of the checkpoint that this start goes on from, or None at the beginning of a run."""
+    if on_hub(config):
         from codeparrot.hub.fetch import pushed_settings
 
         with suppress(CodeparrotError):  # the fetch of the checkpoint meets it again, and ends the run with it
             return _precision(pushed_settings(config.resume))
         return None
-    named = path_of(config.resume)
-    others = (
-        [] if config.resume == "auto" or config.resume.startswith(HUB) else [named, *checkpoint.steps(named / "checkpoints")]
-    )
-    for place in [*own, *others]:
-        with suppress(CodeparrotError):
-            saved = checkpoint.read_manifest(place)["config"]
-            # A run that was begun from a checkpoint goes on from its own ones, until another is named.
-            if place not in own or not others or saved["resume"] == config.resume:
-                return _precision(saved)
-    return None
+    place = begun(config)
+    return _precision(checkpoint.read_manifest(place)["config"]) if place else None
 
 
 def _precision(saved: dict[str, Any]) -> str:

@@ -107,6 +107,8 @@ def slurm_end_time() -> float | None:
     job = os.environ.get("SLURM_JOB_ID")
     if not job:  # unset, or emptied to leave a job: squeue would name the end of somebody else's
         return None
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):  # the number of one of its tasks is also that of the whole array
+        job = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
     try:
         command = ["squeue", "--noheader", "--jobs", job, "--Format", "EndTime"]
         asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.split()

@@ -23,16 +23,19 @@ from codeparrot.loading import tokenizer_digest
 from codeparrot.location import HUB, path_of
 from codeparrot.model.families import without_weights
 from codeparrot.objectives import with_defaults
-from codeparrot.run import checkpoint
-from codeparrot.run.origin import same_order
+from codeparrot.optim.average import AVERAGE
+from codeparrot.run import checkpoint, parent
+from codeparrot.run.origin import WEIGHTS, same_order
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
 from codeparrot.stream.mixture import windows_before
 from codeparrot.stream.opened import identities
 from codeparrot.stream.position import saved_sources
 from codeparrot.stream.shuffle import default_block_windows
+from codeparrot.training.child import at_parent, refused
 from codeparrot.training.parts import Start, Training
-from codeparrot.training.sharding import WEIGHT
+from codeparrot.training.sharding import MODELS, WEIGHT, begin_average, has_average
+from codeparrot.training.source import without_zero3
 
 logger = logging.getLogger("codeparrot")
 
@@ -80,17 +83,39 @@ def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, 
         CodeparrotError: the checkpoint does not fit the model or the data.
     """
     if place is None:
-        return Progress(), _new_origin(training, 0, None)
+        begin_average(training.sharded)
+        return Progress(), _new_origin(training, 0, None) | _first_weights(training)
     manifest = checkpoint.read_manifest(place)
     progress = Progress(manifest["step"], manifest["tokens"])
     loaded = _load_stream(training, place)
     training.stream.goes_on_at(windows_before(training.config, progress.step))
     goes_on = loaded and same_order(manifest["config"], training.config)
     origin = manifest.get("origin") if goes_on else None
-    origin = origin or _new_origin(training, progress.step, str(place))
+    if origin is None:
+        origin = _new_origin(training, progress.step, str(place))
+        origin |= {key: value for key, value in (manifest.get("origin") or {}).items() if key == WEIGHTS}
+    if place.parent == training.checkpoints:
+        begun = parent.of_origin(manifest.get("origin"))
+        origin = origin | {"parent": begun} if begun else origin
+    elif place.parent.name == "checkpoints":
+        origin = origin | {"parent": parent.facts_of(place)}
     load_weights(training, place / "model")
     _load_state(training, place / "state")
+    if (place / MODELS[AVERAGE]).is_dir() and has_average(training.sharded):
+        load_weights(training, place / MODELS[AVERAGE], AVERAGE)
+    elif has_average(training.sharded):
+        logger.info("%s holds no average of the weights: it begins there", place)
+        begin_average(training.sharded)
     return progress, origin
+
+
+def _first_weights(training: Training) -> dict[str, Any]:
+    """Return the part of the origin that says whose weights the run began with; nothing if they were drawn."""
+    source = training.source
+    if source is None:
+        return {}
+    facts = training.agreement.from_main(source.facts() if training.accelerator.is_main_process else None)
+    return {WEIGHTS: facts}
 
 
 def _new_origin(training: Training, step: int, place: str | None) -> dict[str, Any]:
@@ -127,6 +152,8 @@ def choose(training: Start) -> Path | None:
                 f"{folder} holds checkpoints and none is complete (named above): the run would begin again at step 0; "
                 f"move {folder.parent} away to do so, or choose another run.name"
             )
+    if place is None and error is None and training.config.parent:
+        place, error = at_parent(training)
     if error is None:
         error = training.agreement.from_main(_objection(training, place))
     if error is not None:
@@ -195,24 +222,28 @@ def _objection(training: Start, place: Path | None) -> str | None:
     config = training.config
     if config.resume == "never":
         present = checkpoint.steps(training.checkpoints)
-        return (
-            f"resume is never, but {training.checkpoints} holds {len(present)} checkpoints (newest {present[0].name}); "
-            "choose another run.name, or move that run away"
-            if present
-            else None
-        )
+        if present:
+            return (
+                f"resume is never, but {training.checkpoints} holds {len(present)} checkpoints (newest {present[0].name}); "
+                "choose another run.name, or move that run away"
+            )
     if place is None:
         return None
     manifest = checkpoint.read_manifest(place)
     same_tokenizer = manifest["tokenizer_sha256"] == tokenizer_digest(training.tokenizer)
     weights = differing_weights(training.settings, place / "model")
-    if config.resume != "auto" and not config.resume.startswith(HUB):
+    if config.resume not in ("auto", "never") and not config.resume.startswith(HUB):
+        begins = config.model.get("from")
+        if begins not in (None, manifest["config"]["model"].get("from")):
+            return f"model.from {begins} and resume {config.resume} both name weights to begin with; leave one of them out"
         if not same_tokenizer:
             return f"{place} was trained with a tokenizer other than {config.tokenizer.path}"
         return _another_model(place, weights) if weights else None
     changes = _changes(manifest["config"], config)
     if not same_tokenizer:
         changes.append("tokenizer.path: not the checkpoint's vocabulary")
+    if config.parent and place.parent != training.checkpoints and same_tokenizer and not weights:
+        return refused(place, changes)
     if not changes:
         return _another_model(place, weights) if weights else None
     # With other weights or another tokenizer it cannot be gone on from, named or not.
@@ -251,13 +282,13 @@ def _load_stream(training: Training, place: Path) -> bool:
     return True
 
 
-def load_weights(training: Training, folder: Path) -> None:
-    """Read the Hugging Face model in `folder` into the training's model, whatever the strategy.
+def load_weights(training: Training, folder: Path, kind: str = WEIGHT) -> None:
+    """Read the Hugging Face model in `folder` into the training's model, or into their average, whatever the strategy.
 
     Raises:
         CodeparrotError: the folder holds another model.
     """
-    with _without_zero3(training.accelerator):
+    with without_zero3(training.accelerator):
         options: Any = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
         weights = dict(type(training.skeleton).from_pretrained(folder, **options).named_parameters())
     sharded = training.sharded
@@ -266,7 +297,7 @@ def load_weights(training: Training, folder: Path) -> None:
     if differing:
         raise CodeparrotError(f"{folder} holds another model: {differing[0]} differs (of {len(differing)}); set model back")
     for name in sharded.names:
-        sharded.put(name, WEIGHT, weights.pop(name).detach())
+        sharded.put(name, kind, weights.pop(name).detach())
 
 
 def _load_state(training: Training, folder: Path) -> None:
@@ -274,29 +305,9 @@ def _load_state(training: Training, folder: Path) -> None:
     files = [safe_open(path, framework="pt") for path in sorted(folder.glob("moments-*.safetensors"))]
     place_of = {key: file for file in files for key in file.keys()}  # noqa: SIM118 - safe_open is no dictionary
     for name in training.sharded.names:
-        for kind in training.sharded.moments[name]:
+        for kind in (kind for kind in training.sharded.moments[name] if kind not in MODELS):
             training.sharded.put(name, kind, place_of[f"{kind}/{name}"].get_tensor(f"{kind}/{name}"))
     training.sharded.num_updates = state["num_updates"]
     training.health.load_state_dict(state["health"])
     if training.accelerator.scaler is not None and state["scaler"] is not None:
         training.accelerator.scaler.load_state_dict(state["scaler"])
-
-
-class _without_zero3:
-    """Has each process read the whole model under ZeRO-3, where transformers would spread it over the processes."""
-
-    def __init__(self, accelerator: Any) -> None:
-        plugin = getattr(accelerator.state, "deepspeed_plugin", None)
-        self._settings = getattr(plugin, "dschf", None)
-
-    def __enter__(self) -> None:
-        if self._settings is not None:
-            from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-            unset_hf_deepspeed_config()
-
-    def __exit__(self, *_: object) -> None:
-        if self._settings is not None:
-            from transformers.integrations.deepspeed import set_hf_deepspeed_config
-
-            set_hf_deepspeed_config(self._settings)

@@ -17,11 +17,10 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.run.metrics import log_file
 from codeparrot.run.origin import ORIGIN
+from codeparrot.run.status import LOCK, STATUS
 from codeparrot.training.preemption import StopRequest
 from codeparrot.training.tracking import set_up_logging
 from codeparrot.training.watchdog import Watchdog
-
-STATUS = "status.json"
 
 logger = logging.getLogger("codeparrot")
 
@@ -84,7 +83,7 @@ def run_directory(config: Config, accelerator: Any) -> Iterator[RunDirectory]:
     with ExitStack() as lock:
         with writing(folder, "run.dir"):
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            if main and not lock.enter_context(files.locked(folder / ".lock")):
+            if main and not lock.enter_context(files.locked(folder / LOCK)):
                 raise CodeparrotError(f"another process is training in {folder}; wait for it, or choose another run.name")
             set_up_logging(folder, accelerator.process_index)
         yield RunDirectory(config, main)

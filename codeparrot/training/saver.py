@@ -34,7 +34,7 @@ from codeparrot.training import sources_read
 from codeparrot.training.parts import Training
 from codeparrot.training.preemption import StopRequest, TimeLimit
 from codeparrot.training.resume import TRAINING, moments_name
-from codeparrot.training.sharding import WEIGHT, ShardedState
+from codeparrot.training.sharding import MODELS, WEIGHT, ShardedState, has_average
 
 logger = logging.getLogger("codeparrot")
 
@@ -66,18 +66,22 @@ class HostCopy:
     def take(self, state: ShardedState, rank: int, world_size: int, device: torch.device) -> None:
         """Copy this process's share. All processes call this; it returns when the copy is done."""
         sizes = {name: state.shape(name).numel() for name in state.names}
-        owners = deal(sizes, world_size, {name: len(moments) for name, moments in state.moments.items()})
+        models = 1 + has_average(state)
+        owners = deal(sizes, world_size, {name: 1 + len(kept) - models for name, kept in state.moments.items()}, models)
         for name in state.names:
             for kind in (WEIGHT, *state.moments[name]):
                 value = state.whole(name, kind)
-                if rank == (0 if kind == WEIGHT else owners[name]):
+                if rank == (0 if kind in MODELS else owners[name]):
                     self._buffer(f"{kind}/{name}", value).copy_(value, non_blocking=True)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    def of(self, weights: bool) -> dict[str, Tensor]:
-        """Return the weights, or the moments."""
-        return {key: value for key, value in self.tensors.items() if (key.split("/", 1)[0] == WEIGHT) is weights}
+    def model(self, kind: str) -> dict[str, Tensor]:
+        """Return a model's tensors by name: the weights, or their average."""
+        return {key.split("/", 1)[1]: value for key, value in self.tensors.items() if key.split("/", 1)[0] == kind}
+
+    def moments(self) -> dict[str, Tensor]:
+        return {key: value for key, value in self.tensors.items() if key.split("/", 1)[0] not in MODELS}
 
     def _buffer(self, key: str, value: Tensor) -> Tensor:
         if key not in self.tensors:
@@ -85,10 +89,10 @@ class HostCopy:
         return self.tensors[key]
 
 
-def deal(sizes: dict[str, int], world_size: int, num_moments: dict[str, int]) -> dict[str, int]:
-    """Return which process writes the moments of each parameter, so that all write about as much; process 0 has the weights."""
+def deal(sizes: dict[str, int], world_size: int, num_moments: dict[str, int], models: int = 1) -> dict[str, int]:
+    """Return which process writes the moments of each parameter, so that all write about as much; process 0 has the models."""
     loads = [0] * world_size
-    loads[0] = sum(sizes.values()) if world_size > 1 else 0
+    loads[0] = models * sum(sizes.values()) if world_size > 1 else 0
     owners: dict[str, int] = {}
     for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
         owners[name] = min(range(world_size), key=lambda rank: (loads[rank], rank))
@@ -221,16 +225,17 @@ class Saver:
         if needed > free:
             raise OSError(f"no space: {needed:,} bytes to write and {free:,} free")
         (partial / "state").mkdir(exist_ok=True)
-        moments = self._copy.of(weights=False)
+        moments = self._copy.moments()
         written = []
         if moments:
             save_file(moments, partial / "state" / moments_name(rank))
             written.append(f"state/{moments_name(rank)}")
         if self._training.accelerator.is_main_process:
-            weights = {key.split("/", 1)[1]: value for key, value in self._copy.of(weights=True).items()}
-            self._training.skeleton.save_pretrained(partial / "model", state_dict=weights, max_shard_size="1TB")
-            self._training.tokenizer.save_pretrained(partial / "model")
-            written += [str(path.relative_to(partial)) for path in (partial / "model").rglob("*") if path.is_file()]
+            for kind, folder in MODELS.items():
+                if weights := self._copy.model(kind):
+                    self._training.skeleton.save_pretrained(partial / folder, state_dict=weights, max_shard_size="1TB")
+                    self._training.tokenizer.save_pretrained(partial / folder)
+                    written += [str(path.relative_to(partial)) for path in (partial / folder).rglob("*") if path.is_file()]
         for name, content in small.items():
             (partial / name).write_text(json.dumps(content), encoding="utf-8")
             written.append(name)

@@ -7,16 +7,21 @@ Cost: one collective for each tensor that is split, nothing for others. All proc
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from codeparrot.optim.average import AVERAGE
 from codeparrot.optim.optimizer import UPDATES, OptimizerKind, new_state
 from codeparrot.training.strategy import strategy_of
 
 WEIGHT = "weight"
+MODELS = {WEIGHT: "model", AVERAGE: "ema"}
+"""What is written as a model of its own, and the folder in a checkpoint."""
 
 
 class ShardedState(Protocol):
@@ -169,6 +174,42 @@ class ZeroState:
     def _flat(self) -> Iterator[Tensor]:
         """Yield the joined float32 pieces of this process, which the optimizer updates."""
         yield from self._zero.single_partition_of_fp32_groups if self._stage < 3 else self._zero.fp32_partitioned_groups_flat
+
+
+def has_average(state: ShardedState) -> bool:
+    """Whether an average of the weights is kept (`train.ema_decay`)."""
+    return AVERAGE in state.moments[state.names[0]]
+
+
+def begin_average(state: ShardedState) -> None:
+    """Have the average of the weights begin at the weights. All processes call this."""
+    for name in state.names if has_average(state) else ():
+        state.put(name, AVERAGE, state.whole(name, WEIGHT).clone())
+
+
+@contextmanager
+def averaged(state: ShardedState, model: nn.Module) -> Iterator[None]:
+    """Have the model compute with the average of the weights inside, and with the weights again after. All processes call this.
+
+    Args:
+        state: of the model.
+        model: as prepared.
+    """
+    _swap(state, model)
+    try:
+        yield
+    finally:
+        _swap(state, model)
+
+
+def _swap(state: ShardedState, model: nn.Module) -> None:
+    for name in state.names:
+        weight, average = (state.whole(name, kind).clone() for kind in (WEIGHT, AVERAGE))
+        state.put(name, WEIGHT, average)
+        state.put(name, AVERAGE, weight)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()  # what it gathered was of before
 
 
 def _make_state(optimizer: torch.optim.Optimizer, moments: Iterable[str], parameters: Iterable[Tensor]) -> None:

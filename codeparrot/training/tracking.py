@@ -4,28 +4,20 @@ Nothing here can stop training. A log line that cannot be written is dropped; a 
 out. A run that is gone on with is one run in each tracker.
 """
 
-import configparser
-import importlib
 import logging
-import netrc
-import os
-import re
-import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from codeparrot import files
 from codeparrot.config import Config
-from codeparrot.location import path_of
 from codeparrot.result import progress_bar, spoken
 from codeparrot.run.metrics import log_file
+from codeparrot.training.weights_and_biases import WandbRun
 
 logger = logging.getLogger("codeparrot")
 SHOWN_BY_BAR = {"terminal": "without a bar"}
@@ -54,7 +46,7 @@ class Trackers:
                 logger.warning("%s is not installed, the run goes on without it; install it with: %s", name, remedy)
 
     def _start(self, name: str, config: Config, values: dict[str, Any], resumed_step: int) -> None:
-        tracker = _wandb(config, resumed_step) if name == "wandb" else _tensorboard(config, resumed_step)
+        tracker: Any = WandbRun(config, resumed_step) if name == "wandb" else _tensorboard(config, resumed_step)
         self._trackers[name] = tracker
         # TensorBoard shows each set of settings as a run of its own: that of the first start is enough.
         if not (name == "tensorboard" and resumed_step and any(Path(tracker.logging_dir).rglob("hparams.yml"))):
@@ -63,6 +55,11 @@ class Trackers:
     def log(self, values: dict[str, Any], step: int) -> None:
         for name in list(self._trackers):
             self._guard(name, lambda tracker: tracker.log(values, step=step))
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
+        """Send a table to W&B; TensorBoard has none."""
+        if "wandb" in self._trackers:
+            self._guard("wandb", lambda tracker: tracker.table(name, columns, rows, step))
 
     def close(self) -> None:
         for name in list(self._trackers):
@@ -102,47 +99,6 @@ def _put_before_now(folder: Path) -> None:
     if ahead > 0:
         for written, file in named:
             file.rename(file.with_name(file.name.replace(str(written), f"{written - ahead:010d}", 1)))
-
-
-def _wandb(config: Config, resumed_step: int) -> Any:
-    """Return Accelerate's tracker, started, for W&B's run of this run; without a key or a server it works offline."""
-    from accelerate.tracking import WandBTracker
-
-    if not _wandb_key():
-        os.environ.setdefault("WANDB_MODE", "offline")
-        logger.info("W&B has no key here: it works offline; `wandb sync` sends the run later")
-    folder = config.run_directory
-    own = {"name": config.run.name, "dir": str(folder), "id": _wandb_id(folder, resumed_step), "resume": "allow"}
-    os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
-    tracker = WandBTracker(config.tracking.project, **own)
-    try:
-        tracker.start()
-    except Exception as error:
-        if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
-            raise
-        wandb: Any = importlib.import_module("wandb")
-        wandb.teardown()  # the failed start still holds the run
-        tracker = WandBTracker(config.tracking.project, mode="offline", **own)
-        tracker.start()
-        reason = " ".join(str(error).split())
-        logger.warning("W&B cannot be reached (%s): it works offline; `wandb sync` sends the run later", reason)
-    return tracker
-
-
-def _wandb_id(folder: Path, resumed_step: int) -> str:
-    """Return the id under which W&B knows the run; a new one for a run that begins, or whose id is lost or damaged."""
-    kept = folder / "wandb" / "run_id"
-    if resumed_step and kept.is_file():
-        found = _WANDB_ID.fullmatch(kept.read_bytes())
-        if found:
-            return found[1].decode()
-        logger.warning("%s is damaged: W&B shows what comes now as a new run", kept)
-    fresh = secrets.token_hex(4)
-    files.write_text(kept, fresh, durable=False)
-    return fresh
-
-
-_WANDB_ID = re.compile(rb"([\w-]{1,64})\s*")
 
 
 def _installed(package: str) -> bool:
@@ -213,41 +169,3 @@ class _TerminalHandler(logging.Handler):
         tqdm.write(mark + record.getMessage(), file=sys.stderr)
         sys.stderr.flush()
         spoken()
-
-
-_WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
-"""W&B's own servers, old and new."""
-
-
-def _wandb_key() -> bool:
-    """Whether W&B could log in. The key is never read into a variable that might be logged."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    own = urlsplit(os.environ.get("WANDB_BASE_URL") or _base_url_of_settings()).netloc
-    for place in _netrc_files():
-        try:
-            keys = netrc.netrc(str(place))
-        except FileNotFoundError:
-            continue
-        except (netrc.NetrcParseError, OSError, UnicodeError) as error:
-            logger.warning("%s cannot be read (%s): W&B finds no key in it", place, error)
-            return False
-        return any(keys.authenticators(host) for host in ([own] if own else _WANDB_HOSTS))
-    return False
-
-
-def _netrc_files() -> Iterator[Path]:
-    """Yield the places where W&B looks for keys."""
-    named = os.environ.get("NETRC")
-    yield from [path_of(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]
-
-
-def _base_url_of_settings() -> str:
-    """Return the server that `wandb login --host` wrote down; empty: W&B's own."""
-    folder = os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb"
-    settings = configparser.ConfigParser(interpolation=None)
-    try:
-        settings.read([Path(folder, "settings"), Path("wandb", "settings")], encoding="utf-8")
-    except (configparser.Error, UnicodeError):
-        return ""
-    return settings.get("default", "base_url", fallback="")

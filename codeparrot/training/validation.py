@@ -6,8 +6,8 @@ partial measurement is not reported.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import NamedTuple
 
 from torch.distributed.fsdp import FSDPModule
@@ -29,10 +29,13 @@ from codeparrot.training.likelihood import Likelihood
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training
 from codeparrot.training.preemption import StopRequest
+from codeparrot.training.sharding import averaged, has_average
 from codeparrot.training.tracking import ONLY_IN_FILE
 
 logger = logging.getLogger("codeparrot")
 
+VALIDATION, ALSO, AVERAGED, MIDDLES = "validation", "also", "the average of the weights", "middles"
+"""What an evaluation measures."""
 BUDGET = 0.02
 """Share of the training's compute that evaluations during the run may cost, unless evaluate.max_tokens says more."""
 FORWARD_SHARE = 1 / 3
@@ -40,11 +43,11 @@ FORWARD_SHARE = 1 / 3
 
 
 def sample_tokens(config: Config) -> int:
-    """Return the tokens that an evaluation during the run measures at most; 0: all."""
+    """Return the tokens of each validation set that an evaluation during the run measures at most; 0: all."""
     if config.evaluate.max_tokens != "auto":
         return config.evaluate.max_tokens
     train = config.train
-    num_evaluations = 1 + train.max_steps // config.evaluate.every_steps
+    num_evaluations = (1 + train.max_steps // config.evaluate.every_steps) * (1 + len(further_sets(config)))
     trained = train.max_steps * train.global_batch_size * config.stream.seq_length
     return max(1, int(BUDGET / FORWARD_SHARE * trained / num_evaluations))
 
@@ -77,10 +80,7 @@ class Validation:
             return
         say("reading the validation set")
         self._valid = self._read("stream.valid", config.stream, "validation")
-        self._further = {
-            name: self._read(f"evaluate.also {name}", replace(config.stream, valid=places), name)
-            for name, places in further_sets(config.evaluate.also, config.stream.train).items()
-        }
+        self._further = {name: self._read(each.setting, each.stream, name) for name, each in further_sets(config).items()}
         self._middles = self._middles_to_measure()
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
@@ -91,24 +91,34 @@ class Validation:
         if not self._on:
             return
         with self._monitor.paused(), self._training.uncompiled():
-            score = self._measure(progress, self._valid.of(whole))
-            further = {name: self._measure(progress, each.of(whole)) for name, each in self._further.items() if score}
-            if None in further.values():
-                score = None
-            middles = self._measure(progress, self._middles) if self._middles and score else None
-            if (self._middles and middles is None) or (score and not self._likelihood.run(progress, self._all_stop)):
-                score = None
-            self.score, self.interrupted = score, score is None
-            if score is None:
+            found = dict(self._measures(progress, whole))
+            whole_of_it = None not in found.values() and self._likelihood.run(progress, self._all_stop)
+            scores = {name: score for name, score in found.items() if score is not None and whole_of_it}
+            self.score, self.interrupted = scores.get(VALIDATION), not whole_of_it
+            if self.score is None:
                 logger.info("the evaluation at step %d was interrupted: the run is stopping", progress.step)
                 return
-            others = {"middle_loss": middles.loss} if middles else {}
-            self._monitor.evaluated(progress, score, self._valid.sampling and not whole, others)
-            for name, found in further.items():
-                assert found is not None
-                self._monitor.further(progress, name, found, self._further[name].sampling and not whole)
+            others = {"middle_loss": scores[MIDDLES].loss} if MIDDLES in scores else {}
+            if average := scores.get(AVERAGED):
+                others |= {"ema_loss": average.loss, "ema_bits_per_byte": average.bits_per_byte}
+            self._monitor.evaluated(progress, self.score, self._valid.sampling and not whole, others)
+            for name, each in self._further.items():
+                self._monitor.further(progress, name, scores[f"{ALSO} {name}"], each.sampling and not whole)
             if self._training.config.evaluate.sample_tokens:
                 self._sample(progress)
+
+    def _measures(self, progress: Progress, whole: bool) -> Iterator[tuple[str, Score | None]]:
+        """Yield what is measured and its score; the first that was interrupted (None) is the last. All processes call this."""
+        sets: dict[str, ValidationSet | MiddleSet] = {VALIDATION: self._valid.of(whole)}
+        sets |= {f"{ALSO} {name}": each.of(whole) for name, each in self._further.items()}
+        sets |= {AVERAGED: self._valid.of(whole)} if has_average(self._training.sharded) else {}
+        sets |= {MIDDLES: self._middles} if self._middles else {}
+        for name, windows in sets.items():
+            with averaged(self._training.sharded, self._training.model) if name == AVERAGED else nullcontext():
+                score = self._measure(progress, windows)
+            yield name, score
+            if score is None:
+                return
 
     def _read(self, setting: str, stream: StreamConfig, name: str) -> "Measured":
         """Read a validation set and draw its sample. All processes call this."""

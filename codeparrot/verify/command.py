@@ -3,7 +3,8 @@
 Small runs on one process and with each strategy (DDP, FSDP2, ZeRO-1, 2, 3) are compared with each other. Losses and gradients
 must not depend on the strategy or the split into micro-batches, a killed run must resume with the same bits, a run must go on
 unchanged on another number of processes, and the exported checkpoints must be the same. All of this in float32, where a
-difference is a fault; then each strategy once in bf16, where only the rounding may differ. Takes a few minutes; no network.
+difference is a fault; then each strategy once in bf16, where only the rounding may differ, and once with Muon, which needs
+whole matrices where a strategy cuts them. Takes a few minutes; no network.
 """
 
 import importlib.util
@@ -31,6 +32,7 @@ LOGIT_TOLERANCE = 1e-3
 """Absolute, of the logits of the exported models, whose magnitude is about 1."""
 STRATEGIES = ("ddp", "fsdp", "zero1", "zero2", "zero3")
 ALONE = Launch("ddp", 1)
+MUON = ("--optim.name", "muon")
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class _Verification:
         steps: list[tuple[str, Callable[[], list[Check]]]] = [
             ("one process", self._alone),
             ("one process in bf16", self._alone_in_bf16),
+            ("one process with Muon", self._alone_with_muon),
             ("another split into micro-batches", self._accumulation),
             ("kill and resume, one process", lambda: self._kill("alone", ALONE)),
         ]
@@ -158,16 +161,22 @@ class _Verification:
         return ""
 
     def _alone(self) -> list[Check]:
-        self._trials.train("alone", ALONE)
-        losses = [line["loss"] for line in self._trials.metrics("alone")]
+        return [self._falls("alone", ALONE.name)]
+
+    def _falls(self, name: str, setting: str, *overrides: str) -> Check:
+        self._trials.train(name, ALONE, *overrides)
+        losses = [line["loss"] for line in self._trials.metrics(name)]
         falls = losses[-1] < losses[0] - 0.1
-        return [Check("the loss falls", ALONE.name, falls, detail=f"{losses[0]:.3f} to {losses[-1]:.3f} in {STEPS} steps")]
+        return Check("the loss falls", setting, falls, detail=f"{losses[0]:.3f} to {losses[-1]:.3f} in {STEPS} steps")
 
     def _alone_in_bf16(self) -> list[Check]:
         if self._without_bf16:
             return [Check("float32's loss", "bf16, one process", None, detail=self._without_bf16)]
         self._trials.train("alone_bf16", ALONE, "--train.precision", "bf16")
         return self._same_in_bf16("alone_bf16", "alone", "float32's", "bf16, one process")
+
+    def _alone_with_muon(self) -> list[Check]:
+        return [self._falls("alone_muon", "Muon, one process", *MUON)]
 
     def _accumulation(self) -> list[Check]:
         checks = []
@@ -214,7 +223,17 @@ class _Verification:
         if not self._without_bf16:
             self._trials.train(f"{strategy}_bf16", launch, "--train.precision", "bf16")
             checks += self._same_in_bf16(f"{strategy}_bf16", "alone_bf16", "one process's", f"bf16, {launch.name}")
-        return checks
+        return [*checks, *self._with_muon(strategy, launch)]
+
+    def _with_muon(self, strategy: str, launch: Launch) -> list[Check]:
+        """Train with Muon, and go on from the middle of that on one process."""
+        name, setting = f"{strategy}_muon", f"Muon, {launch.name}"
+        self._trials.train(name, launch, *MUON)
+        checks = self._same_curve(name, setting, of="alone_muon")
+        checkpoint = str(self._trials.checkpoint(name, SAVE_EVERY))
+        self._trials.train(f"{name}_to_one", ALONE, *MUON, "--resume", checkpoint)
+        setting = f"{setting} x {launch.processes} -> one process"
+        return checks + self._same_curve(f"{name}_to_one", setting, skip=SAVE_EVERY, of="alone_muon")
 
     @property
     def _without_bf16(self) -> str:
@@ -228,8 +247,8 @@ class _Verification:
         limits = (BF16_LOSS_TOLERANCE, BF16_GRADIENT_TOLERANCE)
         return self._compare(self._trials.metrics(name), self._trials.metrics(other), f"{whose} ", setting, limits)
 
-    def _same_curve(self, name: str, setting: str, skip: int = 0) -> list[Check]:
-        ours, theirs = self._trials.metrics(name), self._trials.metrics("alone")[skip:]
+    def _same_curve(self, name: str, setting: str, skip: int = 0, of: str = "alone") -> list[Check]:
+        ours, theirs = self._trials.metrics(name), self._trials.metrics(of)[skip:]
         prefix = "resumed elsewhere: " if skip else "one process's "
         return self._compare(ours, theirs, prefix, setting, (LOSS_TOLERANCE, GRADIENT_TOLERANCE))
 

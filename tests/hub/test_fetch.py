@@ -216,6 +216,19 @@ def test_a_run_goes_on_from_what_was_pushed_with_its_state(here: HubServer, run:
     assert [path.name for path in place.parent.iterdir()] == [place.name], "nothing else is left"
 
 
+def test_an_average_of_the_weights_is_on_the_branch_and_comes_with_the_state(
+    here: HubServer, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    run = make_run(tmp_path / "averaged", tokenizer_folder, (8,), average=True, state=True)
+    ledger = Ledger(run)
+    ledger.open(load_config(run / "config.yaml").hub)
+    push_all(ledger, 60, lambda turn: None)
+    names = here.files("me/model", "averaged")
+    assert {"ema/config.json", "ema/model.safetensors", "model.safetensors"} <= set(names)
+    place = fetch.resumable("hub:me/model@averaged", tmp_path / "new" / "checkpoints")
+    assert checkpoint.fault(place) is None and (place / "ema" / "model.safetensors").is_file()
+
+
 @pytest.mark.slow
 def test_an_interrupted_download_leaves_no_checkpoint_and_goes_on(here: HubServer, run: Path, tmp_path: Path) -> None:
     rule = here.faults.cut_download(1000, path="model.safetensors")

@@ -1,6 +1,7 @@
 """Muon: what is orthogonalised and how much it moves; what AdamW updates; fused matrices are taken apart."""
 
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,8 +69,7 @@ def test_a_fused_matrix_of_gpt_neox_is_taken_apart_head_by_head() -> None:
 
 
 def test_a_matrix_that_says_it_holds_several_is_refused_where_how_is_not_known() -> None:
-    config = model_config(GPT2)
-    config.model_type = "unheard_of"
+    config = SimpleNamespace(model_type="unheard_of")
     with pytest.raises(CodeparrotError, match=r"optim\.name muon: a\.c_attn of a unheard_of model holds several"):
         split_of("a.c_attn", nn.Linear(4, 12), config)
 

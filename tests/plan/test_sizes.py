@@ -166,7 +166,7 @@ def test_the_speed_of_a_run_is_scaled_by_flops_and_devices(tmp_path) -> None:
     lines = [{"step": s, "tokens": 100 * s, "tokens_per_second": 10.0 if s == 1 else 1000.0, "loss": 1.0} for s in range(1, 11)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     config = load_config(run / "config.yaml")
-    flops = speed.flops_per_token(speed.model_config(config.model), config.stream.seq_length)
+    flops = speed.flops_per_token(speed.shape_of(config), config.stream.seq_length)
     found = speed.of_run(str(run), flops // 2, 4, gpus.device("h200", 1))
     assert found.tokens_per_second == pytest.approx(1000 * 2 * 4, rel=1e-6)  # the first line warms up
     with pytest.raises(CodeparrotError, match="is not a run"):

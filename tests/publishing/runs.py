@@ -25,9 +25,14 @@ def make_run(
     steps: tuple[int, ...] = (),
     *,
     train: Sequence[str] = ("data/corpus",),
+    average: bool = False,
     **hub: Any,
 ) -> Path:
-    """Make a run of 24 steps, named `folder.name`, with checkpoints at `steps`; `hub` holds its settings."""
+    """Make a run of 24 steps, named `folder.name`, with checkpoints at `steps`; `hub` holds its settings.
+
+    Args:
+        average: whether checkpoints hold an average of the weights, too.
+    """
     settings = HubConfig(**{"repo": "me/model", "branch": folder.name, "retry_seconds": 0.05, "timeout_seconds": 5.0, **hub})
     config = Config(hub=settings)
     config.run.name, config.run.dir, config.tokenizer.path = folder.name, str(folder.parent), str(tokenizer_folder)
@@ -36,15 +41,18 @@ def make_run(
     (folder / "log").mkdir(parents=True)
     write_config(config)
     for step in steps:
-        add_checkpoint(folder, step, config)
+        add_checkpoint(folder, step, config, average=average)
     return folder
 
 
-def add_checkpoint(run: Path, step: int, config: Config, seed: int | None = None, number: int = 0) -> Path:
+def add_checkpoint(
+    run: Path, step: int, config: Config, seed: int | None = None, number: int = 0, average: bool = False
+) -> Path:
     """Log a step with its evaluation, and save it. The weights are drawn with the seed, or else the step.
 
     Args:
         number: the least that the checkpoint may have.
+        average: whether it holds an average of the weights, too.
     """
     tokens = step * TOKENS_PER_STEP
     loss = 6.0 - step / 100
@@ -57,6 +65,8 @@ def add_checkpoint(run: Path, step: int, config: Config, seed: int | None = None
     torch.manual_seed(step if seed is None else seed)
     GPT2LMHeadModel(GPT2Config(**SIZES)).save_pretrained(partial / "model")
     shutil.copytree(config.tokenizer.path, partial / "model", dirs_exist_ok=True)
+    if average:
+        shutil.copytree(partial / "model", partial / "ema")
     (partial / "state").mkdir()
     (partial / "state" / "training.json").write_text(json.dumps({"num_updates": step}), encoding="utf-8")
     (partial / "stream.json").write_text("{}", encoding="utf-8")

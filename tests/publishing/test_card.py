@@ -115,6 +115,26 @@ def test_what_was_measured_on_a_sample_is_called_so(here: HubServer, tmp_path: P
     assert any("eval loss 5.92" in commit.title for commit in here.commits("me/model", "sampled"))
 
 
+def test_further_validation_sets_have_a_table_and_their_own_results(
+    here: HubServer, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    run = make_run(tmp_path / "further", tokenizer_folder, (8, 16))
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        for step, name, value in ((8, "go", 3.5), (8, "tests", 3.0), (16, "go", 2.5), (16, "tests", 2.25)):
+            numbers = {"set_loss": value + 1, "set_perplexity": 20.0, "set_bits_per_byte": value, "set_tokens": 900}
+            line = {"step": step, "tokens": step * 256, "set": name, **numbers, "set_sample": name == "go" and step == 8}
+            log.write(json.dumps(line) + "\n")
+    front, body = card_of(here, run)
+    results = front["model-index"][0]["results"]
+    found = {(each["dataset"]["name"], metric["type"]): metric["value"] for each in results for metric in each["metrics"]}
+    of_go, of_tests = (f"{name}, a further validation set of the run" for name in ("go", "tests"))
+    assert found[of_go, "bits_per_byte"] == 2.5 and found[of_tests, "loss"] == 3.25
+    assert found["validation set of the run", "bits_per_byte"] == 4.0
+    _, table = body.split("### Bits per byte of further validation sets")
+    assert "| step | tokens | go | tests |" in table
+    assert r"| 8\* | 2,048 | 3.5 | 3 |" in table and "| 16 | 4,096 | 2.5 | 2.25 |" in table
+
+
 def test_data_and_licences_are_told_and_paths_are_not(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
     corpus = tmp_path / "somewhere" / "my-corpus"
     corpus.mkdir(parents=True)
@@ -124,6 +144,28 @@ def test_data_and_licences_are_told_and_paths_are_not(here: HubServer, tmp_path:
     assert front["datasets"] == ["me/corpus"]
     assert "- `my-corpus`: 3 documents, 99 bytes of text. Licences, with their documents: mit (2), bsd-3-clause (1)" in body
     assert "- `me/corpus@v1`" in body and str(tmp_path) not in body
+
+
+def test_a_run_that_began_at_a_checkpoint_of_another_names_it(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:
+    from codeparrot.run import parent
+
+    place = make_run(tmp_path / "long", tokenizer_folder, (8,)) / "checkpoints" / "step_00000008"
+    card_of(here, place.parent.parent)
+    (pushed,) = Ledger(place.parent.parent).read()["pushed"]
+    facts = parent.facts_of(place)
+    commit = {"repo": "me/model", "branch": "long", "commit": pushed["commit"]}
+    assert (facts["digest"], facts["commit"]) == (pushed["digest"], commit)
+    child = make_run(tmp_path / "cool", tokenizer_folder, (16,))
+    manifest = child / "checkpoints" / "step_00000016" / "manifest.json"
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    content["config"]["schedule"]["decay_now"] = 0.5
+    manifest.write_text(json.dumps(content | {"origin": {"step": 0, "parent": facts}}), encoding="utf-8")
+    body = card_of(here, child)[1]
+    assert (
+        f"It began at step 8 (2,048 tokens) of the run long (checkpoint {facts['digest']}, `me/model@{pushed['commit']}`"
+        in body
+    )
+    assert "decays from there to the end, over 0.5 of the run" in body and str(tmp_path) not in body
 
 
 def test_what_is_measured_behind_the_push_comes_onto_the_card(here: HubServer, tmp_path: Path, tokenizer_folder: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_prediction_has_an_interval_and_says_how_far_a_held_out_run_was_off(fo
     truth = float(PLANTED.loss(4e8, 8e9))
     assert float(re.findall(r"loss ([\d.]+) nats", text)[0]) == pytest.approx(truth, rel=0.01)
     assert "4 times the parameters of the largest run" in text
-    assert "5 runs 3.98 times larger than the others was predicted" in text
+    assert "the 5 runs of the largest size, 3.98 times the next: a law of the others alone is" in text
     assert main(["scale", "predict", "--law", str(folder / "law.json"), "--flops", "1e17", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["low"] <= facts["loss"] <= facts["high"] and facts["flops"] == pytest.approx(1e17)
@@ -157,6 +157,79 @@ def test_a_prediction_of_nothing_is_refused(arguments: list[str], message: str, 
     law = [] if "--law" in arguments else ["--law", str(folder)]
     assert main(["scale", "predict", *law, *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda facts: facts.pop("draws"),
+        lambda facts: facts.update(draws=[]),
+        lambda facts: facts.update(draws=[[1, 2, 3]]),
+        lambda facts: facts.update(law={"E": 1}),
+        lambda facts: facts["law"].update(alpha="a"),
+        lambda facts: facts["law"].update(alpha=-0.3),
+        lambda facts: facts.update(largest={}),
+        lambda facts: facts.update(held_out={"runs": 1}),
+        lambda facts: facts.clear(),
+    ],
+    ids="no_draws empty_draws short_draw other_law words_for_numbers no_optimum no_largest held_out empty".split(),
+)
+@pytest.mark.parametrize("asked", [["--flops", "1e15"], ["--parameters", "1e6", "--tokens", "1e7"]], ids=["flops", "size"])
+def test_a_law_that_no_fit_wrote_is_one_line(spoil, asked, folder: Path, tmp_path: Path, capsys) -> None:
+    facts = json.loads((folder / "law.json").read_text(encoding="utf-8"))
+    spoil(facts)
+    (tmp_path / "law.json").write_text(json.dumps(facts), encoding="utf-8")
+    assert main(["scale", "predict", "--law", str(tmp_path), *asked]) == 1
+    assert f"{tmp_path / 'law.json'} is no law that `codeparrot scale fit` wrote" in capsys.readouterr().err
+
+
+def test_a_law_says_which_parameters_it_counts_and_an_older_one_counted_all(folder: Path, tmp_path: Path, capsys) -> None:
+    facts = json.loads((folder / "law.json").read_text(encoding="utf-8"))
+    asked = ["scale", "predict", "--law", str(tmp_path / "law.json"), "--parameters", "1e6", "--tokens", "1e7"]
+    assert facts["counted"] == "total"
+    for counted, words in ((None, "with embeddings"), ("non_embedding", "besides embeddings")):
+        facts["counted"] = counted
+        (tmp_path / "law.json").write_text(json.dumps(facts), encoding="utf-8")
+        assert main(asked) == 0
+        assert f"1M parameters {words}, 10M tokens" in capsys.readouterr().out
+
+
+def test_runs_whose_loss_does_not_fall_have_no_law() -> None:
+    points = runs(sizes=3, lengths=3)
+    with pytest.raises(CodeparrotError, match="does not fall with parameters"):
+        fit(Points(points.parameters, points.tokens, points.losses[0] * (points.parameters / 1e5) ** 0.05))
+
+
+def test_a_law_without_an_optimum_has_none_and_leaves_no_gap_in_an_interval() -> None:
+    rising = Law(1.7, 400.0, 1200.0, -0.1, 0.3)
+    assert all(np.isnan(rising.optimum(1e18)))
+    fitted = fitting.Fit(PLANTED, [PLANTED, rising, PLANTED], runs())
+    assert fitted.interval(lambda law: law.optimum(1e18)[0]) == (PLANTED.optimum(1e18)[0],) * 2
+
+
+def test_embeddings_are_left_out_where_that_is_asked(tmp_path: Path) -> None:
+    import yaml
+
+    from codeparrot.scale.points import read
+
+    model = {"family": "gpt2", "vocab_size": 512, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    (tmp_path / "metrics.jsonl").write_text('{"step": 5, "tokens": 70, "eval_loss": 2.5}\n', encoding="utf-8")
+    recipe = {
+        "model": model,
+        "stream": {"train": "x", "valid": "x"},
+        "tokenizer": {"path": "x"},
+        "train": {"global_batch_size": 8},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    with pytest.raises(CodeparrotError, match=r"is not finished \(it has no status\.json\)"):
+        read([tmp_path])
+    (tmp_path / "status.json").write_text("not JSON", encoding="utf-8")
+    with pytest.raises(CodeparrotError, match=r"its status\.json is damaged"):
+        read([tmp_path])
+    (tmp_path / "status.json").write_text('{"state": "finished"}', encoding="utf-8")
+    (total,), (others,) = read([tmp_path]), read([tmp_path], "non_embedding")
+    assert total.parameters - others.parameters == (512 + 32) * 32
+    assert (total.tokens, total.loss) == (70, 2.5)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Steps that must change nothing: alone, and with real processes on every strategy."""
 
+import functools
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -144,26 +146,42 @@ OUTLIERS = ("--train.outlier_sigmas", "6", "--train.outlier_window", "16")
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory, corpus, tokenizer_folder) -> Path:
-    """A run of one process: the loss of step 5 is not a number, that of step 20 is an outlier."""
-    folder = tmp_path_factory.mktemp("faulty")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAULT", "0:5:nan 0:20:scale")
-        run(write_config(folder / "c.yaml", corpus, tokenizer_folder), *OUTLIERS, command=faulty(1, "ddp"))
-    return folder / "runs" / "tiny"
+def references(tmp_path_factory, corpus, tokenizer_folder) -> Callable[[str], Path]:
+    """A run of one process for each optimizer: the loss of step 5 is not a number, that of step 20 is an outlier."""
+
+    @functools.cache
+    def reference(optimizer: str) -> Path:
+        folder = tmp_path_factory.mktemp("faulty")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FAULT", "0:5:nan 0:20:scale")
+            config = write_config(folder / "c.yaml", corpus, tokenizer_folder)
+            run(config, *OUTLIERS, "--optim.name", optimizer, command=faulty(1, "ddp"))
+        return folder / "runs" / "tiny"
+
+    return reference
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("launch", "fault"),
-    [("ddp", "1:5:inf"), ("fsdp", "1:5:nan"), ("zero1", "0:5:inf"), ("zero2", "1:5:nan"), ("zero3", "1:5:nan")],
+    ("launch", "fault", "optimizer"),
+    [
+        ("ddp", "1:5:inf", "adamw"),
+        ("fsdp", "1:5:nan", "adamw"),
+        ("zero1", "0:5:inf", "adamw"),
+        ("zero2", "1:5:nan", "adamw"),
+        ("zero3", "1:5:nan", "adamw"),
+        ("fsdp", "1:5:inf", "muon"),
+        ("zero2", "1:5:nan", "muon"),
+        ("zero3", "0:5:nan", "muon"),
+    ],
 )
 def test_a_loss_that_is_not_finite_and_an_outlier_on_one_process_skip_their_steps_on_all(
-    tmp_path, corpus, tokenizer_folder, reference, monkeypatch, launch, fault
+    tmp_path, corpus, tokenizer_folder, references, monkeypatch, launch, fault, optimizer
 ) -> None:
-    monkeypatch.setenv("FAULT", f"{fault} 1:20:scale")
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder)
-    _, err = run(config, *OUTLIERS, "--train.log_every_steps", "3", command=faulty(2, launch))
+    asked, reference = (*OUTLIERS, "--optim.name", optimizer), references(optimizer)
+    monkeypatch.setenv("FAULT", f"{fault} 1:20:scale")
+    _, err = run(config, *asked, "--train.log_every_steps", "3", command=faulty(2, launch))
     assert "step 5 was skipped" in err
     tiny = tmp_path / "runs" / "tiny"
     expected = {step: loss for step, loss, _ in curve(reference)}

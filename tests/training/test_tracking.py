@@ -1,8 +1,10 @@
 """The records that a run leaves, and that no failure of them stops training: a full disk, a failing tracker."""
 
+import importlib
 import json
 import logging
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,6 @@ from accelerate import Accelerator, PartialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from codeparrot.config import Config, RunConfig, TrackingConfig
-from codeparrot.training import tracking
 from codeparrot.training.preemption import StopRequest
 from codeparrot.training.run_directory import RunDirectory
 from codeparrot.training.tracking import Trackers
@@ -86,12 +87,14 @@ def test_tensorboard_shows_what_a_resumed_run_repeats_whatever_the_clocks_said(t
 
 
 BROKEN_AT = {
-    "its start": "def init(**_): raise ConnectionError('no route')",
+    "its start": "login = lambda **_: False\ndef init(**_): raise ConnectionError('no route')",
     "a step": """
 class config:
     update = lambda *_, **__: None
 class Run:
+    define_metric = lambda *_, **__: None
     def log(self, *_, **__): raise ConnectionError("no route")
+login = lambda **_: False
 init = lambda **_: Run()
 """,
 }
@@ -132,7 +135,6 @@ def test_without_a_key_wandb_is_offline(tmp_path, monkeypatch, caplog) -> None:
     install_wandb(tmp_path / "packages", monkeypatch, BROKEN_AT["a step"])
     with caplog.at_level(logging.INFO, logger="codeparrot"):
         tracked(tmp_path, "wandb")
-    assert os.environ["WANDB_MODE"] == "offline"
     assert [record.getMessage() for record in caplog.records] == [
         "W&B has no key here: it works offline; `wandb sync` sends the run later"
     ]
@@ -154,46 +156,16 @@ def test_a_damaged_id_of_wandb_is_replaced_with_a_word(tmp_path, monkeypatch, ca
     assert warning == f"{kept} is damaged: W&B shows what comes now as a new run"
 
 
-KEY = "0" * 40
-
-
-@pytest.mark.parametrize(
-    ("file", "server", "found"),
-    [
-        (f"machine api.wandb.ai\n login user\n password {KEY}\n", "", True),
-        (f"machine api.forge.coreweave.com login user password {KEY}\n", "", True),
-        (f"machine wandb.example.org\n login user\n password {KEY}\n", "https://wandb.example.org", True),
-        (f"machine wandb.example.org\n login user\n password {KEY}\n", "", False),
-        (f"machine api.wandb.ai\n login user\n password {KEY}\n", "https://wandb.example.org:8080", False),
-        (f"machine wandb.example.org:8080\n login user\n password {KEY}\n", "https://wandb.example.org:8080/", True),
-        ("machine github.com login api.wandb.ai password x\n", "", False),
-        ("machine a\n password caf\xe9\n", "", False),
-        ("machine", "", False),
-        ("", "", False),
-    ],
-)
-def test_the_key_of_the_server_in_use_is_found(file, server, found, tmp_path, monkeypatch) -> None:
-    (tmp_path / "netrc").write_text(file, encoding="latin-1")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_BASE_URL", server)
-    assert tracking._wandb_key() == found
-
-
-def test_the_server_may_be_written_down_in_the_settings(tmp_path, monkeypatch) -> None:
-    (tmp_path / "netrc").write_text(f"machine wandb.example.org login user password {KEY}\n", encoding="utf-8")
-    (tmp_path / "settings").write_text("[default]\nbase_url = https://wandb.example.org\n", encoding="utf-8")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    assert tracking._wandb_key()
-
-
 RECORDER = """
 import json, os
 class config:
     update = lambda *_, **__: None
 class Run:
-    log = finish = lambda *_, **__: None
+    log = finish = define_metric = lambda *_, **__: None
 def teardown(): pass
+def login(prompt, verify):
+    assert not prompt and not verify
+    return "WANDB_API_KEY" in os.environ
 def init(**given):
     with open(os.environ["INITS"], "a") as file:
         file.write(json.dumps({name: given.get(name) for name in ("id", "resume", "mode")}) + "\\n")
@@ -220,8 +192,38 @@ def test_a_run_that_is_gone_on_with_is_one_run_of_wandb(tmp_path, inits) -> None
     assert inits()[-1]["id"] != first["id"], "a run that starts anew is another one"
 
 
+SENDER = """
+import json, os
+class config:
+    update = lambda *_, **__: None
+class Run:
+    finish = define_metric = lambda *_, **__: None
+    def log(self, values, step=None):
+        assert step is None
+        with open(os.environ["SENT"], "a") as file:
+            file.write(json.dumps(values) + "\\n")
+login = lambda **_: False
+init = lambda **_: Run()
+"""
+
+
+def test_what_steps_repeat_after_a_kill_is_sent_to_wandb_once(tmp_path, monkeypatch) -> None:
+    install_wandb(tmp_path / "packages", monkeypatch, SENDER)
+    monkeypatch.setenv("SENT", str(tmp_path / "sent"))
+    for begin, last in ((0, 3), (1, 4), (0, 1)):
+        trackers = tracked(tmp_path, "wandb", step=begin)
+        for step in range(begin + 1, last + 1):
+            trackers.log({"loss": float(step)}, step)
+        if begin:
+            trackers.log({"eval_loss": 1.0}, 3)  # the kill left it out
+    sent = [json.loads(line) for line in (tmp_path / "sent").read_text(encoding="utf-8").splitlines()]
+    losses_sent = [row["step"] for row in sent if "loss" in row]
+    assert losses_sent == [1, 2, 3, 4, 1], "a run that starts anew is sent anew"
+    assert [row["step"] for row in sent if "eval_loss" in row] == [3]
+
+
 def test_a_server_that_cannot_be_reached_leaves_wandb_offline(tmp_path, inits, monkeypatch, caplog) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("UNREACHABLE", "1")
     trackers = tracked(tmp_path, "wandb")
     trackers.log({"loss": 1.0}, 1)
@@ -229,6 +231,77 @@ def test_a_server_that_cannot_be_reached_leaves_wandb_offline(tmp_path, inits, m
     assert first["id"] == second["id"] and second["mode"] == "offline"
     (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
     assert line == "W&B cannot be reached (no route): it works offline; `wandb sync` sends the run later"
+
+
+REAL = """
+import logging, sys
+from pathlib import Path
+from tests.training.test_tracking import tracked
+logging.basicConfig()
+folder = Path(sys.argv[1])
+for begin, last in ((0, 6), (4, 9)):
+    trackers = tracked(folder, "wandb", step=begin)
+    for step in range(begin + 1, last + 1):
+        trackers.log({"loss": 10.0 - step}, step)
+        if step in (4, 8):
+            trackers.table("samples", ("step", "prompt", "completion"), [[step, "def f(", "x): pass"]], step)
+        if begin and step == 6:  # an evaluation that the kill left out
+            trackers.log({"eval_loss": 5.0}, step)
+    assert "wandb" in trackers._trackers
+    trackers.close()
+"""
+"""Two starts of one run; the second does steps 5 and 6 again."""
+
+
+@pytest.mark.slow
+def test_steps_that_are_done_again_are_in_wandb_once(tmp_path, monkeypatch) -> None:
+    """With wandb itself, offline."""
+    variables = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", REAL, str(tmp_path)], env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "wandb is off" not in done.stderr, done.stderr
+    rows, axes, ids = records_of_wandb(tmp_path / "run" / "wandb")
+    assert [(row["step"], row["loss"]) for row in rows if "loss" in row] == [(step, 10.0 - step) for step in range(1, 10)]
+    assert [row["step"] for row in rows if "samples" in row] == [4, 8]
+    assert [(row["step"], row["eval_loss"]) for row in rows if "eval_loss" in row] == [(6, 5.0)]
+    assert axes == {("*", "step")} and len(ids) == 1
+
+
+def records_of_wandb(folder: Path) -> tuple[list[dict[str, Any]], set[tuple[str, str]], set[str]]:
+    """Return the history of all offline starts, what lies over what, and the ids."""
+    messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
+    rows: list[dict[str, Any]] = []
+    axes, ids = set(), set()
+    for file in sorted(folder.rglob("*.wandb")):
+        for data in records(file.read_bytes()):
+            record = messages.Record()
+            record.ParseFromString(data)
+            kind = record.WhichOneof("record_type")
+            if kind == "history":
+                items = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+                rows.append(items)
+            elif kind == "metric" and record.metric.step_metric:
+                axes.add((record.metric.name or record.metric.glob_name, record.metric.step_metric))
+            elif kind == "run":
+                ids.add(record.run.run_id)
+    return rows, axes, ids
+
+
+def records(content: bytes) -> Iterator[bytes]:
+    """Yield the records of a file in the format of LevelDB's log, behind a header of seven bytes."""
+    place, parts = 7, b""
+    while place + 7 <= len(content):
+        left = 32768 - place % 32768
+        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
+        if left < 7 or not kind:
+            place += left
+            continue
+        parts += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or its last part
+            yield parts
+            parts = b""
 
 
 def test_tensorboard_shows_a_run_that_is_gone_on_with_once(tmp_path) -> None:

@@ -4,12 +4,16 @@ import json
 
 import pytest
 
-from codeparrot.arguments import parse_config
+from codeparrot.arguments import load_config, parse_config
+from codeparrot.checks import check
 from codeparrot.config import Config, EvaluateConfig
+from codeparrot.errors import CodeparrotError
 from codeparrot.generation.complete import generate_completions
 from codeparrot.loading import find_model, load_model
+from codeparrot.training.parts import fit
+from codeparrot.training.places import check_places
 from codeparrot.training.validation import BUDGET, sample_tokens
-from tests.launching import lines, run, write_config
+from tests.launching import curve, lines, run, write_config
 
 
 @pytest.mark.parametrize("every_steps", [1, 70, 1000, 50_000, 10**6])
@@ -19,6 +23,66 @@ def test_the_evaluations_of_a_run_cost_at_most_the_budget(every_steps) -> None:
     tokens, num_evaluations = 50_000 * 512 * 1024, 1 + 50_000 // every_steps
     cost = num_evaluations * sample_tokens(config) / (3 * tokens)  # a forward pass is a third of a step
     assert 0.99 * BUDGET < cost <= BUDGET
+
+
+def test_further_sets_share_the_budget() -> None:
+    config = Config()
+    alone = sample_tokens(config)
+    config.evaluate.also = {"go": "data/go", "tests": "data/tests"}
+    assert sample_tokens(config) == pytest.approx(alone / 3, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--evaluate.also", '{"a b": "x"}'], r'evaluate\.also "a b" is no name for a set'),
+        (["--evaluate.also", '{"validation": "x"}'], r'evaluate\.also "validation" is no name for a set'),
+        (["--evaluate.also", '{"go": "x"}', "--evaluate.every_steps", "0"], r"evaluate\.also is measured together with stream"),
+        (["--evaluate.also", '{"go": "x"}', "--stream.valid", "[]"], r"evaluate\.also is measured together with stream\.valid"),
+    ],
+)
+def test_further_sets_that_cannot_be_measured_are_refused(given, message) -> None:
+    with pytest.raises(CodeparrotError, match=message):
+        check(parse_config(["--tokenizer.path", "t", "--stream.train", "x", "--stream.valid", "y", *given]))
+
+
+def test_a_further_set_that_is_not_there_is_refused_by_its_name(tmp_path, corpus, tokenizer_folder) -> None:
+    config = load_config(write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate={"every_steps": 4}))
+    config.evaluate.also = {"go": "nowhere"}
+    with pytest.raises(CodeparrotError, match=r"evaluate\.also go: nowhere does not exist"):
+        check_places(config)
+    config.evaluate.also = {"same": str(corpus / "train-00000-of-00003.parquet")}
+    with pytest.raises(
+        CodeparrotError, match=r"evaluate\.also same reads 1 of its 1 files .* set some aside .*, or leave it out"
+    ):
+        fit(config)
+
+
+@pytest.mark.slow
+def test_further_sets_have_lines_of_their_own_and_change_nothing_else(tmp_path, corpus, tokenizer_folder) -> None:
+    further = tmp_path / "further.jsonl"
+    further.write_text("".join(json.dumps({"content": "the same words " * 40}) + "\n" for _ in range(9)), encoding="utf-8")
+    config = write_config(
+        *(tmp_path / "c.yaml", corpus, tokenizer_folder),
+        train={"max_steps": 8},
+        evaluate={"every_steps": 4, "sample_tokens": 0, "max_tokens": 320},
+    )
+    run(config)
+    also = ("--evaluate.also", json.dumps({"words": str(further), "own": str(corpus)}), "--run.name", "more")
+    _, said = run(config, *also, num_processes=2)
+    assert "words at step 8" in said and "(of the sample)" in said
+    found = lines(tmp_path / "runs" / "more")
+    of = {name: [line for line in found if line.get("set") == name] for name in ("words", "own")}
+    own, main = of["own"], [line for line in found if "eval_loss" in line]
+    assert [(line["step"], line["set_sample"]) for line in own] == [(0, True), (4, True), (8, False)]
+    assert [line["step"] for line in of["words"]] == [0, 4, 8]
+    # The same documents by another name have the same measures.
+    for ours, theirs in zip(own, main, strict=True):
+        assert ours["set_loss"] == theirs["eval_loss"] and ours["set_bits_per_byte"] == theirs["bits_per_byte"]
+        assert ours["set_tokens"] == theirs["eval_tokens"]
+    assert of["words"][-1]["set_loss"] != main[-1]["eval_loss"]
+    alone = curve(tmp_path / "runs" / "tiny")
+    assert [loss for _, loss, _ in curve(tmp_path / "runs" / "more")] == pytest.approx([loss for _, loss, _ in alone], rel=1e-5)
 
 
 def test_a_number_of_tokens_is_taken_as_it_is() -> None:

@@ -1,0 +1,86 @@
+"""What follows from the configuration of a run, and how: the lines with which its log begins."""
+
+from collections.abc import Iterator
+
+from codeparrot.model.dropout import unasked
+from codeparrot.run.progress import Progress
+from codeparrot.stream.estimate import epoch_tokens
+from codeparrot.stream.mixture import is_mixture
+from codeparrot.training.parts import Training
+from codeparrot.training.sources_read import planned
+from codeparrot.training.strategy import strategy_name
+
+
+def derived_values(
+    training: Training, parameters: int, flops: tuple[int, int], peak: float, peak_source: str, begin: Progress
+) -> Iterator[str]:
+    """Yield lines that say what follows from the configuration, and how.
+
+    Args:
+        training: the parts of the run.
+        parameters: of the model.
+        flops: a token, as PaLM and as llm.c count them.
+        peak: FLOP/s of all devices.
+        peak_source: where that is from.
+        begin: where this start begins.
+    """
+    config, world = training.config, training.accelerator.num_processes
+    train, stream = config.train, config.stream
+    tokens = train.global_batch_size * stream.seq_length
+    yield f"run         {config.run_directory}" + (f", resumed at step {begin.step}" if begin.step else "")
+    counts = (
+        f"{flops[0] / 1e6:,.1f} MFLOPs a token for mfu (as PaLM counts), {flops[1] / 1e6:,.1f} for tflops_per_device (llm.c)"
+    )
+    size = f"{parameters:,} parameters, {counts}"
+    yield f"model       {config.model['family']}, {size}"
+    if training.source is not None:
+        yield f"weights     {' @ '.join(filter(None, (training.source.name, training.source.revision)))} (model.from)"
+    if dropout := unasked(config.model, training.settings):
+        values = ", ".join(f"model.{name} {value:g}" for name, value in dropout.items())
+        reason = "its masks differ with the number of processes, and the result does; 0 turns it off"
+        whose = "the family" if training.source is None else "the source"
+        yield f"dropout     {values}: {whose}'s own, which no setting names; {reason}"
+    yield (
+        f"batch       {train.global_batch_size} windows = {'one process' if world == 1 else f'{world} processes'} x "
+        f"{config.micro_batches(world)} micro-batches x "
+        f"{train.micro_batch_size} windows; {tokens:,} tokens a step"
+    )
+    yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
+    yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
+    yield from planned(training)
+    yield f"objective   {training.objective.card()}{_of_windows(training)}"
+    device = training.accelerator.device.type
+    yield f"strategy    {strategy_name(training.accelerator)}"
+    because = f" ({training.precision.reason})" if training.precision.reason else ""
+    yield f"compute     {train.precision}{because} on {world} x {device}, {peak / 1e12:.3g} TFLOP/s ({peak_source})"
+    yield f"compile     {training.compiling.why}"
+    if device == "cuda":
+        yield f"attention   {training.attention()} (train.attention {train.attention})"
+
+
+def _source(training: Training, world: int) -> str:
+    """Say where windows come from, in which order, and what the blocks cost."""
+    stream = training.config.stream
+    before = all(each.tokenized for each in training.stream.sources)
+    source = "tokenised before" if before else f"encoded by {training.stream.encoder.name}"
+    if stream.order == "documents":
+        return f"{source}; windows in the order of the documents"
+    size = 4 * stream.block_windows * stream.seq_length * stream.lanes / world / 1e6
+    return f"{source}; windows shuffled in blocks of {stream.block_windows:,} a lane, {size:,.1f} MB of tokens a process"
+
+
+def _of_windows(training: Training) -> str:
+    """Say what a transform does to windows that were tokenised before."""
+    if not any(source.tokenized and source.transform for source in training.stream.sources):
+        return ""
+    return " (the windows were tokenised without it: their documents are changed between tokens)"
+
+
+def _epochs(training: Training, tokens_per_step: int) -> str:
+    known = None if is_mixture(training.config.stream.train) else epoch_tokens(training.stream)
+    if known is None:
+        return ""
+    count, exact = known
+    per_epoch = count / tokens_per_step
+    epochs = training.config.train.max_steps / per_epoch
+    return f", {epochs:.2f} epochs of {'' if exact else 'about '}{per_epoch:,.0f} steps"

@@ -1,0 +1,284 @@
+"""A series is planned, made, interrupted and taken up again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from codeparrot.cli import main
+from codeparrot.scale import running
+from tests.launching import SCRIPTS, lines, started, write_config
+
+EVALUATED = {"evaluate": {"every_steps": 100, "sample_tokens": 0}}
+SMALL = ["--depths", "1", "--tokens_per_parameter", "0.5", "1"]
+NAMES = ["tiny-d1-t0.5", "tiny-d1-t1"]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, corpus: Path, tokenizer_folder: Path) -> Path:
+    return write_config(tmp_path / "recipe.yaml", corpus, tokenizer_folder, **EVALUATED)
+
+
+def scale_run(recipe: Path, *arguments: str) -> int:
+    return main(["scale", "run", "--config", str(recipe), "--output", str(recipe.parent / "scale"), *arguments])
+
+
+def as_json(recipe: Path, capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, Any]:
+    capsys.readouterr()
+    assert scale_run(recipe, *arguments, "--json") == status
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_dry_run_prints_the_rule_and_the_runs_and_writes_nothing(recipe, capsys) -> None:
+    before = sorted(recipe.parent.rglob("*"))
+    assert scale_run(recipe, *SMALL, "--dry_run") == 0
+    text = capsys.readouterr().out
+    assert "width = 32 * depth / 2, in heads of 16" in text and "0.003 * (width / 32) ^ -0.5" in text
+    assert [line.split()[0] for line in text.splitlines() if line.startswith("tiny-")] == NAMES
+    facts = as_json(recipe, capsys, *SMALL, "--dry_run")
+    assert [run["name"] for run in facts["runs"]] == NAMES and {run["loss"] for run in facts["runs"]} == {None}
+    assert sorted(recipe.parent.rglob("*")) == before
+
+
+def test_a_recipe_that_ships_is_known_by_its_name_and_settings_are_overridden(capsys) -> None:
+    assert main(["scale", "run", "nano", "--dry_run", "--sizes", "2", "--budgets", "1", "--optim.lr", "0.1", "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [(run["depth"], run["width"], run["heads"], run["lr"]) for run in runs] == [(3, 96, 3, 0.11547), (4, 128, 4, 0.1)]
+    assert runs[-1]["steps"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sizes", "3"], "--sizes 3: a base of 2 layers has 2 depths"),
+        (["--sizes", "0"], "sizes is 0; it must be at least 1"),
+        (["--depths", "0"], "depths is 0; it must be at least 1"),
+        (["--tokens_per_parameter", "-1"], "tokens_per_parameter is -1.0; it must be above 0"),
+        (["--stream.valid", "[]"], "stream.valid is empty: a law is fitted to losses on validation documents"),
+        (["--resume", "never"], "resume is never: each run of a series begins anew"),
+        (["--hub.branch", "one"], "hub.branch is set: each run of a series has a branch of its own"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(arguments, message, recipe, capsys) -> None:
+    assert scale_run(recipe, *arguments) == 1
+    assert message in capsys.readouterr().err
+    assert not (recipe.parent / "scale").exists()
+
+
+TRAINER = """
+import json, pathlib, sys, time, yaml
+config = yaml.safe_load(open(sys.argv[2]))
+run = pathlib.Path(config["run"]["dir"]) / config["run"]["name"]
+behave = json.loads((pathlib.Path(sys.argv[2]).parent.parent.parent / "behave.json").read_text()).get(run.name, ["finished", 0])
+run.mkdir(parents=True, exist_ok=True)
+with open(run / "started", "a") as file:
+    file.write("x")
+state, status = behave
+steps = config["train"]["max_steps"]
+if state == "waits":
+    time.sleep(60)
+(run / "metrics.jsonl").write_text(json.dumps({"step": steps, "tokens": 1, "eval_loss": 2.5}) + chr(10))
+(run / "config.yaml").write_text(open(sys.argv[2]).read())
+(run / "status.json").write_text(json.dumps({"state": state, "step": steps, "reason": "as told"}))
+print(json.dumps({"resumed_from_step": 0}))
+sys.exit(status)
+"""
+"""Stands for training: ends as behave.json says of the run."""
+
+
+@pytest.fixture
+def behave(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (recipe.parent / "trainer.py").write_text(TRAINER, encoding="utf-8")
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}; exec({TRAINER!r})", "--config"]
+    monkeypatch.setattr(running, "command_of", lambda config: [*command, str(config)])
+
+    def tell(**states: Any) -> None:
+        (recipe.parent / "behave.json").write_text(json.dumps({k.replace("_", "-"): v for k, v in states.items()}))
+
+    tell()
+    yield tell
+
+
+def starts(recipe: Path) -> dict[str, int]:
+    return {path.parent.name: len(path.read_text()) for path in (recipe.parent / "scale" / "runs").glob("*/started")}
+
+
+@pytest.mark.slow
+def test_every_run_is_trained_once_and_finished_ones_are_kept(recipe, behave, capsys) -> None:
+    facts = as_json(recipe, capsys, *SMALL)
+    assert starts(recipe) == dict.fromkeys(NAMES, 1) and not facts["stopped"]
+    assert {run["loss"] for run in facts["runs"]} == {2.5}
+    for run in facts["runs"]:
+        config = yaml.safe_load(Path(run["config"]).read_text(encoding="utf-8"))
+        assert config["run"]["name"] == run["name"] and config["model"]["n_layer"] == run["depth"]
+        assert Path(run["run"]) == recipe.parent / "scale" / "runs" / run["name"]
+        assert not {"sizes", "output", "slurm"} & set(config)
+    # A third length: only its runs are missing.
+    assert scale_run(recipe, *SMALL, "2") == 0
+    said = capsys.readouterr()
+    assert "2 of 3 runs are finished already" in said.err and "codeparrot scale fit" in said.out
+    assert starts(recipe) == dict.fromkeys([*NAMES, "tiny-d1-t2"], 1)
+    assert scale_run(recipe, *SMALL) == 0
+    assert "also holds runs of other series, which `scale fit` reads too: tiny-d1-t2" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("state", "status", "ends", "said"),
+    [
+        ("stopped", 75, 75, "stopped in run 2 of 2, tiny-d1-t1; the same command goes on with what is done"),
+        ("running", 130, 130, "interrupted; the same command goes on with what is done"),
+        ("failed", 1, 1, "tiny-d1-t1 failed (as told): its own words are above"),
+        ("stopped", 0, 1, "tiny-d1-t1 failed (as told)"),
+    ],
+)
+def test_a_run_that_does_not_end_ends_the_series_and_the_same_command_goes_on(
+    state, status, ends, said, recipe, behave, capsys
+) -> None:
+    behave(tiny_d1_t1=[state, status])
+    assert scale_run(recipe, *SMALL) == ends
+    out = capsys.readouterr()
+    assert said in out.out + out.err
+    assert starts(recipe) == dict.fromkeys(NAMES, 1)
+    behave()
+    assert scale_run(recipe, *SMALL) == 0
+    assert "1 of 2 runs are finished already" in capsys.readouterr().err
+    assert starts(recipe) == {**dict.fromkeys(NAMES, 1), "tiny-d1-t1": 2}
+
+
+@pytest.mark.slow
+def test_a_signal_goes_on_to_the_run_at_work(recipe, behave, capsys) -> None:
+    behave(tiny_d1_t1=["waits", 0])
+    begun = recipe.parent / "scale" / "runs" / "tiny-d1-t1" / "started"
+
+    def signal_it() -> None:
+        deadline = time.monotonic() + 60
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=signal_it)
+    thread.start()
+    assert scale_run(recipe, *SMALL) == 75
+    thread.join()
+    assert "stopped in run 2 of 2" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (["--optim.lr", "0.1"], "optim.lr"),
+        (["--lr_exponent", "1"], "optim.lr"),
+        (["--model.n_head", "4"], "model.n_head"),
+        (["--stream.valid", "elsewhere"], "stream.valid"),
+        (["--schedule.warmup_steps", "8"], "schedule.warmup_steps"),
+    ],
+)
+def test_a_run_that_was_made_with_other_settings_is_noticed(change, key, recipe, behave, capsys) -> None:
+    assert scale_run(recipe, *SMALL) == 0
+    assert scale_run(recipe, *SMALL, *change) == 1
+    assert f"was made with {key} " in (said := capsys.readouterr().err) and "name another --output" in said
+    assert starts(recipe) == dict.fromkeys(NAMES, 1)
+
+
+@pytest.mark.slow
+def test_settings_that_change_no_loss_may_change_and_a_run_that_has_not_begun_has_no_past(recipe, behave, capsys) -> None:
+    assert scale_run(recipe, *SMALL) == 0
+    assert scale_run(recipe, *SMALL, "--train.micro_batch_size", "4", "--checkpoint.keep_last", "1") == 0
+    assert scale_run(recipe, "--depths", "1", "--tokens_per_parameter", "3", "--slurm") == 0
+    assert scale_run(recipe, "--depths", "1", "--tokens_per_parameter", "3", "--optim.lr", "0.5") == 0
+    written = yaml.safe_load((recipe.parent / "scale" / "configs" / "tiny-d1-t3.yaml").read_text(encoding="utf-8"))
+    assert written["optim"]["lr"] == pytest.approx(0.5 * 2**0.5, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_series_in_one_folder_wait_for_each_other(recipe, behave, capsys) -> None:
+    from codeparrot import files
+
+    (recipe.parent / "scale").mkdir()
+    with files.locked(recipe.parent / "scale" / ".lock"):
+        assert scale_run(recipe, *SMALL) == 1
+    assert "another `codeparrot scale run` is at work in" in capsys.readouterr().err
+    assert starts(recipe) == {}
+
+
+def test_the_array_starts_each_configuration_once_in_the_way_of_pretrain_sh(recipe, capsys) -> None:
+    folder = recipe.parent / "with spaces"
+    facts = as_json(recipe, capsys, *SMALL, "--slurm", "--output", str(folder))
+    script = Path(facts["array"])
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    text = script.read_text(encoding="utf-8")
+    assert "#SBATCH --array=0-1\n" in text and "#SBATCH --requeue\n" in text and "#SBATCH --signal=USR1@300\n" in text
+    pretrain = recipe.parent / "slurm" / "pretrain.sh"
+    pretrain.parent.mkdir()
+    pretrain.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$#" "$1"\n', encoding="utf-8")
+    pretrain.chmod(0o755)
+    given = []
+    for task in range(2):
+        variables = {**os.environ, "SLURM_ARRAY_TASK_ID": str(task)}
+        said = subprocess.run(
+            [str(script)], cwd=recipe.parent, env=variables, capture_output=True, text=True, check=True
+        ).stdout
+        count, config = said.splitlines()
+        assert count == "1"
+        given.append(config)
+    assert given == [run["config"] for run in facts["runs"]] and len({*given}) == 2
+    assert all(Path(config).is_file() for config in given)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # eight starts of a command, on a busy machine
+def test_a_series_is_interrupted_goes_on_and_is_fitted(tmp_path, corpus, tokenizer_folder, capsys) -> None:
+    model = {"n_layer": 3, "n_embd": 48, "n_head": 3, "vocab_size": 512, "n_positions": 32}
+    recipe = write_config(tmp_path / "recipe.yaml", corpus, tokenizer_folder, model=model, **EVALUATED)
+    asked = ["--sizes", "3", "--tokens_per_parameter", "0.1", "0.4"]
+    command = [
+        str(SCRIPTS / "codeparrot"),
+        "scale",
+        "run",
+        "--config",
+        str(recipe),
+        "--output",
+        str(tmp_path / "scale"),
+        *asked,
+    ]
+    process = started(command, tmp_path, warm=False)
+    second = tmp_path / "scale" / "runs" / "tiny-d1-t0.4"
+    deadline = time.monotonic() + 240
+    while not (second / "metrics.jsonl").exists() or '"step": 5,' not in (second / "metrics.jsonl").read_text():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err[-3000:]
+    assert "stopped in run 2 of 6, tiny-d1-t0.4; the same command goes on with what is done" in out
+
+    process = started([*command, "--json"], tmp_path, warm=False)
+    out, err = process.communicate(timeout=580)
+    assert process.returncode == 0, err[-3000:]
+    assert "1 of 6 runs are finished already" in err and "left, at the speed of the run before" in err
+    facts = json.loads(out)
+    for run in facts["runs"]:
+        measured = [line for line in lines(Path(run["run"])) if line.get("eval_loss") is not None]
+        assert run["loss"] == measured[-1]["eval_loss"] and measured[-1]["tokens"] == run["tokens"]
+        assert [line["step"] for line in lines(Path(run["run"])) if "loss" in line] == sorted(
+            {line["step"] for line in lines(Path(run["run"])) if "loss" in line}
+        )
+    capsys.readouterr()
+    fitted = main(["scale", "fit", str(tmp_path / "scale"), "--output", str(tmp_path / "law"), "--draws", "5", "--json"])
+    said = capsys.readouterr()
+    assert fitted == 0, said.err
+    law = json.loads(said.out)
+    assert law["runs"] == 6 and law["counted"] == "total" and law["largest"]["parameters"] == facts["runs"][-1]["parameters"]
