@@ -89,6 +89,8 @@ class TrainConfig:
 
     global_batch_size: int = setting(192, "windows", at_least(1), also="batch_size train_batch_size total_batch_size")
     """Windows in an optimizer step, over all processes and micro-batches."""
+    global_batch_schedule: list[list[int]] = field(default_factory=list)
+    """Other sizes from some steps on, `[[1000, 256], [4000, 512]]`: behind step 1000 a step has 256 windows (batch warm-up)."""
     micro_batch_size: int = setting(
         8,
         "windows",
@@ -326,9 +328,9 @@ class Config:
         """Return what `optim.load_optimizer` takes."""
         return asdict(self.optim) | {"ema_decay": self.train.ema_decay}
 
-    def micro_batches(self, world_size: int) -> int:
-        """Return the forward passes of one process in an optimizer step."""
-        return self.train.global_batch_size // (world_size * self.train.micro_batch_size)
+    def micro_batches(self, world_size: int, windows: int = 0) -> int:
+        """Return the forward passes of one process in an optimizer step of so many windows; 0: `train.global_batch_size`."""
+        return (windows or self.train.global_batch_size) // (world_size * self.train.micro_batch_size)
 
     def to_yaml(self) -> str:
         import yaml

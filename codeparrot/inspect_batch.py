@@ -18,6 +18,7 @@ from codeparrot.result import Result, progress_bar
 from codeparrot.run import checkpoint
 from codeparrot.run.origin import ORIGIN, read_origin
 from codeparrot.setting import LARGEST
+from codeparrot.stream.batches import batches_of
 
 if TYPE_CHECKING:
     from codeparrot.stream import ConstantLengthDataset
@@ -47,7 +48,8 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     if step < 1:
         raise CodeparrotError(f"--step is {step}; steps are counted from 1, as in metrics.jsonl")
     folder, config = _open_run(run)
-    if step > (most := LARGEST // config.train.global_batch_size):
+    batches = batches_of(config.train)
+    if step > (most := LARGEST // batches.largest):
         raise CodeparrotError(f"--step is {step}; it must be at most {most}")
     from codeparrot.objectives import load_objective
     from codeparrot.objectives.objective import transforms_of
@@ -67,8 +69,8 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
         raise CodeparrotError(f"{error}; relative paths are taken from the current folder") from error
     begin = _enter(dataset, step, folder, saves)
     dataset.goes_on_at(windows_before(config, begin))
-    size = config.train.global_batch_size
-    _skip(dataset, (step - 1 - begin) * size)
+    size = batches.size(step - 1)
+    _skip(dataset, batches.before(step - 1) - batches.before(begin))
     windows = dataset.traced(dataset.states, size)
     facts = [_facts(window, tokenizer, text) for window in windows]
     head = f"{folder}, step {step}: {size} windows of {config.stream.seq_length} tokens from {config.stream.lanes} lanes"

@@ -15,6 +15,7 @@ from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import transforms_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import kept_numbers
+from codeparrot.stream.batches import batches_of
 from codeparrot.training.source import fit_source, settings_of, source_of, tokenizer_of
 
 CHINCHILLA = 20
@@ -106,8 +107,8 @@ def count(config: Config, settings: Any, corpus: Corpus) -> Sizes:
     optim = config.optimizer_settings()
     kept = kept_numbers(load_optimizer(optim), without_weights(settings), optim)
     flops = flops_per_token(settings, config.stream.seq_length)
-    step = config.train.global_batch_size * config.stream.seq_length
-    tokens = config.train.max_steps * step
+    tokens = batches_of(config.train).before(config.train.max_steps) * config.stream.seq_length
+    step = tokens // config.train.max_steps
     epochs = tokens / corpus.tokens if corpus.tokens else None
     return Sizes(
         *(parameters, kept, flops, step, tokens, float(flops) * tokens, tokens / parameters),

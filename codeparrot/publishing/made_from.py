@@ -12,6 +12,7 @@ from codeparrot.location import is_hub_name, path_of
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
+from codeparrot.stream.batches import batches_of
 from codeparrot.stream.mixture import sources_of
 
 logger = logging.getLogger("codeparrot")
@@ -27,7 +28,7 @@ def recipe(config: dict[str, Any], source: dict[str, Any] | None) -> list[str]:
     rows = [
         ("model", f"{config['model']['family']}: {model}" if model else config["model"]["family"]),
         *([("weights", _weights(source))] if source else []),
-        ("batch", f"{train['global_batch_size']} windows of {stream['seq_length']} tokens a step"),
+        ("batch", _batch(train, stream["seq_length"])),
         ("length", f"{train['max_steps']:,} steps, {_total_tokens(config):,} tokens"),
         ("precision", train["precision"]),
         ("objective", load_objective(config.get("objective", {})).card()),
@@ -47,7 +48,13 @@ def _weights(source: dict[str, Any]) -> str:
 
 
 def _total_tokens(config: dict[str, Any]) -> int:
-    return config["train"]["max_steps"] * config["train"]["global_batch_size"] * config["stream"]["seq_length"]
+    return batches_of(config["train"]).before(config["train"]["max_steps"]) * config["stream"]["seq_length"]
+
+
+def _batch(train: dict[str, Any], length: int) -> str:
+    first, *later = batches_of(train).stretches
+    grown = "".join(f", {size} from step {step + 1} on" for step, size in later)
+    return f"{first[1]} windows of {length} tokens a step{grown}"
 
 
 def data(config: dict[str, Any], read: list[dict[str, Any]]) -> list[str]:

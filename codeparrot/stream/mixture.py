@@ -24,6 +24,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.stream.batches import batches_of
 
 if TYPE_CHECKING:
     from codeparrot.config import Config, StreamConfig
@@ -215,7 +216,7 @@ def without_phases(train: Any, seed: int) -> Mixture:
 
 def windows_before(config: "Config", step: int) -> int:
     """Return the windows of a lane that the first `step` steps of a run take."""
-    return step * config.train.global_batch_size // config.stream.lanes
+    return batches_of(config.train).before(step) // config.stream.lanes
 
 
 def _last_steps(phases: Sequence[Phase], max_steps: int) -> list[int]:

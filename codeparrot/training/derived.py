@@ -26,7 +26,8 @@ def derived_values(
     """
     config, world = training.config, training.accelerator.num_processes
     train, stream = config.train, config.stream
-    tokens = train.global_batch_size * stream.seq_length
+    batches, first = training.batches, training.batches.size(begin.step)
+    tokens, whole = first * stream.seq_length, training.tokens_before(train.max_steps)
     yield f"run         {config.run_directory}" + (f", resumed at step {begin.step}" if begin.step else "")
     counts = (
         f"{flops[0] / 1e6:,.1f} MFLOPs a token for mfu (as PaLM counts), {flops[1] / 1e6:,.1f} for tflops_per_device (llm.c)"
@@ -41,11 +42,11 @@ def derived_values(
         whose = "the family" if training.source is None else "the source"
         yield f"dropout     {values}: {whose}'s own, which no setting names; {reason}"
     yield (
-        f"batch       {train.global_batch_size} windows = {'one process' if world == 1 else f'{world} processes'} x "
-        f"{config.micro_batches(world)} micro-batches x "
-        f"{train.micro_batch_size} windows; {tokens:,} tokens a step"
+        f"batch       {first} windows = {'one process' if world == 1 else f'{world} processes'} x "
+        f"{config.micro_batches(world, first)} micro-batches x "
+        f"{train.micro_batch_size} windows; {tokens:,} tokens a step" + (f" ({batches})" if len(batches.sizes) > 1 else "")
     )
-    yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
+    yield f"length      {train.max_steps:,} steps, {whole:,} tokens{_epochs(training, whole)}"
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
     yield from planned(training)
     yield f"objective   {training.objective.card()}{_of_windows(training)}"
@@ -76,11 +77,10 @@ def _of_windows(training: Training) -> str:
     return " (the windows were tokenised without it: their documents are changed between tokens)"
 
 
-def _epochs(training: Training, tokens_per_step: int) -> str:
+def _epochs(training: Training, tokens: int) -> str:
     known = None if is_mixture(training.config.stream.train) else epoch_tokens(training.stream)
     if known is None:
         return ""
     count, exact = known
-    per_epoch = count / tokens_per_step
-    epochs = training.config.train.max_steps / per_epoch
-    return f", {epochs:.2f} epochs of {'' if exact else 'about '}{per_epoch:,.0f} steps"
+    per_epoch = count * training.config.train.max_steps / tokens
+    return f", {tokens / count:.2f} epochs of {'' if exact else 'about '}{per_epoch:,.0f} steps"

@@ -263,15 +263,14 @@ class Monitor:
         self._window_start, self._window_tokens, self._data_seconds = time.perf_counter(), progress.tokens, 0.0
 
     def _total_tokens(self) -> int:
-        config = self._training.config
-        return config.train.max_steps * config.train.global_batch_size * config.stream.seq_length
+        return self._training.tokens_before(self._training.config.train.max_steps)
 
 
 def documents_behind(training: Training, record: StepRecord) -> list[dict[str, Any]]:
     """Return the documents in the global batch of a step. All processes call this."""
-    train = training.config.train
+    windows = training.batches.size(record.step - 1)
     try:
-        own = training.stream.documents(record.before, train.global_batch_size // training.accelerator.num_processes)
+        own = training.stream.documents(record.before, windows // training.accelerator.num_processes)
     except (CodeparrotError, OSError) as error:
         logger.warning("the documents of step %d cannot be read again: %s", record.step, error)
         own = []

@@ -25,6 +25,7 @@ from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import NeedsWhole, moments_by_name
 from codeparrot.optim.schedule import learning_rate
 from codeparrot.stream import ConstantLengthDataset, make_encoder
+from codeparrot.stream.batches import Batches, batches_of
 from codeparrot.stream.mixture import further_sets, mixture_of, places_of
 from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
@@ -110,18 +111,21 @@ class Training(Start):
             return attention.chosen(self.settings, self.accelerator.device, dtype, self.config.stream.seq_length)
 
     @property
-    def micro_batches(self) -> int:
-        """Return the number of forward passes of this process in a step."""
-        return self.config.micro_batches(self.accelerator.num_processes)
+    def batches(self) -> Batches:
+        return batches_of(self.config.train)
+
+    def micro_batches(self, step: int) -> int:
+        """Return the number of forward passes of this process in optimizer step `step`, counted from 0."""
+        return self.config.micro_batches(self.accelerator.num_processes, self.batches.size(step))
 
     @property
     def gradients_stay(self) -> bool:
         """Whether gradients keep their memory between steps: DDP's lie in its buckets, and new ones would lie beside them."""
         return isinstance(self.model, DistributedDataParallel)
 
-    @property
-    def tokens_per_step(self) -> int:
-        return self.config.train.global_batch_size * self.config.stream.seq_length
+    def tokens_before(self, step: int) -> int:
+        """Return the tokens of the first `step` steps."""
+        return self.batches.before(step) * self.config.stream.seq_length
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of optimizer step `step`, counted from 0."""
@@ -155,7 +159,7 @@ class Training(Start):
         Sequence j of the run comes from lane j mod lanes. Lanes are dealt to the processes round-robin, and so are sequences.
         """
         train, world_size = self.config.train, self.accelerator.num_processes
-        first = step * (train.global_batch_size // world_size) + micro_batch * train.micro_batch_size
+        first = batches_of(train).before(step) // world_size + micro_batch * train.micro_batch_size
         rank = self.accelerator.process_index
         return [rank + world_size * number for number in range(first, first + train.micro_batch_size)]
 

@@ -24,6 +24,7 @@ from codeparrot.objectives.objective import changes_of
 from codeparrot.result import progress_bar, say
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
+from codeparrot.stream.batches import batches_of
 from codeparrot.stream.mixture import further_sets
 from codeparrot.training.likelihood import Likelihood
 from codeparrot.training.monitor import Monitor
@@ -48,7 +49,7 @@ def sample_tokens(config: Config) -> int:
         return config.evaluate.max_tokens
     train = config.train
     num_evaluations = (1 + train.max_steps // config.evaluate.every_steps) * (1 + len(further_sets(config)))
-    trained = train.max_steps * train.global_batch_size * config.stream.seq_length
+    trained = batches_of(train).before(train.max_steps) * config.stream.seq_length
     return max(1, int(BUDGET / FORWARD_SHARE * trained / num_evaluations))
 
 
