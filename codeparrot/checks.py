@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = re.compile(r"[\w\-][\w.\-]*/[\w\-][\w.\-]*")
 """`owner/name`, as the Hub spells it."""
+OF_MUON = ("momentum", "embedding_lr", "head_lr", "vector_lr")
 SET_NAME = re.compile(r"[\w.-]+")
 """Trackers group measures by it."""
 
@@ -67,6 +68,14 @@ def check(config: "Config") -> None:
             raise CodeparrotError(
                 f'evaluate.also "{name}" is no name for a set (stream.valid is the set "validation"); use letters and digits'
             )
+    if config.optim.name == "adamw" and (given := next((name for name in OF_MUON if _differs(config.optim, name)), None)):
+        raise CodeparrotError(f"optim.{given} is for optim.name muon, and this run's is adamw; leave it out")
+    kept, saved = config.checkpoint.keep_every_steps, config.checkpoint.every_steps
+    if saved and kept % saved:
+        raise CodeparrotError(
+            f"checkpoint.keep_every_steps {kept} is not a multiple of checkpoint.every_steps {saved}, so that few checkpoints "
+            f"or none would be kept; nearest: {_nearest_multiple(kept, saved)}"
+        )
     if schedule.decay_now and schedule.name != "wsd":
         remedy = "add --schedule.name wsd, or leave it out"
         raise CodeparrotError(f"schedule.decay_now is for schedule.name wsd, and this run's is {schedule.name}; {remedy}")
@@ -75,6 +84,11 @@ def check(config: "Config") -> None:
     load_objective(config.objective)
     load_optimizer({"name": config.optim.name})
     _check_model(config.model)
+
+
+def _differs(section: Any, name: str) -> bool:
+    """Whether a setting has another value than its default."""
+    return getattr(section, name) != getattr(type(section)(), name)
 
 
 def _check_model(model: dict[str, Any]) -> None:

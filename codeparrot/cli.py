@@ -260,12 +260,12 @@ def prepare(arguments: list[str]) -> Callable[[], Any]:
 
 def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
     from codeparrot.arguments import bind
-    from codeparrot.arguments.shorthand import config_named, in_bytes, with_usual
+    from codeparrot.arguments.shorthand import config_named, in_bytes
     from codeparrot.registry import load
 
     _check_surroundings()
     command = COMMANDS[name]
-    arguments = in_bytes(config_named(arguments) if command.check else with_usual(arguments, command.usual))
+    arguments = in_bytes(config_named(arguments) if command.check else arguments)
 
     def check(settings: Any) -> None:
         if command.check:
@@ -278,6 +278,7 @@ def _bound(name: str, arguments: list[str]) -> Callable[[], Any]:
         arguments,
         f"codeparrot {name}",
         positional=command.positional,
+        usual=command.usual,
         recipe_folder=command.recipes,
         check=check,
         **settings,

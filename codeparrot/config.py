@@ -163,7 +163,7 @@ class OptimConfig:
     eps: float = setting(1e-8, rule=ABOVE_0, also="epsilon adam_epsilon adam_eps")
     """Added to the denominator."""
     momentum: float = setting(0.95, rule=BELOW_1, also="muon_momentum")
-    """muon: decay of the running mean of the gradient of a matrix."""
+    """muon: decay of the running mean of the gradient of a matrix (Nesterov's momentum)."""
     embedding_lr: float = setting(0.0, rule=at_least(0))
     """muon: peak learning rate of embeddings, and of a head that is tied to them; 0: `optim.lr`."""
     head_lr: float = setting(0.0, rule=at_least(0))

@@ -84,7 +84,7 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
                 (stopped,) = agreement.any(stop.requested)
             elif progress.step == config.train.max_steps and not stopped:
                 # What a request to stop interrupted at the end of an earlier start, or what nobody had asked for then.
-                if not monitor.holds("eval_loss"):
+                if not validation.is_measured():
                     validation.run(progress, whole=True)
                 unit_tests.run_missing(progress)
             while progress.step < config.train.max_steps and not stopped:

@@ -223,6 +223,11 @@ def test_an_unknown_section_in_a_file_is_named_with_the_nearest(tmp_path, capsys
         (["--run.dir", "caf\udce9"], r"run\.dir 'caf\\udce9' is not UTF-8; choose another name"),
         (["--stream.seq_length", "1"], "at least 2 tokens"),
         (["--stream.train", "[]"], r"stream\.train is empty"),
+        (["--optim.embedding_lr", "1e-3"], r"optim\.embedding_lr is for optim\.name muon, and this run's is adamw"),
+        (
+            ["--checkpoint.keep_every_steps", "160"],
+            r"keep_every_steps 160 is not a multiple of checkpoint\.every_steps 1000, .*; nearest: 1000$",
+        ),
     ],
 )
 def test_impossible_combinations_name_the_key_and_the_nearest_value(arguments, message) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from codeparrot.arguments.parser import Parser, SettingsFile
-from codeparrot.arguments.words import RECIPE, join_lists, recipe_first, recipes, rename, spell_out
+from codeparrot.arguments.words import RECIPE, join_lists, recipe_first, recipes, rename, spell_out, with_usual
 from codeparrot.launcher import rank
 from codeparrot.location import stay_at_home
 from codeparrot.setting import check_number, check_ranges, renamed
@@ -33,6 +33,7 @@ def bind(
     prog: str,
     *,
     positional: bool = False,
+    usual: str = "",
     recipe_folder: str = "",
     check: Callable[[Any], None] = lambda settings: None,
     inherit: Callable[[Any, Sequence[str], str], Sequence[str]] = lambda kind, words, prog: words,
@@ -46,6 +47,7 @@ def bind(
         arguments: words behind the name of the command.
         prog: name of the command, for help and errors.
         positional: whether arguments without a default are given by position.
+        usual: argument by position that is meant where none is given; empty: there is no such argument.
         recipe_folder: folder of the recipes that `--recipe` names; empty: there is no such option.
         check: raises CodeparrotError where the settings of a dataclass cannot work together.
         inherit: adds to the words of a command whose settings are a dataclass what they imply.
@@ -60,6 +62,9 @@ def bind(
         arguments = recipe_first(arguments, recipe_folder)
         add_recipe(parser, recipe_folder)
     parser.add_function_arguments(function, as_positional=positional)
+    if usual:
+        parser.may_be_left_out()
+        arguments = with_usual(arguments, usual)
     parser.lay_out(function, hints)
     options = vars(parser.values(join_lists(spell_out(arguments, function), function, positional), function))
     for name, value in options.items():

@@ -256,10 +256,19 @@ class Parser(ArgumentParser):
             group._group_actions = [action for action in group._group_actions if action.dest not in names]
         return moved
 
+    def may_be_left_out(self) -> None:
+        """Say in the help that the argument by position need not be given."""
+        for action in self._actions:
+            if not action.option_strings:
+                action.required = False
+
     def _required(self) -> Iterator[str]:
         for action in self._actions:
+            name = str(action.metavar or action.dest.upper())
             if action.required:
-                yield " ".join([*action.option_strings[:1], str(action.metavar or action.dest.upper())])
+                yield " ".join([*action.option_strings[:1], name])
+            elif not action.option_strings:
+                yield f"[{name}]"
 
     def _optional(self) -> list[str]:
         return ["[options]"] if any(not (action.required or action.dest == "help") for action in self._actions) else []

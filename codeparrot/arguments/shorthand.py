@@ -24,15 +24,6 @@ def in_bytes(arguments: Sequence[str]) -> list[str]:
     return written
 
 
-def with_usual(arguments: Sequence[str], usual: str) -> list[str]:
-    """Write the argument by position that is meant where none is given; empty: there is no such argument."""
-    after_flag, given = False, {"-h", "--help"} & {*arguments}
-    for word in arguments:
-        given = given or not (after_flag or word.startswith("-"))
-        after_flag = word.startswith("-") and "=" not in word
-    return [*arguments] if given or not usual else [usual, *arguments]
-
-
 def config_named(arguments: Sequence[str]) -> list[str]:
     """Write a file at the beginning (`train nano.yaml`) as --config, and a recipe that ships by its path where no file is."""
     words = [*arguments]

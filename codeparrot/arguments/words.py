@@ -181,3 +181,12 @@ def _values(word: str, element: Any) -> list[Any]:
         return [yaml.safe_load(word) if element in (int, float, bool) else word]
     except yaml.YAMLError:
         return [word]
+
+
+def with_usual(arguments: Sequence[str], usual: str) -> list[str]:
+    """Write the argument by position that is meant where none is given; empty: there is no such argument."""
+    after_flag, given = False, {"-h", "--help"} & {*arguments}
+    for word in arguments:
+        given = given or not (after_flag or word.startswith("-"))
+        after_flag = word.startswith("-") and "=" not in word
+    return [*arguments] if given or not usual else [usual, *arguments]

@@ -120,7 +120,9 @@ def _files(manifest: Path, name: str) -> list[str]:
 
 def _place(name: str) -> str:
     """Return the path of a checkpoint's file on the branch. The model is at the top, so that it loads by the branch's name."""
-    return PurePosixPath(name).name if name.startswith("model/") else f"{STATE}{name}"
+    if name.startswith("model/"):
+        return PurePosixPath(name).name
+    return name if name.startswith(f"{checkpoint.AVERAGE}/") else f"{STATE}{name}"
 
 
 def _install(folder: Path, checkpoints: Path, names: list[str], name: str) -> Path:

@@ -1,7 +1,8 @@
 """Whole matrices from the pieces that processes hold, and back: so an optimizer that needs whole ones works on every strategy.
 
 Of a group of parameters, each process gives what it holds of the momenta; whoever has a whole one computes its change; each
-process gets what it holds of the changes. The work is dealt to the processes, so that together they compute each matrix once.
+process gets what it holds of the changes. The work is dealt to the processes: a matrix is computed
+once, or, under ZeRO-1 and 2, by each process that holds a part of it.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Muon (Jordan et al., 2024): matrices of the layers by orthogonalised momentum, everything else by AdamW.
+"""Muon (Jordan et al., 2024): matrices of the layers by orthogonalised Nesterov momentum, everything else by AdamW.
 
 A step of AdamW moves each number by about the learning rate; one of Muon moves a matrix by a multiple of the orthogonal matrix
 that is nearest to its momentum: all of its directions alike. The multiple is 0.2 * sqrt(longer side), so that the root mean
@@ -31,7 +31,11 @@ LEAST_NORM = 1e-7
 
 
 def orthogonalise(update: Tensor) -> Tensor:
-    """Return about the orthogonal matrix nearest to a matrix [..., rows, columns], in float32 (Newton-Schulz iteration)."""
+    """Return approximately the nearest orthogonal matrix, in float32 (Newton-Schulz iteration).
+
+    Args:
+        update: [..., rows, columns].
+    """
     a, b, c = COEFFICIENTS
     x = update.float()
     tall = x.shape[-2] > x.shape[-1]
@@ -167,6 +171,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
     def _orthogonal(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         if not parameters:
             return
+        places = [place for place, parameter in enumerate(group["params"]) if parameter.grad is not None]
         taken = 1.0 if self.found_inf is None else (self.found_inf == 0).to(torch.float32)
         updates = []
         for parameter in parameters:
@@ -176,8 +181,10 @@ class MuonAndAdamW(torch.optim.Optimizer):
             momentum.lerp_(gradient, taken * (1 - group["momentum"]))
             updates.append(gradient.lerp(momentum, group["momentum"]))
             self.state[parameter][UPDATES] += taken
-        exchange = self.exchanges.get(id(parameters[0])) or exchange_of(parameters)
-        changes = exchange(updates, lambda index, whole: update_of(whole, group["splits"][index]))
+        # A flat tensor holds all matrices of its group; otherwise those without a gradient are not among the updates.
+        flat = self.exchanges.get(id(parameters[0]))
+        exchange, numbers = (flat, range(len(group["splits"]))) if flat else (exchange_of(parameters), places)
+        changes = exchange(updates, lambda index, whole: update_of(whole, group["splits"][numbers[index]]))
         for parameter, change in zip(parameters, changes, strict=True):
             weight = local(parameter)
             weight.mul_(1 - taken * (group["lr"] * group["weight_decay"]))
@@ -223,7 +230,9 @@ def parameter_groups(model: nn.Module, settings: Mapping[str, Any]) -> list[dict
             layer = next((part for part in owner.split(".") if part.isdigit()), "")
             group = layers.setdefault(layer, {"params": [], "splits": [], "matrices": True, "rate": 1.0})
             group["params"].append(parameter)
-            group["splits"].append(split_of(owner, modules[owner], family))
+            # What is a parameter of its own, as the experts' matrices, is called by its own name.
+            called = owner if name == f"{owner}.weight" else name
+            group["splits"].append(split_of(called, modules[owner], family))
     decay = settings["weight_decay"]
     rates = {kind: (settings[f"{kind}_lr"] or settings["lr"]) / settings["lr"] for kind in others}
     groups = [{**group, "weight_decay": decay} for group in layers.values()]

@@ -162,7 +162,8 @@ def checkpoints_of(config: Config, parameters: int, optimizer_numbers: int, seco
     kept = len(last | forever)
     pushed = [step for step in saved if step == steps or not config.hub.every or step % config.hub.every == 0]
     number = len(pushed) if config.hub.repo else 0
-    each = model + (state if config.hub.state else 0)
+    average = model if config.train.ema_decay else 0
+    each = model + (state if config.hub.state else average)
     return Checkpoints(model, state, len(saved), kept, (kept + 1) * (model + state), number, number * each)
 
 

@@ -166,16 +166,15 @@ def times(config: Config, tokens_per_second: float, samples: int | None, hours: 
         on_gpu: whether it is on GPUs.
         copies: how many processes generate the same, because none holds the whole model.
     """
-    from codeparrot.stream.mixture import further_sets
     from codeparrot.training.pass_at_k import MAX_NEW_TOKENS
-    from codeparrot.training.validation import FORWARD_SHARE, sample_tokens
+    from codeparrot.training.validation import FORWARD_SHARE, num_measures, sample_tokens
 
     train, evaluate = config.train, config.evaluate
     tokens = batches_of(train).before(train.max_steps) * config.stream.seq_length
     training, evaluation = tokens / tokens_per_second, 0.0
     if config.stream.valid and evaluate.every_steps:
         number, sample = 1 + train.max_steps // evaluate.every_steps, sample_tokens(config)
-        number *= 1 + len(further_sets(config))
+        number *= num_measures(config)
         evaluation = number * sample * FORWARD_SHARE / tokens_per_second if sample else None
     generated = None if samples is None else copies * samples * MAX_NEW_TOKENS
     tested = None if generated is None else generated / (GENERATION_SHARE * tokens_per_second)

@@ -144,9 +144,9 @@ def _files(place: Path, manifest: dict[str, Any], state: bool) -> Iterator[tuple
         if name.startswith("model/"):
             yield name.removeprefix("model/"), place / name
             continue
-        if name.startswith("ema/"):
+        if name.startswith(f"{checkpoint.AVERAGE}/"):
             yield name, place / name
-        if state:
+        elif state:
             yield f"{STATE}{name}", place / name
     if state:
         yield f"{STATE}{checkpoint.MANIFEST}", place / checkpoint.MANIFEST
@@ -154,7 +154,7 @@ def _files(place: Path, manifest: dict[str, Any], state: bool) -> Iterator[tuple
 
 def _is_stale(name: str, files: dict[str, Path]) -> bool:
     """Whether a file on the branch belongs to an earlier checkpoint and not to this one."""
-    ours = name.startswith((STATE, "ema/")) or name == PLOT or ("/" not in name and ".safetensors" in name)
+    ours = name.startswith((STATE, f"{checkpoint.AVERAGE}/")) or name == PLOT or ("/" not in name and ".safetensors" in name)
     return ours and name not in files
 
 

@@ -231,7 +231,11 @@ def entries(checkpoints: Path, state: bool = False) -> list[Entry]:
             manifest = checkpoint.read_manifest(place)
         except (CodeparrotError, OSError):
             continue  # being removed, or not complete: it cannot be pushed
-        sent = [file["bytes"] for name, file in manifest["files"].items() if state or name.startswith("model/")]
+        sent = [
+            file["bytes"]
+            for name, file in manifest["files"].items()
+            if state or name.startswith(("model/", f"{checkpoint.AVERAGE}/"))
+        ]
         facts = manifest["step"], manifest["tokens"], checkpoint.digest_of(manifest), sum(sent), manifest.get("time", 0.0)
         found.append(Entry(*facts, number=manifest.get("number", 0)))
     return sorted(found, key=_order)

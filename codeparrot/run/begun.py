@@ -6,13 +6,18 @@ from pathlib import Path
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import HUB, path_of
-from codeparrot.run import checkpoint
+from codeparrot.run import checkpoint, parent
 
 
 def begun(config: Config) -> Path | None:
     """Return the checkpoint that this start goes on from; None at the beginning of a run, or where only the Hub has it.
 
-    Which one that is in the end, is decided once the processes have started (training/resume.py); here no file is checked.
+    A run that begins at a checkpoint of another one goes on from that until it has its own.
+
+    Which one it is in the end is decided once the processes have started (training/resume.py); here no file is checked.
+
+    Raises:
+        CodeparrotError: the parent has no such checkpoint.
     """
     if config.resume == "never":
         return None
@@ -27,7 +32,7 @@ def begun(config: Config) -> Path | None:
             # A run that was begun from a checkpoint goes on from its own ones, until another is named.
             if place not in own or not others or saved["resume"] == config.resume:
                 return place
-    return None
+    return parent.find(parent.named(config.parent)) if config.parent and config.resume == "auto" else None
 
 
 def on_hub(config: Config) -> bool:

@@ -33,6 +33,8 @@ from codeparrot.setting import changeable, in_todays_names, renamed
 from codeparrot.stream.mixture import weights_of
 
 MANIFEST = "manifest.json"
+AVERAGE = "ema"
+"""Folder of a checkpoint with the average of the weights as a model (`train.ema_decay`)."""
 MANIFEST_VERSION = 2
 _PARTIAL = ".partial_"
 _NAME = re.compile(r"step_\d+")

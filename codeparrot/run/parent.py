@@ -64,7 +64,7 @@ def find(name: Name) -> Path:
     if place is None:
         steps = ", ".join(str(step) for step in sorted(map(_step, whole)))
         held = f"its checkpoints are of step {steps}" if steps else "it has none"
-        remedy = "checkpoint.keep_every_steps keeps more of a run's checkpoints"
+        remedy = "checkpoint.every_steps saves more of them, checkpoint.keep_every_steps keeps them"
         raise CodeparrotError(f"--from {name}: {name.run} has no checkpoint of that step; {held} ({remedy})")
     return place
 

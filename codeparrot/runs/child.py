@@ -11,6 +11,7 @@ Nothing here loads PyTorch.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,16 +40,18 @@ def inherit(kind: Any, arguments: Sequence[str], prog: str) -> list[str]:
     Raises:
         CodeparrotError: there is no such parent, the run began elsewhere, or the settings contradict the parent.
     """
-    words = [*arguments]
+    # What prints the settings prints those that follow from the parent's.
+    printing = [word for word in arguments if word.startswith("--print_config")]
+    words = [word for word in arguments if word not in printing]
     if not _may_name_a_parent(words):
-        return words
+        return [*arguments]
     asked = parse_settings(kind, [_as_config({"run": {"name": "", "dir": ""}}), *words], prog, parse_config)
     if not asked.parent:
-        return words
+        return [*arguments]
     if asked.resume not in ("auto", "never"):
         if _flags(words) & {*_FLAGS}:
             raise CodeparrotError("--from and --resume name two checkpoints to begin at; leave one of them out")
-        return words  # the settings of a child, that goes on from the checkpoint which is named
+        return [*arguments]  # the settings of a child, that goes on from the checkpoint which is named
     name = parent.named(asked.parent)
     if not asked.run.name:
         raise CodeparrotError(f"--from {name} begins a run of its own; give it a name: --run.name {Path(name.run).name}-cool")
@@ -63,7 +66,8 @@ def inherit(kind: Any, arguments: Sequence[str], prog: str) -> list[str]:
     assert manifest is not None  # _place finds nothing only where there is a checkpoint of its own
     name = name if name.step is not None else Name(name.run, manifest["step"])
     words = [_as_config(_passed_on(manifest["config"], name)), *words, f"--parent={name}"]
-    return [*words, *_derived(parse_settings(kind, words, prog, parse_config), name, words, manifest if place else None)]
+    derived = _derived(parse_settings(kind, words, prog, parse_config), name, words, manifest if place else None)
+    return [*words, *derived, *printing]
 
 
 def _may_name_a_parent(words: Sequence[str]) -> bool:
@@ -96,7 +100,7 @@ def _as_config(settings: Mapping[str, Any]) -> str:
 def _newest_manifest(run: Path) -> dict[str, Any] | None:
     """Return the manifest of the newest checkpoint in a run directory, if it has one that can be read."""
     for place in checkpoint.steps(run / "checkpoints"):
-        if (place / checkpoint.MANIFEST).is_file():
+        with suppress(CodeparrotError):  # a damaged one is passed over, as by every run that goes on
             return checkpoint.read_manifest(place)
     return None
 
@@ -151,7 +155,7 @@ def _derived(settings: Any, name: Name, words: Sequence[str], manifest: dict[str
     step, share = name.step or 0, settings.schedule.decay_now
     if not share:
         if settings.train.max_steps <= step:
-            remedy = "name --schedule.decay_now 0.1, say, or a larger --train.max_steps"
+            remedy = "set --schedule.decay_now 0.1, for example, or a larger --train.max_steps"
             steps = settings.train.max_steps
             raise CodeparrotError(f"--from {name}: train.max_steps {steps} leaves nothing to train; {remedy}")
         return []
@@ -178,7 +182,7 @@ def _check_constant(config: dict[str, Any], name: Name) -> None:
     """
     schedule, steps, step = config["schedule"], config["train"]["max_steps"], name.step or 0
     if schedule["name"] not in ("wsd", "constant"):
-        remedy = "begin a run with --schedule.name wsd, or go on in other ways by --resume"
+        remedy = "begin a run with --schedule.name wsd, or start from the checkpoint with --resume PATH"
         raise CodeparrotError(
             f"--from {name}: schedule.decay_now needs a learning rate that is constant up to there, and its schedule is "
             f"{schedule['name']}; {remedy}"
@@ -189,5 +193,5 @@ def _check_constant(config: dict[str, Any], name: Name) -> None:
         warm_up = step < schedule["warmup_steps"]
         how = "was still warming up" if warm_up else "had begun to decay"
         first = schedule["warmup_steps"] if warm_up else max(1, steps - max(1, round(schedule["decay_fraction"] * steps)))
-        where = f"at step {first} or behind it" if warm_up else f"at a checkpoint of step {first} or before"
+        where = f"at step {first} or later" if warm_up else f"at a checkpoint of step {first} or before"
         raise CodeparrotError(f"--from {name}: its learning rate {how} ({rate:.3g} of the peak); begin {where}")

@@ -66,7 +66,7 @@ def draw(
     known = (_loss_panel, "loss"), (_perplexity_panel, "perplexity"), (_solutions_panel, "solutions")
     panels = [panel for panel, curve in known if _any(runs, curve)]
     if not panels:
-        raise CodeparrotError("--log_x: nothing was measured behind the first step yet; train on, or leave it out")
+        raise CodeparrotError("--log_x: nothing was measured after the first step yet; train on, or leave it out")
     count = len(panels) + any(run.further for run in runs)
     inches = INCHES[0], INCHES[1] * max(1, count / 2)
     figure, axes = figures.make(inches, count, h_pad=0.08, w_pad=0.12, hspace=0.06)

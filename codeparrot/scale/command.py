@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from codeparrot.scale.points import Point
 
 FURTHEST = 30.0
-"""Times the largest run, in parameters, tokens or computation, to which a law is extrapolated unasked."""
+"""Times the largest run, in parameters, tokens or FLOPs, to which a law is extrapolated unasked."""
 LAW = "law.json"
-COUNTED = {"total": "with embeddings", "non_embedding": "besides embeddings"}
+COUNTED = {"total": "with embeddings", "non_embedding": "without embeddings"}
 """Counts of parameters, in words."""
 DECADES = 4
-"""Powers of ten of computation that the table of the frontier goes beyond the smallest budget of the runs."""
+"""Powers of ten of FLOPs that the table of the frontier goes beyond the smallest budget of the runs."""
 HELD_OUT_SIZES = 4
 """Fewer different sizes leave none to hold out."""
 
@@ -36,7 +36,7 @@ def fit(
 ) -> Result:
     """Fit how the loss falls with parameters and tokens: L(N, D) = E + A / N^alpha + B / D^beta.
 
-    Writes law.json, and pictures of the fit, of runs of equal computation, and of the compute-optimal frontier.
+    Writes law.json, and pictures of the fit, of runs of equal compute (isoFLOP), and of the compute-optimal frontier.
 
     Args:
         runs: Folders of finished runs, or tables (.csv) with the columns parameters, loss (nats a token), and tokens or flops.
@@ -44,7 +44,7 @@ def fit(
         parameters: Count of the parameters of a run. total: all, as Hoffmann et al.; non_embedding: without those of tokens and
             positions, as Kaplan et al. Tables are taken as they are.
         least_tokens_per_parameter: Runs with fewer are left out.
-        draws: Fits to runs drawn with replacement, for intervals of 95%.
+        draws: Bootstrap resamples of the runs, for the 95% intervals.
         seed: Of the draws.
     """
     from codeparrot.scale import figure, points
@@ -74,7 +74,7 @@ def fit(
 def predict(
     law: str = "scale", parameters: float = 0.0, tokens: float = 0.0, flops: float = 0.0, anyway: bool = False
 ) -> Result:
-    """Predict the loss of a model, or the best model for an amount of computation, with a law that `scale fit` wrote.
+    """Predict the loss of a model, or the compute-optimal model for a FLOP budget, with a law that `scale fit` wrote.
 
     Args:
         law: Folder or law.json that `codeparrot scale fit` wrote.
@@ -162,10 +162,11 @@ def _held_out(kept: "list[Point]") -> dict[str, Any] | None:
 
 def _said_of_held_out(held_out: dict[str, Any] | None) -> list[str]:
     if held_out is None:
-        return ["no run was held out (that needs four sizes): how far off such a prediction is, nothing says"]
-    whole = "the run" if held_out["runs"] == 1 else f"the {held_out['runs']} runs"
-    size = f"{whole} of the largest size, {held_out['times']:.3g} times the next"
-    return [f"{size}: a law of the others alone is {held_out['worst_error']:+.1%} off there, at worst"]
+        needed = "that needs four sizes, and six runs of three lengths without the largest"
+        return [f"nothing was held out ({needed}), so the error of a prediction is unknown"]
+    runs = "1 run" if held_out["runs"] == 1 else f"{held_out['runs']} runs"
+    size = f"held out: the largest size ({runs}, {held_out['times']:.3g} times the next)"
+    return [f"{size}; a law of the others is {held_out['worst_error']:+.1%} off there, at worst"]
 
 
 def _facts(fitted: "Fit", left_out: int, held_out: dict[str, Any] | None) -> dict[str, Any]:
@@ -186,7 +187,9 @@ def _facts(fitted: "Fit", left_out: int, held_out: dict[str, Any] | None) -> dic
         "left_out": left_out,
         "mean_error": float(np.abs(residuals).mean()),
         "largest": {name: float(values.max()) for name, values in alone.items()},
-        "power_laws": {name: power_law(values, points.losses)._asdict() for name, values in alone.items()},
+        "power_laws": {
+            name: fit._asdict() for name, values in alone.items() if (fit := power_law(values, points.losses)) is not None
+        },
         "frontier": frontier,
         "held_out": held_out,
         "draws": [list(draw) for draw in fitted.draws],

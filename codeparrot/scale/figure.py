@@ -1,4 +1,4 @@
-"""Pictures of a fitted law: the fit, runs of equal computation, and the compute-optimal frontier."""
+"""Pictures of a fitted law: the fit, runs of equal compute (isoFLOP), and the compute-optimal frontier."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ def _fit(fitted: "Fit") -> Any:
 
 
 def _isoflop(fitted: "Fit") -> Any:
-    """Loss over parameters at equal computation, with the best size of each budget."""
+    """Loss over parameters at equal compute, with the best size of each budget."""
     import numpy as np
 
     figure, (axis,) = figures.make(INCHES)
@@ -93,13 +93,13 @@ def _isoflop(fitted: "Fit") -> Any:
     top = float(points.losses.max())
     axis.set(xscale="log", xlabel="parameters", ylabel="loss, nats a token")
     axis.set_ylim(top=top + 0.1 * (top - float(points.losses.min())))
-    figures.title(axis, "Equal computation: the best size of each budget")
+    figures.title(axis, "IsoFLOP curves: the best size of each compute budget")
     figures.legend(axis)
     return figure
 
 
 def _frontier(fitted: "Fit") -> Any:
-    """Loss over computation: the frontier with its band, and the runs."""
+    """Loss over compute: the frontier with its band, and the runs."""
     import numpy as np
 
     figure, (axis,) = figures.make(INCHES)
@@ -113,6 +113,6 @@ def _frontier(fitted: "Fit") -> Any:
     axis.plot(budgets, fitted.law.loss(*best), label="compute-optimal", **figures.style(0))
     axis.scatter(flops, points.losses, s=10, color=LIGHT.faint, zorder=2, label="runs")
     axis.set(xscale="log", xlabel="FLOPs (6 N D)", ylabel="loss, nats a token")
-    figures.title(axis, "The least loss of each amount of computation")
+    figures.title(axis, "The least loss of each compute budget")
     figures.legend(axis)
     return figure

@@ -147,11 +147,10 @@ def _losses(thetas: "ndarray", points: Points) -> "tuple[ndarray, ndarray]":
     return losses, np.stack([column.sum(axis=1) for column in columns], axis=1)
 
 
-def power_law(x: "ndarray", losses: "ndarray") -> PowerLaw:
+def power_law(x: "ndarray", losses: "ndarray") -> PowerLaw | None:
     """Fit L = (scale / X)^exponent to the runs that no run of a smaller or equal X is better than.
 
-    Raises:
-        CodeparrotError: there are fewer than three such runs.
+    None where there are fewer than three such runs.
     """
     import numpy as np
     from scipy.optimize import minimize
@@ -160,7 +159,7 @@ def power_law(x: "ndarray", losses: "ndarray") -> PowerLaw:
     lowest = np.minimum.accumulate(losses[order])
     best = order[np.flatnonzero(np.diff(lowest, prepend=np.inf) < 0)]
     if len(best) < 3:
-        raise CodeparrotError(f"a power law needs three runs or more, each better than all smaller ones; there are {len(best)}")
+        return None
     log_x, log_l = np.log(x[best]), np.log(losses[best])
 
     def loss(theta: "ndarray") -> "tuple[float, ndarray]":

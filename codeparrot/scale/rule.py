@@ -4,8 +4,8 @@ Guarantees: the deepest model at the longest budget is the base, setting for set
 size, parameters rise with depth, and every run is as long as its budget says, to half a step.
 
 - width = base width * depth / base depth; heads = width / head size; feed-forward layers keep their ratio to the width; the
-  range of the initial weights goes with width^-0.5, as nano's and micro's recipes have it. So N grows with depth^3, besides
-  embeddings. nanochat has this dial.
+  range of the initial weights goes with width^-0.5, as nano's and micro's recipes have it. So N grows with depth^3, not
+  counting embeddings. nanochat has this dial.
 - lr = base lr * (width / base width)^-lr_exponent * (batch / base batch)^0.5. nanochat scales AdamW's rates with width^-0.5.
   muP (Yang et al., 2022) has width^-1 for hidden matrices and width^0 for embeddings: one rate for both lies between. DeepSeek
   LLM (Bi et al., 2024) has C^-0.125, which is width^-0.75 at equal tokens a parameter. This project's recipes go with
@@ -34,7 +34,7 @@ from codeparrot.scale.law import FLOPS_PER_TOKEN_AND_PARAMETER
 from codeparrot.stream.batches import SCHEDULE
 
 PARAMETERS_A_SIZE, TOKENS_A_BUDGET = 4, 2
-"""Times that a size has the parameters of the one before, besides embeddings, and a budget its tokens."""
+"""Times that a size has the parameters of the one before, not counting embeddings, and a budget its tokens."""
 _SHAPE = ("num_hidden_layers", "hidden_size", "num_attention_heads")
 _WITH_WIDTH = "intermediate_size n_inner ffn_dim ffn_hidden_size moe_intermediate_size shared_expert_intermediate_size".split()
 """Sizes of feed-forward layers, under the names that families have for them."""

@@ -37,7 +37,7 @@ class Series(Config):
     depths: list[int] = field(default_factory=list, metadata={"rule": at_least(1)})
     """Depths in layers, in place of --sizes. They may be deeper than the recipe."""
     tokens_per_parameter: list[float] = field(default_factory=list, metadata={"rule": ABOVE_0})
-    """Lengths of the runs in tokens a parameter, embeddings counted, in place of --budgets: 5 10 20."""
+    """Lengths of the runs in tokens a parameter, embeddings included, in place of --budgets: 5 10 20."""
     lr_exponent: float = setting(0.5, rule=at_least(0))
     """The learning rate goes with the width to the power of minus this: 0.5 as in nanochat, 1 as in muP, 0: constant."""
     batch_exponent: float = setting(0.0, rule=at_least(0))
@@ -58,6 +58,9 @@ def check(settings: Series) -> None:
     """
     from codeparrot import checks
 
+    if settings.parent or settings.model.get("from"):
+        what = "--from" if settings.parent else "model.from"
+        raise CodeparrotError(f"each run of a series begins with weights of its own, at step 0; leave {what} out")
     checks.check(settings)
     check_ranges(settings)
     if not settings.stream.valid:
@@ -193,7 +196,7 @@ def rule_in_words(base: Config, rule: "Rule") -> list[str]:
         f"base        {base.run.name}: {own.depth} layers, width {own.width}, {own.heads} heads",
         f"dial        depth {', '.join(map(str, rule.depths))}; width = {own.width} * depth / {own.depth}, in heads of "
         f"{own.width // own.heads}; initial weights go with width ^ -0.5",
-        f"budgets     {', '.join(f'{ratio:.3g}' for ratio in rule.ratios)} tokens a parameter, embeddings counted",
+        f"budgets     {', '.join(f'{ratio:.3g}' for ratio in rule.ratios)} tokens a parameter, embeddings included",
         f"lr          {rates}{root}",
         f"batch       {several} of {base.stream.seq_length} tokens",
         "steps       warm-up and lines of the log keep their share of them",
@@ -203,7 +206,7 @@ def rule_in_words(base: Config, rule: "Rule") -> list[str]:
 def table_of(runs: "list[Run]") -> list[str]:
     """Return the runs as lines."""
     width, total = max(len(each.name) for each in runs), sum(each.cost for each in runs)
-    head = f"{'run':<{width}}  depth  width  heads  parameters        lr  batch    steps   tokens    FLOPs  time"
+    head = f"{'run':<{width}}  depth  width  heads  parameters        lr  batch    steps   tokens    FLOPs  share"
     return [head, *(_row(each, width, total) for each in runs)]
 
 
@@ -212,7 +215,7 @@ def _row(run: "Run", width: int, total: float) -> str:
     train = run.config.train
     size = f"{run.name:<{width}}  {depth:>5}  {wide:>5}  {heads:>5}  {count_in_words(run.parameters):>10}"
     length = f"{train.global_batch_size:>5}  {train.max_steps:>7,}  {count_in_words(run.tokens):>7}"
-    return f"{size}  {run.config.optim.lr:>8.3g}  {length}  {run.flops:>7.1e}  {run.cost / total:>4.0%}"
+    return f"{size}  {run.config.optim.lr:>8.3g}  {length}  {run.flops:>7.1e}  {run.cost / total:>5.0%}"
 
 
 def results_of(runs: list[dict[str, Any]]) -> list[str]:

@@ -217,13 +217,20 @@ class Monitor:
                         tables.setdefault(_measured(line), []).extend(rows)
         return tables
 
-    def holds(self, name: str) -> bool:
-        """Whether metrics.jsonl has a `name` of the step at which this start began, of no sample. All processes call this."""
+    def holds(self, name: str, of_set: str | None = None) -> bool:
+        """Whether metrics.jsonl has a `name` of the step at which this start began, of no sample. All processes call this.
+
+        Args:
+            name: of the measure.
+            of_set: a further validation set that it is of.
+        """
+        sampled = "eval_sample" if of_set is None else f"{SET}_sample"
 
         def found() -> bool:
             with contextlib.suppress(OSError):
                 lines = read_lines(self._training.config.run_directory / "metrics.jsonl")
-                return any(line["step"] == self.begin.step and name in line and not line.get("eval_sample") for line in lines)
+                here = [line for line in lines if line["step"] == self.begin.step and line.get(SET) == of_set]
+                return any(name in line and not line.get(sampled) for line in here)
             return False
 
         return self._training.agreement.from_main(self._main and found())

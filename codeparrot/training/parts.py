@@ -35,7 +35,7 @@ from codeparrot.training.deepspeed import exchanges_of
 from codeparrot.training.health import Health
 from codeparrot.training.precision import Precision
 from codeparrot.training.sharding import ShardedState, sharded_state
-from codeparrot.training.source import Source, first_weights, fit_source, settings_of, source_of, tokenizer_of
+from codeparrot.training.source import Source, check_agreed, first_weights, fit_source, settings_of, source_of, tokenizer_of
 from codeparrot.training.strategy import finish_wrapping, strategy_name, strategy_of
 from codeparrot.training.watchdog import Watchdog
 
@@ -209,6 +209,7 @@ def make(start: Start, fitted: Fitted) -> Training:
     attention.activate(config.train.attention)
     compiling, checkpointing = compiles(config.train.compile, accelerator), config.train.activation_checkpointing
     how: Any = {"activation_checkpointing": checkpointing, "compile": compiling.on, "z_loss": config.train.z_loss}
+    check_agreed(start.source, start.agreement)
     loaded = first_weights(config, start.source, settings, accelerator) if start.source else None
     model = build_model(settings, seed=config.run.seed, loaded=loaded, **how)
     model = model.to(accelerator.device) if strategy_of(accelerator) == "replicated" else model

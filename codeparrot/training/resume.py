@@ -94,7 +94,7 @@ def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, 
     if origin is None:
         origin = _new_origin(training, progress.step, str(place))
         origin |= {key: value for key, value in (manifest.get("origin") or {}).items() if key == WEIGHTS}
-    if place.parent == training.checkpoints:
+    if place.parent.resolve() == training.checkpoints.resolve():
         begun = parent.of_origin(manifest.get("origin"))
         origin = origin | {"parent": begun} if begun else origin
     elif place.parent.name == "checkpoints":

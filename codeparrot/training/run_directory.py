@@ -24,6 +24,9 @@ from codeparrot.training.watchdog import Watchdog
 
 logger = logging.getLogger("codeparrot")
 
+LOCK_TRIES, LOCK_SECONDS = 10, 0.1
+"""Tries to lock the directory, and seconds between two."""
+
 
 class RunDirectory:
     """What a process writes about itself into the run directory."""
@@ -83,10 +86,19 @@ def run_directory(config: Config, accelerator: Any) -> Iterator[RunDirectory]:
     with ExitStack() as lock:
         with writing(folder, "run.dir"):
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            if main and not lock.enter_context(files.locked(folder / LOCK)):
+            if main and not _locked(folder / LOCK, lock):
                 raise CodeparrotError(f"another process is training in {folder}; wait for it, or choose another run.name")
             set_up_logging(folder, accelerator.process_index)
         yield RunDirectory(config, main)
+
+
+def _locked(path: Path, lock: ExitStack) -> bool:
+    """Lock the directory. `codeparrot runs` locks it too, for an instant, to see who trains: that is waited for."""
+    for _ in range(LOCK_TRIES):
+        if lock.enter_context(files.locked(path)):
+            return True
+        time.sleep(LOCK_SECONDS)
+    return False
 
 
 def write_config(config: Config) -> None:

@@ -5,7 +5,8 @@ processes learn that all have finished from the flags that they exchange at each
 checkpoint its manifest and its name and removes old ones. A failed write is tried again, then reported; training goes on and
 older checkpoints stay.
 
-Cost: 12 bytes a parameter of host memory, shared by the processes; on GPUs up to twice as much (GPT-2 xl: 18), because torch
+Cost: 12 bytes a parameter of host memory, shared by the processes, and 4 more of the main one with
+`train.ema_decay`; on GPUs up to twice as much (GPT-2 xl: 18), because torch
 rounds each pinned tensor up to a power of two. benchmarks/checkpoint.py measures the stall.
 """
 

@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.functional import pad
 
 from codeparrot.optim.average import AVERAGE
 from codeparrot.optim.optimizer import UPDATES, OptimizerKind, new_state
+from codeparrot.run import checkpoint
 from codeparrot.training.strategy import strategy_of
 
 WEIGHT = "weight"
-MODELS = {WEIGHT: "model", AVERAGE: "ema"}
+MODELS = {WEIGHT: "model", AVERAGE: checkpoint.AVERAGE}
 """What is written as a model of its own, and the folder in a checkpoint."""
 
 
@@ -146,20 +149,32 @@ class ZeroState:
         return value.view(self.shape(name))
 
     def put(self, name: str, kind: str, value: Tensor) -> None:
-        import deepspeed
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
         parameter = self._parameters[name]
         value = value.to(parameter.device)
-        if kind != WEIGHT:
-            safe_set_full_optimizer_state(parameter, value, kind)
-            return
-        # The float32 master and the parameter that the model computes with.
-        safe_set_full_fp32_param(parameter, value)
         if self._stage == 3:
-            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
-                parameter.data.copy_(value)
+            self._put_piece(parameter, kind, value)
+        elif kind != WEIGHT:
+            safe_set_full_optimizer_state(parameter, value, kind)
         else:
+            # The float32 master and the parameter that the model computes with.
+            safe_set_full_fp32_param(parameter, value)
+            parameter.data.copy_(value)
+
+    def _put_piece(self, parameter: Any, kind: str, value: Tensor) -> None:
+        """Write this process's piece under ZeRO-3. DeepSpeed's function for whole tensors fails where these divide unevenly."""
+        import deepspeed
+        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
+
+        group, size = parameter.ds_process_group, parameter.ds_tensor.numel()
+        missing = size * dist.get_world_size(group) - value.numel()
+        piece = pad(value.flatten(), (0, missing)).narrow(0, size * dist.get_rank(group), size)
+        if kind != WEIGHT:
+            safe_set_local_optimizer_state(parameter, piece, kind)
+            return
+        safe_set_local_fp32_param(parameter, piece)
+        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
             parameter.data.copy_(value)
 
     @property
@@ -196,10 +211,9 @@ def averaged(state: ShardedState, model: nn.Module) -> Iterator[None]:
         model: as prepared.
     """
     _swap(state, model)
-    try:
-        yield
-    finally:
-        _swap(state, model)
+    yield
+    # An error ends the run: collectives that only this process would call then are none to begin.
+    _swap(state, model)
 
 
 def _swap(state: ShardedState, model: nn.Module) -> None:

@@ -33,6 +33,7 @@ from codeparrot.model.families import config_of_weights, load_weights
 from codeparrot.result import say
 from codeparrot.run import checkpoint
 from codeparrot.run.begun import begun, on_hub
+from codeparrot.training.agreement import Agreement
 
 logger = logging.getLogger("codeparrot")
 
@@ -97,6 +98,17 @@ def source_of(config: Config, *, weights: bool = True) -> Source | None:
     if not found.endswith(GGUF) and not any(Path(found).glob("*.safetensors")):
         raise CodeparrotError(f"model.from: {name} holds no *.safetensors; pickled weights may run code and are not read")
     return Source(name, found, first=True)
+
+
+def check_agreed(source: Source | None, agreement: Agreement) -> None:
+    """Check that all processes begin with the same weights. All of them call this.
+
+    Raises:
+        CodeparrotError: the source changed while they looked. The same on all processes.
+    """
+    found = sorted(set(agreement.gather("" if source is None else str(source.revision))))
+    if len(found) > 1:
+        raise CodeparrotError(f"model.from: processes found {' and '.join(found)}: it changes; name a checkpoint or a revision")
 
 
 def tokenizer_of(config: Config, source: Source | None) -> Any:

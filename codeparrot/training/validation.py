@@ -22,6 +22,7 @@ from codeparrot.objectives.fim import Middles
 from codeparrot.objectives.middles import MiddleSet, load_middles
 from codeparrot.objectives.objective import changes_of
 from codeparrot.result import progress_bar, say
+from codeparrot.run.metrics import SET
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
 from codeparrot.stream.batches import batches_of
@@ -48,9 +49,14 @@ def sample_tokens(config: Config) -> int:
     if config.evaluate.max_tokens != "auto":
         return config.evaluate.max_tokens
     train = config.train
-    num_evaluations = (1 + train.max_steps // config.evaluate.every_steps) * (1 + len(further_sets(config)))
+    num_evaluations = (1 + train.max_steps // config.evaluate.every_steps) * num_measures(config)
     trained = batches_of(train).before(train.max_steps) * config.stream.seq_length
     return max(1, int(BUDGET / FORWARD_SHARE * trained / num_evaluations))
+
+
+def num_measures(config: Config) -> int:
+    """Return how often an evaluation passes over a validation set: each set, and the first with the average of the weights."""
+    return 1 + len(further_sets(config)) + bool(config.train.ema_decay)
 
 
 class Measured(NamedTuple):
@@ -77,6 +83,7 @@ class Validation:
         """Whether a request to stop ended the last evaluation. The same on all processes."""
         self._training, self._monitor, self._stop = training, monitor, stop
         self._on = bool(config.stream.valid) and config.evaluate.every_steps > 0
+        self._further: dict[str, Measured] = {}
         if not self._on:
             return
         say("reading the validation set")
@@ -86,6 +93,11 @@ class Validation:
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
         self._likelihood = Likelihood(training, monitor)
+
+    def is_measured(self) -> bool:
+        """Whether the step at which this start began was measured on all of every set. All processes call this."""
+        found = [self._monitor.holds("eval_loss"), *(self._monitor.holds(f"{SET}_loss", name) for name in self._further)]
+        return all(found)
 
     def run(self, progress: Progress, whole: bool) -> None:
         """Evaluate on the `whole` set or on the sample of it, log, and write samples. All processes call this."""

@@ -1,8 +1,8 @@
-"""W&B's run of a run: one for its whole life, however often it is interrupted.
+"""One W&B run for each training run, however often that is interrupted.
 
-Its id stands in the run directory. Values lie over the metric `step`, not over W&B's own count, which passes over what comes
-late. Steps that are done again after a kill are not sent twice: the run directory also keeps the last step of each value that
-was sent. Server and key are found by wandb itself.
+Its id stands in the run directory. Values are plotted against `step`, since W&B's own count of steps drops what comes late.
+Steps that are done again after a kill are not sent twice: the run directory also keeps the last step of each value that was
+sent. Server and key are found by wandb itself.
 """
 
 import importlib

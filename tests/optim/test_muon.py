@@ -149,3 +149,31 @@ def test_a_skipped_step_changes_nothing_even_with_gradients_that_are_not_finite(
                 for p in layer.parameters()
                 for name in optimizer.state[p]
             )
+
+
+def test_experts_that_hold_several_matrices_are_refused_by_their_own_name() -> None:
+    settings = {
+        "family": "mixtral",
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    settings |= {"num_key_value_heads": 2, "num_local_experts": 4, "vocab_size": 32}
+    with pytest.raises(CodeparrotError, match=r"optim\.name muon: .*experts\.gate_up_proj of a mixtral model holds several"):
+        parameter_groups(without_weights(model_config(settings)), SETTINGS)
+
+
+def test_a_matrix_without_a_gradient_leaves_the_others_their_parts() -> None:
+    torch.manual_seed(0)
+    whole, partly = (build_model(model_config(GPT2), seed=0).model for _ in range(2))
+    left = "transformer.h.0.ln_1.weight", "transformer.h.0.attn.c_attn.weight"  # its three parts are no part of the next one's
+    gradients = {name: torch.randn_like(parameter) for name, parameter in whole.named_parameters()}
+    for model, unused in ((whole, ()), (partly, left)):
+        optimizer = Muon().build(model, SETTINGS)
+        for name, parameter in model.named_parameters():
+            parameter.grad = None if name in unused else gradients[name]
+        optimizer.step()
+    changed = dict(whole.named_parameters())
+    for name, parameter in partly.named_parameters():
+        assert torch.equal(parameter, changed[name]) is (name not in left), name

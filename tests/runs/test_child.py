@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from codeparrot.arguments import parse_config
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.optim.schedule import learning_rate
+from codeparrot.run.begun import begun as goes_on_from
 from codeparrot.runs.child import inherit
 from tests.runs.family import write_parent
 
@@ -40,6 +42,13 @@ def test_settings_that_are_not_given_are_the_parents(parent: Path, named: str) -
     assert child.run_directory == parent.parent / "cool" and child.parent == f"{parent}@step_400"
     assert (child.hub.repo, child.hub.branch) == ("me/x", ""), "it has a branch of its own"
     assert (child.train.max_steps, child.schedule.decay_fraction) == (500, 0.2)
+
+
+def test_the_settings_that_are_printed_are_those_of_the_child(parent: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        config_of("--from", f"{parent}@step_400", "--run.name", "cool", "--schedule.decay_now", "0.2", "--print_config")
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["train"]["max_steps"] == 500 and printed["run"]["dir"] == str(parent.parent)
 
 
 def test_a_run_folder_means_its_newest_checkpoint_and_the_one_that_a_child_began_at(parent: Path) -> None:
@@ -80,6 +89,25 @@ def test_a_child_with_checkpoints_goes_on_when_its_parent_is_gone(parent: Path) 
         config_of("--from", f"{parent}@step_800", *words[2:])
 
 
+def test_a_damaged_checkpoint_of_its_own_is_passed_over(parent: Path) -> None:
+    child = parent.parent / "cool"
+    words = ("--from", f"{parent}@step_400", "--run.name", "cool", "--schedule.decay_now", "0.2")
+    begun_at = {"run": str(parent), "name": "a", "step": 400, "tokens": 4000, "digest": digest(parent, 400)}
+    saved(child, 420, "--schedule.name", "wsd", origin={"parent": begun_at})
+    damaged = child / "checkpoints" / "step_00000440"
+    damaged.mkdir()
+    (damaged / "manifest.json").write_text('{"step": 4', encoding="utf-8")
+    assert config_of(*words).train.max_steps == 500
+
+
+def test_a_child_of_a_run_that_began_with_other_weights_does_not_need_them(tmp_path: Path) -> None:
+    run = tmp_path / "b"
+    saved(run, 400, "--schedule.name", "wsd", "--model", '{"from": "gone"}')
+    child = config_of("--from", f"{run}@step_400", "--run.name", "cool", "--schedule.decay_now", "0.2")
+    assert child.model["from"] == "gone"
+    assert goes_on_from(child) == run / "checkpoints" / "step_00000400"
+
+
 @pytest.mark.parametrize(("step", "share"), [(1, 0.05), (7, 0.33), (400, 0.1), (999, 0.9)])
 def test_all_steps_behind_the_parent_decay_and_the_last_ends_at_the_final_value(
     tmp_path: Path, step: int, share: float
@@ -112,7 +140,7 @@ def test_all_steps_behind_the_parent_decay_and_the_last_ends_at_the_final_value(
         (["--from", "hub:me/x", "--run.name", "child"], r"a run begins at a checkpoint on this machine; fetch it"),
         (
             ["--from", "A@400", "--run.name", "child", "--train.max_steps", "300"],
-            r"max_steps 300 leaves nothing to train; name",
+            r"max_steps 300 leaves nothing to train; set",
         ),
         (
             ["--from", "A@400", "--run.name", "child", "--schedule.decay_now", "0.2", "--train.max_steps", "600"],
@@ -130,7 +158,7 @@ def test_all_steps_behind_the_parent_decay_and_the_last_ends_at_the_final_value(
         (["--from", "B@40", "--run.name", "child", "--schedule.decay_now", "0.1"], r"begun to decay \(0.5.* step 32 or before"),
         (
             ["--from", "B@4", "--run.name", "child", "--schedule.decay_now", "0.1"],
-            r"still warming up \(0.4 .* step 10 or behind",
+            r"still warming up \(0.4 .* step 10 or later",
         ),
         (
             ["--from", "C@40", "--run.name", "child", "--schedule.decay_now", "0.1"],

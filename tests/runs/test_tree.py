@@ -136,5 +136,5 @@ def test_axes_may_be_logarithmic(tmp_path: Path, figures: list[Figure]) -> None:
     assert 0 < low <= 100 and high >= 3000
     assert both[0].get_ylim()[0] > 0
     log.write_text(log.read_text().splitlines()[0] + "\n")
-    with pytest.raises(CodeparrotError, match="nothing was measured behind the first step yet"):
+    with pytest.raises(CodeparrotError, match="nothing was measured after the first step yet"):
         plot([str(run)], str(tmp_path / "x.png"), log_x=True)

@@ -131,7 +131,7 @@ def test_a_prediction_has_an_interval_and_says_how_far_a_held_out_run_was_off(fo
     truth = float(PLANTED.loss(4e8, 8e9))
     assert float(re.findall(r"loss ([\d.]+) nats", text)[0]) == pytest.approx(truth, rel=0.01)
     assert "4 times the parameters of the largest run" in text
-    assert "the 5 runs of the largest size, 3.98 times the next: a law of the others alone is" in text
+    assert "held out: the largest size (5 runs, 3.98 times the next); a law of the others is" in text
     assert main(["scale", "predict", "--law", str(folder / "law.json"), "--flops", "1e17", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["low"] <= facts["loss"] <= facts["high"] and facts["flops"] == pytest.approx(1e17)
@@ -187,7 +187,7 @@ def test_a_law_says_which_parameters_it_counts_and_an_older_one_counted_all(fold
     facts = json.loads((folder / "law.json").read_text(encoding="utf-8"))
     asked = ["scale", "predict", "--law", str(tmp_path / "law.json"), "--parameters", "1e6", "--tokens", "1e7"]
     assert facts["counted"] == "total"
-    for counted, words in ((None, "with embeddings"), ("non_embedding", "besides embeddings")):
+    for counted, words in ((None, "with embeddings"), ("non_embedding", "without embeddings")):
         facts["counted"] = counted
         (tmp_path / "law.json").write_text(json.dumps(facts), encoding="utf-8")
         assert main(asked) == 0

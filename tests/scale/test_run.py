@@ -65,6 +65,7 @@ def test_a_recipe_that_ships_is_known_by_its_name_and_settings_are_overridden(ca
         (["--tokens_per_parameter", "-1"], "tokens_per_parameter is -1.0; it must be above 0"),
         (["--stream.valid", "[]"], "stream.valid is empty: a law is fitted to losses on validation documents"),
         (["--resume", "never"], "resume is never: each run of a series begins anew"),
+        (["--model", '{"from": "x"}'], "begins with weights of its own, at step 0; leave model.from out"),
         (["--hub.branch", "one"], "hub.branch is set: each run of a series has a branch of its own"),
     ],
 )

@@ -1,5 +1,7 @@
 """The average of the weights with real processes: equal on every strategy, exact over a kill, and of no effect on the run."""
 
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -70,5 +72,20 @@ def test_it_is_the_same_on_every_strategy(tmp_path, corpus, tokenizer_folder, re
     for (_, loss, _), (_, expected, _) in zip(curve(tiny), curve(reference), strict=True):
         assert loss == pytest.approx(expected, rel=1e-5)
     ours, theirs = average_in(tiny), average_in(reference)
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_under_zero3_parameters_may_divide_unevenly(tmp_path, corpus, tokenizer_folder) -> None:
+    """A width of 34 over three processes: the last pieces are padded, at the start, at evaluations and at a resume."""
+    shape, batch = {"n_embd": 34, "n_head": 2}, {"global_batch_size": 12, "micro_batch_size": 1, "max_steps": 8}
+    how: dict[str, Any] = {"model": shape, "train": batch, "stream": {"lanes": 12}, "evaluate": EVALUATE}
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, **how)
+    run(config, *EMA, "--run.name", "alone")
+    run(config, *EMA, "--train.max_steps", "4", num_processes=3, launch="zero3")
+    resume = ("--run.name", "on", "--resume", str(tmp_path / "runs" / "tiny" / "checkpoints" / "step_00000004"))
+    run(config, *EMA, *resume, num_processes=3, launch="zero3")
+    ours, theirs = average_in(tmp_path / "runs" / "on", 8), average_in(tmp_path / "runs" / "alone", 8)
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5)

@@ -81,6 +81,12 @@ def test_further_sets_have_lines_of_their_own_and_change_nothing_else(tmp_path, 
         assert ours["set_loss"] == theirs["eval_loss"] and ours["set_bits_per_byte"] == theirs["bits_per_byte"]
         assert ours["set_tokens"] == theirs["eval_tokens"]
     assert of["words"][-1]["set_loss"] != main[-1]["eval_loss"]
+    # A set that is named when the run is finished is measured then.
+    later = json.dumps({"words": str(further), "later": str(further)})
+    run(config, "--evaluate.also", later, "--run.name", "more")
+    last = [line for line in lines(tmp_path / "runs" / "more") if line.get("set") == "later"]
+    assert [(line["step"], line["set_sample"]) for line in last] == [(8, False)]
+    assert last[0]["set_loss"] == pytest.approx(of["words"][-1]["set_loss"], rel=1e-6)
     alone = curve(tmp_path / "runs" / "tiny")
     assert [loss for _, loss, _ in curve(tmp_path / "runs" / "more")] == pytest.approx([loss for _, loss, _ in alone], rel=1e-5)
 
