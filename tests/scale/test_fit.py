@@ -88,6 +88,7 @@ def test_a_power_law_is_that_of_the_runs_that_none_smaller_beats() -> None:
     losses = (1e8 / x) ** 0.1
     losses[[2, 4]] *= 1.5
     found = power_law(x, losses)
+    assert found is not None
     assert (found.scale, found.exponent) == (pytest.approx(1e8, rel=1e-3), pytest.approx(0.1, rel=1e-4))
 
 
