@@ -126,6 +126,17 @@ def test_a_fit_writes_its_law_and_pictures(folder: Path) -> None:
     assert all(row["tokens_per_parameter"] == row["tokens"] / row["parameters"] for row in facts["frontier"])
 
 
+def test_a_power_law_that_the_runs_do_not_tell_is_left_out(tmp_path: Path, capsys) -> None:
+    """Larger models had fewer tokens: none is better than all smaller ones."""
+    rows = [(1e6, 1e10), (1e6, 1e8), (2e6, 3e9), (2e6, 5e7), (4e6, 2e7), (4e6, 1e7), (4e6, 4e7)]
+    lines = [f"{size},{tokens},{float(PLANTED.loss(size, tokens))}" for size, tokens in rows]
+    (tmp_path / "points.csv").write_text("\n".join(["parameters,tokens,loss", *lines]), encoding="utf-8")
+    assert main(["scale", "fit", str(tmp_path / "points.csv"), "--output", str(tmp_path), "--draws", "2"]) == 0
+    facts = json.loads((tmp_path / "law.json").read_text(encoding="utf-8"))
+    assert "parameters" not in facts["power_laws"] and "tokens" in facts["power_laws"]
+    assert "over parameters alone" not in capsys.readouterr().out
+
+
 def test_a_prediction_has_an_interval_and_says_how_far_a_held_out_run_was_off(folder: Path, capsys) -> None:
     assert main(["scale", "predict", "--law", str(folder), "--parameters", "4e8", "--tokens", "8e9"]) == 0
     text = capsys.readouterr().out
