@@ -72,6 +72,7 @@ WRITERS: dict[str, Callable[[dict[str, str], str], list[str]]] = {
     "scale fit": lambda given, out: [given["points"], "--output", out, "--draws", "1"],
     "verify": lambda given, out: ["--keep", out],
     "plot": lambda given, out: [given["run"], "--output", f"{out}.png"],
+    "tree": lambda given, out: [given["run"], "--output", f"{out}.png"],
 }
 """Commands that write where the user says, with arguments that work."""
 SLOW = {"quickstart", "train", "scale fit", "verify", "corpus report"}

@@ -78,14 +78,15 @@ def _is_shown(place: Path) -> bool:
 
 
 def is_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("config.yaml", "metrics.jsonl", "checkpoints", "status.json"))
+    """Whether a folder is a run's. A config.yaml alone is anybody's, also that of somebody whose runs lie beside it."""
+    return any((folder / name).exists() for name in ("metrics.jsonl", "checkpoints", "status.json"))
 
 
 def read(folder: Path) -> Facts:
     """Return what a run's directory tells."""
     name, path = folder.resolve().name, str(folder)
     if not is_run(folder):
-        return Facts(name, path, FOREIGN, problem="a folder without config.yaml, metrics.jsonl and checkpoints")
+        return Facts(name, path, FOREIGN, problem="a folder without metrics.jsonl, checkpoints and status.json")
     try:
         return Facts(name, path, NEVER)._replace(**dict(_facts(folder)))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError, CodeparrotError) as error:

@@ -279,7 +279,9 @@ def test_the_card_says_what_was_removed_and_how_it_was_made(built: tuple[Path, d
 @pytest.mark.slow
 def test_python_gives_versions_and_licences(tmp_path: Path) -> None:
     statistics = make("python", tmp_path / "out", max_bytes=2_000_000, workers=2)
-    assert 2_000_000 <= statistics["bytes"] < 3_100_000
+    # Near duplicates are removed afterwards, and some of the packages that are installed here may have such.
+    assert statistics["bytes"] + statistics["removed"]["near_duplicate"]["bytes"] >= 2_000_000
+    assert statistics["bytes"] < 3_100_000
     distributions = statistics["sources"][0]["distributions"]
     documents = read(tmp_path / "out")
     for document in documents:

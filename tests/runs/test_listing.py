@@ -123,5 +123,11 @@ def test_a_folder_without_runs_is_one_line(tmp_path: Path) -> None:
         runs(str(tmp_path / "absent"))
 
 
+def test_settings_beside_runs_are_no_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", range(1, 9))
+    (tmp_path / "config.yaml").write_text("run: {name: a}", encoding="utf-8")
+    assert [run["name"] for run in runs(str(tmp_path)).data["runs"]] == ["a"]
+
+
 def test_durations_have_two_units() -> None:
     assert [duration(each) for each in (5, 125, 7300, 200000)] == ["5s", "2m", "2h 1m", "2d 7h"]

@@ -70,7 +70,7 @@ def test_what_no_training_writes_is_no_family(tmp_path: Path) -> None:
     write_run(tmp_path / "b", range(10, 30, 10), parent=(tmp_path / "a", 10))
     write_run(tmp_path / "self", range(10, 30, 10), parent=(tmp_path / "self", 10))
     (tmp_path / "notes").mkdir()
-    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "checkpoints").mkdir(parents=True)  # what a run makes first
     (tmp_path / "new" / "config.yaml").write_text("{}")
     assert {run["name"] for run in tree(str(tmp_path)).data["runs"]} == {"a", "b", "self", "new"}
 

@@ -88,6 +88,7 @@ def test_a_power_law_is_that_of_the_runs_that_none_smaller_beats() -> None:
     losses = (1e8 / x) ** 0.1
     losses[[2, 4]] *= 1.5
     found = power_law(x, losses)
+    assert found is not None
     assert (found.scale, found.exponent) == (pytest.approx(1e8, rel=1e-3), pytest.approx(0.1, rel=1e-4))
 
 
@@ -123,6 +124,17 @@ def test_a_fit_writes_its_law_and_pictures(folder: Path) -> None:
     assert facts["held_out"]["runs"] == 5 and abs(facts["held_out"]["worst_error"]) < 0.02
     assert set(facts["power_laws"]) == {"parameters", "tokens", "flops"}
     assert all(row["tokens_per_parameter"] == row["tokens"] / row["parameters"] for row in facts["frontier"])
+
+
+def test_a_power_law_that_the_runs_do_not_tell_is_left_out(tmp_path: Path, capsys) -> None:
+    """Larger models had fewer tokens: none is better than all smaller ones."""
+    rows = [(1e6, 1e10), (1e6, 1e8), (2e6, 3e9), (2e6, 5e7), (4e6, 2e7), (4e6, 1e7), (4e6, 4e7)]
+    lines = [f"{size},{tokens},{float(PLANTED.loss(size, tokens))}" for size, tokens in rows]
+    (tmp_path / "points.csv").write_text("\n".join(["parameters,tokens,loss", *lines]), encoding="utf-8")
+    assert main(["scale", "fit", str(tmp_path / "points.csv"), "--output", str(tmp_path), "--draws", "2"]) == 0
+    facts = json.loads((tmp_path / "law.json").read_text(encoding="utf-8"))
+    assert "parameters" not in facts["power_laws"] and "tokens" in facts["power_laws"]
+    assert "over parameters alone" not in capsys.readouterr().out
 
 
 def test_a_prediction_has_an_interval_and_says_how_far_a_held_out_run_was_off(folder: Path, capsys) -> None:
