@@ -91,8 +91,7 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
                 lr, before = training.learning_rate(progress.step), training.stream.states
                 set_learning_rate(training.optimizer, lr)
                 loss, grad_norm = _step(training, batches, progress.step, monitor)
-                tokens = training.batches.size(progress.step) * config.stream.seq_length
-                progress = Progress(progress.step + 1, progress.tokens + tokens)
+                progress = Progress(progress.step + 1, progress.tokens + training.tokens_of(progress.step))
                 health.done(progress.step, loss, grad_norm, before)
 
                 # What is due after the step, by the flags of the step before: nobody waits for those of this one.

@@ -123,6 +123,10 @@ class Training(Start):
         """Whether gradients keep their memory between steps: DDP's lie in its buckets, and new ones would lie beside them."""
         return isinstance(self.model, DistributedDataParallel)
 
+    def tokens_of(self, step: int) -> int:
+        """Return the tokens of optimizer step `step`, counted from 0."""
+        return self.batches.size(step) * self.config.stream.seq_length
+
     def tokens_before(self, step: int) -> int:
         """Return the tokens of the first `step` steps."""
         return self.batches.before(step) * self.config.stream.seq_length

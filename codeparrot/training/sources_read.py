@@ -75,7 +75,7 @@ def planned(training: Training) -> Iterator[str]:
     """Yield lines that say what the whole run will read of each source."""
     if not is_mixture(training.config.stream.train):
         return
-    tokens = training.config.train.max_steps * training.tokens_per_step
+    tokens = training.tokens_before(training.config.train.max_steps)
     for source, share in zip(training.stream.sources, training.stream.mixture.shares, strict=True):
         own = float(share) * tokens
         yield f"source      {source.name}: {float(share):.1%} of the windows, {own:,.0f} tokens, {_epochs(source, own)}"

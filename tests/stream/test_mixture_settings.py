@@ -67,7 +67,9 @@ def test_a_validation_set_of_a_source_has_a_name_of_its_own_and_stands_beside_th
         check(config)
     config.stream.valid = "w"
     check(config)
-    assert further_sets(config.evaluate.also, config.stream.train) == {"a": ["v"]}
+    assert [(name, each.setting, each.stream.valid) for name, each in further_sets(config).items()] == [
+        ("a", 'stream.train "a": valid', ["v"])
+    ]
     config.evaluate.also = {"a": "x"}
     with pytest.raises(CodeparrotError, match=r'evaluate\.also has a set of the name of a source with valid, "a"'):
         check(config)
