@@ -12,6 +12,8 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
 from codeparrot.setting import check_ranges
+from codeparrot.stream.batches import SCHEDULE, batches_of
+from codeparrot.stream.mixture import check_mixture
 
 if TYPE_CHECKING:
     from codeparrot.config import Config
@@ -35,6 +37,7 @@ def check(config: "Config") -> None:
         raise CodeparrotError(
             "stream.train is empty; name a recipe (--config configs/nano.yaml) or documents (--stream.train data/corpus)"
         )
+    check_mixture(config)
     if not config.tokenizer.path and not config.model.get("from"):
         raise CodeparrotError("tokenizer.path is empty; train one with `codeparrot tokenizer train` and name its folder")
     if not config.run.name or Path(config.run.name).name != config.run.name or config.run.name in (".", ".."):
@@ -44,13 +47,12 @@ def check(config: "Config") -> None:
             text.encode()
         except UnicodeEncodeError:  # config.yaml, the log and the Hub hold it
             raise CodeparrotError(f"{key} {text!a} is not UTF-8; choose another name") from None
-    if train.global_batch_size % stream.lanes:
-        near = _nearest_multiple(train.global_batch_size, stream.lanes)
-        raise CodeparrotError(
-            f"train.global_batch_size {train.global_batch_size} is not a multiple of stream.lanes {stream.lanes}; "
-            f"nearest: train.global_batch_size {near}, or "
-            f"stream.lanes {_nearest_divisor(train.global_batch_size, stream.lanes)}"
-        )
+    for step, size in batches_of(train).stretches:
+        if size % stream.lanes:
+            name = f"{SCHEDULE} {size} from step {step} on" if step else f"train.global_batch_size {size}"
+            nearest = f"{_nearest_multiple(size, stream.lanes)}, or stream.lanes {_nearest_divisor(size, stream.lanes)}"
+            nearest = nearest if step else f"train.global_batch_size {nearest}"
+            raise CodeparrotError(f"{name} is not a multiple of stream.lanes {stream.lanes}; nearest: {nearest}")
     if config.hub.repo and not REPOSITORY.fullmatch(config.hub.repo):
         raise CodeparrotError(f'hub.repo "{config.hub.repo}" is not the name of a repository; write owner/name')
     if schedule.warmup_steps > train.max_steps:
@@ -115,12 +117,12 @@ def check_world_size(config: "Config", world_size: int) -> None:
             f"{world_size} processes do not divide stream.lanes {lanes}; start one of {divisors} processes, "
             f"or begin the run with stream.lanes a multiple of {world_size} (e.g. {near})"
         )
-    share = train.global_batch_size // world_size
-    if share % train.micro_batch_size:
+    shares = [size // world_size for size in batches_of(train).sizes]
+    if share := next((share for share in shares if share % train.micro_batch_size), None):
+        name = f"train.global_batch_size {train.global_batch_size}" if share == shares[0] else SCHEDULE
         raise CodeparrotError(
             f"train.micro_batch_size {train.micro_batch_size} does not divide {share}, the windows of a step on each process "
-            f"(train.global_batch_size {train.global_batch_size} over {world_size}); "
-            f"nearest: {_nearest_divisor(share, train.micro_batch_size)}"
+            f"({name} over {world_size}); nearest: {_nearest_divisor(math.gcd(*shares), train.micro_batch_size)}"
         )
 
 

@@ -8,7 +8,7 @@ one line that names the key and the nearest value that would work.
 Every count of steps in the project is in optimizer steps; every batch size is in windows.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,11 +42,16 @@ class StreamConfig:
     """The documents and their order. All settings here except `on_error`, `encoder` and `prefetch_batches` fix the order of the
     run."""
 
-    train: list[str] | str = field(
+    train: list[str | dict[str, Any]] | str = field(
         default_factory=list, metadata=MAY_CHANGE | called("dataset dataset_name train_file train_data data")
     )
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
-    `hub:NAME[@REVISION]` for a data set on the Hub."""
+    `hub:NAME[@REVISION]` for a data set on the Hub. Or sources, `[{path: data/python, weight: 2}, {path: data/go}]`:
+    `path` as above, `weight` (share of the windows), and at will `name`, `epochs` (a warning says when it is read more often)
+    and `valid` (its own validation documents). A run that goes on keeps the weights."""
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    """Weights of the sources over the run: each phase holds `until` a share of train.max_steps, the last until 1; `weights`, a
+    list or by name, stand for those of the sources: `[{until: 0.8}, {until: 1, weights: {python: 0.2, go: 0.8}}]`."""
     valid: list[str] | str = field(default_factory=list, metadata=MAY_CHANGE | called("validation_file eval_data eval_dataset"))
     """Validation documents, as `stream.train`; empty: no evaluation."""
     text_column: str = setting("content", also="text_field dataset_text_field content_field")
@@ -84,6 +89,8 @@ class TrainConfig:
 
     global_batch_size: int = setting(192, "windows", at_least(1), also="batch_size train_batch_size total_batch_size")
     """Windows in an optimizer step, over all processes and micro-batches."""
+    global_batch_schedule: list[list[int]] = field(default_factory=list)
+    """Other sizes from some steps on, `[[1000, 256], [4000, 512]]`: behind step 1000 a step has 256 windows (batch warm-up)."""
     micro_batch_size: int = setting(
         8,
         "windows",
@@ -321,13 +328,9 @@ class Config:
         """Return what `optim.load_optimizer` takes."""
         return asdict(self.optim) | {"ema_decay": self.train.ema_decay}
 
-    def further_sets(self) -> dict[str, StreamConfig]:
-        """Return how each further validation set is read, by its name."""
-        return {name: replace(self.stream, valid=places) for name, places in self.evaluate.also.items()}
-
-    def micro_batches(self, world_size: int) -> int:
-        """Return the forward passes of one process in an optimizer step."""
-        return self.train.global_batch_size // (world_size * self.train.micro_batch_size)
+    def micro_batches(self, world_size: int, windows: int = 0) -> int:
+        """Return the forward passes of one process in an optimizer step of so many windows; 0: `train.global_batch_size`."""
+        return (windows or self.train.global_batch_size) // (world_size * self.train.micro_batch_size)
 
     def to_yaml(self) -> str:
         import yaml

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeparrot.arguments import load_config
-from codeparrot.config import Config, as_list
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder, path_of
 from codeparrot.result import Result, progress_bar
 from codeparrot.run import checkpoint
 from codeparrot.run.origin import ORIGIN, read_origin
 from codeparrot.setting import LARGEST
+from codeparrot.stream.batches import batches_of
 
 if TYPE_CHECKING:
     from codeparrot.stream import ConstantLengthDataset
@@ -47,25 +48,29 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     if step < 1:
         raise CodeparrotError(f"--step is {step}; steps are counted from 1, as in metrics.jsonl")
     folder, config = _open_run(run)
-    if step > (most := LARGEST // config.train.global_batch_size):
+    batches = batches_of(config.train)
+    if step > (most := LARGEST // batches.largest):
         raise CodeparrotError(f"--step is {step}; it must be at most {most}")
     from codeparrot.objectives import load_objective
-    from codeparrot.objectives.objective import transform_of
+    from codeparrot.objectives.objective import transforms_of
     from codeparrot.stream import ConstantLengthDataset, make_encoder
+    from codeparrot.stream.mixture import mixture_of, places_of, windows_before
 
     saves = [saved for saved in map(_read, checkpoint.steps(folder / "checkpoints")) if saved]
     tokenizer = _tokenizer(config, saves)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     try:
-        transform = transform_of(load_objective(config.objective), config, tokenizer)
-        dataset = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, transform=transform)
+        transforms = transforms_of(load_objective(config.objective), config, tokenizer)
+        how: Any = {"seed": config.run.seed, "transform": transforms, "mixture": mixture_of(config)}
+        dataset = ConstantLengthDataset(config.stream, encoder, **how)
     except CodeparrotError as error:
-        if all(path_of(name).exists() for name in as_list(config.stream.train)):
+        if all(path_of(name).exists() for name in places_of(config.stream.train)):
             raise
         raise CodeparrotError(f"{error}; relative paths are taken from the current folder") from error
     begin = _enter(dataset, step, folder, saves)
-    size = config.train.global_batch_size
-    _skip(dataset, (step - 1 - begin) * size)
+    dataset.goes_on_at(windows_before(config, begin))
+    size = batches.size(step - 1)
+    _skip(dataset, batches.before(step - 1) - batches.before(begin))
     windows = dataset.traced(dataset.states, size)
     facts = [_facts(window, tokenizer, text) for window in windows]
     head = f"{folder}, step {step}: {size} windows of {config.stream.seq_length} tokens from {config.stream.lanes} lanes"
@@ -150,7 +155,8 @@ def _facts(window: "TracedWindow", tokenizer: Any, text: bool) -> dict[str, Any]
 
 
 def _text(window: "TracedWindow", tokenizer: Any, text: bool) -> str:
-    lines = [f"\n=== row {window.position}: lane {window.lane}, window {window.window}"]
+    source = f", source {window.source}" if window.source else ""
+    lines = [f"\n=== row {window.position}: lane {window.lane}, window {window.window}{source}"]
     for document in window.documents:
         start, stop = document["tokens"]
         place = next(f"{name} {document[name]}" for name in ("row", "byte", "window") if name in document)

@@ -19,6 +19,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
 from codeparrot.result import STOPPED, Result, progress_bar
 from codeparrot.run.metrics import SOLUTIONS
+from codeparrot.stream.batches import batches_of
 
 SHOWN_PROMPTS = (
     "import os\n\n\ndef list_files(path):",
@@ -159,7 +160,7 @@ def _measure(config: Config) -> dict[str, Any]:
         "perplexity_before": scores[0]["perplexity"] if scores and scores[0]["step"] == 0 else None,
         "perplexity_after": last["perplexity"],
         "bits_per_byte": last["bits_per_byte"],
-        "tokens": config.train.max_steps * config.train.global_batch_size * config.stream.seq_length,
+        "tokens": batches_of(config.train).before(config.train.max_steps) * config.stream.seq_length,
     }
 
 
@@ -186,7 +187,7 @@ def _baselines(config: Config) -> dict[str, float]:
     stream = load_config(config.run_directory / "config.yaml").stream  # with the order that the run was begun in
     tokenizer = load_tokenizer(config.tokenizer.path)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
-    num_windows = config.train.max_steps * config.train.global_batch_size
+    num_windows = batches_of(config.train).before(config.train.max_steps)
     seen = ConstantLengthDataset(stream, encoder, seed=config.run.seed)
     windows = np.stack(list(islice(seen, min(num_windows, _MOST_COUNTED // stream.seq_length))))
     counted = NGrams(windows, len(tokenizer))

@@ -91,7 +91,7 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
                 lr, before = training.learning_rate(progress.step), training.stream.states
                 set_learning_rate(training.optimizer, lr)
                 loss, grad_norm = _step(training, batches, progress.step, monitor)
-                progress = Progress(progress.step + 1, progress.tokens + training.tokens_per_step)
+                progress = Progress(progress.step + 1, progress.tokens + training.tokens_of(progress.step))
                 health.done(progress.step, loss, grad_norm, before)
 
                 # What is due after the step, by the flags of the step before: nobody waits for those of this one.
@@ -131,20 +131,22 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
     import torch
 
     from codeparrot.training.parts import seed_step
-    from codeparrot.training.strategy import gather_once_a_step
+    from codeparrot.training.strategy import accumulate_over, gather_once_a_step
 
     config, accelerator, model, optimizer = training.config, training.accelerator, training.model, training.optimizer
     loss, grad_norm = (torch.zeros((), device=accelerator.device) for _ in range(2))
     seed_step(config.run.seed, step, accelerator.process_index)
-    for micro_batch in range(training.micro_batches):
+    count = training.micro_batches(step)
+    accumulate_over(accelerator, model, count)
+    for micro_batch in range(count):
         with monitor.waiting_for_data():
             input_ids, labels = training.examples(next(batches), step, micro_batch)
-        gather_once_a_step(accelerator, model, last=micro_batch == training.micro_batches - 1)
+        gather_once_a_step(accelerator, model, last=micro_batch == count - 1)
         with accelerator.accumulate(model), training.kernels():
             # Every window predicts equally many tokens: the mean over micro-batches and processes is that over all tokens.
             micro_loss = model(input_ids, labels)
             accelerator.backward(training.health.guard(micro_loss))
-            loss += micro_loss.detach() / training.micro_batches
+            loss += micro_loss.detach() / count
             if accelerator.sync_gradients:
                 grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.optim.clip_norm or float("inf"))
                 training.health.before_update(grad_norm)

@@ -70,6 +70,17 @@ def test_a_list_wins_over_a_file_before_it_adds_to_it_with_a_plus_and_yields_to_
     assert parse_config(["--stream.train", "c", "d", *file]).stream.train == ["a", "b"]
 
 
+@pytest.mark.parametrize("words", [["[{path: a, weight: 2}, {path: b}]"], ['{"path": "a", "weight": 2}', "{path: b}"]])
+def test_sources_are_given_as_a_list_or_one_by_one(tmp_path, words: list[str]) -> None:
+    config = parse_config([*LEAST, "--stream.train", "[]", "--stream.train", *words, "--stream.phases", "{until: 1}"])
+    assert config.stream.train == [{"path": "a", "weight": 2}, {"path": "b"}]
+    assert config.stream.phases == [{"until": 1}]
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert load_config(tmp_path / "config.yaml") == config
+    more = parse_config(["--config", str(tmp_path / "config.yaml"), "--stream.train+", "{path: c}"])
+    assert more.stream.train[1:] == [{"path": "b"}, {"path": "c"}]
+
+
 def test_switches_need_no_value_and_names_may_have_dashes() -> None:
     config = parse_config([*LEAST, "--train.compile", "--stream.seq-length", "32", "--hub.private", "false"])
     assert (config.train.compile, config.stream.seq_length, config.hub.private) == (True, 32, False)

@@ -89,7 +89,7 @@ def test_it_trains_two_steps_and_resumes(words, card, package, corpus, tokenizer
 
 
 def lines_of_card(package: Path, config: dict[str, Any]) -> str:
-    code = "import json, sys; from codeparrot.publishing.card import _recipe; print(_recipe(json.loads(sys.argv[1]), None))"
+    code = "import json, sys; from codeparrot.publishing.made_from import recipe; print(recipe(json.loads(sys.argv[1]), None))"
     command = [sys.executable, "-P", "-c", code, json.dumps(config)]
     environment = {**os.environ, "PYTHONPATH": str(package)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout

@@ -140,9 +140,10 @@ class _Given:
             return f"--{self.name}"
         kinds = [get_origin(each) or each for each in (self.hint, *get_args(self.hint))]
         flag = "" if bare else f"--{self.name}{'+' if self.plus and list in kinds else ''}="
-        if len(self.words) == 1 and not self.plus and kinds[0] not in (list, tuple) and str in kinds:
-            return flag + self.words[0]  # of a name or a list of names
         element = element_of(self.hint)
+        section = _takes_sections(element) and self.words[0].startswith("{")
+        if len(self.words) == 1 and not self.plus and kinds[0] not in (list, tuple) and str in kinds and not section:
+            return flag + self.words[0]  # of a name or a list of names
         cleared = len(self.words) - self.words[::-1].index("[]") if "[]" in self.words else 0
         return flag + json.dumps([value for word in self.words[cleared:] for value in _values(word, element)])
 
@@ -166,11 +167,17 @@ def element_of(hint: Any) -> Any:
     return next((get_args(each)[0] for each in (hint, *get_args(hint)) if get_origin(each) in (list, tuple)), None)
 
 
+def _takes_sections(element: Any) -> bool:
+    return dict in [get_origin(each) for each in (element, *get_args(element))]
+
+
 def _values(word: str, element: Any) -> list[Any]:
     """Return the values that a word stands for; a word that is no YAML is a value, for the parser to judge."""
     try:
         if word.startswith("[") and word.endswith("]") and isinstance(several := yaml.safe_load(word), list):
             return several
+        if word.startswith("{") and _takes_sections(element) and isinstance(section := yaml.safe_load(word), dict):
+            return [section]
         return [yaml.safe_load(word) if element in (int, float, bool) else word]
     except yaml.YAMLError:
         return [word]

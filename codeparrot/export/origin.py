@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codeparrot import __version__
-from codeparrot.config import as_list
 from codeparrot.location import HUB, is_hub_name, path_of, split_hub_name
 from codeparrot.run.checkpoint import MANIFEST, read_manifest
+from codeparrot.stream.mixture import places_of
 from codeparrot.stream.readers.hub import parse
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _of_run(manifest: dict[str, Any], license: str) -> Origin:
     config, tokens = manifest["config"], manifest.get("tokens", 0)
     trained = f"Step {manifest['step']:,} of a run of {config['train']['max_steps']:,}, {tokens:,} tokens seen"
     # Without the prefix, a name may be that of a folder on the machine of the run.
-    sources = [parse(name).path for name in as_list(config["stream"]["train"]) if name.startswith(HUB)]
+    sources = [parse(name).path for name in places_of(config["stream"]["train"]) if name.startswith(HUB)]
     return Origin(
         config["run"]["name"],
         license,

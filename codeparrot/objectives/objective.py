@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from codeparrot.config import Config, as_list
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
+from codeparrot.stream.mixture import sources_of
 from codeparrot.stream.tokenized import still_to_change
 from codeparrot.stream.transform import Transform
 
@@ -75,13 +76,16 @@ def changes_of(objective: Objective, config: Config, tokenizer: Any) -> Transfor
     return objective.transform(*own) if isinstance(objective, ChangesDocuments) else None
 
 
-def transform_of(objective: Objective, config: Config, tokenizer: Any) -> Transform | None:
-    """Return what changes the documents of a run as they are read; None where nothing does, or they are windows made so.
+def transforms_of(objective: Objective, config: Config, tokenizer: Any) -> list[Transform | None]:
+    """Return what changes the documents of each source of a run as they are read.
+
+    None where nothing does, or they are windows made so.
 
     Raises:
         CodeparrotError: the tokenizer lacks what it needs, or the documents are windows that were made in another way.
     """
-    return still_to_change(as_list(config.stream.train), changes_of(objective, config, tokenizer))
+    asked = changes_of(objective, config, tokenizer)
+    return [still_to_change(source.path, asked) for source in sources_of(config.stream.train)]
 
 
 def check_even(examples: Examples) -> None:

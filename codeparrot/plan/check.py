@@ -12,6 +12,7 @@ from codeparrot.plan.report import aligned, hours
 from codeparrot.plan.runs import Used, read_run
 from codeparrot.plan.trace import Tracer
 from codeparrot.result import Result, say
+from codeparrot.stream.batches import batches_of
 
 if TYPE_CHECKING:
     from codeparrot.plan.command import Plan
@@ -55,7 +56,7 @@ def rows_of(used: Used, plan: "Plan") -> list[Row]:
     done = dataclasses.replace(config, train=dataclasses.replace(config.train, max_steps=used.steps))
     spent = speed.times(done, used.tokens_per_second, speed.samples_of(done), 0, on_gpu)
     saved = sizes.checkpoints_of(done, counted.parameters, counted.optimizer_numbers, used.wall_seconds)
-    trained = used.steps * counted.tokens_per_step
+    trained = batches_of(config.train).before(used.steps) * config.stream.seq_length
     return [
         Row("peak memory of a process", _peak_memory(used, settings), used.peak_memory_bytes, "bytes"),
         Row("speed", rate, used.tokens_per_second, "tokens/s"),
@@ -73,8 +74,7 @@ def _peak_memory(used: Used, settings: Any) -> float | None:
         return None
     config, on_gpu = used.config, used.kind != "cpu"
     numbers = model_of(settings, config.train.precision, config.optimizer_settings())
-    share = config.train.global_batch_size // used.world_size
-    memory = Memory(Tracer(config, settings, on_gpu), numbers, share, used.world_size)
+    memory = Memory(Tracer(config, settings, on_gpu), numbers, batches_of(config.train), used.world_size)
     need = memory.need(_strategy(used), config.train.micro_batch_size)
     return need.total + (0 if on_gpu else resident_bytes())
 

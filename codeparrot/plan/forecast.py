@@ -12,6 +12,7 @@ from codeparrot.plan.gpus import Device, device, precision_on
 from codeparrot.plan.memory import ONE, STRATEGIES, Memory, Need, Strategy, model_of, simplest
 from codeparrot.plan.trace import Tracer
 from codeparrot.result import say
+from codeparrot.stream.batches import batches_of
 
 if TYPE_CHECKING:
     from codeparrot.plan.command import Plan
@@ -98,7 +99,7 @@ def memory_of(plan: "Plan", settings: object, place: Device) -> tuple[Memory, st
     """Return what predicts the memory of a run, and how many layers it traces."""
     tracer = Tracer(plan, settings, place.on_gpu)
     numbers = model_of(settings, plan.train.precision, plan.optimizer_settings())
-    memory = Memory(tracer, numbers, plan.train.global_batch_size // plan.gpus, plan.gpus)
+    memory = Memory(tracer, numbers, batches_of(plan.train), plan.gpus)
     return memory, "extrapolated from 3 and 4 layers" if tracer.extrapolated else "of the whole model"
 
 

@@ -6,6 +6,7 @@ here, with the parameters that they depend on in one place each. benchmarks/plan
 
 import importlib.resources
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from codeparrot.optim.optimizer import kept_numbers
 from codeparrot.plan.blocks import blocks
 from codeparrot.plan.ledger import BUCKETS, CATEGORIES, GATHERS, GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Bytes
 from codeparrot.plan.trace import Step, Style, Tracer
+from codeparrot.stream.batches import Batches
 
 ZERO3_LIVE_PARAMETERS = 1_000_000_000
 """DeepSpeed's stage3_max_live_parameters and stage3_max_reuse_distance: it keeps so many gathered parameters."""
@@ -128,12 +130,14 @@ class Memory:
     Args:
         tracer: of the configuration.
         model: its numbers.
-        share: windows of a step on each process.
+        batches: windows of the steps.
         world_size: processes.
     """
 
-    def __init__(self, tracer: Tracer, model: Model, share: int, world_size: int) -> None:
-        self._tracer, self._model, self._share, self._world_size = tracer, model, share, world_size
+    def __init__(self, tracer: Tracer, model: Model, batches: Batches, world_size: int) -> None:
+        self._tracer, self._model, self._world_size = tracer, model, world_size
+        self._most = batches.largest // world_size
+        self._divided = math.gcd(*(size // world_size for size in batches.sizes))
 
     def need(self, strategy: Strategy, micro_batch: int) -> Need:
         """Return the peak of a step with micro-batches of this many windows."""
@@ -145,7 +149,7 @@ class Memory:
         """Return what a process holds at the peak of each phase of a step."""
         # ZeRO-3 gathers weights inside of a layer, which then is not compiled.
         compiled = strategy.name != "ZeRO-3"
-        step = Step(strategy.style, micro_batch, self._share // micro_batch, self._world_size, compiled)
+        step = Step(strategy.style, micro_batch, self._most // micro_batch, self._world_size, compiled)
         return {
             phase: dict.fromkeys(CATEGORIES, 0.0) | strategy.holds(held | self._of_cpu(held, phase), phase, step, self._model)
             for phase, held in self._tracer.phases(step).items()
@@ -158,7 +162,7 @@ class Memory:
 
     def largest(self, strategy: Strategy, room: float) -> Need | None:
         """Return the need of the largest micro-batch that fits into `room` bytes, or None if none does."""
-        sizes = [size for size in range(1, self._share + 1) if self._share % size == 0]
+        sizes = [size for size in range(1, self._divided + 1) if self._divided % size == 0]
         found, low, high = None, 0, len(sizes)
         while low < high:
             middle = self._guess(strategy, room, sizes, low, high)

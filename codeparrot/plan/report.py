@@ -40,7 +40,8 @@ def _sizes(found: Forecast) -> list[str]:
         _line("model", f"{sizes.parameters:,} parameters, {sizes.flops_per_token / 1e6:,.1f} MFLOP a token"),
         _line(
             "tokens",
-            f"{count_in_words(sizes.tokens)} = {train.max_steps:,} steps x {sizes.tokens_per_step:,}; "
+            f"{count_in_words(sizes.tokens)} = {train.max_steps:,} steps x {sizes.tokens_per_step:,}"
+            f"{' on average' if train.global_batch_schedule else ''}; "
             f"{sizes.tokens_per_parameter:,.1f} a parameter ({CHINCHILLA}: Chinchilla's best use of compute)",
         ),
         _line("epochs", f"{known} ({sizes.corpus_source})"),

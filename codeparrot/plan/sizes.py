@@ -5,16 +5,17 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from codeparrot.config import Config, as_list
+from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import fit_vocabulary, tokenizer_here
 from codeparrot.location import path_of
 from codeparrot.model.families import model_config, num_parameters, without_weights
 from codeparrot.model.flops import flops_per_token
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import transform_of
+from codeparrot.objectives.objective import transforms_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import kept_numbers
+from codeparrot.stream.batches import batches_of
 from codeparrot.training.source import fit_source, settings_of, source_of, tokenizer_of
 
 CHINCHILLA = 20
@@ -80,7 +81,7 @@ def model_settings(config: Config) -> Any:
         if source:
             fit_source(settings, tokenizer, config, source)
         fit_vocabulary(copy.deepcopy(settings), tokenizer, config)
-        transform_of(load_objective(config.objective), config, tokenizer)
+        transforms_of(load_objective(config.objective), config, tokenizer)
     return settings
 
 
@@ -106,8 +107,8 @@ def count(config: Config, settings: Any, corpus: Corpus) -> Sizes:
     optim = config.optimizer_settings()
     kept = kept_numbers(load_optimizer(optim), without_weights(settings), optim)
     flops = flops_per_token(settings, config.stream.seq_length)
-    step = config.train.global_batch_size * config.stream.seq_length
-    tokens = config.train.max_steps * step
+    tokens = batches_of(config.train).before(config.train.max_steps) * config.stream.seq_length
+    step = tokens // config.train.max_steps
     epochs = tokens / corpus.tokens if corpus.tokens else None
     return Sizes(
         *(parameters, kept, flops, step, tokens, float(flops) * tokens, tokens / parameters),
@@ -119,9 +120,10 @@ def corpus_of(config: Config, given: int) -> Corpus:
     """Return the size of the training documents: as the user gave it, or estimated where they and the tokenizer are here."""
     if given:
         return Corpus(given, "--corpus_tokens")
+    from codeparrot.stream.mixture import mixture_of, places_of
     from codeparrot.stream.readers.globs import expand
 
-    places = [path_of(name) for name in as_list(config.stream.train)]
+    places = [path_of(name) for name in places_of(config.stream.train)]
     if not places or not all(place.exists() or expand(str(place)) for place in places):
         return Corpus(None, "stream.train is not on this machine; --corpus_tokens says how many it has")
     if not _tokenizer_exists(config):
@@ -132,8 +134,9 @@ def corpus_of(config: Config, given: int) -> Corpus:
     tokenizer = tokenizer_of(config, source_of(config, weights=False))
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     try:
-        transform = transform_of(load_objective(config.objective), config, tokenizer)
-        known = epoch_tokens(ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, transform=transform))
+        transforms = transforms_of(load_objective(config.objective), config, tokenizer)
+        how: Any = {"seed": config.run.seed, "transform": transforms, "mixture": mixture_of(config)}
+        known = epoch_tokens(ConstantLengthDataset(config.stream, encoder, **how))
     except CodeparrotError as error:
         return Corpus(None, str(error))
     if known is None:

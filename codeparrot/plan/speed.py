@@ -14,6 +14,7 @@ from codeparrot.plan.gpus import Device, measured_peak, peak_of
 from codeparrot.plan.runs import read_run
 from codeparrot.plan.sizes import shape_of
 from codeparrot.result import say
+from codeparrot.stream.batches import batches_of
 
 ASSUMED_MFU, ASSUMED_SOURCE = 0.29, "from nanoGPT's README: GPT-2 124M, 4 days on 8 A100"
 """600,000 steps of 491,520 tokens in "about 4 days" on 8 A100 of 40 GB (github.com/karpathy/nanoGPT: README.md and
@@ -93,7 +94,7 @@ def probed(config: Config, settings: Any, devices: int) -> Speed:
         enough = len(micro) >= FEWEST_PROBES or sum(micro) > PROBE_SECONDS / 4
         if enough and time.perf_counter() - began > PROBE_SECONDS:
             break
-    micro_batches = config.micro_batches(devices)
+    micro_batches = config.micro_batches(devices, batches_of(config.train).largest)
     seconds = micro_batches * statistics.mean(micro) + statistics.mean(update)
     rate = micro_batches * shape[0] * shape[1] / seconds * devices
     here = torch.cuda.get_device_name() if place.type == "cuda" else "this machine's CPU"
@@ -169,8 +170,8 @@ def times(config: Config, tokens_per_second: float, samples: int | None, hours: 
     from codeparrot.training.validation import FORWARD_SHARE, num_measures, sample_tokens
 
     train, evaluate = config.train, config.evaluate
-    step = train.global_batch_size * config.stream.seq_length / tokens_per_second
-    training, evaluation = step * train.max_steps, 0.0
+    tokens = batches_of(train).before(train.max_steps) * config.stream.seq_length
+    training, evaluation = tokens / tokens_per_second, 0.0
     if config.stream.valid and evaluate.every_steps:
         number, sample = 1 + train.max_steps // evaluate.every_steps, sample_tokens(config)
         number *= num_measures(config)

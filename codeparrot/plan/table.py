@@ -11,6 +11,7 @@ from codeparrot.plan.ledger import ACTIVATIONS, LOGITS
 from codeparrot.plan.memory import STRATEGIES, Memory, Strategy, model_of
 from codeparrot.plan.trace import Tracer
 from codeparrot.result import Result, say
+from codeparrot.stream.batches import Batches
 
 
 class Case(NamedTuple):
@@ -57,7 +58,8 @@ def _traced(width: int, layers: int, heads: int) -> tuple[Any, Tracer]:
 def _column(case: Case) -> tuple[str, dict[str, float]]:
     """Return the size of a model in words, and what each strategy holds besides activations and logits, in bytes."""
     settings, tracer = _traced(case.width, case.layers, case.heads)
-    memory = Memory(tracer, model_of(settings, "bf16", asdict(OptimConfig())), share=2, world_size=case.processes)
+    batches = Batches(((0, 2 * case.processes),))
+    memory = Memory(tracer, model_of(settings, "bf16", asdict(OptimConfig())), batches, case.processes)
     parameters = num_parameters(settings)
     size = f"{parameters / 1e9:.3g}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
     return size, {strategy.name: states(memory, strategy) for strategy in STRATEGIES}

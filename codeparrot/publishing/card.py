@@ -6,30 +6,23 @@ results are also in the Hub's `model-index`. A path on this machine appears only
 
 import logging
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from codeparrot import __version__
-from codeparrot.config import as_list
-from codeparrot.corpus.output import STATISTICS
-from codeparrot.corpus.report.reading import read_statistics
-from codeparrot.errors import CodeparrotError
-from codeparrot.location import Branch, is_hub_name, path_of, split_hub_name
+from codeparrot.location import Branch, split_hub_name
 from codeparrot.markdown_tables import plain, table
-from codeparrot.objectives import load_objective
-from codeparrot.optim import load_optimizer
+from codeparrot.publishing.made_from import data, is_on_the_hub, recipe
 from codeparrot.run.metrics import SET, SOLUTIONS, is_score, problems_of
 from codeparrot.run.origin import WEIGHTS
 from codeparrot.run.parent import of_origin
 from codeparrot.run.reports import asked, in_words
+from codeparrot.stream.mixture import places_of
 
 logger = logging.getLogger("codeparrot")
 
 EVALUATIONS_SHOWN = 12
-LICENSES_SHOWN = 10
 PLOT = "plots/loss.png"
 METRICS = {
     **{"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"},
@@ -92,8 +85,8 @@ def model_card(
             *_further(further),
             *_unit_tests(reports),
             *_likelihoods(reports),
-            *_recipe(config, source),
-            *_data(config),
+            *recipe(config, source),
+            *data(config, manifest.get("sources", [])),
         ]
     )
 
@@ -138,7 +131,7 @@ def _as_asked(problems: str, way: str) -> str:
 def _front_matter(
     config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch, source: dict[str, Any] | None
 ) -> str:
-    sources = [name for name in as_list(config["stream"]["train"]) if _is_on_the_hub(name)]
+    sources = [name for name in places_of(config["stream"]["train"]) if is_on_the_hub(name)]
     results = [
         EvalResult(
             task_type="text-generation",
@@ -155,7 +148,7 @@ def _front_matter(
         library_name="transformers",
         pipeline_tag="text-generation",
         language="code",
-        base_model=split_hub_name(source["from"])[0] if source and _is_on_the_hub(source["from"]) else None,
+        base_model=split_hub_name(source["from"])[0] if source and is_on_the_hub(source["from"]) else None,
         datasets=[split_hub_name(name)[0] for name in sources] or None,
         tags=["codeparrot", config["model"]["family"]],
         model_name=target.repo.split("/")[-1] if results else None,
@@ -285,60 +278,3 @@ def _interval(best: dict[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None or not math.isfinite(value) else f"{value:.4g}"
-
-
-def _recipe(config: dict[str, Any], source: dict[str, Any] | None) -> list[str]:
-    train, optim, schedule, stream = config["train"], config["optim"], config["schedule"], config["stream"]
-    fields = {key: value for key, value in config["model"].items() if key not in ("family", "from")}
-    model = ", ".join(f"{key} {value}" for key, value in fields.items())
-    rows = [
-        ("model", f"{config['model']['family']}: {model}" if model else config["model"]["family"]),
-        *([("weights", _weights(source))] if source else []),
-        ("batch", f"{train['global_batch_size']} windows of {stream['seq_length']} tokens a step"),
-        ("length", f"{train['max_steps']:,} steps, {_total_tokens(config):,} tokens"),
-        ("precision", train["precision"]),
-        ("objective", load_objective(config.get("objective", {})).card()),
-        ("optimizer", load_optimizer(optim | {"ema_decay": train.get("ema_decay")}).card(optim)),
-        ("clipping", f"gradient norm {optim['clip_norm']}" if optim["clip_norm"] else "none"),
-        ("schedule", f"{schedule['name']}, {schedule['warmup_steps']} steps of warm-up"),
-        ("seed", str(config["run"]["seed"])),
-    ]
-    return ["## Recipe", "", *table(("", ""), rows), "", "The whole configuration is in `config.yaml`.", ""]
-
-
-def _weights(source: dict[str, Any]) -> str:
-    """Say what the run began with."""
-    name = source["from"] if _is_on_the_hub(source["from"]) else Path(source["from"]).name
-    digests = ", ".join(f"{file} {digest}" for file, digest in source["sha256"].items())
-    return f"those of {' at '.join(filter(None, (name, source['revision'])))} (SHA-256: {digests})"
-
-
-def _total_tokens(config: dict[str, Any]) -> int:
-    return config["train"]["max_steps"] * config["train"]["global_batch_size"] * config["stream"]["seq_length"]
-
-
-def _data(config: dict[str, Any]) -> list[str]:
-    lines = ["## Data", ""]
-    for name in as_list(config["stream"]["train"]):
-        lines += [f"- `{name if _is_on_the_hub(name) else Path(name).name}`{''.join(_of_corpus(path_of(name)))}"]
-    return [*lines, "", "The model may repeat its training data; what it writes can be under the licences above.", ""]
-
-
-def _of_corpus(folder: Path) -> Iterator[str]:
-    """Yield what the statistics of a corpus say, if the folder is one."""
-    if not (folder / STATISTICS).is_file():
-        return
-    try:
-        statistics = read_statistics(folder, ("documents", "bytes", "licenses"))
-    except CodeparrotError as error:
-        logger.warning("the card says nothing of the documents in %s: %s", folder, error)
-        return
-    yield f": {statistics['documents']:,} documents, {statistics['bytes']:,} bytes of text"
-    licenses = sorted(statistics["licenses"].items(), key=lambda item: (-item[1]["documents"], item[0]))
-    shown = ", ".join(f"{name} ({facts['documents']:,})" for name, facts in licenses[:LICENSES_SHOWN])
-    more = len(licenses) - LICENSES_SHOWN
-    yield f". Licences, with their documents: {shown}{f' and {more} more' if more > 0 else ''}"
-
-
-def _is_on_the_hub(name: str) -> bool:
-    return not path_of(name).exists() and is_hub_name(name)

@@ -30,6 +30,7 @@ from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.setting import changeable, in_todays_names, renamed
+from codeparrot.stream.mixture import weights_of
 
 MANIFEST = "manifest.json"
 AVERAGE = "ema"
@@ -224,7 +225,10 @@ def changes_that_matter(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     content, not by path. What `new` leaves to the run is no change.
     """
     free = tuple(changeable(Config()))
-    return [
+    # Places may have moved; what the sources are read for may not have changed.
+    before, after = weights_of(completed(old)["stream"]["train"]), weights_of(new["stream"]["train"])
+    weights = [f"weights in stream.train: {before} -> {after}"] if before != after else []
+    return weights + [
         f"{name}: {before} -> {after}"
         for name, before, after in differences(completed(old), new)
         if not any(name == each or name.startswith(f"{each}.") for each in free) and (name, after) not in _LEFT_TO_THE_RUN

@@ -20,6 +20,8 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.run.checkpoint import completed
 from codeparrot.setting import changeable
+from codeparrot.stream.batches import batches_of
+from codeparrot.stream.mixture import weights_of
 
 ORIGIN = "origin.json"
 WEIGHTS = "weights"
@@ -31,11 +33,14 @@ def same_order(saved: dict[str, Any], config: Config) -> bool:
 
     Settings of the stream that a resumed run may change do not change the order. The stream compares the data itself.
     """
+    theirs = completed(saved)["stream"]
     free = dict.fromkeys(changeable(config.stream))
     return (
-        {**completed(saved)["stream"], **free} == {**asdict(config.stream), **free}
+        {**theirs, **free} == {**asdict(config.stream), **free}
+        and weights_of(theirs["train"]) == weights_of(config.stream.train)
+        and (not config.stream.phases or saved["train"]["max_steps"] == config.train.max_steps)
         and saved["run"]["seed"] == config.run.seed
-        and saved["train"]["global_batch_size"] == config.train.global_batch_size
+        and batches_of(saved["train"]) == batches_of(config.train)
     )
 
 

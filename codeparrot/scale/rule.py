@@ -31,6 +31,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.model.families import model_config, num_parameters
 from codeparrot.model.flops import flops_per_token
 from codeparrot.scale.law import FLOPS_PER_TOKEN_AND_PARAMETER
+from codeparrot.stream.batches import SCHEDULE
 
 PARAMETERS_A_SIZE, TOKENS_A_BUDGET = 4, 2
 """Times that a size has the parameters of the one before, not counting embeddings, and a budget its tokens."""
@@ -149,8 +150,10 @@ def series(base: Config, rule: Rule) -> list[Run]:
     """Return the runs of a series, the cheapest first. Their `run.dir` is still the base's.
 
     Raises:
-        CodeparrotError: no model can be built, two runs would have one name, or a budget is less than a step.
+        CodeparrotError: its batches grow, no model can be built, two runs would have one name, or a budget is less than a step.
     """
+    if base.train.global_batch_schedule:
+        raise CodeparrotError(f"{SCHEDULE} is not for a series, whose batches follow the rule; leave it out")
     base_config = model_config(base.model)
     own, own_parameters = shape_of(base_config), num_parameters(base_config)
     _check_layers(base.model, own.depth)

@@ -1,7 +1,8 @@
 """The endless, deterministic stream of token windows that a model is trained on.
 
 Read in this order: lane.py (the chain of generators and its cursor), shuffle.py (in which order windows are handed out),
-dataset.py (lanes to windows and batches, state), prefetch.py, readers/ (which files are data, and reading them), shards.py,
+mixture.py (from which source each comes), opened.py (a source alone), dataset.py (lanes to windows and batches), position.py
+(the state), prefetch.py, readers/ (which files are data, and reading them), shards.py,
 parquet.py and sources.py (parts of the data that can be entered at any block), losses.py (what becomes of damaged data),
 encode.py, tokenized.py, validation.py, provenance.py (which documents a window is made of), whole.py (a data set in its own
 order, a DataLoader's workers).
@@ -14,8 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from codeparrot.stream.dataset import ConstantLengthDataset, LaneState, merge_states
+    from codeparrot.stream.dataset import ConstantLengthDataset
     from codeparrot.stream.encode import Encoder, make_encoder
+    from codeparrot.stream.position import merge_states
+    from codeparrot.stream.shuffle import LaneState
     from codeparrot.stream.validation import ValidationSet, load_validation_set
 
 __all__ = [
@@ -28,8 +31,10 @@ __all__ = [
     "merge_states",
 ]
 _MODULES = {
-    "dataset": ("ConstantLengthDataset", "LaneState", "merge_states"),
+    "dataset": ("ConstantLengthDataset",),
     "encode": ("Encoder", "make_encoder"),
+    "position": ("merge_states",),
+    "shuffle": ("LaneState",),
     "validation": ("ValidationSet", "load_validation_set"),
 }
 

@@ -4,8 +4,10 @@ The configuration alone fixes the order, not the machine: sequence j of the run 
 `world_size` owns the lanes l with l mod world_size == r. Any world size that divides the lanes, any number of threads and any
 split of the global batch into micro-batches sees the same global batches, token for token.
 
-The state says what was consumed: the place of each lane (eight numbers), independent of ranks. It leaves out what is prepared
-ahead.
+Of several sources, each window comes whole from one, which mixture.py draws. Each source is read as if it were the only one.
+
+The state says what was consumed: the place of each lane in each source (eight numbers), independent of ranks. It leaves out
+what is prepared ahead.
 
 It is an `IterableDataset` of torch, so a `DataLoader` takes it. Several workers divide the windows among them, each once. The
 state of this object does not follow what its copies in the workers hand out; the loop of `codeparrot train` has no workers,
@@ -16,39 +18,37 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, cycle, islice
+from dataclasses import replace
+from itertools import chain, count, cycle, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import xxhash
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset
 
-from codeparrot.config import StreamConfig, as_list
+from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream import position
 from codeparrot.stream.cores import available_cores
 from codeparrot.stream.encode import Encoder
-from codeparrot.stream.lane import Cursor, Order, windows
+from codeparrot.stream.lane import Order
+from codeparrot.stream.mixture import Mixture, Source, sources_of, without_phases
+from codeparrot.stream.opened import OpenSource, Read, setting_of
 from codeparrot.stream.prefetch import Batch, Prefetcher
-from codeparrot.stream.provenance import TracedWindow, trace
+from codeparrot.stream.provenance import TracedWindow
 from codeparrot.stream.readers.rows import Damaged, Where
-from codeparrot.stream.shards import Shard, check_all
-from codeparrot.stream.shuffle import LaneState, block_windows, in_order, place_tokens, reading
-from codeparrot.stream.sources import lanes_of, open_shards
+from codeparrot.stream.shuffle import LaneState, MixedState, block_windows
 from codeparrot.stream.transform import Transform
 from codeparrot.stream.whole import share_of_worker, whole
 
 logger = logging.getLogger("codeparrot")
 
-STATE_VERSIONS = {"documents": 1, "windows": 2}
-"""By the order that a position belongs to."""
-
 
 class Window(NamedTuple):
     tokens: NDArray[Any]
     lane: int
-    state: LaneState
+    state: MixedState
     """State of the lane after this window."""
     damaged: list[Damaged]
     """What was left out to make it, or to prepare those behind it; a function of its place in an uninterrupted run."""
@@ -63,7 +63,8 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         seed: the order is drawn from it.
         rank, world_size: decide which lanes this process owns.
         source: replaces `stream.train`: names, or a streaming data set of `datasets`.
-        transform: what the objective makes of documents, if anything (objectives/fim.py).
+        transform: what the objective makes of documents, if anything (objectives/fim.py): of all, or of each source.
+        mixture: from which source each window comes; by default what the weights of the sources say. Phases need one.
 
     Raises:
         CodeparrotError: the data cannot be read or do not hold text, or the world size does not divide the lanes.
@@ -78,28 +79,32 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         rank: int = 0,
         world_size: int = 1,
         source: Any = None,
-        transform: Transform | None = None,
+        transform: Transform | Sequence[Transform | None] | None = None,
+        mixture: Mixture | None = None,
     ) -> None:
         if stream.lanes % world_size:
             raise CodeparrotError(f"{world_size} processes do not divide stream.lanes {stream.lanes}")
-        names = as_list(stream.train) if source is None else source if isinstance(source, list) else [source]
-        shards = open_shards(names, split="train", column=stream.text_column, seq_length=stream.seq_length)
-        self.stream, self.encoder, self.seed, self.transform = stream, encoder, seed, transform
-        self.shards = shards
-        """The shards of all processes, uncut."""
-        self._data = identity_of(shards)
-        self.tokenized = all(shard.packed for shard in shards)
-        """Whether the data are windows that were tokenised before."""
-        self._lanes: Mapping[int, Sequence[Shard]] = {
-            lane: self._spread(own) for lane, own in enumerate(lanes_of(shards, stream.lanes)) if lane % world_size == rank
-        }
-        self._states = {lane: LaneState() for lane in self._lanes}
-        self._order = Order(seed, lane=0)
+        if stream.phases and mixture is None:
+            raise CodeparrotError("stream.phases end with steps of a run: give its mixture")
+        sources = sources_of(stream.train) if source is None else [Source(source if isinstance(source, list) else [source], "")]
+        self.stream, self.encoder, self.seed = stream, encoder, seed
+        self.mixture = without_phases(stream.train, seed) if mixture is None or source is not None else mixture
+        transforms = transform if isinstance(transform, Sequence) else [transform] * len(sources)
+        blocks = self.mixture.blocks(block_windows(stream)) if len(sources) > 1 else [stream.block_windows]
+        self.sources = [
+            OpenSource(
+                *(each, replace(stream, block_windows=size), encoder, Order(seed, lane=0, source=index), (rank, world_size)),
+                *(changes, setting_of(each, stream.train), block_windows(stream)),
+            )
+            for index, (each, size, changes) in enumerate(zip(sources, blocks, transforms, strict=True))
+        ]
+        self._lanes = range(rank, stream.lanes, world_size)
+        self._states = dict.fromkeys(self._lanes, self._beginning)
         self._anew = False
         """Whether every iteration begins at the beginning."""
+        self._windows_before = 0
         self.damaged: dict[Where, Damaged] = {}
         """What this process's lanes have left out up to their states, as far as they were read since the start."""
-        check_all(shards[rank::world_size], reading(stream, self.tokenized).meet)
 
     @classmethod
     def from_dataset(
@@ -131,13 +136,14 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         """
         found = whole(tokenizer, dataset, infinite, seq_length, num_of_sequences * chars_per_token, text_column)
         windows = cls(found.stream, found.encoder, source=found.shard)
-        windows._order, windows._anew = Order(0, 0, shuffle=False, epochs=None if infinite else 1), True
+        (only,) = windows.sources
+        only.order, windows._anew = Order(0, 0, shuffle=False, epochs=None if infinite else 1), True
         return windows
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         """Yield windows: int64 [seq_length]. The state follows."""
         if self._anew:
-            self._states = {lane: LaneState() for lane in self._lanes}
+            self._states = dict.fromkeys(self._lanes, self._beginning)
         share = share_of_worker(sorted(self._lanes))
         for window in self._windows(share.lanes):
             self._consumed({window.lane: window.state}, window.damaged)
@@ -154,16 +160,26 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         Raises:
             CodeparrotError: the windows end.
         """
-        if self._order.epochs is not None:
+        if any(source.order.epochs is not None for source in self.sources):
             raise CodeparrotError("batches go on without end: give from_dataset infinite=True, or use a DataLoader")
         return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._consumed)
 
     @property
-    def states(self) -> dict[int, LaneState]:
+    def states(self) -> dict[int, MixedState]:
         """Return how far each of this process's lanes has been consumed: a copy, which later batches do not change."""
         return dict(self._states)
 
-    def traced(self, before: Mapping[int, LaneState], num_windows: int) -> list[TracedWindow]:
+    @property
+    def read(self) -> list[Read]:
+        """Return what this process's lanes have consumed of each source."""
+        lanes = self._states.items()
+        return [source.read({lane: state.sources[index] for lane, state in lanes}) for index, source in enumerate(self.sources)]
+
+    def goes_on_at(self, num_windows: int) -> None:
+        """Say how many windows of each lane the run has taken. It may have begun its data anew since, but not its phases."""
+        self._windows_before = num_windows - min(state.num_windows for state in self._states.values())
+
+    def traced(self, before: Mapping[int, MixedState], num_windows: int) -> list[TracedWindow]:
         """Return this process's next `num_windows` windows after `before`, with the documents they are made of.
 
         It opens the files itself and reads each lane again from the block of its cursor, so iteration goes on undisturbed,
@@ -179,18 +195,23 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         turns = list(islice(_turns(before, sorted(self._lanes)), num_windows))
         first_round = min(before[lane].num_windows for lane in self._lanes)
         streams: dict[int, Iterator[TracedWindow]] = {}
-        for lane, count in Counter(turns).items():
-            shards, state = [shard.fresh() for shard in self._lanes[lane]], before[lane]
-            origins = trace(shards, self._order._replace(lane=lane), self.stream, self.encoder, state, count, self.transform)
+        for lane, share in Counter(turns).items():
+            numbers = range(before[lane].num_windows, before[lane].num_windows + share)
+            drawn = {number: self._source(lane, number) for number in numbers}
+            made = {
+                index: iter(self.sources[index].trace(lane, before[lane].sources[index], num))
+                for index, num in Counter(drawn.values()).items()
+            }
+            rows = ((number - first_round) * self.stream.lanes + lane for number in numbers)
             streams[lane] = iter(
                 [
-                    TracedWindow(lane, window, (window - first_round) * self.stream.lanes + lane, tokens, documents)
-                    for window, (tokens, documents) in enumerate(origins, state.num_windows)
+                    TracedWindow(lane, number, row, *next(made[index]), self.sources[index].name)
+                    for row, (number, index) in zip(rows, drawn.items(), strict=True)
                 ]
             )
         return [next(streams[lane]) for lane in turns]
 
-    def documents(self, before: Mapping[int, LaneState], num_windows: int) -> list[dict[str, Any]]:
+    def documents(self, before: Mapping[int, MixedState], num_windows: int) -> list[dict[str, Any]]:
         """Return the documents in the next `num_windows` windows of this process, ready for JSON; see `traced`.
 
         If `before` is the state at the beginning of a step, `position` is the window's row in that step's global batch.
@@ -199,67 +220,29 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of this process's lanes; `merge_states` joins those of all processes."""
-        by_document = self._version == STATE_VERSIONS["documents"]
-        lanes = {
-            str(lane): [state.num_windows, *([] if by_document else [state.taken]), *state.cursor]
-            for lane, state in self._states.items()
-        }
-        counted = {} if by_document else self._counted_in
-        changed = {"objective": dict(self.transform.settings)} if self.transform else {}
-        head = {"version": self._version, "num_lanes": self.stream.lanes, "data": self._data}
-        return {**head, **counted, **changed, "lanes": lanes}
+        return position.save(self.stream, self.sources, self._states)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, which any number of processes may have saved.
 
         Raises:
-            CodeparrotError: the state belongs to another order, another number of lanes or other files, or lacks lanes of this
-                process.
+            CodeparrotError: it is no position in this stream; see `position.load`.
         """
-        version = state.get("version")
-        if version not in STATE_VERSIONS.values():
-            raise CodeparrotError(f"the stream's state has version {version}; this codeparrot reads 1 and 2")
-        if state["num_lanes"] != self.stream.lanes:
-            raise CodeparrotError(f"the run has {state['num_lanes']} lanes; set stream.lanes to that")
-        if state["data"] != self._data:
-            raise CodeparrotError("stream.train holds different files from those the run began with; positions would be wrong")
-        if version != self._version:
-            (order,) = (name for name, each in STATE_VERSIONS.items() if each == version)
-            raise CodeparrotError(f"the run was begun with stream.order {order}; set it back to go on at its position")
-        for name, value in self._counted_in.items():
-            if state.get(name, value) != value:
-                raise CodeparrotError(f"the stream's position is one of {name} {state[name]}, not {value}; set that back")
-        ours = dict(self.transform.settings) if self.transform else {}
-        if (theirs := state.get("objective", {})) != ours:
-            begun, now = (" ".join(f"{key} {value}" for key, value in each.items()) or "fim_rate 0" for each in (theirs, ours))
-            raise CodeparrotError(f"the stream's position is one of objective {begun}, not {now}; set that back")
-        missing = [lane for lane in self._states if str(lane) not in state["lanes"]]
-        if missing:
-            raise CodeparrotError(f"the stream's state lacks lanes {missing}; it was not merged from all processes")
-        for lane in self._states:
-            num_windows, *taken, epoch, shard, block, row, piece, token = state["lanes"][str(lane)]
-            self._states[lane] = LaneState(num_windows, Cursor(epoch, shard, block, row, piece, token), *taken)
+        self._states = position.load(state, self.stream, self.sources, self._lanes)
 
     @property
-    def _counted_in(self) -> dict[str, int]:
-        """Return the settings without which a place in the order of the windows means nothing."""
-        return {"stream.seq_length": self.stream.seq_length, "stream.block_windows": block_windows(self.stream)}
+    def _beginning(self) -> MixedState:
+        return MixedState((LaneState(),) * len(self.sources))
 
-    @property
-    def _version(self) -> int:
-        return STATE_VERSIONS["documents" if self.stream.order == "documents" else "windows"]
-
-    def _spread(self, shards: Sequence[Shard]) -> Sequence[Shard]:
-        """Divide a lane's shards into places that can be read side by side."""
-        if self.stream.order == "documents":
-            return shards
-        return [place for shard in shards for place in shard.spread(place_tokens(self.stream, self.tokenized))]
+    def _source(self, lane: int, number: int) -> int:
+        """Return the source of a window of a lane, counted as its state does."""
+        return self.mixture.source(lane, self._windows_before + number)
 
     def _windows(self, lanes: Sequence[int]) -> Iterator[Window]:
         """Yield the windows of lanes of this process in turn, from the current state on."""
         states = {lane: self._states[lane] for lane in lanes}
         # The first blocks of the lanes are read and encoded side by side: reading and encoding release the interpreter's lock.
-        alone = any(shard.shares for shards in self._lanes.values() for shard in shards)
+        alone = any(source.shares for source in self.sources)
         with ThreadPoolExecutor(1 if alone else min(len(states), available_cores())) as threads:
             streams = dict(zip(states, threads.map(self._begun, states, states.values()), strict=True))
         for lane in _turns(states, sorted(states)):
@@ -269,22 +252,25 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             states[lane] = window.state
             yield window
 
-    def _begun(self, lane: int, state: LaneState) -> Iterator[Window]:
-        """Return the windows of a lane after `state`, of which the first is ready."""
-        stream = self._lane(lane, state)
-        return chain([] if (first := next(stream, None)) is None else [first], stream)
+    def _begun(self, lane: int, state: MixedState) -> Iterator[Window]:
+        """Return the windows of a lane after `state`. The first one of each source that is read now is ready."""
+        streams = [source.windows(lane, own) for source, own in zip(self.sources, state.sources, strict=True)]
+        for index in self.mixture.read_at(self._windows_before + state.num_windows):
+            first = next(streams[index], None)
+            streams[index] = chain([] if first is None else [first], streams[index])
+        return self._mixed(lane, streams, state)
 
-    def _lane(self, lane: int, state: LaneState) -> Iterator[Window]:
-        shards, order, stream = self._lanes[lane], self._order._replace(lane=lane), self.stream
-        found: list[Damaged] = []
-        how = reading(stream, self.tokenized)
-        how = how._replace(meet=found.append) if stream.on_error == "skip" else how
-        packed = windows(shards, order, how, self.encoder, stream.seq_length, state.cursor, self.transform)
-        for tokens, after in in_order(packed, order, stream, self.tokenized, state):
-            yield Window(tokens, lane, after, found.copy())
-            found.clear()
+    def _mixed(self, lane: int, streams: Sequence[Iterator[Any]], state: MixedState) -> Iterator[Window]:
+        states = list(state.sources)
+        for number in count(state.num_windows):
+            index = self._source(lane, number)
+            found = next(streams[index], None)
+            if found is None:
+                return
+            tokens, states[index], damaged = found
+            yield Window(tokens, lane, MixedState(tuple(states)), damaged)
 
-    def _consumed(self, states: Mapping[int, LaneState], damaged: Sequence[Damaged]) -> None:
+    def _consumed(self, states: Mapping[int, MixedState], damaged: Sequence[Damaged]) -> None:
         self._states.update(states)
         for each in damaged:
             self.damaged.setdefault(each.where, each)
@@ -298,21 +284,10 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             yield Batch(input_ids, {window.lane: window.state for window in group}, damaged)
 
 
-def _turns(states: Mapping[int, LaneState], lanes: Sequence[int]) -> Iterator[int]:
+def _turns(states: Mapping[int, MixedState], lanes: Sequence[int]) -> Iterator[int]:
     """Yield, without end, the lane of each next window.
 
     Lanes advance round-robin; resume with the first one that lags.
     """
     behind = min(range(len(lanes)), key=lambda index: (states[lanes[index]].num_windows, index))
     return cycle([*lanes[behind:], *lanes[:behind]])
-
-
-def identity_of(shards: Sequence[Shard]) -> str:
-    """Return what tells these data from others: a position in the stream is one in them."""
-    return xxhash.xxh3_64_hexdigest("\n".join(shard.identity for shard in shards).encode())
-
-
-def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Join the states of all processes into one that does not depend on ranks."""
-    lanes = {lane: position for state in states for lane, position in state["lanes"].items()}
-    return {**states[0], "lanes": dict(sorted(lanes.items(), key=lambda entry: int(entry[0])))}

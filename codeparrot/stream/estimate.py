@@ -2,6 +2,7 @@
 
 from codeparrot.stream.dataset import ConstantLengthDataset
 from codeparrot.stream.lane import Cursor, encoded
+from codeparrot.stream.opened import OpenSource
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import Shard
 
@@ -13,11 +14,20 @@ _SOME_DOCUMENTS = 256
 
 
 def epoch_tokens(dataset: ConstantLengthDataset) -> tuple[int, bool] | None:
-    """Return the tokens in an epoch over all lanes, and whether that is exact; None if it is not known.
+    """Return the tokens in an epoch of all sources over all lanes, and whether that is exact; None if it is not known."""
+    known = [source_tokens(source) for source in dataset.sources]
+    counted = [each for each in known if each is not None]
+    if len(counted) < len(known):
+        return None
+    return sum(count for count, _ in counted), all(exact for _, exact in counted)
+
+
+def source_tokens(source: OpenSource) -> tuple[int, bool] | None:
+    """Return the tokens in an epoch of a source over all lanes, and whether that is exact; None if it is not known.
 
     It multiplies the number of documents by their mean length in one block, in which some may be changed by the objective.
     """
-    shards = dataset.shards
+    shards = source.shards
     if not shards:
         return None
     some = shards[:_MOST_SHARDS]
@@ -26,17 +36,17 @@ def epoch_tokens(dataset: ConstantLengthDataset) -> tuple[int, bool] | None:
     if len(known) < len(counts):
         return None
     num_items = round(sum(known) * len(shards) / len(some))
-    if dataset.tokenized and dataset.transform is None:
-        return num_items * dataset.stream.seq_length, len(some) == len(shards)
-    mean = _mean_tokens(some, dataset)
+    if source.tokenized and source.transform is None:
+        return num_items * source.stream.seq_length, len(some) == len(shards)
+    mean = _mean_tokens(some, source)
     return (round(num_items * mean), False) if mean else None
 
 
-def _mean_tokens(shards: list[Shard], dataset: ConstantLengthDataset) -> float | None:
+def _mean_tokens(shards: list[Shard], source: OpenSource) -> float | None:
     for shard in shards:
         block = shard.read_marked(0, _SOME_DOCUMENTS)
         shard.close()
         if items := [(item, Cursor()) for item in block.items if not isinstance(item, Damaged)]:
-            made = encoded(iter(items), dataset.tokenized, dataset.encoder, Cursor(), dataset.transform)
+            made = encoded(iter(items), source.tokenized, source.encoder, Cursor(), source.transform)
             return sum(len(chunk.tokens) for chunk in made) / len(items)
     return None

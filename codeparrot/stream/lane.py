@@ -58,9 +58,16 @@ class Order(NamedTuple):
     shuffle: bool = True
     epochs: int | None = None
     """Passes over the lane's shards; None: endless."""
+    source: int = 0
+    """Place of the source in the stream: each has an order of its own."""
 
     def draw(self, size: int, *key: int | str) -> NDArray[np.int64]:
-        return permutation(size, self.seed, self.lane, *key) if self.shuffle else np.arange(size)
+        own = (f"source {self.source}",) if self.source else ()
+        return permutation(size, self.seed, self.lane, *own, *key) if self.shuffle else np.arange(size)
+
+    def __str__(self) -> str:
+        """Name the lane, for errors."""
+        return f"lane {self.lane} of the stream" + (f", in its source {self.source + 1}," if self.source else "")
 
 
 class Reading(NamedTuple):
@@ -145,8 +152,8 @@ def blocks(shards: Sequence[Shard], order: Order, reading: Reading, start: Curso
             place, position = place + len(together), 0
         if whole_epoch and not found and order.epochs is None:
             if damaged:
-                raise CodeparrotError(f"lane {order.lane} of the stream has nothing that is not damaged; {damaged}")
-            raise CodeparrotError(f"lane {order.lane} of the stream has no documents; add data or lower stream.lanes")
+                raise CodeparrotError(f"{order} has nothing that is not damaged; {damaged}")
+            raise CodeparrotError(f"{order} has no documents; add data or lower stream.lanes")
         epoch, place = epoch + 1, 0
 
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.mixture import sources_of
+from codeparrot.stream.opened import setting_of
 from codeparrot.stream.readers import hub
 from codeparrot.stream.readers.folder import NoSplit
 from codeparrot.stream.shards import Shard
@@ -33,10 +35,11 @@ def check_disjoint(stream: StreamConfig, setting: str = "stream.valid") -> None:
     Raises:
         CodeparrotError: they share files, there is no validation split, or some of the data cannot be opened.
     """
-    train = _open(stream, "train", "stream.train")
+    named = [(source.path, setting_of(source, stream.train)) for source in sources_of(stream.train)]
+    train = [shard for names, of in named for shard in _open(names, "train", stream, of)]
     without = "leave stream.valid empty to train without one" if setting == "stream.valid" else "leave it out"
     try:
-        valid = _open(stream, "valid", setting)
+        valid = _open(as_list(stream.valid), "valid", stream, setting)
     except NoSplit as error:
         raise NoSplit(f"{error}, or {without}", error.present) from error
     shared = dict(_shared(train, valid))
@@ -51,8 +54,7 @@ def check_disjoint(stream: StreamConfig, setting: str = "stream.valid") -> None:
     )
 
 
-def _open(stream: StreamConfig, split: str, setting: str) -> list[Shard]:
-    names = as_list(stream.train if split == "train" else stream.valid)
+def _open(names: Sequence[str], split: str, stream: StreamConfig, setting: str) -> list[Shard]:
     here = [name for name in names if not hub.is_on_hub(name) or hub.parse(name).is_local]
     return open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
 

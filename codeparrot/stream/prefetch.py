@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.stream.readers.rows import Damaged
-from codeparrot.stream.shuffle import LaneState
+from codeparrot.stream.shuffle import MixedState
 
 
 class Batch(NamedTuple):
     input_ids: NDArray[np.int64]
     """[windows, seq_length]"""
-    states: dict[int, LaneState]
+    states: dict[int, MixedState]
     """States, after this batch, of the lanes it draws from."""
     damaged: list[Damaged]
     """What was left out to make it."""
@@ -28,7 +28,7 @@ class Prefetcher:
     """
 
     def __init__(
-        self, batches: Iterator[Batch], ahead: int, consumed: Callable[[dict[int, LaneState], list[Damaged]], None]
+        self, batches: Iterator[Batch], ahead: int, consumed: Callable[[dict[int, MixedState], list[Damaged]], None]
     ) -> None:
         self._queue: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
         self._consumed = consumed

@@ -61,10 +61,13 @@ class TracedWindow(NamedTuple):
     """In order: `file` and `row` or `byte` of the document, `tokens` [start, stop) in the window, and the document's other
     columns. If the windows were tokenised before, `file` and `window`. Where the objective took middles out, `parts` too: the
     name of each (prefix, suffix, middle, unchanged) and its `tokens` in the window, sentinels and end included."""
+    source: str = ""
+    """Name of the source that all of it comes from; empty where the stream has one without a name."""
 
     def facts(self) -> dict[str, Any]:
         """Return everything but the tokens, ready for JSON."""
-        return {"lane": self.lane, "window": self.window, "position": self.position, "documents": self.documents}
+        where = {"lane": self.lane, "window": self.window, "position": self.position}
+        return {**where, **({"source": self.source} if self.source else {}), "documents": self.documents}
 
 
 def trace(
@@ -75,10 +78,11 @@ def trace(
     start: LaneState,
     num_windows: int,
     transform: Transform | None = None,
+    part: float = 1.0,
 ) -> list[tuple[NDArray[Any], list[dict[str, Any]]]]:
     """Return the tokens and the documents of a lane's next `num_windows` windows after `start`.
 
-    `shards` must be the caller's own (see `Shard.fresh`); they are closed at the end.
+    `shards` must be the caller's own (see `Shard.fresh`); they are closed at the end. `part`: as of `reading`.
 
     Raises:
         CodeparrotError: the data can no longer be read.
@@ -86,7 +90,7 @@ def trace(
     origins: dict[Cursor, DrawnBlock] = {}
     tokenized, begin = all(shard.packed for shard in shards), start.cursor
     try:
-        drawn = items(_noted(blocks(shards, order, reading(stream, tokenized), begin), origins), begin.row)
+        drawn = items(_noted(blocks(shards, order, reading(stream, tokenized, part), begin), origins), begin.row)
         if tokenized and transform is None:
             packed = ((window, [Span(0, len(window), at)]) for window, at in drawn)
         else:

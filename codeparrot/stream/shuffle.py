@@ -44,6 +44,16 @@ class LaneState(NamedTuple):
     """Windows of that block that are handed out."""
 
 
+class MixedState(NamedTuple):
+    """How far a lane has been consumed, over all sources of the stream."""
+
+    sources: tuple[LaneState, ...]
+
+    @property
+    def num_windows(self) -> int:
+        return sum(state.num_windows for state in self.sources)
+
+
 def default_block_windows(stream: StreamConfig) -> int:
     """Return the number of windows in a block of each lane, from memory for all lanes in one process."""
     return max(1, min(MOST_BLOCK_WINDOWS, BLOCK_BYTES // (4 * stream.lanes * stream.seq_length)))
@@ -54,18 +64,23 @@ def block_windows(stream: StreamConfig) -> int:
     return stream.block_windows or default_block_windows(stream)
 
 
-def reading(stream: StreamConfig, tokenized: bool) -> Reading:
-    """Return how lanes read their shards; see `place_tokens` for the size of those."""
+def reading(stream: StreamConfig, tokenized: bool, part: float = 1.0) -> Reading:
+    """Return how lanes read their shards; see `place_tokens` for the size of those.
+
+    `part`: of the block of all sources that the block of this one is. Together they read about as many places as one source
+    would, and these are as long: smaller ones would decode their files more often.
+    """
     meet = leave_out if stream.on_error == "skip" else refuse
     if stream.order == "documents":
         return Reading(1, stream.block_documents, meet)
-    return Reading(FAR_APART_TOKENIZED if tokenized else FAR_APART, SEQUENTIAL_DOCUMENTS, meet)
+    together = FAR_APART_TOKENIZED if tokenized else max(1, round(FAR_APART * part))
+    return Reading(together, SEQUENTIAL_DOCUMENTS, meet)
 
 
-def place_tokens(stream: StreamConfig, tokenized: bool) -> int:
+def place_tokens(stream: StreamConfig, tokenized: bool, part: float = 1.0) -> int:
     """Return how many tokens each of the places holds that are read side by side: together, as many as a block."""
     tokens = block_windows(stream) * stream.seq_length
-    return max(1, tokens // reading(stream, tokenized).together)
+    return max(1, tokens // reading(stream, tokenized, part).together)
 
 
 def in_order(

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from codeparrot.model.dropout import unasked
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
+from codeparrot.stream.mixture import is_mixture
 from codeparrot.training.parts import Training
+from codeparrot.training.sources_read import planned
 from codeparrot.training.strategy import strategy_name
 
 
@@ -24,7 +26,8 @@ def derived_values(
     """
     config, world = training.config, training.accelerator.num_processes
     train, stream = config.train, config.stream
-    tokens = train.global_batch_size * stream.seq_length
+    batches, first = training.batches, training.batches.size(begin.step)
+    tokens, whole = first * stream.seq_length, training.tokens_before(train.max_steps)
     yield f"run         {config.run_directory}" + (f", resumed at step {begin.step}" if begin.step else "")
     counts = (
         f"{flops[0] / 1e6:,.1f} MFLOPs a token for mfu (as PaLM counts), {flops[1] / 1e6:,.1f} for tflops_per_device (llm.c)"
@@ -39,12 +42,13 @@ def derived_values(
         whose = "the family" if training.source is None else "the source"
         yield f"dropout     {values}: {whose}'s own, which no setting names; {reason}"
     yield (
-        f"batch       {train.global_batch_size} windows = {'one process' if world == 1 else f'{world} processes'} x "
-        f"{config.micro_batches(world)} micro-batches x "
-        f"{train.micro_batch_size} windows; {tokens:,} tokens a step"
+        f"batch       {first} windows = {'one process' if world == 1 else f'{world} processes'} x "
+        f"{config.micro_batches(world, first)} micro-batches x "
+        f"{train.micro_batch_size} windows; {tokens:,} tokens a step" + (f" ({batches})" if len(batches.sizes) > 1 else "")
     )
-    yield f"length      {train.max_steps:,} steps, {train.max_steps * tokens:,} tokens{_epochs(training, tokens)}"
+    yield f"length      {train.max_steps:,} steps, {whole:,} tokens{_epochs(training, whole)}"
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
+    yield from planned(training)
     yield f"objective   {training.objective.card()}{_of_windows(training)}"
     device = training.accelerator.device.type
     yield f"strategy    {strategy_name(training.accelerator)}"
@@ -58,7 +62,8 @@ def derived_values(
 def _source(training: Training, world: int) -> str:
     """Say where windows come from, in which order, and what the blocks cost."""
     stream = training.config.stream
-    source = "tokenised before" if training.stream.tokenized else f"encoded by {training.stream.encoder.name}"
+    before = all(each.tokenized for each in training.stream.sources)
+    source = "tokenised before" if before else f"encoded by {training.stream.encoder.name}"
     if stream.order == "documents":
         return f"{source}; windows in the order of the documents"
     size = 4 * stream.block_windows * stream.seq_length * stream.lanes / world / 1e6
@@ -67,16 +72,15 @@ def _source(training: Training, world: int) -> str:
 
 def _of_windows(training: Training) -> str:
     """Say what a transform does to windows that were tokenised before."""
-    if not training.stream.tokenized or training.stream.transform is None:
+    if not any(source.tokenized and source.transform for source in training.stream.sources):
         return ""
     return " (the windows were tokenised without it: their documents are changed between tokens)"
 
 
-def _epochs(training: Training, tokens_per_step: int) -> str:
-    known = epoch_tokens(training.stream)
+def _epochs(training: Training, tokens: int) -> str:
+    known = None if is_mixture(training.config.stream.train) else epoch_tokens(training.stream)
     if known is None:
         return ""
     count, exact = known
-    per_epoch = count / tokens_per_step
-    epochs = training.config.train.max_steps / per_epoch
-    return f", {epochs:.2f} epochs of {'' if exact else 'about '}{per_epoch:,.0f} steps"
+    per_epoch = count * training.config.train.max_steps / tokens
+    return f", {tokens / count:.2f} epochs of {'' if exact else 'about '}{per_epoch:,.0f} steps"

@@ -27,6 +27,7 @@ from codeparrot.training.health import StepRecord
 from codeparrot.training.left_out import LeftOut
 from codeparrot.training.parts import Training
 from codeparrot.training.run_directory import write_config
+from codeparrot.training.sources_read import SourcesRead
 from codeparrot.training.tracking import SHOWN_BY_BAR, Bar, Trackers
 
 logger = logging.getLogger("codeparrot")
@@ -59,6 +60,7 @@ class Monitor:
             self._samples = MetricsLog(folder / "log" / "samples.jsonl", begin.step)
             self._anomalies = MetricsLog(folder / "anomalies.jsonl", begin.step)
         self.left_out = LeftOut(config, training.agreement, self._main, begin.step)
+        self._sources = SourcesRead(training)
         self._trackers = Trackers(accelerator, config, asdict(config), begin.step)
         self._tables = self._earlier_scores()
         """Rows of the scores by unit tests, for W&B."""
@@ -109,6 +111,7 @@ class Monitor:
             return
         last = self.review()[-1]
         left_out = self.left_out.add(progress.step, self._training.stream.damaged.values())
+        sources = self._sources.step(progress)
         mean, grad_norm = last.loss, last.grad_norm
         if not self._main:
             self._restart(progress)
@@ -130,7 +133,7 @@ class Monitor:
             "peak_memory_bytes": hardware.peak_memory_bytes(self._training.accelerator.device),
             **left_out,
         }
-        self._write(values)
+        self._write(values | sources)
         self._trackers.log({key: value for key, value in values.items() if key != "step" and value is not None}, progress.step)
         left = timedelta(seconds=round((self._total_tokens() - progress.tokens) / rate))
         short = f"loss {mean:.4f} | {rate:,.0f} tokens/s | MFU {values['mfu']:.1%}"
@@ -267,15 +270,14 @@ class Monitor:
         self._window_start, self._window_tokens, self._data_seconds = time.perf_counter(), progress.tokens, 0.0
 
     def _total_tokens(self) -> int:
-        config = self._training.config
-        return config.train.max_steps * config.train.global_batch_size * config.stream.seq_length
+        return self._training.tokens_before(self._training.config.train.max_steps)
 
 
 def documents_behind(training: Training, record: StepRecord) -> list[dict[str, Any]]:
     """Return the documents in the global batch of a step. All processes call this."""
-    train = training.config.train
+    windows = training.batches.size(record.step - 1)
     try:
-        own = training.stream.documents(record.before, train.global_batch_size // training.accelerator.num_processes)
+        own = training.stream.documents(record.before, windows // training.accelerator.num_processes)
     except (CodeparrotError, OSError) as error:
         logger.warning("the documents of step %d cannot be read again: %s", record.step, error)
         own = []

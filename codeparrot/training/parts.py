@@ -20,11 +20,13 @@ from codeparrot.model import attention
 from codeparrot.model.families import build_model, model_config, without_weights
 from codeparrot.model.hardware import dtype_of
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import Objective, check_even, transform_of
+from codeparrot.objectives.objective import Objective, check_even, transforms_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import NeedsWhole, moments_by_name
 from codeparrot.optim.schedule import learning_rate
 from codeparrot.stream import ConstantLengthDataset, make_encoder
+from codeparrot.stream.batches import Batches, batches_of
+from codeparrot.stream.mixture import further_sets, mixture_of, places_of
 from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.stream.transform import Transform
@@ -48,8 +50,8 @@ class Fitted(NamedTuple):
     settings: Any
     """The transformers config of the model."""
     objective: Objective
-    transform: Transform | None
-    """What the objective makes of documents."""
+    transforms: list[Transform | None]
+    """What the objective makes of the documents of each source."""
     config: Config
     """With the family of the model, which `model.from` leaves to the source."""
     source: Source | None
@@ -109,18 +111,25 @@ class Training(Start):
             return attention.chosen(self.settings, self.accelerator.device, dtype, self.config.stream.seq_length)
 
     @property
-    def micro_batches(self) -> int:
-        """Return the number of forward passes of this process in a step."""
-        return self.config.micro_batches(self.accelerator.num_processes)
+    def batches(self) -> Batches:
+        return batches_of(self.config.train)
+
+    def micro_batches(self, step: int) -> int:
+        """Return the number of forward passes of this process in optimizer step `step`, counted from 0."""
+        return self.config.micro_batches(self.accelerator.num_processes, self.batches.size(step))
 
     @property
     def gradients_stay(self) -> bool:
         """Whether gradients keep their memory between steps: DDP's lie in its buckets, and new ones would lie beside them."""
         return isinstance(self.model, DistributedDataParallel)
 
-    @property
-    def tokens_per_step(self) -> int:
-        return self.config.train.global_batch_size * self.config.stream.seq_length
+    def tokens_of(self, step: int) -> int:
+        """Return the tokens of optimizer step `step`, counted from 0."""
+        return self.batches.size(step) * self.config.stream.seq_length
+
+    def tokens_before(self, step: int) -> int:
+        """Return the tokens of the first `step` steps."""
+        return self.batches.before(step) * self.config.stream.seq_length
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of optimizer step `step`, counted from 0."""
@@ -154,7 +163,7 @@ class Training(Start):
         Sequence j of the run comes from lane j mod lanes. Lanes are dealt to the processes round-robin, and so are sequences.
         """
         train, world_size = self.config.train, self.accelerator.num_processes
-        first = step * (train.global_batch_size // world_size) + micro_batch * train.micro_batch_size
+        first = batches_of(train).before(step) // world_size + micro_batch * train.micro_batch_size
         rank = self.accelerator.process_index
         return [rank + world_size * number for number in range(first, first + train.micro_batch_size)]
 
@@ -167,12 +176,13 @@ def fit(config: Config) -> Fitted:
     """
     if config.stream.valid and config.evaluate.every_steps:
         check_disjoint(config.stream)
-    for name, stream in config.further_sets().items():
-        check_disjoint(stream, f"evaluate.also {name}")
+    further = further_sets(config).values()
+    for each in further:
+        check_disjoint(each.stream, each.setting)
     source = source_of(config)
     tokenizer = tokenizer_of(config, source)
-    valid = [config.stream, *config.further_sets().values()]
-    data = [*as_list(config.stream.train), *(place for stream in valid for place in as_list(stream.valid))]
+    valid = [config.stream, *(each.stream for each in further)]
+    data = [*places_of(config.stream.train), *(place for stream in valid for place in as_list(stream.valid))]
     check_tokenizer(data, tokenizer.eos_token_id, tokenizer_digest(tokenizer))
     settings = settings_of(config, source) if source else model_config(config.model)
     if source:
@@ -181,7 +191,7 @@ def fit(config: Config) -> Fitted:
     settings = fit_vocabulary(settings, tokenizer, config)
     objective = load_objective(config.objective)
     first = source if source and source.first else None
-    return Fitted(tokenizer, settings, objective, transform_of(objective, config, tokenizer), config, first)
+    return Fitted(tokenizer, settings, objective, transforms_of(objective, config, tokenizer), config, first)
 
 
 def make(start: Start, fitted: Fitted) -> Training:
@@ -190,13 +200,14 @@ def make(start: Start, fitted: Fitted) -> Training:
     Raises:
         CodeparrotError: the data cannot be read.
     """
-    tokenizer, settings, objective, transform, *_ = fitted
+    tokenizer, settings, objective, transforms, *_ = fitted
     config, accelerator = start.config, start.accelerator
     rank, world_size = accelerator.process_index, accelerator.num_processes
     # Data: this process's lanes of the stream.
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     ranks: Any = {"rank": rank, "world_size": world_size}
-    stream = ConstantLengthDataset(config.stream, encoder, seed=config.run.seed, transform=transform, **ranks)
+    how: Any = {"seed": config.run.seed, "transform": transforms, "mixture": mixture_of(config)}
+    stream = ConstantLengthDataset(config.stream, encoder, **how, **ranks)
 
     # Model and optimizer. A strategy that splits the model also moves it to the device.
     attention.activate(config.train.attention)

@@ -4,13 +4,15 @@ Nothing is read and nothing on the Hub is asked for.
 """
 
 from codeparrot.checks import check_world_size
-from codeparrot.config import Config, as_list
+from codeparrot.config import Config, StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.launcher import world_size_asked
 from codeparrot.loading import tokenizer_here
 from codeparrot.location import GGUF, HUB, local_folder, path_of
 from codeparrot.run.begun import begun, on_hub
 from codeparrot.run.checkpoint import MANIFEST
+from codeparrot.stream.mixture import further_sets, sources_of
+from codeparrot.stream.opened import setting_of
 from codeparrot.stream.readers.hub import is_on_hub
 from codeparrot.stream.sources import open_shards
 
@@ -27,11 +29,16 @@ def check_places(config: Config) -> None:
     _check_source(config)
     _check_resume(config.resume)
     stream = config.stream
-    data = [("train", "stream.train", as_list(stream.train)), ("valid", "stream.valid", as_list(stream.valid))]
-    data += [("valid", f"evaluate.also {name}", as_list(each.valid)) for name, each in config.further_sets().items()]
-    for split, setting, names in data:
-        here = [name for name in names if isinstance(name, str) and not is_on_hub(name)]
-        open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
+    _check(as_list(stream.valid), "valid", "stream.valid", stream)
+    for source in sources_of(stream.train):
+        _check(source.path, "train", setting_of(source, stream.train), stream)
+    for each in further_sets(config).values():
+        _check(as_list(each.stream.valid), "valid", each.setting, stream)
+
+
+def _check(names: list[str], split: str, setting: str, stream: StreamConfig) -> None:
+    here = [name for name in names if not is_on_hub(name)]
+    open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
 
 
 def _check_source(config: Config) -> None:

@@ -158,7 +158,10 @@ def _join(config: Config, on_cpu: bool = False) -> None:
 
 def _name_what_is_passed_over(config: Config, world_size: int) -> None:
     """Warn of a launch configuration that says something else than the recipe, which counts."""
-    own = {"MIXED_PRECISION": config.train.precision, "GRADIENT_ACCUMULATION_STEPS": str(config.micro_batches(world_size))}
+    own = {
+        "MIXED_PRECISION": config.train.precision,
+        "GRADIENT_ACCUMULATION_STEPS": str(config.micro_batches(world_size)),
+    }
     unset = {"MIXED_PRECISION": "no", "GRADIENT_ACCUMULATION_STEPS": "1"}
     for name, value in own.items():
         asked = os.environ.get(f"ACCELERATE_{name}", "").lower()

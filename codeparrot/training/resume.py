@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig
 
-from codeparrot.config import Config, StreamConfig, as_list
+from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import tokenizer_digest
 from codeparrot.location import HUB, path_of
@@ -28,9 +28,10 @@ from codeparrot.run import checkpoint, parent
 from codeparrot.run.origin import WEIGHTS, same_order
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
-from codeparrot.stream.dataset import identity_of
+from codeparrot.stream.mixture import windows_before
+from codeparrot.stream.opened import identities
+from codeparrot.stream.position import saved_sources
 from codeparrot.stream.shuffle import default_block_windows
-from codeparrot.stream.sources import open_shards
 from codeparrot.training.child import at_parent, refused
 from codeparrot.training.parts import Start, Training
 from codeparrot.training.sharding import MODELS, WEIGHT, begin_average, has_average
@@ -63,13 +64,13 @@ def settled(config: Config, place: Path | None) -> Config:
 
 def _stream_that_goes_on(config: Config, place: Path) -> dict[str, Any]:
     """Return the checkpoint's settings of the stream, or nothing if its position will mean nothing in this run's data."""
-    stream, names = config.stream, as_list(config.stream.train)
+    stream = config.stream
     saved = checkpoint.completed(checkpoint.read_manifest(place)["config"])["stream"]
-    shards = open_shards(names, split="train", column=stream.text_column, seq_length=stream.seq_length)
     state = json.loads((place / "stream.json").read_text(encoding="utf-8"))
     # In the order of the documents a place is one among documents, whatever the length of a window.
     same = saved["order"] == "documents" or saved["seq_length"] == stream.seq_length
-    return saved if same and saved["lanes"] == stream.lanes and state["data"] == identity_of(shards) else {}
+    data = [each["data"] for each in saved_sources(state)]
+    return saved if same and saved["lanes"] == stream.lanes and data == identities(stream) else {}
 
 
 def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, Any]]:
@@ -86,7 +87,9 @@ def resume(training: Training, place: Path | None) -> tuple[Progress, dict[str, 
         return Progress(), _new_origin(training, 0, None) | _first_weights(training)
     manifest = checkpoint.read_manifest(place)
     progress = Progress(manifest["step"], manifest["tokens"])
-    goes_on = _load_stream(training, place) and same_order(manifest["config"], training.config)
+    loaded = _load_stream(training, place)
+    training.stream.goes_on_at(windows_before(training.config, progress.step))
+    goes_on = loaded and same_order(manifest["config"], training.config)
     origin = manifest.get("origin") if goes_on else None
     if origin is None:
         origin = _new_origin(training, progress.step, str(place))

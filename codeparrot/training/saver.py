@@ -30,6 +30,8 @@ from codeparrot.loading import tokenizer_digest
 from codeparrot.run import checkpoint
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
+from codeparrot.stream.mixture import is_mixture
+from codeparrot.training import sources_read
 from codeparrot.training.parts import Training
 from codeparrot.training.preemption import StopRequest, TimeLimit
 from codeparrot.training.resume import TRAINING, moments_name
@@ -188,7 +190,8 @@ class Saver:
         main, rank = training.accelerator.is_main_process, training.accelerator.process_index
         # One process makes the folder before any writes into it.
         error = _attempt(lambda: checkpoint.begin(partial)) if main else None
-        gathered = training.agreement.gather((training.stream.state_dict(), error))
+        gathered = training.agreement.gather((training.stream.state_dict(), error, training.stream.read))
+        mixed = is_mixture(training.config.stream.train)
         facts = {
             **progress._asdict(),
             "world_size": training.accelerator.num_processes,
@@ -196,13 +199,14 @@ class Saver:
             "config": asdict(training.config),
             "origin": self._origin,
             "number": self._number,
+            **({"sources": sources_read.facts(training, [read for *_, read in gathered])} if mixed else {}),
         }
         self._unfinished = _Unfinished(progress, partial, facts, start)
         if gathered[0][1]:
             self._report(gathered[0][1])
             return
         self._copy.take(training.sharded, rank, training.accelerator.num_processes, training.accelerator.device)
-        small = self._small_files(merge_states([state for state, _ in gathered])) if main else {}
+        small = self._small_files(merge_states([state for state, *_ in gathered])) if main else {}
         self._work = self._thread.submit(_persist, lambda: self._write_share(partial, small))
         self._unfinished.stall_seconds = time.perf_counter() - start
 

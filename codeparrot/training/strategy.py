@@ -90,6 +90,16 @@ def _settle_gradients(model: Any, windows: int, length: int, device: Any) -> Non
     model.zero_grad(set_to_none=True)
 
 
+def accumulate_over(accelerator: Any, model: Any, count: int) -> None:
+    """Before a step: have it consist of so many micro-batches, where the one before had another number."""
+    if accelerator.gradient_accumulation_steps == count:
+        return
+    accelerator.gradient_accumulation_steps = count
+    accelerator.step = 0  # it counts micro-batches, and takes the last of every `count` for the end of a step
+    if strategy_of(accelerator) == "deepspeed":
+        model.set_train_batch_size(count * model.train_micro_batch_size_per_gpu() * accelerator.num_processes)
+
+
 def gather_once_a_step(accelerator: Any, model: Any, last: bool) -> None:
     """Before a micro-batch: have FSDP2 keep its weights gathered until the `last` one of a step, if they may stay at all.
 

@@ -25,6 +25,8 @@ from codeparrot.result import progress_bar, say
 from codeparrot.run.metrics import SET
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
+from codeparrot.stream.batches import batches_of
+from codeparrot.stream.mixture import further_sets
 from codeparrot.training.likelihood import Likelihood
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training
@@ -48,13 +50,13 @@ def sample_tokens(config: Config) -> int:
         return config.evaluate.max_tokens
     train = config.train
     num_evaluations = (1 + train.max_steps // config.evaluate.every_steps) * num_measures(config)
-    trained = train.max_steps * train.global_batch_size * config.stream.seq_length
+    trained = batches_of(train).before(train.max_steps) * config.stream.seq_length
     return max(1, int(BUDGET / FORWARD_SHARE * trained / num_evaluations))
 
 
 def num_measures(config: Config) -> int:
     """Return how often an evaluation passes over a validation set: each set, and the first with the average of the weights."""
-    return 1 + len(config.further_sets()) + bool(config.train.ema_decay)
+    return 1 + len(further_sets(config)) + bool(config.train.ema_decay)
 
 
 class Measured(NamedTuple):
@@ -86,9 +88,7 @@ class Validation:
             return
         say("reading the validation set")
         self._valid = self._read("stream.valid", config.stream, "validation")
-        self._further = {
-            name: self._read(f"evaluate.also {name}", stream, name) for name, stream in config.further_sets().items()
-        }
+        self._further = {name: self._read(each.setting, each.stream, name) for name, each in further_sets(config).items()}
         self._middles = self._middles_to_measure()
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)

@@ -202,7 +202,7 @@ def run(
     stream = StreamConfig(train=str(files), seq_length=32, lanes=4, block_windows=7, order=order)
     shares = []
     for rank in range(world_size):
-        ranks = {"rank": rank, "world_size": world_size}
+        ranks: dict[str, Any] = {"rank": rank, "world_size": world_size}
         dataset = ConstantLengthDataset(stream, BytesEncoder(), seed=3, transform=transform, **ranks)
         if state is not None:
             dataset.load_state_dict(json.loads(json.dumps(state)))

@@ -14,7 +14,7 @@ from codeparrot.corpus.tokenize import tokenize
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import load_tokenizer
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import transform_of
+from codeparrot.objectives.objective import transforms_of
 from codeparrot.stream import ConstantLengthDataset, make_encoder, merge_states
 from codeparrot.stream.estimate import epoch_tokens
 from codeparrot.stream.sentinels import SENTINELS
@@ -68,10 +68,11 @@ def texts(tokenizer: str, tokens: np.ndarray) -> list[str]:
 
 
 def transform(tokenizer: str, data: Path | list[str], seed: int = 0, **objective: Any) -> Any:
-    names = data if isinstance(data, list) else [str(data)]
+    names: list[Any] = list(data) if isinstance(data, list) else [str(data)]
     config = Config(stream=StreamConfig(train=names, seq_length=LENGTH), objective={"name": "causal", **objective})
     config.run.seed = seed
-    return transform_of(load_objective(config.objective), config, load_tokenizer(tokenizer))
+    (found,) = transforms_of(load_objective(config.objective), config, load_tokenizer(tokenizer))
+    return found
 
 
 def test_windows_are_made_with_the_middles_of_the_training_split_alone(corpus, tokenizer, plain, made) -> None:

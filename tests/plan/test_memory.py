@@ -17,6 +17,7 @@ from codeparrot.plan.ledger import ACTIVATIONS, BUCKETS, GATHERS, GRADIENTS, LOG
 from codeparrot.plan.memory import ONE, STRATEGIES, Memory, model_of
 from codeparrot.plan.table import states
 from codeparrot.plan.trace import Step, Tracer, autocast_of_cuda
+from codeparrot.stream.batches import Batches
 from tests.launching import require
 
 NAMED = {each.name: each for each in (ONE, *STRATEGIES)}
@@ -34,7 +35,7 @@ def configuration(layers: int = 2, precision: str = "bf16", checkpointing: str =
 def memory_of(config: Config, processes: int = 1, share: int = 4, on_gpu: bool = True) -> Memory:
     settings = model_config(config.model)
     numbers = model_of(settings, config.train.precision, asdict(config.optim))
-    return Memory(Tracer(config, settings, on_gpu), numbers, share, processes)
+    return Memory(Tracer(config, settings, on_gpu), numbers, Batches(((0, share * processes),)), processes)
 
 
 def test_a_step_of_one_process_holds_what_can_be_counted() -> None:

@@ -44,6 +44,18 @@ def test_documents_that_a_pattern_names_are_found(corpus, tokenizer_folder, tmp_
     assert sizes.corpus_of(config, 0).source.startswith("stream.train is not on this machine")
 
 
+def test_the_documents_of_all_sources_are_counted_together(corpus, tokenizer_folder) -> None:
+    config = Config()
+    config.tokenizer.path, config.stream.seq_length = str(tokenizer_folder), 32
+    alone = []
+    for name in ("train-00000", "train-00001"):
+        config.stream.train = f"{corpus}/{name}-*.parquet"
+        alone.append(sizes.corpus_of(config, 0).tokens or 0)
+    config.stream.train = [{"path": f"{corpus}/train-0000{number}-*.parquet", "name": str(number)} for number in range(2)]
+    config.stream.phases = [{"until": 0.5}, {"until": 1, "weights": [1, 0]}]
+    assert sizes.corpus_of(config, 0).tokens == sum(alone) > 0
+
+
 def test_a_model_that_does_not_fit_its_tokenizer_is_refused_where_that_is_here(tokenizer_folder) -> None:
     config = Config()
     config.tokenizer.path, config.model = str(tokenizer_folder), {"family": "gpt2", "vocab_size": 300}

@@ -128,7 +128,7 @@ def test_a_block_of_a_folder_sorted_by_repository_mixes_repositories(tmp_path, k
     stream = StreamConfig(train=str(tmp_path), seq_length=64, lanes=2, block_windows=128)
     dataset = ConstantLengthDataset(stream, BytesEncoder())
     before = dataset.states
-    assert {state.taken for state in before.values()} == {0}
+    assert {own.taken for state in before.values() for own in state.sources} == {0}
     traced = [window for window in dataset.traced(before, 2 * 128) if window.lane == 0]
     found = {document["repo"] for window in traced for document in window.documents}
     assert len(found) >= repositories

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from codeparrot.inspect_batch import inspect
-from codeparrot.publishing.card import _recipe
+from codeparrot.publishing.made_from import recipe
 from codeparrot.run.checkpoint import read_manifest
 from codeparrot.tokenizer.train import train
 from tests.launching import curve, lines, run, write_config
@@ -58,7 +58,7 @@ def test_a_run_resumes_exactly_and_is_the_same_on_two_processes(tmp_path, corpus
     manifest = read_manifest(whole / "checkpoints" / "step_00000008")
     assert any(
         "fill-in-the-middle in 50% of the documents, in 50% of these the suffix first" in line
-        for line in _recipe(manifest["config"], None)
+        for line in recipe(manifest["config"], None)
     )
 
     # Other settings are another run; naming the checkpoint begins the stream anew.
