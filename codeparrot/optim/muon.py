@@ -21,8 +21,8 @@ from torch.optim.adamw import adamw
 from transformers import PreTrainedModel
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.optim.exchange import Bounds, Exchange, Flat, Matrix, by_rows, exchange_of, local
-from codeparrot.optim.optimizer import UPDATES, new_state
+from codeparrot.optim.exchange import BUFFERS, Bounds, Exchange, Flat, Matrix, by_rows, deal, exchange_of, local
+from codeparrot.optim.optimizer import UPDATES, UpdateCost, new_state
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration: steepest at zero, so that five steps bring singular values from 0.01 to between 0.7 and 1.2."""
@@ -65,6 +65,15 @@ def flops_of(shape: Sequence[int], split: "Split") -> int:
 def update_of(update: Tensor, split: "Split") -> Tensor:
     """Return the change of a matrix in learning rates: each of its parts orthogonalised, and scaled by its own sides."""
     return split.join([orthogonalise(part).mul_(UPDATE_RMS * math.sqrt(max(part.shape[-2:]))) for part in split.parts(update)])
+
+
+def _working_numbers(shape: Sequence[int], split: "Split") -> int:
+    """Return how many numbers exist at once while a change is computed.
+
+    They are the update, the old and the new matrix of an iteration, and two products with the transpose.
+    """
+    squares = max(math.prod(experts) * min(rows, columns) ** 2 for *experts, rows, columns in split.shapes(shape))
+    return 3 * math.prod(shape) + 2 * squares
 
 
 class Split:
@@ -330,6 +339,22 @@ class Muon:
 
     def skip(self, optimizer: torch.optim.Optimizer, verdict: Tensor) -> None:
         optimizer.found_inf = verdict  # type: ignore[attr-defined]
+
+    def cost(self, model: nn.Module, settings: Mapping[str, Any], world_size: int) -> UpdateCost:
+        """Return the FLOPs of the process to which the most are dealt; see `flops_of`."""
+        matrices = [
+            (parameter, split)
+            for group in self.groups(model, settings)
+            if group["matrices"]
+            for parameter, split in zip(group["params"], group["splits"], strict=True)
+        ]
+        costs = [flops_of(parameter.shape, split) for parameter, split in matrices]
+        loads = [0] * world_size
+        for cost, owner in zip(costs, deal(costs, world_size), strict=True):
+            loads[owner] += cost
+        largest = max((parameter.numel() for parameter, _ in matrices), default=0)
+        working = max((_working_numbers(parameter.shape, split) for parameter, split in matrices), default=0)
+        return UpdateCost(max(loads), 4 * working, 4 * BUFFERS * largest)
 
     def card(self, settings: Mapping[str, Any]) -> str:
         return (
