@@ -259,7 +259,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
             if flat is None:
                 parts.append(Held(group, index, parameter.shape, tensors, self.found_inf))
                 processes = parameter.device_mesh.get_group() if isinstance(parameter, DTensor) else None
-                bounds.append(by_rows(parameter.shape, dist.get_world_size(processes)) if processes else ())
+                bounds.append(by_rows(parameter.shape, dist.get_world_size(processes)) if processes is not None else ())
                 continue
             processes = flat.group
             for each in flat.matrices:
