@@ -69,8 +69,8 @@ class Part(Protocol):
 class Inside(NamedTuple):
     """A matrix of which a flat tensor holds a piece."""
 
-    index: int
-    """Its place in its group of parameters."""
+    place: int
+    """In its group of parameters."""
     shape: torch.Size
     bounds: Bounds
     first: int
