@@ -27,6 +27,22 @@ PEAK_FLOPS = {
     "MI250X": 191.5e12,
 }
 
+FLOAT32_FLOPS = {
+    # Peaks of float32 products without TF32, from the same data sheets.
+    "H100": 67e12,
+    "H100 PCIe": 51e12,
+    "H100 NVL": 60e12,
+    "H200": 67e12,
+    "B200": 80e12,
+    "A100": 19.5e12,
+    "A10G": 35e12,
+    "L4": 30.3e12,
+    "L40": 90.5e12,
+    "L40S": 91.6e12,
+    "V100": 15.7e12,
+    "MI300X": 163.4e12,
+    "MI250X": 47.9e12,
+}
 
 LONGEST_PRODUCT = 0.01
 """Seconds that one product of a probe may take: long against the time to begin it, and short enough that other work on the
@@ -52,11 +68,11 @@ def peak_flops(device: Any, precision: str) -> tuple[float, str]:
     return found, f"{name}, {precision} matrix products timed at the start"
 
 
-def data_sheet_flops(name: str) -> float | None:
-    """Return the half-precision peak of a device by the name that its driver reports, or None if it is not listed."""
+def data_sheet_flops(name: str, table: Mapping[str, float] = PEAK_FLOPS) -> float | None:
+    """Return the peak of a device by the name that its driver reports, of half precision, or None if it is not listed."""
     # The longest match, because "NVIDIA L40S" also contains L40; no digit behind it, because an RTX A1000 is no A100.
-    key = max((key for key in PEAK_FLOPS if re.search(rf"{key}(?!\d)", name)), key=len, default=None)
-    return PEAK_FLOPS[key] if key else None
+    key = max((key for key in table if re.search(rf"{key}(?!\d)", name)), key=len, default=None)
+    return table[key] if key else None
 
 
 def half_precision(device: Any) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from codeparrot.optim.exchange import local
-from codeparrot.optim.optimizer import UPDATES, OptimizerKind
+from codeparrot.optim.optimizer import UPDATES, OptimizerKind, UpdateCost, cost_of
 
 AVERAGE = "weight_average"
 """Its name among the tensors that are kept for each parameter."""
@@ -42,6 +42,9 @@ class Averaged:
 
     def skip(self, optimizer: torch.optim.Optimizer, verdict: Tensor) -> None:
         self._kind.skip(optimizer, verdict)
+
+    def cost(self, model: nn.Module, settings: Mapping[str, Any], world_size: int) -> UpdateCost:
+        return cost_of(self._kind, model, settings, world_size)
 
     def card(self, settings: Mapping[str, Any]) -> str:
         return f"{self._kind.card(settings)}; average of the weights with decay {self._decay} in `ema/`"

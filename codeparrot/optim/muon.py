@@ -10,17 +10,19 @@ last bits of gradients, which every strategy has, become 4e-4 of an update.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 from transformers import PreTrainedModel
 
-from codeparrot.errors import CodeparrotError
-from codeparrot.optim.exchange import Exchange, exchange_of, local
-from codeparrot.optim.optimizer import UPDATES, new_state
+from codeparrot.optim.exchange import BUFFERS, Bounds, Exchange, Flat, Matrix, by_rows, deal, exchange_of, local
+from codeparrot.optim.fused import Split, split_of
+from codeparrot.optim.optimizer import UPDATES, UpdateCost, new_state
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration: steepest at zero, so that five steps bring singular values from 0.01 to between 0.7 and 1.2."""
@@ -37,91 +39,83 @@ def orthogonalise(update: Tensor) -> Tensor:
         update: [..., rows, columns].
     """
     a, b, c = COEFFICIENTS
-    x = update.float()
+    x = update.float().reshape(-1, *update.shape[-2:])
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=LEAST_NORM)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).reshape(update.shape)
 
 
-def update_of(update: Tensor, split: "Split") -> Tensor:
+def flops_of(shape: Sequence[int], split: Split) -> int:
+    """Return the FLOPs of a matrix's change: of each of its parts of m by n numbers, m <= n, 5 * (4 m^2 n + 2 m^3).
+
+    An iteration multiplies the matrix by its transpose (2 m^2 n), the product by itself (2 m^3), and the matrix by their sum
+    (2 m^2 n). What is added and scaled, of the order of m n, is not counted.
+    """
+    found = 0
+    for *experts, rows, columns in split.shapes(shape):
+        m, n = sorted((rows, columns))
+        found += math.prod(experts) * ITERATIONS * (4 * m**2 * n + 2 * m**3)
+    return found
+
+
+def update_of(update: Tensor, split: Split) -> Tensor:
     """Return the change of a matrix in learning rates: each of its parts orthogonalised, and scaled by its own sides."""
-    return split.join([orthogonalise(part) * (UPDATE_RMS * math.sqrt(max(part.shape[-2:]))) for part in split.parts(update)])
+    return split.join([orthogonalise(part).mul_(UPDATE_RMS * math.sqrt(max(part.shape[-2:]))) for part in split.parts(update)])
 
 
-class Split:
-    """How a parameter holds several matrices.
+def _working_numbers(shape: Sequence[int], split: Split) -> int:
+    """Return how many numbers exist at once while a change is computed.
+
+    They are the update, the old and the new matrix of an iteration, and two products with the transpose.
+    """
+    squares = max(math.prod(experts) * min(rows, columns) ** 2 for *experts, rows, columns in split.shapes(shape))
+    return 3 * math.prod(shape) + 2 * squares
+
+
+class Held:
+    """What this process holds of a matrix (exchange.Part).
 
     Args:
-        dim: along which they lie one behind the other.
-        sizes: of each along it; empty: it is one matrix.
-        heads: if not 0, they alternate head by head (GPT-NeoX).
+        group: of parameters.
+        index: of the matrix in it.
+        shape: of the whole matrix.
+        tensors: weight, gradient and momentum, as this process holds them.
+        found_inf: not 0: the step is skipped; None: it is not.
     """
 
-    def __init__(self, dim: int = 0, sizes: tuple[int, ...] = (), heads: int = 0) -> None:
-        self.dim, self.sizes, self.heads = dim, sizes, heads
+    def __init__(
+        self, group: dict[str, Any], index: int, shape: torch.Size, tensors: Sequence[Tensor], found_inf: Tensor | None
+    ) -> None:
+        self._group, self._split, self._shape, self._found_inf = group, group["splits"][index], shape, found_inf
+        self.weight, self._gradient, self._momentum = tensors
 
-    def parts(self, whole: Tensor) -> list[Tensor]:
-        if self.heads:
-            by_head = whole.unflatten(0, (self.heads, len(self.sizes), -1))
-            return [by_head[:, index].flatten(0, 1) for index in range(len(self.sizes))]
-        return list(whole.split(self.sizes, self.dim)) if self.sizes else [whole]
+    @property
+    def cost(self) -> int:
+        return flops_of(self._shape, self._split)
 
-    def join(self, parts: list[Tensor]) -> Tensor:
-        if self.heads:
-            return torch.stack([part.unflatten(0, (self.heads, -1)) for part in parts], 1).flatten(0, 2)
-        return torch.cat(parts, self.dim) if self.sizes else parts[0]
+    def update(self) -> Tensor:
+        gradient, momentum = self._gradient, self._group["momentum"]
+        if self._found_inf is not None:
+            gradient = torch.where(self._found_inf == 0, gradient, 0.0)
+        self._momentum.lerp_(gradient, taken(self._found_inf) * (1 - momentum))
+        return gradient.lerp(self._momentum, momentum)
 
+    def change(self, whole: Tensor) -> Tensor:
+        return update_of(whole.view(self._shape), self._split)
 
-def _thirds(module: nn.Module, config: Any) -> Split:
-    """GPT-2's c_attn: queries, keys and values side by side; Conv1D keeps its weights as [in, out]."""
-    weight: Any = module.weight
-    return Split(1, (weight.shape[1] // 3,) * 3)
-
-
-def _phi3(module: nn.Module, config: Any) -> Split:
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return Split(0, (config.num_attention_heads * head, *(config.num_key_value_heads * head,) * 2))
-
-
-def _halves(module: nn.Module, config: Any) -> Split:
-    weight: Any = module.weight
-    return Split(0, (weight.shape[0] // 2,) * 2)
+    def take(self, change: Tensor) -> None:
+        rate = taken(self._found_inf) * self._group["lr"]
+        self.weight.mul_(1 - rate * self._group["weight_decay"])
+        self.weight.sub_(change.mul_(rate).view(self.weight.shape))
 
 
-def _by_head(module: nn.Module, config: Any) -> Split:
-    return Split(0, (config.hidden_size,) * 3, heads=config.num_attention_heads)
-
-
-FUSED: dict[tuple[str, str], Callable[[nn.Module, Any], Split]] = {
-    ("gpt2", "c_attn"): _thirds,
-    ("phi3", "qkv_proj"): _phi3,
-    ("phi3", "gate_up_proj"): _halves,
-    ("gpt_neox", "query_key_value"): _by_head,
-}
-"""Matrices that hold several, by family and module."""
-SAYS_FUSED = ("qkv", "query_key_value", "c_attn", "wqkv", "in_proj", "gate_up")
-"""Names that say so; in a family that is not known here they are refused."""
-
-
-def split_of(name: str, module: nn.Module, config: Any) -> Split:
-    """Return how the weight of a module holds its matrices.
-
-    Raises:
-        CodeparrotError: its name says that it holds several, and how is not known.
-    """
-    last = name.rpartition(".")[2]
-    if config is None:
-        return Split()
-    if (config.model_type, last) in FUSED:
-        return FUSED[config.model_type, last](module, config)
-    if any(word in last.lower() for word in SAYS_FUSED):
-        what = f"{name} of a {config.model_type} model"
-        raise CodeparrotError(f"optim.name muon: {what} holds several matrices in one, and how is not known here; use adamw")
-    return Split()
+def taken(found_inf: Tensor | None) -> Any:
+    """Return 1 if a step is taken, 0 if it is skipped, without reading that on the host."""
+    return 1.0 if found_inf is None else (found_inf == 0).to(torch.float32)
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
@@ -135,8 +129,10 @@ class MuonAndAdamW(torch.optim.Optimizer):
     def __init__(self, groups: list[dict[str, Any]], settings: Mapping[str, Any]) -> None:
         names = ("lr", "momentum", "beta1", "beta2", "eps")
         super().__init__(groups, {name: settings[name] for name in names})
-        self.exchanges: dict[int, Exchange] = {}
-        """How whole matrices come from a flat tensor that holds pieces of several, by its id; others say it by their kind."""
+        self.exchanges: dict[int, Flat] = {}
+        """What a flat tensor holds, by its id; other tensors say it by their kind."""
+        self._known: dict[tuple[int, ...], Exchange] = {}
+        """How matrices are updated, by the ids of the tensors that they are or lie in."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -144,12 +140,18 @@ class MuonAndAdamW(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        matrices: list[tuple[dict[str, Any], int, Tensor]] = []
         for group in self.param_groups:
-            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for parameter in parameters:
+            with_gradient = [each for each in enumerate(group["params"]) if each[1].grad is not None]
+            for _, parameter in with_gradient:
                 if not self.state[parameter]:
                     self.state[parameter] = new_state(moments_of(group), parameter)
-            (self._orthogonal if group["matrices"] else self._adaptive)(group, parameters)
+            if group["matrices"]:
+                matrices += [(group, *each) for each in with_gradient]
+            else:
+                self._adaptive(group, [parameter for _, parameter in with_gradient])
+        if matrices:
+            self._orthogonal(matrices)
         return loss
 
     def _adaptive(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
@@ -168,27 +170,33 @@ class MuonAndAdamW(torch.optim.Optimizer):
             maximize=False,
         )
 
-    def _orthogonal(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        if not parameters:
-            return
-        places = [place for place, parameter in enumerate(group["params"]) if parameter.grad is not None]
-        taken = 1.0 if self.found_inf is None else (self.found_inf == 0).to(torch.float32)
-        updates = []
-        for parameter in parameters:
-            gradient, momentum = local(parameter.grad), local(self.state[parameter][MOMENTUM])
-            if self.found_inf is not None:
-                gradient = torch.where(self.found_inf == 0, gradient, 0.0)
-            momentum.lerp_(gradient, taken * (1 - group["momentum"]))
-            updates.append(gradient.lerp(momentum, group["momentum"]))
-            self.state[parameter][UPDATES] += taken
-        # A flat tensor holds all matrices of its group; otherwise those without a gradient are not among the updates.
-        flat = self.exchanges.get(id(parameters[0]))
-        exchange, numbers = (flat, range(len(group["splits"]))) if flat else (exchange_of(parameters), places)
-        changes = exchange(updates, lambda index, whole: update_of(whole, group["splits"][numbers[index]]))
-        for parameter, change in zip(parameters, changes, strict=True):
-            weight = local(parameter)
-            weight.mul_(1 - taken * (group["lr"] * group["weight_decay"]))
-            weight.sub_(change * (taken * group["lr"]))
+    def _orthogonal(self, matrices: list[tuple[dict[str, Any], int, Tensor]]) -> None:
+        """Update matrices, each the parameter of this place in its group, or a flat tensor that holds pieces of several."""
+        parts: list[Held] = []
+        bounds: list[Bounds] = []
+        processes = None
+        for group, index, parameter in matrices:
+            state = self.state[parameter]
+            state[UPDATES] += taken(self.found_inf)
+            tensors = [local(each) for each in (parameter.detach(), parameter.grad, state[MOMENTUM])]
+            flat = self.exchanges.get(id(parameter))
+            if flat is None:
+                parts.append(Held(group, index, parameter.shape, tensors, self.found_inf))
+                processes = parameter.device_mesh.get_group() if isinstance(parameter, DTensor) else None
+                bounds.append(by_rows(parameter.shape, dist.get_world_size(processes)) if processes is not None else ())
+                continue
+            processes = flat.group
+            for each in flat.matrices:
+                rank = dist.get_rank(processes)
+                last = each.first + each.bounds[rank + 1] - each.bounds[rank]
+                pieces = [tensor[each.first : last] for tensor in tensors]
+                parts.append(Held(group, each.place, each.shape, pieces, self.found_inf))
+                bounds.append(each.bounds)
+        key = tuple(id(parameter) for _, _, parameter in matrices)
+        if key not in self._known:
+            known = [Matrix(part.cost, each) for part, each in zip(parts, bounds, strict=True)]
+            self._known[key] = exchange_of(known, processes)
+        self._known[key](parts)
 
 
 MOMENTUM, SQUARE = "exp_avg", "exp_avg_sq"
@@ -200,7 +208,7 @@ def moments_of(group: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def parameter_groups(model: nn.Module, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Split the trainable parameters of a model: the matrices of each layer, embeddings, the head, and vectors.
+    """Split the trainable parameters of a model: the matrices of its layers, embeddings, the head, and vectors.
 
     Raises:
         CodeparrotError: a matrix holds several, and how is not known.
@@ -213,7 +221,7 @@ def parameter_groups(model: nn.Module, settings: Mapping[str, Any]) -> list[dict
         if (head := each.get_output_embeddings())
     }
     family = next((module.config for module in model.modules() if isinstance(module, PreTrainedModel)), None)
-    layers: dict[str, dict[str, Any]] = {}
+    matrices: dict[str, list[Any]] = {"params": [], "splits": []}
     others: dict[str, list[Tensor]] = {"embedding": [], "head": [], "vector": []}
     modules = dict(model.named_modules())
     for name, parameter in model.named_parameters():
@@ -227,15 +235,14 @@ def parameter_groups(model: nn.Module, settings: Mapping[str, Any]) -> list[dict
         elif id(parameter) in heads:
             others["head"].append(parameter)
         else:
-            layer = next((part for part in owner.split(".") if part.isdigit()), "")
-            group = layers.setdefault(layer, {"params": [], "splits": [], "matrices": True, "rate": 1.0})
-            group["params"].append(parameter)
+            matrices["params"].append(parameter)
             # What is a parameter of its own, as the experts' matrices, is called by its own name.
             called = owner if name == f"{owner}.weight" else name
-            group["splits"].append(split_of(called, modules[owner], family))
+            matrices["splits"].append(split_of(called, modules[owner], family))
     decay = settings["weight_decay"]
     rates = {kind: (settings[f"{kind}_lr"] or settings["lr"]) / settings["lr"] for kind in others}
-    groups = [{**group, "weight_decay": decay} for group in layers.values()]
+    # One group: DeepSpeed updates group by group, and the owners are dealt over all matrices of an update.
+    groups = [{**matrices, "matrices": True, "rate": 1.0, "weight_decay": decay}] if matrices["params"] else []
     groups += [
         {"params": found, "matrices": False, "rate": rates[kind], "weight_decay": 0.0 if kind == "vector" else decay}
         for kind, found in others.items()
@@ -256,6 +263,22 @@ class Muon:
 
     def skip(self, optimizer: torch.optim.Optimizer, verdict: Tensor) -> None:
         optimizer.found_inf = verdict  # type: ignore[attr-defined]
+
+    def cost(self, model: nn.Module, settings: Mapping[str, Any], world_size: int) -> UpdateCost:
+        """Return the FLOPs of the process to which the most are dealt; see `flops_of`."""
+        matrices = [
+            (parameter, split)
+            for group in self.groups(model, settings)
+            if group["matrices"]
+            for parameter, split in zip(group["params"], group["splits"], strict=True)
+        ]
+        costs = [flops_of(parameter.shape, split) for parameter, split in matrices]
+        loads = [0] * world_size
+        for cost, owner in zip(costs, deal(costs, world_size), strict=True):
+            loads[owner] += cost
+        largest = max((parameter.numel() for parameter, _ in matrices), default=0)
+        working = max((_working_numbers(parameter.shape, split) for parameter, split in matrices), default=0)
+        return UpdateCost(max(loads), 4 * working, 4 * BUFFERS * largest)
 
     def card(self, settings: Mapping[str, Any]) -> str:
         return (

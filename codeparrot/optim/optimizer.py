@@ -5,7 +5,7 @@ updates. A checkpoint holds them whole, by parameter name, so any strategy write
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,32 @@ class NeedsWhole(Protocol):
     """An optimizer that needs whole matrices (exchange.py); the groups with `matrices` true do."""
 
     exchanges: dict[int, Any]
-    """By the id of a flat tensor that holds pieces of several."""
+    """What a flat tensor holds pieces of (exchange.Flat), by its id."""
+
+
+class UpdateCost(NamedTuple):
+    """What an update takes beside reading and writing each number a few times."""
+
+    flops: int
+    """In float32, of the process that has the most to do."""
+    working_bytes: int
+    """Held while it is computed."""
+    exchange_bytes: int
+    """Of buffers, where processes hold pieces of matrices (FSDP2, ZeRO); at most."""
+
+
+@runtime_checkable
+class Computes(Protocol):
+    """An optimizer whose update is more than some operations a number; `plan` asks for its cost."""
+
+    def cost(self, model: "nn.Module", settings: Mapping[str, Any], world_size: int) -> UpdateCost:
+        """Return the cost of an update of a model, which may be without weights, on so many processes."""
+        ...
+
+
+def cost_of(kind: OptimizerKind, model: "nn.Module", settings: Mapping[str, Any], world_size: int) -> UpdateCost:
+    """Return what an update takes."""
+    return kind.cost(model, settings, world_size) if isinstance(kind, Computes) else UpdateCost(0, 0, 0)
 
 
 UPDATES = "step"

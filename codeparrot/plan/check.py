@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.figures import size_in_words
+from codeparrot.model.hardware import FLOAT32_FLOPS, PEAK_FLOPS, data_sheet_flops
 from codeparrot.plan import sizes, speed
 from codeparrot.plan.gpus import Device, resident_bytes
 from codeparrot.plan.memory import ONE, STRATEGIES, Memory, Strategy, model_of
@@ -95,19 +96,16 @@ def _strategy(used: Used) -> Strategy:
 
 def _rate(used: Used, plan: "Plan", flops: int) -> float | None:
     """Return the speed that a plan would have named: of a probe or another run if asked for, else at a share of the peak."""
-    place = Device(used.device or "a device that its log does not name", None, _peak(used), on_gpu=used.kind != "cpu")
+    peak, float32 = (data_sheet_flops(used.device or "", table) for table in (PEAK_FLOPS, FLOAT32_FLOPS))
+    name = used.device or "a device that its log does not name"
+    place = Device(name, None, peak, on_gpu=used.kind != "cpu", float32_flops=float32)
     if plan.like:
         return speed.of_run(plan.like, flops, used.world_size, place).tokens_per_second
     if plan.probe:
         return speed.probed(used.config, sizes.shape_of(used.config), used.world_size).tokens_per_second
-    found = speed.by_share(place, used.config.train.precision, plan.mfu, flops, used.world_size)
+    update = speed.update_of(used.config, sizes.shape_of(used.config), used.world_size)
+    found = speed.by_share(place, used.config.train.precision, plan.mfu, flops, used.world_size, update)
     return found.tokens_per_second if found else None
-
-
-def _peak(used: Used) -> float | None:
-    from codeparrot.model.hardware import data_sheet_flops
-
-    return data_sheet_flops(used.device) if used.device else None
 
 
 def _words(value: float | None, kind: str) -> str:

@@ -144,7 +144,8 @@ def _speed(plan: "Plan", settings: object, flops: int, place: Device, memory: Me
         return speeds.of_run(plan.like, flops, plan.gpus, place)
     if plan.probe:
         return speeds.probed(_probed_config(plan, place, memory), settings, plan.gpus)
-    return speeds.by_share(place, plan.train.precision, plan.mfu, flops, plan.gpus)
+    update = speeds.update_of(plan, settings, plan.gpus)
+    return speeds.by_share(place, plan.train.precision, plan.mfu, flops, plan.gpus, update)
 
 
 def _probed_config(plan: "Plan", place: Device, memory: Memory) -> Config:

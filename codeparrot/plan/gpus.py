@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codeparrot.errors import CodeparrotError, nearest
-from codeparrot.model.hardware import PEAK_FLOPS
+from codeparrot.model.hardware import FLOAT32_FLOPS, PEAK_FLOPS
 
 GB = 1e9
 FIXED_MARGIN_BYTES, MARGIN_SHARE = int(1.5 * GB), 0.05
@@ -45,6 +45,8 @@ class Device:
     """Of bf16, dense; None: not known without measuring."""
     margin_bytes: float = 0.0
     on_gpu: bool = True
+    float32_flops: float | None = None
+    """Of float32; None: as above."""
 
     @property
     def room_bytes(self) -> float | None:
@@ -73,7 +75,8 @@ def device(name: str, processes_here: int) -> Device:
         known = ", ".join(["auto", "cpu", *MEMORY])
         raise CodeparrotError(f'--gpu: there is no "{name}" in the table{hint} (known: {known})')
     kind, size = MEMORY[key]
-    return Device(key, size * GB, PEAK_FLOPS[kind], FIXED_MARGIN_BYTES + MARGIN_SHARE * size * GB)
+    margin = FIXED_MARGIN_BYTES + MARGIN_SHARE * size * GB
+    return Device(key, size * GB, PEAK_FLOPS[kind], margin, float32_flops=FLOAT32_FLOPS[kind])
 
 
 def _here() -> Device | None:
@@ -84,7 +87,8 @@ def _here() -> Device | None:
     if not torch.cuda.is_available():
         return None
     name, total = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
-    return Device(name, total, data_sheet_flops(name), FIXED_MARGIN_BYTES + MARGIN_SHARE * total)
+    margin, float32 = FIXED_MARGIN_BYTES + MARGIN_SHARE * total, data_sheet_flops(name, FLOAT32_FLOPS)
+    return Device(name, total, data_sheet_flops(name), margin, float32_flops=float32)
 
 
 def _cpu(processes: int) -> Device:
@@ -115,6 +119,11 @@ def precision_on(chosen: Device, asked: str) -> str:
 def peak_of(chosen: Device, precision: str) -> float | None:
     """Return the FLOP/s of a device in a precision, or None where only a measurement would show it."""
     return chosen.peak_flops if precision != "fp32" else None
+
+
+def float32_peak(chosen: Device) -> float:
+    """Return the FLOP/s of a device in float32: of its data sheet, or those of this machine's device, measured."""
+    return chosen.float32_flops or measured_peak("fp32")[0]
 
 
 def measured_peak(precision: str) -> tuple[float, str]:

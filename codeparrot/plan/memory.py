@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from codeparrot.model.families import without_weights
 from codeparrot.optim import load_optimizer
-from codeparrot.optim.optimizer import kept_numbers
+from codeparrot.optim.optimizer import cost_of, kept_numbers
 from codeparrot.plan.blocks import blocks
-from codeparrot.plan.ledger import BUCKETS, CATEGORIES, GATHERS, GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Bytes
+from codeparrot.plan.ledger import ACTIVATIONS, BUCKETS, CATEGORIES, GATHERS, GRADIENTS, LOGITS, OPTIMIZER, PARAMETERS, Bytes
 from codeparrot.plan.trace import Step, Style, Tracer
 from codeparrot.stream.batches import Batches
 
@@ -38,6 +38,8 @@ class Model(NamedTuple):
     """Of the type of the computation."""
     moments: float
     """Tensors that the optimizer keeps for each parameter."""
+    update_bytes: int
+    """At most, of an update where processes hold pieces: buffers of the exchange, and what is computed in (optim.exchange)."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ def _replicated(traced: Bytes, phase: str, step: Step, model: Model) -> Bytes:
 
 
 def _fsdp(traced: Bytes, phase: str, step: Step, model: Model) -> Bytes:
+    if phase == "update":
+        # The exchange fills all its buffers only with more matrices than the traced layers have.
+        return traced | {ACTIVATIONS: max(traced[ACTIVATIONS], model.update_bytes)}
     # While the gradients of a layer travel, those of the next one may already be complete (measured: now and then).
     return traced | {BUCKETS: traced[BUCKETS] + 4 * model.layer} if "backward" in phase else traced
 
@@ -87,6 +92,8 @@ def _zero(stage: int) -> Callable[[Bytes, str, Step, Model], Bytes]:
     def holds(traced: Bytes, phase: str, step: Step, model: Model) -> Bytes:
         count, share, sizes = model.parameters, model.parameters / step.world_size, model.element_bytes
         held = traced | {OPTIMIZER: 4 * (1 + model.moments) * share}  # with the float32 weights
+        if phase == "update":
+            held[ACTIVATIONS] += model.update_bytes
         if stage == 1 and phase == "update":
             held[GRADIENTS] += 4 * share  # its own part in float32
         if stage == 1 and "backward" in phase:
@@ -186,9 +193,10 @@ def model_of(settings: Any, precision: str, optim: Mapping[str, Any]) -> Model:
     model = without_weights(settings)
     weights = [weight.numel() for weight in model.parameters()]
     layer = max((sum(weight.numel() for weight in each.parameters()) for each in blocks(model, settings)), default=0)
-    moments = kept_numbers(load_optimizer(optim), model, optim) / sum(weights)
-    width = settings.get_text_config().hidden_size
-    return Model(sum(weights), max(weights), layer, width, 4 if precision == "fp32" else 2, moments)
+    kind = load_optimizer(optim)
+    moments, cost = kept_numbers(kind, model, optim) / sum(weights), cost_of(kind, model, optim, 1)
+    width, element = settings.get_text_config().hidden_size, 4 if precision == "fp32" else 2
+    return Model(sum(weights), max(weights), layer, width, element, moments, cost.working_bytes + cost.exchange_bytes)
 
 
 def simplest(needs: Iterable[Need], room: float) -> Need | None:

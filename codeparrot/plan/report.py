@@ -113,6 +113,7 @@ def _time(found: Forecast) -> list[str]:
     lines = [
         _line("speed", f"{found.speed.tokens_per_second:,.0f} tokens/s"),
         _line("", found.speed.source),
+        _line("", _update(found)),
         _line("time", f"{hours(times.total)}: {', '.join(parts)}, start {hours(times.startup)}"),
         _line("", f"sbatch --time {time_limit(times.total)}; {found.gpu_hours:,.1f} GPU hours" if found.device.on_gpu else ""),
     ]
@@ -123,6 +124,15 @@ def _time(found: Forecast) -> list[str]:
         words = "suffice" if fits else f"do not suffice: {times.fit_steps:,} of {plan.train.max_steps:,} steps fit"
         lines.append(_line("hours", f"{plan.hours:g} {words}"))
     return [line for line in lines if line.strip()]
+
+
+def _update(found: Forecast) -> str:
+    """Return what the optimizer's products of matrices take of a step; empty: there are none, or that is not known."""
+    if not (found.speed and found.speed.update_seconds):
+        return ""
+    step = found.sizes.tokens_per_step / found.speed.tokens_per_second
+    seconds = found.speed.update_seconds
+    return f"{found.plan.optim.name} multiplies for {seconds:.2g} s of a step of {step:.3g} s, in float32 at the same share"
 
 
 def _tests(found: Forecast) -> bool:
@@ -167,6 +177,7 @@ def as_json(found: Forecast) -> dict[str, Any]:
         "machines": found.machines,
         "advice": found.advice,
         "tokens_per_second": found.speed.tokens_per_second if found.speed else None,
+        "update_seconds": found.speed.update_seconds if found.speed else None,
         "speed_source": found.speed.source if found.speed else None,
         "seconds": {**asdict(times), "total": times.total} if times else None,
         "sbatch_time": time_limit(times.total) if times else None,

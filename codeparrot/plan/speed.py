@@ -8,9 +8,11 @@ from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.model.families import build_model
+from codeparrot.model.families import build_model, without_weights
 from codeparrot.model.flops import flops_per_token
-from codeparrot.plan.gpus import Device, measured_peak, peak_of
+from codeparrot.optim import load_optimizer
+from codeparrot.optim.optimizer import cost_of
+from codeparrot.plan.gpus import Device, float32_peak, measured_peak, peak_of
 from codeparrot.plan.runs import read_run
 from codeparrot.plan.sizes import shape_of
 from codeparrot.result import say
@@ -34,6 +36,29 @@ SLACK = 1.1
 class Speed:
     tokens_per_second: float
     source: str
+    update_seconds: float = 0.0
+    """Of a step, in which the optimizer multiplies matrices; counted in the tokens a second. Of a run's speed: not known, 0."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an optimizer computes in a step, beside reading and writing."""
+
+    flops: int
+    """In float32, of the process that has the most to do."""
+    whole: int
+    """Of all processes together."""
+    tokens: int
+    """Of a step, on average."""
+
+
+def update_of(config: Config, settings: Any, devices: int) -> Update:
+    """Return what the optimizer of a run computes, dealt to its processes."""
+    optim = config.optimizer_settings()
+    kind, model = load_optimizer(optim), without_weights(settings)
+    flops, whole = (cost_of(kind, model, optim, number).flops for number in (devices, 1))
+    windows = batches_of(config.train).before(config.train.max_steps) / config.train.max_steps
+    return Update(flops, whole, round(windows * config.stream.seq_length))
 
 
 def of_run(name: str, flops: int, devices: int, place: Device) -> Speed:
@@ -55,13 +80,13 @@ def of_run(name: str, flops: int, devices: int, place: Device) -> Speed:
 def probed(config: Config, settings: Any, devices: int) -> Speed:
     """Train for some steps on made-up tokens on this machine's device, as the loop does, and return the speed.
 
-    A step of the run is all its micro-batches and one update; what processes send to each other is not measured.
+    A step of the run is all its micro-batches and one update; what processes send to each other is not measured. Products of
+    matrices in the update that are dealt to other processes are taken off, at this machine's peak in float32.
     """
     import torch
 
     from codeparrot.model import attention
     from codeparrot.model.hardware import dtype_of, keep_freed_memory
-    from codeparrot.optim import load_optimizer
     from codeparrot.plan.compiled import is_compiled
 
     say(f"probing {PROBE_STEPS} steps, or as many as fit into a minute; at least one after the first")
@@ -95,7 +120,10 @@ def probed(config: Config, settings: Any, devices: int) -> Speed:
         if enough and time.perf_counter() - began > PROBE_SECONDS:
             break
     micro_batches = config.micro_batches(devices, batches_of(config.train).largest)
-    seconds = micro_batches * statistics.mean(micro) + statistics.mean(update)
+    computed, own = update_of(config, settings, devices), statistics.mean(update)
+    if elsewhere := computed.whole - computed.flops:
+        own = max(own - elsewhere / measured_peak("fp32")[0], own * computed.flops / computed.whole)
+    seconds = micro_batches * statistics.mean(micro) + own
     rate = micro_batches * shape[0] * shape[1] / seconds * devices
     here = torch.cuda.get_device_name() if place.type == "cuda" else "this machine's CPU"
     steps = "one step" if len(micro) == 1 else f"{len(micro)} steps"
@@ -111,8 +139,12 @@ def _now(place: Any) -> float:
     return time.perf_counter()
 
 
-def by_share(device: Device, precision: str, mfu: float, flops: int, devices: int) -> Speed | None:
+def by_share(
+    device: Device, precision: str, mfu: float, flops: int, devices: int, update: Update | None = None
+) -> Speed | None:
     """Return the speed at a share of the peak; None if nobody gave a share and the device's peak is not known.
+
+    What the optimizer multiplies comes on top, at the same share of the peak in float32.
 
     Args:
         device: of each process.
@@ -120,6 +152,7 @@ def by_share(device: Device, precision: str, mfu: float, flops: int, devices: in
         mfu: model FLOPs utilisation; 0: the assumed one, on a GPU.
         flops: a token.
         devices: of the run.
+        update: of a step; None: it takes no time of its own.
 
     Raises:
         CodeparrotError: somebody gave a share of a peak that is not known.
@@ -135,7 +168,11 @@ def by_share(device: Device, precision: str, mfu: float, flops: int, devices: in
     if peak is None:
         return None
     share, whose = (mfu, "--mfu") if mfu else (ASSUMED_MFU, f"assumed: {ASSUMED_SOURCE}")
-    return Speed(share * peak * devices / flops, f"MFU {100 * share:.3g}% of {peak / 1e12:,.4g} TFLOP/s ({where}), {whose}")
+    rate, seconds = share * peak * devices / flops, 0.0
+    if update and update.flops:
+        seconds = update.flops / (share * float32_peak(device))
+        rate = update.tokens / (update.tokens / rate + seconds)
+    return Speed(rate, f"MFU {100 * share:.3g}% of {peak / 1e12:,.4g} TFLOP/s ({where}), {whose}", seconds)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -97,20 +98,31 @@ def exchanges_of(zero: Any, optimizer: Any, places: dict[int, int]) -> dict[int,
         optimizer: inside it; its groups say in `matrices` whether they need whole ones.
         places: of each parameter in its group, by its id, as the group was before DeepSpeed.
     """
-    from codeparrot.optim.exchange import Flat, Partitioned
+    import torch.distributed as dist
 
-    found: dict[int, Any] = {}
+    from codeparrot.optim.exchange import Flat, Inside, by_pieces, by_place
+
+    found: dict[int, Flat] = {}
     if hasattr(zero, "fp32_partitioned_groups_flat"):
+        group, world_size = zero.dp_process_group, dist.get_world_size(zero.dp_process_group)
         for number, flat in enumerate(zero.fp32_partitioned_groups_flat):
             if optimizer.param_groups[zero.sub_group_to_group_id[number]]["matrices"]:
                 parameters = zero.fp16_groups[number]
-                shapes = [(places[id(parameter)], parameter.ds_shape) for parameter in parameters]
-                pieces = [parameter.partition_numel() for parameter in parameters]
-                found[id(flat)] = Partitioned(shapes, pieces, zero.dp_process_group)
+                firsts = accumulate((each.partition_numel() for each in parameters), initial=0)
+                matrices = [
+                    Inside(places[id(each)], each.ds_shape, by_pieces(each.ds_shape, each.partition_numel(), world_size), first)
+                    for each, first in zip(parameters, firsts, strict=False)
+                ]
+                found[id(flat)] = Flat(matrices, group)
         return found
     for number, flat in enumerate(zero.single_partition_of_fp32_groups):
         if optimizer.param_groups[number]["matrices"]:
+            group, share = zero.real_dp_process_group[number], flat.numel()
+            world_size, begin = dist.get_world_size(group), dist.get_rank(group) * share
             parameters, firsts = zero.round_robin_bit16_groups[number], zero.round_robin_bit16_offsets[number]
-            matrices = [(places[id(each)], each.shape, first) for each, first in zip(parameters, firsts, strict=True)]
-            found[id(flat)] = Flat(matrices, zero.real_dp_process_group[number])
+            matrices = [
+                Inside(places[id(each)], each.shape, by_place(each.shape, first, share, world_size), max(0, first - begin))
+                for each, first in zip(parameters, firsts, strict=True)
+            ]
+            found[id(flat)] = Flat(matrices, group)
     return found

@@ -80,7 +80,7 @@ def test_matrices_of_layers_are_muons_and_the_rest_is_adamws(settings, matrices)
     groups = parameter_groups(model, SETTINGS)
     named = {id(parameter): name for name, parameter in model.named_parameters()}
     layers, others = [each for each in groups if each["matrices"]], [each for each in groups if not each["matrices"]]
-    assert [len(group["params"]) for group in layers] == [matrices, matrices]
+    assert [len(group["params"]) for group in layers] == [2 * matrices]  # of two layers, in one group
     assert all(parameter.dim() == 2 for group in layers for parameter in group["params"])
     names = [{named[id(parameter)] for parameter in group["params"]} for group in others]
     if settings is GPT2:

@@ -17,8 +17,8 @@ def reference(tmp_path_factory, corpus, tokenizer_folder):
 
 
 def config_in(folder, corpus, tokenizer_folder):
-    """A width of 36: three processes hold rows of matrices that do not divide evenly."""
-    shape = {"n_embd": 36, "n_head": 2}
+    """A width of 34: three processes hold rows and pieces of matrices that do not divide evenly."""
+    shape = {"n_embd": 34, "n_head": 2}
     batch = {"global_batch_size": 12, "micro_batch_size": 1}
     return write_config(folder / "c.yaml", corpus, tokenizer_folder, model=shape, train=batch, stream={"lanes": 12})
 
