@@ -195,8 +195,8 @@ class EvaluateConfig:
     max_tokens: int | Literal["auto"] = setting("auto", "tokens", at_least(0), also="max_eval_steps eval_iters")
     """Tokens that an evaluation during the run measures: the same sample of the validation windows each time, at least a window
     a lane. auto: so many that these evaluations together cost 2% of the training's compute; 0: all. The end of the run
-    measures the whole validation set. With `objective.fim_rate`, about as many again are measured of middles; as many of each
-    set of `evaluate.also`."""
+    measures the whole validation set. As many again are measured of each set of `evaluate.also`, with `train.ema_decay` by the
+    average, and about as many of middles with `objective.fim_rate`: nothing of this changes the others' samples."""
     also: dict[str, list[str] | str] = field(default_factory=dict)
     """Further validation sets by name, each as `stream.valid` and measured as often, with its own lines in metrics.jsonl:
     `also: {tests: data/tests, go: hub:owner/go}`."""
