@@ -292,9 +292,9 @@ class Config:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: dict[str, Any] = field(default_factory=lambda: {"family": "gpt2"})
-    """`family` and any field of that family's transformers config (`--model.n_layer 12`). Or `from`: the run begins with the
-    weights of a model folder, a run, a .gguf file or `owner/name[@revision]` on the Hub, whose family and fields are kept;
-    `resize_embeddings: true` then adds rows for the tokenizer's further ids."""
+    """`family` and any field of that family's transformers config (`--model.n_layer 12`). Or `--model.from`: the run begins
+    with the weights of a model folder, a run, a .gguf file or `owner/name[@revision]` on the Hub, whose family and fields are
+    kept; `resize_embeddings: true` then adds rows for the tokenizer's further ids."""
     objective: dict[str, Any] = field(default_factory=lambda: {"name": "causal"})
     """`name` of what the model learns to predict (causal: the next token), and the settings of that objective. Those of causal:
     `fim_rate`, the share of the documents whose middle is taken out and put last, `fim_spm_rate` and `fim_level`."""
@@ -310,7 +310,7 @@ class Config:
     directory without checkpoints; a path: start from that checkpoint, even with other settings; `hub:NAME[@REVISION]`: like
     auto, but a run directory without checkpoints starts from the one that was pushed there with hub.state."""
     parent: str = setting("", may_change=True, was=Was("from", {}))
-    """Also `--from`. Checkpoint of another run at which this one begins, with its data, weights and optimizer state:
+    """Also `--parent`. Checkpoint of another run at which this one begins, with its data, weights and optimizer state:
     RUN@step_N, a run folder (its newest checkpoint), or a checkpoint's folder. Settings that are not given are the parent's."""
 
     @property

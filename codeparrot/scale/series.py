@@ -29,6 +29,8 @@ OF_THE_DATA = ("tokenizer.path", "stream.train", "stream.valid")
 class Series(Config):
     """A recipe, and the series that is made of it."""
 
+    left_out = ("resume", "parent", "hub.branch", "run.dir", "schedule.decay_now")
+    """Settings of a single run that the runs of a series have from the series. The help does not show them."""
     sizes: int = setting(4, "models", at_least(1))
     """Sizes of models, the recipe's own the largest. Each has about four times the parameters of the one before, besides
     embeddings."""

@@ -67,6 +67,14 @@ def test_lengths_have_one_name_and_an_older_one_is_understood(recipe, capsys) ->
     assert "--lengths LENGTHS" in (text := capsys.readouterr().out) and "--budgets" not in text
 
 
+def test_the_help_of_a_series_leaves_out_what_its_runs_cannot_have(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["scale", "run", "--help"])
+    shown = {word for line in capsys.readouterr().out.splitlines() if (word := line.strip().split(" ")[0]).startswith("--")}
+    assert {"--optim.lr", "--hub.repo", "--schedule.name", "--output", "--run.name"} <= shown
+    assert not shown & {"--resume", "--from", "--parent", "--hub.branch", "--run.dir", "--schedule.decay_now"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -79,6 +87,7 @@ def test_lengths_have_one_name_and_an_older_one_is_understood(recipe, capsys) ->
         (["--stream.valid", "[]"], "stream.valid is empty: a law is fitted to losses on validation documents"),
         (["--resume", "never"], "resume is never: each run of a series begins anew"),
         (["--model", '{"from": "x"}'], "begins with weights of its own, at step 0; leave model.from out"),
+        (["--from", "runs/none@step_2"], "begins with weights of its own, at step 0; leave --from out"),
         (["--hub.branch", "one"], "hub.branch is set: each run of a series has a branch of its own"),
     ],
 )
