@@ -212,7 +212,7 @@ class Parser(ArgumentParser):
     def _meant(self, name: str) -> str:
         """Return the suggestion for an unknown setting: what others call it, or its name in another section, or the nearest."""
         section, _, word = name.replace("-", "_").lower().rpartition(".")
-        known = [str(action.dest) for action in self._actions]
+        known = [getattr(action, "shown", "").removeprefix("--") or str(action.dest) for action in self._actions]
         same = [each for each in known if each.rpartition(".")[2] == word]
         found = same or [str(each.dest) for each in self._actions if word in getattr(each, "also", ())]
         within = [each for each in found if each.rpartition(".")[0] == section] or found

@@ -191,3 +191,9 @@ def test_the_help_has_the_names_of_the_documents(capsys) -> None:
             main([command, "--help"])
         text = capsys.readouterr().out
         assert "\n  --from PARENT\n" in text and "\n  --parent " not in text and "`--model.from`" in text
+
+
+def test_a_mistyped_from_is_told_its_name(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--form", "runs/a@step_2"])
+    assert 'did you mean "from"?' in capsys.readouterr().err

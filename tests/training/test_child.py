@@ -9,6 +9,7 @@ import pytest
 
 from tests.launching import (
     ROOT,
+    SCRIPTS,
     curve,
     kill_behind_step,
     lines,
@@ -135,6 +136,15 @@ def test_a_child_keeps_what_fixes_the_data_and_the_model(family: Path) -> None:
     from codeparrot.arguments import load_config
 
     assert load_config(family / "rate" / "config.yaml").optim.weight_decay == 0.2
+
+
+def test_a_finished_child_says_how_to_go_further_and_that_works(family: Path) -> None:
+    process = child(family, "cool")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    advice = out.strip().rpartition("go further: codeparrot ")[2].replace("NAME", "further").split()
+    ended(started([str(SCRIPTS / "codeparrot"), *advice], ROOT))
+    assert [step for step, *_ in curve(family / "further")] == list(range(LAST + 1, 2 * LAST + 1))
 
 
 def test_a_run_that_was_resumed_from_another_is_its_relative_too(family: Path, begin: Path) -> None:
