@@ -15,22 +15,22 @@ Speed does not matter here. `python -m benchmarks.completion train 0` trains onl
 processes can share the work.
 """
 
-import json
 import logging
-import math
 import random
 import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from benchmarks.common import DATA, Ratio, codeparrot, report
-from benchmarks.learning import CORPUS, NANO, SEEDS, T_OF_3, prepare
+from benchmarks.learning import CORPUS, NANO, SEEDS, prepare
+from benchmarks.measured import Measured, interval
 
 RATES = (0.0, 0.5)
 FOLDER, RESULTS = DATA / "completion", DATA / "completion.json"
+of = Measured(RESULTS).of
 TOKENIZER = FOLDER / "tokenizer"
 STEPS = 5000
 """10M tokens, about one pass over the corpus: after the recipe's 1,000 no model writes any line again."""
@@ -131,23 +131,6 @@ def told_apart(seed: int, measure: str, problems: str) -> float:
         codeparrot("eval", measure, *source, *options, "--output", outputs[-1])
     (found,) = codeparrot("eval", "compare", *outputs, *(("--k", "1") if measure == "humaneval" else ()))["comparisons"]
     return found["p_value"]
-
-
-def of(name: str, measure: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what is measured, or what was."""
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if name not in kept:
-        value = measure(*arguments)
-        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        RESULTS.write_text(json.dumps({**kept, name: value}, indent=1))
-        print(f"{name}: {value}", flush=True)
-        return value
-    return kept[name]
-
-
-def interval(values: list[float]) -> str:
-    half = T_OF_3 * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{statistics.mean(values):.4f} +- {half:.4f} ({', '.join(f'{value:.4f}' for value in values)})"
 
 
 def _by_way(name: str, measure: Callable[[float, str, int], float]) -> dict[tuple[float, str], list[float]]:

@@ -11,7 +11,6 @@ Speed does not matter here. `python -m benchmarks.cooldowns 0 1` trains only the
 the work. `CODEPARROT_COOLDOWNS_STEPS=40 python -m benchmarks.cooldowns` tries it with a largest budget of 40 steps.
 """
 
-import json
 import math
 import os
 import statistics
@@ -19,7 +18,8 @@ import sys
 from collections.abc import Callable
 
 from benchmarks.common import DATA, Ratio, codeparrot, report
-from benchmarks.learning import CORPUS, NANO, SEEDS, T_OF_3, TOKENIZER, prepare
+from benchmarks.learning import CORPUS, NANO, SEEDS, TOKENIZER, UNIT, prepare
+from benchmarks.measured import Measured, interval
 
 LAST = int(os.environ.get("CODEPARROT_COOLDOWNS_STEPS", "4000"))
 """Steps of the largest budget."""
@@ -72,23 +72,14 @@ def _recipe(seed: int, steps: int) -> tuple[str, ...]:
     )
 
 
-def of(name: str, measure: Callable[..., float], *arguments: int) -> float:
-    """Return what is measured, or what was."""
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    key = f"{LAST} steps, {name}"
-    if key not in kept:
-        value = measure(*arguments)
-        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        RESULTS.write_text(json.dumps({**kept, key: value}, indent=1))
-        print(f"{key}: {value:.4f} bits a byte", flush=True)
-        return value
-    return kept[key]
-
-
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     prepare()
-    seeds = [int(word) for word in sys.argv[1:]] or [*SEEDS]
+    measured, seeds = Measured(RESULTS), [int(word) for word in sys.argv[1:]] or [*SEEDS]
+
+    def of(name: str, measure: Callable[..., float], *arguments: int) -> float:
+        return measured.of(f"{LAST} steps, {name}", measure, *arguments, unit=UNIT)
+
     alone: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
     tree: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
     for seed in seeds:
@@ -100,7 +91,7 @@ def main() -> None:
         return
     steps = begin(BUDGETS[-1]) + sum(budget - begin(budget) for budget in BUDGETS)
     facts = {
-        f"{kind}, {budget} steps": interval(found[budget])
+        f"{kind}, {budget} steps": interval(found[budget], UNIT)
         for budget in BUDGETS
         for kind, found in (("separate", alone), ("tree", tree))
     }
@@ -110,11 +101,6 @@ def main() -> None:
         name = f"{budget} steps: the tree's against the separate run's"
         ratios.append(Ratio(name, mean(tree[budget]), mean(alone[budget]), "bits/byte", 1.01, False))
     report("cooldowns: three budgets by one run with cool-downs", ratios, facts)
-
-
-def interval(values: list[float]) -> str:
-    half = T_OF_3 * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{statistics.mean(values):.4f} +- {half:.4f} bits a byte ({', '.join(f'{value:.4f}' for value in values)})"
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from benchmarks.common import DATA, Ratio, codeparrot, report
+from benchmarks.measured import Measured, interval
 
 SEEDS = (0, 1, 2)
 ORDERS = ("documents", "windows", "global")
@@ -30,8 +31,7 @@ PEER_RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 FOLDER, RESULTS = DATA / "learning", DATA / "learning.json"
 NANO = Path("configs/nano.yaml")
 CORPUS, TOKENIZER, WINDOWS, SHUFFLED = (FOLDER / name for name in ("corpus", "tokenizer", "windows", "shuffled"))
-T_OF_3 = 4.303
-"""Student's t for a 95% interval of the mean of three values."""
+UNIT = "bits a byte"
 
 
 def prepare() -> None:
@@ -133,26 +133,15 @@ class Results:
     """What was measured, by name, for one recipe; for the plain loop, by what it takes of the recipe."""
 
     def __init__(self) -> None:
+        self._measured = Measured(RESULTS)
         recipe = yaml.safe_load(NANO.read_text())
         train = recipe["train"]
         taken = [recipe["model"], recipe["stream"]["seq_length"], train["global_batch_size"], train["max_steps"]]
         self._recipe, self._taken = (hashlib.sha256(json.dumps(each).encode()).hexdigest()[:12] for each in (recipe, taken))
 
     def of(self, name: str, measure: Any, *arguments: Any) -> float:
-        key = f"{self._taken if measure is peer else self._recipe} {name}"
-        if key not in self._read():
-            value = measure(*arguments)
-            RESULTS.write_text(json.dumps({**self._read(), key: value}, indent=1))
-            print(f"{name}: {value:.4f} bits a byte", flush=True)
-        return self._read()[key]
-
-    def _read(self) -> dict[str, float]:
-        return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-
-
-def interval(values: list[float]) -> str:
-    half = T_OF_3 * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{statistics.mean(values):.4f} +- {half:.4f} bits a byte ({', '.join(f'{value:.4f}' for value in values)})"
+        recipe = self._taken if measure is peer else self._recipe
+        return self._measured.of(f"{recipe} {name}", measure, *arguments, unit=UNIT)
 
 
 def main() -> None:
@@ -162,7 +151,7 @@ def main() -> None:
     if wanted[0] == "try":
         changes = wanted[1:]
         values = [results.of(f"{' '.join(changes)}, seed {seed}", ours, "windows", seed, *changes) for seed in SEEDS]
-        print(f"{' '.join(changes)}: {interval(values)}")
+        print(f"{' '.join(changes)}: {interval(values, UNIT)}")
         return
     found = {
         order: [results.of(f"order {order}, seed {seed}", ours, order, seed) for seed in SEEDS]
@@ -175,10 +164,10 @@ def main() -> None:
     if len(sys.argv) > 1:
         return
     facts = {
-        "(a) order of the documents": interval(found["documents"]),
-        "(b) windows shuffled in blocks, the default": interval(found["windows"]),
-        "(c) windows shuffled over the whole corpus": interval(found["global"]),
-        f"(d) plain loop in the manner of nanoGPT, lr {best}": interval(found["peer"]),
+        "(a) order of the documents": interval(found["documents"], UNIT),
+        "(b) windows shuffled in blocks, the default": interval(found["windows"], UNIT),
+        "(c) windows shuffled over the whole corpus": interval(found["global"], UNIT),
+        f"(d) plain loop in the manner of nanoGPT, lr {best}": interval(found["peer"], UNIT),
         "(d) by learning rate, seed 0": ", ".join(f"{lr}: {value:.4f}" for lr, value in rates.items()),
     }
     mean = {name: statistics.mean(values) for name, values in found.items()}

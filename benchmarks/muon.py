@@ -11,7 +11,8 @@ other work on the machine changes nothing.
 import statistics
 
 from benchmarks.common import DATA, Ratio, report
-from benchmarks.learning import NANO, SEEDS, Results, interval, ours, prepare
+from benchmarks.learning import NANO, SEEDS, UNIT, Results, ours, prepare
+from benchmarks.measured import interval
 
 SHARE = 0.8
 RATES = {"adamw": (2e-3, 3.5e-3, 6e-3, 1e-2), "muon": (3.5e-3, 7e-3, 1.4e-2, 2.8e-2)}
@@ -41,7 +42,7 @@ def main() -> None:
         tuned = {lr: measured(optimizer, lr, SHARE if optimizer == "muon" else 1.0, 0) for lr in RATES[optimizer]}
         best = min(tuned, key=lambda lr: tuned[lr])
         values = [measured(optimizer, best, share, seed) for seed in SEEDS]
-        facts[f"{name}, lr {best:g}"] = interval(values)
+        facts[f"{name}, lr {best:g}"] = interval(values, UNIT)
         facts[f"{optimizer} by learning rate, seed 0"] = ", ".join(f"{lr:g}: {value:.4f}" for lr, value in tuned.items())
         mean[name] = statistics.mean(values)
     ratios = [

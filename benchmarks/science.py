@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import DATA, Ratio, codeparrot, report
-from benchmarks.learning import CORPUS, NANO, SEEDS, T_OF_3, prepare
+from benchmarks.learning import CORPUS, NANO, SEEDS, prepare
+from benchmarks.measured import T_OF_3
 
 FOLDER = DATA / "science"
 TOKENIZER, VOCABULARY = FOLDER / "tokenizer", 2048

@@ -202,8 +202,8 @@ class EvaluateConfig:
     max_tokens: int | Literal["auto"] = setting("auto", "tokens", at_least(0), also="max_eval_steps eval_iters")
     """Tokens that an evaluation during the run measures: the same sample of the validation windows each time, at least a window
     a lane. auto: so many that these evaluations together cost 2% of the training's compute; 0: all. The end of the run
-    measures the whole validation set. With `objective.fim_rate`, about as many again are measured of middles; as many of each
-    set of `evaluate.also`."""
+    measures the whole validation set. As many again are measured of each set of `evaluate.also`, with `train.ema_decay` by the
+    average, and about as many of middles with `objective.fim_rate`: nothing of this changes the others' samples."""
     also: dict[str, list[str] | str] = field(default_factory=dict)
     """Further validation sets by name, each as `stream.valid` and measured as often, with its own lines in metrics.jsonl:
     `also: {tests: data/tests, go: hub:owner/go}`."""
@@ -299,9 +299,9 @@ class Config:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: dict[str, Any] = field(default_factory=lambda: {"family": "gpt2"})
-    """`family` and any field of that family's transformers config (`--model.n_layer 12`). Or `from`: the run begins with the
-    weights of a model folder, a run, a .gguf file or `owner/name[@revision]` on the Hub, whose family and fields are kept;
-    `resize_embeddings: true` then adds rows for the tokenizer's further ids."""
+    """`family` and any field of that family's transformers config (`--model.n_layer 12`). Or `--model.from`: the run begins
+    with the weights of a model folder, a run, a .gguf file or `owner/name[@revision]` on the Hub, whose family and fields are
+    kept; `resize_embeddings: true` then adds rows for the tokenizer's further ids."""
     objective: dict[str, Any] = field(default_factory=lambda: {"name": "causal"})
     """`name` of what the model learns to predict (causal: the next token), and the settings of that objective. Those of causal:
     `fim_rate`, the share of the documents whose middle is taken out and put last, `fim_spm_rate` and `fim_level`."""
@@ -317,7 +317,7 @@ class Config:
     directory without checkpoints; a path: start from that checkpoint, even with other settings; `hub:NAME[@REVISION]`: like
     auto, but a run directory without checkpoints starts from the one that was pushed there with hub.state."""
     parent: str = setting("", may_change=True, was=Was("from", {}))
-    """Also `--from`. Checkpoint of another run at which this one begins, with its data, weights and optimizer state:
+    """Also `--parent`. Checkpoint of another run at which this one begins, with its data, weights and optimizer state:
     RUN@step_N, a run folder (its newest checkpoint), or a checkpoint's folder. Settings that are not given are the parent's."""
 
     @property

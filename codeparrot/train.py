@@ -185,9 +185,11 @@ def outcome(
         measured = f": {score}" if score else ""
         state = "was finished already" if begin.step == end.step else "finished"
         run, further = config.run_directory, f"--run.name NAME --train.max_steps {2 * config.train.max_steps}"
+        # The command of a child names a checkpoint to begin at already.
+        command = f"codeparrot train --config {run}/config.yaml" if config.parent else "the same command with"
         text = (
             f"{run}: {state}, trained to step {end.step}, {end.tokens:,} tokens{measured}\n"
-            f"try it: codeparrot complete --checkpoint {run}; go further: the same command with --resume {run} {further}"
+            f"try it: codeparrot complete --checkpoint {run}; go further: {command} --resume {run} {further}"
         )
     missing = f"\n{left_out}" if str(left_out) else ""
     return Result(text + missing, facts, STOPPED if facts["stopped"] else DONE)

@@ -92,11 +92,24 @@ def parse_settings(kind: Any, arguments: Sequence[str], prog: str, function: Cal
     parser.renames = renamed(kind)
     words = join_lists(rename(spell_out(arguments, kind), parser.renames), kind)
     options = parser.values(words, kind)
+    if "from" in options.get("model", {}) and _is_default(("model", "family"), options, words, parser, kind):
+        options.model = {key: value for key, value in options.model.items() if key != "family"}
     settings = kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
     moved = stay_at_home(settings, words) if hasattr(settings, "run") else ""
     if moved and function is not parse_config and rank() == 0:
         print(f"codeparrot: {moved}", file=sys.stderr)
     return settings
+
+
+def _is_default(place: tuple[str, str], options: Any, words: Sequence[str], parser: Parser, kind: Any) -> bool:
+    """Whether a value in a mapping has it from the mapping's default, and no flag and no file says it: with another default
+    it would be another one."""
+    name, key = place
+    default = parser.get_default(name)
+    if key not in options[name] or options[name][key] != default.get(key):
+        return False
+    parser.set_defaults({name: {**default, key: ""}})
+    return parser.values(words, kind)[name].get(key) == ""
 
 
 def parse_config(arguments: Sequence[str], prog: str = "codeparrot train") -> "Config":

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import keyword
 import re
 import shutil
 import sys
@@ -68,7 +69,8 @@ class Help(DefaultHelpFormatter):
     def _format_action_invocation(self, action: Action) -> str:
         if not action.option_strings or action.nargs == 0:
             return super()._format_action_invocation(action)
-        return f"{action.option_strings[0]} {action.metavar or self._get_default_metavar_for_optional(action)}"
+        name = getattr(action, "shown", "") or action.option_strings[0]
+        return f"{name} {action.metavar or self._get_default_metavar_for_optional(action)}"
 
     def _expand_help(self, action: Action) -> str:
         rule = getattr(action, "rule", None)
@@ -210,7 +212,7 @@ class Parser(ArgumentParser):
     def _meant(self, name: str) -> str:
         """Return the suggestion for an unknown setting: what others call it, or its name in another section, or the nearest."""
         section, _, word = name.replace("-", "_").lower().rpartition(".")
-        known = [str(action.dest) for action in self._actions]
+        known = [getattr(action, "shown", "").removeprefix("--") or str(action.dest) for action in self._actions]
         same = [each for each in known if each.rpartition(".")[2] == word]
         found = same or [str(each.dest) for each in self._actions if word in getattr(each, "also", ())]
         within = [each for each in found if each.rpartition(".")[0] == section] or found
@@ -226,11 +228,13 @@ class Parser(ArgumentParser):
             function: its docstring says what the command does.
             hints: types of the arguments, by name.
             usage: of a command that reads a dataclass, what follows its name; by default the required arguments.
-            kind: that dataclass.
+            kind: that dataclass. `left_out`, if it has such, names settings that the command refuses: they are not shown.
         """
         fields = dict(_metadata(hints)) | ({field.name: field.metadata for field in dataclasses.fields(kind)} if kind else {})
         for action in self._actions:
             _present(action, fields.get(action.dest, {}))
+            if action.dest in getattr(kind, "left_out", ()):
+                action.help = SUPPRESS
         positional, others, *groups = self._action_groups
         others.title = "other options"
         names = {id(group): name for name, group in (self.groups or {}).items() if name in hints}
@@ -332,6 +336,9 @@ def _present(action: Action, metadata: Mapping[str, Any]) -> None:
     elif bool not in types and (number := next((_NUMBERS[each] for each in types if each in _NUMBERS), None)):
         action.metavar = number
     action.rule, action.also = metadata.get("rule"), metadata.get("also", ())  # type: ignore[attr-defined]
+    was = metadata.get("was")
+    if was and keyword.iskeyword(was.name):  # the name that users know, which Python has for itself
+        action.shown = f"--{was.name}"  # type: ignore[attr-defined]
 
 
 _NUMBERS: dict[Any, str] = {int: "INT", float: "FLOAT"}

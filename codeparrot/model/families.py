@@ -96,9 +96,11 @@ def config_of_weights(config: PreTrainedConfig, settings: Mapping[str, Any]) -> 
         raise CodeparrotError(f"model.from: {source} is a {family or 'model without a type'}, no causal language model")
     if getattr(config, "quantization_config", None) is not None:
         raise CodeparrotError(f"model.from: {source} is quantized; name a model in float32, bfloat16 or float16")
-    # gpt2 is the default, which nobody may have written.
-    if settings.get("family", "gpt2") not in ("gpt2", family):
-        raise CodeparrotError(f"model.family {settings['family']} contradicts model.from: {source} is a {family}; leave it out")
+    if settings.get("family", family) != family:
+        raise CodeparrotError(
+            f"model.family {settings['family']} contradicts model.from: {source} is a {family}; leave it out "
+            "(--model '{\"from\": ...}' replaces what a recipe says of its model)"
+        )
     config = _class_of(config)[1]
     fields = {key: value for key, value in settings.items() if key not in BESIDE_FROM}
     names = _canonical_names(type(config), fields)

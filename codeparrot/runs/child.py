@@ -40,6 +40,8 @@ def inherit(kind: Any, arguments: Sequence[str], prog: str) -> list[str]:
     Raises:
         CodeparrotError: there is no such parent, the run began elsewhere, or the settings contradict the parent.
     """
+    if "parent" in getattr(kind, "left_out", ()):
+        return [*arguments]  # its own check refuses a parent
     # What prints the settings prints those that follow from the parent's.
     printing = [word for word in arguments if word.startswith("--print_config")]
     words = [word for word in arguments if word not in printing]

@@ -43,7 +43,7 @@ def read(places: list[Path], count: Count = "total") -> list[Point]:
         elif place.is_file():
             found += _table(place)
         else:
-            raise CodeparrotError(f"there is no {place}: name a folder of runs, or a table with parameters, tokens and loss")
+            raise CodeparrotError(f'there is no "{place}": name a folder of runs, or a table with parameters, tokens and loss')
     return found
 
 

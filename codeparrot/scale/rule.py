@@ -1,7 +1,7 @@
 """The rule of a miniseries: one dial, the depth, from which everything else about a run follows.
 
-Guarantees: the deepest model at the longest budget is the base, setting for setting. Widths are multiples of the base's head
-size, parameters rise with depth, and every run is as long as its budget says, to half a step.
+Guarantees: the deepest model at the greatest length is the base, setting for setting. Widths are multiples of the base's head
+size, parameters rise with depth, and every run has the tokens a parameter that it was asked for, to half a step.
 
 - width = base width * depth / base depth; heads = width / head size; feed-forward layers keep their ratio to the width; the
   range of the initial weights goes with width^-0.5, as nano's and micro's recipes have it. So N grows with depth^3, not
@@ -33,8 +33,8 @@ from codeparrot.model.flops import flops_per_token
 from codeparrot.scale.law import FLOPS_PER_TOKEN_AND_PARAMETER
 from codeparrot.stream.batches import SCHEDULE
 
-PARAMETERS_A_SIZE, TOKENS_A_BUDGET = 4, 2
-"""Times that a size has the parameters of the one before, not counting embeddings, and a budget its tokens."""
+PARAMETERS_A_SIZE, TOKENS_A_LENGTH = 4, 2
+"""Times that a size has the parameters of the one before, not counting embeddings, and a length its tokens."""
 _SHAPE = ("num_hidden_layers", "hidden_size", "num_attention_heads")
 _WITH_WIDTH = "intermediate_size n_inner ffn_dim ffn_hidden_size moe_intermediate_size shared_expert_intermediate_size".split()
 """Sizes of feed-forward layers, under the names that families have for them."""
@@ -59,11 +59,11 @@ class Rule(NamedTuple):
 
     @classmethod
     def of(
-        cls, base: Config, sizes: int, budgets: int, depths: Sequence[int], ratios: Sequence[float], lr: float, batch: float
+        cls, base: Config, sizes: int, lengths: int, depths: Sequence[int], ratios: Sequence[float], lr: float, batch: float
     ) -> "Rule":
         """Return the rule of the depths and ratios that were named, or of as many as were asked for, ending at the base."""
         chosen = tuple(sorted(depths)) or depths_of(shape_of(model_config(base.model)).depth, sizes)
-        return cls(chosen, tuple(sorted(ratios)) or ratios_of(base, budgets), lr, batch)
+        return cls(chosen, tuple(sorted(ratios)) or ratios_of(base, lengths), lr, batch)
 
 
 class Shape(NamedTuple):
@@ -141,16 +141,16 @@ def depths_of(deepest: int, count: int) -> tuple[int, ...]:
 
 
 def ratios_of(base: Config, count: int) -> tuple[float, ...]:
-    """Return so many budgets that end at the base's own, in tokens a parameter, each with half the tokens of the next."""
+    """Return so many lengths that end at the base's own, in tokens a parameter, each with half the tokens of the next."""
     own = tokens_of(base) / num_parameters(model_config(base.model))
-    return tuple(own / TOKENS_A_BUDGET**number for number in reversed(range(count)))
+    return tuple(own / TOKENS_A_LENGTH**number for number in reversed(range(count)))
 
 
 def series(base: Config, rule: Rule) -> list[Run]:
     """Return the runs of a series, the cheapest first. Their `run.dir` is still the base's.
 
     Raises:
-        CodeparrotError: its batches grow, no model can be built, two runs would have one name, or a budget is less than a step.
+        CodeparrotError: its batches grow, no model can be built, two runs would have one name, or a length is less than a step.
     """
     if base.train.global_batch_schedule:
         raise CodeparrotError(f"{SCHEDULE} is not for a series, whose batches follow the rule; leave it out")
@@ -233,7 +233,7 @@ def _set_length(config: Config, base: Config, tokens: float) -> None:
     config.train.max_steps = round(tokens / config.train.global_batch_size / config.stream.seq_length)
     if config.train.max_steps < 1:
         raise CodeparrotError(
-            f"{config.run.name}: {tokens:,.0f} tokens are less than a step; give more --tokens_per_parameter, fewer --budgets "
+            f"{config.run.name}: {tokens:,.0f} tokens are less than a step; give more --tokens_per_parameter, fewer --lengths "
             "or a smaller train.global_batch_size"
         )
     times = config.train.max_steps / base.train.max_steps

@@ -16,7 +16,7 @@ from codeparrot.figures import count_in_words
 from codeparrot.location import path_of
 from codeparrot.result import STOPPED, Result, say
 from codeparrot.scale.state import begun, config_file, loss_of
-from codeparrot.setting import ABOVE_0, at_least, changeable, check_ranges, setting
+from codeparrot.setting import ABOVE_0, Was, at_least, changeable, check_ranges, setting
 
 if TYPE_CHECKING:
     from codeparrot.scale.rule import Rule, Run
@@ -29,15 +29,17 @@ OF_THE_DATA = ("tokenizer.path", "stream.train", "stream.valid")
 class Series(Config):
     """A recipe, and the series that is made of it."""
 
+    left_out = ("resume", "parent", "hub.branch", "run.dir", "schedule.decay_now")
+    """Settings of a single run that the runs of a series have from the series. The help does not show them."""
     sizes: int = setting(4, "models", at_least(1))
     """Sizes of models, the recipe's own the largest. Each has about four times the parameters of the one before, besides
     embeddings."""
-    budgets: int = setting(3, "budgets", at_least(1))
+    lengths: int = setting(3, "lengths", at_least(1), was=Was("budgets", {}))
     """Lengths of the runs of each size, in tokens a parameter: the recipe's own the longest, each twice the one before."""
     depths: list[int] = field(default_factory=list, metadata={"rule": at_least(1)})
     """Depths in layers, in place of --sizes. They may be deeper than the recipe."""
     tokens_per_parameter: list[float] = field(default_factory=list, metadata={"rule": ABOVE_0})
-    """Lengths of the runs in tokens a parameter, embeddings included, in place of --budgets: 5 10 20."""
+    """Lengths of the runs in tokens a parameter, embeddings included, in place of --lengths: 5 10 20."""
     lr_exponent: float = setting(0.5, rule=at_least(0))
     """The learning rate goes with the width to the power of minus this: 0.5 as in nanochat, 1 as in muP, 0: constant."""
     batch_exponent: float = setting(0.0, rule=at_least(0))
@@ -86,7 +88,7 @@ def run(settings: Series) -> Result:
 
     say("deriving the runs")
     base = Config(**{each.name: getattr(settings, each.name) for each in fields(Config)})
-    asked = (settings.sizes, settings.budgets, settings.depths, settings.tokens_per_parameter)
+    asked = (settings.sizes, settings.lengths, settings.depths, settings.tokens_per_parameter)
     rule = Rule.of(base, *asked, settings.lr_exponent, settings.batch_exponent)
     runs, output = series(base, rule), path_of(settings.output)
     for each in runs:
@@ -196,7 +198,7 @@ def rule_in_words(base: Config, rule: "Rule") -> list[str]:
         f"base        {base.run.name}: {own.depth} layers, width {own.width}, {own.heads} heads",
         f"dial        depth {', '.join(map(str, rule.depths))}; width = {own.width} * depth / {own.depth}, in heads of "
         f"{own.width // own.heads}; initial weights go with width ^ -0.5",
-        f"budgets     {', '.join(f'{ratio:.3g}' for ratio in rule.ratios)} tokens a parameter, embeddings included",
+        f"lengths     {', '.join(f'{ratio:.3g}' for ratio in rule.ratios)} tokens a parameter, embeddings included",
         f"lr          {rates}{root}",
         f"batch       {several} of {base.stream.seq_length} tokens",
         "steps       warm-up and lines of the log keep their share of them",

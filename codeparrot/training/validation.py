@@ -39,7 +39,9 @@ logger = logging.getLogger("codeparrot")
 VALIDATION, ALSO, AVERAGED, MIDDLES = "validation", "also", "the average of the weights", "middles"
 """What an evaluation measures."""
 BUDGET = 0.02
-"""Share of the training's compute that evaluations during the run may cost, unless evaluate.max_tokens says more."""
+"""Share of the training's compute that evaluations of a set during the run may cost, unless evaluate.max_tokens says more.
+
+Not of all sets together: one that is named later would make the samples of the others smaller, and their curves two curves."""
 FORWARD_SHARE = 1 / 3
 """What a forward pass costs of a step on as many tokens: the backward pass costs twice as much."""
 
@@ -49,7 +51,7 @@ def sample_tokens(config: Config) -> int:
     if config.evaluate.max_tokens != "auto":
         return config.evaluate.max_tokens
     train = config.train
-    num_evaluations = (1 + train.max_steps // config.evaluate.every_steps) * num_measures(config)
+    num_evaluations = 1 + train.max_steps // config.evaluate.every_steps
     trained = batches_of(train).before(train.max_steps) * config.stream.seq_length
     return max(1, int(BUDGET / FORWARD_SHARE * trained / num_evaluations))
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from codeparrot.arguments import parse_config
+from codeparrot.cli import main
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.optim.schedule import learning_rate
@@ -182,3 +183,17 @@ def test_a_run_without_a_parent_is_read_once(tmp_path: Path, monkeypatch: pytest
     file = tmp_path / "a.yaml"
     file.write_text("run: {name: x}\n")
     assert inherit(Config, ["--config", str(file), *LEAST], "codeparrot train") == ["--config", str(file), *LEAST]
+
+
+def test_the_help_has_the_names_of_the_documents(capsys) -> None:
+    for command in ("train", "plan"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = capsys.readouterr().out
+        assert "\n  --from PARENT\n" in text and "\n  --parent " not in text and "`--model.from`" in text
+
+
+def test_a_mistyped_from_is_told_its_name(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--form", "runs/a@step_2"])
+    assert 'did you mean "from"?' in capsys.readouterr().err

@@ -37,9 +37,9 @@ def resized(model: dict[str, Any], depth: int) -> dict[str, Any]:
     return resized_of(model, model_config(model), depth)
 
 
-def runs_of(config: Config, sizes: int = 3, budgets: int = 2, lr: float = 0.5, batch: float = 0.0, **named: Any) -> list[Run]:
+def runs_of(config: Config, sizes: int = 3, lengths: int = 2, lr: float = 0.5, batch: float = 0.0, **named: Any) -> list[Run]:
     depths, ratios = named.get("depths", ()), named.get("ratios", ())
-    return series(config, Rule.of(config, sizes, budgets, depths, ratios, lr, batch))
+    return series(config, Rule.of(config, sizes, lengths, depths, ratios, lr, batch))
 
 
 @given(st.integers(1, 100), st.data())
@@ -66,7 +66,7 @@ def test_depths_of_a_deep_base_have_four_times_the_parameters_each() -> None:
     st.lists(st.floats(0.5, 50), min_size=1, max_size=2, unique_by=lambda ratio: f"{ratio:.3g}"),
     st.lists(st.integers(1, 5), min_size=2, max_size=2, unique=True),
 )
-def test_widths_divide_by_the_head_size_parameters_rise_and_tokens_are_the_budget(layers, heads, head, ratios, depths) -> None:
+def test_widths_divide_by_the_head_size_parameters_rise_and_tokens_are_as_asked(layers, heads, head, ratios, depths) -> None:
     config = base({**GPT2, "n_layer": layers, "n_head": heads, "n_embd": heads * head})
     found = runs_of(config, depths=depths, ratios=ratios)
     assert len(found) == len(depths) * len(ratios) == len({run.name for run in found})
@@ -91,7 +91,7 @@ def test_the_last_run_is_the_base_setting_for_setting(model: dict[str, Any]) -> 
     assert last.name.startswith(f"base-d{shape_of(model_config(model)).depth}-t")
 
 
-def test_budgets_end_at_the_base_and_double() -> None:
+def test_lengths_end_at_the_base_and_double() -> None:
     config = base()
     own = tokens_of(config) / num_parameters(model_config(config.model))
     assert ratios_of(config, 3) == pytest.approx((own / 4, own / 2, own))

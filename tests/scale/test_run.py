@@ -50,10 +50,29 @@ def test_a_dry_run_prints_the_rule_and_the_runs_and_writes_nothing(recipe, capsy
 
 
 def test_a_recipe_that_ships_is_known_by_its_name_and_settings_are_overridden(capsys) -> None:
-    assert main(["scale", "run", "nano", "--dry_run", "--sizes", "2", "--budgets", "1", "--optim.lr", "0.1", "--json"]) == 0
+    assert main(["scale", "run", "nano", "--dry_run", "--sizes", "2", "--lengths", "1", "--optim.lr", "0.1", "--json"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert [(run["depth"], run["width"], run["heads"], run["lr"]) for run in runs] == [(3, 96, 3, 0.11547), (4, 128, 4, 0.1)]
     assert runs[-1]["steps"] == 1000
+
+
+def test_lengths_have_one_name_and_an_older_one_is_understood(recipe, capsys) -> None:
+    """A budget is FLOPs everywhere else."""
+    said = [as_json(recipe, capsys, "--sizes", "1", flag, "2", "--dry_run") for flag in ("--lengths", "--budgets")]
+    assert said[0] == said[1] and len(said[0]["runs"]) == 2
+    assert scale_run(recipe, "--sizes", "1", "--lengths", "2", "--dry_run") == 0
+    assert "\nlengths     " in (text := capsys.readouterr().out) and "budget" not in text
+    with pytest.raises(SystemExit):
+        main(["scale", "run", "--help"])
+    assert "--lengths LENGTHS" in (text := capsys.readouterr().out) and "--budgets" not in text
+
+
+def test_the_help_of_a_series_leaves_out_what_its_runs_cannot_have(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["scale", "run", "--help"])
+    shown = {word for line in capsys.readouterr().out.splitlines() if (word := line.strip().split(" ")[0]).startswith("--")}
+    assert {"--optim.lr", "--hub.repo", "--schedule.name", "--output", "--run.name"} <= shown
+    assert not shown & {"--resume", "--from", "--parent", "--hub.branch", "--run.dir", "--schedule.decay_now"}
 
 
 @pytest.mark.parametrize(
@@ -61,11 +80,14 @@ def test_a_recipe_that_ships_is_known_by_its_name_and_settings_are_overridden(ca
     [
         (["--sizes", "3"], "--sizes 3: a base of 2 layers has 2 depths"),
         (["--sizes", "0"], "sizes is 0; it must be at least 1"),
+        (["--lengths", "0"], "lengths is 0; it must be at least 1"),
+        (["--sizes", "1", "--lengths", "20"], "are less than a step; give more --tokens_per_parameter, fewer --lengths"),
         (["--depths", "0"], "depths is 0; it must be at least 1"),
         (["--tokens_per_parameter", "-1"], "tokens_per_parameter is -1.0; it must be above 0"),
         (["--stream.valid", "[]"], "stream.valid is empty: a law is fitted to losses on validation documents"),
         (["--resume", "never"], "resume is never: each run of a series begins anew"),
         (["--model", '{"from": "x"}'], "begins with weights of its own, at step 0; leave model.from out"),
+        (["--from", "runs/none@step_2"], "begins with weights of its own, at step 0; leave --from out"),
         (["--hub.branch", "one"], "hub.branch is set: each run of a series has a branch of its own"),
     ],
 )

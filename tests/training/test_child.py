@@ -9,6 +9,7 @@ import pytest
 
 from tests.launching import (
     ROOT,
+    SCRIPTS,
     curve,
     kill_behind_step,
     lines,
@@ -47,7 +48,7 @@ def family(begin: Path, tmp_path: Path) -> Path:
 def child(family: Path, name: str, *arguments: str, **options: Any) -> Any:
     """Start a cool-down of step 16, by this line alone."""
     words = ["--from", f"{family / 'a'}@step_{AT}", "--run.name", name, "--schedule.decay_now", "0.2", *arguments]
-    return started([*train_command(options.get("num_processes", 1)), *words], ROOT)
+    return started([*train_command(options.get("num_processes", 1), options.get("launch", "ddp")), *words], ROOT)
 
 
 def ended(process: Any, status: int = 0) -> str:
@@ -82,6 +83,20 @@ def test_a_child_is_its_parent_to_the_last_bit_until_its_rate_falls_and_goes_on_
     assert [*(killed / "checkpoints").glob("step_*")], "it has a checkpoint of its own"
     ended(child(family, "killed", "--checkpoint.every_steps", "2", "--checkpoint.background", "false"))
     assert curve(killed) == whole and weights(killed, LAST) == weights(family / "whole", LAST)
+
+
+@pytest.mark.parametrize("launch", ["fsdp", "zero3"])
+def test_a_child_that_splits_the_weights_is_the_child_of_a_parent_that_does_not(family: Path, launch: str, monkeypatch) -> None:
+    """The parent was trained by DDP; FSDP2 and ZeRO-3 take its weights and moments apart."""
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(family.parent / "extensions"))
+    ended(child(family, "split", num_processes=2, launch=launch))
+    ended(child(family, "whole"))
+    parent, split, whole = (curve(family / name) for name in ("a", "split", "whole"))
+    assert [step for step, *_ in split] == list(range(AT + 1, LAST + 1))
+    assert split[0][1:] == pytest.approx(parent[AT][1:], rel=1e-5), "data and weights of its first step are the parent's"
+    # The second step shows the moments: the first update has used them.
+    assert [loss for _, loss, _ in split] == pytest.approx([loss for _, loss, _ in whole], rel=1e-5)
+    assert windows(family / "split", AT + 1) == windows(family / "a", AT + 1)
 
 
 def test_a_child_that_has_no_checkpoint_begins_at_its_parent_again(family: Path) -> None:
@@ -121,6 +136,15 @@ def test_a_child_keeps_what_fixes_the_data_and_the_model(family: Path) -> None:
     from codeparrot.arguments import load_config
 
     assert load_config(family / "rate" / "config.yaml").optim.weight_decay == 0.2
+
+
+def test_a_finished_child_says_how_to_go_further_and_that_works(family: Path) -> None:
+    process = child(family, "cool")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    advice = out.strip().rpartition("go further: codeparrot ")[2].replace("NAME", "further").split()
+    ended(started([str(SCRIPTS / "codeparrot"), *advice], ROOT))
+    assert [step for step, *_ in curve(family / "further")] == list(range(LAST + 1, 2 * LAST + 1))
 
 
 def test_a_run_that_was_resumed_from_another_is_its_relative_too(family: Path, begin: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -120,6 +121,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "another function": ("gpt2", {"activation_function": "relu"}, r"model.activation_function relu contradicts"),
     "other frequencies": ("llama", {"rope_theta": 5e5}, r"model.rope_theta 500000.0 contradicts"),
     "another family": ("gpt2", {"family": "llama"}, r"model.family llama contradicts model.from: \S+ is a gpt2"),
+    "a family that is written, and the default": (
+        *("llama", {"family": "gpt2"}),
+        r"model.family gpt2 contradicts model.from: \S+ is a llama; leave it out",
+    ),
     "a field it does not have": ("llama", {"n_embd": 64}, r"model.n_embd is not a setting of llama"),
     "a value of the wrong type": ("gpt2", {"attn_pdrop": "much"}, r"model.attn_pdrop with value 'much'"),
 }
@@ -129,6 +134,19 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 def test_a_setting_that_contradicts_the_weights_is_refused(sources, settings, family, fields, words) -> None:
     with pytest.raises(CodeparrotError, match=words):
         fit(settings({"from": str(sources[family]), **fields}))
+
+
+def test_the_default_family_contradicts_nothing_and_a_written_one_does(sources, corpus, tmp_path) -> None:
+    """On the command line, as `--model.from` alone, and in a file."""
+    data = ["--stream.train", str(corpus), "--stream.seq_length", "32", "--run.dir", str(tmp_path / "runs")]
+    llama, written = str(sources["llama"]), ["--model.family", "gpt2"]
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump({"model": {"family": "gpt2", "from": llama}}), encoding="utf-8")
+    assert fit(parse_config([*data, "--model.from", llama])).config.model["family"] == "llama"
+    for words in ([*written, "--model.from", llama], ["--model.from", llama, *written], ["--config", str(file)]):
+        with pytest.raises(CodeparrotError, match=r"model\.family gpt2 contradicts model\.from: \S+ is a llama; leave it out"):
+            fit(parse_config([*data, *words]))
+    assert fit(parse_config([*data, *written, "--model.from", str(sources["gpt2"])])).config.model["family"] == "gpt2"
 
 
 def test_a_longer_tokenizer_is_refused_with_the_setting_that_adds_rows(sources, settings, tokenizer_folder, tmp_path) -> None:

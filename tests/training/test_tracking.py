@@ -1,17 +1,14 @@
 """The records that a run leaves, and that no failure of them stops training: a full disk, a failing tracker."""
 
-import importlib
 import json
 import logging
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 import yaml
@@ -25,10 +22,10 @@ from codeparrot.training.tracking import Trackers
 from codeparrot.training.watchdog import Watchdog
 
 
-def tracked(folder: Path, *trackers: Literal["tensorboard", "wandb"], step: int = 0) -> Trackers:
+def tracked(folder: Path, *trackers: Literal["tensorboard", "wandb"], step: int = 0, resume: str = "auto") -> Trackers:
     """Trackers on a real Accelerator, with a fully nested configuration, of a run that goes on from a step."""
     config = Config(run=RunConfig(name="run", dir=str(folder)), tracking=TrackingConfig(trackers=list(trackers)))
-    config.evaluate.prompts = ["def f(", "class A"]
+    config.evaluate.prompts, config.resume = ["def f(", "class A"], resume
     logging.getLogger("codeparrot").propagate = True
     return Trackers(Accelerator(cpu=True), config, asdict(config), step)
 
@@ -156,152 +153,13 @@ def test_a_damaged_id_of_wandb_is_replaced_with_a_word(tmp_path, monkeypatch, ca
     assert warning == f"{kept} is damaged: W&B shows what comes now as a new run"
 
 
-RECORDER = """
-import json, os
-class config:
-    update = lambda *_, **__: None
-class Run:
-    log = finish = define_metric = lambda *_, **__: None
-def teardown(): pass
-def login(prompt, verify):
-    assert not prompt and not verify
-    return "WANDB_API_KEY" in os.environ
-def init(**given):
-    with open(os.environ["INITS"], "a") as file:
-        file.write(json.dumps({name: given.get(name) for name in ("id", "resume", "mode")}) + "\\n")
-    if os.environ.get("UNREACHABLE") and given.get("mode") != "offline":
-        raise ConnectionError("no route")
-    return Run()
-"""
-
-
-@pytest.fixture
-def inits(tmp_path, monkeypatch) -> Callable[[], list[dict[str, Any]]]:
-    """Our own W&B; returns what it was started with."""
-    install_wandb(tmp_path / "packages", monkeypatch, RECORDER)
-    monkeypatch.setenv("INITS", str(tmp_path / "inits"))
-    return lambda: [json.loads(line) for line in (tmp_path / "inits").read_text(encoding="utf-8").splitlines()]
-
-
-def test_a_run_that_is_gone_on_with_is_one_run_of_wandb(tmp_path, inits) -> None:
-    for step in (0, 4, 6):
-        tracked(tmp_path, "wandb", step=step).close()
-    first, second, third = inits()
-    assert first == second == third and len(first["id"]) == 8 and first["resume"] == "allow"
-    tracked(tmp_path, "wandb").close()
-    assert inits()[-1]["id"] != first["id"], "a run that starts anew is another one"
-
-
-SENDER = """
-import json, os
-class config:
-    update = lambda *_, **__: None
-class Run:
-    finish = define_metric = lambda *_, **__: None
-    def log(self, values, step=None):
-        assert step is None
-        with open(os.environ["SENT"], "a") as file:
-            file.write(json.dumps(values) + "\\n")
-login = lambda **_: False
-init = lambda **_: Run()
-"""
-
-
-def test_what_steps_repeat_after_a_kill_is_sent_to_wandb_once(tmp_path, monkeypatch) -> None:
-    install_wandb(tmp_path / "packages", monkeypatch, SENDER)
-    monkeypatch.setenv("SENT", str(tmp_path / "sent"))
-    for begin, last in ((0, 3), (1, 4), (0, 1)):
-        trackers = tracked(tmp_path, "wandb", step=begin)
+def test_tensorboard_shows_what_came_after_going_back(tmp_path) -> None:
+    for number, (begin, last) in enumerate(((0, 6), (4, 8), (2, 5), (5, 6))):
+        trackers = tracked(tmp_path, "tensorboard", step=begin)
         for step in range(begin + 1, last + 1):
-            trackers.log({"loss": float(step)}, step)
-        if begin:
-            trackers.log({"eval_loss": 1.0}, 3)  # the kill left it out
-    sent = [json.loads(line) for line in (tmp_path / "sent").read_text(encoding="utf-8").splitlines()]
-    losses_sent = [row["step"] for row in sent if "loss" in row]
-    assert losses_sent == [1, 2, 3, 4, 1], "a run that starts anew is sent anew"
-    assert [row["step"] for row in sent if "eval_loss" in row] == [3]
-
-
-def test_a_server_that_cannot_be_reached_leaves_wandb_offline(tmp_path, inits, monkeypatch, caplog) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("UNREACHABLE", "1")
-    trackers = tracked(tmp_path, "wandb")
-    trackers.log({"loss": 1.0}, 1)
-    first, second = inits()
-    assert first["id"] == second["id"] and second["mode"] == "offline"
-    (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
-    assert line == "W&B cannot be reached (no route): it works offline; `wandb sync` sends the run later"
-
-
-REAL = """
-import logging, sys
-from pathlib import Path
-from tests.training.test_tracking import tracked
-logging.basicConfig()
-folder = Path(sys.argv[1])
-for begin, last in ((0, 6), (4, 9)):
-    trackers = tracked(folder, "wandb", step=begin)
-    for step in range(begin + 1, last + 1):
-        trackers.log({"loss": 10.0 - step}, step)
-        if step in (4, 8):
-            trackers.table("samples", ("step", "prompt", "completion"), [[step, "def f(", "x): pass"]], step)
-        if begin and step == 6:  # an evaluation that the kill left out
-            trackers.log({"eval_loss": 5.0}, step)
-    assert "wandb" in trackers._trackers
-    trackers.close()
-"""
-"""Two starts of one run; the second does steps 5 and 6 again."""
-
-
-@pytest.mark.slow
-def test_steps_that_are_done_again_are_in_wandb_once(tmp_path, monkeypatch) -> None:
-    """With wandb itself, offline."""
-    variables = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", REAL, str(tmp_path)], env=variables, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and "wandb is off" not in done.stderr, done.stderr
-    rows, axes, ids = records_of_wandb(tmp_path / "run" / "wandb")
-    assert [(row["step"], row["loss"]) for row in rows if "loss" in row] == [(step, 10.0 - step) for step in range(1, 10)]
-    assert [row["step"] for row in rows if "samples" in row] == [4, 8]
-    assert [(row["step"], row["eval_loss"]) for row in rows if "eval_loss" in row] == [(6, 5.0)]
-    assert axes == {("*", "step")} and len(ids) == 1
-
-
-def records_of_wandb(folder: Path) -> tuple[list[dict[str, Any]], set[tuple[str, str]], set[str]]:
-    """Return the history of all offline starts, what lies over what, and the ids."""
-    messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
-    rows: list[dict[str, Any]] = []
-    axes, ids = set(), set()
-    for file in sorted(folder.rglob("*.wandb")):
-        for data in records(file.read_bytes()):
-            record = messages.Record()
-            record.ParseFromString(data)
-            kind = record.WhichOneof("record_type")
-            if kind == "history":
-                items = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
-                rows.append(items)
-            elif kind == "metric" and record.metric.step_metric:
-                axes.add((record.metric.name or record.metric.glob_name, record.metric.step_metric))
-            elif kind == "run":
-                ids.add(record.run.run_id)
-    return rows, axes, ids
-
-
-def records(content: bytes) -> Iterator[bytes]:
-    """Yield the records of a file in the format of LevelDB's log, behind a header of seven bytes."""
-    place, parts = 7, b""
-    while place + 7 <= len(content):
-        left = 32768 - place % 32768
-        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
-        if left < 7 or not kind:
-            place += left
-            continue
-        parts += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or its last part
-            yield parts
-            parts = b""
+            trackers.log({"loss": 10.0 * number + step}, step)
+        trackers.close()
+    assert losses(tmp_path) == [(1, 1.0), (2, 2.0), (3, 23.0), (4, 24.0), (5, 25.0), (6, 36.0)]
 
 
 def test_tensorboard_shows_a_run_that_is_gone_on_with_once(tmp_path) -> None:
