@@ -94,7 +94,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on(
         tmp_path / "c.yaml", corpus, tokenizer_folder, train={"max_steps": 150}, checkpoint={"every_steps": 0}
     )
     tiny = tmp_path / "runs" / "tiny"
-    process = start(config, num_processes=2, launch=launch, warm=False)
+    process = start(config, num_processes=2, launch=launch)
     deadline = time.monotonic() + 240
     while not (tiny / "metrics.jsonl").exists() or len(curve(tiny)) < 5:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1][-3000:]
