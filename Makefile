@@ -54,7 +54,7 @@ test-slow: $(DEV_STAMP)
 	.ci/packages
 	$(TEST) -m $(PYTEST) -n 3 --durations=30 -m slow
 
-# Measuring takes half as long again, so continuous integration does not: for the time before a release.
+# Measuring takes half as long again, so continuous integration does it once a week alone; and before a release.
 coverage: $(DEV_STAMP)
 	.ci/packages
 	rm -rf build/coverage && mkdir -p build/coverage
