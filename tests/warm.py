@@ -271,7 +271,7 @@ class _Forked:
                     os.dup2(stream.fileno(), number)
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # type: ignore[assignment]
             atexit._clear()  # what the parent does at its end, where it prints, and its threads are its own
-            _threads_queues.clear()
+            _threads_queues.clear()  # type: ignore[attr-defined]
             _run(_Job(list(args), dict(os.environ if env is None else env), str(cwd or Path.cwd())))
 
         sys.stdout.flush()

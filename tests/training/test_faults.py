@@ -1,5 +1,7 @@
 """The short version of benchmarks/faults.py."""
 
+from typing import Any
+
 import pytest
 
 from benchmarks.faults import torture
@@ -16,8 +18,11 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_the_uninterrupted_
     run(config, "--run.name", "whole", "--checkpoint.every_steps", str(STEPS), num_processes=2)
     tiny, whole = tmp_path / "runs" / "tiny", tmp_path / "runs" / "whole"
 
-    # New processes each time, killed with all that they hold. Their imports are not at stake, and would take most of the time.
-    faults = torture(lambda: start(config, num_processes=2), tiny, kills=4, wait_seconds=0.3)
+    def again() -> Any:
+        """New processes, which are killed with all that they hold: only their imports, most of the time, are not made anew."""
+        return start(config, num_processes=2)
+
+    faults = torture(again, tiny, kills=4, wait_seconds=0.3)
     assert [fault.during_save for fault in faults] == [False, True, False, True]
     assert curve(tiny) == curve(whole)
     assert weights(tiny, STEPS) == weights(whole, STEPS)
