@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help quickstart test test-fast test-slow coverage coverage-fast check types docs format benchmarks gpu-trial clean
+.PHONY: help quickstart test test-fast test-slow coverage check types docs format benchmarks gpu-trial clean
 .DEFAULT_GOAL := help
 
 help:
@@ -54,11 +54,11 @@ test-slow: $(DEV_STAMP)
 	.ci/packages
 	$(TEST) -m $(PYTEST) -n 3 --durations=30 -m slow
 
-# Measuring takes a third more time.
-coverage coverage-fast: $(DEV_STAMP)
+# Measuring takes half as long again, so continuous integration does it once a week alone; and before a release.
+coverage: $(DEV_STAMP)
 	.ci/packages
 	rm -rf build/coverage && mkdir -p build/coverage
-	$(TEST) -m coverage run -m $(PYTEST) $(if $(filter %-fast,$@),-m "not slow")
+	$(TEST) -m coverage run -m $(PYTEST)
 	$(BIN)/python .ci/coverage
 
 # pyright follows imports through files: these links lay the package out as it is imported.

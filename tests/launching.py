@@ -79,7 +79,7 @@ def start(
 ) -> "subprocess.Popen[str] | Warm":
     """Start training in its own process group, in the folder to which the launch configurations' paths are relative.
 
-    Warm (`tests.warm`), unless a test is about the start itself or looks for its processes by their command.
+    Warm (`tests.warm`), unless a test is about the start itself.
     """
     command = [*(command or train_command(num_processes, launch)), "--config", str(config), *arguments]
     return started(command, ROOT, environment, warm=warm)
@@ -96,10 +96,12 @@ def started(
     return subprocess.Popen(command, **pipes, start_new_session=True, cwd=cwd, env=variables)
 
 
-def completed(command: list[str], cwd: Path, environment: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+def completed(
+    command: list[str], cwd: Path, environment: dict[str, str] | None = None, timeout: float = 300
+) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end, in a warm process."""
     process = started(command, cwd, environment)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=timeout)
     assert process.returncode is not None
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
@@ -155,6 +157,10 @@ def kill_tree(process: "subprocess.Popen[str] | Warm") -> None:
 
 def workers(process: "subprocess.Popen[str] | Warm", num_processes: int) -> list[psutil.Process]:
     """Return the training processes of a launcher, by rank."""
+    if isinstance(process, Warm):  # forked in the order of their ranks, with the command of what they are forked from
+        forked = sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)
+        assert len(forked) == num_processes
+        return forked
     ranks = {}
     for child in psutil.Process(process.pid).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it ended just now, as a compiler does

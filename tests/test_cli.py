@@ -1,6 +1,5 @@
 """The command line as a user meets it: start-up, help, mistakes, and the commands that the README shows."""
 
-import json
 import os
 import re
 import shlex
@@ -328,23 +327,3 @@ def test_modules_beside_train_py_hide_no_other_module() -> None:
         name = path.stem if path.suffix == ".py" else path.name
         if not name.startswith("_"):
             assert name not in taken, f"codeparrot/{path.name} hides the module {name}"
-
-
-@pytest.mark.slow
-def test_quickstart_runs_the_chain_and_a_second_time_reuses_it(tmp_path) -> None:
-    arguments = ["quickstart", "--directory", str(tmp_path), "--max_steps", "6", "--max_bytes", "3000000"]
-    done = codeparrot(*arguments, "--json")
-    assert done.returncode == 0, done.stderr[-2000:]
-    facts = json.loads(done.stdout)
-    assert facts["perplexity_after"] < facts["perplexity_before"]
-    assert "unit_tests" in facts or 0 <= facts["pass@1"] <= facts["pass@10"] <= 1
-    assert 0 <= facts["parsed_share"] <= 1 and len(facts["completions"]) == 3
-    assert (tmp_path / "runs" / "nano" / "plots" / "loss.png").stat().st_size > 10_000
-    corpus = tmp_path / "data" / "nano" / "corpus" / "statistics.json"
-    before = corpus.stat().st_mtime_ns
-    again = codeparrot(*arguments, env={**os.environ, "PATH": "/usr/bin:/bin"})  # an environment that is not activated
-    assert again.returncode == 0, again.stderr[-2000:]
-    offered = again.stdout.rpartition("next ")[2].split()[0]
-    assert subprocess.run([offered, "--version"], capture_output=True, check=True).stdout
-    assert "is already there and is used again" in again.stderr and corpus.stat().st_mtime_ns == before
-    assert "of the sampled functions parse as Python" in again.stdout

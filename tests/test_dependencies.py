@@ -72,7 +72,8 @@ def test_no_other_room_imports_what_only_the_corpus_needs() -> None:
 def test_training_and_completing_need_no_library_of_the_corpus(tmp_path: Path, corpus: Path, tokenizer_folder: Path) -> None:
     # One process for all commands: half of its time it would import the same again.
     program = f"{WITHOUT}import json\nfrom codeparrot.cli import main\nsys.exit(any(map(main, json.loads(sys.argv[1]))))"
-    short: dict[str, Any] = {"train": {"max_steps": 2}, "schedule": {"warmup_steps": 1}, "evaluate": {"every_steps": 2}}
+    evaluate = {"every_steps": 2, "micro_batch_size": 64}
+    short: dict[str, Any] = {"train": {"max_steps": 2}, "schedule": {"warmup_steps": 1}, "evaluate": evaluate}
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, **short)
     checkpoint = ("--checkpoint", str(tmp_path / "runs" / "tiny"))
     commands = [

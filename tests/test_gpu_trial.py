@@ -19,7 +19,8 @@ from benchmarks import gpu, gpu_launched
 from benchmarks.gpu_parts import ALIKE_WHEN_TINY, GATES, PARTS, times_of
 from benchmarks.gpu_trial import Trial
 from codeparrot.arguments import parse_config
-from tests.launching import ROOT, require
+from tests.launching import ROOT, completed, require
+from tests.warm import BELOW
 
 
 @pytest.mark.slow
@@ -27,9 +28,10 @@ from tests.launching import ROOT, require
 def test_the_whole_trial_runs_on_a_cpu_and_prints_a_line_for_each_part() -> None:
     require("g++", "torch.compile builds C++ on the CPU")
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--tiny", "--minutes", "20"]
-    # The workers of torch.compile would import torch once more in each part.
-    environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    # The workers of torch.compile would import torch once more in each part. Its processes are forked: how they start, and
+    # end, is that of the tests below.
+    environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "1", BELOW: "1"}
+    done = completed(command, ROOT, environment, timeout=20 * 60)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert done.returncode == 0, done.stdout + done.stderr
     found = {line["part"]: line for line in lines}

@@ -2,7 +2,8 @@
 
 `Warm` is used like `subprocess.Popen`; `main` runs in the process that is forked. What it runs is what the command line would
 run, in a session and an environment of its own; under `accelerate launch`, torchrun's agent is real, and its processes are
-forked too. Tests of how a process starts use `subprocess`.
+forked too. With `BELOW` in its environment, so are the Python programs that it starts by `subprocess`, which stay its children
+and in its process group. Tests of how a process starts use `subprocess`.
 """
 
 import atexit
@@ -10,6 +11,7 @@ import contextlib
 import gc
 import importlib
 import json
+import math
 import os
 import runpy
 import selectors
@@ -22,19 +24,22 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures.thread import _threads_queues
 from itertools import dropwhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
-OWN = {"FAULT", "WATCHED", "TORCH_EXTENSIONS_DIR", "PYTEST_CURRENT_TEST"}
+OWN = {"FAULT", "WATCHED", "TORCH_EXTENSIONS_DIR", "PYTEST_CURRENT_TEST", "WARM_BELOW"}
 """Variables that no library reads when it is imported: processes in which they differ may have the same origin."""
 IMPORTED = [
     *("accelerate.commands.launch", "deepspeed", "matplotlib.backends.backend_agg", "matplotlib.figure"),
     *("transformers.models.gpt2.modeling_gpt2", "codeparrot.training.parts", "codeparrot.training.saver"),
     *("codeparrot.training.deepspeed", "codeparrot.training.validation"),
 ]
-OPTIONS = ("-u", "-P")
+BELOW = "WARM_BELOW"
+"""A variable: where it is set, a warm process forks the Python programs that it starts."""
+OPTIONS = ("-u", "-P", "-X", "faulthandler")
 """Of Python, that make no difference here."""
 KEPT = 2
 """So many of the processes that are forked are kept, for environments used last."""
@@ -77,11 +82,7 @@ class Warm:
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         self.wait(timeout)
-        texts = []
-        for file in (self._out, self._err):
-            file.seek(0)
-            texts.append(file.read().decode())
-        return texts[0], texts[1]
+        return _text(self._out), _text(self._err)
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -120,6 +121,11 @@ class _Server:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 _servers: dict[frozenset[tuple[str, str]], _Server] = {}
@@ -192,6 +198,7 @@ def _run(job: _Job) -> None:
     from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
     subprocess_handler.Popen = _Forked  # type: ignore[assignment, misc]
+    subprocess.Popen = _below if BELOW in job.environment else _POPEN  # type: ignore[assignment, misc]
     os.environ.clear()
     os.environ.update(job.environment)
     os.chdir(job.cwd)
@@ -219,18 +226,79 @@ def _run(job: _Job) -> None:
             runpy.run_path(first, run_name="__main__")
 
 
-class _Forked:
-    """One of the processes of torchrun's agent: what it needs of `subprocess.Popen`."""
+_POPEN = subprocess.Popen
 
-    def __init__(self, args: Sequence[str], env: dict[str, str], **_: Any) -> None:
+
+def _below(args: Any, *rest: Any, **options: Any) -> Any:
+    """Stand for `subprocess.Popen`: what is a program of this environment's Python is forked, but for those of libraries."""
+    words = [str(word) for word in args] if isinstance(args, list) else [""]
+    own = Path(words[0]).parent == Path(sys.executable).parent and "-c" not in words
+    return _Forked(words, **options) if own and not rest else _POPEN(args, *rest, **options)
+
+
+def _opened(stream: Any) -> IO[bytes] | None:
+    """Return the file of a stream. A pipe is a file here: nothing that is tested reads from one while the program runs."""
+    if stream == subprocess.PIPE:
+        return tempfile.TemporaryFile()
+    return Path(os.devnull).open("wb") if stream == subprocess.DEVNULL else stream
+
+
+class _Forked:
+    """A program that is forked from the process that starts it: what is needed of `subprocess.Popen`."""
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        env: dict[str, str] | None = None,
+        *,
+        cwd: str | Path | None = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        start_new_session: bool = False,
+        **_: Any,
+    ) -> None:
         self.args, self.returncode = args, None
+        streams = [_opened(stream) for stream in (stdout, stderr)]
+        self._pipes = [
+            each if stream == subprocess.PIPE else None for each, stream in zip(streams, (stdout, stderr), strict=True)
+        ]
+
+        def program() -> None:
+            if start_new_session:
+                os.setsid()
+            for number, stream in enumerate(streams, 1):
+                if stream is not None:
+                    os.dup2(stream.fileno(), number)
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # type: ignore[assignment]
+            atexit._clear()  # what the parent does at its end, where it prints, and its threads are its own
+            _threads_queues.clear()  # type: ignore[attr-defined]
+            _run(_Job(list(args), dict(os.environ if env is None else env), str(cwd or Path.cwd())))
+
+        sys.stdout.flush()
+        sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            os.setsid()
-            atexit._clear()  # those of the agent are its own
-            _end_with(lambda: _run(_Job(list(args), env, str(Path.cwd()))))
+            _end_with(program)
 
     returncode: int | None
+
+    def __enter__(self) -> "_Forked":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+
+    def communicate(self, input: None = None, timeout: float | None = None) -> tuple[Any, Any]:
+        self.wait(timeout)
+        out, err = (_text(file) if file else None for file in self._pipes)
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -238,11 +306,11 @@ class _Forked:
             self.returncode = os.waitstatus_to_exitcode(status) if pid else None
         return self.returncode
 
-    def wait(self, timeout: float) -> int:
-        end = time.monotonic() + timeout
+    def wait(self, timeout: float | None = None) -> int:
+        end = time.monotonic() + (math.inf if timeout is None else timeout)
         while (status := self.poll()) is None:
             if time.monotonic() > end:
-                raise subprocess.TimeoutExpired(self.args, timeout)
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
             time.sleep(0.01)
         return status
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from benchmarks import plan
 from benchmarks.plan import MOST_OVER, MOST_UNDER, Point, measured_bytes, predicted_bytes, write_settings
 from codeparrot.config import Config
 from codeparrot.model import cpu_attention
@@ -212,8 +213,10 @@ def test_another_family_is_traced_too() -> None:
     ],
     ids=str,
 )
-def test_real_processes_hold_what_was_predicted(point, tmp_path, corpus, tokenizer_folder) -> None:
+def test_real_processes_hold_what_was_predicted(point, tmp_path, corpus, tokenizer_folder, monkeypatch) -> None:
     require("cc", "it builds the library that counts allocations")
+    # Half as wide, on windows half as long: activations weigh as much of it, and many CPUs multiply bf16 forty times slower.
+    monkeypatch.setitem(plan.MODELS, "activations", (4, 128, 128, 4))
     settings = write_settings(point, tmp_path, str(corpus), str(tokenizer_folder), 512)
     ratio = predicted_bytes(point, settings) / measured_bytes(point, settings)
     assert MOST_UNDER <= ratio <= MOST_OVER

@@ -15,7 +15,7 @@ import pytest
 from codeparrot.arguments import load_config
 from codeparrot.publishing.beside_training import Pushes
 from tests.hub_server.fixture import HubServer
-from tests.launching import curve, kill_tree, run, start, weights, write_config
+from tests.launching import ROOT, completed, curve, kill_tree, run, start, weights, write_config
 from tests.publishing.runs import add_checkpoint, make_run
 from tests.publishing.test_commit import COMMAND, assert_all_there
 
@@ -61,7 +61,7 @@ def measures(run_directory: Path) -> list[dict[str, Any]]:
 
 
 def codeparrot(hub: HubServer, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*COMMAND, *arguments], env=hub.environment(), capture_output=True, text=True, check=False)
+    done = completed([*COMMAND, *arguments], ROOT, hub.environment())
     assert done.returncode == status, done.stderr
     return done
 
@@ -83,7 +83,7 @@ def test_a_run_is_a_branch_with_a_commit_a_checkpoint_until_it_is_promoted(
     assert [line for line in err.splitlines() if "is on me/model@branch: commit" in line]
     model = folder / "checkpoints" / "step_00000024" / "model"
     command = [sys.executable, "-c", LOGITS, "branch", str(model)]
-    assert "equal" in subprocess.run(command, env=hub.environment(), capture_output=True, text=True, check=True).stdout
+    assert "equal" in completed(command, ROOT, hub.environment()).stdout
 
     hub.forget_requests()
     promoted = json.loads(codeparrot(hub, "hub", "promote", "--run", str(folder), "--json").stdout)

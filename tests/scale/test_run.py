@@ -17,8 +17,9 @@ import yaml
 from codeparrot.cli import main
 from codeparrot.scale import running
 from tests.launching import SCRIPTS, lines, started, write_config
+from tests.warm import BELOW
 
-EVALUATED = {"evaluate": {"every_steps": 100, "sample_tokens": 0}}
+EVALUATED = {"evaluate": {"every_steps": 100, "sample_tokens": 0, "micro_batch_size": 64}}
 SMALL = ["--depths", "1", "--tokens_per_parameter", "0.5", "1"]
 NAMES = ["tiny-d1-t0.5", "tiny-d1-t1"]
 
@@ -262,7 +263,7 @@ def test_the_array_starts_each_configuration_once_in_the_way_of_pretrain_sh(reci
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)  # eight starts of a command, on a busy machine
+@pytest.mark.timeout(1200)  # six runs, on a busy machine
 def test_a_series_is_interrupted_goes_on_and_is_fitted(tmp_path, corpus, tokenizer_folder, capsys) -> None:
     model = {"n_layer": 3, "n_embd": 48, "n_head": 3, "vocab_size": 512, "n_positions": 32}
     recipe = write_config(tmp_path / "recipe.yaml", corpus, tokenizer_folder, model=model, **EVALUATED)
@@ -277,7 +278,9 @@ def test_a_series_is_interrupted_goes_on_and_is_fitted(tmp_path, corpus, tokeniz
         str(tmp_path / "scale"),
         *asked,
     ]
-    process = started(command, tmp_path, warm=False)
+    # The runs are forked from the command's process and stay in its process group, which takes the signal as from a terminal.
+    environment = {**os.environ, BELOW: "1"}
+    process = started(command, tmp_path, environment)
     second = tmp_path / "scale" / "runs" / "tiny-d1-t0.4"
     deadline = time.monotonic() + 240
     while not (second / "metrics.jsonl").exists() or '"step": 5,' not in (second / "metrics.jsonl").read_text():
@@ -288,7 +291,7 @@ def test_a_series_is_interrupted_goes_on_and_is_fitted(tmp_path, corpus, tokeniz
     assert process.returncode == 75, err[-3000:]
     assert "stopped in run 2 of 6, tiny-d1-t0.4; the same command goes on with what is done" in out
 
-    process = started([*command, "--json"], tmp_path, warm=False)
+    process = started([*command, "--json"], tmp_path, environment)
     out, err = process.communicate(timeout=580)
     assert process.returncode == 0, err[-3000:]
     assert "1 of 6 runs are finished already" in err and "left, at the speed of the run before" in err

@@ -26,7 +26,7 @@ def test_a_run_resumes_exactly_and_is_the_same_on_two_processes(tmp_path, corpus
         *(tmp_path / "c.yaml", corpus, tokenizer),
         objective={"name": "causal", "fim_rate": 0.5},
         train={"max_steps": 8},
-        evaluate={"every_steps": 4, "sample_tokens": 0},
+        evaluate={"every_steps": 4, "sample_tokens": 0, "micro_batch_size": 64},
         checkpoint={"every_steps": 4},
     )
     _, said = run(config)

@@ -69,7 +69,9 @@ def test_a_killed_run_of_two_processes_leaves_out_the_same_as_one_that_went_thro
         content[200:260] = bytes(60)
         (tmp_path / "data" / file).write_bytes(content)
     config = write_config(
-        tmp_path / "c.yaml", tmp_path / "data", tokenizer_folder, stream={"on_error": "skip"}, evaluate={"every_steps": 12}
+        *(tmp_path / "c.yaml", tmp_path / "data", tokenizer_folder),
+        stream={"on_error": "skip"},
+        evaluate={"every_steps": 12, "micro_batch_size": 64},
     )
     out, err = run(config, "--run.name", "whole")
     whole, tiny = tmp_path / "runs" / "whole", tmp_path / "runs" / "tiny"

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from codeparrot.eval.tasks.likelihood import likelihood
 from tests.launching import lines, run, write_config
 
-EVALUATE = {"every_steps": 4, "sample_tokens": 0, "max_tokens": 64}
+EVALUATE = {"every_steps": 4, "sample_tokens": 0, "max_tokens": 64, "micro_batch_size": 64}
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on(
         tmp_path / "c.yaml", corpus, tokenizer_folder, train={"max_steps": 150}, checkpoint={"every_steps": 0}
     )
     tiny = tmp_path / "runs" / "tiny"
-    process = start(config, num_processes=2, launch=launch, warm=False)
+    process = start(config, num_processes=2, launch=launch)
     deadline = time.monotonic() + 240
     while not (tiny / "metrics.jsonl").exists() or len(curve(tiny)) < 5:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1][-3000:]
@@ -128,12 +128,12 @@ def test_a_signal_during_start_up_ends_the_run_before_its_first_step(tmp_path, c
 @pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_an_evaluation_is_interrupted(tmp_path, corpus, tokenizer_folder, num_processes) -> None:
-    slow = {"every_steps": 2, "micro_batch_size": 1, "sample_tokens": 0, "max_tokens": 0}
+    slow = {"every_steps": 2, "micro_batch_size": 1, "sample_tokens": 0, "max_tokens": 64_000}
     config = write_config(
         tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate=slow, checkpoint={"every_steps": 0}, train={"max_steps": 24}
     )
     tiny = tmp_path / "runs" / "tiny"
-    # The line of the step is written a moment before the evaluation begins, which takes seconds.
+    # The line of the step is written a moment before the evaluation begins: 2,000 windows, one by one, which takes seconds.
     process = start(config, num_processes=num_processes)
     status, err = stop_behind_step(process, tiny / "metrics.jsonl", 2, signal.SIGTERM, after_seconds=0.2)
     assert "was interrupted" in err and status_of(tiny)["state"] == "stopped"
@@ -146,7 +146,7 @@ def test_an_evaluation_is_interrupted(tmp_path, corpus, tokenizer_folder, num_pr
 
 @pytest.mark.slow
 def test_an_interrupted_last_evaluation_is_made_by_the_same_command(tmp_path, corpus, tokenizer_folder) -> None:
-    slow = {"every_steps": 1, "micro_batch_size": 1, "sample_tokens": 0, "max_tokens": 32}
+    slow = {"every_steps": 1, "micro_batch_size": 4, "sample_tokens": 0, "max_tokens": 32}
     config = write_config(
         tmp_path / "c.yaml", corpus, tokenizer_folder, evaluate=slow, train={"max_steps": 2}, schedule={"warmup_steps": 0}
     )

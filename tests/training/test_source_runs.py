@@ -19,7 +19,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) ->
     return write_sources(tmp_path_factory.mktemp("sources"), tokenizer_folder)
 
 
-EVALUATE = {"every_steps": 4, "max_tokens": 0, "sample_tokens": 0, "micro_batch_size": 8}
+EVALUATE = {"every_steps": 4, "max_tokens": 0, "sample_tokens": 0, "micro_batch_size": 64}
 TRAIN = {"max_steps": 4}
 
 

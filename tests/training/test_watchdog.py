@@ -96,7 +96,7 @@ def test_a_process_that_dies_or_hangs_ends_the_run_with_its_name_and_step(
     steps = {"max_steps": 100_000, "timeout_minutes": 0.1}
     config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, train=steps, checkpoint={"every_steps": 0})
     tiny = tmp_path / "runs" / "tiny"
-    process = start(config, num_processes=2, launch=launch, warm=False)
+    process = start(config, num_processes=2, launch=launch)
     wait_for_step(process, tiny, 6)
     os.kill(workers(process, 2)[1].pid, number)
     _, err = process.communicate(timeout=200)

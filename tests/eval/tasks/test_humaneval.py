@@ -18,7 +18,8 @@ from codeparrot.eval.problems.sets import load_problems
 from codeparrot.eval.samples import read_all
 from codeparrot.eval.sampling import Key
 from codeparrot.eval.tasks.humaneval import humaneval
-from tests.launching import ROOT, SCRIPTS, require
+from tests.launching import ROOT, SCRIPTS, completed, require, started
+from tests.warm import Warm
 
 PROBLEMS = ["--problems", "codeparrot"]
 NUM_PROBLEMS = len(load_problems("codeparrot"))
@@ -51,12 +52,8 @@ def command(*arguments: str | Path, num_processes: int = 1) -> list[str]:
     return [*launcher, "--main_process_port", "0", "--num_processes", str(num_processes), "-m", "codeparrot", *words]
 
 
-def start(*arguments: str | Path, num_processes: int = 1) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(
-        command(*arguments, num_processes=num_processes), env=environment, start_new_session=True, cwd=ROOT, **pipes
-    )
+def start(*arguments: str | Path) -> "subprocess.Popen[str] | Warm":
+    return started(command(*arguments), ROOT)
 
 
 def evaluate(*arguments: str | Path, capsys, status: int = 0) -> dict[str, Any]:
@@ -200,15 +197,7 @@ def test_a_kill_in_the_middle_costs_the_samples_at_work_alone(run, tmp_path, ref
     # Another number of processes, in two shares, continues from the existing samples.
     for share in ("0/2", "1/2"):
         arguments = ("--checkpoint", run, *SAMPLED, "--batch_size", "7", "--output", tmp_path, "--share", share)
-        done = subprocess.run(
-            command(*arguments, num_processes=2 if share == "0/2" else 1),
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            cwd=ROOT,
-            check=False,
-        )
+        done = completed(command(*arguments, num_processes=2 if share == "0/2" else 1), ROOT)
         assert done.returncode == 0, done.stderr[-3000:]
     assert len(list(tmp_path.glob("samples-*.jsonl"))) == 3
     assert generated(tmp_path) == reference and before.items() <= reference.items()
