@@ -201,7 +201,7 @@ class EvaluateConfig:
     """Steps between evaluations, also at the beginning and at the end; 0: none."""
     max_tokens: int | Literal["auto"] = setting("auto", "tokens", at_least(0), also="max_eval_steps eval_iters")
     """Tokens that an evaluation during the run measures: the same sample of the validation windows each time, at least a window
-    a lane. auto: so many that these evaluations together cost 2% of the training's compute; 0: all. The end of the run
+    a lane. auto: so many that these evaluations of a set together cost 2% of the training's compute; 0: all. The end of the run
     measures the whole validation set. As many again are measured of each set of `evaluate.also`, with `train.ema_decay` by the
     average, and about as many of middles with `objective.fim_rate`: nothing of this changes the others' samples."""
     also: dict[str, list[str] | str] = field(default_factory=dict)
