@@ -22,7 +22,6 @@ from dataclasses import replace
 from itertools import chain, count, cycle, islice
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset
@@ -154,10 +153,11 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             elif share.has((window.state.num_windows - 1) * len(share.lanes) + share.lanes.index(window.lane)):
                 yield torch.from_numpy(padded([window.tokens], self.stream.seq_length, IGNORED)[0])
 
-    def batches(self, micro_batch_size: int) -> Prefetcher:
+    def batches(self, micro_batch_size: int, ahead: int = 0) -> Prefetcher:
         """Return an endless iterator of [micro_batch_size, seq_length] arrays, prepared in the background.
 
-        Where best-fit packing leaves padding they hold codeparrot.model.IGNORED.
+        Where best-fit packing leaves padding they hold codeparrot.model.IGNORED. At least `ahead` are prepared, or as many as
+        the settings say.
 
         The state follows what the iterator has handed out. Close the iterator, or use it in a `with` statement.
 
@@ -166,7 +166,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         """
         if any(source.order.epochs is not None for source in self.sources):
             raise CodeparrotError("batches go on without end: give from_dataset infinite=True, or use a DataLoader")
-        return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._consumed)
+        return Prefetcher(self._batches(micro_batch_size), max(ahead, self.stream.prefetch_batches), self._consumed)
 
     @property
     def states(self) -> dict[int, MixedState]:

@@ -24,7 +24,6 @@ from codeparrot.stream.shuffle import LaneState, best_fit, block_windows, in_ord
 from codeparrot.stream.sources import lanes_of, open_shards
 from codeparrot.stream.transform import Transform
 
-
 PACKING = "stream.packing"
 
 
@@ -159,7 +158,9 @@ class OpenSource:
             if saved.get(name, value) != value:
                 raise CodeparrotError(f"the stream's position is one of {name} {saved[name]}, not {value}; set that back")
         if (packing := saved.get(PACKING, "concatenate")) != self.stream.packing:
-            raise CodeparrotError(f"the stream's position is one of {PACKING} {packing}, not {self.stream.packing}; set that back")
+            raise CodeparrotError(
+                f"the stream's position is one of {PACKING} {packing}, not {self.stream.packing}; set that back"
+            )
         ours = dict(self.transform.settings) if self.transform else {}
         if (theirs := saved.get("objective", {})) != ours:
             begun, now = (" ".join(f"{key} {value}" for key, value in each.items()) or "fim_rate 0" for each in (theirs, ours))

@@ -152,7 +152,7 @@ def spans(stream: Iterator[Chunk], seq_length: int, end: int | None = None) -> I
 
 
 def _marked(stream: Iterator[tuple[Traced, Cursor]], begin: Cursor, end: int) -> Iterator[tuple[Traced, Cursor]]:
-    """Mark the parts of documents that are cut. The first one goes on with a document where the lane was in the middle of it."""
+    """Mark parts of documents that are cut. The first one goes on with a document where the lane was in the middle of it."""
     ended = None
     for (tokens, (span,)), document in stream:
         if ended is None:

@@ -125,9 +125,7 @@ def test_the_next_block_is_gathered_at_an_even_pace() -> None:
     taken: list[int] = []
     stream = ((taken.append(1) or np.array([1, END], np.uint32), Cursor()) for _ in range(100_000))
     before, most = 0, 0
-    windows = best_fit(
-        stream, TOKENS, Order(0, 0), StreamConfig(seq_length=8, block_windows=64), END, LaneState(), Packed()
-    )
+    windows = best_fit(stream, TOKENS, Order(0, 0), StreamConfig(seq_length=8, block_windows=64), END, LaneState(), Packed())
     for count, _ in enumerate(islice(windows, 1000)):
         most = max(most, len(taken) - before) if count else 0
         before = len(taken)
@@ -151,14 +149,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stream_of(folder: Path, mixed: bool, **changes: Any) -> StreamConfig:
     weights = {"a": 0.6, "b": 0.3, "c": 0.1}
     train: Any = [{"path": str(folder / name), "weight": weight} for name, weight in weights.items()] if mixed else str(folder)
-    return StreamConfig(
-        **{"train": train, "seq_length": 24, "lanes": 4, "block_windows": 12, "packing": "best_fit", **changes}
-    )
+    return StreamConfig(**{"train": train, "seq_length": 24, "lanes": 4, "block_windows": 12, "packing": "best_fit", **changes})
 
 
 def global_batches(stream: StreamConfig, world_size: int, micro: int, steps: int, state: Any = None) -> tuple[list[Any], Any]:
     """Return each step's 8 windows in the order of the run, and the merged state, from simulated processes."""
-    ranks = [ConstantLengthDataset(stream, BytesEncoder(), seed=3, rank=rank, world_size=world_size) for rank in range(world_size)]
+    ranks = [
+        ConstantLengthDataset(stream, BytesEncoder(), seed=3, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
     out = [np.empty((8, stream.seq_length), np.int64) for _ in range(steps)]
     for rank, each in enumerate(ranks):
         if state is not None:
@@ -171,7 +169,12 @@ def global_batches(stream: StreamConfig, world_size: int, micro: int, steps: int
 
 @pytest.mark.slow
 @settings(deadline=None, max_examples=25)
-@given(st.booleans(), st.sampled_from([(1, 8), (1, 2), (2, 4), (4, 2)]), st.sampled_from([(1, 4), (2, 1), (4, 1)]), st.integers(0, 12))
+@given(
+    st.booleans(),
+    st.sampled_from([(1, 8), (1, 2), (2, 4), (4, 2)]),
+    st.sampled_from([(1, 4), (2, 1), (4, 1)]),
+    st.integers(0, 12),
+)
 def test_world_sizes_micro_batches_threads_and_resumes_see_the_same_batches(files, mixed, first, second, steps) -> None:
     stream = stream_of(files, mixed)
     expected, _ = global_batches(stream, 1, 8, steps + 6)
@@ -224,5 +227,7 @@ def test_windows_that_were_packed_before_are_refused(tmp_path) -> None:
     manifest = {"seq_length": 24, "vocab_size": 300, "end_of_document": END, "splits": {"train": {"files": files, "tail": []}}}
     (tmp_path / "windows.json").write_text(json.dumps(manifest))
     stream = StreamConfig(train=str(tmp_path), seq_length=24, packing="best_fit")
-    with pytest.raises(CodeparrotError, match=r"best_fit packs documents, and stream\.train holds windows that were packed before"):
+    with pytest.raises(
+        CodeparrotError, match=r"best_fit packs documents, and stream\.train holds windows that were packed before"
+    ):
         ConstantLengthDataset(stream, BytesEncoder())
