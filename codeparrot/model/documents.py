@@ -94,8 +94,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, dropout: 
     from torch.nn.attention.varlen import varlen_attn
 
     windows, heads, length, width = query.shape
-    joined = (each.transpose(1, 2).reshape(windows * length, heads, width) for each in (query, key, value))
-    mixed: Any = varlen_attn(*joined, seen, seen, length, length, scale=scale, window_size=(-1, 0))
+    queries, keys, values = (each.transpose(1, 2).reshape(windows * length, heads, width) for each in (query, key, value))
+    mixed: Any = varlen_attn(queries, keys, values, seen, seen, length, length, scale=scale, window_size=(-1, 0))
     return mixed.view(windows, length, heads, width).transpose(1, 2)
 
 

@@ -24,6 +24,9 @@ from codeparrot.stream.lane import Chunk, Cursor
 
 Item = TypeVar("Item")
 
+PADDING = -100
+"""Stands behind the tokens of a window; as a label it is codeparrot.model.IGNORED, which is not predicted."""
+
 
 class Packed:
     """What the blocks of a source have held so far, for reports."""
@@ -170,11 +173,11 @@ class BestFitBlock(Generic[Item]):
         packed.cut += int((ends & ~begins).sum())
 
 
-def padded(windows: Sequence[NDArray[Any]], seq_length: int, padding: int) -> NDArray[np.int64]:
-    """Return windows as one array [windows, seq_length], with `padding` behind the tokens of each."""
+def padded(windows: Sequence[NDArray[Any]], seq_length: int) -> NDArray[np.int64]:
+    """Return windows as one array [windows, seq_length], with PADDING behind the tokens of each."""
     if all(len(window) == seq_length for window in windows):
         return np.stack(windows).astype(np.int64)
-    found = np.full((len(windows), seq_length), padding, np.int64)
+    found = np.full((len(windows), seq_length), PADDING, np.int64)
     for row, window in zip(found, windows, strict=True):
         row[: len(window)] = window
     return found

@@ -28,7 +28,6 @@ from torch.utils.data import IterableDataset
 
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.model import IGNORED
 from codeparrot.stream import position
 from codeparrot.stream.best_fit import padded
 from codeparrot.stream.cores import available_cores
@@ -151,12 +150,12 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             if len(window.tokens) < self.stream.seq_length and self.stream.packing != "best_fit":
                 logger.warning("the last %d tokens fill no window: they are left out", len(window.tokens))
             elif share.has((window.state.num_windows - 1) * len(share.lanes) + share.lanes.index(window.lane)):
-                yield torch.from_numpy(padded([window.tokens], self.stream.seq_length, IGNORED)[0])
+                yield torch.from_numpy(padded([window.tokens], self.stream.seq_length)[0])
 
     def batches(self, micro_batch_size: int, ahead: int = 0) -> Prefetcher:
         """Return an endless iterator of [micro_batch_size, seq_length] arrays, prepared in the background.
 
-        Where best-fit packing leaves padding they hold codeparrot.model.IGNORED. At least `ahead` are prepared, or as many as
+        Where best-fit packing leaves padding they hold PADDING of best_fit.py. At least `ahead` are prepared, or as many as
         the settings say.
 
         The state follows what the iterator has handed out. Close the iterator, or use it in a `with` statement.
@@ -287,7 +286,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         stream = self._windows(sorted(self._lanes))
         while True:
             group = [next(stream) for _ in range(micro_batch_size)]
-            input_ids = padded([window.tokens for window in group], self.stream.seq_length, IGNORED)
+            input_ids = padded([window.tokens for window in group], self.stream.seq_length)
             damaged = [each for window in group for each in window.damaged]
             yield Batch(input_ids, {window.lane: window.state for window in group}, damaged)
 

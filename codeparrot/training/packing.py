@@ -121,7 +121,7 @@ class PackingReport:
         self._last = progress
         if training.config.stream.packing != "best_fit":
             return {}
-        packed = sum(source.packed.counts for source in training.stream.sources)
+        packed = np.sum([source.packed.counts for source in training.stream.sources], axis=0)
         _, _, documents, cut = training.agreement.sums(*packed.tolist())
         room = training.tokens_before(progress.step) - training.tokens_before(last.step)
         padding = 1 - (progress.tokens - last.tokens) / room if room else 0.0

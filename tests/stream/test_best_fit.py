@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.model import IGNORED
 from codeparrot.stream import ConstantLengthDataset, dataset, lane, merge_states
-from codeparrot.stream.best_fit import TOKENS, Packed, parts, place
+from codeparrot.stream.best_fit import PADDING, TOKENS, Packed, parts, place
 from codeparrot.stream.lane import Cursor, Order, Reading, blocks, encoded, items
 from codeparrot.stream.shuffle import LaneState, best_fit
 from tests.stream.bytes_encoder import END, BytesEncoder, documents_of
@@ -178,10 +177,10 @@ def global_batches(stream: StreamConfig, world_size: int, micro: int, steps: int
 def test_world_sizes_micro_batches_threads_and_resumes_see_the_same_batches(files, mixed, first, second, steps) -> None:
     stream = stream_of(files, mixed)
     expected, _ = global_batches(stream, 1, 8, steps + 6)
-    before, state = global_batches(stream, *first, steps)
+    before, state = global_batches(stream, first[0], first[1], steps)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dataset, "available_cores", lambda: 1)
-        behind, _ = global_batches(stream, *second, 6, state)
+        behind, _ = global_batches(stream, second[0], second[1], 6, state)
     np.testing.assert_array_equal(expected, [*before, *behind])
     assert len(json.dumps(state)) < 2048
 
@@ -195,8 +194,8 @@ def test_what_a_window_holds_is_traced_with_its_padding(files) -> None:
         cut: dict[str, int] = {}
         for window, expected in zip(traced, islice(made, 60), strict=True):
             tokens = expected.numpy()
-            np.testing.assert_array_equal(window.tokens, tokens[tokens != IGNORED])
-            assert window.facts().get("padding", 0) == 24 - len(window.tokens) == (tokens == IGNORED).sum()
+            np.testing.assert_array_equal(window.tokens, tokens[tokens != PADDING])
+            assert window.facts().get("padding", 0) == 24 - len(window.tokens) == (tokens == PADDING).sum()
             spans = [tuple(document["tokens"]) for document in window.documents]
             assert spans[0][0] == 0 and spans[-1][1] == len(window.tokens)
             assert [start for start, _ in spans[1:]] == [stop for _, stop in spans[:-1]]
