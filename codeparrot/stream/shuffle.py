@@ -14,7 +14,7 @@ keeps the blocks of all lanes within 64 MB, however many lanes a process owns.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -125,10 +125,7 @@ def best_fit(
         packed: counts what the blocks hold.
     """
     new = partial(BestFitBlock, Parts(parts), kind, block_windows(stream), stream.seq_length, end_of_document, packed)
-    tokens = start.tokens
-    for item, state in in_blocks(new, order, start):
-        tokens += len(kind.tokens(item))
-        yield item, state._replace(tokens=tokens)
+    return in_blocks(new, order, start, kind.tokens)
 
 
 def shuffled(
@@ -153,9 +150,14 @@ class Block(Protocol[Item]):
         ...
 
 
-def in_blocks(new: Callable[[], Block[Item]], order: Order, start: LaneState) -> Iterator[tuple[Item, LaneState]]:
-    """Yield windows in the blocks that `new` makes one after the other, each in its drawn order; see `in_order`."""
-    number, begin, taken = start.num_windows - start.taken, start.cursor, start.taken
+def in_blocks(
+    new: Callable[[], Block[Item]], order: Order, start: LaneState, counted: Callable[[Item], Sized] | None = None
+) -> Iterator[tuple[Item, LaneState]]:
+    """Yield windows in the blocks that `new` makes one after the other, each in its drawn order; see `in_order`.
+
+    `counted`: returns the tokens of a window, where states count them.
+    """
+    number, begin, taken, tokens = start.num_windows - start.taken, start.cursor, start.taken, start.tokens
     block = new()
     block.fill(block.missing)
     if taken > len(block.items):  # the state of a run with another seed, which goes on with a block of its own
@@ -170,7 +172,8 @@ def in_blocks(new: Callable[[], Block[Item]], order: Order, start: LaneState) ->
             # As much of the next block as it takes to have it ready when this one ends.
             following.fill(math.ceil(following.missing / (count - place)))
             last = place == count - 1
-            yield item, LaneState(number + place + 1, *((block.end, 0) if last else (begin, place + 1)))
+            tokens += len(counted(item)) if counted else 0
+            yield item, LaneState(number + place + 1, *((block.end, 0) if last else (begin, place + 1)), tokens)
         following.fill(following.missing)
         number, begin, taken, block = number + count, block.end, 0, following
 
