@@ -71,7 +71,8 @@ def parts(stream: Iterator[Chunk], seq_length: int, end_of_document: int) -> Ite
         starts = chunk.starts.tolist()
         for stop, owner in zip(stops, owners.tolist(), strict=True):
             # A copy, since a part would keep the whole in memory. The cursor is what `_replace` makes, at a third of its time.
-            yield joined[begin:stop].copy(), Cursor(*chunk.cursors[owner][:-1], stop - offset - starts[owner])
+            epoch, shard, block, row, piece, _ = chunk.cursors[owner]
+            yield joined[begin:stop].copy(), Cursor(epoch, shard, block, row, piece, stop - offset - starts[owner])
             begin = stop
         carried = joined[begin:]
         if len(chunk.tokens):
