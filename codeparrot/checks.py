@@ -53,6 +53,8 @@ def check(config: "Config") -> None:
             nearest = f"{_nearest_multiple(size, stream.lanes)}, or stream.lanes {_nearest_divisor(size, stream.lanes)}"
             nearest = nearest if step else f"train.global_batch_size {nearest}"
             raise CodeparrotError(f"{name} is not a multiple of stream.lanes {stream.lanes}; nearest: {nearest}")
+    if stream.packing == "best_fit" and stream.order == "documents":
+        raise CodeparrotError("stream.packing best_fit packs blocks of windows; set stream.order windows, or leave it out")
     if config.hub.repo and not REPOSITORY.fullmatch(config.hub.repo):
         raise CodeparrotError(f'hub.repo "{config.hub.repo}" is not the name of a repository; write owner/name')
     if schedule.warmup_steps > train.max_steps:

@@ -69,6 +69,11 @@ class StreamConfig:
     order: Literal["auto", "windows", "documents"] = setting("auto", also="shuffle")
     """In which order windows come. windows: drawn from blocks of windows, so that consecutive steps train on different files;
     documents: as they are packed, documents in a drawn order; auto: windows, or the order in which the run was begun."""
+    packing: Literal["concatenate", "best_fit"] = setting("concatenate", also="packing_strategy")
+    """concatenate: a document goes on in the next window where one ends; best_fit: documents that fit into a window stay whole,
+    longer ones are cut into windows, and what stays free at the end of a window is padding, which nothing is learned from."""
+    document_mask: bool = setting(False, also="reset_attention_mask reset_position_ids intra_doc_masking")
+    """Documents of a window do not see each other, positions begin anew with each, and their first tokens are not predicted."""
     block_windows: int = setting(0, "windows", at_least(0), also="shuffle_buffer")
     """Windows in a block of a lane; 0: from memory, 64 MB of tokens for all lanes together, at most 2,048 windows."""
     block_documents: int = setting(256, "documents", at_least(1))

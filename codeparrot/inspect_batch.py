@@ -74,6 +74,11 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     windows = dataset.traced(dataset.states, size)
     facts = [_facts(window, tokenizer, text) for window in windows]
     head = f"{folder}, step {step}: {size} windows of {config.stream.seq_length} tokens from {config.stream.lanes} lanes"
+    if config.stream.packing == "best_fit":
+        padding = sum(window.padding for window in windows) / (size * config.stream.seq_length)
+        documents = [document for window in windows for document in window.documents]
+        cut = sum("cut" in each for each in documents)
+        head += f"; {padding:.2%} padding, {cut} of {len(documents)} pieces are of cut documents"
     shown = [_text(window, tokenizer, text) for window in windows]
     return Result("\n".join([head, *shown]), {"run": str(folder), "step": step, "windows": facts})
 
@@ -156,11 +161,13 @@ def _facts(window: "TracedWindow", tokenizer: Any, text: bool) -> dict[str, Any]
 
 def _text(window: "TracedWindow", tokenizer: Any, text: bool) -> str:
     source = f", source {window.source}" if window.source else ""
-    lines = [f"\n=== row {window.position}: lane {window.lane}, window {window.window}{source}"]
+    padding = f", {window.padding} tokens of padding" if window.padding else ""
+    lines = [f"\n=== row {window.position}: lane {window.lane}, window {window.window}{source}{padding}"]
     for document in window.documents:
         start, stop = document["tokens"]
         place = next(f"{name} {document[name]}" for name in ("row", "byte", "window") if name in document)
         columns = [f"{name} {document[name]}" for name in SHOWN_FIRST if document.get(name) is not None]
+        columns += ["cut"] if "cut" in document else []
         lines.append(f"--- tokens {start} to {stop}: {', '.join([document['file'], place, *columns])}")
         for part in document.get("parts", [{"tokens": [start, stop]}]):
             start, stop = part["tokens"]

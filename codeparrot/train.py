@@ -77,7 +77,7 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
 
         collect_garbage_as_usual()
         progress, (stopped,) = begin, agreement.any(stop.requested)
-        batches = training.stream.batches(config.train.micro_batch_size)
+        batches = training.stream.batches(config.train.micro_batch_size, training.taken_at_once)
         with directory.status(stop, begin.step, watchdog), watchdog.explaining(), monitor, batches:
             if progress.step == 0 and not stopped:
                 validation.run(progress, whole=False)
@@ -130,6 +130,7 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
     """Take one step (one global batch); return this process's mean loss and the norm of the whole gradient."""
     import torch
 
+    from codeparrot.training.packing import micro_batches_of
     from codeparrot.training.parts import seed_step
     from codeparrot.training.strategy import accumulate_over, gather_once_a_step
 
@@ -138,13 +139,16 @@ def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, An
     seed_step(config.run.seed, step, accelerator.process_index)
     count = training.micro_batches(step)
     accumulate_over(accelerator, model, count)
+    micro_batches = micro_batches_of(training, batches, step)
     for micro_batch in range(count):
         with monitor.waiting_for_data():
-            input_ids, labels = training.examples(next(batches), step, micro_batch)
+            input_ids, labels, share = next(micro_batches)
         gather_once_a_step(accelerator, model, last=micro_batch == count - 1)
         with accelerator.accumulate(model), training.kernels():
-            # Every window predicts equally many tokens: the mean over micro-batches and processes is that over all tokens.
+            # The mean over micro-batches and processes is that over all tokens: every window predicts equally many, or each
+            # micro-batch counts by its share of them.
             micro_loss = model(input_ids, labels)
+            micro_loss = micro_loss if share is None else micro_loss * share
             accelerator.backward(training.health.guard(micro_loss))
             loss += micro_loss.detach() / count
             if accelerator.sync_gradients:

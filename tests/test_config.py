@@ -223,6 +223,10 @@ def test_an_unknown_section_in_a_file_is_named_with_the_nearest(tmp_path, capsys
         (["--run.dir", "caf\udce9"], r"run\.dir 'caf\\udce9' is not UTF-8; choose another name"),
         (["--stream.seq_length", "1"], "at least 2 tokens"),
         (["--stream.train", "[]"], r"stream\.train is empty"),
+        (
+            ["--stream.packing", "best_fit", "--stream.order", "documents"],
+            r"best_fit packs blocks of windows; set stream\.order w",
+        ),
         (["--optim.embedding_lr", "1e-3"], r"optim\.embedding_lr is for optim\.name muon, and this run's is adamw"),
         (
             ["--checkpoint.keep_every_steps", "160"],

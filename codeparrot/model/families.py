@@ -262,6 +262,7 @@ def build_model(
     compile: bool = False,
     z_loss: float = 0.0,
     loaded: PreTrainedModel | None = None,
+    end_of_document: int | None = None,
 ) -> LanguageModel:
     """Build a model with new float32 weights on the CPU, all of them in every process. Global random state is not touched.
 
@@ -273,10 +274,11 @@ def build_model(
             the state dict stay the same.
         z_loss: weight of the z-loss (loss.py).
         loaded: a model of this config whose weights are taken instead of new ones.
+        end_of_document: the token that ends documents, if those of a window do not see each other (documents.py).
 
     Raises:
         CodeparrotError: no weights can be drawn from these values, or there is no memory for them; the family has a loss of its
-            own, and so no z-loss.
+            own, and so no z-loss; it cannot keep documents apart.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -292,6 +294,8 @@ def build_model(
             f"train.z_loss: model.family {config.model_type} has a loss of its own, without z-loss; set it to 0"
         )
     set_z_loss(model, z_loss)
+    if end_of_document is not None:
+        language_model.mask_documents(end_of_document)
     blocks.checkpoint(model, activation_checkpointing)
     if compile:
         blocks.compile_blocks(model, whole=language_model.way == "gpt2")

@@ -18,6 +18,7 @@ from transformers import GPT2Config, GPT2Model, PreTrainedModel
 from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.models.gpt2 import modeling_gpt2
 
+from codeparrot.model import documents
 from codeparrot.model.attention import causal_attention
 
 _TANH_GELU = (NewGELUActivation, FastGELUActivation)
@@ -27,7 +28,15 @@ _TANH_GELU = (NewGELUActivation, FastGELUActivation)
 class GPT2Block(modeling_gpt2.GPT2Block):
     """A block of transformers that can also run for training. The name is transformers': Accelerate shards blocks by it."""
 
-    def forward(self, hidden_states: Any, *others: Any, causal: bool = False, query_scale: Any = None, **options: Any) -> Any:
+    def forward(
+        self,
+        hidden_states: Any,
+        *others: Any,
+        causal: bool = False,
+        query_scale: Any = None,
+        seen: Any = None,
+        **options: Any,
+    ) -> Any:
         """Return the hidden states behind the block, of the same shape and type.
 
         Args:
@@ -35,14 +44,15 @@ class GPT2Block(modeling_gpt2.GPT2Block):
             others: of transformers' forward.
             causal: whether to compute for training: every token sees those before it, and there is no cache.
             query_scale: a scalar tensor that queries are multiplied with, or None.
+            seen: `Documents.attention` where documents do not see each other, or None.
             options: of transformers' forward.
         """
         if not causal:
             return super().forward(hidden_states, *others, **options)
-        hidden_states = hidden_states + self._attention(self.ln_1(hidden_states), query_scale)
+        hidden_states = hidden_states + self._attention(self.ln_1(hidden_states), query_scale, seen)
         return hidden_states + self._mlp(self.ln_2(hidden_states))
 
-    def _attention(self, normed: Tensor, query_scale: Tensor | None) -> Tensor:
+    def _attention(self, normed: Tensor, query_scale: Tensor | None, seen: Tensor | None) -> Tensor:
         attention = self.attn
         windows, length, width = normed.shape
         shape = (windows, length, attention.num_heads, attention.head_dim)
@@ -52,7 +62,10 @@ class GPT2Block(modeling_gpt2.GPT2Block):
         dropout = attention.attn_dropout.p if self.training else 0.0
         # Not attention.scaling, which may differ from layer to layer.
         scale = attention.head_dim**-0.5 if attention.scale_attn_weights else 1.0
-        mixed = causal_attention(query, key, value, dropout, scale)
+        if seen is None:
+            mixed = causal_attention(query, key, value, dropout, scale)
+        else:
+            mixed = documents.attention(query, key, value, seen, dropout, scale)
         return attention.resid_dropout(attention.c_proj(mixed.transpose(1, 2).reshape(windows, length, width)))
 
     def _mlp(self, normed: Tensor) -> Tensor:
@@ -77,17 +90,25 @@ def adapt(model: PreTrainedModel) -> bool:
     return True
 
 
-def hidden_states(decoder: Any, input_ids: Tensor) -> Tensor:
+def hidden_states(decoder: Any, input_ids: Tensor, end: int | None = None) -> Tensor:
     """Return what the head sees, (windows, length, width), of the decoder of a model that was adapted.
 
     Args:
         decoder: a GPT2Model.
         input_ids: (windows, length).
+        end: the token that ends documents, where these do not see each other.
     """
-    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+    if end is None:
+        positions, seen = torch.arange(input_ids.shape[1], device=input_ids.device), None
+    else:
+        device = input_ids.device
+        autocast = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if autocast else decoder.wte.weight.dtype
+        found = documents.documents(input_ids, end, documents.takes_flash(decoder, device, dtype))
+        positions, seen = found.positions, found.attention
     hidden = decoder.drop(decoder.wte(input_ids) + decoder.wpe(positions))
     for block, query_scale in zip(decoder.h, _query_scales(decoder.config, input_ids.device), strict=True):
-        hidden = block(hidden, causal=True, query_scale=query_scale)
+        hidden = block(hidden, causal=True, query_scale=query_scale, seen=seen)
     return decoder.ln_f(hidden)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.model import IGNORED, attention, gpt2
+from codeparrot.model import IGNORED, attention, documents, gpt2
 from codeparrot.model.loss import LossHead, next_token_labels, num_predicted
 
 logger = logging.getLogger("codeparrot")
@@ -43,6 +43,8 @@ class LanguageModel(nn.Module):
             model.loss_type = "ForCausalLM"  # transformers falls back to it anyway, with a warning at each start
         self.way: Literal["gpt2", "without masks", "transformers"] = "gpt2" if gpt2.adapt(model) else "transformers"
         """How hidden states are computed."""
+        self.end_of_document: int | None = None
+        """The token that ends documents, where these do not see each other."""
         self.own_loss = self._try() if own_loss is None else own_loss
         if not self.own_loss:
             self._head.__class__ = LossHead
@@ -67,21 +69,54 @@ class LanguageModel(nn.Module):
     def hidden_states(self, input_ids: Tensor) -> Tensor:
         """Return what the head sees, (windows, length, width)."""
         if self.way == "gpt2":
-            return gpt2.hidden_states(self.model.base_model, input_ids)
+            return gpt2.hidden_states(self.model.base_model, input_ids, self.end_of_document)
         with self._masks():
-            return self.model.base_model(input_ids=input_ids, use_cache=False)[0]
+            return self.model.base_model(input_ids=input_ids, use_cache=False, **self._positions(input_ids))[0]
+
+    @torch.no_grad()
+    def mask_documents(self, end: int) -> None:
+        """Have the documents of a window not see each other. The weights must be real: the model is run on a few tokens.
+
+        Args:
+            end: the token that ends documents.
+
+        Raises:
+            CodeparrotError: the family cannot.
+        """
+        training, windows = self.training, _probe_windows(self.model, length=12)[:1]
+        windows[windows == end] = (end + 1) % self.config.get_text_config().vocab_size
+        middle = windows.shape[1] // 2
+        windows[0, middle - 1] = end
+        self.eval()
+        apart = torch.cat([self.hidden_states(each) for each in (windows[:, :middle], windows[:, middle:])], dim=1)
+        self.end_of_document = end
+        try:
+            together = self.hidden_states(windows)
+            kept_apart = torch.allclose(together, apart, rtol=0, atol=1e-4 * float(apart.abs().max()))
+        except TypeError:  # the family takes no positions
+            kept_apart = False
+        self.train(training)
+        if not kept_apart:
+            raise CodeparrotError(
+                f"stream.document_mask: model.family {self.config.model_type} cannot keep documents apart; set it to false"
+            )
+
+    def _positions(self, input_ids: Tensor) -> dict[str, Tensor]:
+        """Return the positions that transformers tells documents apart by, if they do not see each other."""
+        return {} if self.end_of_document is None else {"position_ids": documents.positions(input_ids, self.end_of_document)}
 
     def _forward_own_loss(self, input_ids: Tensor, labels: Tensor, reduction: str) -> Tensor:
         with self._masks():
             if reduction == "mean":
-                return self.model(input_ids=input_ids, labels=labels, use_cache=False).loss
-            logits = self.model(input_ids=input_ids, use_cache=False).logits
+                return self.model(input_ids=input_ids, labels=labels, use_cache=False, **self._positions(input_ids)).loss
+            logits = self.model(input_ids=input_ids, use_cache=False, **self._positions(input_ids)).logits
         if reduction == "windows":
             return _cross_entropy(logits, labels, "none").view(labels.shape).sum(1)
         return _cross_entropy(logits, labels, "sum")
 
     def _masks(self) -> Any:
-        return attention.without_masks(self.model.config) if self.way == "without masks" else nullcontext()
+        plain = self.way == "without masks" and self.end_of_document is None
+        return attention.without_masks(self.model.config) if plain else nullcontext()
 
     @torch.no_grad()
     def _try(self) -> bool:
@@ -163,10 +198,10 @@ def _own_loss_because(model: PreTrainedModel, reason: str) -> bool:
     return True
 
 
-def _probe_windows(model: PreTrainedModel) -> Tensor:
+def _probe_windows(model: PreTrainedModel, length: int = 8) -> Tensor:
     """Return two windows that differ only in their last token."""
     text = model.config.get_text_config()
-    length = min(8, getattr(text, "max_position_embeddings", None) or 8)
+    length = min(length, getattr(text, "max_position_embeddings", None) or length)
     windows = (torch.arange(length, device=model.device) * 7).repeat(2, 1)
     windows[1, -1] += 1
     return windows % text.vocab_size

@@ -2,7 +2,8 @@
 
 An objective is a function of the window, its number in the run and the seed, so resuming, world size, micro-batches and threads
 change nothing. The number of a window is its place in the order of the run, counted from 0 over all processes.
-Each window predicts the same number of tokens, so the mean over micro-batches and processes is the mean over all tokens.
+Each window predicts the same number of tokens, so the mean over micro-batches and processes is the mean over all tokens. Where
+padding or a document mask leaves tokens out, training/packing.py makes up for it; padding looks like ends of documents here.
 
 An objective may also change documents before they are packed (`ChangesDocuments`): a function of the document and the epoch.
 """

@@ -29,7 +29,8 @@ def recipe(config: dict[str, Any], source: dict[str, Any] | None) -> list[str]:
         ("model", f"{config['model']['family']}: {model}" if model else config["model"]["family"]),
         *([("weights", _weights(source))] if source else []),
         ("batch", _batch(train, stream["seq_length"])),
-        ("length", f"{train['max_steps']:,} steps, {_total_tokens(config):,} tokens"),
+        ("length", f"{train['max_steps']:,} steps, {_total_tokens(config):,} tokens{_padding(stream)}"),
+        *_packing(stream),
         ("precision", train["precision"]),
         ("objective", load_objective(config.get("objective", {})).card()),
         ("optimizer", load_optimizer(optim | {"ema_decay": train.get("ema_decay")}).card(optim)),
@@ -45,6 +46,18 @@ def _weights(source: dict[str, Any]) -> str:
     name = source["from"] if is_on_the_hub(source["from"]) else Path(source["from"]).name
     digests = ", ".join(f"{file} {digest}" for file, digest in source["sha256"].items())
     return f"those of {' at '.join(filter(None, (name, source['revision'])))} (SHA-256: {digests})"
+
+
+def _packing(stream: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the row on packing, where it is not the usual one. A run of an older version has only that."""
+    packed = ["documents packed best-fit"] if stream.get("packing") == "best_fit" else []
+    packed += ["documents of a window do not see each other"] if stream.get("document_mask") else []
+    if packed:
+        yield "packing", "; ".join(packed)
+
+
+def _padding(stream: dict[str, Any]) -> str:
+    return " with padding" if stream.get("packing") == "best_fit" else ""
 
 
 def _total_tokens(config: dict[str, Any]) -> int:

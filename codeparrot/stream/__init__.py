@@ -1,6 +1,7 @@
 """The endless, deterministic stream of token windows that a model is trained on.
 
 Read in this order: lane.py (the chain of generators and its cursor), shuffle.py (in which order windows are handed out),
+best_fit.py (windows of whole documents),
 mixture.py (from which source each comes), opened.py (a source alone), dataset.py (lanes to windows and batches), position.py
 (the state), prefetch.py, readers/ (which files are data, and reading them), shards.py,
 parquet.py and sources.py (parts of the data that can be entered at any block), losses.py (what becomes of damaged data),

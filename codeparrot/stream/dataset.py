@@ -22,7 +22,6 @@ from dataclasses import replace
 from itertools import chain, count, cycle, islice
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset
@@ -30,6 +29,7 @@ from torch.utils.data import IterableDataset
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream import position
+from codeparrot.stream.best_fit import padded
 from codeparrot.stream.cores import available_cores
 from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Order
@@ -141,19 +141,22 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         return windows
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        """Yield windows: int64 [seq_length]. The state follows."""
+        """Yield windows: int64 [seq_length], with -100 where best-fit packing leaves padding. The state follows."""
         if self._anew:
             self._states = dict.fromkeys(self._lanes, self._beginning)
         share = share_of_worker(sorted(self._lanes))
         for window in self._windows(share.lanes):
             self._consumed({window.lane: window.state}, window.damaged)
-            if len(window.tokens) < self.stream.seq_length:
+            if len(window.tokens) < self.stream.seq_length and self.stream.packing != "best_fit":
                 logger.warning("the last %d tokens fill no window: they are left out", len(window.tokens))
             elif share.has((window.state.num_windows - 1) * len(share.lanes) + share.lanes.index(window.lane)):
-                yield torch.from_numpy(window.tokens.astype(np.int64))
+                yield torch.from_numpy(padded([window.tokens], self.stream.seq_length)[0])
 
-    def batches(self, micro_batch_size: int) -> Prefetcher:
+    def batches(self, micro_batch_size: int, ahead: int = 0) -> Prefetcher:
         """Return an endless iterator of [micro_batch_size, seq_length] arrays, prepared in the background.
+
+        Where best-fit packing leaves padding they hold PADDING of best_fit.py. At least `ahead` are prepared, or as many as
+        the settings say.
 
         The state follows what the iterator has handed out. Close the iterator, or use it in a `with` statement.
 
@@ -162,7 +165,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         """
         if any(source.order.epochs is not None for source in self.sources):
             raise CodeparrotError("batches go on without end: give from_dataset infinite=True, or use a DataLoader")
-        return Prefetcher(self._batches(micro_batch_size), self.stream.prefetch_batches, self._consumed)
+        return Prefetcher(self._batches(micro_batch_size), max(ahead, self.stream.prefetch_batches), self._consumed)
 
     @property
     def states(self) -> dict[int, MixedState]:
@@ -205,11 +208,15 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             rows = ((number - first_round) * self.stream.lanes + lane for number in numbers)
             streams[lane] = iter(
                 [
-                    TracedWindow(lane, number, row, *next(made[index]), self.sources[index].name)
+                    self._traced((lane, number, row), *next(made[index]), self.sources[index])
                     for row, (number, index) in zip(rows, drawn.items(), strict=True)
                 ]
             )
         return [next(streams[lane]) for lane in turns]
+
+    def _traced(self, place: tuple[int, int, int], tokens: NDArray[Any], documents: Any, source: OpenSource) -> TracedWindow:
+        padding = self.stream.seq_length - len(tokens) if source.best_fit else 0
+        return TracedWindow(*place, tokens, documents, source.name, padding)
 
     def documents(self, before: Mapping[int, MixedState], num_windows: int) -> list[dict[str, Any]]:
         """Return the documents in the next `num_windows` windows of this process, ready for JSON; see `traced`.
@@ -279,7 +286,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         stream = self._windows(sorted(self._lanes))
         while True:
             group = [next(stream) for _ in range(micro_batch_size)]
-            input_ids = np.stack([window.tokens for window in group]).astype(np.int64)
+            input_ids = padded([window.tokens for window in group], self.stream.seq_length)
             damaged = [each for window in group for each in window.damaged]
             yield Batch(input_ids, {window.lane: window.state for window in group}, damaged)
 

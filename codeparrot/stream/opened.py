@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.best_fit import TOKENS, Packed, parts
 from codeparrot.stream.encode import Encoder
-from codeparrot.stream.lane import Order, Reading, windows
+from codeparrot.stream.lane import Order, Reading, blocks, encoded, items, windows
 from codeparrot.stream.mixture import TRAIN, Source, is_mixture, sources_of
 from codeparrot.stream.provenance import trace
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import Shard, check_all
-from codeparrot.stream.shuffle import LaneState, block_windows, in_order, place_tokens, reading
+from codeparrot.stream.shuffle import LaneState, best_fit, block_windows, in_order, place_tokens, reading
 from codeparrot.stream.sources import lanes_of, open_shards
 from codeparrot.stream.transform import Transform
+
+PACKING = "stream.packing"
 
 
 class Read(NamedTuple):
@@ -30,9 +33,11 @@ class Read(NamedTuple):
     windows: int = 0
     epochs: float = 0.0
     """The sum over the lanes; parts of an epoch by the places that are behind."""
+    tokens: int = 0
+    """Without padding."""
 
     def __add__(self, other: "Read") -> "Read":  # pyright: ignore[reportIncompatibleMethodOverride] - not that of a tuple
-        return Read(self.windows + other.windows, self.epochs + other.epochs)
+        return Read(self.windows + other.windows, self.epochs + other.epochs, self.tokens + other.tokens)
 
 
 class OpenSource:
@@ -73,6 +78,11 @@ class OpenSource:
         self.identity = identity_of(self.shards)
         self.tokenized = all(shard.packed for shard in self.shards)
         """Whether the data are windows that were tokenised before."""
+        self.best_fit = stream.packing == "best_fit"
+        if self.best_fit:
+            check_documents(self.shards, setting)
+        self.packed = Packed()
+        """What the blocks of best-fit packing held that this process has made since the start."""
         dealt = enumerate(lanes_of(self.shards, stream.lanes))
         self._uncut = {lane: own for lane, own in dealt if lane % world_size == rank}
         self._lanes: Mapping[int, Sequence[Shard]] = {lane: self._spread(own) for lane, own in self._uncut.items()}
@@ -101,8 +111,15 @@ class OpenSource:
         shards, order, stream = self._lanes[lane], self.order._replace(lane=lane), self.stream
         found: list[Damaged] = []
         how = self.reading._replace(meet=found.append) if stream.on_error == "skip" else self.reading
-        packed = windows(shards, order, how, self.encoder, stream.seq_length, state.cursor, self.transform)
-        for tokens, after in in_order(packed, order, stream, self.tokenized, state):
+        start, end = state.cursor, self.encoder.end_of_document
+        if self.best_fit:
+            chunks = encoded(items(blocks(shards, order, how, start), start.row), False, self.encoder, start, self.transform)
+            cut = parts(chunks, stream.seq_length, end)
+            ordered = best_fit(cut, TOKENS, order, stream, end, state, self.packed)
+        else:
+            packed = windows(shards, order, how, self.encoder, stream.seq_length, start, self.transform)
+            ordered = in_order(packed, order, stream, self.tokenized, state)
+        for tokens, after in ordered:
             yield tokens, after, found.copy()
             found.clear()
 
@@ -119,13 +136,17 @@ class OpenSource:
         """Return what the lanes of this process have read by these states."""
         cursors = {lane: state.cursor for lane, state in states.items()}
         epochs = sum(cursor.epoch + cursor.shard / len(self._lanes[lane]) for lane, cursor in cursors.items())
-        return Read(sum(state.num_windows for state in states.values()), epochs)
+        num_windows = sum(state.num_windows for state in states.values())
+        whole = num_windows * self.stream.seq_length
+        return Read(num_windows, epochs, sum(state.tokens for state in states.values()) if self.best_fit else whole)
 
     @property
     def facts(self) -> dict[str, Any]:
         """Return what a place in this source means nothing without, ready for JSON."""
         blocks = {} if self.stream.order == "documents" else self._counted_in
-        return {"data": self.identity, **blocks, **({"objective": dict(self.transform.settings)} if self.transform else {})}
+        packing = {PACKING: self.stream.packing} if self.best_fit else {}
+        objective = {"objective": dict(self.transform.settings)} if self.transform else {}
+        return {"data": self.identity, **blocks, **packing, **objective}
 
     def check(self, saved: Mapping[str, Any]) -> None:
         """Check that places which were saved with these facts are places in this source.
@@ -136,6 +157,10 @@ class OpenSource:
         for name, value in self._counted_in.items():
             if saved.get(name, value) != value:
                 raise CodeparrotError(f"the stream's position is one of {name} {saved[name]}, not {value}; set that back")
+        if (packing := saved.get(PACKING, "concatenate")) != self.stream.packing:
+            raise CodeparrotError(
+                f"the stream's position is one of {PACKING} {packing}, not {self.stream.packing}; set that back"
+            )
         ours = dict(self.transform.settings) if self.transform else {}
         if (theirs := saved.get("objective", {})) != ours:
             begun, now = (" ".join(f"{key} {value}" for key, value in each.items()) or "fim_rate 0" for each in (theirs, ours))
@@ -157,6 +182,19 @@ class OpenSource:
         if self.stream.order == "documents":
             return shards
         return [place for shard in shards for place in shard.spread(place_tokens(self.stream, self.tokenized, self._part))]
+
+
+def check_documents(shards: Sequence[Shard], setting: str) -> None:
+    """Check that shards hold documents, which can be packed in another way.
+
+    Raises:
+        CodeparrotError: some of them are windows.
+    """
+    if any(shard.packed for shard in shards):
+        raise CodeparrotError(
+            f"{PACKING} best_fit packs documents, and {setting} holds windows that were packed before; name the documents that "
+            f"they were made from, or set {PACKING} concatenate"
+        )
 
 
 def identity_of(shards: Sequence[Shard]) -> str:

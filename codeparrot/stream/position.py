@@ -89,9 +89,10 @@ def _version(stream: StreamConfig) -> int:
 
 def _place(stream: StreamConfig, state: LaneState) -> list[int]:
     taken = [] if stream.order == "documents" else [state.taken]
-    return [state.num_windows, *taken, *state.cursor]
+    tokens = [state.tokens] if stream.packing == "best_fit" else []
+    return [state.num_windows, *taken, *tokens, *state.cursor]
 
 
 def _state(place: Sequence[int]) -> LaneState:
-    num_windows, *taken, epoch, shard, block, row, piece, token = place
-    return LaneState(num_windows, Cursor(epoch, shard, block, row, piece, token), *taken)
+    num_windows, *further, epoch, shard, block, row, piece, token = place
+    return LaneState(num_windows, Cursor(epoch, shard, block, row, piece, token), *further)

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.config import StreamConfig
+from codeparrot.stream.best_fit import Kind, Packed
 from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Chunk, Cursor, DrawnBlock, Order, blocks, encoded, items
 from codeparrot.stream.readers.rows import without_lone_surrogates
 from codeparrot.stream.shards import Shard
-from codeparrot.stream.shuffle import LaneState, in_order, reading
+from codeparrot.stream.shuffle import LaneState, best_fit, in_order, reading
 from codeparrot.stream.transform import Transform
 
 LONGEST_VALUE = 300
@@ -38,6 +39,8 @@ class Span(NamedTuple):
     """Where the document begins."""
     parts: tuple["Named", ...] = ()
     """What an objective made of it; those without a name are as they were."""
+    cut: bool = False
+    """Whether best-fit packing has put other tokens of the document into other windows."""
 
 
 class Named(NamedTuple):
@@ -46,6 +49,10 @@ class Named(NamedTuple):
     name: str
     start: int
     stop: int
+
+
+Traced = tuple[NDArray[np.uint32], list[Span]]
+"""Tokens and the documents that they are from."""
 
 
 class TracedWindow(NamedTuple):
@@ -60,13 +67,17 @@ class TracedWindow(NamedTuple):
     documents: list[dict[str, Any]]
     """In order: `file` and `row` or `byte` of the document, `tokens` [start, stop) in the window, and the document's other
     columns. If the windows were tokenised before, `file` and `window`. Where the objective took middles out, `parts` too: the
-    name of each (prefix, suffix, middle, unchanged) and its `tokens` in the window, sentinels and end included."""
+    name of each (prefix, suffix, middle, unchanged) and its `tokens` in the window, sentinels and end included. Where best-fit
+    packing has cut the document, `cut` true."""
     source: str = ""
     """Name of the source that all of it comes from; empty where the stream has one without a name."""
+    padding: int = 0
+    """Tokens of padding behind those of the documents."""
 
     def facts(self) -> dict[str, Any]:
         """Return everything but the tokens, ready for JSON."""
-        where = {"lane": self.lane, "window": self.window, "position": self.position}
+        where: dict[str, Any] = {"lane": self.lane, "window": self.window, "position": self.position}
+        where |= {"padding": self.padding} if self.padding else {}
         return {**where, **({"source": self.source} if self.source else {}), "documents": self.documents}
 
 
@@ -94,10 +105,16 @@ def trace(
         if tokenized and transform is None:
             packed = ((window, [Span(0, len(window), at)]) for window, at in drawn)
         else:
-            packed = spans(encoded(drawn, tokenized, encoder, begin, transform), stream.seq_length)
+            end = encoder.end_of_document if stream.packing == "best_fit" else None
+            packed = spans(encoded(drawn, tokenized, encoder, begin, transform), stream.seq_length, end)
         # Of the cursors behind the windows, only the epochs are needed.
         ended = ((window, window[1][-1].document) for window in packed)
-        traced = [window for window, _ in islice(in_order(ended, order, stream, tokenized, start), num_windows)]
+        if stream.packing == "best_fit":
+            cut = _marked(ended, begin, encoder.end_of_document)
+            ordered = best_fit(cut, TRACED, order, stream, encoder.end_of_document, start, Packed())
+        else:
+            ordered = in_order(ended, order, stream, tokenized, start)
+        traced = [window for window, _ in islice(ordered, num_windows)]
         found = _describe([span.document for _, own in traced for span in own], origins)
         return [(np.array(tokens), [_entry(span, found[span.document]) for span in own]) for tokens, own in traced]
     finally:
@@ -105,8 +122,11 @@ def trace(
             shard.close()
 
 
-def spans(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np.uint32], list[Span]]]:
-    """Cut the joined chunks into windows as `pack` does, and say which documents each holds; the last may be shorter."""
+def spans(stream: Iterator[Chunk], seq_length: int, end: int | None = None) -> Iterator[Traced]:
+    """Cut the joined chunks into windows as `pack` does, and say which documents each holds; the last may be shorter.
+
+    Given the token that ends documents, cut behind it too, as `best_fit.parts` does.
+    """
     parts: list[NDArray[np.uint32]] = []
     own: list[Span] = []
     filled = 0
@@ -124,11 +144,38 @@ def spans(stream: Iterator[Chunk], seq_length: int) -> Iterator[tuple[NDArray[np
             else:
                 own.append(begun._replace(stop=stop, parts=(*begun.parts, named)))
             filled = stop
-            if filled == seq_length:
+            if filled == seq_length or part[-1] == end:
                 yield np.concatenate(parts), own
                 parts, own, filled = [], [], 0
     if filled:
         yield np.concatenate(parts), own
+
+
+def _marked(stream: Iterator[tuple[Traced, Cursor]], begin: Cursor, end: int) -> Iterator[tuple[Traced, Cursor]]:
+    """Mark parts of documents that are cut. The first one goes on with a document where the lane was in the middle of it."""
+    ended = None
+    for (tokens, (span,)), document in stream:
+        if ended is None:
+            ended = not begin.token or document != begin._replace(piece=0, token=0) or bool(span.parts[0].name)
+        whole, ended = ended and tokens[-1] == end, bool(tokens[-1] == end)
+        yield (tokens, [span._replace(cut=not whole)]), document
+
+
+def _joined(parts: list[Traced]) -> Traced:
+    found: list[Span] = []
+    offset = 0
+    for tokens, (span,) in parts:
+        named = tuple(part._replace(start=part.start + offset, stop=part.stop + offset) for part in span.parts)
+        found.append(span._replace(start=offset, stop=offset + len(tokens), parts=named))
+        offset += len(tokens)
+    return np.concatenate([tokens for tokens, _ in parts]), found
+
+
+def _tokens(part: Traced) -> NDArray[np.uint32]:
+    return part[0]
+
+
+TRACED: Kind[Traced] = Kind(_tokens, _joined)
 
 
 def _joined_parts(stream: Iterator[Chunk]) -> Iterator[tuple[NDArray[np.uint32], Cursor, str]]:
@@ -163,6 +210,7 @@ def _describe(documents: Sequence[Cursor], origins: Mapping[Cursor, DrawnBlock])
 def _entry(span: Span, facts: Mapping[str, Any]) -> dict[str, Any]:
     parts = [{"name": part.name or "unchanged", "tokens": [part.start, part.stop]} for part in span.parts]
     own = {"tokens": [span.start, span.stop], **({"parts": parts} if any(part.name for part in span.parts) else {})}
+    own |= {"cut": True} if span.cut else {}
     return {**{name: light(value) for name, value in facts.items()}, **own}
 
 

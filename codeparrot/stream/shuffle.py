@@ -14,10 +14,12 @@ keeps the blocks of all lanes within 64 MB, however many lanes a process owns.
 """
 
 import math
-from collections.abc import Iterator
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sized
+from functools import partial
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from codeparrot.config import StreamConfig
+from codeparrot.stream.best_fit import BestFitBlock, Kind, Packed, Parts
 from codeparrot.stream.lane import Cursor, Order, Reading
 from codeparrot.stream.losses import leave_out, refuse
 
@@ -42,6 +44,8 @@ class LaneState(NamedTuple):
     """Where the block begins whose windows are being handed out. Without blocks of windows, behind the last window."""
     taken: int = 0
     """Windows of that block that are handed out."""
+    tokens: int = 0
+    """Of all windows, without padding, where they are packed best-fit; else 0."""
 
 
 class MixedState(NamedTuple):
@@ -102,18 +106,65 @@ def in_order(
     yield from shuffled(packed, order, block_windows(stream), start)
 
 
+def best_fit(
+    parts: Iterator[tuple[Item, Cursor]],
+    kind: Kind[Item],
+    order: Order,
+    stream: StreamConfig,
+    end_of_document: int,
+    start: LaneState,
+    packed: Packed,
+) -> Iterator[tuple[Item, LaneState]]:
+    """Yield a lane's windows after `start`, packed best-fit; see `in_order`.
+
+    Args:
+        parts: of documents, as `best_fit.parts` cuts them, from `start.cursor` on.
+        kind: what a part is, and so a window.
+        order, stream, start: as of `in_order`.
+        end_of_document: the token that ends documents.
+        packed: counts what the blocks hold.
+    """
+    new = partial(BestFitBlock, Parts(parts), kind, block_windows(stream), stream.seq_length, end_of_document, packed)
+    return in_blocks(new, order, start, kind.tokens)
+
+
 def shuffled(
     packed: Iterator[tuple[Item, Cursor]], order: Order, num_windows: int, start: LaneState
 ) -> Iterator[tuple[Item, LaneState]]:
     """Yield windows in blocks of up to `num_windows`, each block in its drawn order; see `in_order`."""
-    number, begin, taken = start.num_windows - start.taken, start.cursor, start.taken
-    block = _Block(packed, num_windows)
+    return in_blocks(partial(_Block, packed, num_windows), order, start)
+
+
+class Block(Protocol[Item]):
+    """A block of windows in the making."""
+
+    items: dict[int, Item]
+    """Its windows by number, once nothing is missing."""
+    end: Cursor
+    """Where the next block begins."""
+    missing: int
+    """Windows still to come, at most."""
+
+    def fill(self, count: int) -> None:
+        """Prepare `count` windows more."""
+        ...
+
+
+def in_blocks(
+    new: Callable[[], Block[Item]], order: Order, start: LaneState, counted: Callable[[Item], Sized] | None = None
+) -> Iterator[tuple[Item, LaneState]]:
+    """Yield windows in the blocks that `new` makes one after the other, each in its drawn order; see `in_order`.
+
+    `counted`: returns the tokens of a window, where states count them.
+    """
+    number, begin, taken, tokens = start.num_windows - start.taken, start.cursor, start.taken, start.tokens
+    block = new()
     block.fill(block.missing)
     if taken > len(block.items):  # the state of a run with another seed, which goes on with a block of its own
         number, taken = start.num_windows, 0
     while block.items:
         count = len(block.items)
-        following = _Block(packed, num_windows)
+        following = new()
         for place, index in enumerate(order.draw(count, "windows", number).tolist()):
             item = block.items.pop(index)
             if place < taken:
@@ -121,7 +172,8 @@ def shuffled(
             # As much of the next block as it takes to have it ready when this one ends.
             following.fill(math.ceil(following.missing / (count - place)))
             last = place == count - 1
-            yield item, LaneState(number + place + 1, *((block.end, 0) if last else (begin, place + 1)))
+            tokens += len(counted(item)) if counted else 0
+            yield item, LaneState(number + place + 1, *((block.end, 0) if last else (begin, place + 1)), tokens)
         following.fill(following.missing)
         number, begin, taken, block = number + count, block.end, 0, following
 

@@ -49,6 +49,17 @@ class Agreement:
 
         return answer
 
+    def sums(self, *numbers: int) -> list[int]:
+        """Return the sum of each number over the processes. All processes must call this. Flags are not affected."""
+        if self._alone:
+            return list(numbers)
+        import torch
+        import torch.distributed as dist
+
+        tensor = torch.tensor(numbers, dtype=torch.int64)
+        dist.all_reduce(tensor, group=self._group)
+        return tensor.tolist()
+
     def gather(self, item: Any) -> list[Any]:
         """Return the items of all processes, in the order of their ranks. All processes must call this."""
         self._asked = None

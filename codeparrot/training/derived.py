@@ -44,7 +44,8 @@ def derived_values(
     yield (
         f"batch       {first} windows = {'one process' if world == 1 else f'{world} processes'} x "
         f"{config.micro_batches(world, first)} micro-batches x "
-        f"{train.micro_batch_size} windows; {tokens:,} tokens a step" + (f" ({batches})" if len(batches.sizes) > 1 else "")
+        f"{train.micro_batch_size} windows; {tokens:,} tokens a step{_padding(training)}"
+        + (f" ({batches})" if len(batches.sizes) > 1 else "")
     )
     yield f"length      {train.max_steps:,} steps, {whole:,} tokens{_epochs(training, whole)}"
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
@@ -65,9 +66,18 @@ def _source(training: Training, world: int) -> str:
     before = all(each.tokenized for each in training.stream.sources)
     source = "tokenised before" if before else f"encoded by {training.stream.encoder.name}"
     if stream.order == "documents":
-        return f"{source}; windows in the order of the documents"
+        apart = "; documents of a window do not see each other" if stream.document_mask else ""
+        return f"{source}; windows in the order of the documents{apart}"
     size = 4 * stream.block_windows * stream.seq_length * stream.lanes / world / 1e6
-    return f"{source}; windows shuffled in blocks of {stream.block_windows:,} a lane, {size:,.1f} MB of tokens a process"
+    packing = "documents packed best-fit, " if stream.packing == "best_fit" else ""
+    packing += "documents of a window do not see each other, " if stream.document_mask else ""
+    return (
+        f"{source}; {packing}windows shuffled in blocks of {stream.block_windows:,} a lane, {size:,.1f} MB of tokens a process"
+    )
+
+
+def _padding(training: Training) -> str:
+    return ", padding included" if training.config.stream.packing == "best_fit" else ""
 
 
 def _of_windows(training: Training) -> str:

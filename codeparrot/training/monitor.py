@@ -25,6 +25,7 @@ from codeparrot.run.progress import Progress
 from codeparrot.training.derived import derived_values
 from codeparrot.training.health import StepRecord
 from codeparrot.training.left_out import LeftOut
+from codeparrot.training.packing import PackingReport
 from codeparrot.training.parts import Training
 from codeparrot.training.run_directory import write_config
 from codeparrot.training.sources_read import SourcesRead
@@ -60,7 +61,7 @@ class Monitor:
             self._samples = MetricsLog(folder / "log" / "samples.jsonl", begin.step)
             self._anomalies = MetricsLog(folder / "anomalies.jsonl", begin.step)
         self.left_out = LeftOut(config, training.agreement, self._main, begin.step)
-        self._sources = SourcesRead(training)
+        self._sources, self._packing = SourcesRead(training), PackingReport(training, begin)
         self._trackers = Trackers(accelerator, config, asdict(config), begin.step)
         self._tables = self._earlier_scores()
         """Rows of the scores by unit tests, for W&B."""
@@ -111,7 +112,7 @@ class Monitor:
             return
         last = self.review()[-1]
         left_out = self.left_out.add(progress.step, self._training.stream.damaged.values())
-        sources = self._sources.step(progress)
+        sources, packing = self._sources.step(progress), self._packing.step(progress)
         mean, grad_norm = last.loss, last.grad_norm
         if not self._main:
             self._restart(progress)
@@ -132,16 +133,20 @@ class Monitor:
             "skipped_steps": self._training.health.num_skipped,
             "peak_memory_bytes": hardware.peak_memory_bytes(self._training.accelerator.device),
             **left_out,
+            **packing,
         }
         self._write(values | sources)
         self._trackers.log({key: value for key, value in values.items() if key != "step" and value is not None}, progress.step)
-        left = timedelta(seconds=round((self._total_tokens() - progress.tokens) / rate))
+        left = timedelta(seconds=round(self._tokens_left(progress) * (1 - packing.get("padding_fraction", 0.0)) / rate))
         short = f"loss {mean:.4f} | {rate:,.0f} tokens/s | MFU {values['mfu']:.1%}"
+        packed = (
+            "padding {padding_fraction:.2%}, {cut_fraction:.1%} of the documents cut | ".format(**packing) if packing else ""
+        )
         self._bar.advance(short)  # the bar says itself how much time is left
         logger.info(
-            "step %d/%d (%.1f%%) | %s | lr %.2e | gradient %.3f | data wait %.1f%% | %s left",
+            "step %d/%d (%.1f%%) | %s | lr %.2e | gradient %.3f | data wait %.1f%% | %s%s left",
             *(progress.step, config.max_steps, 100 * progress.step / config.max_steps, short, lr),
-            *(grad_norm, 100 * values["data_wait_fraction"], left),
+            *(grad_norm, 100 * values["data_wait_fraction"], packed, left),
             extra=SHOWN_BY_BAR,
         )
         self._restart(progress)
@@ -269,8 +274,10 @@ class Monitor:
     def _restart(self, progress: Progress) -> None:
         self._window_start, self._window_tokens, self._data_seconds = time.perf_counter(), progress.tokens, 0.0
 
-    def _total_tokens(self) -> int:
-        return self._training.tokens_before(self._training.config.train.max_steps)
+    def _tokens_left(self, progress: Progress) -> int:
+        """Return the tokens of the steps to come, padding included."""
+        training = self._training
+        return training.tokens_before(training.config.train.max_steps) - training.tokens_before(progress.step)
 
 
 def documents_behind(training: Training, record: StepRecord) -> list[dict[str, Any]]:

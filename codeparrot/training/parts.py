@@ -16,11 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from codeparrot.config import Config, as_list
 from codeparrot.loading import fit_vocabulary, tokenizer_digest
-from codeparrot.model import attention
+from codeparrot.model import attention, documents
 from codeparrot.model.families import build_model, model_config, without_weights
 from codeparrot.model.hardware import dtype_of
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import Objective, check_even, transforms_of
+from codeparrot.objectives.objective import Examples, Objective, check_even, transforms_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import NeedsWhole, moments_by_name
 from codeparrot.optim.schedule import learning_rate
@@ -33,6 +33,7 @@ from codeparrot.stream.transform import Transform
 from codeparrot.training.agreement import Agreement
 from codeparrot.training.deepspeed import exchanges_of
 from codeparrot.training.health import Health
+from codeparrot.training.packing import Uneven, uneven
 from codeparrot.training.precision import Precision
 from codeparrot.training.sharding import ShardedState, sharded_state
 from codeparrot.training.source import Source, check_agreed, first_weights, fit_source, settings_of, source_of, tokenizer_of
@@ -95,6 +96,8 @@ class Training(Start):
     sharded: ShardedState
     health: Health
     compiling: "Compiling"
+    uneven: Uneven | None
+    """Where windows predict different numbers of tokens."""
 
     def kernels(self) -> AbstractContextManager[Any]:
         """Have SDPA prefer the kernels that suit a step. Generation has its own: cuDNN plans anew for each length."""
@@ -107,6 +110,10 @@ class Training(Start):
     def attention(self) -> str:
         """Return the kernel that SDPA takes in a step."""
         dtype = dtype_of(self.config.train.precision)
+        if self.config.stream.document_mask:
+            own = self.language_model.base_model
+            flash = self.settings.model_type == "gpt2" and documents.takes_flash(own, self.accelerator.device, dtype)
+            return "flash for sequences of many lengths" if flash else "with a mask"
         with self.kernels():
             return attention.chosen(self.settings, self.accelerator.device, dtype, self.config.stream.seq_length)
 
@@ -119,16 +126,17 @@ class Training(Start):
         return self.config.micro_batches(self.accelerator.num_processes, self.batches.size(step))
 
     @property
+    def taken_at_once(self) -> int:
+        """Return how many micro-batches of this process are taken before the first forward pass of a step, at most."""
+        return self.config.micro_batches(self.accelerator.num_processes, self.batches.largest) if self.uneven else 1
+
+    @property
     def gradients_stay(self) -> bool:
         """Whether gradients keep their memory between steps: DDP's lie in its buckets, and new ones would lie beside them."""
         return isinstance(self.model, DistributedDataParallel)
 
-    def tokens_of(self, step: int) -> int:
-        """Return the tokens of optimizer step `step`, counted from 0."""
-        return self.batches.size(step) * self.config.stream.seq_length
-
     def tokens_before(self, step: int) -> int:
-        """Return the tokens of the first `step` steps."""
+        """Return the tokens of the first `step` steps, padding included."""
         return self.batches.before(step) * self.config.stream.seq_length
 
     def learning_rate(self, step: int) -> float:
@@ -145,17 +153,28 @@ class Training(Start):
             decay_shape=schedule.decay_shape,
         )
 
-    def examples(self, windows: Any, step: int, micro_batch: int) -> tuple[Tensor, Tensor]:
-        """Return input ids and labels of a micro-batch as the objective makes them, on the device, [windows, length] each.
+    def tokens_of(self, step: int) -> int:
+        """Return the tokens of optimizer step `step`, counted from 0, which is the last that was taken; padding is none."""
+        return self.uneven.tokens if self.uneven else self.batches.size(step) * self.config.stream.seq_length
+
+    def examples(self, windows: Any, step: int, micro_batch: int) -> Examples:
+        """Return the examples that the objective makes of a micro-batch.
 
         Raises:
-            CodeparrotError: the objective does not predict the same number of tokens in each window.
+            CodeparrotError: the objective does not predict the same number of tokens in each window, where it must.
         """
-        found = self.objective.examples(windows, self._numbers(step, micro_batch), self.config.run.seed)
+        numbers, seed = self._numbers(step, micro_batch), self.config.run.seed
+        if self.uneven:
+            return self.uneven.labelled(self.objective.examples(self.uneven.whole(windows), numbers, seed), windows)
+        found = self.objective.examples(windows, numbers, seed)
         check_even(found)
-        input_ids = to_device(found.input_ids, self.accelerator.device)
-        same = found.labels is found.input_ids
-        return input_ids, input_ids if same else to_device(found.labels, self.accelerator.device)
+        return found
+
+    def to_device(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        """Return input ids and labels on the device, [windows, length] each."""
+        input_ids = to_device(examples.input_ids, self.accelerator.device)
+        same = examples.labels is examples.input_ids
+        return input_ids, input_ids if same else to_device(examples.labels, self.accelerator.device)
 
     def _numbers(self, step: int, micro_batch: int) -> Sequence[int]:
         """Return the numbers in the run's order of the windows in a micro-batch of this process.
@@ -213,6 +232,7 @@ def make(start: Start, fitted: Fitted) -> Training:
     attention.activate(config.train.attention)
     compiling, checkpointing = compiles(config.train.compile, accelerator), config.train.activation_checkpointing
     how: Any = {"activation_checkpointing": checkpointing, "compile": compiling.on, "z_loss": config.train.z_loss}
+    how |= {"end_of_document": tokenizer.eos_token_id} if config.stream.document_mask else {}
     check_agreed(start.source, start.agreement)
     loaded = first_weights(config, start.source, settings, accelerator) if start.source else None
     model = build_model(settings, seed=config.run.seed, loaded=loaded, **how)
@@ -238,6 +258,7 @@ def make(start: Start, fitted: Fitted) -> Training:
         sharded=sharded_state(accelerator, model, language_model, bare, kind, moments),
         health=Health(config.train, accelerator, bare, kind, zero),
         compiling=compiling,
+        uneven=uneven(config, start.agreement, world_size, tokenizer.eos_token_id),
     )
 
 

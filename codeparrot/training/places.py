@@ -12,8 +12,9 @@ from codeparrot.location import GGUF, HUB, local_folder, path_of
 from codeparrot.run.begun import begun, on_hub
 from codeparrot.run.checkpoint import MANIFEST
 from codeparrot.stream.mixture import further_sets, sources_of
-from codeparrot.stream.opened import setting_of
+from codeparrot.stream.opened import check_documents, setting_of
 from codeparrot.stream.readers.hub import is_on_hub
+from codeparrot.stream.shards import Shard
 from codeparrot.stream.sources import open_shards
 
 
@@ -31,14 +32,16 @@ def check_places(config: Config) -> None:
     stream = config.stream
     _check(as_list(stream.valid), "valid", "stream.valid", stream)
     for source in sources_of(stream.train):
-        _check(source.path, "train", setting_of(source, stream.train), stream)
+        shards = _check(source.path, "train", setting := setting_of(source, stream.train), stream)
+        if stream.packing == "best_fit":
+            check_documents(shards, setting)
     for each in further_sets(config).values():
         _check(as_list(each.stream.valid), "valid", each.setting, stream)
 
 
-def _check(names: list[str], split: str, setting: str, stream: StreamConfig) -> None:
+def _check(names: list[str], split: str, setting: str, stream: StreamConfig) -> list[Shard]:
     here = [name for name in names if not is_on_hub(name)]
-    open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
+    return open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
 
 
 def _check_source(config: Config) -> None:

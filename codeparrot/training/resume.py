@@ -70,6 +70,7 @@ def _stream_that_goes_on(config: Config, place: Path) -> dict[str, Any]:
     # In the order of the documents a place is one among documents, whatever the length of a window.
     same = saved["order"] == "documents" or saved["seq_length"] == stream.seq_length
     data = [each["data"] for each in saved_sources(state)]
+    same = same and saved["packing"] == stream.packing
     return saved if same and saved["lanes"] == stream.lanes and data == identities(stream) else {}
 
 

@@ -56,7 +56,7 @@ class SourcesRead:
 
 def facts(training: Training, read: Sequence[Sequence[Read]]) -> list[dict[str, Any]]:
     """Return what was read of each source, ready for JSON, from what each process has read."""
-    lanes, seq_length = training.config.stream.lanes, training.config.stream.seq_length
+    lanes = training.config.stream.lanes
     sums = [sum(parts, Read()) for parts in zip(*read, strict=True)]
     total = sum(each.windows for each in sums)
     return [
@@ -64,7 +64,7 @@ def facts(training: Training, read: Sequence[Sequence[Read]]) -> list[dict[str, 
             "name": source.name,
             "weight": source.settings.weight,
             "share": each.windows / total if total else 0.0,
-            "tokens": each.windows * seq_length,
+            "tokens": each.tokens,
             "epochs": each.epochs / lanes,
         }
         for source, each in zip(training.stream.sources, sums, strict=True)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.distributed.fsdp import FSDPModule
 
 from codeparrot.config import Config, StreamConfig
@@ -18,6 +20,7 @@ from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.multinomial import Multinomial, Noise
 from codeparrot.generation.requests import Request
+from codeparrot.model.documents import within_documents
 from codeparrot.objectives.fim import Middles
 from codeparrot.objectives.middles import MiddleSet, load_middles
 from codeparrot.objectives.objective import changes_of
@@ -59,6 +62,21 @@ def sample_tokens(config: Config) -> int:
 def num_measures(config: Config) -> int:
     """Return how often an evaluation passes over a validation set: each set, and the first with the average of the weights."""
     return 1 + len(further_sets(config)) + bool(config.train.ema_decay)
+
+
+class Apart(NamedTuple):
+    """Windows whose documents do not see each other."""
+
+    windows: ValidationSet | MiddleSet
+    end_of_document: int
+
+    def num_batches(self, size: int) -> int:
+        return self.windows.num_batches(size)
+
+    def batch(self, index: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return a batch's input ids and labels, as `ValidationSet.batch` does."""
+        input_ids, labels = self.windows.batch(index, size)
+        return input_ids, within_documents(input_ids, labels, self.end_of_document)
 
 
 class Measured(NamedTuple):
@@ -194,7 +212,7 @@ class Validation:
 
             return evaluate(
                 training.model,
-                valid,
+                Apart(valid, training.tokenizer.eos_token_id) if config.stream.document_mask else valid,
                 batch_size=size,
                 token_bytes=self._token_bytes,
                 device=accelerator.device,

@@ -63,10 +63,12 @@ def parts(precision: str, family: str, **train: Any) -> Any:
         optimizer=optimizer,
         health=Health(config.train, accelerator, optimizer.optimizer, kind),
         agreement=Agreement(accelerator),
-        micro_batches=2,
+        micro_batches=lambda _: 2,
+        uneven=None,
         gradients_stay=False,
         kernels=nullcontext,
-        examples=lambda *_: (windows, windows),
+        examples=lambda *_: windows,
+        to_device=lambda examples: (examples, examples),
     )
 
 
