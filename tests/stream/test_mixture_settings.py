@@ -25,7 +25,7 @@ TWO = [{"path": "a", "weight": 1}, {"path": "b", "weight": 3}]
     ("train", "phases", "message"),
     [
         ([{"path": "a"}, "b"], [], r"mixes sources and names; write b as \{path: b, weight: 1\}"),
-        ([{"path": "a", "wieght": 2}], [], r'there is no "wieght" in .*; did you mean "weight"'),
+        ([{"path": "a", "weigth": 2}], [], r'there is no "weigth" in .*; did you mean "weight"'),
         ([{"weight": 2}], [], "has no path"),
         ([{"path": 3}], [], "path is 3; it must be the name of documents"),
         ([{"path": "a", "valid": [1]}], [], r"valid is \[1\]; it must be the name"),
@@ -43,7 +43,7 @@ TWO = [{"path": "a", "weight": 1}, {"path": "b", "weight": 3}]
         (TWO, [{"until": 800}, {"until": 1000}], "until is 800; it is a share of the run, from 0 to 1"),
         (TWO, [{"until": 0.0001}, {"until": 1}], "until 0.0001 has no step of the 1000; leave it out"),
         (TWO, [{"weights": [1, 1]}], "has no until"),
-        (TWO, [{"until": 1, "wights": [1, 1]}], 'no "wights" in .*; did you mean "weights"'),
+        (TWO, [{"until": 1, "weihgts": [1, 1]}], 'no "weihgts" in .*; did you mean "weights"'),
         (TWO, [{"until": 1, "weights": [1]}], "write one for each of the 2 sources"),
         (TWO, [{"until": 1, "weights": 3}], "weights is 3; write one for each"),
         (TWO, [{"until": 1, "weights": [0, 0]}], "until 1: the weights add up to 0"),
