@@ -25,7 +25,7 @@ TWO = [{"path": "a", "weight": 1}, {"path": "b", "weight": 3}]
     ("train", "phases", "message"),
     [
         ([{"path": "a"}, "b"], [], r"mixes sources and names; write b as \{path: b, weight: 1\}"),
-        ([{"path": "a", "weigth": 2}], [], r'there is no "weigth" in .*; did you mean "weight"'),
+        ([{"path": "a", "weiqht": 2}], [], r'there is no "weiqht" in .*; did you mean "weight"'),
         ([{"weight": 2}], [], "has no path"),
         ([{"path": 3}], [], "path is 3; it must be the name of documents"),
         ([{"path": "a", "valid": [1]}], [], r"valid is \[1\]; it must be the name"),
