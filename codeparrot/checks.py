@@ -13,7 +13,7 @@ from codeparrot.objectives import load_objective
 from codeparrot.optim import load_optimizer
 from codeparrot.setting import check_ranges
 from codeparrot.stream.batches import SCHEDULE, batches_of
-from codeparrot.stream.mixture import check_mixture
+from codeparrot.stream.mixture import check_mixture, further_sets
 
 if TYPE_CHECKING:
     from codeparrot.config import Config
@@ -49,7 +49,7 @@ def check(config: "Config") -> None:
             raise CodeparrotError(f"{key} {text!a} is not UTF-8; choose another name") from None
     for step, size in batches_of(train).stretches:
         if size % stream.lanes:
-            name = f"{SCHEDULE} {size} from step {step} on" if step else f"train.global_batch_size {size}"
+            name = f"{SCHEDULE} {size} after step {step}" if step else f"train.global_batch_size {size}"
             nearest = f"{_nearest_multiple(size, stream.lanes)}, or stream.lanes {_nearest_divisor(size, stream.lanes)}"
             nearest = nearest if step else f"train.global_batch_size {nearest}"
             raise CodeparrotError(f"{name} is not a multiple of stream.lanes {stream.lanes}; nearest: {nearest}")
@@ -65,10 +65,11 @@ def check(config: "Config") -> None:
         raise CodeparrotError(
             "evaluate.also is measured together with stream.valid: name documents there too, and evaluate.every_steps above 0"
         )
-    for name in config.evaluate.also:
+    for name in further_sets(config):
         if not SET_NAME.fullmatch(name) or name == "validation":
+            where = "evaluate.also" if name in config.evaluate.also else "stream.train: a source with valid,"
             raise CodeparrotError(
-                f'evaluate.also "{name}" is no name for a set (stream.valid is the set "validation"); use letters and digits'
+                f'{where} "{name}" is no name for a set (stream.valid is the set "validation"); use letters and digits'
             )
     if config.optim.name == "adamw" and (given := next((name for name in OF_MUON if _differs(config.optim, name)), None)):
         raise CodeparrotError(f"optim.{given} is for optim.name muon, and this run's is adamw; leave it out")

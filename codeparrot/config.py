@@ -47,8 +47,8 @@ class StreamConfig:
     )
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
     `hub:NAME[@REVISION]` for a data set on the Hub. Or sources, `[{path: data/python, weight: 2}, {path: data/go}]`:
-    `path` as above, `weight` (share of the windows), and at will `name`, `epochs` (a warning says when it is read more often)
-    and `valid` (its own validation documents). A run that goes on keeps the weights."""
+    `path` as above, `weight` (share of the windows); optional are `name`, `epochs` (a warning says when it is read more often),
+    `valid` (its own validation documents). A run that goes on keeps the weights."""
     phases: list[dict[str, Any]] = field(default_factory=list)
     """Weights of the sources over the run: each phase holds `until` a share of train.max_steps, the last until 1; `weights`, a
     list or by name, stand for those of the sources: `[{until: 0.8}, {until: 1, weights: {python: 0.2, go: 0.8}}]`."""
@@ -95,7 +95,7 @@ class TrainConfig:
     global_batch_size: int = setting(192, "windows", at_least(1), also="batch_size train_batch_size total_batch_size")
     """Windows in an optimizer step, over all processes and micro-batches."""
     global_batch_schedule: list[list[int]] = field(default_factory=list)
-    """Other sizes from some steps on, `[[1000, 256], [4000, 512]]`: behind step 1000 a step has 256 windows (batch warm-up)."""
+    """Other sizes from some steps on, `[[1000, 256], [4000, 512]]`: after step 1000 a step has 256 windows (batch warm-up)."""
     micro_batch_size: int = setting(
         8,
         "windows",
@@ -207,8 +207,8 @@ class EvaluateConfig:
     max_tokens: int | Literal["auto"] = setting("auto", "tokens", at_least(0), also="max_eval_steps eval_iters")
     """Tokens that an evaluation during the run measures: the same sample of the validation windows each time, at least a window
     a lane. auto: so many that these evaluations of a set together cost 2% of the training's compute; 0: all. The end of the run
-    measures the whole validation set. As many again are measured of each set of `evaluate.also`, with `train.ema_decay` by the
-    average, and about as many of middles with `objective.fim_rate`: nothing of this changes the others' samples."""
+    measures the whole validation set. As many again are measured of each set of `evaluate.also`, by the average with
+    `train.ema_decay`, and about as many of middles with `objective.fim_rate`. None of these changes the others' samples."""
     also: dict[str, list[str] | str] = field(default_factory=dict)
     """Further validation sets by name, each as `stream.valid` and measured as often, with its own lines in metrics.jsonl:
     `also: {tests: data/tests, go: hub:owner/go}`."""

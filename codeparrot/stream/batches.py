@@ -60,6 +60,6 @@ def batches_of(train: "TrainConfig | Mapping[str, Any]") -> Batches:
                 f"{SCHEDULE} has the entry {entry!r}; write [[step, windows], ...]: [[1000, 256], [4000, 512]]"
             )
         if entry[0] <= found[-1][0]:
-            raise CodeparrotError(f"{SCHEDULE}: step {entry[0]} is not behind step {found[-1][0]}; write the steps in order")
+            raise CodeparrotError(f"{SCHEDULE}: step {entry[0]} is not after step {found[-1][0]}; write the steps in order")
         found.append((entry[0], entry[1]))
     return Batches(tuple(found))

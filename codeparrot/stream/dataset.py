@@ -260,9 +260,12 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             yield window
 
     def _begun(self, lane: int, state: MixedState) -> Iterator[Window]:
-        """Return the windows of a lane after `state`. The first one of each source that is read now is ready."""
+        """Return the windows of a lane after `state`. The first one of each source that is read now or later is ready.
+
+        One that the lane cannot read fails here, and not when its phase begins.
+        """
         streams = [source.windows(lane, own) for source, own in zip(self.sources, state.sources, strict=True)]
-        for index in self.mixture.read_at(self._windows_before + state.num_windows):
+        for index in self.mixture.read_from(self._windows_before + state.num_windows):
             first = next(streams[index], None)
             streams[index] = chain([] if first is None else [first], streams[index])
         return self._mixed(lane, streams, state)

@@ -139,7 +139,7 @@ def check_mixture(config: "Config") -> None:
     stream = config.stream
     sources = sources_of(stream.train)
     phases = phases_of(stream.phases, sources)
-    steps = [0, *_last_steps(phases, config.train.max_steps)]
+    steps = [0, *last_steps(phases, config.train.max_steps)]
     if short := next((phase for phase, (one, two) in zip(phases, pairwise(steps), strict=True) if one == two), None):
         raise CodeparrotError(f"{PHASES} until {short.until:g} has no step of the {config.train.max_steps}; leave it out")
     if stream.phases and not is_mixture(stream.train):
@@ -167,7 +167,7 @@ class Mixture(NamedTuple):
     """From which source each window comes."""
 
     shares: tuple[Fraction, ...]
-    """Of each source in the whole run."""
+    """Of each source in the steps of the whole run."""
     offset: int
     """Where the points begin, as a multiple of 2^-64."""
     stretches: tuple[Stretch, ...]
@@ -178,9 +178,21 @@ class Mixture(NamedTuple):
             return 0
         return bisect_right(self._bounds(number), (number * GOLDEN + lane * SIDEWAYS + self.offset) % ONE)
 
-    def read_at(self, number: int) -> list[int]:
-        """Return the sources from which windows come at window `number` of a lane."""
-        return [index for index, (begin, end) in enumerate(pairwise((0, *self._bounds(number)))) if begin < end]
+    def read_from(self, number: int) -> list[int]:
+        """Return the sources from which windows come from window `number` of a lane on."""
+        ahead = [stretch.bounds for stretch in self.stretches[:-1] if number < stretch.until] + [self.stretches[-1].bounds]
+        parts = [enumerate(pairwise((0, *bounds))) for bounds in ahead]
+        return sorted({index for each in parts for index, (begin, end) in each if begin < end})
+
+    @property
+    def read(self) -> list[float]:
+        """Return the share of each source in the windows of the run, whose phases may have steps of different sizes."""
+        lengths = [end - begin for begin, end in pairwise((0, *(stretch.until for stretch in self.stretches)))]
+        found = [0] * len(self.shares)
+        for length, stretch in zip(lengths, self.stretches, strict=True):
+            for index, (begin, end) in enumerate(pairwise((0, *stretch.bounds))):
+                found[index] += length * (end - begin)
+        return [each / sum(found) for each in found]
 
     def blocks(self, num_windows: int) -> list[int]:
         """Divide a block of that many windows of a lane among the sources."""
@@ -201,7 +213,7 @@ def mixture_of(config: "Config") -> Mixture:
         CodeparrotError: see `sources_of` and `phases_of`.
     """
     phases = phases_of(config.stream.phases, sources_of(config.stream.train))
-    ends = [windows_before(config, step) for step in _last_steps(phases, config.train.max_steps)]
+    ends = [windows_before(config, step) for step in last_steps(phases, config.train.max_steps)]
     return _mixture(config.run.seed, phases, ends)
 
 
@@ -219,7 +231,7 @@ def windows_before(config: "Config", step: int) -> int:
     return batches_of(config.train).before(step) // config.stream.lanes
 
 
-def _last_steps(phases: Sequence[Phase], max_steps: int) -> list[int]:
+def last_steps(phases: Sequence[Phase], max_steps: int) -> list[int]:
     """Return the last step of each phase, counted from 1."""
     return [round(_exactly(phase.until) * max_steps) for phase in phases]
 

@@ -135,7 +135,7 @@ class OpenSource:
     def read(self, states: Mapping[int, LaneState]) -> Read:
         """Return what the lanes of this process have read by these states."""
         cursors = {lane: state.cursor for lane, state in states.items()}
-        epochs = sum(cursor.epoch + cursor.shard / len(self._lanes[lane]) for lane, cursor in cursors.items())
+        epochs = sum(cursor.epoch + cursor.shard / max(1, len(self._lanes[lane])) for lane, cursor in cursors.items())
         num_windows = sum(state.num_windows for state in states.values())
         whole = num_windows * self.stream.seq_length
         return Read(num_windows, epochs, sum(state.tokens for state in states.values()) if self.best_fit else whole)

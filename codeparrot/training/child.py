@@ -12,6 +12,7 @@ from codeparrot.training.parts import Start
 
 _OWN = ("schedule", "optim", "train.max_steps", "train.z_loss", "train.outlier_sigmas", "train.outlier_window")
 """Settings and sections of its own, besides those that a resumed run may change."""
+_LENGTH = "train.max_steps: "
 _KEPT = ("optim.name",)
 """Another optimizer has another state."""
 
@@ -32,8 +33,20 @@ def at_parent(training: Start) -> tuple[Path | None, str | None]:
     return place, f"cannot begin at {asked}: {why}; name another checkpoint of that run" if why else None
 
 
-def refused(place: Path, changes: list[str]) -> str | None:
-    """Return why a run must not begin at its parent's checkpoint with these changes (`name: old -> new`), or None."""
+def refused(place: Path, changes: list[str], phases: bool) -> str | None:
+    """Return why a run must not begin at its parent's checkpoint, or None.
+
+    Args:
+        place: the checkpoint.
+        changes: of its settings, `name: old -> new`.
+        phases: whether the weights of its sources have phases, which are shares of its length.
+    """
+    length = next((change for change in changes if change.startswith(_LENGTH)), None)
+    if phases and length:
+        return (
+            f"{place} is of a run with stream.phases, which are shares of its length: another length ({length}) would "
+            f"change the data; begin with --resume {place} in the place of --from, and with phases of its own"
+        )
     others = [change for change in changes if not _is_own(change.partition(":")[0])]
     if not others:
         return None

@@ -244,7 +244,7 @@ def _objection(training: Start, place: Path | None) -> str | None:
     if not same_tokenizer:
         changes.append("tokenizer.path: not the checkpoint's vocabulary")
     if config.parent and place.parent != training.checkpoints and same_tokenizer and not weights:
-        return refused(place, changes)
+        return refused(place, changes, phases=bool(config.stream.phases))
     if not changes:
         return _another_model(place, weights) if weights else None
     # With other weights or another tokenizer it cannot be gone on from, named or not.

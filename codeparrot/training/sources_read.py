@@ -9,7 +9,7 @@ from typing import Any
 
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import source_tokens
-from codeparrot.stream.mixture import is_mixture
+from codeparrot.stream.mixture import is_mixture, last_steps, phases_of, sources_of
 from codeparrot.stream.opened import OpenSource, Read
 from codeparrot.training.parts import Training
 
@@ -76,11 +76,12 @@ def planned(training: Training) -> Iterator[str]:
     if not is_mixture(training.config.stream.train):
         return
     tokens = training.tokens_before(training.config.train.max_steps)
-    for source, share in zip(training.stream.sources, training.stream.mixture.shares, strict=True):
-        own = float(share) * tokens
-        yield f"source      {source.name}: {float(share):.1%} of the windows, {own:,.0f} tokens, {_epochs(source, own)}"
-    for phase in training.config.stream.phases:
-        step = round(phase["until"] * training.config.train.max_steps)
+    for source, share in zip(training.stream.sources, training.stream.mixture.read, strict=True):
+        own = share * tokens
+        yield f"source      {source.name}: {share:.1%} of the windows, {own:,.0f} tokens, {_epochs(source, own)}"
+    stream = training.config.stream
+    steps = last_steps(phases_of(stream.phases, sources_of(stream.train)), training.config.train.max_steps)
+    for phase, step in zip(stream.phases, steps, strict=False):  # without phases there is one step, the last
         yield f"phase       until step {step:,}: weights {phase.get('weights', 'of the sources')}"
 
 

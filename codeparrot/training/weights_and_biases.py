@@ -48,6 +48,8 @@ class WandbRun:
             self._sent = {name: min(step, resumed_step) for name, step in self._sent.items()} if rewound else {}
         else:
             self._tracker = _started(config, known or _new_id(folder))
+        # In this order: a start that is killed in between goes back once more, and does not take abandoned values for sent.
+        files.write_text(self._sent_file, json.dumps(self._sent), durable=False)
         files.write_text(folder / _RESUME, config.resume, durable=False)
         self._before = dict(self._sent)
         self._tracker.run.define_metric("*", step_metric=STEP)
@@ -58,10 +60,14 @@ class WandbRun:
         row, reason = self._rows.last(step), "it was offline, or an earlier version of codeparrot began it"
         if row is not None:
             try:
-                tracker = _tracker(config, resume_from=f"{known}?_step={row}")
-                self._rows.cut(row)
-                logger.info("W&B: the run goes back to step %d, and steps %d to %d are taken back", step, step + 1, abandoned)
-                return tracker, True
+                if _online():
+                    tracker = _tracker(config, resume_from=f"{known}?_step={row}")
+                    self._rows.cut(row)
+                    logger.info(
+                        "W&B: the run goes back to step %d, and steps %d to %d are taken back", step, step + 1, abandoned
+                    )
+                    return tracker, True
+                reason = "it has no key here, or is offline"
             except Exception as error:  # noqa: BLE001 - it is reported
                 reason = " ".join(str(error).split())
                 _wandb().teardown()  # the failed start still holds the run
@@ -170,12 +176,17 @@ def _tracker(config: Config, **options: Any) -> Any:
     return tracker
 
 
+def _online() -> bool:
+    """Whether W&B may be asked: it has a key, and nobody wants it offline."""
+    os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
+    return os.environ.get("WANDB_MODE") not in _OFFLINE and bool(_wandb().login(prompt=False, verify=False))
+
+
 def _started(config: Config, run_id: str) -> Any:
     wandb, own = _wandb(), {"id": run_id, "resume": "allow"}
     asked_offline = os.environ.get("WANDB_MODE") in _OFFLINE
-    os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
     try:
-        if not asked_offline and not wandb.login(prompt=False, verify=False):
+        if not _online() and not asked_offline:
             own["mode"] = "offline"
             logger.info("W&B has no key here: it works offline; `wandb sync` sends the run later")
         return _tracker(config, **own)

@@ -38,11 +38,11 @@ def test_without_a_schedule_all_are_alike() -> None:
     [
         ([[8]], r"train\.global_batch_schedule has the entry \[8\]; write \[\[step, windows\], \.\.\.\]"),
         ([[8, 0]], r"has the entry \[8, 0\]"),
-        ([[0, 16]], "step 0 is not behind step 0"),
-        ([[9, 16], [8, 32]], "step 8 is not behind step 9; write the steps in order"),
+        ([[0, 16]], "step 0 is not after step 0"),
+        ([[9, 16], [8, 32]], "step 8 is not after step 9; write the steps in order"),
         (
             [[8, 18]],
-            r"global_batch_schedule 18 from step 8 on is not a multiple of stream\.lanes 4; nearest: 16, or",
+            r"global_batch_schedule 18 after step 8 is not a multiple of stream\.lanes 4; nearest: 16, or",
         ),
     ],
 )

@@ -202,6 +202,26 @@ def test_a_phase_begins_with_the_first_window_of_its_step(files, until, switch) 
     assert [{source_of(window) for window in batch} for batch in batches] == [{"a"}] * switch + [{"c"}] * (10 - switch)
 
 
+def test_what_a_run_reads_of_each_source_counts_the_windows_of_each_step(files) -> None:
+    config = mixed(files, phases=[{"until": 0.5, "weights": [1, 0, 0]}, {"until": 1, "weights": [0, 1, 1]}])
+    assert mixture_of(config).read == [0.5, 0.25, 0.25]
+    config.train.global_batch_schedule = [[5, 24]]
+    assert mixture_of(config).read == [0.25, 0.375, 0.375]
+
+
+def test_a_source_of_a_later_phase_that_cannot_be_read_is_refused_at_the_start(files, tmp_path) -> None:
+    few = tmp_path / "few.jsonl"
+    few.write_text(json.dumps({"content": "c" * 20}) + "\n", encoding="utf-8")
+    train = [{"path": str(files / "a")}, {"path": str(few)}]
+    config = mixed(files, train=train, phases=[{"until": 0.5, "weights": [1, 0]}, {"until": 1, "weights": [1, 1]}])
+    with pytest.raises(CodeparrotError, match="has no documents"):
+        next(iter(dataset(config)))
+    # Behind its last phase a source is not read.
+    config.stream.phases = [{"until": 0.5, "weights": [1, 1]}, {"until": 1, "weights": [1, 0]}]
+    mixture = mixture_of(config)
+    assert [mixture.read_from(number) for number in (0, 9, 10, 99)] == [[0, 1], [0, 1], [0], [0]]
+
+
 def test_phases_are_of_the_run_also_where_its_data_begin_anew(files) -> None:
     config = mixed(files, phases=[{"until": 0.5, "weights": [1, 0, 0]}, {"until": 1, "weights": [0, 0, 1]}])
     anew, _ = global_batches(config, 1, 8, 4, 2)

@@ -73,3 +73,11 @@ def test_a_validation_set_of_a_source_has_a_name_of_its_own_and_stands_beside_th
     config.evaluate.also = {"a": "x"}
     with pytest.raises(CodeparrotError, match=r'evaluate\.also has a set of the name of a source with valid, "a"'):
         check(config)
+
+
+@pytest.mark.parametrize("name", ["validation", "*.parquet"])
+def test_the_name_of_a_source_with_valid_is_the_name_of_a_set(name) -> None:
+    config = Config(stream=StreamConfig(train=[{"path": "a", "name": name, "valid": "v"}, {"path": "b"}], valid="w"))
+    config.tokenizer.path = "t"
+    with pytest.raises(CodeparrotError, match=r'a source with valid, ".*" is no name for a set'):
+        check(config)

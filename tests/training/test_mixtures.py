@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.conftest import python_sources
-from tests.launching import completed, curve, lines, run, train_command, write_config
+from tests.launching import ROOT, completed, curve, lines, run, started, train_command, write_config
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +104,15 @@ def test_a_run_that_begins_at_a_checkpoint_with_other_weights_goes_on_in_each_so
         both = min(len(own), len(parents))
         assert own[:both] == parents[:both]
     assert len(shared) > 4 and ours != theirs
+
+
+def test_a_child_of_another_length_would_have_phases_at_other_steps_and_is_refused(trained, tmp_path) -> None:
+    directory = trained[0].parent / "runs" / "tiny"
+    words = ["--from", f"{directory}@step_8", "--run.name", "child", "--run.dir", str(tmp_path)]
+    process = started([*train_command(1), *words, "--train.max_steps", "40"], ROOT)
+    assert process.wait(300) == 1
+    (line,) = [line for line in process.communicate()[1].splitlines() if "stream.phases" in line]
+    assert "(train.max_steps: 24 -> 40) would change the data; begin with --resume" in line
 
 
 def _by_source_and_lane(run_directory: Path, steps: tuple[int, ...]) -> dict[tuple[str, int], list[list[int]]]:

@@ -66,7 +66,7 @@ def test_further_sets_have_lines_of_their_own_and_change_nothing_else(tmp_path, 
     config = write_config(
         *(tmp_path / "c.yaml", corpus, tokenizer_folder),
         train={"max_steps": 8},
-        evaluate={"every_steps": 4, "sample_tokens": 0, "max_tokens": 320, "micro_batch_size": 64},
+        evaluate={"every_steps": 4, "sample_tokens": 0, "max_tokens": 320, "micro_batch_size": 4},
     )
     run(config)
     also = ("--evaluate.also", json.dumps({"words": str(further), "own": str(corpus)}), "--run.name", "more")

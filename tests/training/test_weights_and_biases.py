@@ -150,6 +150,30 @@ def test_what_a_run_abandons_by_going_back_is_taken_back_from_wandb(tmp_path, mo
     assert histories(tmp_path) == [[*history[:6], (7, 7.0)]]
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_start_that_goes_back_and_is_killed_before_it_logs_leaves_nothing_out(tmp_path, monkeypatch, refused) -> None:
+    install_wandb(tmp_path / "packages", monkeypatch, HISTORY)
+    monkeypatch.setenv("SERVER", str(tmp_path / "server"))
+    if refused:
+        monkeypatch.setenv("REFUSED", "1")
+    older = str(tmp_path / "run" / "checkpoints" / "step_00000002")
+    starts_of(tmp_path, ("auto", 0, 6), (older, 2, 2), (older, 2, 4))
+    assert histories(tmp_path)[-1][-2:] == [(3, 23.0), (4, 24.0)]
+    assert len(histories(tmp_path)[-1]) == (2 if refused else 4)
+
+
+def test_a_run_without_a_key_is_not_rewound(tmp_path, monkeypatch, caplog) -> None:
+    install_wandb(tmp_path / "packages", monkeypatch, HISTORY)
+    monkeypatch.setenv("SERVER", str(tmp_path / "server"))
+    older = str(tmp_path / "run" / "checkpoints" / "step_00000002")
+    starts_of(tmp_path, ("auto", 0, 6))
+    monkeypatch.setenv("OFFLINE", "1")  # read when the module is imported: what lies in rows.txt was counted online
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    with caplog.at_level(logging.WARNING, logger="codeparrot"):
+        starts_of(tmp_path, (older, 2, 3))
+    assert any("cannot take back" in line and "it has no key here, or is offline" in line for line in caplog.messages)
+
+
 @pytest.mark.parametrize("why", ["REFUSED", "OFFLINE"])
 def test_where_wandb_takes_nothing_back_what_comes_is_a_run_of_its_own(tmp_path, monkeypatch, caplog, why) -> None:
     install_wandb(tmp_path / "packages", monkeypatch, HISTORY)
