@@ -196,10 +196,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(
-    files: Path, transform: Middles | None, world_size: int, micro_batch: int, steps: int, state=None, order: Any = "windows"
+    files: Path,
+    transform: Middles | None,
+    world_size: int,
+    micro_batch: int,
+    steps: int,
+    state=None,
+    order: Any = "windows",
+    packing: Any = "concatenate",
 ):
     """Return each step's global batch of 8 windows, in the order of the run, and the merged state behind them."""
-    stream = StreamConfig(train=str(files), seq_length=32, lanes=4, block_windows=7, order=order)
+    stream = StreamConfig(train=str(files), seq_length=32, lanes=4, block_windows=7, order=order, packing=packing)
     shares = []
     for rank in range(world_size):
         ranks: dict[str, Any] = {"rank": rank, "world_size": world_size}
@@ -215,14 +222,16 @@ def run(
     return out, merge_states([dataset.state_dict() for dataset in shares])
 
 
-@pytest.mark.parametrize("order", ["windows", "documents"])
-def test_any_world_size_and_resume_see_the_same_global_batches(files, order) -> None:
+@pytest.mark.parametrize(
+    ("order", "packing"), [("windows", "concatenate"), ("documents", "concatenate"), ("windows", "best_fit")]
+)
+def test_any_world_size_and_resume_see_the_same_global_batches(files, order, packing) -> None:
     transform = middles(0.5, seq_length=32)
-    whole, end = run(files, transform, 1, 8, 40, order=order)
+    whole, end = run(files, transform, 1, 8, 40, order=order, packing=packing)
     assert np.isin(whole, list(MARKS)).any() and not np.isin(whole, list(MARKS)).all(axis=2).any()
-    first, state = run(files, transform, 4, 2, 13, order=order)
-    second, state = run(files, transform, 2, 1, 9, state, order)
-    third, last = run(files, transform, 1, 4, 18, state, order)
+    first, state = run(files, transform, 4, 2, 13, None, order, packing)
+    second, state = run(files, transform, 2, 1, 9, state, order, packing)
+    third, last = run(files, transform, 1, 4, 18, state, order, packing)
     np.testing.assert_array_equal(np.concatenate([first, second, third]), whole)
     assert last == end and len(json.dumps(end)) < 2000
 
