@@ -56,7 +56,10 @@ def checkpoint(model: PreTrainedModel, what: Checkpointing) -> None:
 
 
 def _keep_products() -> Any:
-    return create_selective_checkpoint_contexts(_KEPT)
+    from torch.nn.attention import varlen  # it brings the operation of documents that do not see each other
+
+    assert varlen
+    return create_selective_checkpoint_contexts([*_KEPT, torch.ops.torch_attn._varlen_attn.default])
 
 
 def compile_blocks(model: PreTrainedModel, whole: bool) -> None:

@@ -1,11 +1,12 @@
 """Documents that do not see each other, in windows that hold several: `stream.document_mask`.
 
-A document begins at the first token of a window and behind each end-of-document token. Its positions count from 0, and its
+A document begins at the first token of a window and behind end-of-document tokens; of several in a row, as of padding, each but
+the first belongs to the document before it. Its positions count from 0, and its
 tokens see those of the same document alone. With labels of `within_documents`, loss and gradients are those of the documents
 one by one (1e-5, tests/model/test_documents.py).
 
 GPT-2 takes flash attention for sequences of many lengths (torch.nn.attention.varlen) on GPUs that have it, and a mask of
-[windows, 1, length, length] truth values elsewhere. Other families get the positions, from which transformers makes such a
+[windows, 1, length, length] numbers elsewhere. Other families get the positions, from which transformers makes such a
 mask. A family that computes something else from them is refused with the new model.
 
 Cost of a mask: attention computes all pairs, also those that the causal order leaves out (benchmarks/packing.py).
@@ -31,7 +32,8 @@ class Documents(NamedTuple):
     positions: Tensor
     """[windows, length], of each token in its document."""
     mask: Tensor | None
-    """[windows, 1, length, length]: which tokens (last dimension) each token sees. None where `bounds` serves."""
+    """[windows, 1, length, length], added to scores: 0 for tokens (last dimension) that a token sees, else -inf. None where
+    `bounds` serves."""
     bounds: Tensor | None
     """[documents + 1], int32: where each begins in the joined windows, and the end. The last ones may be empty."""
 
@@ -47,15 +49,16 @@ def positions(input_ids: Tensor, end: int) -> Tensor:
     """Return the position of each token in its document, [windows, length]. `end`: the token that ends documents."""
     places = torch.arange(input_ids.shape[1], device=input_ids.device)
     begins = torch.zeros_like(input_ids)
-    begins[:, 1:] = torch.where(input_ids[:, :-1] == end, places[1:], 0)
+    begins[:, 1:] = torch.where((input_ids[:, :-1] == end) & (input_ids[:, 1:] != end), places[1:], 0)
     return places - begins.cummax(1).values
 
 
-def documents(input_ids: Tensor, end: int, flash: bool) -> Documents:
+def documents(input_ids: Tensor, end: int, flash: bool, dtype: torch.dtype) -> Documents:
     """Find the documents of windows, [windows, length], that end with the token `end`.
 
     Args:
         flash: whether attention takes `bounds`; to count the documents waits for the device.
+        dtype: of the mask, that of queries: with truth values each layer would make and keep a mask of numbers.
     """
     found = positions(input_ids, end)
     if flash:
@@ -65,7 +68,8 @@ def documents(input_ids: Tensor, end: int, flash: bool) -> Documents:
         return Documents(found, None, torch.nn.functional.pad(starts, (0, room - starts.shape[0]), value=input_ids.numel()))
     places = torch.arange(input_ids.shape[1], device=input_ids.device)
     first = (places - found)[:, :, None]
-    mask = (places[None, None, :] >= first) & (places[None, None, :] <= places[None, :, None])
+    seen = (places[None, None, :] >= first) & (places[None, None, :] <= places[None, :, None])
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, float("-inf"))
     return Documents(found, mask[:, None], None)
 
 
@@ -89,7 +93,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, dropout: 
     """
     if seen.dim() == 4:
         return torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=seen, dropout_p=dropout, scale=scale
+            query, key, value, attn_mask=seen.to(query.dtype), dropout_p=dropout, scale=scale
         )
     from torch.nn.attention.varlen import varlen_attn
 

@@ -95,7 +95,9 @@ def probed(config: Config, settings: Any, devices: int) -> Speed:
         keep_freed_memory()
     compiled = is_compiled(config, place.type == "cuda")
     checkpointing = config.train.activation_checkpointing
-    model = build_model(settings, activation_checkpointing=checkpointing, seed=0, compile=compiled).to(place)
+    how: Any = {"activation_checkpointing": checkpointing, "compile": compiled}
+    how |= {"end_of_document": 0} if config.stream.document_mask else {}
+    model = build_model(settings, seed=0, **how).to(place)
     optimizer = load_optimizer(config.optimizer_settings()).build(model, config.optimizer_settings())
     shape = (config.train.micro_batch_size, config.stream.seq_length)
     dtype = dtype_of(config.train.precision)

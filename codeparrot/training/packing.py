@@ -50,7 +50,7 @@ class Uneven:
         """Return examples that do not predict padding, nor what a document mask leaves without a token before it.
 
         Raises:
-            CodeparrotError: the objective has moved the tokens.
+            CodeparrotError: labels have another shape than windows. The objective sees to it that each keeps its place.
         """
         if examples.labels.shape != windows.shape:
             shapes = f"{list(examples.labels.shape)} of windows {list(windows.shape)}"
@@ -95,9 +95,12 @@ def micro_batches_of(training: "Training", batches: Iterator[Any], step: int) ->
         for number in range(count):
             yield *training.to_device(training.examples(next(batches), step, number)), None
         return
-    taken = [next(batches) for _ in range(count)]
-    made = [training.examples(windows, step, number) for number, windows in enumerate(taken)]
-    shares = training.uneven.shares(made, sum(int(np.count_nonzero(windows != IGNORED)) for windows in taken))
+    made, tokens = [], 0
+    for number in range(count):
+        windows = next(batches)
+        tokens += int(np.count_nonzero(windows != IGNORED))
+        made.append(training.examples(windows, step, number))
+    shares = training.uneven.shares(made, tokens)
     for examples, share in zip(made, shares, strict=True):
         if not share:
             # A family's own mean over nothing would be no number; multiplied by 0 it counts for nothing.
@@ -115,7 +118,7 @@ class PackingReport:
         """Return the facts of a logged step for its line in metrics.jsonl. All processes call this.
 
         `padding_fraction`: share of padding in the windows since the last logged step; `cut_fraction`: share of the documents
-        that lie in several windows, of the blocks that were packed since the start.
+        that lie in several windows, in the blocks packed since this start. The pieces of fill-in-the-middle count as documents.
         """
         training, last = self._training, self._last
         self._last = progress

@@ -112,7 +112,7 @@ class Training(Start):
         dtype = dtype_of(self.config.train.precision)
         if self.config.stream.document_mask:
             own = self.language_model.base_model
-            flash = self.settings.model_type == "gpt2" and documents.takes_flash(own, self.accelerator.device, dtype)
+            flash = self.language_model.way == "gpt2" and documents.takes_flash(own, self.accelerator.device, dtype)
             return "flash for sequences of many lengths" if flash else "with a mask"
         with self.kernels():
             return attention.chosen(self.settings, self.accelerator.device, dtype, self.config.stream.seq_length)

@@ -1,5 +1,6 @@
 """Documents of a window that do not see each other: loss and gradients are those of the documents one by one."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -88,15 +89,16 @@ def test_loss_and_gradients_are_those_of_the_documents_one_by_one(changes) -> No
 @given(st.lists(st.lists(st.booleans(), min_size=9, max_size=9), min_size=1, max_size=3))
 def test_positions_mask_and_bounds_say_the_same(ends) -> None:
     ids = torch.tensor([[END if end else 9 for end in row] for row in ends])
-    found = documents.documents(ids, END, flash=False)
+    found = documents.documents(ids, END, flash=False, dtype=torch.float32)
     assert found.mask is not None
     for row, own in enumerate(ends):
-        document = np.cumsum([0, *own[:-1]])
+        # Of ends in a row, each but the first belongs to the document before it.
+        document = np.cumsum([0, *(before and not here for before, here in pairwise(own))])
         for place in range(9):
             assert found.positions[row, place] == place - np.flatnonzero(document == document[place])[0]
             expected = (document == document[place]) & (np.arange(9) <= place)
-            assert found.mask[row, 0, place].tolist() == expected.tolist()
-    bounds = documents.documents(ids, END, flash=True).bounds
+            assert found.mask[row, 0, place].tolist() == np.where(expected, 0, -np.inf).tolist()
+    bounds = documents.documents(ids, END, flash=True, dtype=torch.float32).bounds
     assert bounds is not None and bounds.dtype == torch.int32 and len(bounds) & (len(bounds) - 1) == 0
     starts = found.positions.flatten().eq(0).nonzero().flatten().tolist()
     assert bounds.tolist() == starts + [ids.numel()] * (len(bounds) - len(starts))
