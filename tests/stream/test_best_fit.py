@@ -14,20 +14,18 @@ from hypothesis import strategies as st
 
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream import ConstantLengthDataset, dataset, lane, merge_states
+from codeparrot.stream import ConstantLengthDataset, dataset, merge_states
 from codeparrot.stream.best_fit import PADDING, TOKENS, Packed, parts, place
 from codeparrot.stream.lane import Cursor, Order, Reading, blocks, encoded, items
 from codeparrot.stream.shuffle import LaneState, best_fit
 from tests.stream.bytes_encoder import END, BytesEncoder, documents_of
+from tests.stream.small import check_going_on, sizes
 from tests.stream.test_lane import TEXTS, shards_of
 
 
 @pytest.fixture(autouse=True, scope="module")
 def small_pieces() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "PIECE_CHARACTERS", 16)
-        patch.setattr(lane, "FIRST_CHUNK_CHARACTERS", 20)
-        patch.setattr(lane, "CHUNK_CHARACTERS", 80)
+    with sizes(first=20, chunk=80, piece=16):
         yield
 
 
@@ -92,14 +90,7 @@ def test_no_token_is_lost_or_doubled_and_only_what_is_longer_than_a_window_is_cu
 @given(TEXTS, st.integers(2, 30), st.integers(1, 40), st.integers(0, 60), st.integers(0, 60))
 def test_going_on_after_any_window_and_again_is_exact(texts, seq_length, size, first, second) -> None:
     order = Order(seed=7, lane=2)
-    whole = list(islice(handed_out(texts, order, seq_length, size, LaneState()), first + second + 10))
-    start = whole[first - 1][1] if first else LaneState()
-    resumed = list(islice(handed_out(texts, order, seq_length, size, start), second + 10))
-    again_from = resumed[second - 1][1] if second else start
-    again = list(islice(handed_out(texts, order, seq_length, size, again_from), 10))
-    for (expected, state), (window, same) in zip(whole[first + second :], again, strict=True):
-        np.testing.assert_array_equal(expected, window)
-        assert state == same
+    check_going_on(lambda start: handed_out(texts, order, seq_length, size, start), first, second)
 
 
 @pytest.mark.slow

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream import ConstantLengthDataset, lane, make_encoder, merge_states
+from codeparrot.stream import ConstantLengthDataset, make_encoder, merge_states
 from codeparrot.stream.encode import Encoder
 from tests.stream.bytes_encoder import BytesEncoder, documents_of
+from tests.stream.small import sizes
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True, scope="module")
 def small_chunks() -> Iterator[None]:
     """Documents here have about 50 characters: a chunk of the usual size would hold thousands."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "FIRST_CHUNK_CHARACTERS", 100)
-        patch.setattr(lane, "CHUNK_CHARACTERS", 400)
+    with sizes(first=100, chunk=400):
         yield
 
 

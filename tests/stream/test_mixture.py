@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream import ConstantLengthDataset, lane, merge_states
+from codeparrot.stream import ConstantLengthDataset, merge_states
 from codeparrot.stream.estimate import source_tokens
 from codeparrot.stream.mixture import (
     GOLDEN,
@@ -28,6 +28,7 @@ from codeparrot.stream.mixture import (
 )
 from codeparrot.stream.transform import Part, Texts
 from tests.stream.bytes_encoder import BytesEncoder, documents_of
+from tests.stream.small import sizes
 
 SIZES = (40, 25, 60)
 NAMES = ("a", "b", "c")
@@ -48,9 +49,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True, scope="module")
 def small_chunks() -> Iterator[None]:
     """Documents here have about 50 characters: a chunk of the usual size would hold thousands."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "FIRST_CHUNK_CHARACTERS", 100)
-        patch.setattr(lane, "CHUNK_CHARACTERS", 400)
+    with sizes(first=100, chunk=400):
         yield
 
 

@@ -19,12 +19,13 @@ from tokenizers import Tokenizer
 from codeparrot.config import StreamConfig
 from codeparrot.corpus.tokenize import tokenize
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream import ConstantLengthDataset, lane, make_encoder
+from codeparrot.stream import ConstantLengthDataset, make_encoder
 from codeparrot.stream.lane import Cursor, Order, windows
 from codeparrot.stream.parquet import LIGHT_BYTES
 from codeparrot.stream.provenance import LONGEST_VALUE, MOST_VALUES, light, trace
 from codeparrot.stream.shuffle import LaneState, in_order, reading
 from tests.stream.bytes_encoder import END, BytesEncoder
+from tests.stream.small import sizes
 from tests.stream.test_lane import TEXTS, shards_of
 
 FILES = 3
@@ -34,10 +35,7 @@ SIZES = (40, 25, 60)
 @pytest.fixture(autouse=True, scope="module")
 def small_pieces() -> Iterator[None]:
     """Most documents are longer than a piece, and chunks hold a few documents."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "PIECE_CHARACTERS", 16)
-        patch.setattr(lane, "FIRST_CHUNK_CHARACTERS", 20)
-        patch.setattr(lane, "CHUNK_CHARACTERS", 200)
+    with sizes(first=20, chunk=200, piece=16):
         yield
 
 

@@ -20,20 +20,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codeparrot.config import StreamConfig
-from codeparrot.stream import ConstantLengthDataset, lane
+from codeparrot.stream import ConstantLengthDataset
 from codeparrot.stream.lane import Cursor, Order, Reading, windows
 from codeparrot.stream.shuffle import BLOCK_BYTES, LaneState, default_block_windows, shuffled
 from codeparrot.stream.tokenized import Windows
 from tests.stream.bytes_encoder import END, BytesEncoder, documents_of
+from tests.stream.small import check_going_on, sizes
 from tests.stream.test_lane import TEXTS, shards_of
 
 
 @pytest.fixture(autouse=True, scope="module")
 def small_pieces() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "PIECE_CHARACTERS", 16)
-        patch.setattr(lane, "FIRST_CHUNK_CHARACTERS", 20)
-        patch.setattr(lane, "CHUNK_CHARACTERS", 80)
+    with sizes(first=20, chunk=80, piece=16):
         yield
 
 
@@ -59,14 +57,7 @@ def test_every_window_that_is_packed_is_handed_out_once(texts, seq_length, size,
 @given(TEXTS, st.integers(2, 30), st.integers(1, 40), st.integers(0, 60), st.integers(0, 60))
 def test_going_on_after_any_window_and_again_is_exact(texts, seq_length, size, first, second) -> None:
     order = Order(seed=7, lane=2)
-    whole = list(islice(handed_out(texts, order, seq_length, size, LaneState()), first + second + 10))
-    start = whole[first - 1][1] if first else LaneState()
-    resumed = list(islice(handed_out(texts, order, seq_length, size, start), second + 10))
-    again_from = resumed[second - 1][1] if second else start
-    again = list(islice(handed_out(texts, order, seq_length, size, again_from), 10))
-    for (expected, state), (window, same) in zip(whole[first + second :], again, strict=True):
-        np.testing.assert_array_equal(expected, window)
-        assert state == same
+    check_going_on(lambda start: handed_out(texts, order, seq_length, size, start), first, second)
 
 
 @settings(deadline=None)
