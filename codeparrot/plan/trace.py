@@ -133,7 +133,7 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         ledger = stack.enter_context(Ledger())
         with ledger.within(PARAMETERS):
-            model = _model(config, settings)
+            model = _model(config, settings, on_gpu)
             if step.style == "cast":
                 cast(model, dtype)
             model = _sharded(model, config.train.precision, mesh) if mesh is not None else model
@@ -205,10 +205,13 @@ def _in_float32(value: torch.Tensor) -> torch.Tensor:
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
-def _model(config: Config, settings: Any) -> Any:
+def _model(config: Config, settings: Any, on_gpu: bool) -> Any:
     """Return the model of a run with fake weights, as `build_model` makes it with real ones."""
     model = _new_model(settings)
     language_model = LanguageModel(model, own_loss=_own_loss(settings)).train()
+    flash = on_gpu and language_model.way == "gpt2" and config.train.precision in ("bf16", "fp16")
+    if config.stream.document_mask and not flash:
+        language_model.end_of_document = 0  # a mask of length x length numbers; flash attention takes none
     checkpoint(model, config.train.activation_checkpointing)
     return language_model
 

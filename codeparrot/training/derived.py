@@ -45,7 +45,7 @@ def derived_values(
         f"batch       {first} windows = {'one process' if world == 1 else f'{world} processes'} x "
         f"{config.micro_batches(world, first)} micro-batches x "
         f"{train.micro_batch_size} windows; {tokens:,} tokens a step{_padding(training)}"
-        + (f" ({batches})" if len(batches.sizes) > 1 else "")
+        + (f" ({batches}{_beyond(training)})" if len(batches.sizes) > 1 else "")
     )
     yield f"length      {train.max_steps:,} steps, {whole:,} tokens{_epochs(training, whole)}"
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
@@ -74,6 +74,13 @@ def _source(training: Training, world: int) -> str:
     return (
         f"{source}; {packing}windows shuffled in blocks of {stream.block_windows:,} a lane, {size:,.1f} MB of tokens a process"
     )
+
+
+def _beyond(training: Training) -> str:
+    """Name the sizes that no step of the run has: a child may end before its parent's schedule does."""
+    last = training.config.train.max_steps
+    first = next((begin + 1 for begin, _ in training.batches.stretches if begin >= last), None)
+    return "" if first is None else f"; this run ends before step {first:,}"
 
 
 def _padding(training: Training) -> str:

@@ -66,6 +66,17 @@ def test_activations_are_proportional_to_the_micro_batch_and_checkpointing_saves
     assert memory_of(configuration(checkpointing="full")).phases(ONE, 1)["last: loss"][ACTIVATIONS] < 0.4 * one
 
 
+def test_a_document_mask_is_counted_where_attention_needs_one() -> None:
+    """Each layer saves the one mask, length x length numbers a window; flash attention on GPUs takes none."""
+    masked = configuration(precision="fp32")
+    masked.stream.document_mask = True
+    plain, held = (memory_of(each, on_gpu=False).phases(ONE, 2) for each in (configuration(precision="fp32"), masked))
+    more = held["last: loss"][ACTIVATIONS] - plain["last: loss"][ACTIVATIONS]
+    assert more >= 4 * 2 * 64 * 64
+    masked.train.precision = "bf16"
+    assert memory_of(masked).phases(ONE, 2) == memory_of(configuration()).phases(ONE, 2)
+
+
 @pytest.mark.parametrize(
     ("name", "held"), [("FSDP2", 12 / 4), ("ZeRO-1", 2 + 12 / 4), ("ZeRO-2", 2 + 12 / 4), ("ZeRO-3", 14 / 4)]
 )

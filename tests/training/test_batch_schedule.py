@@ -29,8 +29,11 @@ def windows_of(run_directory, step):
 
 @pytest.mark.slow
 def test_the_order_is_that_of_steps_of_one_size(tmp_path, corpus, tokenizer_folder, reference) -> None:
-    run(config_in(tmp_path, corpus, tokenizer_folder))
+    # A size that no step reaches changes nothing, and is said.
+    run(config_in(tmp_path, corpus, tokenizer_folder), "--train.global_batch_schedule", "[[100, 16]]")
     constant = tmp_path / "runs" / "tiny"
+    log = (constant / "log" / "rank_00000.log").read_text(encoding="utf-8")
+    assert "(8 windows, 16 from step 101; this run ends before step 101)" in log
     assert curve(constant)[:8] == curve(reference)[:8] and curve(constant)[8:] != curve(reference)[8:]
     # Steps 9 and 10 of 16 windows are steps 9 to 12 of 8; step 17 of 24 windows is steps 25 to 27.
     for grown, same in ((9, (9, 10)), (10, (11, 12)), (17, (25, 26, 27))):

@@ -36,6 +36,7 @@ def test_it_passes_here_and_says_what_it_measured(warm, capsys) -> None:
     assert ("resumed elsewhere: loss", "one process -> ZeRO-2 x 2") in checks
     assert checks["one process's loss", "Muon, ZeRO-2"]["measured"] <= 1e-5
     assert checks["resumed elsewhere: loss", "Muon, ZeRO-2 x 2 -> one process"]["measured"] <= 1e-5
+    assert checks["one process's loss", "best-fit, documents apart, ZeRO-2"]["measured"] <= 1e-5
     assert 0 < checks["one process's loss", "bf16, ZeRO-2"]["measured"] <= 1e-3
     assert checks["float32's gradient norm", "bf16, one process"]["tolerance"] == 1e-2
 
