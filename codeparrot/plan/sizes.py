@@ -11,8 +11,9 @@ from codeparrot.loading import fit_vocabulary, tokenizer_here
 from codeparrot.location import path_of
 from codeparrot.model.families import model_config, num_parameters, without_weights
 from codeparrot.model.flops import flops_per_token
+from codeparrot.model.kinds import kind_of
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import transforms_of
+from codeparrot.objectives.objective import fitted, head_share, kind_trained, transforms_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import kept_numbers
 from codeparrot.stream.batches import batches_of
@@ -80,8 +81,10 @@ def model_settings(config: Config) -> Any:
         tokenizer = tokenizer_of(config, source)
         if source:
             fit_source(settings, tokenizer, config, source)
-        fit_vocabulary(copy.deepcopy(settings), tokenizer, config)
-        transforms_of(load_objective(config.objective), config, tokenizer)
+        fits = fit_vocabulary(copy.deepcopy(settings), tokenizer, config)
+        if kind_of(settings) != "causal":  # the tokenizer's, without which some families do not run
+            settings.pad_token_id = fits.pad_token_id
+        transforms_of(fitted(load_objective(config.objective), tokenizer), config, tokenizer)
     return settings
 
 
@@ -92,7 +95,7 @@ def shape_of(config: Config) -> Any:
         CodeparrotError: no model can be built from the settings.
     """
     source = source_of(config, weights=False)
-    return settings_of(config, source) if source else model_config(config.model)
+    return settings_of(config, source) if source else model_config(config.model, kind_trained(load_objective(config.objective)))
 
 
 def _tokenizer_exists(config: Config) -> bool:
@@ -106,7 +109,7 @@ def count(config: Config, settings: Any, corpus: Corpus) -> Sizes:
     parameters = num_parameters(settings)
     optim = config.optimizer_settings()
     kept = kept_numbers(load_optimizer(optim), without_weights(settings), optim)
-    flops = flops_per_token(settings, config.stream.seq_length)
+    flops = flops_per_token(settings, config.stream.seq_length, head_share(load_objective(config.objective)))
     tokens = batches_of(config.train).before(config.train.max_steps) * config.stream.seq_length
     step = tokens // config.train.max_steps
     epochs = tokens / corpus.tokens if corpus.tokens else None

@@ -21,9 +21,12 @@ from torch.utils._pytree import tree_map_only
 from codeparrot.config import Config
 from codeparrot.model import cpu_attention, loss
 from codeparrot.model.blocks import checkpoint
-from codeparrot.model.families import _new_model, num_parameters
+from codeparrot.model.families import WRAPPERS, _new_model, num_parameters
 from codeparrot.model.hardware import dtype_of
-from codeparrot.model.language_model import LanguageModel
+from codeparrot.model.kinds import kind_of
+from codeparrot.model.masked_model import MaskedHead
+from codeparrot.objectives import load_objective
+from codeparrot.objectives.objective import head_share
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import new_state
 from codeparrot.plan.blocks import blocks, cast, with_layers
@@ -133,7 +136,7 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         ledger = stack.enter_context(Ledger())
         with ledger.within(PARAMETERS):
-            model = _model(config, settings, on_gpu)
+            model = _model(config, settings, step.micro_batch, on_gpu)
             if step.style == "cast":
                 cast(model, dtype)
             model = _sharded(model, config.train.precision, mesh) if mesh is not None else model
@@ -205,10 +208,14 @@ def _in_float32(value: torch.Tensor) -> torch.Tensor:
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
-def _model(config: Config, settings: Any, on_gpu: bool) -> Any:
+def _model(config: Config, settings: Any, micro_batch: int, on_gpu: bool) -> Any:
     """Return the model of a run with fake weights, as `build_model` makes it with real ones."""
     model = _new_model(settings)
-    language_model = LanguageModel(model, own_loss=_own_loss(settings)).train()
+    language_model = WRAPPERS[kind_of(settings)](model, own_loss=_own_loss(settings)).train()
+    head = language_model.get_output_embeddings()
+    if isinstance(head, MaskedHead):
+        # Which tokens are hidden is in no fake tensor, but how many are is known.
+        head.most_rows = round(head_share(load_objective(config.objective)) * micro_batch * config.stream.seq_length)
     flash = on_gpu and language_model.way == "gpt2" and config.train.precision in ("bf16", "fp16")
     if config.stream.document_mask and not flash:
         language_model.end_of_document = 0  # a mask of length x length numbers; flash attention takes none
@@ -221,9 +228,11 @@ def _own_loss(settings: Any) -> bool:
     if settings.model_type == "gpt2":
         return False
     small = with_layers(settings, 1)
-    small.get_text_config().vocab_size = 64
+    text = small.get_text_config()
+    text.vocab_size = 64
+    text.pad_token_id = None if getattr(text, "pad_token_id", None) is None else 1
     with unset_fake_temporarily():
-        return LanguageModel(_new_model(small)).own_loss
+        return WRAPPERS[kind_of(small)](_new_model(small)).own_loss
 
 
 def _mark(model: Any, ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import context_of
+from codeparrot.model.context import context_of
 from codeparrot.run.progress import Progress
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training
@@ -25,7 +25,7 @@ class Likelihood:
     def __init__(self, training: Training, monitor: Monitor) -> None:
         self._training, self._monitor = training, monitor
         self._solutions: list[Any] = []
-        if training.config.evaluate.likelihood_problems:
+        if training.config.evaluate.likelihood_problems and training.kind == "causal":
             self._load(training.config.evaluate.likelihood_problems)
 
     def _load(self, name: str) -> None:
