@@ -1,7 +1,7 @@
 """Train a byte-level BPE like GPT-2's on a sample of a corpus.
 
 Guarantees: the same corpus and settings give the same tokenizer; any text is encoded and restored exactly, since all 256 bytes
-are in the vocabulary; text that spells a special token, `<|endoftext|>` or a sentinel (stream/sentinels.py), is text like any
+are in the vocabulary; text that spells a special token, `<|endoftext|>` or one of stream/sentinels.py, is text like any
 other and teaches nothing about it; the output folder is complete or absent.
 Cost: about 13 s per 100 MB of sample on two cores, and memory for the sample's distinct words, not for its text.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.files import replaced_folder
@@ -21,7 +21,7 @@ from codeparrot.location import path_of
 from codeparrot.result import Result, progress_bar
 from codeparrot.stream.losses import Losses, OnError
 from codeparrot.stream.readers.folder import DataFiles
-from codeparrot.stream.sentinels import SENTINELS
+from codeparrot.stream.sentinels import MASK, PAD, SENTINELS, tokens_of
 from codeparrot.tokenizer.sample import Sample, find_corpus, sample
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def train(
     text_column: str = "content",
     model_max_length: int = 1024,
     sentinels: bool = True,
+    objectives: list[Literal["causal", "masked", "span"]] = ["causal"],  # noqa: B006 - read only
     on_error: OnError = "stop",
     overwrite: bool = False,
 ) -> Result:
@@ -74,19 +75,24 @@ def train(
         corpus: Folder made by codeparrot corpus build, Parquet or JSON lines files (also .gz, .zst), a glob of them, or
             hub:NAME[:CONFIG][@REVISION] for a data set on the Hub, of which only the sample is fetched.
         output: Folder to write; AutoTokenizer.from_pretrained loads it.
-        vocab_size: Tokens in the vocabulary, the 256 bytes, <|endoftext|> and the sentinels included.
+        vocab_size: Tokens in the vocabulary, the 256 bytes and all special tokens included.
         sample_bytes: Bytes of text to train on, spread evenly over the corpus; a smaller corpus is used whole.
         text_column: Column or key that holds the text of a document.
         model_max_length: Tokens that fit the intended model; written into the tokenizer as a hint, nothing is cut here.
         sentinels: Add the six special tokens for fill-in-the-middle and repository context, such as <fim_prefix>, as ids 1
             to 6. A model cannot learn them later at no cost, so add them even if it is not needed yet.
+        objectives: What models will be trained for: causal needs no tokens besides those above, masked <pad> and <mask>, span
+            <pad> and the 100 tokens <extra_id_0> to <extra_id_99>. Their ids follow those of the sentinels.
         on_error: What becomes of damaged data: stop ends with their place, skip leaves them out and counts them.
         overwrite: Replace the tokenizer that is already at the output.
     """
-    special = [END_OF_TEXT, *(SENTINELS if sentinels else ())]
+    further = tokens_of(objectives)
+    special = [END_OF_TEXT, *(SENTINELS if sentinels else ()), *further]
     if vocab_size < NUM_BYTES + len(special):
-        words = f"the bytes, {END_OF_TEXT} and the sentinels" if sentinels else f"the bytes and {END_OF_TEXT}"
-        raise CodeparrotError(f"--vocab_size {vocab_size} is too small: at least {NUM_BYTES + len(special)} ({words})")
+        parts = [END_OF_TEXT] + ["the sentinels"] * sentinels + [f"{len(further)} tokens of the objectives"] * bool(further)
+        words = ", ".join(["the bytes", *parts[:-1]])
+        least = f"at least {NUM_BYTES + len(special)} ({words} and {parts[-1]})"
+        raise CodeparrotError(f"--vocab_size {vocab_size} is too small: {least}")
     if vocab_size > LARGEST_VOCABULARY:
         raise CodeparrotError(f"--vocab_size {vocab_size} is too large: at most {LARGEST_VOCABULARY}")
     if model_max_length < 1:
@@ -208,17 +214,21 @@ def _check_output(folder: Path, overwrite: bool) -> None:
         raise CodeparrotError(f'--output "{folder}" holds a tokenizer already: name another folder or add --overwrite true')
 
 
-def _save(tokenizer: "Tokenizer", folder: Path, model_max_length: int, sentinels: Sequence[str]) -> None:
+def _save(tokenizer: "Tokenizer", folder: Path, model_max_length: int, special: Sequence[str]) -> None:
     from transformers import AddedToken, GPT2Tokenizer
 
     model = json.loads(tokenizer.to_str())["model"]
     merges: Any = [tuple(pair) for pair in model["merges"]]
+    roles: dict[str, Any] = {
+        role: AddedToken(name, normalized=False, special=True)
+        for role, name in (("pad_token", PAD), ("mask_token", MASK))
+        if name in special
+    }
     # The class of GPT-2's own tokenizer: every version of transformers, and every tool built on it, knows the name.
-    saved = GPT2Tokenizer(
-        vocab=model["vocab"], merges=merges, post_processor=tokenizer.post_processor, model_max_length=model_max_length
-    )
+    options = {"post_processor": tokenizer.post_processor, "model_max_length": model_max_length}
+    saved = GPT2Tokenizer(vocab=model["vocab"], merges=merges, **options, **roles)
     # Not as `extra_special_tokens`: versions of transformers below 5 cannot load a list of these.
-    more: list[str | AddedToken] = [AddedToken(name, normalized=False, special=True) for name in sentinels]
+    more: list[str | AddedToken] = [AddedToken(name, normalized=False, special=True) for name in special]
     saved.add_tokens(more, special_tokens=True)
     with writing(folder, "--output"), replaced_folder(folder.resolve()) as new:
         saved.save_pretrained(new)

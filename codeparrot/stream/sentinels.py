@@ -7,6 +7,7 @@ The names are StarCoder's, which llama.cpp and editors know. A tokenizer has the
 the embeddings would be untrained.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
@@ -15,6 +16,18 @@ FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX, FIM_PAD = "<fim_prefix>", "<fim_middle>", "<
 FILE_SEP, REPO_NAME = "<|file_sep|>", "<|repo_name|>"
 SENTINELS = (FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX, FIM_PAD, FILE_SEP, REPO_NAME)
 """In the order of their ids in a tokenizer of `codeparrot tokenizer train`."""
+
+PAD, MASK = "<pad>", "<mask>"
+EXTRA_IDS = tuple(f"<extra_id_{number}>" for number in range(100))
+"""Stand for spans that are taken out of a text, in T5's spelling (Raffel et al., arXiv:1910.10683)."""
+TOKENS_OF = {"masked": (PAD, MASK), "span": (PAD, *EXTRA_IDS)}
+"""Special tokens that objectives other than the causal one need."""
+
+
+def tokens_of(objectives: Iterable[str]) -> list[str]:
+    """Return the special tokens that these objectives need, in the order of their ids, whatever the order of the objectives."""
+    needed = {token for name in objectives for token in TOKENS_OF.get(name, ())}
+    return [token for token in (PAD, MASK, *EXTRA_IDS) if token in needed]
 
 
 class Sentinels(NamedTuple):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import time
@@ -17,7 +18,7 @@ from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.tasks.perplexity import bytes_per_token
 from codeparrot.loading import special_ids
-from codeparrot.stream.sentinels import SENTINELS, sentinels_of
+from codeparrot.stream.sentinels import EXTRA_IDS, MASK, PAD, SENTINELS, sentinels_of
 from codeparrot.tokenizer import train as train_module
 from codeparrot.tokenizer.train import END_OF_TEXT, fit, train
 from tests.conftest import python_sources
@@ -117,9 +118,35 @@ def test_without_sentinels_it_is_the_tokenizer_of_earlier_versions(corpus, tmp_p
     assert sentinels_of(AutoTokenizer.from_pretrained(tmp_path / "out")) is None
 
 
+def test_what_is_not_asked_for_changes_no_byte(corpus, folder, tmp_path):
+    train(str(corpus), str(tmp_path / "causal"), vocab_size=1000, sample_bytes=400_000, objectives=["causal"])
+    assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "causal").iterdir()}
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "causal" / path.name).read_bytes()
+        assert not re.search(rb"<mask>|<pad>|extra_id", path.read_bytes())
+
+
+@pytest.mark.parametrize("objectives", [["masked"], ["span"], ["causal", "masked", "span"], ["span", "masked"]])
+def test_objectives_have_their_tokens_behind_the_sentinels(corpus, tmp_path, objectives):
+    train(str(corpus), str(tmp_path / "out"), vocab_size=1000, sample_bytes=400_000, objectives=objectives)
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "out")
+    loaded.save_pretrained(tmp_path / "again")  # as checkpoints do
+    expected = [END_OF_TEXT, *SENTINELS, PAD, *([MASK] * ("masked" in objectives)), *(EXTRA_IDS * ("span" in objectives))]
+    for each in (loaded, AutoTokenizer.from_pretrained(tmp_path / "again")):
+        assert each.convert_ids_to_tokens(range(len(expected))) == expected and len(each) == 1000
+        assert special_ids(each) == set(range(len(expected))) and sentinels_of(each) == (1, 2, 3)
+        assert each.pad_token == PAD and each.mask_token == (MASK if "masked" in objectives else None)
+        assert each(expected[-1])["input_ids"] == [len(expected) - 1], "one token where it is asked for"
+        ids = each(f"x = '{expected[-1]}'", split_special_tokens=True)["input_ids"]
+        assert min(ids) >= len(expected) and each.decode(ids) == f"x = '{expected[-1]}'", "text is text"
+        assert each.eos_token == END_OF_TEXT and each(TRICKY, split_special_tokens=True)["input_ids"]
+
+
 def test_the_smallest_vocabulary_counts_the_sentinels(tmp_path):
     with pytest.raises(CodeparrotError, match=r"at least 263 \(the bytes, <\|endoftext\|> and the sentinels\)"):
         train("/nowhere", str(tmp_path / "out"), vocab_size=262)
+    with pytest.raises(CodeparrotError, match=r"at least 365 \(the bytes, .*, the sentinels and 102 tokens of the objectives"):
+        train("/nowhere", str(tmp_path / "out"), vocab_size=364, objectives=["masked", "span"])
     with pytest.raises(CodeparrotError, match=r"at least 257 \(the bytes and <\|endoftext\|>\)"):
         train("/nowhere", str(tmp_path / "out"), vocab_size=256, sentinels=False)
 
