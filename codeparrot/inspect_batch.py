@@ -21,6 +21,7 @@ from codeparrot.setting import LARGEST
 from codeparrot.stream.batches import batches_of
 
 if TYPE_CHECKING:
+    from codeparrot.objectives.objective import Objective
     from codeparrot.stream import ConstantLengthDataset
     from codeparrot.stream.provenance import TracedWindow
 
@@ -52,7 +53,7 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     if step > (most := LARGEST // batches.largest):
         raise CodeparrotError(f"--step is {step}; it must be at most {most}")
     from codeparrot.objectives import load_objective
-    from codeparrot.objectives.objective import transforms_of
+    from codeparrot.objectives.objective import fitted, kind_trained, transforms_of
     from codeparrot.stream import ConstantLengthDataset, make_encoder
     from codeparrot.stream.mixture import mixture_of, places_of, windows_before
 
@@ -60,7 +61,8 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     tokenizer = _tokenizer(config, saves)
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     try:
-        transforms = transforms_of(load_objective(config.objective), config, tokenizer)
+        objective = fitted(load_objective(config.objective), tokenizer)
+        transforms = transforms_of(objective, config, tokenizer)
         how: Any = {"seed": config.run.seed, "transform": transforms, "mixture": mixture_of(config)}
         dataset = ConstantLengthDataset(config.stream, encoder, **how)
     except CodeparrotError as error:
@@ -73,13 +75,19 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     _skip(dataset, batches.before(step - 1) - batches.before(begin))
     windows = dataset.traced(dataset.states, size)
     facts = [_facts(window, tokenizer, text) for window in windows]
+    shown = [_text(window, tokenizer, text) for window in windows]
+    if kind_trained(objective) != "causal":
+        first = batches.before(step - 1)
+        for number, window in enumerate(windows):
+            made = _made(objective, window, first + window.position, config.run.seed)
+            facts[number] |= made
+            shown[number] += _of_examples(made, tokenizer, text)
     head = f"{folder}, step {step}: {size} windows of {config.stream.seq_length} tokens from {config.stream.lanes} lanes"
     if config.stream.packing == "best_fit":
         padding = sum(window.padding for window in windows) / (size * config.stream.seq_length)
         documents = [document for window in windows for document in window.documents]
         cut = sum("cut" in each for each in documents)
         head += f"; {padding:.2%} padding, {cut} of {len(documents)} pieces are of cut documents"
-    shown = [_text(window, tokenizer, text) for window in windows]
     return Result("\n".join([head, *shown]), {"run": str(folder), "step": step, "windows": facts})
 
 
@@ -157,6 +165,28 @@ def _facts(window: "TracedWindow", tokenizer: Any, text: bool) -> dict[str, Any]
     tokens = window.tokens.tolist()
     decoded = {"text": tokenizer.decode(tokens, clean_up_tokenization_spaces=False)} if text else {}
     return {**window.facts(), "input_ids": tokens, **decoded}
+
+
+def _made(objective: "Objective", window: "TracedWindow", number: int, seed: int) -> dict[str, Any]:
+    """Return what the model sees of a window, and what it should predict: `inputs` and `targets`."""
+    import numpy as np
+
+    from codeparrot.model import IGNORED
+
+    examples = objective.examples(window.tokens.astype(np.int64)[None], [number], seed)
+    inputs, labels = examples.input_ids[0].tolist(), examples.labels[0].tolist()
+    return {
+        "inputs": inputs,
+        "targets": [{"token": place, "target": label} for place, label in enumerate(labels) if label != IGNORED],
+    }
+
+
+def _of_examples(made: dict[str, Any], tokenizer: Any, text: bool) -> str:
+    if not text:
+        return ""
+    inputs = tokenizer.decode(made["inputs"], clean_up_tokenization_spaces=False)
+    targets = [repr(tokenizer.decode([each["target"]], clean_up_tokenization_spaces=False)) for each in made["targets"]]
+    return f"\n--- inputs\n{inputs}\n--- targets: {' '.join(targets)}"
 
 
 def _text(window: "TracedWindow", tokenizer: Any, text: bool) -> str:

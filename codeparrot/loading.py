@@ -18,6 +18,7 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, from_outside
 from codeparrot.location import GGUF, is_hub_name, local_folder, path_of
 from codeparrot.model import gguf
+from codeparrot.model.kinds import Kind, classes, kind_of
 from codeparrot.result import say
 from codeparrot.run.checkpoint import MANIFEST, read_manifest, steps
 
@@ -87,7 +88,9 @@ def require_middles(model: str, instead: str) -> Literal["psm", "spm"]:
     return "psm" if objective.get("fim_spm_rate") == 0 else "spm"
 
 
-def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = None) -> tuple["PreTrainedModel", Any]:
+def load_model(
+    model: str, device: str = "auto", dtype: "torch.dtype | None" = None, kind: Kind | None = "causal"
+) -> tuple["PreTrainedModel", Any]:
     """Load a model in evaluation mode and its tokenizer from a folder, a GGUF file or the Hub.
 
     Args:
@@ -95,24 +98,27 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
         device: where the model goes; auto takes the first accelerator there is.
         dtype: type of the weights. None: float32 on a CPU, where other types are slower or lose precision for nothing, and as
             stored elsewhere.
+        kind: that the model must be of; None: any.
 
     Raises:
-        CodeparrotError: model or tokenizer is missing or damaged, or needs code that is not part of transformers.
+        CodeparrotError: model or tokenizer is missing or damaged, or needs code that is not part of transformers; the model is
+            of another kind.
     """
     say(f"loading the model {model}")
     import torch
-    from transformers import AutoModelForCausalLM
+    import transformers
 
     place = _device(device)
     folder, file = parts_of(model)
     chosen = dtype or (torch.float32 if place.type == "cpu" else "auto")
+    own = _kind_here(model, kind)
     tokenizer = load_tokenizer_of(model)
     try:
         with _progress_on_terminals():
             options: Any = {"dtype": chosen, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
             if file:
                 options["config"] = gguf.config_of(folder, **file)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options, **file)
+            loaded: Any = getattr(transformers, classes()[own].auto).from_pretrained(folder, **options, **file)
     except Exception as error:
         # Besides OSError, ValueError and RuntimeError, damaged files raise exceptions of safetensors and Exception itself.
         raise not_loaded(model, error) from error
@@ -125,6 +131,19 @@ def load_model(model: str, device: str = "auto", dtype: "torch.dtype | None" = N
     if file:
         gguf.mend_rope(network, folder, **file)
     return network.to(place).eval(), tokenizer
+
+
+def _kind_here(model: str, asked: Kind | None) -> Kind:
+    """Return the kind of a model.
+
+    Raises:
+        CodeparrotError: another one is asked for.
+    """
+    own: Kind = "causal" if model.endswith(GGUF) else kind_of(config_of(model))
+    if asked not in (None, own):
+        words = f"is a {classes()[own].words} and cannot be used here, where text is written or its likelihood measured"
+        raise CodeparrotError(f'the model "{model}" {words}; name a {classes()[asked].words}')
+    return own
 
 
 def parts_of(model: str) -> tuple[str, dict[str, Any]]:
@@ -253,7 +272,9 @@ def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
             f"stream.seq_length {config.stream.seq_length} is longer than model.{name} {context}; "
             f"set stream.seq_length {context} or model.{name} {config.stream.seq_length}"
         )
-    for name in ("bos_token_id", "eos_token_id"):
+    # Nothing is padded in training, but families after RoBERTa count positions from behind the padding token.
+    further = () if kind_of(settings) == "causal" else ("pad_token_id",)
+    for name in ("bos_token_id", "eos_token_id", *further):
         if getattr(settings, name, None) is None:
             setattr(settings, name, getattr(tokenizer, name))
     _check_special_ids(settings, tokenizer)
@@ -275,13 +296,18 @@ def _check_special_ids(settings: Any, tokenizer: Any) -> None:
 
 
 _CONTEXTS = ("max_position_embeddings", "max_seq_len")
+_BEHIND_PADDING = ("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
+"""Families whose first position has the number of the padding token plus 1: as many more are asked for and never used."""
 
 
 def context_of(settings: Any) -> int | None:
     """Return the longest context of a transformers config, in tokens; None for a family without one (ALiBi, recurrent)."""
     text = settings.get_text_config()
     found = (getattr(text, name, None) for name in _CONTEXTS)
-    return next((context for context in found if isinstance(context, int) and context > 0), None)
+    context = next((context for context in found if isinstance(context, int) and context > 0), None)
+    if context is not None and text.model_type in _BEHIND_PADDING and isinstance(text.pad_token_id, int):
+        return context - text.pad_token_id - 1
+    return context
 
 
 def corpus_here(name: str) -> str:

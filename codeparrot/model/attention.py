@@ -20,7 +20,7 @@ from transformers.masking_utils import causal_mask_function, sdpa_mask
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import cpu_attention
 
-_WITHOUT_MASKS, _ASKING = "sdpa_without_masks", "sdpa_asking_for_masks"
+_WITHOUT_MASKS, _ASKING, _BETWEEN = "sdpa_without_masks", "sdpa_asking_for_masks", "sdpa_between_some"
 """Attention functions of transformers that are `sdpa`. The first has no function that makes masks."""
 
 _PRIORITY: dict[str, Any] = {
@@ -34,6 +34,7 @@ _FLASH = {"fa3": ("FA3", "flash_attn_interface"), "fa4": ("FA4", "flash_attn.cut
 
 AttentionInterface.register(_WITHOUT_MASKS, sdpa_attention_forward)
 AttentionInterface.register(_ASKING, sdpa_attention_forward)
+AttentionInterface.register(_BETWEEN, sdpa_attention_forward)
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, scale: float) -> Tensor:
@@ -52,6 +53,25 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, 
 def without_masks(config: PreTrainedConfig) -> AbstractContextManager[None]:
     """Have transformers make no masks within the block. Only for models that have plain ones, without padding and cache."""
     return _using(config, _WITHOUT_MASKS)
+
+
+@contextmanager
+def between(config: PreTrainedConfig, seen: Tensor) -> Iterator[None]:
+    """Have attention leave out pairs of tokens within the block, beside those that the family's own masks leave out.
+
+    Args:
+        config: of the model; its attention is `sdpa`.
+        seen: (windows, length, length), whether a token (second dimension) may see another one.
+    """
+
+    def masks(*arguments: Any, allow_is_causal_skip: bool, allow_is_bidirectional_skip: bool, **options: Any) -> Tensor:
+        whole = sdpa_mask(*arguments, allow_is_causal_skip=False, allow_is_bidirectional_skip=False, **options)
+        assert whole is not None
+        return whole & seen[:, None]
+
+    AttentionMaskInterface.register(_BETWEEN, masks)
+    with _using(config, _BETWEEN):
+        yield
 
 
 @contextmanager

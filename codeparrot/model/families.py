@@ -1,4 +1,4 @@
-"""Any causal language model of transformers, from the `model` section of the configuration to a training loss.
+"""Any language model of transformers, from the `model` section of the configuration to a training loss.
 
 Guarantees: a wrong key or an impossible value is a one-line error before any weight is allocated; parameters are float32 and a
 function of (config, seed).
@@ -17,16 +17,19 @@ from typing import Any, cast
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 
 from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.model import blocks
+from codeparrot.model.kinds import OBJECTIVES, Kind, check_family, classes, families, kind_of, mark, model_class
 from codeparrot.model.language_model import LanguageModel
 from codeparrot.model.loss import compile_loss, set_z_loss
+from codeparrot.model.masked_model import MaskedModel
 
 logger = logging.getLogger("codeparrot")
 
+WRAPPERS: dict[Kind, Any] = {"causal": LanguageModel, "masked": MaskedModel}
+"""What makes the forward pass of a model its loss, by the model's kind."""
 _ACCEPTED_BESIDE_FIELDS = ("attn_implementation", "experts_implementation")
 _LEGACY_ROPE = ("rope_theta", "rope_scaling")
 _OURS = {
@@ -36,21 +39,22 @@ _OURS = {
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 
 
-def model_config(settings: Mapping[str, Any]) -> PreTrainedConfig:
+def model_config(settings: Mapping[str, Any], kind: Kind = "causal") -> PreTrainedConfig:
     """Return the transformers config for the `model` section of a configuration.
 
     Fields that `settings` does not name keep the family's default, except the ids of special tokens: those belong to the
     family's own tokenizer, and are None until the run's tokenizer sets them.
 
     Args:
-        settings: `family` (a model type of transformers with a causal language model: gpt2, llama, ...) and any fields of
+        settings: `family` (a model type of transformers that has a model of this kind: gpt2, llama, ...) and any fields of
             that family's config, under their own names or their common aliases (n_layer or num_hidden_layers).
+        kind: of the model, which the config then says.
 
     Raises:
         CodeparrotError: an unknown family or field (the nearest valid one is named), a value of the wrong type, values from
             which no model can be built.
     """
-    family, fields = _family(settings), {key: value for key, value in settings.items() if key != "family"}
+    family, fields = _family(settings, kind), {key: value for key, value in settings.items() if key != "family"}
     config_class = CONFIG_MAPPING[family]
     names = _canonical_names(config_class, fields)
     try:
@@ -59,6 +63,7 @@ def model_config(settings: Mapping[str, Any]) -> PreTrainedConfig:
     except (StrictDataclassError, ValueError, TypeError) as error:
         raise CodeparrotError(_value_error(error, names)) from error
     _check_sizes(config, names)
+    mark(config, kind)
     try:
         empty = [name for name, weight in without_weights(config).named_parameters() if not weight.numel()]
     except KeyError as error:
@@ -80,20 +85,26 @@ BESIDE_FROM = ("family", "from", "resize_embeddings")
 """Keys of the `model` section that are no fields of a config where it names a source of weights."""
 
 
-def config_of_weights(config: PreTrainedConfig, settings: Mapping[str, Any]) -> PreTrainedConfig:
+def config_of_weights(config: PreTrainedConfig, settings: Mapping[str, Any], kind: Kind = "causal") -> PreTrainedConfig:
     """Return the config with which a run begins from given weights.
 
     Args:
         config: of the source; it is changed.
         settings: a `model` section with `from`. Its fields may change dropout and the like, or repeat what the source has.
+        kind: of the model.
 
     Raises:
-        CodeparrotError: the source is no causal language model of transformers or is quantized; a field is not known or
+        CodeparrotError: the source is no model of this kind, or is quantized; a field is not known or
             contradicts the weights.
     """
     source, family = settings["from"], config.model_type
-    if family not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or family not in CONFIG_MAPPING:
-        raise CodeparrotError(f"model.from: {source} is a {family or 'model without a type'}, no causal language model")
+    if family not in families(kind):
+        raise CodeparrotError(f"model.from: {source} is a {family or 'model without a type'}, no {classes()[kind].words}")
+    if kind == "causal" and (own := kind_of(config)) != kind:
+        words = f"a {classes()[own].words}, no causal one; set objective.name {OBJECTIVES[own]} to train it on"
+        raise CodeparrotError(f"model.from: {source} is {words}")
+    if kind != "causal":
+        mark(config, kind)
     if getattr(config, "quantization_config", None) is not None:
         raise CodeparrotError(f"model.from: {source} is quantized; name a model in float32, bfloat16 or float16")
     if settings.get("family", family) != family:
@@ -132,14 +143,12 @@ def _not_built(family: str, error: Exception) -> CodeparrotError:
     return CodeparrotError(f"model: no {family} can be built from these values: {_last_line(error)}")
 
 
-def _family(settings: Mapping[str, Any]) -> str:
+def _family(settings: Mapping[str, Any], kind: Kind) -> str:
     family = settings.get("family")
     if family is None:
         raise CodeparrotError("model.family is missing: name a model type of transformers, for example gpt2")
-    if family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and family in CONFIG_MAPPING:
-        return family
-    reason = "is not a causal language model" if family in CONFIG_MAPPING else "is not a model type of transformers"
-    raise CodeparrotError(f'model.family: "{family}" {reason}{nearest(str(family), MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)}')
+    check_family(family, kind)
+    return str(family)
 
 
 def _canonical_names(config_class: type[PreTrainedConfig], keys: Mapping[str, Any]) -> dict[str, str]:
@@ -202,15 +211,14 @@ def _new_model(config: PreTrainedConfig) -> PreTrainedModel:
     """
     config = copy.deepcopy(config)
     config.dtype = torch.float32
-    model_class, config = _class_of(config)
-    return model_class(config)
+    own, config = _class_of(config)
+    return own(config)
 
 
 def _class_of(config: PreTrainedConfig) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
-    """Return the class of a causal language model, and its part of the config where that describes more than a text model."""
-    model_class = cast(type[PreTrainedModel], MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
-    text = config.get_text_config()
-    return model_class, text if model_class.config_class is type(text) else config
+    """Return the class of a language model, and its part of the config where that describes more than a text model."""
+    found, text = model_class(config), config.get_text_config()
+    return found, text if found.config_class is type(text) else config
 
 
 def load_weights(config: PreTrainedConfig, folder: str, gguf_file: str | None = None) -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -223,10 +231,10 @@ def load_weights(config: PreTrainedConfig, folder: str, gguf_file: str | None = 
         folder: holds them.
         gguf_file: name of a file in it.
     """
-    model_class, config = _class_of(copy.deepcopy(config))
+    own, config = _class_of(copy.deepcopy(config))
     file: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
     options: Any = {"config": config, "dtype": torch.float32, "local_files_only": True, "trust_remote_code": False, **file}
-    model, found = cast(Any, model_class).from_pretrained(folder, output_loading_info=True, **options)
+    model, found = cast(Any, own).from_pretrained(folder, output_loading_info=True, **options)
     for parameter in model.parameters():
         # Otherwise they would be pages of the file, which may change or vanish while the run goes on.
         parameter.data = parameter.data.clone()
@@ -263,8 +271,10 @@ def build_model(
     z_loss: float = 0.0,
     loaded: PreTrainedModel | None = None,
     end_of_document: int | None = None,
-) -> LanguageModel:
-    """Build a model with new float32 weights on the CPU, all of them in every process. Global random state is not touched.
+) -> Any:
+    """Build a model with new float32 weights on the CPU, all of them in every process, wrapped as its kind is (WRAPPERS).
+
+    Global random state is not touched.
 
     Args:
         config: from `model_config`; it is not changed.
@@ -288,7 +298,7 @@ def build_model(
             raise from_outside(error) or _not_built(config.model_type, error) from error
     if config._attn_implementation is None and model.config._attn_implementation == "eager":
         logger.warning("model.family %s has no SDPA attention in transformers, so attention runs eagerly", config.model_type)
-    language_model = LanguageModel(model)
+    language_model = WRAPPERS[kind_of(model.config)](model)
     if z_loss and language_model.own_loss:
         raise CodeparrotError(
             f"train.z_loss: model.family {config.model_type} has a loss of its own, without z-loss; set it to 0"

@@ -3,13 +3,16 @@
 Costs: the model is built on the meta device (0.2 s for 48 layers, no memory).
 """
 
+from typing import Any
+
 from torch import nn
 from transformers import PreTrainedConfig
 
 from codeparrot.model.families import without_weights
+from codeparrot.model.kinds import kind_of
 
 
-def flops_per_token(config: PreTrainedConfig, seq_length: int) -> int:
+def flops_per_token(config: PreTrainedConfig, seq_length: int, head_share: float = 1.0) -> int:
     """Return forward and backward FLOPs a token: 6 N + 12 * layers * heads * head width * seq_length (PaLM, appendix B).
 
     N counts the parameters that every token is multiplied with: no position embeddings (as in nanoGPT), no input embedding
@@ -19,6 +22,7 @@ def flops_per_token(config: PreTrainedConfig, seq_length: int) -> int:
     Args:
         config: of any family.
         seq_length: tokens in a window.
+        head_share: share of the tokens whose logits are computed.
     """
     model = without_weights(config)
     head = model.get_output_embeddings()
@@ -30,19 +34,29 @@ def flops_per_token(config: PreTrainedConfig, seq_length: int) -> int:
         for name, parameter in model.named_parameters()
         if parameter not in tables
     )
+    multiplied -= _spared(head, head_share)
     return round(6 * multiplied + 12 * _attention_width(config) * seq_length)
 
 
-def causal_flops_per_token(config: PreTrainedConfig, seq_length: int) -> int:
+def causal_flops_per_token(config: PreTrainedConfig, seq_length: int, head_share: float = 1.0) -> int:
     """Return forward and backward FLOPs a token as llm.c counts them: 6 N + 6 * layers * heads * head width * seq_length.
 
     N counts all parameters, of routed experts only the share that a token passes through. Attention is the half that a causal
-    mask leaves.
+    mask leaves; a model that sees both sides has the whole.
     """
     share = _routed_share(config.get_text_config())
-    parameters = without_weights(config).named_parameters()
+    model = without_weights(config)
+    parameters = model.named_parameters()
     passed = sum(parameter.numel() * (share if ".experts." in name else 1) for name, parameter in parameters)
-    return round(6 * passed + 6 * _attention_width(config) * seq_length)
+    passed -= _spared(model.get_output_embeddings(), head_share)
+    half = 6 if kind_of(config) == "causal" else 12
+    return round(6 * passed + half * _attention_width(config) * seq_length)
+
+
+def _spared(head: nn.Module | None, head_share: float) -> float:
+    """Return the parameters of the head that a token passes by, in the mean."""
+    weight: Any = getattr(head, "weight", None)
+    return (1 - head_share) * weight.numel() if weight is not None else 0.0
 
 
 def _attention_width(config: PreTrainedConfig) -> int:

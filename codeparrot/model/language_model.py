@@ -10,20 +10,22 @@ Costs: `LanguageModel` runs the new model five times on 16 tokens.
 
 import logging
 from contextlib import nullcontext
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED, attention, documents, gpt2
+from codeparrot.model.kinds import families
 from codeparrot.model.loss import LossHead, next_token_labels, num_predicted
+from codeparrot.model.wrapper import Wrapper, check_finite, own_loss_because, probe_windows
 
 logger = logging.getLogger("codeparrot")
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(Wrapper):
     """A causal language model whose forward pass is its loss.
 
     The loss uses the head's weight, so it must be computed inside the module that DDP, DeepSpeed or FSDP wraps: this one.
@@ -66,6 +68,11 @@ class LanguageModel(nn.Module):
         total = self._head(self.hidden_states(input_ids), next_token_labels(labels))
         return total if reduction == "sum" else total / num_predicted(labels).clamp(min=1)
 
+    @staticmethod
+    def num_predicted(labels: Tensor) -> Tensor:
+        """Return the number of tokens that a batch of windows predicts (a scalar tensor on the labels' device)."""
+        return num_predicted(labels)
+
     def hidden_states(self, input_ids: Tensor) -> Tensor:
         """Return what the head sees, (windows, length, width)."""
         if self.way == "gpt2":
@@ -83,7 +90,7 @@ class LanguageModel(nn.Module):
         Raises:
             CodeparrotError: the family cannot.
         """
-        training, windows = self.training, _probe_windows(self.model, length=12)[:1]
+        training, windows = self.training, probe_windows(self.model, length=12)[:1]
         windows[windows == end] = (end + 1) % self.config.get_text_config().vocab_size
         middle = windows.shape[1] // 2
         windows[0, middle - 1] = end
@@ -124,8 +131,8 @@ class LanguageModel(nn.Module):
         model = self.model
         head, decoder = model.get_output_embeddings(), model.base_model
         if head is None or type(head) not in (nn.Linear, LossHead) or decoder is model:
-            return _own_loss_because(model, "its head is not one linear layer")
-        windows, training = _probe_windows(model), model.training
+            return own_loss_because(model, "its head is not one linear layer")
+        windows, training = probe_windows(model), model.training
         model.eval()
         try:
             with torch.random.fork_rng(devices=[]):
@@ -146,29 +153,6 @@ class LanguageModel(nn.Module):
             text = "model.family %s runs transformers' forward pass: its masks are not plain, or ours computes otherwise"
             logger.info(text, self.model.config.model_type)
 
-    @property
-    def _head(self) -> nn.Module:
-        return cast(nn.Module, self.model.get_output_embeddings())
-
-    # Accelerate reads these from a model: for DeepSpeed's `auto` values, and for the modules that FSDP shards on their own.
-
-    @property
-    def config(self) -> PreTrainedConfig:
-        return self.model.config
-
-    @property
-    def _no_split_modules(self) -> Any:
-        return self.model._no_split_modules
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.get_input_embeddings()
-
-    def get_output_embeddings(self) -> nn.Module | None:
-        return self.model.get_output_embeddings()
-
-    def tie_weights(self) -> None:
-        self.model.tie_weights()
-
 
 def _cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
     flat = logits.float().flatten(0, -2)
@@ -186,32 +170,15 @@ def _needs_own_loss(model: PreTrainedModel, head: nn.Module, windows: Tensor, hi
     own = model(input_ids=windows, labels=windows, use_cache=False)
     hook.remove()
     if not torch.allclose(own.logits.float(), logits.float(), rtol=0, atol=1e-4 * 64):
-        return _own_loss_because(model, "it changes the logits after the head")
+        return own_loss_because(model, "it changes the logits after the head")
     if not torch.allclose(own.loss.float(), _cross_entropy(own.logits, windows, "mean"), rtol=1e-6, atol=0):
-        return _own_loss_because(model, "it adds to the cross-entropy")
+        return own_loss_because(model, "it adds to the cross-entropy")
     return False
 
 
-def _own_loss_because(model: PreTrainedModel, reason: str) -> bool:
-    text = "model.family %s uses its own loss (%s): the logits of a whole micro-batch are held at once"
-    logger.warning(text, model.config.model_type, reason)
-    return True
-
-
-def _probe_windows(model: PreTrainedModel, length: int = 8) -> Tensor:
-    """Return two windows that differ only in their last token."""
-    text = model.config.get_text_config()
-    length = min(length, getattr(text, "max_position_embeddings", None) or length)
-    windows = (torch.arange(length, device=model.device) * 7).repeat(2, 1)
-    windows[1, -1] += 1
-    return windows % text.vocab_size
-
-
 def _check_causal(model: PreTrainedModel, hidden: Tensor) -> None:
-    if not hidden.isfinite().all():
-        raise CodeparrotError(
-            f"this {model.config.model_type} computes numbers that are not finite; name an earlier checkpoint"
-        )
+    check_finite(model, hidden)
     if not torch.allclose(hidden[0, :-1], hidden[1, :-1], rtol=0, atol=1e-4 * float(hidden.abs().max())):
         hint = "set model.is_decoder: true" if hasattr(model.config, "is_decoder") else "choose another family"
+        hint += ", or objective.name masked" if model.config.model_type in families("masked") else ""
         raise CodeparrotError(f"model.family: this {model.config.model_type} sees the tokens that it is to predict; {hint}")

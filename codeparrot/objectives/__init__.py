@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 from codeparrot import registry
 
 if TYPE_CHECKING:
-    from codeparrot.objectives.objective import Objective
+    from codeparrot.objectives.objective import NeedsTokenizer, Objective
 
 OBJECTIVES = {
     "causal": "codeparrot.objectives.causal:Causal",
+    "masked": "codeparrot.objectives.masked:Masked",
 }
 """Maps `objective.name` to a dataclass; its fields are the other settings of `objective`."""
 
 
-def load_objective(settings: Mapping[str, Any]) -> "Objective":
-    """Return the objective that the section `objective` of a configuration describes.
+def load_objective(settings: Mapping[str, Any]) -> "Objective | NeedsTokenizer":
+    """Return the objective that the section `objective` of a configuration describes, without what it takes from a tokenizer.
 
     Raises:
         CodeparrotError: no objective has that name, or it does not have these settings.

@@ -3,7 +3,15 @@
 An objective is a function of the window, its number in the run and the seed, so resuming, world size, micro-batches and threads
 change nothing. The number of a window is its place in the order of the run, counted from 0 over all processes.
 Each window predicts the same number of tokens, so the mean over micro-batches and processes is the mean over all tokens. Where
-padding or a document mask leaves tokens out, training/packing.py makes up for it; padding looks like ends of documents here.
+padding or a document mask leaves tokens out, or the objective is not even, training/packing.py makes up for it; padding looks
+like ends of documents here.
+
+An objective says which kind of model it trains, and whether it is even, by class variables:
+
+    kind: ClassVar[Kind] = "masked"     causal, where it says nothing
+    even: ClassVar[bool] = False        windows predict different numbers of tokens; True, where it says nothing
+
+One that needs the tokenizer becomes another one, that has it, before the run begins (`NeedsTokenizer`).
 
 An objective may also change documents before they are packed (`ChangesDocuments`): a function of the document and the epoch.
 """
@@ -17,6 +25,7 @@ from numpy.typing import NDArray
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
+from codeparrot.model.kinds import Kind, predicted
 from codeparrot.stream.mixture import sources_of
 from codeparrot.stream.tokenized import still_to_change
 from codeparrot.stream.transform import Transform
@@ -50,6 +59,52 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class NeedsTokenizer(Protocol):
+    """What an objective has that needs the tokenizer: its settings alone make no examples."""
+
+    def fitted(self, tokenizer: Any) -> Objective:
+        """Return the objective for a tokenizer of transformers.
+
+        Raises:
+            CodeparrotError: the tokenizer lacks what it needs.
+        """
+        ...
+
+
+@runtime_checkable
+class MakesFixedExamples(Protocol):
+    """What an objective has whose examples are drawn: evaluations measure the same ones each time."""
+
+    def of_validation(self, window: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return input ids and labels of a window, [length], as a function of what it holds alone."""
+        ...
+
+
+def fitted(objective: Objective | NeedsTokenizer, tokenizer: Any) -> Objective:
+    """Return the objective that makes the examples of a run.
+
+    Raises:
+        CodeparrotError: the tokenizer lacks what it needs.
+    """
+    return objective.fitted(tokenizer) if isinstance(objective, NeedsTokenizer) else objective
+
+
+def kind_trained(objective: object) -> Kind:
+    """Return the kind of model that an objective trains."""
+    return getattr(objective, "kind", "causal")
+
+
+def is_even(objective: object) -> bool:
+    """Return whether an objective predicts equally many tokens in each window."""
+    return getattr(objective, "even", True)
+
+
+def head_share(objective: object) -> float:
+    """Return the share of the tokens whose logits an objective needs."""
+    return getattr(objective, "head_share", 1.0)
+
+
+@runtime_checkable
 class ChangesDocuments(Protocol):
     """What an objective has that changes documents before they are packed."""
 
@@ -67,7 +122,7 @@ class ChangesDocuments(Protocol):
         ...
 
 
-def changes_of(objective: Objective, config: Config, tokenizer: Any) -> Transform | None:
+def changes_of(objective: object, config: Config, tokenizer: Any) -> Transform | None:
     """Return what the objective of a run changes documents with, or None.
 
     Raises:
@@ -77,7 +132,7 @@ def changes_of(objective: Objective, config: Config, tokenizer: Any) -> Transfor
     return objective.transform(*own) if isinstance(objective, ChangesDocuments) else None
 
 
-def transforms_of(objective: Objective, config: Config, tokenizer: Any) -> list[Transform | None]:
+def transforms_of(objective: object, config: Config, tokenizer: Any) -> list[Transform | None]:
     """Return what changes the documents of each source of a run as they are read.
 
     None where nothing does, or they are windows made so.
@@ -89,7 +144,7 @@ def transforms_of(objective: Objective, config: Config, tokenizer: Any) -> list[
     return [still_to_change(source.path, asked) for source in sources_of(config.stream.train)]
 
 
-def check_even(examples: Examples) -> None:
+def check_even(examples: Examples, kind: Kind = "causal") -> None:
     """Check that each window predicts the same number of tokens.
 
     Raises:
@@ -97,7 +152,7 @@ def check_even(examples: Examples) -> None:
     """
     if examples.labels is examples.input_ids:
         return
-    counts = np.count_nonzero(examples.labels[:, 1:] != IGNORED, axis=1)
+    counts = np.count_nonzero(predicted(examples.labels, kind) != IGNORED, axis=1)
     if counts.min() != counts.max() or counts.min() == 0:
         words = f"from {counts.min()} to {counts.max()} tokens a window"
         raise CodeparrotError(f"the objective predicts {words}: it must predict equally many, and at least one, in each")

@@ -11,8 +11,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from codeparrot.config import Config
-from codeparrot.model.families import _new_model
-from codeparrot.model.language_model import LanguageModel
+from codeparrot.model.families import WRAPPERS, _new_model
+from codeparrot.model.kinds import kind_of
 from codeparrot.plan.blocks import blocks, cast, with_layers
 
 _TOKENS = 96
@@ -36,7 +36,7 @@ def bytes_a_token(settings: Any, dtype: torch.dtype, autocast: bool) -> float:
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
         model: Any = _new_model(with_layers(settings, 1))
-        language_model = LanguageModel(model, own_loss=False).train()
+        language_model = WRAPPERS[kind_of(settings)](model, own_loss=False).train()
         if not autocast:
             cast(model, dtype)
         layer = blocks(model, model.config)[0]

@@ -12,7 +12,7 @@ from codeparrot.location import path_of
 from codeparrot.model.families import model_config, num_parameters, without_weights
 from codeparrot.model.flops import flops_per_token
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import transforms_of
+from codeparrot.objectives.objective import fitted, head_share, kind_trained, transforms_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import kept_numbers
 from codeparrot.stream.batches import batches_of
@@ -81,7 +81,7 @@ def model_settings(config: Config) -> Any:
         if source:
             fit_source(settings, tokenizer, config, source)
         fit_vocabulary(copy.deepcopy(settings), tokenizer, config)
-        transforms_of(load_objective(config.objective), config, tokenizer)
+        transforms_of(fitted(load_objective(config.objective), tokenizer), config, tokenizer)
     return settings
 
 
@@ -92,7 +92,7 @@ def shape_of(config: Config) -> Any:
         CodeparrotError: no model can be built from the settings.
     """
     source = source_of(config, weights=False)
-    return settings_of(config, source) if source else model_config(config.model)
+    return settings_of(config, source) if source else model_config(config.model, kind_trained(load_objective(config.objective)))
 
 
 def _tokenizer_exists(config: Config) -> bool:
@@ -106,7 +106,7 @@ def count(config: Config, settings: Any, corpus: Corpus) -> Sizes:
     parameters = num_parameters(settings)
     optim = config.optimizer_settings()
     kept = kept_numbers(load_optimizer(optim), without_weights(settings), optim)
-    flops = flops_per_token(settings, config.stream.seq_length)
+    flops = flops_per_token(settings, config.stream.seq_length, head_share(load_objective(config.objective)))
     tokens = batches_of(config.train).before(config.train.max_steps) * config.stream.seq_length
     step = tokens // config.train.max_steps
     epochs = tokens / corpus.tokens if corpus.tokens else None

@@ -21,9 +21,12 @@ from torch.utils._pytree import tree_map_only
 from codeparrot.config import Config
 from codeparrot.model import cpu_attention, loss
 from codeparrot.model.blocks import checkpoint
-from codeparrot.model.families import _new_model, num_parameters
+from codeparrot.model.families import WRAPPERS, _new_model, num_parameters
 from codeparrot.model.hardware import dtype_of
-from codeparrot.model.language_model import LanguageModel
+from codeparrot.model.kinds import kind_of
+from codeparrot.model.masked_model import MaskedHead
+from codeparrot.objectives import load_objective
+from codeparrot.objectives.objective import head_share
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import new_state
 from codeparrot.plan.blocks import blocks, cast, with_layers
@@ -208,7 +211,12 @@ def _in_float32(value: torch.Tensor) -> torch.Tensor:
 def _model(config: Config, settings: Any) -> Any:
     """Return the model of a run with fake weights, as `build_model` makes it with real ones."""
     model = _new_model(settings)
-    language_model = LanguageModel(model, own_loss=_own_loss(settings)).train()
+    language_model = WRAPPERS[kind_of(settings)](model, own_loss=_own_loss(settings)).train()
+    head = language_model.get_output_embeddings()
+    if isinstance(head, MaskedHead):
+        # Which tokens are hidden is in no fake tensor, but how many are is known.
+        tokens = config.train.micro_batch_size * config.stream.seq_length
+        head.most_rows = round(head_share(load_objective(config.objective)) * tokens)
     checkpoint(model, config.train.activation_checkpointing)
     return language_model
 
@@ -220,7 +228,7 @@ def _own_loss(settings: Any) -> bool:
     small = with_layers(settings, 1)
     small.get_text_config().vocab_size = 64
     with unset_fake_temporarily():
-        return LanguageModel(_new_model(small)).own_loss
+        return WRAPPERS[kind_of(small)](_new_model(small)).own_loss
 
 
 def _mark(model: Any, ledger: Ledger) -> None:

@@ -13,6 +13,9 @@ from huggingface_hub import EvalResult, ModelCardData
 from codeparrot import __version__
 from codeparrot.location import Branch, split_hub_name
 from codeparrot.markdown_tables import plain, table
+from codeparrot.model.kinds import Kind, classes
+from codeparrot.objectives import load_objective
+from codeparrot.objectives.objective import kind_trained
 from codeparrot.publishing.made_from import data, is_on_the_hub, recipe
 from codeparrot.run.metrics import SET, SOLUTIONS, is_score, problems_of
 from codeparrot.run.origin import WEIGHTS
@@ -26,13 +29,17 @@ EVALUATIONS_SHOWN = 12
 PLOT = "plots/loss.png"
 METRICS = {
     **{"eval_loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"},
+    "pseudo_perplexity": "pseudo-perplexity of hidden tokens",
     "middle_loss": "loss on middles",
     **{"ema_loss": "loss of averaged weights", "ema_bits_per_byte": "bits per byte of averaged weights"},
 }
 """Names in a line of metrics.jsonl and on the card; scores by unit tests come on top."""
 FURTHER = {f"{SET}_loss": "eval_loss", f"{SET}_perplexity": "perplexity", f"{SET}_bits_per_byte": "bits_per_byte"}
+FURTHER |= {f"{SET}_pseudo_perplexity": "pseudo_perplexity"}
 """Names in a line of a further validation set, and those of the same measures in a line of the run's own."""
 LABELS = METRICS | {SOLUTIONS: "bits per byte of solutions"}
+TASKS: dict[Kind, str] = {"causal": "text-generation", "masked": "fill-mask", "encoder-decoder": "text2text-generation"}
+"""What the Hub calls what a kind of model does."""
 REFERENCES = "reference solutions"
 VALIDATION = "validation set of the run"
 SAMPLE = "a sample of the validation set of the run"
@@ -132,9 +139,10 @@ def _front_matter(
     config: dict[str, Any], evaluations: list[dict[str, Any]], target: Branch, source: dict[str, Any] | None
 ) -> str:
     sources = [name for name in places_of(config["stream"]["train"]) if is_on_the_hub(name)]
+    task = TASKS[kind_trained(load_objective(config.get("objective", {})))]
     results = [
         EvalResult(
-            task_type="text-generation",
+            task_type=task,
             # The Hub treats each type, with its configuration, as one data set.
             dataset_type=HUB_NAMES.get(measured_on.partition(",")[0], measured_on),
             dataset_config=REFERENCES if name == SOLUTIONS else None,
@@ -146,7 +154,7 @@ def _front_matter(
     ]
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag="text-generation",
+        pipeline_tag=task,
         language="code",
         base_model=split_hub_name(source["from"])[0] if source and is_on_the_hub(source["from"]) else None,
         datasets=[split_hub_name(name)[0] for name in sources] or None,
@@ -159,15 +167,16 @@ def _front_matter(
 def _overview(manifest: dict[str, Any], parameters: int, target: Branch) -> list[str]:
     config = manifest["config"]
     step, steps = manifest["step"], config["train"]["max_steps"]
+    auto = classes()[kind_trained(load_objective(config.get("objective", {})))].auto
     return [
         f"A {config['model']['family']} of {parameters:,} parameters for code, step {step:,} of {steps:,}: "
         f"{manifest['tokens']:,} tokens seen. Pretrained by codeparrot {__version__}.",
         "",
         *_parent(manifest),
         "```python",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {auto}, AutoTokenizer",
         "",
-        f'model = AutoModelForCausalLM.from_pretrained("{target.repo}", revision="{target.branch}")',
+        f'model = {auto}.from_pretrained("{target.repo}", revision="{target.branch}")',
         f'tokenizer = AutoTokenizer.from_pretrained("{target.repo}", revision="{target.branch}")',
         "```",
         "",

@@ -22,7 +22,8 @@ SOLUTIONS = "solution_bits_per_byte"
 SET = "set"
 """Key of the name of a further validation set; its measures begin with it, too."""
 _NUMBERS = f"step tokens loss lr grad_norm tokens_per_second eval_loss perplexity bits_per_byte middle_loss {SOLUTIONS}".split()
-_NUMBERS += ["ema_loss", "ema_bits_per_byte", *(f"{SET}_{name}" for name in ("loss", "perplexity", "bits_per_byte"))]
+_NUMBERS += ["ema_loss", "ema_bits_per_byte", "pseudo_perplexity"]
+_NUMBERS += [f"{SET}_{name}" for name in ("loss", "perplexity", "pseudo_perplexity", "bits_per_byte")]
 """What is a number, or null, wherever it stands."""
 BEFORE = ".before"
 """Ends the name of the file that holds what an earlier start measured and left no checkpoint of."""

@@ -51,6 +51,8 @@ def derived_values(
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
     yield from planned(training)
     yield f"objective   {training.objective.card()}{_of_windows(training)}"
+    if training.kind == "masked":
+        yield "            a masked model writes no text: no samples, likelihood of solutions, pass@k or perplexity of text"
     device = training.accelerator.device.type
     yield f"strategy    {strategy_name(training.accelerator)}"
     because = f" ({training.precision.reason})" if training.precision.reason else ""

@@ -25,7 +25,7 @@ class Likelihood:
     def __init__(self, training: Training, monitor: Monitor) -> None:
         self._training, self._monitor = training, monitor
         self._solutions: list[Any] = []
-        if training.config.evaluate.likelihood_problems:
+        if training.config.evaluate.likelihood_problems and training.kind == "causal":
             self._load(training.config.evaluate.likelihood_problems)
 
     def _load(self, name: str) -> None:

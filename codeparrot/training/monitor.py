@@ -16,10 +16,11 @@ from typing import Any
 
 from codeparrot import plot
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.tasks.perplexity import Score
+from codeparrot.eval.tasks.perplexity import MaskedScore, Score
 from codeparrot.model import hardware
 from codeparrot.model.families import num_parameters
 from codeparrot.model.flops import causal_flops_per_token, flops_per_token
+from codeparrot.objectives.objective import head_share
 from codeparrot.run.metrics import SET, SOLUTIONS, MetricsLog, begin_again, is_score, problems_of, read_lines
 from codeparrot.run.progress import Progress
 from codeparrot.training.derived import derived_values
@@ -41,8 +42,8 @@ class Monitor:
         config, accelerator = training.config, training.accelerator
         self._training, self._main = training, accelerator.is_main_process
         self._parameters = num_parameters(training.settings)
-        self._flops = flops_per_token(training.settings, config.stream.seq_length)
-        self._causal_flops = causal_flops_per_token(training.settings, config.stream.seq_length)
+        shape = training.settings, config.stream.seq_length, head_share(training.objective)
+        self._flops, self._causal_flops = flops_per_token(*shape), causal_flops_per_token(*shape)
         self._peak, peak_source = hardware.peak_flops(accelerator.device, config.train.precision)
         self._peak *= accelerator.num_processes
         self._peak_raised = False
@@ -165,11 +166,11 @@ class Monitor:
             logger.info(text, self._peak / 1e12, reached / 1e12)
         self._peak, self._peak_raised = reached, True
 
-    def evaluated(self, progress: Progress, score: Score, sampled: bool, others: Mapping[str, float]) -> None:
+    def evaluated(self, progress: Progress, score: Score | MaskedScore, sampled: bool, others: Mapping[str, float]) -> None:
         """Log an evaluation of the validation set, or of the sample of it, and what else was measured, by its name."""
         if not self._main:
             return
-        values = {"eval_loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte, **others}
+        values = {"eval_loss": score.loss, **score.measures, **others}
         values = {key: _finite(value) for key, value in values.items()}
         measured = {"eval_tokens": score.tokens, "eval_sample": sampled}
         self._write({"step": progress.step, "tokens": progress.tokens, **values, **measured})
@@ -177,11 +178,11 @@ class Monitor:
         shown = "".join(f" | {name} {value:.4f}" for name, value in others.items())
         logger.info("evaluation at step %d | %s%s%s", progress.step, score, " (of the sample)" if sampled else "", shown)
 
-    def further(self, progress: Progress, name: str, score: Score, sampled: bool) -> None:
+    def further(self, progress: Progress, name: str, score: Score | MaskedScore, sampled: bool) -> None:
         """Log an evaluation of a further validation set, or of the sample of it."""
         if not self._main:
             return
-        values = {"loss": score.loss, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
+        values = {"loss": score.loss, **score.measures}
         known = {f"{SET}_{key}": _finite(value) for key, value in values.items()}
         measured = {f"{SET}_tokens": score.tokens, f"{SET}_sample": sampled}
         self._write({"step": progress.step, "tokens": progress.tokens, SET: name, **known, **measured})

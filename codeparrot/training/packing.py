@@ -1,9 +1,9 @@
 """Windows that predict different numbers of tokens: the loss of a step stays the mean over all tokens of its global batch.
 
-Best-fit packing leaves padding, and a document mask leaves the first token of each document without one that it could be
-predicted from. So a micro-batch counts by the tokens that it predicts: its mean is multiplied by its share of those of the
-global batch, with which the mean over micro-batches and processes, which every strategy takes, is that over the tokens. The
-processes add up their counts before the first forward pass, over gloo between CPUs.
+Best-fit packing leaves padding, a document mask leaves the first token of each document without one that it could be predicted
+from, and an objective may hide units of several tokens. So a micro-batch counts by the tokens that it predicts: its mean is
+multiplied by its share of those of the global batch, with which the mean over micro-batches and processes, which every strategy
+takes, is that over the tokens. The processes add up their counts before the first forward pass, over gloo between CPUs.
 
 Cost: the micro-batches of a step are in the host's memory before the step begins, 16 bytes a token, and one message a step.
 """
@@ -18,7 +18,8 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
 from codeparrot.model.documents import within_documents
-from codeparrot.objectives.objective import Examples
+from codeparrot.model.kinds import Kind, predicted
+from codeparrot.objectives.objective import Examples, is_even, kind_trained
 from codeparrot.run.progress import Progress
 from codeparrot.training.agreement import Agreement
 
@@ -34,11 +35,16 @@ class Uneven:
         world_size: how many they are.
         end_of_document: the token that ends documents, and stands in the place of padding for objective and model.
         document_mask: whether the documents of a window do not see each other.
+        kind: of the model.
     """
 
-    def __init__(self, agreement: Agreement, world_size: int, end_of_document: int, document_mask: bool) -> None:
+    def __init__(
+        self, agreement: Agreement, world_size: int, end_of_document: int, document_mask: bool, kind: Kind = "causal"
+    ) -> None:
         self._agreement, self._world_size, self._end = agreement, world_size, end_of_document
-        self._document_mask = document_mask
+        self._kind: Kind = kind
+        # A token that is hidden is predicted from those on both sides, wherever its document begins.
+        self._leaves_out_first = document_mask and kind == "causal"
         self.tokens = 0
         """Tokens in the last global batch, without padding."""
 
@@ -58,7 +64,7 @@ class Uneven:
                 f"the objective makes labels {shapes}; leave out stream.packing best_fit and stream.document_mask"
             )
         labels = np.where(windows == IGNORED, IGNORED, examples.labels)
-        if self._document_mask:
+        if self._leaves_out_first:
             labels = within_documents(examples.input_ids, labels, self._end)
         return examples._replace(labels=labels)
 
@@ -69,17 +75,17 @@ class Uneven:
             micro_batches: of a step.
             tokens: in them, without padding.
         """
-        predicted = [int(np.count_nonzero(each.labels[:, 1:] != IGNORED)) for each in micro_batches]
-        self.tokens, total = self._agreement.sums(tokens, sum(predicted))
-        return [count * len(micro_batches) * self._world_size / max(1, total) for count in predicted]
+        counts = [int(np.count_nonzero(predicted(each.labels, self._kind) != IGNORED)) for each in micro_batches]
+        self.tokens, total = self._agreement.sums(tokens, sum(counts))
+        return [count * len(micro_batches) * self._world_size / max(1, total) for count in counts]
 
 
-def uneven(config: Config, agreement: Agreement, world_size: int, end_of_document: int) -> Uneven | None:
+def uneven(config: Config, objective: object, agreement: Agreement, world_size: int, end_of_document: int) -> Uneven | None:
     """Return what makes up for windows that predict different numbers of tokens; None if all predict equally many."""
     stream = config.stream
-    if stream.packing != "best_fit" and not stream.document_mask:
+    if stream.packing != "best_fit" and not stream.document_mask and is_even(objective):
         return None
-    return Uneven(agreement, world_size, end_of_document, stream.document_mask)
+    return Uneven(agreement, world_size, end_of_document, stream.document_mask, kind_trained(objective))
 
 
 def micro_batches_of(training: "Training", batches: Iterator[Any], step: int) -> Iterator[tuple[Tensor, Tensor, float | None]]:

@@ -19,8 +19,9 @@ from codeparrot.loading import fit_vocabulary, tokenizer_digest
 from codeparrot.model import attention, documents
 from codeparrot.model.families import build_model, model_config, without_weights
 from codeparrot.model.hardware import dtype_of
+from codeparrot.model.kinds import Kind
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import Examples, Objective, check_even, transforms_of
+from codeparrot.objectives.objective import Examples, Objective, check_even, fitted, kind_trained, transforms_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import NeedsWhole, moments_by_name
 from codeparrot.optim.schedule import learning_rate
@@ -84,7 +85,7 @@ class Training(Start):
     """The parts of a run that change as it goes on, and those that everything after a step needs."""
 
     model: Any
-    """The LanguageModel, wrapped by Accelerate."""
+    """The model whose forward pass is its loss, wrapped by Accelerate."""
     language_model: Any
     """The transformers model inside all wrappers. `Accelerator.unwrap_model` would import DeepSpeed to find it."""
     optimizer: Any
@@ -116,6 +117,11 @@ class Training(Start):
             return "flash for sequences of many lengths" if flash else "with a mask"
         with self.kernels():
             return attention.chosen(self.settings, self.accelerator.device, dtype, self.config.stream.seq_length)
+
+    @property
+    def kind(self) -> Kind:
+        """Return the kind of the model."""
+        return kind_trained(self.objective)
 
     @property
     def batches(self) -> Batches:
@@ -167,7 +173,7 @@ class Training(Start):
         if self.uneven:
             return self.uneven.labelled(self.objective.examples(self.uneven.whole(windows), numbers, seed), windows)
         found = self.objective.examples(windows, numbers, seed)
-        check_even(found)
+        check_even(found, self.kind)
         return found
 
     def to_device(self, examples: Examples) -> tuple[Tensor, Tensor]:
@@ -203,12 +209,12 @@ def fit(config: Config) -> Fitted:
     valid = [config.stream, *(each.stream for each in further)]
     data = [*places_of(config.stream.train), *(place for stream in valid for place in as_list(stream.valid))]
     check_tokenizer(data, tokenizer.eos_token_id, tokenizer_digest(tokenizer))
-    settings = settings_of(config, source) if source else model_config(config.model)
+    objective = fitted(load_objective(config.objective), tokenizer)
+    settings = settings_of(config, source) if source else model_config(config.model, kind_trained(objective))
     if source:
         fit_source(settings, tokenizer, config, source)
         config = replace(config, model={**config.model, "family": settings.model_type})
     settings = fit_vocabulary(settings, tokenizer, config)
-    objective = load_objective(config.objective)
     first = source if source and source.first else None
     return Fitted(tokenizer, settings, objective, transforms_of(objective, config, tokenizer), config, first)
 
@@ -258,7 +264,7 @@ def make(start: Start, fitted: Fitted) -> Training:
         sharded=sharded_state(accelerator, model, language_model, bare, kind, moments),
         health=Health(config.train, accelerator, bare, kind, zero),
         compiling=compiling,
-        uneven=uneven(config, start.agreement, world_size, tokenizer.eos_token_id),
+        uneven=uneven(config, objective, start.agreement, world_size, tokenizer.eos_token_id),
     )
 
 

@@ -68,7 +68,8 @@ class UnitTests:
 
     def __init__(self, training: Training, monitor: Monitor, stop: StopRequest) -> None:
         self._monitor = monitor
-        self._all = [PassAtK(each, training, monitor, stop) for each in measurements(training.config.evaluate)]
+        asked = measurements(training.config.evaluate) if training.kind == "causal" else []
+        self._all = [PassAtK(each, training, monitor, stop) for each in asked]
 
     def run_due(self, progress: Progress, last: bool) -> None:
         """Take what is due after a step; after the last one, all."""

@@ -30,6 +30,8 @@ from codeparrot.loading import (
 from codeparrot.location import GGUF, local_folder
 from codeparrot.model import gguf
 from codeparrot.model.families import config_of_weights, load_weights
+from codeparrot.objectives import load_objective
+from codeparrot.objectives.objective import kind_trained
 from codeparrot.result import say
 from codeparrot.run import checkpoint
 from codeparrot.run.begun import begun, on_hub
@@ -174,7 +176,8 @@ def settings_of(config: Config, source: Source) -> Any:
     Raises:
         CodeparrotError: the source is no model that can be trained here, or a setting contradicts its weights.
     """
-    settings = config_of_weights(config_of(source.place), config.model)
+    kind = kind_trained(load_objective(config.objective))
+    settings = config_of_weights(config_of(source.place), config.model, kind)
     if source.place.endswith(GGUF):
         gguf.check_trainable(*_file(source))
     return settings

@@ -16,14 +16,16 @@ from torch.distributed.fsdp import FSDPModule
 
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.tasks.perplexity import Score, bytes_per_token, evaluate
+from codeparrot.eval.tasks.perplexity import MaskedScore, Score, bytes_per_token, evaluate
 from codeparrot.generation.engine import Engine
 from codeparrot.generation.multinomial import Multinomial, Noise
 from codeparrot.generation.requests import Request
 from codeparrot.model.documents import within_documents
+from codeparrot.model.kinds import predicted
 from codeparrot.objectives.fim import Middles
 from codeparrot.objectives.middles import MiddleSet, load_middles
-from codeparrot.objectives.objective import changes_of
+from codeparrot.objectives.objective import MakesFixedExamples, changes_of
+from codeparrot.objectives.validation import ExampleSet
 from codeparrot.result import progress_bar, say
 from codeparrot.run.metrics import SET
 from codeparrot.run.progress import Progress
@@ -79,6 +81,10 @@ class Apart(NamedTuple):
         return input_ids, within_documents(input_ids, labels, self.end_of_document)
 
 
+Examples = ValidationSet | MiddleSet | Apart | ExampleSet
+AnyScore = Score | MaskedScore
+
+
 class Measured(NamedTuple):
     """A validation set."""
 
@@ -97,7 +103,7 @@ class Validation:
 
     def __init__(self, training: Training, monitor: Monitor, stop: StopRequest) -> None:
         config, accelerator = training.config, training.accelerator
-        self.score: Score | None = None
+        self.score: AnyScore | None = None
         """That of the last evaluation, or None if it was interrupted."""
         self.interrupted = False
         """Whether a request to stop ended the last evaluation. The same on all processes."""
@@ -113,6 +119,7 @@ class Validation:
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
         self._likelihood = Likelihood(training, monitor)
+        self._writes = training.kind == "causal"
 
     def is_measured(self) -> bool:
         """Whether the step at which this start began was measured on all of every set. All processes call this."""
@@ -133,14 +140,15 @@ class Validation:
                 return
             others = {"middle_loss": scores[MIDDLES].loss} if MIDDLES in scores else {}
             if average := scores.get(AVERAGED):
-                others |= {"ema_loss": average.loss, "ema_bits_per_byte": average.bits_per_byte}
+                others |= {"ema_loss": average.loss}
+                others |= {"ema_bits_per_byte": average.bits_per_byte} if isinstance(average, Score) else {}
             self._monitor.evaluated(progress, self.score, self._valid.sampling and not whole, others)
             for name, each in self._further.items():
                 self._monitor.further(progress, name, scores[f"{ALSO} {name}"], each.sampling and not whole)
-            if self._training.config.evaluate.sample_tokens:
+            if self._training.config.evaluate.sample_tokens and self._writes:
                 self._sample(progress)
 
-    def _measures(self, progress: Progress, whole: bool) -> Iterator[tuple[str, Score | None]]:
+    def _measures(self, progress: Progress, whole: bool) -> Iterator[tuple[str, AnyScore | None]]:
         """Yield what is measured and its score; the first that was interrupted (None) is the last. All processes call this."""
         sets: dict[str, ValidationSet | MiddleSet] = {VALIDATION: self._valid.of(whole)}
         sets |= {f"{ALSO} {name}": each.of(whole) for name, each in self._further.items()}
@@ -194,7 +202,7 @@ class Validation:
             logger.info("middles     %s tokens of middles at each evaluation, always the same", f"{tokens:,}")
         return middles if tokens else None
 
-    def _measure(self, progress: Progress, valid: ValidationSet | MiddleSet) -> Score | None:
+    def _measure(self, progress: Progress, valid: ValidationSet | MiddleSet) -> AnyScore | None:
         training, config = self._training, self._training.config
         accelerator = training.accelerator
         size = config.evaluate.micro_batch_size or config.train.micro_batch_size
@@ -210,17 +218,28 @@ class Validation:
                 bar.update()
                 training.watchdog.beat(progress.step, "evaluation")
 
-            return evaluate(
+            score = evaluate(
                 training.model,
-                Apart(valid, training.tokenizer.eos_token_id) if config.stream.document_mask else valid,
+                self._examples(valid),
                 batch_size=size,
                 token_bytes=self._token_bytes,
                 device=accelerator.device,
                 add_up=lambda sums: accelerator.reduce(sums, "sum"),
                 most=lambda number: max(training.agreement.gather(number)),
+                predicted=lambda labels: predicted(labels, training.kind),
                 progress=count,
                 broken_off=self._all_stop,
             )
+        # A hidden token is predicted with others beside it hidden too: its likelihood is not one of text.
+        return score if score is None or self._writes else MaskedScore(score.loss, score.perplexity, score.tokens)
+
+    def _examples(self, valid: ValidationSet | MiddleSet) -> Examples:
+        """Return the batches that the model is measured on."""
+        training = self._training
+        end = training.tokenizer.eos_token_id
+        if isinstance(training.objective, MakesFixedExamples) and isinstance(valid, ValidationSet):
+            return ExampleSet(valid, training.objective, end)
+        return Apart(valid, end) if training.config.stream.document_mask else valid
 
     def _all_stop(self) -> bool:
         return self._training.agreement.any(self._stop.requested)[0]

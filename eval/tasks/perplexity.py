@@ -22,8 +22,32 @@ class Score(NamedTuple):
     tokens: int
     """Predicted tokens."""
 
+    @property
+    def measures(self) -> dict[str, float]:
+        """Return what follows from the loss, by the names in metrics.jsonl."""
+        return {"perplexity": self.perplexity, "bits_per_byte": self.bits_per_byte}
+
     def __str__(self) -> str:
         return f"loss {self.loss:.4f} | perplexity {self.perplexity:.2f} | {self.bits_per_byte:.3f} bits/byte"
+
+
+class MaskedScore(NamedTuple):
+    """Of a masked model, which gives a text no likelihood: neither a perplexity of text nor bits a byte follow."""
+
+    loss: float
+    """Mean cross-entropy in nats a hidden token."""
+    pseudo_perplexity: float
+    """exp(loss): it compares runs with the same tokenizer, rate and unit, and is no perplexity."""
+    tokens: int
+    """Predicted tokens."""
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """Return what follows from the loss, by the names in metrics.jsonl."""
+        return {"pseudo_perplexity": self.pseudo_perplexity}
+
+    def __str__(self) -> str:
+        return f"loss {self.loss:.4f} | pseudo-perplexity {self.pseudo_perplexity:.2f} (of {self.tokens:,} hidden tokens)"
 
 
 def evaluate(
@@ -35,10 +59,11 @@ def evaluate(
     device: Any,
     add_up: Callable[[Any], Any] = lambda sums: sums,
     most: Callable[[int], int] = lambda count: count,
+    predicted: Callable[[Any], Any] = lambda labels: labels[:, 1:],
     progress: Callable[[], object] = lambda: None,
     broken_off: Callable[[], bool] = lambda: False,
 ) -> Score | None:
-    """Return the score of a LanguageModel on a ValidationSet, or None if it was broken off.
+    """Return the score of a model on a ValidationSet, or None if it was broken off.
 
     Args:
         model: called as model(input_ids, labels, reduction="sum").
@@ -47,6 +72,7 @@ def evaluate(
         token_bytes: [vocabulary] tensor of the bytes that each token stands for.
         device: where to compute.
         add_up: sums a tensor over all processes.
+        predicted: returns the part of labels, [windows, length], that the model predicts.
         most: returns the largest count over all processes: each runs that many batches, or they would wait for each other.
         progress: called after each batch.
         broken_off: called after each batch; True, on all processes alike, ends the evaluation without a score.
@@ -61,11 +87,11 @@ def evaluate(
     with torch.no_grad():
         for index in range(most(valid.num_batches(batch_size))):
             input_ids, labels = (torch.from_numpy(array).to(device) for array in valid.batch(index, batch_size))
-            predicted = labels[:, 1:]
-            kept = predicted >= 0
+            targets = predicted(labels)
+            kept = targets >= 0
             sums[0] += model(input_ids, labels, reduction="sum").double()
             sums[1] += kept.sum()
-            sums[2] += token_bytes[predicted.clamp(min=0)].masked_fill(~kept, 0).sum()
+            sums[2] += token_bytes[targets.clamp(min=0)].masked_fill(~kept, 0).sum()
             progress()
             if broken_off():
                 model.train(was_training)
