@@ -64,6 +64,7 @@ def least_seconds(works: dict[str, Callable[[np.ndarray], object]], batches: lis
 
 
 def main() -> None:
+    from codeparrot.objectives.span import Span
     from codeparrot.objectives.units import Unit, units_of
 
     size, length = 8, 256
@@ -76,6 +77,8 @@ def main() -> None:
 
     names: tuple[Unit, ...] = ("token", "word", "identifier", "python")
     works: dict[str, Callable[[np.ndarray], object]] = {"step": step()} | {f"units: {name}": of(name) for name in names}
+    spans = Span().fitted(tokenizer)
+    works["span"] = lambda batch: spans.examples(batch, range(size), seed=0)
     least_seconds(works, batches[:1])  # warm
     taken = least_seconds(works, batches[1:])
     ratios = [

@@ -15,6 +15,8 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertTokenizer
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.model import IGNORED
+from codeparrot.objectives.masked import Masked
 from codeparrot.objectives.units import LONGEST_IDENTIFIER_BYTES, NO_UNIT, Unit, Units, units_of
 from tests.conftest import python_sources
 
@@ -208,3 +210,20 @@ def test_sentinels_and_padding_are_in_no_unit(tokenizer_folder) -> None:
     for unit in ("token", "word", "identifier", "python"):
         window = np.array([size, size + 1, tokenizer.eos_token_id])
         assert units_of(tokenizer, unit)(window).tolist() == [NO_UNIT] * 3
+
+
+@pytest.mark.parametrize("unit", ["word", "identifier", "python"])
+def test_the_objective_masks_them_whole_or_not_at_all(tokenizer_folder, unit: Unit) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer.add_special_tokens({"mask_token": "<mask>"})
+    ids = tokenizer("def read_the_table(path_of_table):\n    return open_table(path_of_table).readlines()\n" * 4)["input_ids"]
+    windows = np.stack([np.array(ids, np.int64)] * 50)
+    labels = Masked(rate=0.3, unit=unit).fitted(tokenizer).examples(windows, range(50), seed=0).labels
+    numbers, several = units_of(tokenizer, unit)(windows[0]), 0
+    for row in labels:
+        hidden = row != IGNORED
+        assert 0.3 * len(ids) <= hidden.sum() < 0.3 * len(ids) + 16, "up to the end of the last unit"
+        for group in groups(numbers):
+            assert hidden[group].all() or not hidden[group].any()
+            several += len(group) > 1 and bool(hidden[group].all())
+    assert several > 50
