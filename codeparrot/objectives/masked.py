@@ -46,7 +46,7 @@ class Masked:
     random_share: float = setting(0.1, rule=FRACTION)
     """Share of these that another token, drawn at random, stands for; the rest stays as it is."""
     unit: units.Unit = "token"
-    """What is masked whole or not at all: a token, a word (part of an identifier), an identifier, a token of Python (units.py)."""
+    """What is masked whole or not at all: a token, a word (part of an identifier), an identifier or a token of Python."""
 
     def __post_init__(self) -> None:
         if self.mask_share + self.random_share > 1 + 1e-9:
