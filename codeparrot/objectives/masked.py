@@ -6,12 +6,13 @@ epoch, a text is masked otherwise. A unit is masked whole or not at all (`unit`)
 
 Windows of validation are masked by what they hold, so that all evaluations of all runs measure the same tokens.
 
-Cost: about 0.1 ms a window of 1,024 tokens. Windows predict different numbers of tokens (training/packing.py).
+Cost: about 0.1 ms a window of 1,024 tokens, and that of the units (units.py). Windows predict different numbers of tokens
+(training/packing.py).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import xxhash
@@ -21,15 +22,14 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.loading import largest_id, special_ids
 from codeparrot.model import IGNORED
 from codeparrot.model.kinds import Kind
+from codeparrot.objectives import units
 from codeparrot.objectives.objective import Examples
 from codeparrot.setting import FRACTION, Rule, setting
 
 Window = NDArray[np.int64]
 Units = Callable[[Window], NDArray[np.int64]]
 """Returns the number of the unit that each token of a window is in, from 0; NONE for a token that is never masked."""
-Unit = Literal["token"]
-NONE = -1
-"""No unit."""
+NONE = units.NO_UNIT
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Masked:
     """Share of these that the mask token stands for."""
     random_share: float = setting(0.1, rule=FRACTION)
     """Share of these that another token, drawn at random, stands for; the rest stays as it is."""
-    unit: Unit = "token"
-    """What is masked whole or not at all."""
+    unit: units.Unit = "token"
+    """What is masked whole or not at all: a token, a word (part of an identifier), an identifier or a token of Python."""
 
     def __post_init__(self) -> None:
         if self.mask_share + self.random_share > 1 + 1e-9:
@@ -83,15 +83,21 @@ class Masked:
         return f"masked language modelling, {self.rate:.0%} of the tokens ({shares}), by the {self.unit}"
 
 
-def units_of(unit: Unit, tokenizer: Any, never: NDArray[np.bool_]) -> Units:
+def units_of(unit: units.Unit, tokenizer: Any, never: NDArray[np.bool_]) -> Units:
     """Return what finds the units of a window.
 
     Args:
         unit: `objective.unit`.
         tokenizer: of transformers.
         never: [vocabulary], whether a token is never masked.
+
+    Raises:
+        CodeparrotError: the tokenizer does not work on bytes.
     """
-    return lambda window: np.where(never[window], NONE, np.arange(len(window)))
+    if unit == "token":
+        return lambda window: np.where(never[window], NONE, np.arange(len(window)))
+    found = units.units_of(tokenizer, unit)
+    return lambda window: np.where(never[window], NONE, found(window))
 
 
 @dataclass(frozen=True)
@@ -127,9 +133,9 @@ class Masking:
 
     def _masked(self, window: Window, key: str) -> tuple[Window, Window]:
         settings, count = self.settings, len(window)
-        units = self.units(window)
-        _, members, sizes = np.unique(units, return_inverse=True, return_counts=True)
-        offset = int((units == NONE).any())  # NONE sorts first
+        numbers = self.units(window)
+        _, members, sizes = np.unique(numbers, return_inverse=True, return_counts=True)
+        offset = int((numbers == NONE).any())  # NONE sorts first
         members, sizes = members - offset, sizes[offset:]
         # Numbers of three independent draws, as in stream/order.py: raw ones, which no release of numpy changes.
         order, fate, place = np.random.Philox(key=xxhash.xxh3_128_intdigest(key.encode())).random_raw(3 * count).reshape(3, -1)

@@ -1,0 +1,93 @@
+"""What an objective costs: the time of its transform beside a training step on the same windows, in one process.
+
+Windows, 8 of 256 tokens of this machine's Python sources, and the model, GPT-2's forward and backward pass, are those of
+configs/nano.yaml, the smallest recipe: a larger model hides more. The two are measured in turn; the least of the times counts.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from benchmarks.common import Ratio, report
+
+REPEATS = 9
+TARGET = 0.05
+NANO = Path("configs/nano.yaml")
+
+
+def windows(count: int, length: int) -> tuple[np.ndarray, object]:
+    """Return windows of Python sources, and the tokenizer that they are of."""
+    import sysconfig
+
+    from transformers import GPT2Tokenizer
+
+    from codeparrot.stream.sentinels import tokens_of
+    from codeparrot.tokenizer.train import END_OF_TEXT, fit
+
+    files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:80]
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    backend = fit(texts, 4096, special=[END_OF_TEXT, *tokens_of(["masked", "span"])])
+    ids = [index for text in texts for index in [*backend.encode(text).ids, 0]]
+    tokenizer = GPT2Tokenizer(tokenizer_object=backend)
+    return np.array(ids[: count * length], np.int64).reshape(count, length), tokenizer
+
+
+def step() -> Callable[[np.ndarray], None]:
+    """Return the forward and backward pass of the smallest recipe's model."""
+    import torch
+
+    from codeparrot.model.families import build_model, model_config
+
+    settings = yaml.safe_load(NANO.read_text(encoding="utf-8"))["model"]
+    model = build_model(model_config(settings), seed=0)
+
+    def run(each: np.ndarray) -> None:
+        input_ids = torch.from_numpy(each)
+        model(input_ids, input_ids).backward()
+        model.zero_grad()
+
+    return run
+
+
+def least_seconds(works: dict[str, Callable[[np.ndarray], object]], batches: list[np.ndarray]) -> dict[str, float]:
+    """Return the least time of each, measured in turn on other windows each time."""
+    taken = {name: float("inf") for name in works}
+    for batch in batches:
+        for name, work in works.items():
+            start = time.perf_counter()
+            work(batch)
+            taken[name] = min(taken[name], time.perf_counter() - start)
+    return taken
+
+
+def main() -> None:
+    from codeparrot.objectives.span import Span
+    from codeparrot.objectives.units import Unit, units_of
+
+    size, length = 8, 256
+    found, tokenizer = windows(size * (REPEATS + 1), length)
+    batches = list(found.reshape(REPEATS + 1, size, length))
+
+    def of(unit: Unit) -> Callable[[np.ndarray], object]:
+        units = units_of(tokenizer, unit)
+        return lambda batch: [units(window) for window in batch]
+
+    names: tuple[Unit, ...] = ("token", "word", "identifier", "python")
+    works: dict[str, Callable[[np.ndarray], object]] = {"step": step()} | {f"units: {name}": of(name) for name in names}
+    spans = Span().fitted(tokenizer)
+    works["span"] = lambda batch: spans.examples(batch, range(size), seed=0)
+    least_seconds(works, batches[:1])  # warm
+    taken = least_seconds(works, batches[1:])
+    ratios = [
+        Ratio(f"{name}, beside a step", taken[name] * 1e3, taken["step"] * 1e3, "ms", TARGET, higher_is_better=False)
+        for name in works
+        if name != "step"
+    ]
+    report("objectives: what a transform costs", ratios, {"tokens of a step": size * length})
+
+
+if __name__ == "__main__":
+    main()
