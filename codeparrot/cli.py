@@ -84,6 +84,12 @@ COMMANDS = {
     "complete": Command("codeparrot.generation.complete:complete", "complete code with a checkpoint"),
     "serve": Command("codeparrot.serve.command:serve", "completions for editors over HTTP, and a page to look into the model"),
     "export": Command("codeparrot.export.command:export", "a checkpoint as a GGUF file, for llama.cpp, Ollama and LM Studio"),
+    "search build": Command(
+        "codeparrot.search.build:build", "an index of a source tree, for search", positional=True, goes_on=True
+    ),
+    "search query": Command(
+        "codeparrot.search.query:query", "the places of a tree nearest to a text or a place", positional=True, usual="-"
+    ),
     "scale run": Command(
         "codeparrot.scale.series:run", "a series of small runs for a law", check="codeparrot.scale.series:check", goes_on=True
     ),

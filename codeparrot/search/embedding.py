@@ -60,7 +60,7 @@ class Embedder:
         from codeparrot.model import gpt2
 
         self.causal = is_causal(model.config)
-        self.pooling: Literal["mean", "last"] = pooling if pooling != "auto" else "last" if self.causal else "mean"
+        self.pooling = pooling_of(pooling, model.config)
         self.tokenizer = tokenizer
         self.tokens_per_batch = tokens_per_batch
         self.num_cut = 0
@@ -155,6 +155,11 @@ def load(checkpoint: str, pooling: Pooling = "auto", device: str = "auto") -> Em
         CodeparrotError: it cannot be loaded.
     """
     return Embedder(*load_model(find_model(checkpoint), device), pooling)
+
+
+def pooling_of(pooling: Pooling, config: Any) -> Literal["mean", "last"]:
+    """Return what auto means for a model."""
+    return pooling if pooling != "auto" else "last" if is_causal(config) else "mean"
 
 
 def is_causal(config: Any) -> bool:

@@ -18,6 +18,8 @@ from codeparrot.errors import CodeparrotError
 
 LEAST_VARIANCE = 1e-4
 """Share of the largest variance, below which a direction is left out."""
+TEXTS_PER_DIRECTION = 8
+"""Texts that a direction needs: as many directions as vectors would put all of these equally far from each other."""
 _PIECE = 65_536
 
 
@@ -53,7 +55,8 @@ def fit(vectors: NDArray[np.float32], directions: int | None = None) -> Whitenin
 
     Args:
         vectors: [texts, width].
-        directions: most directions that are kept, those with the largest variances; None: all that differ.
+        directions: most directions that are kept, those with the largest variances; None: all that differ. There
+            is one for every 8 vectors at most.
 
     Raises:
         CodeparrotError: the vectors are fewer than two, or all the same.
@@ -73,7 +76,8 @@ def fit(vectors: NDArray[np.float32], directions: int | None = None) -> Whitenin
         raise CodeparrotError("whitening needs vectors that differ, and these are all the same: leave it out (--whiten false)")
     # An axis and its opposite are as good: the largest number of each is positive, so that two fits of the same vectors agree.
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), range(axes.shape[1])])
-    kept = slice(0, min(int((variances > LEAST_VARIANCE * variances[0]).sum()), directions or len(variances)))
+    known = max(1, len(vectors) // TEXTS_PER_DIRECTION)
+    kept = slice(0, min(int((variances > LEAST_VARIANCE * variances[0]).sum()), known, directions or len(variances)))
     return Whitening(mean.astype(np.float32), (axes[:, kept] / np.sqrt(variances[kept])).astype(np.float32))
 
 

@@ -28,6 +28,31 @@ MASKED = {
     },
 }
 
+SOURCES = {
+    "table.py": """'''Tables.'''
+
+
+def read(path):
+    return path
+
+
+class Table:
+    def rows(self):
+        return 1
+""",
+    "deep/words.py": """import os
+
+
+def split(text):
+    return text.split()
+
+
+def join(words):
+    return ' '.join(words)
+""",
+    "notes.md": "# Notes\n\nRead a table, then split its words.\n",
+}
+
 
 def tiny(family: str, tokenizer: Any, seed: int = 0) -> Any:
     """Return a model of a family in evaluation mode, its weights large enough that texts differ."""
@@ -53,3 +78,13 @@ def checkpoint(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
     tiny("gpt2", tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small source tree: SOURCES."""
+    for name, text in SOURCES.items():
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path / "tree"
