@@ -83,7 +83,14 @@ COMMANDS = {
     "hub promote": Command("codeparrot.publishing.promote:promote", "make main hold what a run's branch holds"),
     "complete": Command("codeparrot.generation.complete:complete", "complete code with a checkpoint"),
     "serve": Command("codeparrot.serve.command:serve", "completions for editors over HTTP, and a page to look into the model"),
-    "export": Command("codeparrot.export.command:export", "a checkpoint as a GGUF file, for llama.cpp, Ollama and LM Studio"),
+    "export": Command("codeparrot.export.command:export", "a checkpoint for llama.cpp (GGUF) or sentence-transformers"),
+    "embed": Command("codeparrot.search.embed:embed", "vectors of a source tree's functions and classes", positional=True),
+    "search build": Command(
+        "codeparrot.search.build:build", "an index of a source tree, for search", positional=True, goes_on=True
+    ),
+    "search query": Command(
+        "codeparrot.search.query:query", "the places of a tree nearest to a text or a place", positional=True, usual="-"
+    ),
     "scale run": Command(
         "codeparrot.scale.series:run", "a series of small runs for a law", check="codeparrot.scale.series:check", goes_on=True
     ),

@@ -15,6 +15,7 @@ from codeparrot.figures import count_in_words, size_in_words
 from codeparrot.files import new_file
 from codeparrot.location import GGUF, path_of
 from codeparrot.result import Result
+from codeparrot.search.embedding import Pooling
 
 Type = Literal["f32", "f16", "q8_0"]
 MAGIC = b"GGUF"
@@ -23,21 +24,28 @@ MAGIC = b"GGUF"
 def export(
     checkpoint: str,
     output: str,
-    format: Literal["gguf"] = "gguf",
+    format: Literal["gguf", "sentence-transformers"] = "gguf",
     type: Type = "f16",
     license: str = "",
+    pooling: Pooling = "auto",
 ) -> Result:
-    """Write a checkpoint of a gpt2 or llama as a GGUF file with its tokenizer, for llama.cpp and what is built on it.
+    """Write a checkpoint with its tokenizer: a gpt2 or llama as a GGUF file for llama.cpp, or any for sentence-transformers.
 
     Args:
         checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, or a name on the Hub.
-        output: File to write, ending in .gguf. A GGUF file that is there is replaced.
-        format: Format of the file.
-        type: Numbers that matrices are stored as: f32 is exact, f16 half as large, q8_0 a quarter (8 bits and a scale for 32
-            numbers). All others stay f32.
-        license: SPDX name of the model's licence, to write into the file.
+        output: File to write, ending in .gguf; for sentence-transformers a folder. One that is there is replaced.
+        format: What reads it: gguf for llama.cpp and what is built on it, or sentence-transformers.
+        type: Of gguf. Numbers that matrices are stored as: f32 is exact, f16 half as large, q8_0 a quarter (8 bits and a scale
+            for 32 numbers). All others stay f32.
+        license: Of gguf. SPDX name of the model's licence, to write into the file.
+        pooling: Of sentence-transformers. How the vectors of a text's tokens become one. auto: last for causal models, mean for
+            others.
     """
     place = path_of(output)
+    if format == "sentence-transformers":
+        from codeparrot.export.sentence_folder import export_folder
+
+        return export_folder(checkpoint, place, pooling)
     replaced = _check_output(place)
     if checkpoint.endswith(GGUF):
         raise CodeparrotError(f'--checkpoint "{checkpoint}" is a GGUF file already: name the run or folder that it was made of')

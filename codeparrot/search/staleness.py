@@ -1,0 +1,42 @@
+"""Which files of an index are no longer what was read.
+
+Cost: a look at the size and time of every file; one that differs there is read. A new file is not noticed: building is.
+"""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+
+from codeparrot.search.tree import digest_of
+
+State = Literal["fresh", "changed", "gone"]
+
+
+class Stale(NamedTuple):
+    """Paths of files, sorted."""
+
+    changed: list[str]
+    gone: list[str]
+
+    def state(self, path: str) -> State:
+        return "changed" if path in self.changed else "gone" if path in self.gone else "fresh"
+
+
+def stale_files(root: Path, read: pa.Table) -> Stale:
+    """Return what of the files of an index has changed or is gone.
+
+    Args:
+        root: the folder of the tree.
+        read: the files as they were: path, digest, size, modified_ns.
+    """
+    found = Stale([], [])
+    for path, digest, size, modified_ns in zip(*(read[name].to_pylist() for name in read.column_names), strict=True):
+        file = root / path
+        try:
+            status = file.stat()
+            if (status.st_size, status.st_mtime_ns) != (size, modified_ns) and digest_of(file.read_bytes()) != digest:
+                found.changed.append(path)
+        except OSError:
+            found.gone.append(path)
+    return found

@@ -1,0 +1,124 @@
+"""The text files of a source tree.
+
+In a git working tree these are the files that git does not ignore, tracked or new, and those of submodules and working trees
+below. Elsewhere they are all files but those of version control, caches and virtual environments. Hidden files, links in a git
+working tree, large files and those that are not text are left out; the last two kinds are counted.
+
+Nothing of a repository runs: git only lists names, without the repository's hooks.
+"""
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import xxhash
+
+from codeparrot.corpus.decode import decode
+from codeparrot.corpus.sources.files import walk_sources
+from codeparrot.corpus.sources.git_objects import ENVIRONMENT, SECONDS
+from codeparrot.errors import CodeparrotError
+
+PYTHON = (".py", ".pyi", ".pyw")
+_LIST = ("git", "-c", "core.fsmonitor=false", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+
+
+class TextFile(NamedTuple):
+    """A file as it was read."""
+
+    path: str
+    """Below the tree's folder, with slashes."""
+    digest: str
+    """Of its bytes: 32 hexadecimal digits of XXH3."""
+    size: int
+    """Bytes."""
+    modified_ns: int
+    """Nanoseconds since 1970."""
+    text: str
+    """Lines end with a newline alone."""
+
+
+def text_files(root: Path, max_size: int, skipped: Counter[str], without: Path | None = None) -> Iterator[TextFile]:
+    """Yield the text files of a tree, in the order of their paths.
+
+    Args:
+        root: the tree's folder.
+        max_size: bytes; larger files are left out.
+        skipped: counts what is left out: too_large, no_text, unreadable.
+        without: a folder that is left out, if it is below the root.
+
+    Raises:
+        CodeparrotError: the root is no folder, or is a git working tree and git is not installed.
+    """
+    if not root.is_dir():
+        raise CodeparrotError(f'"{root}" is no folder: name the folder of a source tree')
+    aside = without.resolve() if without else None
+    for path in sorted(set(_paths(root))):
+        file = root / path
+        if _is_hidden(path) or (aside and file.resolve().is_relative_to(aside)):
+            continue
+        found = _read(file, path, max_size)
+        if isinstance(found, TextFile):
+            yield found
+        else:
+            skipped[found] += 1
+
+
+def digest_of(content: bytes) -> str:
+    """Return what TextFile.digest is of a file's bytes."""
+    return xxhash.xxh3_128_hexdigest(content)
+
+
+def _read(file: Path, path: str, max_size: int) -> TextFile | str:
+    """Return a file, or why it is left out."""
+    try:
+        status = file.stat()
+        if status.st_size > max_size:
+            return "too_large"
+        content = file.read_bytes()
+    except OSError:
+        return "unreadable"
+    text = decode(content) if b"\0" not in content else None
+    if text is None:
+        return "no_text"
+    # A path that is not UTF-8 could not be printed or kept.
+    name = os.fsencode(path).decode("utf-8", "replace")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return TextFile(name, digest_of(content), status.st_size, status.st_mtime_ns, text)
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def _paths(root: Path) -> Iterator[str]:
+    """Yield the paths of regular files, those of hidden ones perhaps included."""
+    repository = next((each for each in (root, *root.resolve().parents) if (each / ".git").exists()), None)
+    if repository is None:
+        yield from walk_sources(root)
+        return
+    if not shutil.which("git"):
+        raise CodeparrotError(f'"{root}" is in the git working tree {repository}: install git, which says what it ignores')
+    listed = _listed_by_git(root)
+    if listed is None:  # .git is something else, or damaged
+        yield from walk_sources(root)
+        return
+    for path in listed:
+        file = root / path
+        if file.is_symlink():
+            continue
+        if file.is_dir():  # a submodule or another working tree
+            if not _is_hidden(path):
+                yield from (f"{path.rstrip('/')}/{each}" for each in _paths(file))
+        elif file.is_file():
+            yield path
+
+
+def _listed_by_git(root: Path) -> list[str] | None:
+    """Return what git lists below a folder; None if it cannot."""
+    environment = {**ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath)}
+    done = subprocess.run(_LIST, cwd=root, env=environment, capture_output=True, timeout=SECONDS, check=False)
+    return [os.fsdecode(path) for path in done.stdout.split(b"\0") if path] if done.returncode == 0 else None

@@ -1,0 +1,39 @@
+"""The table of `codeparrot embed`."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from codeparrot.cli import main
+from codeparrot.errors import CodeparrotError
+from codeparrot.search.embed import embed
+from codeparrot.search.embedding import load
+
+
+def test_a_row_has_the_vector_of_its_text_and_says_what_made_it(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "vectors.parquet"
+    words = ["embed", str(tree), "--checkpoint", str(checkpoint), "--output", str(output), "--pooling", "mean"]
+    assert main([*words, "--json"]) == 0
+    table = parquet.read_table(output)
+    assert table.num_rows == 8 and table["name"].to_pylist()[1:3] == ["split", "join"]
+    vectors = np.array(table["vector"].to_pylist(), np.float32)
+    expected = load(str(checkpoint), "mean", "cpu").embed(table["text"].to_pylist())
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    assert table.schema.metadata[b"codeparrot.pooling"] == b"mean"
+
+
+def test_whitened_vectors_are_those_of_an_index(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
+    facts = embed(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "a.parquet"), whiten=True).data
+    assert facts["width"] == 1  # of eight texts
+    vectors = np.array(parquet.read_table(tmp_path / "a.parquet")["vector"].to_pylist())
+    np.testing.assert_allclose(np.abs(vectors), 1, atol=1e-5)
+
+
+def test_what_is_wrong_is_said(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(CodeparrotError, match=r"ends in \.parquet"):
+        embed(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "vectors"))
+    with pytest.raises(CodeparrotError, match="holds no text file"):
+        embed(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "a.parquet"), max_size=1)
+    assert not [*tmp_path.glob("*.parquet")]
