@@ -35,6 +35,7 @@ TABLE = {
     "tokenizer": "stream loading hub",
     "generation": "model loading stream",
     "serve": "generation loading run stream",
+    "search": "loading model corpus.definitions corpus.sources corpus.decode",
     "export": "loading run model stream",
     "eval": "generation model loading hub run stream launcher training.preemption",
     "training": "checks launcher loading hub run stream model objectives optim generation eval plot",

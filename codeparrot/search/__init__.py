@@ -1,0 +1,1 @@
+"""Vectors of code from any checkpoint, and search with them."""

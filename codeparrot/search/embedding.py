@@ -1,0 +1,190 @@
+"""Vectors of texts from a model.
+
+Guarantees: a text has one vector, whatever texts stand beside it (to 1e-5 in float32), of length 1, and it is the one that
+sentence-transformers computes with the exported folder. A text that is longer than the context of the model is cut there, and
+counted: what a long class has behind the cut has vectors of its own, those of its methods.
+
+Cost: one forward pass without the head. Texts are sorted by length, so that a batch has little padding, and a batch is bound by
+its tokens, padding included. A GPT-2 takes the forward pass of model/gpt2.py. A causal model gets no mask: no token sees the
+padding behind it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codeparrot.errors import CodeparrotError
+from codeparrot.loading import context_of, find_model, load_model
+from codeparrot.result import progress_bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Vectors = NDArray[np.float32]
+"""[texts, width], each of length 1."""
+Pooling = Literal["auto", "mean", "last"]
+"""How the vectors of a text's tokens become one. auto: last for causal models, whose last token alone has seen all others, mean
+for others."""
+TOKENS_PER_BATCH = 4096
+"""Padding included. More fill a GPU no better, and fall out of the cache of a CPU."""
+MOST_TEXTS = 64
+"""Of a batch: a caller that keeps what is done loses no more."""
+_TOKENIZED_AT_ONCE = 4096
+
+
+class Batch(NamedTuple):
+    """What one forward pass gives."""
+
+    texts: NDArray[np.int64]
+    """Numbers of its texts."""
+    vectors: Vectors
+
+
+class Embedder:
+    """Makes vectors of texts."""
+
+    def __init__(self, model: Any, tokenizer: Any, pooling: Pooling = "auto", tokens_per_batch: int = TOKENS_PER_BATCH) -> None:
+        """Take a model and its tokenizer, as `load_model` returns them. The vectors are computed where the model lies.
+
+        Args:
+            model: of transformers, in evaluation mode; its head is not used. Of an encoder-decoder, the encoder is.
+            tokenizer: the model's.
+            pooling: how the vectors of tokens become one.
+            tokens_per_batch: padding included; a longer text is a batch of its own.
+
+        Raises:
+            CodeparrotError: the tokenizer has no token that could stand for an empty text.
+        """
+        from codeparrot.model import gpt2
+
+        self.causal = is_causal(model.config)
+        self.pooling: Literal["mean", "last"] = pooling if pooling != "auto" else "last" if self.causal else "mean"
+        self.tokenizer = tokenizer
+        self.tokens_per_batch = tokens_per_batch
+        self.num_cut = 0
+        """Texts so far that were longer than the context."""
+        self._network = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
+        self._own = self.causal and gpt2.adapt(model)
+        self.context = _context(self._network, tokenizer)
+        """Tokens of a text that are read; None: all."""
+        ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id)
+        self._nothing: int | None = next((each for each in ends if each is not None), None)
+        if self._nothing is None:
+            raise CodeparrotError("the tokenizer has no eos_token, which stands for an empty text; set it in its config")
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector."""
+        return self._network.config.get_text_config().hidden_size
+
+    def embed(self, texts: Sequence[str], what: str = "") -> Vectors:
+        """Return the vectors of texts, [texts, width]. An empty text has that of the end-of-document token.
+
+        Args:
+            texts: of any length.
+            what: names the progress bar; empty: there is none.
+        """
+        found = np.zeros((len(texts), self.width), np.float32)
+        with progress_bar(total=len(texts), desc=what, unit="text", shown=bool(what)) as bar:
+            for batch in self.batches(texts):
+                found[batch.texts] = batch.vectors
+                bar.update(len(batch.texts))
+        return found
+
+    def batches(self, texts: Sequence[str]) -> Iterator[Batch]:
+        """Yield all texts once, the longest first, so that what does not fit into memory shows at once."""
+        import torch
+
+        encoded = self._encoded(texts)
+        order = sorted(range(len(encoded)), key=lambda index: (-len(encoded[index]), index))
+        start = 0
+        while start < len(order):
+            longest = len(encoded[order[start]])
+            numbers = order[start : start + max(1, min(MOST_TEXTS, self.tokens_per_batch // longest))]
+            with torch.inference_mode():
+                vectors = self._vectors([encoded[number] for number in numbers])
+            yield Batch(np.array(numbers, np.int64), vectors)
+            start += len(numbers)
+
+    def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
+        options: dict[str, Any] = {"truncation": True, "max_length": self.context} if self.context else {}
+        found: list[list[int]] = []
+        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            part = list(texts[start : start + _TOKENIZED_AT_ONCE])
+            encoded = self.tokenizer(part, return_attention_mask=False, verbose=False, **options)
+            self.num_cut += sum(bool(each.overflowing) for each in encoded.encodings)
+            found += [ids or [self._nothing] for ids in encoded["input_ids"]]
+        return found
+
+    def _vectors(self, encoded: list[list[int]]) -> Vectors:
+        import torch
+        from torch.nn.functional import normalize
+
+        device = self._network.get_input_embeddings().weight.device
+        lengths = torch.tensor([len(ids) for ids in encoded])
+        longest = int(lengths.max())
+        padding = self.tokenizer.pad_token_id or 0
+        ids = torch.tensor([[*each, *[padding] * (longest - len(each))] for each in encoded]).to(device)
+        lengths = lengths.to(device)
+        seen = torch.arange(longest, device=device) < lengths[:, None]
+        pooled = _pooled(self._hidden(ids, seen), lengths, seen, self.pooling)
+        return normalize(pooled, dim=-1).cpu().numpy()
+
+    def _hidden(self, ids: "Tensor", seen: "Tensor") -> "Tensor":
+        """Return what the head would see, [texts, tokens, width]."""
+        if self._own:
+            from codeparrot.model import gpt2
+
+            return gpt2.hidden_states(self._network, ids)
+        if self.causal:
+            return self._network(input_ids=ids, use_cache=False).last_hidden_state
+        return self._network(input_ids=ids, attention_mask=seen.long()).last_hidden_state
+
+
+def load(checkpoint: str, pooling: Pooling = "auto", device: str = "auto") -> Embedder:
+    """Load a model that makes vectors.
+
+    Args:
+        checkpoint: a run, a checkpoint, a folder, a GGUF file or a name on the Hub.
+        pooling: how the vectors of tokens become one.
+        device: where the model goes; auto takes the first accelerator there is.
+
+    Raises:
+        CodeparrotError: it cannot be loaded.
+    """
+    return Embedder(*load_model(find_model(checkpoint), device), pooling)
+
+
+def is_causal(config: Any) -> bool:
+    """Return whether each token of a model sees only those before it, by the class that its config names."""
+    from transformers.models.auto import modeling_auto
+
+    if config.is_encoder_decoder:
+        return False
+    # A class may be in both mappings (BertLMHeadModel is not): what is not masked is causal, as it is without a class.
+    masked = set(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values())
+    return not masked & set(config.architectures or ())
+
+
+def _pooled(hidden: "Tensor", lengths: "Tensor", seen: "Tensor", pooling: str) -> "Tensor":
+    """Return one vector a text in float32, [texts, width]."""
+    import torch
+
+    if pooling == "last":
+        return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1].float()
+    # Not a product with the mask: padding may be computed to NaN.
+    return hidden.float().masked_fill(~seen[..., None], 0).sum(1) / lengths[:, None]
+
+
+def _context(network: Any, tokenizer: Any) -> int | None:
+    """Return how many tokens a model reads."""
+    known = context_of(network.config)
+    # RoBERTa and its relatives number positions from the one behind that of padding.
+    positions = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
+    skipped = getattr(positions, "padding_idx", None)
+    if known is not None and skipped is not None:
+        known -= skipped + 1
+    named = tokenizer.model_max_length  # a huge number where it is not known
+    return min(each for each in (known, named) if each is not None) if known or named < 10**9 else None
