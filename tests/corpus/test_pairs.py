@@ -10,8 +10,9 @@ import yaml
 
 from codeparrot.cli import main
 from codeparrot.corpus.hashes import fingerprint
-from codeparrot.corpus.pairs.choosing import Limits, chosen, first_sentence
+from codeparrot.corpus.pairs.choosing import Limits, chosen
 from codeparrot.corpus.pairs.command import pairs
+from codeparrot.corpus.sentences import first_sentence
 from codeparrot.errors import CodeparrotError
 from tests.corpus.samples import digests, make, read, write_repositories
 

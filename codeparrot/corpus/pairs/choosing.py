@@ -1,4 +1,4 @@
-"""Which functions become pairs, and the first sentence of a docstring.
+"""Which functions become pairs.
 
 The rules are those of CodeSearchNet (arXiv:1909.09436) and CodeXGLUE (arXiv:2102.04664), each with a count of its own: the
 first rule that a function breaks removes it. All but `duplicate` look at one function alone.
@@ -14,20 +14,12 @@ from typing import Any, NamedTuple
 from codeparrot.corpus.definitions import Definition, definitions
 from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE
 from codeparrot.corpus.pairs.columns import DOCSTRING, LINE, NAME, SIGNATURE, SUMMARY
+from codeparrot.corpus.sentences import first_sentence
 
 SYNTAX, DUPLICATE = "syntax", "duplicate"
 MOST_FOREIGN = 0.1
 """Share of the letters of a first sentence that may be other than a to z."""
 
-_LISTS = re.compile(
-    r"(?:[:@](?:param|parameter|arg|argument|key|keyword|type|return|returns|rtype|raise|raises)\b"
-    r"|(?:Args?|Arguments?|Params?|Parameters?|Keyword Arguments|Returns?|Yields?|Raises|Notes?|Examples?|See Also)\s*:?\s*$"
-    r"|>>> )",
-    re.IGNORECASE,
-)
-"""How a line begins, or what it is, that lists parameters, results or examples: what is behind it describes no more."""
-_END = re.compile(r"(?<=[.!?])(?:[\"')\]]*)(?=\s|$)")
-_ABBREVIATIONS = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|resp|approx|no|fig|eq|al)|\b[A-Z])\.$", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -137,20 +129,3 @@ def _num_statements(body: str) -> int:
         except (SyntaxError, RecursionError, MemoryError):  # code of a string that lost its indentation, at worst
             return 0
     return sum(isinstance(node, ast.stmt) for node in ast.walk(tree)) - 1
-
-
-def first_sentence(docstring: str) -> str:
-    """Return the first sentence of a docstring in one line; empty where it begins with a list of parameters or examples."""
-    lines: list[str] = []
-    for line in docstring.strip().split("\n"):
-        stripped = line.strip()
-        if not stripped or _LISTS.match(stripped):
-            break
-        if lines and set(stripped) <= set("=-~^*#"):  # it underlines a title
-            break
-        lines.append(stripped)
-    paragraph = " ".join(" ".join(lines).split())
-    for end in _END.finditer(paragraph):
-        if not _ABBREVIATIONS.search(paragraph[: end.start()]):
-            return paragraph[: end.end()]
-    return paragraph
