@@ -88,7 +88,7 @@ def test_the_command_prints_a_table_and_writes_its_files(
         str(tmp_path / "out"),
     ]
     assert main([*arguments, "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [each["search"] for each in report["searches"]] == ["description", "description_no_names", "clone", "clone_no_names"]
     for each in report["searches"]:
         assert list(each["systems"]) == ["bm25", "model", "model, whitened"]
