@@ -56,6 +56,7 @@ COMMANDS = {
     "corpus report": Command("codeparrot.corpus.report.command:report", "what a corpus holds and what its filters removed"),
     "corpus sql": Command("codeparrot.corpus.sources.bigquery:sql", "the query that exports the GitHub dump on BigQuery"),
     "corpus tokenize": Command("codeparrot.corpus.tokenize:tokenize", "a corpus to fixed-length windows of tokens"),
+    "corpus pairs": Command("codeparrot.corpus.pairs.command:pairs", "the documented functions of a corpus, as a data set"),
     "corpus push": Command("codeparrot.publishing.folders:push_corpus", "a corpus to the Hub, as a data set with its card"),
     "tokenizer train": Command("codeparrot.tokenizer.train:train", "a byte-level BPE for code from a corpus"),
     "tokenizer report": Command("codeparrot.tokenizer.report:report", "how well tokenizers fit a corpus"),

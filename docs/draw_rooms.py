@@ -105,8 +105,8 @@ SMALL = (
 ).split()
 """Imported from nearly everywhere: arrows to them would hide the others."""
 ENTRIES = "__main__ cli train quickstart inspect_batch".split()
-SIGNALS = "codeparrot.training.preemption"
-"""Signals and time limits: a module of training that an evaluation uses alone, too."""
+ALONE = {"codeparrot.training.preemption", "codeparrot.corpus.definitions", "codeparrot.corpus.sentences"}
+"""Modules that import nothing of their rooms and are used alone, too: signals and time limits, functions and docstrings."""
 WORDS = {
     "corpus": "raw files to a clean corpus",
     "stream": "documents to windows",
@@ -132,7 +132,7 @@ WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 176, 46, 22, 44, 4
 
 def arrows(graph: Mapping[str, Iterable[str]]) -> Graph:
     """Return the rooms that each room imports, but for the small modules and what follows from others."""
-    shown = {name: {other for other in others if other != SIGNALS} for name, others in graph.items() if name != SIGNALS}
+    shown = {name: {*others} - ALONE for name, others in graph.items() if name not in ALONE}
     merged: Graph = {}
     for name, others in rooms(shown).items():
         if name not in SMALL:

@@ -35,9 +35,9 @@ TABLE = {
     "tokenizer": "stream loading hub",
     "generation": "model loading stream",
     "serve": "generation loading run stream",
-    "search": "loading run model corpus.definitions corpus.sources corpus.decode",
+    "search": "eval launcher loading run model stream corpus.definitions corpus.sources corpus.decode",
     "export": "loading run model stream search.embedding",
-    "eval": "generation model loading hub run stream launcher training.preemption",
+    "eval": "generation model loading hub run stream launcher training.preemption corpus.definitions corpus.sentences",
     "training": "checks launcher loading hub run stream model objectives optim generation eval plot",
     "publishing": "run hub model.kinds objectives optim arguments checks plot corpus.output corpus.report stream.mixture "
     "stream.batches",

@@ -20,4 +20,8 @@ TASKS = {
     "perplexity": Entry(
         "codeparrot.eval.tasks.perplexity:perplexity", "loss, perplexity and bits per byte of a checkpoint", goes_on=False
     ),
+    "explain": Entry("codeparrot.eval.tasks.explain:explain", "what functions do, beside the first sentences of docstrings"),
+    "retrieval": Entry(
+        "codeparrot.search.retrieval.command:retrieval", "search by a model's vectors, beside BM25", goes_on=False
+    ),
 }

@@ -43,7 +43,7 @@ def card(statistics: dict[str, Any], name: str, pictures: Iterable[str] = ()) ->
     return "\n".join(
         [
             "---",
-            yaml.safe_dump(_front_matter(statistics, name), sort_keys=False).strip(),
+            yaml.safe_dump(front_matter(statistics, name), sort_keys=False).strip(),
             "---",
             "",
             f"# {plain(name)}",
@@ -67,7 +67,8 @@ def pictures(folder: Path, statistics: dict[str, Any]) -> list[str]:
     return [picture.file for picture in drawn]
 
 
-def _front_matter(statistics: dict[str, Any], name: str) -> dict[str, Any]:
+def front_matter(statistics: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what the Hub reads at the top of a card."""
     present = [split for split in SPLITS if split in statistics["splits"]]
     return {
         "pretty_name": name,

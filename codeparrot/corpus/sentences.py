@@ -1,0 +1,30 @@
+"""The first sentence of a docstring."""
+
+import re
+
+_LISTS = re.compile(
+    r"(?:[:@](?:param|parameter|arg|argument|key|keyword|type|return|returns|rtype|raise|raises)\b"
+    r"|(?:Args?|Arguments?|Params?|Parameters?|Keyword Arguments|Returns?|Yields?|Raises|Notes?|Examples?|See Also)\s*:?\s*$"
+    r"|>>> )",
+    re.IGNORECASE,
+)
+"""How a line begins, or what it is, that lists parameters, results or examples: what is behind it describes no more."""
+_END = re.compile(r"(?<=[.!?])(?:[\"')\]]*)(?=\s|$)")
+_ABBREVIATIONS = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|resp|approx|no|fig|eq|al)|\b[A-Z])\.$", re.IGNORECASE)
+
+
+def first_sentence(docstring: str) -> str:
+    """Return the first sentence of a docstring in one line; empty where it begins with a list of parameters or examples."""
+    lines: list[str] = []
+    for line in docstring.strip().split("\n"):
+        stripped = line.strip()
+        if not stripped or _LISTS.match(stripped):
+            break
+        if lines and set(stripped) <= set("=-~^*#"):  # it underlines a title
+            break
+        lines.append(stripped)
+    paragraph = " ".join(" ".join(lines).split())
+    for end in _END.finditer(paragraph):
+        if not _ABBREVIATIONS.search(paragraph[: end.start()]):
+            return paragraph[: end.end()]
+    return paragraph
