@@ -175,7 +175,7 @@ def test_a_roberta_has_a_window_of_what_lies_behind_its_padding_token(corpus, to
     few = {"train": {"max_steps": 4}, "checkpoint": {"every_steps": 0}, "evaluate": {"every_steps": 0}}
     roberta = {"family": "roberta", "max_position_embeddings": 32}
     _, log = run(masked(tmp_path / "roberta", corpus, tokenizer, model=roberta, **few), status=1)
-    assert "stream.seq_length 32 is longer than model.max_position_embeddings" in log
+    assert "model.max_position_embeddings 32, of which 514 are never used; set model.max_position_embeddings 546" in log
     roberta |= {"pad_token_id": 0, "max_position_embeddings": 33}
     run(masked(tmp_path / "roberta", corpus, tokenizer, model=roberta, **few))
     assert len(curve(tmp_path / "roberta" / "runs" / "tiny")) == 4
