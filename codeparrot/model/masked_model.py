@@ -120,9 +120,15 @@ class MaskedModel(Wrapper):
     @property
     def _no_split_modules(self) -> Any:
         """Return the modules that FSDP2 shards on their own: not the embeddings, whose weight may be the head's too."""
-        embeddings = self.get_input_embeddings()
+        embeddings = self.model.get_input_embeddings()
         holders = {type(module).__name__ for module in self.model.modules() if embeddings in module.children()}
         return [name for name in self.model._no_split_modules or [] if name not in holders]
+
+    def get_input_embeddings(self) -> None:
+        """Return none: Accelerate would have FSDP2 shard embedding and head apart from the rest, which has BERT's bias too."""
+
+    def get_output_embeddings(self) -> None:
+        """Return none; see `get_input_embeddings`."""
 
     @torch.no_grad()
     def mask_documents(self, end: int) -> None:

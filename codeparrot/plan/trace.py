@@ -214,7 +214,7 @@ def _model(config: Config, settings: Any, micro_batch: int) -> Any:
     with no_init_weights():  # some families draw weights by what was drawn, which fake numbers do not tell
         model = _new_model(settings)
     language_model = WRAPPERS[kind_of(settings)](model, own_loss=_own_loss(settings)).train()
-    head = language_model.get_output_embeddings()
+    head = model.get_output_embeddings()
     if isinstance(head, MaskedHead):
         # Which tokens are hidden is in no fake tensor, but how many are is known.
         head.most_rows = round(head_share(load_objective(config.objective)) * micro_batch * config.stream.seq_length)
