@@ -21,6 +21,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 
 from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.model import blocks
+from codeparrot.model.encoder_decoder import EncoderDecoder
 from codeparrot.model.kinds import OBJECTIVES, Kind, check_family, classes, families, kind_of, mark, model_class
 from codeparrot.model.language_model import LanguageModel
 from codeparrot.model.loss import compile_loss, set_z_loss
@@ -28,7 +29,7 @@ from codeparrot.model.masked_model import MaskedModel
 
 logger = logging.getLogger("codeparrot")
 
-WRAPPERS: dict[Kind, Any] = {"causal": LanguageModel, "masked": MaskedModel}
+WRAPPERS: dict[Kind, Any] = {"causal": LanguageModel, "masked": MaskedModel, "encoder-decoder": EncoderDecoder}
 """What makes the forward pass of a model its loss, by the model's kind."""
 _ACCEPTED_BESIDE_FIELDS = ("attn_implementation", "experts_implementation")
 _LEGACY_ROPE = ("rope_theta", "rope_scaling")
