@@ -18,6 +18,7 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, from_outside
 from codeparrot.location import GGUF, is_hub_name, local_folder, path_of
 from codeparrot.model import gguf
+from codeparrot.model.context import context
 from codeparrot.model.kinds import Kind, classes, kind_of
 from codeparrot.result import say
 from codeparrot.run.checkpoint import MANIFEST, read_manifest, steps
@@ -134,11 +135,6 @@ def load_model(
 
 
 def _kind_here(model: str, asked: Kind | None) -> Kind:
-    """Return the kind of a model.
-
-    Raises:
-        CodeparrotError: another one is asked for.
-    """
     own: Kind = "causal" if model.endswith(GGUF) else kind_of(config_of(model))
     if asked not in (None, own):
         words = f"is a {classes()[own].words} and cannot be used here, where text is written or its likelihood measured"
@@ -264,13 +260,13 @@ def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
         raise CodeparrotError(
             f"model.vocab_size {text.vocab_size} is smaller than {ids} of {config.tokenizer.path}; set model.vocab_size {size}"
         )
-    context = context_of(settings)
-    if context is not None and context < config.stream.seq_length:
-        name = next(name for name in _CONTEXTS if getattr(text, name, None) == context)
-        name = text.attribute_map.get(name, name)
+    room, length = context(settings), config.stream.seq_length
+    if room is not None and room.tokens < length:
+        name = text.attribute_map.get(room.name, room.name)
         raise CodeparrotError(
-            f"stream.seq_length {config.stream.seq_length} is longer than model.{name} {context}; "
-            f"set stream.seq_length {context} or model.{name} {config.stream.seq_length}"
+            f"stream.seq_length {length} is longer than model.{name} {room.tokens + room.unused}"
+            f"{f', of which {room.unused} are never used' if room.unused else ''}; "
+            f"set stream.seq_length {room.tokens} or model.{name} {length + room.unused}"
         )
     # Nothing is padded in training, but families after RoBERTa count positions from behind the padding token.
     further = () if kind_of(settings) == "causal" else ("pad_token_id",)
@@ -293,21 +289,6 @@ def _check_special_ids(settings: Any, tokenizer: Any) -> None:
         if name == "eos_token_id" and tokenizer.eos_token_id not in ids:
             own = tokenizer.eos_token_id
             raise CodeparrotError(f"model.{name} {value} is not the tokenizer's {own}, which ends every document; leave it out")
-
-
-_CONTEXTS = ("max_position_embeddings", "max_seq_len")
-_BEHIND_PADDING = ("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
-"""Families whose first position has the number of the padding token plus 1: as many more are asked for and never used."""
-
-
-def context_of(settings: Any) -> int | None:
-    """Return the longest context of a transformers config, in tokens; None for a family without one (ALiBi, recurrent)."""
-    text = settings.get_text_config()
-    found = (getattr(text, name, None) for name in _CONTEXTS)
-    context = next((context for context in found if isinstance(context, int) and context > 0), None)
-    if context is not None and text.model_type in _BEHIND_PADDING and isinstance(text.pad_token_id, int):
-        return context - text.pad_token_id - 1
-    return context
 
 
 def corpus_here(name: str) -> str:

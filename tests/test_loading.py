@@ -18,7 +18,8 @@ from transformers import (
 
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import context_of, fit_vocabulary, largest_id, load_model, load_tokenizer
+from codeparrot.loading import fit_vocabulary, largest_id, load_model, load_tokenizer
+from codeparrot.model.context import context_of
 from codeparrot.model.families import model_config
 from tests.conftest import with_end_at
 

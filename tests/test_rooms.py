@@ -38,7 +38,8 @@ TABLE = {
     "export": "loading run model stream",
     "eval": "generation model loading hub run stream launcher training.preemption",
     "training": "checks launcher loading hub run stream model objectives optim generation eval plot",
-    "publishing": "run hub model.kinds objectives optim arguments checks plot corpus.output corpus.report stream.mixture stream.batches",
+    "publishing": "run hub model.kinds objectives optim arguments checks plot corpus.output corpus.report stream.mixture "
+    "stream.batches",
     "verify": "run tokenizer",
     "plan": "arguments checks loading run stream model objectives optim eval.tasks training launch",
     "scale": "arguments checks run model stream.batches",

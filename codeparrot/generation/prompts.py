@@ -12,7 +12,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.generation.healing import take_back, text_and_rest, vocabulary_of
 from codeparrot.generation.infill import NUM_SENTINELS, arranged, rest_of_word, shares
 from codeparrot.generation.requests import Request
-from codeparrot.loading import context_of
+from codeparrot.model.context import context_of
 from codeparrot.stream.sentinels import require_sentinels
 
 log = logging.getLogger(__name__)

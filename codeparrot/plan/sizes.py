@@ -11,6 +11,7 @@ from codeparrot.loading import fit_vocabulary, tokenizer_here
 from codeparrot.location import path_of
 from codeparrot.model.families import model_config, num_parameters, without_weights
 from codeparrot.model.flops import flops_per_token
+from codeparrot.model.kinds import kind_of
 from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import fitted, head_share, kind_trained, transforms_of
 from codeparrot.optim import load_optimizer
@@ -80,7 +81,9 @@ def model_settings(config: Config) -> Any:
         tokenizer = tokenizer_of(config, source)
         if source:
             fit_source(settings, tokenizer, config, source)
-        fit_vocabulary(copy.deepcopy(settings), tokenizer, config)
+        fits = fit_vocabulary(copy.deepcopy(settings), tokenizer, config)
+        if kind_of(settings) != "causal":  # the tokenizer's, without which some families do not run
+            settings.pad_token_id = fits.pad_token_id
         transforms_of(fitted(load_objective(config.objective), tokenizer), config, tokenizer)
     return settings
 

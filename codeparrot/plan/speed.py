@@ -8,8 +8,8 @@ from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.model.families import build_model, without_weights
 from codeparrot.model import IGNORED
+from codeparrot.model.families import build_model, without_weights
 from codeparrot.model.flops import flops_per_token
 from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import head_share

@@ -136,7 +136,7 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         ledger = stack.enter_context(Ledger())
         with ledger.within(PARAMETERS):
-            model = _model(config, settings)
+            model = _model(config, settings, step.micro_batch)
             if step.style == "cast":
                 cast(model, dtype)
             model = _sharded(model, config.train.precision, mesh) if mesh is not None else model
@@ -208,15 +208,14 @@ def _in_float32(value: torch.Tensor) -> torch.Tensor:
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
-def _model(config: Config, settings: Any) -> Any:
+def _model(config: Config, settings: Any, micro_batch: int) -> Any:
     """Return the model of a run with fake weights, as `build_model` makes it with real ones."""
     model = _new_model(settings)
     language_model = WRAPPERS[kind_of(settings)](model, own_loss=_own_loss(settings)).train()
     head = language_model.get_output_embeddings()
     if isinstance(head, MaskedHead):
         # Which tokens are hidden is in no fake tensor, but how many are is known.
-        tokens = config.train.micro_batch_size * config.stream.seq_length
-        head.most_rows = round(head_share(load_objective(config.objective)) * tokens)
+        head.most_rows = round(head_share(load_objective(config.objective)) * micro_batch * config.stream.seq_length)
     checkpoint(model, config.train.activation_checkpointing)
     return language_model
 
@@ -226,7 +225,9 @@ def _own_loss(settings: Any) -> bool:
     if settings.model_type == "gpt2":
         return False
     small = with_layers(settings, 1)
-    small.get_text_config().vocab_size = 64
+    text = small.get_text_config()
+    text.vocab_size = 64
+    text.pad_token_id = None if getattr(text, "pad_token_id", None) is None else 1
     with unset_fake_temporarily():
         return WRAPPERS[kind_of(small)](_new_model(small)).own_loss
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import context_of
+from codeparrot.model.context import context_of
 from codeparrot.run.progress import Progress
 from codeparrot.training.monitor import Monitor
 from codeparrot.training.parts import Training

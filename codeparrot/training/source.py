@@ -19,7 +19,6 @@ from codeparrot.errors import CodeparrotError, from_outside
 from codeparrot.hub import fetch
 from codeparrot.loading import (
     config_of,
-    context_of,
     find_model,
     largest_id,
     load_tokenizer,
@@ -29,6 +28,7 @@ from codeparrot.loading import (
 )
 from codeparrot.location import GGUF, local_folder
 from codeparrot.model import gguf
+from codeparrot.model.context import context_of
 from codeparrot.model.families import config_of_weights, load_weights
 from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import kind_trained

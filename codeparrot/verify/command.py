@@ -3,8 +3,9 @@
 Small runs on one process and with each strategy (DDP, FSDP2, ZeRO-1, 2, 3) are compared with each other. Losses and gradients
 must not depend on the strategy or the split into micro-batches, a killed run must resume with the same bits, a run must go on
 unchanged on another number of processes, and the exported checkpoints must be the same. All of this in float32, where a
-difference is a fault; then each strategy once in bf16, where only the rounding may differ, and once with Muon, which needs
-whole matrices where a strategy cuts them. Takes a few minutes; no network.
+difference is a fault; then each strategy once in bf16, where only the rounding may differ, once with Muon, which needs whole
+matrices where a strategy cuts them, and once with a masked model, whose windows predict different numbers of tokens. Takes a
+few minutes; no network.
 """
 
 import importlib.util
@@ -134,6 +135,7 @@ class _Verification:
             ("one process", self._alone),
             ("one process in bf16", self._alone_in_bf16),
             ("one process with Muon", self._alone_with_muon),
+            ("one process with a masked model", self._alone_with_hidden_tokens),
             ("another split into micro-batches", self._accumulation),
             ("kill and resume, one process", lambda: self._kill("alone", ALONE)),
         ]
@@ -177,6 +179,9 @@ class _Verification:
 
     def _alone_with_muon(self) -> list[Check]:
         return [self._falls("alone_muon", "Muon, one process", *MUON)]
+
+    def _alone_with_hidden_tokens(self) -> list[Check]:
+        return [self._falls("alone_masked", "a masked model, one process", *self._trials.masked)]
 
     def _accumulation(self) -> list[Check]:
         checks = []
@@ -223,7 +228,13 @@ class _Verification:
         if not self._without_bf16:
             self._trials.train(f"{strategy}_bf16", launch, "--train.precision", "bf16")
             checks += self._same_in_bf16(f"{strategy}_bf16", "alone_bf16", "one process's", f"bf16, {launch.name}")
-        return [*checks, *self._with_muon(strategy, launch)]
+        return [*checks, *self._with_muon(strategy, launch), *self._with_hidden_tokens(strategy, launch)]
+
+    def _with_hidden_tokens(self, strategy: str, launch: Launch) -> list[Check]:
+        """Train a masked model, whose windows predict different numbers of tokens, in other micro-batches than one process."""
+        name = f"{strategy}_masked"
+        self._trials.train(name, launch, *self._trials.masked, "--train.micro_batch_size", "1")
+        return self._same_curve(name, f"a masked model, {launch.name}", of="alone_masked")
 
     def _with_muon(self, strategy: str, launch: Launch) -> list[Check]:
         """Train with Muon, and go on from the middle of that on one process."""

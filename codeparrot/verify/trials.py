@@ -21,6 +21,12 @@ from codeparrot.run.metrics import read_lines
 
 STEPS, SAVE_EVERY, KILL_AT = 24, 8, 13
 VOCABULARY = 512
+MASKED_TOKENIZER = "tokenizer_masked"
+BERT = {
+    **{"family": "bert", "vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+    **{"intermediate_size": 128, "max_position_embeddings": 32, "initializer_range": 0.1},
+    **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+}
 START_SECONDS = 600
 """Longest wait for the step at which a run is killed: a first start imports and compiles much."""
 
@@ -67,6 +73,12 @@ class Trials:
 
     def checkpoint(self, name: str, step: int = STEPS) -> Path:
         return self.path(name) / "checkpoints" / f"step_{step:08d}"
+
+    @property
+    def masked(self) -> tuple[str, ...]:
+        """Return the overrides with which a run trains a BERT on hidden tokens."""
+        tokenizer = str(self.folder / MASKED_TOKENIZER)
+        return ("--objective", json.dumps({"name": "masked"}), "--model", json.dumps(BERT), "--tokenizer.path", tokenizer)
 
     def train(self, name: str, launch: Launch, *overrides: str) -> Path:
         """Train to the end; return the run.
@@ -150,6 +162,7 @@ def make_data(folder: Path) -> None:
     size: Any = {"vocab_size": VOCABULARY, "sample_bytes": 1_000_000}
     # Without sentinels: no middle is taken out, and the tokens are those that the tolerances were measured on.
     train(str(folder / "corpus"), str(folder / "tokenizer"), **size, sentinels=False)
+    train(str(folder / "corpus"), str(folder / MASKED_TOKENIZER), **size, sentinels=False, objectives=["masked"])
 
 
 def recipe(folder: Path, processes: int) -> dict[str, Any]:

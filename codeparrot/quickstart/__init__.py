@@ -1,58 +1,54 @@
 """`codeparrot quickstart`: the whole chain on this machine's own Python sources, in minutes, on a CPU, without a network.
 
-Each stage runs the command that a real run uses, with `configs/nano.yaml`. What is already there is reused.
+Each stage runs the command that a real run uses, with `configs/nano.yaml`, or `configs/nano-bert.yaml` for a masked model.
+What is already there is reused.
 """
 
-import ast
 import os
 import shutil
 import sys
 import time
-import warnings
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from codeparrot.config import Config, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
-from codeparrot.result import STOPPED, Result, progress_bar
+from codeparrot.quickstart import masked
+from codeparrot.quickstart.written import SAMPLES, complete, parses, sample_functions
+from codeparrot.result import STOPPED, Result
 from codeparrot.run.metrics import SOLUTIONS
 from codeparrot.stream.batches import batches_of
 
-SHOWN_PROMPTS = (
-    "import os\n\n\ndef list_files(path):",
-    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):",
-    'def read_lines(filename):\n    """Return the lines of a text file."""',
-)
-"""They end before a newline, because a newline and the indentation after it are one token."""
-SHOWN_MIDDLE = (
-    "def count_words(path):\n    counts = {}\n    with open(path) as file:\n        for line in ",
-    ":\n            for word in line.split():\n                counts[word] = counts.get(word, 0) + 1\n    return counts\n",
-)
-"""What stands in front of the cursor in a function, and behind it."""
 _MOST_COUNTED = 4_000_000
 """Training tokens that the n-gram model counts at most: a second a million."""
-_SAMPLES = 32
-"""Functions that are sampled to measure which share of them parses."""
 
 
-def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000_000) -> Result:
-    """Build a corpus from this machine's Python sources, train a tokenizer and a small GPT-2, and complete code with it.
+def quickstart(
+    directory: str = ".",
+    max_steps: int = 0,
+    max_bytes: int = 30_000_000,
+    objective: Literal["causal", "masked"] = "causal",
+) -> Result:
+    """Build a corpus from this machine's Python sources, train a tokenizer and a small model, and complete code with it.
 
     Args:
-        directory: Folder where data/nano and runs/nano are written.
-        max_steps: Length of the training in optimizer steps; 0: as in configs/nano.yaml.
+        directory: Folder where data/nano and runs/nano are written; for a masked model, data/nano-bert and runs/nano-bert too.
+        max_steps: Length of the training in optimizer steps; 0: as in the recipe.
         max_bytes: Bytes of text to take from the sources.
+        objective: What is trained: causal, a GPT-2 that writes code; masked, a BERT that fills in hidden tokens.
     """
     start = time.perf_counter()
     root = path_of(directory)
+    if objective == "masked":
+        return _masked(root, max_steps, max_bytes, start)
     corpus, tokenizer = root / "data" / "nano" / "corpus", root / "data" / "nano" / "tokenizer"
     config = _config(root, corpus, tokenizer, max_steps)
-    _stage(1, "corpus", "the Python sources on this machine", _build_corpus, corpus, max_bytes)
+    _stage("1/8", "corpus", "the Python sources on this machine", _build_corpus, corpus, max_bytes)
     _stage(
-        2,
+        "2/8",
         "tokenizer",
         f"a byte-level BPE of {config.model['vocab_size']:,} tokens",
         _train_tokenizer,
@@ -60,49 +56,65 @@ def quickstart(directory: str = ".", max_steps: int = 0, max_bytes: int = 30_000
         tokenizer,
         config,
     )
-    trained = _stage(3, "training", f"a GPT-2 for {config.train.max_steps:,} steps", _train, config)
+    trained = _stage("3/8", "training", f"a GPT-2 for {config.train.max_steps:,} steps", _train, config)
     if trained.status is STOPPED:
         return trained._replace(text="the quickstart was stopped; its corpus, tokenizer and training so far are used again")
     facts = _measure(config)
-    facts |= _stage(4, "baselines", "the same validation text by xz and by a model that only counts", _baselines, config)
+    facts |= _stage("4/8", "baselines", "the same validation text by xz and by a model that only counts", _baselines, config)
     facts |= _stage(
-        5, "completions", "three prompts, and one place in the middle of a function", _complete, config.run_directory
+        "5/8", "completions", "three prompts, and one place in the middle of a function", complete, config.run_directory
     )
     sampled = _stage(
-        6,
+        "6/8",
         "syntax",
-        f"{_SAMPLES} functions, sampled from signatures of the validation set",
-        _sample_functions,
+        f"{SAMPLES} functions, sampled from signatures of the validation set",
+        sample_functions,
         config.run_directory,
         corpus,
     )
-    facts["parsed_share"] = sum(map(_parses, sampled)) / len(sampled)
+    facts["parsed_share"] = sum(map(parses, sampled)) / len(sampled)
     facts |= _stage(
-        7,
+        "7/8",
         "unit tests",
         "easy problems: functions, and gaps in functions, run in a sandbox",
         _run_unit_tests,
         config.run_directory,
     )
     facts |= _stage(
-        8, "likelihood", "the same problems' solutions: how likely the model finds them", _likelihood, config.run_directory
+        "8/8", "likelihood", "the same problems' solutions: how likely the model finds them", _likelihood, config.run_directory
     )
     facts["seconds"] = time.perf_counter() - start
     return Result(_summary(config, facts), {"run": str(config.run_directory), **facts})
 
 
-def _config(root: Path, corpus: Path, tokenizer: Path, max_steps: int) -> Config:
+def _masked(root: Path, max_steps: int, max_bytes: int, start: float) -> Result:
+    """Train a masked model on the same corpus."""
+    corpus, tokenizer = root / "data" / "nano" / "corpus", root / "data" / "nano-bert" / "tokenizer"
+    config = _config(root, corpus, tokenizer, max_steps, "nano-bert")
+    _stage("1/4", "corpus", "the Python sources on this machine", _build_corpus, corpus, max_bytes)
+    what = f"a byte-level BPE of {config.model['vocab_size']:,} tokens, with <mask> and <pad>"
+    _stage("2/4", "tokenizer", what, _train_tokenizer, corpus, tokenizer, config, ["masked"])
+    trained = _stage("3/4", "training", f"a BERT for {config.train.max_steps:,} steps", _train, config)
+    if trained.status is STOPPED:
+        return trained._replace(text="the quickstart was stopped; its corpus, tokenizer and training so far are used again")
+    facts = masked.measure(config)
+    facts |= _stage("4/4", "hidden tokens", "what the model takes for hidden tokens of four lines", masked.fill, config)
+    facts["seconds"] = time.perf_counter() - start
+    return Result(masked.summary(config, facts, _program()), {"run": str(config.run_directory), **facts})
+
+
+def _config(root: Path, corpus: Path, tokenizer: Path, max_steps: int, recipe: str = "nano") -> Config:
     from codeparrot.arguments import parse_config
 
-    arguments = ["--config", str(files("codeparrot.configs") / "nano.yaml"), "--run.dir", str(root / "runs")]
+    arguments = ["--config", str(files("codeparrot.configs") / f"{recipe}.yaml"), "--run.dir", str(root / "runs")]
     arguments += ["--tokenizer.path", str(tokenizer), "--stream.train", str(corpus), "--stream.valid", str(corpus)]
     if max_steps:
         arguments += ["--train.max_steps", str(max_steps), "--schedule.warmup_steps", str(max(1, max_steps // 5))]
     return parse_config(arguments)
 
 
-def _stage(number: int, name: str, what: str, action: Any, *arguments: Any) -> Any:
-    print(f"\n[{number}/8] {name}: {what}", file=sys.stderr, flush=True)
+def _stage(number: str, name: str, what: str, action: Any, *arguments: Any) -> Any:
+    print(f"\n[{number}] {name}: {what}", file=sys.stderr, flush=True)
     start = time.perf_counter()
     result = action(*arguments)
     if isinstance(result, Result):
@@ -120,7 +132,7 @@ def _build_corpus(corpus: Path, max_bytes: int) -> Result | None:
     return prepare(["corpus", "build", *arguments, "--valid_fraction", "0.03"])()
 
 
-def _train_tokenizer(corpus: Path, tokenizer: Path, config: Config) -> Result | None:
+def _train_tokenizer(corpus: Path, tokenizer: Path, config: Config, objectives: Any = ("causal",)) -> Result | None:
     from codeparrot.loading import load_tokenizer
     from codeparrot.stream.sentinels import sentinels_of
     from codeparrot.tokenizer.train import train
@@ -130,7 +142,7 @@ def _train_tokenizer(corpus: Path, tokenizer: Path, config: Config) -> Result | 
             older = f"{tokenizer} is of an older version, which knew no fill-in-the-middle"
             raise CodeparrotError(f"{older}: remove it and {config.run_directory}, or name another --directory")
         return _reused(tokenizer)
-    return train(str(corpus), str(tokenizer), vocab_size=config.model["vocab_size"])
+    return train(str(corpus), str(tokenizer), vocab_size=config.model["vocab_size"], objectives=list(objectives))
 
 
 def _train(config: Config) -> Result:
@@ -202,41 +214,6 @@ def _baselines(config: Config) -> dict[str, float]:
     }
 
 
-def _complete(run: Path) -> dict[str, Any]:
-    """Return three completed prompts, and a function whose line at a cursor is completed, as prefix, middle and suffix."""
-    from codeparrot.generation.complete import draw
-    from codeparrot.generation.requests import Request
-    from codeparrot.loading import find_model, load_model
-
-    model, tokenizer = load_model(find_model(str(run)))
-    prefix, suffix = SHOWN_MIDDLE
-    request = Request(prefix, max_new_tokens=16, stop=("\n",), suffix=suffix, order="spm")
-    (middle,) = draw(model, tokenizer, request, 1, 0.5, 0.95, seed=0)
-    return {
-        "completions": [prompt + _complete_once(model, tokenizer, prompt, seed=0) for prompt in SHOWN_PROMPTS],
-        "middle": [prefix, middle.text, suffix],
-    }
-
-
-def _complete_once(model: Any, tokenizer: Any, prompt: str, seed: int) -> str:
-    from codeparrot.generation.complete import generate_completions
-
-    return generate_completions(model, tokenizer, prompt, temperature=0.5, max_new_tokens=48, seed=seed)[0]
-
-
-def _sample_functions(run: Path, corpus: Path) -> list[str]:
-    """Complete the signatures of the validation set in turn, until there are enough functions."""
-    from codeparrot.loading import find_model, load_model
-
-    model, tokenizer = load_model(find_model(str(run)))
-    signatures = _signatures(corpus)
-    functions = []
-    for number in progress_bar(range(_SAMPLES), desc="writing", unit="function"):
-        signature = signatures[number % len(signatures)]
-        functions.append(signature + _complete_once(model, tokenizer, signature, seed=number))
-    return functions
-
-
 def _run_unit_tests(run: Path) -> dict[str, Any]:
     """Return pass@1 and pass@10 of the project's own problems and gaps, or why there is none: a sandbox needs bubblewrap."""
     from codeparrot.eval.tasks.humaneval import humaneval
@@ -264,35 +241,6 @@ def _likelihood(run: Path) -> dict[str, Any]:
     return {SOLUTIONS: result.data[SOLUTIONS], f"{SOLUTIONS}_before": first[SOLUTIONS] if first["step"] == 0 else None}
 
 
-def _signatures(corpus: Path) -> list[str]:
-    import pyarrow.parquet as parquet
-
-    found: dict[str, None] = {}
-    # The validation set comes first; a very small one may hold no function.
-    for file in sorted(corpus.glob("*.parquet"), reverse=True):
-        if found:
-            break
-        for text in parquet.read_table(file, columns=["content"])["content"].to_pylist():
-            lines = (line for line in text.splitlines() if line.startswith("def ") and line.endswith("):"))
-            found.update((line, None) for line in lines)
-    if not found:
-        raise CodeparrotError(f"{corpus} holds no functions; build it with more --max_bytes")
-    return list(found)
-
-
-def _parses(function: str) -> bool:
-    """Whether a sampled function is Python. Its last line may be unfinished where the tokens ran out, and is left out then."""
-    for text in (function, function[: function.rfind("\n")]):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SyntaxWarning)  # of what the model wrote: nothing to tell the user
-                tree = ast.parse(text)
-        except (SyntaxError, ValueError):
-            continue
-        return bool(tree.body)
-    return False
-
-
 def _solved(facts: dict[str, Any]) -> str:
     if "unit_tests" in facts:
         return f"skipped ({facts['unit_tests']})"
@@ -308,10 +256,14 @@ def _likely(facts: dict[str, Any]) -> str:
              it falls long before a program passes: watch solution_bits_per_byte in metrics.jsonl"""
 
 
+def _program() -> str:
+    """Return how to call codeparrot: `make quickstart` runs from an environment that the user's shell has not activated."""
+    return "codeparrot" if shutil.which("codeparrot") else os.path.relpath(Path(sys.executable).with_name("codeparrot"))
+
+
 def _summary(config: Config, facts: dict[str, Any]) -> str:
     run = config.run_directory
-    # `make quickstart` runs it from an environment that the user's shell has not activated.
-    program = "codeparrot" if shutil.which("codeparrot") else os.path.relpath(Path(sys.executable).with_name("codeparrot"))
+    program = _program()
     prefix, middle, suffix = facts["middle"]
     texts = [*facts["completions"], f"{prefix}[{middle}]{suffix}".rstrip()]
     shown = "\n\n".join("    " + text.replace("\n", "\n    ") for text in texts)
