@@ -273,6 +273,8 @@ def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
     for name in ("bos_token_id", "eos_token_id", *further):
         if getattr(settings, name, None) is None:
             setattr(settings, name, getattr(tokenizer, name))
+    if kind_of(settings) == "encoder-decoder" and getattr(settings, "decoder_start_token_id", None) is None:
+        settings.decoder_start_token_id = settings.pad_token_id  # as T5
     _check_special_ids(settings, tokenizer)
     return settings
 

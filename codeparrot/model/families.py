@@ -172,7 +172,7 @@ def _canonical_names(config_class: type[PreTrainedConfig], keys: Mapping[str, An
 
 def _no_token_ids(config_class: type[PreTrainedConfig]) -> dict[str, None]:
     fields = {field.name: field.type for field in dataclasses.fields(config_class)}
-    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    names = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_eos_token_id")
     return {name: None for name in names if type(None) in typing.get_args(fields.get(name))}
 
 
