@@ -260,19 +260,19 @@ def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
         raise CodeparrotError(
             f"model.vocab_size {text.vocab_size} is smaller than {ids} of {config.tokenizer.path}; set model.vocab_size {size}"
         )
+    # Nothing is padded in training, but families after RoBERTa count positions from behind the padding token.
+    further = () if kind_of(settings) == "causal" else ("pad_token_id",)
+    for name in ("bos_token_id", "eos_token_id", *further):
+        if getattr(settings, name, None) is None:
+            setattr(settings, name, getattr(tokenizer, name))
     room, length = context(settings), config.stream.seq_length
     if room is not None and room.tokens < length:
         name = text.attribute_map.get(room.name, room.name)
         raise CodeparrotError(
             f"stream.seq_length {length} is longer than model.{name} {room.tokens + room.unused}"
             f"{f', of which {room.unused} are never used' if room.unused else ''}; "
-            f"set stream.seq_length {room.tokens} or model.{name} {length + room.unused}"
+            f"set {f'stream.seq_length {room.tokens} or ' if room.tokens > 1 else ''}model.{name} {length + room.unused}"
         )
-    # Nothing is padded in training, but families after RoBERTa count positions from behind the padding token.
-    further = () if kind_of(settings) == "causal" else ("pad_token_id",)
-    for name in ("bos_token_id", "eos_token_id", *further):
-        if getattr(settings, name, None) is None:
-            setattr(settings, name, getattr(tokenizer, name))
     if kind_of(settings) == "encoder-decoder" and getattr(settings, "decoder_start_token_id", None) is None:
         settings.decoder_start_token_id = settings.pad_token_id  # as T5
     _check_special_ids(settings, tokenizer)

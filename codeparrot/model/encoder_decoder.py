@@ -103,6 +103,12 @@ class EncoderDecoder(Wrapper):
         """Return the number of tokens that labels name (a scalar tensor on their device)."""
         return labels.ne(IGNORED).sum()
 
+    def get_input_embeddings(self) -> None:
+        """Return none: Accelerate would have FSDP2 shard embedding and head apart from the rest, which has T5's one, too."""
+
+    def get_output_embeddings(self) -> None:
+        """Return none; see `get_input_embeddings`."""
+
     def mask_documents(self, end: int) -> None:
         """Refuse to keep documents apart.
 

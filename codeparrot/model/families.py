@@ -59,7 +59,7 @@ def model_config(settings: Mapping[str, Any], kind: Kind = "causal") -> PreTrain
     config_class = CONFIG_MAPPING[family]
     names = _canonical_names(config_class, fields)
     try:
-        values: dict[str, Any] = _no_token_ids(config_class) | {names[key]: value for key, value in fields.items()}
+        values: dict[str, Any] = _no_token_ids(config_class, kind) | {names[key]: value for key, value in fields.items()}
         config = config_class(**values)
     except (StrictDataclassError, ValueError, TypeError) as error:
         raise CodeparrotError(_value_error(error, names)) from error
@@ -170,9 +170,10 @@ def _canonical_names(config_class: type[PreTrainedConfig], keys: Mapping[str, An
     return names
 
 
-def _no_token_ids(config_class: type[PreTrainedConfig]) -> dict[str, None]:
+def _no_token_ids(config_class: type[PreTrainedConfig], kind: Kind) -> dict[str, None]:
     fields = {field.name: field.type for field in dataclasses.fields(config_class)}
-    names = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_eos_token_id")
+    further = {"masked": ("cls_token_id", "sep_token_id"), "encoder-decoder": ("decoder_start_token_id", "forced_eos_token_id")}
+    names = ("bos_token_id", "eos_token_id", "pad_token_id", *further.get(kind, ()))
     return {name: None for name in names if type(None) in typing.get_args(fields.get(name))}
 
 

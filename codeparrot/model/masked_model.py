@@ -117,6 +117,19 @@ class MaskedModel(Wrapper):
         """Return the number of tokens that labels name (a scalar tensor on their device)."""
         return labels.ne(IGNORED).sum()
 
+    @property
+    def _no_split_modules(self) -> Any:
+        """Return the modules that FSDP2 shards on their own: not the embeddings, whose weight may be the head's too."""
+        embeddings = self.model.get_input_embeddings()
+        holders = {type(module).__name__ for module in self.model.modules() if embeddings in module.children()}
+        return [name for name in self.model._no_split_modules or [] if name not in holders]
+
+    def get_input_embeddings(self) -> None:
+        """Return none: Accelerate would have FSDP2 shard embedding and head apart from the rest, which has BERT's bias too."""
+
+    def get_output_embeddings(self) -> None:
+        """Return none; see `get_input_embeddings`."""
+
     @torch.no_grad()
     def mask_documents(self, end: int) -> None:
         """Have the documents of a window not see each other. The weights must be real: the model is run on a few tokens.

@@ -29,7 +29,7 @@ class Wrapper(nn.Module):
     def _head(self) -> nn.Module:
         return cast(nn.Module, self.model.get_output_embeddings())
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Module | None:
         return self.model.get_input_embeddings()
 
     def get_output_embeddings(self) -> nn.Module | None:

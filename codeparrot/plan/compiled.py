@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers.initialization import no_init_weights
 
 from codeparrot.config import Config
 from codeparrot.model.families import WRAPPERS, _new_model
@@ -34,8 +35,12 @@ def bytes_a_token(settings: Any, dtype: torch.dtype, autocast: bool) -> float:
         dtype: of the computation.
         autocast: whether weights are float32 and cast for their products; else they have this type.
     """
+    one = with_layers(settings, 1)
+    if kind_of(one) != "causal":  # its positions are in a table that may be too short
+        one.max_position_embeddings = 2 * _TOKENS
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model: Any = _new_model(with_layers(settings, 1))
+        with no_init_weights():
+            model: Any = _new_model(one)
         language_model = WRAPPERS[kind_of(settings)](model, own_loss=False).train()
         if not autocast:
             cast(model, dtype)
@@ -60,6 +65,13 @@ class _Watched(nn.Module):
         self._shapes = shapes | {shape[::-1] for shape in shapes}
         self._run = torch.compile(layer, backend=BACK_END, dynamic=False)
         self.saved: set[Any] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what a model asks its layers, such as the kind of their attention."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_run"), name)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         with torch.autograd.graph.saved_tensors_hooks(self._note, lambda tensor: tensor):

@@ -17,6 +17,7 @@ from unittest import mock
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._pytree import tree_map_only
+from transformers.initialization import no_init_weights
 
 from codeparrot.config import Config
 from codeparrot.model import cpu_attention, loss
@@ -210,9 +211,10 @@ def _in_float32(value: torch.Tensor) -> torch.Tensor:
 
 def _model(config: Config, settings: Any, micro_batch: int) -> Any:
     """Return the model of a run with fake weights, as `build_model` makes it with real ones."""
-    model = _new_model(settings)
+    with no_init_weights():  # some families draw weights by what was drawn, which fake numbers do not tell
+        model = _new_model(settings)
     language_model = WRAPPERS[kind_of(settings)](model, own_loss=_own_loss(settings)).train()
-    head = language_model.get_output_embeddings()
+    head = model.get_output_embeddings()
     if isinstance(head, MaskedHead):
         # Which tokens are hidden is in no fake tensor, but how many are is known.
         head.most_rows = round(head_share(load_objective(config.objective)) * micro_batch * config.stream.seq_length)

@@ -88,6 +88,8 @@ class Training(Start):
     """The model whose forward pass is its loss, wrapped by Accelerate."""
     language_model: Any
     """The transformers model inside all wrappers. `Accelerator.unwrap_model` would import DeepSpeed to find it."""
+    way: str
+    """How hidden states are computed (model/language_model.py)."""
     optimizer: Any
     """Wrapped by Accelerate."""
     skeleton: Any
@@ -113,7 +115,7 @@ class Training(Start):
         dtype = dtype_of(self.config.train.precision)
         if self.config.stream.document_mask:
             own = self.language_model.base_model
-            flash = self.language_model.way == "gpt2" and documents.takes_flash(own, self.accelerator.device, dtype)
+            flash = self.way == "gpt2" and documents.takes_flash(own, self.accelerator.device, dtype)
             return "flash for sequences of many lengths" if flash else "with a mask"
         with self.kernels():
             return attention.chosen(self.settings, self.accelerator.device, dtype, self.config.stream.seq_length)
@@ -243,7 +245,7 @@ def make(start: Start, fitted: Fitted) -> Training:
     loaded = first_weights(config, start.source, settings, accelerator) if start.source else None
     model = build_model(settings, seed=config.run.seed, loaded=loaded, **how)
     model = model.to(accelerator.device) if strategy_of(accelerator) == "replicated" else model
-    language_model, kind = model.model, load_optimizer(config.optimizer_settings())
+    language_model, way, kind = model.model, model.way, load_optimizer(config.optimizer_settings())
     bare = kind.build(model, config.optimizer_settings())
     moments = moments_by_name(kind, bare, language_model)
     places = {id(each): place for group in bare.param_groups for place, each in enumerate(group["params"])}
@@ -257,6 +259,7 @@ def make(start: Start, fitted: Fitted) -> Training:
         **vars(start),
         model=model,
         language_model=language_model,
+        way=way,
         optimizer=optimizer,
         skeleton=without_weights(settings),
         stream=stream,

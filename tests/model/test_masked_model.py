@@ -57,7 +57,7 @@ def test_loss_and_gradients_are_the_familys_own(family, compiled, batches, monke
             "codeparrot.model.loss._compiled", lambda: __import__("codeparrot.model.loss").model.loss.losses_and_gradients
         )
     model = model_of(family)
-    assert not model.own_loss and isinstance(model.get_output_embeddings(), MaskedHead)
+    assert not model.own_loss and isinstance(model.model.get_output_embeddings(), MaskedHead)
     for input_ids, labels in batches:
         own = model.model(input_ids=input_ids, labels=labels).loss
         own.backward()

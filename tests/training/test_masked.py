@@ -175,7 +175,7 @@ def test_a_roberta_has_a_window_of_what_lies_behind_its_padding_token(corpus, to
     few = {"train": {"max_steps": 4}, "checkpoint": {"every_steps": 0}, "evaluate": {"every_steps": 0}}
     roberta = {"family": "roberta", "max_position_embeddings": 32}
     _, log = run(masked(tmp_path / "roberta", corpus, tokenizer, model=roberta, **few), status=1)
-    assert "stream.seq_length 32 is longer than model.max_position_embeddings" in log
+    assert "model.max_position_embeddings 32, of which 514 are never used; set model.max_position_embeddings 546" in log
     roberta |= {"pad_token_id": 0, "max_position_embeddings": 33}
     run(masked(tmp_path / "roberta", corpus, tokenizer, model=roberta, **few))
     assert len(curve(tmp_path / "roberta" / "runs" / "tiny")) == 4
@@ -205,3 +205,16 @@ def test_a_run_begins_with_the_weights_of_a_masked_model(reference, corpus, toke
     shutil.rmtree(tmp_path / "runs")
     _, log = run(config, "--model", source, "--objective", '{"name": "causal"}', *few, status=1)
     assert "is a masked language model, no causal one; set objective.name masked to train it on" in log
+
+
+@pytest.mark.slow
+def test_the_card_loads_it_with_the_right_class_and_has_its_measures(reference) -> None:
+    from codeparrot.location import Branch
+    from codeparrot.publishing.card import model_card
+
+    manifest = json.loads((reference[0] / "checkpoints" / "step_00000024" / "manifest.json").read_text(encoding="utf-8"))
+    card = model_card(manifest, lines(reference[0]), {}, Branch("me/model", "tiny"), 1, plot=False)
+    assert 'AutoModelForMaskedLM.from_pretrained("me/model", revision="tiny")' in card and "CausalLM" not in card
+    assert "pipeline_tag: fill-mask" in card and "text-generation" not in card
+    assert "pseudo-perplexity of hidden tokens" in card and "masked language modelling, 30% of the tokens" in card
+    assert "| perplexity" not in card
