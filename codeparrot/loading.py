@@ -273,6 +273,8 @@ def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
             f"{f', of which {room.unused} are never used' if room.unused else ''}; "
             f"set {f'stream.seq_length {room.tokens} or ' if room.tokens > 1 else ''}model.{name} {length + room.unused}"
         )
+    if kind_of(settings) == "encoder-decoder" and getattr(settings, "decoder_start_token_id", None) is None:
+        settings.decoder_start_token_id = settings.pad_token_id  # as T5
     _check_special_ids(settings, tokenizer)
     return settings
 

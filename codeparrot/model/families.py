@@ -21,6 +21,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 
 from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.model import blocks
+from codeparrot.model.encoder_decoder import EncoderDecoder
 from codeparrot.model.kinds import OBJECTIVES, Kind, check_family, classes, families, kind_of, mark, model_class
 from codeparrot.model.language_model import LanguageModel
 from codeparrot.model.loss import compile_loss, set_z_loss
@@ -28,7 +29,7 @@ from codeparrot.model.masked_model import MaskedModel
 
 logger = logging.getLogger("codeparrot")
 
-WRAPPERS: dict[Kind, Any] = {"causal": LanguageModel, "masked": MaskedModel}
+WRAPPERS: dict[Kind, Any] = {"causal": LanguageModel, "masked": MaskedModel, "encoder-decoder": EncoderDecoder}
 """What makes the forward pass of a model its loss, by the model's kind."""
 _ACCEPTED_BESIDE_FIELDS = ("attn_implementation", "experts_implementation")
 _LEGACY_ROPE = ("rope_theta", "rope_scaling")
@@ -171,7 +172,8 @@ def _canonical_names(config_class: type[PreTrainedConfig], keys: Mapping[str, An
 
 def _no_token_ids(config_class: type[PreTrainedConfig], kind: Kind) -> dict[str, None]:
     fields = {field.name: field.type for field in dataclasses.fields(config_class)}
-    names = ("bos_token_id", "eos_token_id", "pad_token_id", *(("cls_token_id", "sep_token_id") if kind == "masked" else ()))
+    further = {"masked": ("cls_token_id", "sep_token_id"), "encoder-decoder": ("decoder_start_token_id", "forced_eos_token_id")}
+    names = ("bos_token_id", "eos_token_id", "pad_token_id", *further.get(kind, ()))
     return {name: None for name in names if type(None) in typing.get_args(fields.get(name))}
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 OBJECTIVES = {
     "causal": "codeparrot.objectives.causal:Causal",
     "masked": "codeparrot.objectives.masked:Masked",
+    "span": "codeparrot.objectives.span:Span",
 }
 """Maps `objective.name` to a dataclass; its fields are the other settings of `objective`."""
 

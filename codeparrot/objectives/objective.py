@@ -72,6 +72,19 @@ class NeedsTokenizer(Protocol):
 
 
 @runtime_checkable
+class ChangesLengths(Protocol):
+    """What an objective has whose inputs and labels are not as long as the windows."""
+
+    def lengths(self, length: int) -> tuple[int, int]:
+        """Return the tokens of inputs and of labels that windows of `length` tokens become.
+
+        Raises:
+            CodeparrotError: they cannot be made of such windows.
+        """
+        ...
+
+
+@runtime_checkable
 class MakesFixedExamples(Protocol):
     """What an objective has whose examples are drawn: evaluations measure the same ones each time."""
 

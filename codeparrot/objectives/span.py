@@ -27,6 +27,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.model import IGNORED
 from codeparrot.model.kinds import Kind
 from codeparrot.objectives.objective import Examples
 from codeparrot.setting import Rule, setting
@@ -107,8 +108,17 @@ class Spans:
         made = [self.corrupted(window, f"span/{seed}/{number}") for window, number in zip(windows, numbers, strict=True)]
         return Examples(*map(np.stack, zip(*made, strict=True)))
 
+    def lengths(self, length: int) -> tuple[int, int]:
+        sizes = self._sizes(length)
+        return sizes.inputs, sizes.targets
+
     def of_validation(self, window: Window) -> tuple[Window, Window]:
-        """Return inputs and targets of a window by what it holds: the same in each evaluation of each run."""
+        """Return inputs and targets of a window by what it holds: the same in each evaluation of each run.
+
+        The last window of a document may be of one token, and nothing can be taken out of it: nothing is predicted.
+        """
+        if len(window) < 2:
+            return np.append(window, self.end), np.array([IGNORED])
         return self.corrupted(window, f"span/validation/{xxhash.xxh3_128_hexdigest(window.astype('<i8').tobytes())}")
 
     def card(self) -> str:

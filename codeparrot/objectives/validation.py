@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.model import IGNORED
-from codeparrot.objectives.objective import MakesFixedExamples
+from codeparrot.objectives.objective import ChangesLengths, MakesFixedExamples
 from codeparrot.stream.validation import ValidationSet
 
 
@@ -24,8 +24,13 @@ class ExampleSet(NamedTuple):
     def batch(self, index: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return a batch's input ids and labels, as `ValidationSet.batch` does."""
         tokens, whole = self.windows.batch(index, size)
-        input_ids, labels = np.full_like(tokens, self.end_of_document), np.full_like(whole, IGNORED)
+        length = tokens.shape[1]
+        widths = self.objective.lengths(length) if isinstance(self.objective, ChangesLengths) else (length, length)
+        input_ids, labels = (
+            np.full((len(tokens), width), fill) for width, fill in zip(widths, (self.end_of_document, IGNORED), strict=True)
+        )
         for row, window in enumerate(whole):
             if count := int(np.count_nonzero(window != IGNORED)):
-                input_ids[row, :count], labels[row, :count] = self.objective.of_validation(window[:count])
+                inputs, targets = self.objective.of_validation(window[:count])
+                input_ids[row, : len(inputs)], labels[row, : len(targets)] = inputs, targets
         return input_ids, labels

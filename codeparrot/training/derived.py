@@ -51,8 +51,10 @@ def derived_values(
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
     yield from planned(training)
     yield f"objective   {training.objective.card()}{_of_windows(training)}"
-    if training.kind == "masked":
-        yield "            a masked model writes no text: no samples, likelihood of solutions, pass@k or perplexity of text"
+    if training.kind != "causal":
+        without = "no samples, likelihood of solutions, pass@k or perplexity of text"
+        words = "a masked model writes no text" if training.kind == "masked" else "spans are no text of their own"
+        yield f"            {words}: {without}"
     device = training.accelerator.device.type
     yield f"strategy    {strategy_name(training.accelerator)}"
     because = f" ({training.precision.reason})" if training.precision.reason else ""

@@ -1,0 +1,102 @@
+"""Runs of encoder-decoders: the same steps on any strategy and split, exact after a kill; checkpoints load in transformers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from tests.launching import TINY, curve, kill_behind_step, lines, run, start, write_config
+
+T5: dict[str, Any] = {
+    **{"family": "t5", "vocab_size": 640, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
+    **{"dropout_rate": 0.0, "feed_forward_proj": "gated-gelu"},
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tokenizer of the tests with the tokens for spans."""
+    from transformers import AutoTokenizer
+
+    from codeparrot.stream.sentinels import EXTRA_IDS, PAD
+
+    folder = tmp_path_factory.mktemp("span_tokenizer")
+    loaded: Any = AutoTokenizer.from_pretrained(tokenizer_folder)
+    loaded.add_special_tokens({"pad_token": PAD, "additional_special_tokens": list(EXTRA_IDS)})
+    loaded.save_pretrained(folder)
+    return folder
+
+
+def spans(folder: Path, corpus: Path, tokenizer: Path, **changes: Any) -> Path:
+    """Write the configuration of a tiny run of a T5."""
+    folder.mkdir(exist_ok=True)
+    sections: dict[str, Any] = {
+        "objective": {"name": "span"},
+        "evaluate": {"every_steps": 24, "micro_batch_size": 16},
+    } | changes
+    sections["train"] = {**TINY["train"], **changes.get("train", {})}
+    data = yaml.safe_load(write_config(folder / "c.yaml", corpus, tokenizer, **sections).read_text(encoding="utf-8"))
+    data["model"] = T5
+    (folder / "c.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    return folder / "c.yaml"
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, corpus, tokenizer) -> tuple[Path, str]:
+    """An uninterrupted run on one process, and its log."""
+    folder = tmp_path_factory.mktemp("reference")
+    _, log = run(spans(folder, corpus, tokenizer))
+    return folder / "runs" / "tiny", log
+
+
+@pytest.mark.slow
+def test_a_run_learns_and_its_checkpoint_loads_in_transformers(reference) -> None:
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    directory, log = reference
+    found = curve(directory)
+    assert found[-1][1] < found[0][1] - 0.3
+    assert "objective   span corruption (T5)" in log and "spans are no text of their own: no samples" in log
+    first, last = [line for line in lines(directory) if "eval_loss" in line]
+    assert last["eval_loss"] < first["eval_loss"] - 0.3
+    place = directory / "checkpoints" / "step_00000024" / "model"
+    assert json.loads((place / "config.json").read_text(encoding="utf-8"))["architectures"] == ["T5ForConditionalGeneration"]
+    model, info = AutoModelForSeq2SeqLM.from_pretrained(place, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    tokenizer: Any = AutoTokenizer.from_pretrained(place)
+    assert model.config.decoder_start_token_id == tokenizer.pad_token_id
+    written = model.generate(torch.tensor([tokenizer("import <extra_id_0>\n")["input_ids"]]), max_new_tokens=4)
+    assert written[0, 0] == tokenizer.pad_token_id and written.shape[1] > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", ["ddp", "fsdp", "zero2"])
+def test_a_killed_run_of_two_processes_goes_on_exactly_and_is_the_run_of_one(
+    tmp_path, corpus, tokenizer, reference, launch
+) -> None:
+    config, tiny = spans(tmp_path, corpus, tokenizer), tmp_path / "runs" / "tiny"
+    split = ("--train.micro_batch_size", "1")
+    process = start(config, "--checkpoint.background", "false", *split, num_processes=2, launch=launch)
+    kill_behind_step(process, tiny / "metrics.jsonl", 12)
+    before = {step: rest for step, *rest in curve(tiny)}
+    _, err = run(config, *split, num_processes=2, launch=launch)
+    assert "resumed at step 8" in err or "resumed at step 16" in err
+    after = {step: rest for step, *rest in curve(tiny)}
+    assert {step: after[step] for step in before} == before
+    for (step, loss, norm), (same, other, other_norm) in zip(curve(tiny), curve(reference[0]), strict=True):
+        assert step == same and loss == pytest.approx(other, rel=1e-5) and norm == pytest.approx(other_norm, rel=1e-3)
+    ours, theirs = ([line["eval_loss"] for line in lines(place) if "eval_loss" in line] for place in (tiny, reference[0]))
+    assert ours[-1] == pytest.approx(theirs[-1], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_inspect_shows_inputs_and_targets(reference) -> None:
+    from codeparrot.inspect_batch import inspect
+
+    shown = inspect(str(reference[0]), 3)
+    for window in shown.data["windows"]:
+        assert len(window["inputs"]) + len(window["targets"]) == 32 + 2 * 2 + 2
+    assert "<extra_id_1>" in shown.text and "targets: '<extra_id_0>'" in shown.text
