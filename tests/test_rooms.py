@@ -36,7 +36,7 @@ TABLE = {
     "generation": "model loading stream",
     "serve": "generation loading run stream",
     "search": "loading run model corpus.definitions corpus.sources corpus.decode",
-    "export": "loading run model stream search.embedding",
+    "export": "loading run model stream search.embedding search.pooling",
     "eval": "generation model loading hub run stream launcher training.preemption",
     "training": "checks launcher loading hub run stream model objectives optim generation eval plot",
     "publishing": "run hub objectives optim arguments checks plot corpus.output corpus.report stream.mixture stream.batches",
