@@ -81,7 +81,7 @@ def embedding(folder: Path, chosen: list[str]) -> tuple[Ratio, dict[str, Any]]:
     return Ratio("embedding on the CPU", own, theirs, "texts/s", 1.5), facts
 
 
-def searching(folder: Path) -> tuple[Ratio, dict[str, Any]]:
+def searching() -> tuple[Ratio, dict[str, Any]]:
     """Return the median time of a search beside the embedding of its query, in milliseconds."""
     import faiss
     import pyarrow as pa
@@ -99,8 +99,11 @@ def searching(folder: Path) -> tuple[Ratio, dict[str, Any]]:
     columns = {"path": names, "kind": names, "name": names, "start": numbers, "stop": numbers, "preview": names, "row": numbers}
     search = Search(Version({}, pa.table(columns), pa.table({}), nearest, None))
     queries = unit(random.normal(size=(NUM_QUERIES, vectors.shape[1])).astype(np.float32))
+    begun = time.process_time()
     spent = sorted(1000 * timed(search.of_vector, query, 10) for query in queries)
-    facts = {f"search of {NUM_CHUNKS:,} chunks, milliseconds, p50 and p95": (round(spent[49], 2), round(spent[94], 2))}
+    processor = 1000 * (time.process_time() - begun) / NUM_QUERIES
+    facts: dict[str, Any] = {"milliseconds of a search, p50 and p95": (round(spent[49], 2), round(spent[94], 2))}
+    facts["processor milliseconds of a search, mean"] = round(processor, 2)
     return Ratio("search, p50, against the target", spent[49], LONGEST_MILLISECONDS, "ms", 1.0, higher_is_better=False), facts
 
 
@@ -115,7 +118,7 @@ def main() -> None:
         folder = Path(place)
         model(folder)
         found, facts = embedding(folder, texts())
-        found_search, facts_search = searching(folder)
+        found_search, facts_search = searching()
     report("Vectors and search", [found, found_search], {**facts, **facts_search})
 
 

@@ -68,9 +68,10 @@ class Embedder:
         self.context = _context(self._network, tokenizer)
         """Tokens of a text that are read; None: all."""
         ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id)
-        self._nothing: int | None = next((each for each in ends if each is not None), None)
-        if self._nothing is None:
+        nothing = next((each for each in ends if each is not None), None)
+        if nothing is None:
             raise CodeparrotError("the tokenizer has no eos_token, which stands for an empty text; set it in its config")
+        self._nothing: int = nothing
 
     @property
     def width(self) -> int:

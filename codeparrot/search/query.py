@@ -46,7 +46,7 @@ def query(text: str, *, index: str, top: int = 10, like: str = "", checkpoint: s
 
     version = Store(path_of(index)).version()
     search, facts = Search(version), version.facts
-    root = Path(facts["root"])
+    root, wanted = Path(facts["root"]), ""
     if like:
         hits = search.like(_place(search, like, root), top)
     else:
@@ -57,7 +57,7 @@ def query(text: str, *, index: str, top: int = 10, like: str = "", checkpoint: s
         hits = search.of_vector(_vector(wanted, version, checkpoint, device), top)
     stale = stale_files(root, version.files)
     found = [{**hit._asdict(), "file": str(root / hit.path), "state": stale.state(hit.path)} for hit in hits]
-    data: dict[str, Any] = {"index": index, "root": str(root), "text": "" if like else wanted, "like": like, "hits": found}
+    data: dict[str, Any] = {"index": index, "root": str(root), "text": wanted, "like": like, "hits": found}
     data |= {"changed": stale.changed, "gone": stale.gone, "files": facts["files"], "chunks": facts["chunks"]}
     return Result("\n".join([*_lines(hits, stale), *_stale_lines(index, facts, root, stale)]), data)
 
