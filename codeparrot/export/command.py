@@ -15,7 +15,7 @@ from codeparrot.figures import count_in_words, size_in_words
 from codeparrot.files import new_file
 from codeparrot.location import GGUF, path_of
 from codeparrot.result import Result
-from codeparrot.search.embedding import Pooling
+from codeparrot.search.pooling import Pooling
 
 Type = Literal["f32", "f16", "q8_0"]
 MAGIC = b"GGUF"

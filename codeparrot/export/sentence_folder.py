@@ -16,7 +16,8 @@ from codeparrot.errors import CodeparrotError, writing
 from codeparrot.figures import count_in_words
 from codeparrot.location import GGUF
 from codeparrot.result import Result
-from codeparrot.search.embedding import Embedder, Pooling
+from codeparrot.search.embedding import Embedder
+from codeparrot.search.pooling import Pooling
 
 MODULES = "modules.json"
 _PARTS = (

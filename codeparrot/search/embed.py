@@ -8,18 +8,17 @@ Memory: the texts of the tree and their vectors.
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.files import new_file
 from codeparrot.location import path_of
 from codeparrot.result import Result, say
-from codeparrot.search import whitening
-from codeparrot.search.chunks import Chunk, chunks
-from codeparrot.search.embedding import Pooling, Vectors
-from codeparrot.search.tree import text_files
+from codeparrot.search.pooling import Pooling
+
+if TYPE_CHECKING:
+    from codeparrot.search.chunks import Chunk
+    from codeparrot.search.embedding import Vectors
 
 SUFFIX = ".parquet"
 _COLUMNS = ("path", "kind", "name", "start", "stop", "text")
@@ -49,8 +48,11 @@ def embed(
         max_size: Bytes of a file; larger ones are left out.
     """
     from codeparrot.loading import find_model
+    from codeparrot.search import whitening
+    from codeparrot.search.chunks import chunks
     from codeparrot.search.digest import digest_of_model
     from codeparrot.search.embedding import load
+    from codeparrot.search.tree import text_files
 
     place, root = path_of(output), path_of(path).resolve()
     if place.suffix != SUFFIX or place.is_dir():
@@ -83,8 +85,9 @@ def embed(
     return Result(f"{text}{', whitened' if whiten else ''}; {len(texts):,} different texts{cut}{left}", facts)
 
 
-def _write(place: Path, pieces: list[Chunk], vectors: Vectors, facts: dict[str, Any]) -> None:
+def _write(place: Path, pieces: "list[Chunk]", vectors: "Vectors", facts: dict[str, Any]) -> None:
     """Write the table; what made the vectors is in the metadata of its schema."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as parquet
 

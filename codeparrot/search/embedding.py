@@ -10,7 +10,7 @@ padding behind it.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,13 @@ from numpy.typing import NDArray
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import context_of, find_model, load_model
 from codeparrot.result import progress_bar
+from codeparrot.search.pooling import Pooling, is_causal, pooling_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Vectors = NDArray[np.float32]
 """[texts, width], each of length 1."""
-Pooling = Literal["auto", "mean", "last"]
-"""How the vectors of a text's tokens become one. auto: last for causal models, whose last token alone has seen all others, mean
-for others."""
 TOKENS_PER_BATCH = 4096
 """Padding included. More fill a GPU no better, and fall out of the cache of a CPU."""
 MOST_TEXTS = 64
@@ -70,9 +68,10 @@ class Embedder:
         self.context = _context(self._network, tokenizer)
         """Tokens of a text that are read; None: all."""
         ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id)
-        self._nothing: int | None = next((each for each in ends if each is not None), None)
-        if self._nothing is None:
+        nothing = next((each for each in ends if each is not None), None)
+        if nothing is None:
             raise CodeparrotError("the tokenizer has no eos_token, which stands for an empty text; set it in its config")
+        self._nothing: int = nothing
 
     @property
     def width(self) -> int:
@@ -155,22 +154,6 @@ def load(checkpoint: str, pooling: Pooling = "auto", device: str = "auto") -> Em
         CodeparrotError: it cannot be loaded.
     """
     return Embedder(*load_model(find_model(checkpoint), device), pooling)
-
-
-def pooling_of(pooling: Pooling, config: Any) -> Literal["mean", "last"]:
-    """Return what auto means for a model."""
-    return pooling if pooling != "auto" else "last" if is_causal(config) else "mean"
-
-
-def is_causal(config: Any) -> bool:
-    """Return whether each token of a model sees only those before it, by the class that its config names."""
-    from transformers.models.auto import modeling_auto
-
-    if config.is_encoder_decoder:
-        return False
-    # A class may be in both mappings (BertLMHeadModel is not): what is not masked is causal, as it is without a class.
-    masked = set(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values())
-    return not masked & set(config.architectures or ())
 
 
 def _pooled(hidden: "Tensor", lengths: "Tensor", seen: "Tensor", pooling: str) -> "Tensor":

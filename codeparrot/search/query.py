@@ -6,15 +6,17 @@ files are counted. "More like this" loads no model.
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.location import path_of
 from codeparrot.result import Result
-from codeparrot.search.searching import Hit, Search
-from codeparrot.search.staleness import Stale, stale_files
-from codeparrot.search.store import Store, Version
 from codeparrot.text_files import require_characters
+
+if TYPE_CHECKING:
+    from codeparrot.search.searching import Hit, Search
+    from codeparrot.search.staleness import Stale
+    from codeparrot.search.store import Version
 
 _NAMED = 3
 """Files that the text names; the JSON has all."""
@@ -38,9 +40,13 @@ def query(text: str, *, index: str, top: int = 10, like: str = "", checkpoint: s
         raise CodeparrotError("a text and --like at once: give one of them")
     import faiss  # noqa: F401 - its absence is said before anything is read
 
+    from codeparrot.search.searching import Search
+    from codeparrot.search.staleness import stale_files
+    from codeparrot.search.store import Store
+
     version = Store(path_of(index)).version()
     search, facts = Search(version), version.facts
-    root = Path(facts["root"])
+    root, wanted = Path(facts["root"]), ""
     if like:
         hits = search.like(_place(search, like, root), top)
     else:
@@ -51,12 +57,12 @@ def query(text: str, *, index: str, top: int = 10, like: str = "", checkpoint: s
         hits = search.of_vector(_vector(wanted, version, checkpoint, device), top)
     stale = stale_files(root, version.files)
     found = [{**hit._asdict(), "file": str(root / hit.path), "state": stale.state(hit.path)} for hit in hits]
-    data: dict[str, Any] = {"index": index, "root": str(root), "text": "" if like else wanted, "like": like, "hits": found}
+    data: dict[str, Any] = {"index": index, "root": str(root), "text": wanted, "like": like, "hits": found}
     data |= {"changed": stale.changed, "gone": stale.gone, "files": facts["files"], "chunks": facts["chunks"]}
     return Result("\n".join([*_lines(hits, stale), *_stale_lines(index, facts, root, stale)]), data)
 
 
-def _vector(text: str, version: Version, checkpoint: str, device: str) -> Any:
+def _vector(text: str, version: "Version", checkpoint: str, device: str) -> Any:
     """Return the vector of a text, [width]."""
     from codeparrot.loading import find_model, load_model
     from codeparrot.search.digest import digest_of_model
@@ -73,7 +79,7 @@ def _vector(text: str, version: Version, checkpoint: str, device: str) -> Any:
     return Embedder(*load_model(model, device), facts["pooling"]).embed([text])[0]
 
 
-def _place(search: Search, like: str, root: Path) -> int:
+def _place(search: "Search", like: str, root: Path) -> int:
     """Return the chunk at FILE:LINE.
 
     Raises:
@@ -94,7 +100,7 @@ def _place(search: Search, like: str, root: Path) -> int:
     return chunk
 
 
-def _lines(hits: list[Hit], stale: Stale) -> list[str]:
+def _lines(hits: "list[Hit]", stale: "Stale") -> list[str]:
     found = []
     for number, hit in enumerate(hits, 1):
         name = f"  {hit.name}" if hit.name else ""
@@ -104,7 +110,7 @@ def _lines(hits: list[Hit], stale: Stale) -> list[str]:
     return found
 
 
-def _stale_lines(index: str, facts: dict[str, Any], root: Path, stale: Stale) -> list[str]:
+def _stale_lines(index: str, facts: dict[str, Any], root: Path, stale: "Stale") -> list[str]:
     again = f"codeparrot search build {root} --checkpoint {facts['checkpoint']} --output {index} reads them again"
     if not root.is_dir():
         where = f"codeparrot search build ITS_NEW_PLACE --checkpoint {facts['checkpoint']} --output {index}"

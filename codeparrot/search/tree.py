@@ -1,8 +1,9 @@
 """The text files of a source tree.
 
 In a git working tree these are the files that git does not ignore, tracked or new, and those of submodules and working trees
-below. Elsewhere they are all files but those of version control, caches and virtual environments. Hidden files, links in a git
-working tree, large files and those that are not text are left out; the last two kinds are counted.
+below. Elsewhere, and in a folder that git ignores as a whole and the user named all the same, they are all files but those of
+version control, caches and virtual environments. Hidden files, links in a git working tree, large files and those that are not
+text are left out; the last two kinds are counted.
 
 Nothing of a repository runs: git only lists names, without the repository's hooks.
 """
@@ -24,6 +25,7 @@ from codeparrot.errors import CodeparrotError
 
 PYTHON = (".py", ".pyi", ".pyw")
 _LIST = ("git", "-c", "core.fsmonitor=false", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+_IGNORES = ("git", "-c", "core.fsmonitor=false", "check-ignore", "-q", ".")
 
 
 class TextFile(NamedTuple):
@@ -103,7 +105,8 @@ def _paths(root: Path) -> Iterator[str]:
     if not shutil.which("git"):
         raise CodeparrotError(f'"{root}" is in the git working tree {repository}: install git, which says what it ignores')
     listed = _listed_by_git(root)
-    if listed is None:  # .git is something else, or damaged
+    # .git may be something else, or damaged.
+    if listed is None or (not listed and _run_git(root, _IGNORES).returncode == 0):
         yield from walk_sources(root)
         return
     for path in listed:
@@ -119,6 +122,10 @@ def _paths(root: Path) -> Iterator[str]:
 
 def _listed_by_git(root: Path) -> list[str] | None:
     """Return what git lists below a folder; None if it cannot."""
-    environment = {**ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath)}
-    done = subprocess.run(_LIST, cwd=root, env=environment, capture_output=True, timeout=SECONDS, check=False)
+    done = _run_git(root, _LIST)
     return [os.fsdecode(path) for path in done.stdout.split(b"\0") if path] if done.returncode == 0 else None
+
+
+def _run_git(root: Path, command: tuple[str, ...]) -> "subprocess.CompletedProcess[bytes]":
+    environment = {**ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath)}
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=SECONDS, check=False)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.search import build as building
+from codeparrot.search import updating
 from codeparrot.search.build import build
 from codeparrot.search.embedding import Embedder
 from codeparrot.search.searching import Search
@@ -118,7 +118,7 @@ def test_what_is_wrong_is_said(tree: Path, checkpoint: Path, tmp_path: Path) -> 
 
 
 def test_two_builds_of_one_index_do_not_run_at_once(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
-    with building._alone(Store(tmp_path / "index")), pytest.raises(CodeparrotError, match="another process builds"):
+    with updating.alone(Store(tmp_path / "index")), pytest.raises(CodeparrotError, match="another process builds"):
         build(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "index"))
 
 
@@ -141,7 +141,7 @@ def test_a_build_that_ends_anywhere_leaves_the_old_index_and_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(Embedder, "batches", _one_by_one(Embedder.batches))
         if where == "add_embedded":
-            patch.setattr(building, where, _once_then(add_embedded, killed))
+            patch.setattr(updating, where, _once_then(add_embedded, killed))
         elif where == "_tidy":
             patch.setattr(Store, where, killed)
         else:

@@ -37,6 +37,14 @@ def test_hidden_files_and_those_that_git_ignores_are_left_out(tmp_path: Path) ->
     assert names(tmp_path / "sub") == ["e.py"]
 
 
+def test_a_folder_that_git_ignores_is_read_where_the_user_names_it(tmp_path: Path) -> None:
+    write(tmp_path, **{"a.py": "x", ".gitignore": "build/\n", "build/d.py": "y", "build/sub/e.py": "y", "empty/.keep": ""})
+    git(tmp_path, "init", "-q")
+    assert names(tmp_path) == ["a.py"]
+    assert names(tmp_path / "build") == ["d.py", "sub/e.py"]
+    assert names(tmp_path / "empty") == []
+
+
 def test_the_files_of_working_trees_below_are_read(tmp_path: Path) -> None:
     write(tmp_path, **{"a.py": "x", "inner/b.py": "y", "inner/c.py": "y", "inner/.gitignore": "c.py\n"})
     git(tmp_path, "init", "-q")
