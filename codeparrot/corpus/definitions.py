@@ -8,7 +8,7 @@ import ast
 import re
 import warnings
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -103,7 +103,8 @@ def _first_line(node: Named, lines: list[str]) -> int:
 
 
 def _signature(node: Named, lines: list[str]) -> str:
-    bare = ast.copy_location(type(node)(**{**dict(ast.iter_fields(node)), "body": [], "decorator_list": []}), node)
+    fields: dict[str, Any] = {**dict(ast.iter_fields(node)), "body": [], "decorator_list": []}
+    bare = ast.copy_location(type(node)(**fields), node)
     try:
         return ast.unparse(bare).strip().replace("\n", "\\n")  # line ends are left inside of strings only
     except (ValueError, RecursionError):  # what Python reads and does not write: long numbers, some nested f-strings

@@ -169,14 +169,13 @@ def test_the_number_of_workers_changes_no_byte(corpus: Path, data_set: tuple[Pat
     assert digests(tmp_path / "pairs") == digests(data_set[0])
 
 
-def test_the_pairs_are_a_corpus_that_can_be_pushed_and_reported(
-    data_set: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_pairs_are_a_corpus_that_can_be_pushed(data_set: tuple[Path, dict[str, Any]]) -> None:
     from codeparrot.corpus.report.reading import check_shards, read_statistics
 
     check_shards(data_set[0], read_statistics(data_set[0]))
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_counts(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["corpus", "pairs", "--corpus", str(corpus), "--output", str(tmp_path / "pairs"), "--workers", "1"]
     assert main(arguments) == 0
@@ -186,6 +185,7 @@ def test_the_command_prints_the_counts(corpus: Path, tmp_path: Path, capsys: pyt
     assert "--overwrite true" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_leaves_nothing_behind(corpus: Path, tmp_path: Path, data_set: tuple[Path, Any]) -> None:
     with pytest.raises(CodeparrotError, match="holds pairs already"):
         pairs(str(data_set[0]), str(tmp_path / "again"))

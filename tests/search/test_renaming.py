@@ -75,6 +75,6 @@ def test_a_pool_that_is_too_small_still_gives_distinct_names() -> None:
 
 
 def test_modules_of_the_library_have_clones_that_parse() -> None:
-    for text in python_sources(12):
+    for text in python_sources(4):
         clone = renamed(text, POOL, "key")
         assert clone is None or shape(clone) == shape(text)

@@ -105,6 +105,7 @@ def test_the_command_prints_a_table_and_writes_its_files(
     assert "5 queries among 5 functions" in printed and "MRR" in printed and "whitened" not in printed
 
 
+@pytest.mark.slow
 def test_codesearchnet_and_bad_options(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"code": f"func F{n}() {{}}", "docstring": f"F{n} is number {n}.", "language": "go"} for n in range(4)]
     file = write_lines(tmp_path / "go.jsonl", rows)

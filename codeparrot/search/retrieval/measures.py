@@ -6,6 +6,7 @@ half of those that score the same, so that an order by chance gets no better for
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,7 +40,8 @@ def searches(pairs: Sequence[Pair], seed: int = 0) -> list[Search]:
     A description that several functions have is no query, since none of them is the right one alone.
     """
     codes, queries = [pair.code for pair in pairs], [pair.summary for pair in pairs]
-    asked = [number for number, query in enumerate(queries) if queries.count(query) == 1]
+    times = Counter(queries)
+    asked = [number for number, query in enumerate(queries) if times[query] == 1]
     found = [Search("description", "description -> code", [queries[number] for number in asked], codes, asked)]
     if any(pair.language != PYTHON for pair in pairs):
         return found

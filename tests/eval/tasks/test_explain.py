@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ def test_a_name_becomes_words(name: str, words: str) -> None:
     assert words_of(name) == words
 
 
+@pytest.mark.slow
 def test_measures_are_those_of_sacrebleu_and_rouge_score() -> None:
     measured = Measured()
     assert measured("Read a table.", "Read a table.") == {"chrf": pytest.approx(1), "rouge_l": 1}
@@ -31,6 +33,7 @@ def test_measures_are_those_of_sacrebleu_and_rouge_score() -> None:
     assert 0.3 < measured("read the table", "Read a table.")["chrf"] < 0.5
 
 
+@pytest.mark.slow
 def test_only_the_first_sentence_counts_and_the_name_stands_beside_it() -> None:
     functions = [
         Function("a", 'def read_table(): ...\n\n"""', "Read a table.", "read table"),
@@ -63,7 +66,7 @@ def test_the_functions_are_drawn_in_an_order_and_end_with_quotes(tmp_path: Path)
 @pytest.mark.slow
 def test_the_command_explains_and_goes_on(tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
-    shape = {"vocab_size": 512, "n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    shape: Any = {"vocab_size": 512, "n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 2}
     model = GPT2LMHeadModel(GPT2Config(**shape, initializer_range=0.3, bos_token_id=0, eos_token_id=0))
     model.save_pretrained(tmp_path / "model")
     AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(tmp_path / "model")
