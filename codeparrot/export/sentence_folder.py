@@ -44,7 +44,7 @@ def export_folder(checkpoint: str, place: Path, pooling: Pooling) -> Result:
     from codeparrot.loading import find_model, load_model
 
     replaced = _check_output(place)
-    model, tokenizer = load_model(find_model(checkpoint), "cpu")
+    model, tokenizer = load_model(find_model(checkpoint), "cpu", kind=None)
     if model.config.is_encoder_decoder:
         raise CodeparrotError(f'"{checkpoint}" is an encoder-decoder: sentence-transformers pools causal and masked models')
     embedder = Embedder(model, tokenizer, pooling)

@@ -62,6 +62,10 @@ def kind_of(config: "PreTrainedConfig") -> Kind:
     """Return the kind of the model that a config describes."""
     written = (getattr(config, "architectures", None) or [""])[0]
     found = [kind for kind in classes() if classes()[kind].names.get(config.model_type) == written]
+    if written and not found and not getattr(config, "is_decoder", False):
+        # A class without a head, or with another one: RobertaModel, T5EncoderModel.
+        found = [kind for kind in classes() if config.model_type in families(kind)]
+        found = [kind for kind in found if kind != "causal"] or found
     # Where one class is of two kinds, it is an encoder-decoder.
     return next((kind for kind in ("causal", "encoder-decoder", "masked") if kind in found), "causal")
 

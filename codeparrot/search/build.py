@@ -72,7 +72,9 @@ def build(
         if require_same(store, settings) is None:
             store.begin(settings)
         # Loaded only if there is something to embed.
-        facts |= update(store, settings, facts, read, pieces, whiten, lambda: Embedder(*load_model(model, device), pooling))
+        facts |= update(
+            store, settings, facts, read, pieces, whiten, lambda: Embedder(*load_model(model, device, kind=None), pooling)
+        )
     facts["seconds"] = round(time.monotonic() - begun, 3)
     return Result(_text(facts), facts)
 

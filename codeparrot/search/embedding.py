@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import context_of, find_model, load_model
+from codeparrot.loading import find_model, load_model
+from codeparrot.model.context import context_of
+from codeparrot.model.kinds import kind_of
 from codeparrot.result import progress_bar
-from codeparrot.search.pooling import Pooling, is_causal, pooling_of
+from codeparrot.search.pooling import Pooling, pooling_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +59,7 @@ class Embedder:
         """
         from codeparrot.model import gpt2
 
-        self.causal = is_causal(model.config)
+        self.causal = kind_of(model.config) == "causal"
         self.pooling = pooling_of(pooling, model.config)
         self.tokenizer = tokenizer
         self.tokens_per_batch = tokens_per_batch
@@ -153,7 +155,7 @@ def load(checkpoint: str, pooling: Pooling = "auto", device: str = "auto") -> Em
     Raises:
         CodeparrotError: it cannot be loaded.
     """
-    return Embedder(*load_model(find_model(checkpoint), device), pooling)
+    return Embedder(*load_model(find_model(checkpoint), device, kind=None), pooling)
 
 
 def _pooled(hidden: "Tensor", lengths: "Tensor", seen: "Tensor", pooling: str) -> "Tensor":
@@ -169,10 +171,5 @@ def _pooled(hidden: "Tensor", lengths: "Tensor", seen: "Tensor", pooling: str) -
 def _context(network: Any, tokenizer: Any) -> int | None:
     """Return how many tokens a model reads."""
     known = context_of(network.config)
-    # RoBERTa and its relatives number positions from the one behind that of padding.
-    positions = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
-    skipped = getattr(positions, "padding_idx", None)
-    if known is not None and skipped is not None:
-        known -= skipped + 1
     named = tokenizer.model_max_length  # a huge number where it is not known
     return min(each for each in (known, named) if each is not None) if known or named < 10**9 else None

@@ -76,7 +76,7 @@ def _vector(text: str, version: "Version", checkpoint: str, device: str) -> Any:
     if digest_of_model(model) != facts["model"]:
         made_by = f"the index has the vectors of {facts['checkpoint']} as it was"
         raise CodeparrotError(f"{model} is another model than the index's: {made_by}; name that one, or build the index again")
-    return Embedder(*load_model(model, device), facts["pooling"]).embed([text])[0]
+    return Embedder(*load_model(model, device, kind=None), facts["pooling"]).embed([text])[0]
 
 
 def _place(search: "Search", like: str, root: Path) -> int:

@@ -162,6 +162,17 @@ def test_a_config_says_its_kind(tmp_path) -> None:
 
     masked, causal = (model_config({"family": "bert", **FAMILIES["bert"]}, kind) for kind in ("masked", "causal"))
     assert (kind_of(masked), kind_of(causal)) == ("masked", "causal")
+    # Encoders on the Hub often name the class without a head.
+    for family, name, kind in (
+        ("roberta", "RobertaModel", "masked"),
+        ("bert", "BertForSequenceClassification", "masked"),
+        ("t5", "T5EncoderModel", "encoder-decoder"),
+        ("gpt2", "GPT2Model", "causal"),
+        ("bart", "BartForCausalLM", "causal"),
+    ):
+        config = AutoConfig.for_model(family)
+        config.architectures = [name]
+        assert kind_of(config) == kind
     assert isinstance(without_weights(masked), BertForMaskedLM) and isinstance(without_weights(causal), BertLMHeadModel)
     model_of("bert").model.save_pretrained(tmp_path)
     assert kind_of(AutoConfig.from_pretrained(tmp_path)) == "masked"

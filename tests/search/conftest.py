@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 CAUSAL = {
     "gpt2": {"n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 2},
@@ -27,6 +27,7 @@ MASKED = {
         "num_attention_heads": 2,
     },
 }
+ENCODER_DECODER = {"t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "n_positions": 64}}
 
 SOURCES = {
     "table.py": """'''Tables.'''
@@ -56,11 +57,13 @@ def join(words):
 
 def tiny(family: str, tokenizer: Any, seed: int = 0) -> Any:
     """Return a model of a family in evaluation mode, its weights large enough that texts differ."""
-    settings = {**CAUSAL, **MASKED}[family]
+    settings = {**CAUSAL, **MASKED, **ENCODER_DECODER}[family]
     ids = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 1}
-    config = AutoConfig.for_model(family, vocab_size=512, initializer_range=0.2, **settings, **ids)
+    scale = {"initializer_factor": 1.0} if family in ENCODER_DECODER else {"initializer_range": 0.2}
+    config = AutoConfig.for_model(family, vocab_size=512, **scale, **settings, **ids)
     torch.manual_seed(seed)
-    kind = AutoModelForMaskedLM if family in MASKED else AutoModelForCausalLM
+    kind: Any = AutoModelForSeq2SeqLM if family in ENCODER_DECODER else AutoModelForCausalLM
+    kind = AutoModelForMaskedLM if family in MASKED else kind
     model = kind.from_config(config)
     model.config.architectures = [type(model).__name__]
     return model.eval()

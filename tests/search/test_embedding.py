@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.search.embedding import Embedder, is_causal
-from tests.search.conftest import CAUSAL, MASKED, tiny
+from codeparrot.search.embedding import Embedder, load
+from tests.search.conftest import CAUSAL, ENCODER_DECODER, MASKED, tiny
 
 TEXTS = ["def f(x):\n    return x + 1\n", "x = 1", "", "import os\n\n\nclass Reader:\n    pass\n", "é", "return\n" * 100]
 
@@ -60,7 +60,6 @@ def test_no_batch_has_more_tokens_than_allowed(tokenizer: Any, monkeypatch: pyte
 def test_the_pooling_fits_the_kind_of_model(tokenizer: Any) -> None:
     assert Embedder(tiny("gpt2", tokenizer), tokenizer).pooling == "last"
     assert Embedder(tiny("roberta", tokenizer), tokenizer).pooling == "mean"
-    assert is_causal(tiny("llama", tokenizer).config) and not is_causal(tiny("roberta", tokenizer).config)
 
 
 def test_a_tokenizer_without_an_end_is_refused(tokenizer: Any) -> None:
@@ -70,3 +69,16 @@ def test_a_tokenizer_without_an_end_is_refused(tokenizer: Any) -> None:
 
     with pytest.raises(CodeparrotError, match="eos_token"):
         Embedder(tiny("gpt2", tokenizer), NoEnd())
+
+
+@pytest.mark.slow  # imports transformers' models
+@pytest.mark.parametrize("family", [*MASKED, *ENCODER_DECODER])
+def test_checkpoints_of_all_kinds_are_loaded(family: str, tokenizer: Any, tmp_path: Any) -> None:
+    model = tiny(family, tokenizer)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    found = load(str(tmp_path))
+    assert found.pooling == "mean" and not found.causal
+    np.testing.assert_allclose(found.embed(TEXTS), Embedder(model, tokenizer).embed(TEXTS), atol=1e-6)
+    alone = np.concatenate([found.embed([text]) for text in TEXTS])
+    np.testing.assert_allclose(found.embed(TEXTS), alone, atol=1e-5)

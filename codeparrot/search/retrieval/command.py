@@ -75,7 +75,7 @@ def retrieval(
     place = in_full(place)
     folder = path_of(output) if output else default_folder(place, path_of(pairs).resolve().name, "retrieval")
     check_room(folder)
-    embedder = Embedder(*load_model(place, device), pooling)
+    embedder = Embedder(*load_model(place, device, kind=None), pooling)
     found, rows = _measured(searches(chosen, seed), chosen, fitted_on, _Vectors(embedder))
     manifest = Path(place).parent / "manifest.json"
     report = {
