@@ -67,7 +67,8 @@ def kind_of(config: "PreTrainedConfig") -> Kind:
         found = [kind for kind in classes() if config.model_type in families(kind)]
         found = [kind for kind in found if kind != "causal"] or found
     # Where one class is of two kinds, it is an encoder-decoder.
-    return next((kind for kind in ("causal", "encoder-decoder", "masked") if kind in found), "causal")
+    order: tuple[Kind, ...] = ("causal", "encoder-decoder", "masked")
+    return next((kind for kind in order if kind in found), "causal")
 
 
 def mark(config: "PreTrainedConfig", kind: Kind) -> None:
@@ -98,7 +99,7 @@ def check_family(family: Any, kind: Kind) -> None:
     if family not in CONFIG_MAPPING:
         hint = nearest(str(family), families(kind))
         raise CodeparrotError(f'model.family: "{family}" is not a model type of transformers{hint}')
-    others = [other for other in classes() if family in families(other)]
+    others: list[Kind] = [other for other in classes() if family in families(other)]
     hint = nearest(str(family), families(kind), closeness=0.6) or f"; name {own.usual}"
     hint += f" (objective.name {OBJECTIVES[others[0]]} trains a {family})" if others else ""
     raise CodeparrotError(f'model.family: "{family}" is not a {own.words}{hint}')

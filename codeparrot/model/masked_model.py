@@ -214,7 +214,7 @@ class MaskedModel(Wrapper):
             )
         if head is None or type(head) not in (nn.Linear, MaskedHead, LossHead):
             return own_loss_because(model, "its head is not one linear layer")
-        seen: list[Tensor] = []
+        seen: list[Any] = []
         scale = 64 / plain.abs().max()  # the logits of a new model are too small for a soft cap to show
         before = head.register_forward_pre_hook(lambda _, inputs: (inputs[0] * scale, *inputs[1:]))
         behind = head.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
