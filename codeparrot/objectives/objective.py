@@ -117,6 +117,12 @@ def head_share(objective: object) -> float:
     return getattr(objective, "head_share", 1.0)
 
 
+def lengths_of(objective: object, length: int) -> tuple[int, int]:
+    """Return how many tokens a window of `length` gives the model to read, and to predict from."""
+    own = getattr(objective, "lengths", None)
+    return own(length) if own else (length, length)
+
+
 @runtime_checkable
 class ChangesDocuments(Protocol):
     """What an objective has that changes documents before they are packed."""

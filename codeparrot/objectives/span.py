@@ -66,6 +66,10 @@ class Span:
         written = noise + spans if self.targets == "spans" else length
         return Sizes(noise, spans, length - noise + spans + 1, written + 1)
 
+    def lengths(self, length: int) -> tuple[int, int]:
+        """Return the tokens of inputs and targets of a window of `length` tokens."""
+        return self.sizes(length)[2:]
+
     def fitted(self, tokenizer: Any) -> "Spans":
         """Return the objective for a tokenizer of transformers.
 

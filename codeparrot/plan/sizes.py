@@ -13,7 +13,7 @@ from codeparrot.model.families import model_config, num_parameters, without_weig
 from codeparrot.model.flops import flops_per_token
 from codeparrot.model.kinds import kind_of
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import fitted, head_share, kind_trained, transforms_of
+from codeparrot.objectives.objective import fitted, head_share, kind_trained, lengths_of, transforms_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import kept_numbers
 from codeparrot.stream.batches import batches_of
@@ -85,6 +85,8 @@ def model_settings(config: Config) -> Any:
         if kind_of(settings) != "causal":  # the tokenizer's, without which some families do not run
             settings.pad_token_id = fits.pad_token_id
         transforms_of(fitted(load_objective(config.objective), tokenizer), config, tokenizer)
+    if kind_of(settings) == "encoder-decoder" and settings.decoder_start_token_id is None:
+        settings.decoder_start_token_id = 0  # the tokenizer says which; any will do here
     return settings
 
 
@@ -109,7 +111,8 @@ def count(config: Config, settings: Any, corpus: Corpus) -> Sizes:
     parameters = num_parameters(settings)
     optim = config.optimizer_settings()
     kept = kept_numbers(load_optimizer(optim), without_weights(settings), optim)
-    flops = flops_per_token(settings, config.stream.seq_length, head_share(load_objective(config.objective)))
+    objective, length = load_objective(config.objective), config.stream.seq_length
+    flops = flops_per_token(settings, length, head_share(objective), lengths_of(objective, length))
     tokens = batches_of(config.train).before(config.train.max_steps) * config.stream.seq_length
     step = tokens // config.train.max_steps
     epochs = tokens / corpus.tokens if corpus.tokens else None

@@ -12,7 +12,7 @@ from codeparrot.model import IGNORED
 from codeparrot.model.families import build_model, without_weights
 from codeparrot.model.flops import flops_per_token
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import head_share
+from codeparrot.objectives.objective import head_share, lengths_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import cost_of
 from codeparrot.plan.gpus import Device, float32_peak, measured_peak, peak_of
@@ -74,8 +74,8 @@ def of_run(name: str, flops: int, devices: int, place: Device) -> Speed:
     if run.kind is not None and (run.kind == "cpu") == place.on_gpu:
         told = "--gpu says which GPU this run is for" if run.kind != "cpu" else "name a run on GPUs, or leave --gpu out"
         raise CodeparrotError(f"--like {name} ran on {run.device}, and this run is for {place.name}: {told}")
-    share = head_share(load_objective(run.config.objective))
-    own = flops_per_token(shape_of(run.config), run.config.stream.seq_length, share)
+    objective, length = load_objective(run.config.objective), run.config.stream.seq_length
+    own = flops_per_token(shape_of(run.config), length, head_share(objective), lengths_of(objective, length))
     rate = run.tokens_per_second / run.world_size * own / flops * devices
     alike = f"{run.world_size} x {run.device or 'a device that its log does not name'}"
     return Speed(rate, f"{name}: {run.tokens_per_second:,.0f} tokens/s on {alike}, scaled by FLOPs a token and devices")
@@ -103,13 +103,16 @@ def probed(config: Config, settings: Any, devices: int) -> Speed:
     how |= {"end_of_document": 0} if config.stream.document_mask else {}
     model = build_model(settings, seed=0, **how).to(place)
     optimizer = load_optimizer(config.optimizer_settings()).build(model, config.optimizer_settings())
-    shape = (config.train.micro_batch_size, config.stream.seq_length)
-    dtype, share = dtype_of(config.train.precision), head_share(load_objective(config.objective))
+    objective = load_objective(config.objective)
+    read, written = lengths_of(objective, config.stream.seq_length)
+    shape = (config.train.micro_batch_size, read)
+    dtype, share = dtype_of(config.train.precision), head_share(objective)
     micro, update = [], []
     began = time.perf_counter()
     for number in range(PROBE_STEPS + 1):
         windows = torch.randint(0, settings.get_text_config().vocab_size, shape, device=place)
-        labels = windows.where(torch.rand(shape, device=place) < share, IGNORED) if share < 1 else windows
+        labels = windows if written == read else windows.new_zeros(shape[0], written)
+        labels = labels.where(torch.rand(shape, device=place) < share, IGNORED) if share < 1 else labels
         start = _now(place)
         with attention.kernels(place, config.train.attention):
             with torch.autocast(place.type, dtype, enabled=dtype != torch.float32):

@@ -27,7 +27,7 @@ from codeparrot.model.hardware import dtype_of
 from codeparrot.model.kinds import kind_of
 from codeparrot.model.masked_model import MaskedHead
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import head_share
+from codeparrot.objectives.objective import head_share, lengths_of
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import new_state
 from codeparrot.plan.blocks import blocks, cast, with_layers
@@ -148,14 +148,15 @@ def trace(config: Config, settings: Any, step: Step, on_gpu: bool) -> dict[str, 
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     optimizer.state[parameter] |= new_state(kind.moments(group), parameter)
-        windows = torch.zeros((step.micro_batch, config.stream.seq_length), dtype=torch.long)
+        lengths = lengths_of(load_objective(config.objective), config.stream.seq_length)
+        windows, labels = (torch.zeros((step.micro_batch, length), dtype=torch.long) for length in lengths)
         for number in range(step.micro_batches):
             last = number == step.micro_batches - 1
             prefix = "last" if last else "first"
             ledger.phase = f"{prefix}: forward"
             autocast = torch.autocast("cpu", dtype, enabled=step.style != "cast" and dtype != torch.float32)
             with autocast:
-                micro_loss = model(windows, windows)
+                micro_loss = model(windows, labels)
             began = ledger.now
             ledger.phase = f"{prefix}: backward of the head"
             micro_loss.backward()

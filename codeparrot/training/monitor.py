@@ -20,7 +20,7 @@ from codeparrot.eval.tasks.perplexity import MaskedScore, Score
 from codeparrot.model import hardware
 from codeparrot.model.families import num_parameters
 from codeparrot.model.flops import causal_flops_per_token, flops_per_token
-from codeparrot.objectives.objective import head_share
+from codeparrot.objectives.objective import head_share, lengths_of
 from codeparrot.run.metrics import SET, SOLUTIONS, MetricsLog, begin_again, is_score, problems_of, read_lines
 from codeparrot.run.progress import Progress
 from codeparrot.training.derived import derived_values
@@ -42,7 +42,8 @@ class Monitor:
         config, accelerator = training.config, training.accelerator
         self._training, self._main = training, accelerator.is_main_process
         self._parameters = num_parameters(training.settings)
-        shape = training.settings, config.stream.seq_length, head_share(training.objective)
+        length, objective = config.stream.seq_length, training.objective
+        shape = training.settings, length, head_share(objective), lengths_of(objective, length)
         self._flops, self._causal_flops = flops_per_token(*shape), causal_flops_per_token(*shape)
         self._peak, peak_source = hardware.peak_flops(accelerator.device, config.train.precision)
         self._peak *= accelerator.num_processes

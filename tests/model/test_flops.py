@@ -35,3 +35,28 @@ def test_flops_of_experts_count_those_that_a_token_passes_through():
     experts = 2 * 4 * 3 * 32 * 48  # layers, experts, matrices, width, inner width
     assert num_parameters(two) == num_parameters(four)
     assert flops_per_token(four, 16) - flops_per_token(two, 16) == 6 * experts // 2
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_of_an_encoder_decoder_each_part_is_passed_by_what_it_reads_or_writes(family) -> None:
+    width, inner, vocabulary = 32, 48, 96
+    if family == "t5":
+        sizes = {"d_model": width, "d_kv": 16, "d_ff": inner, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 2}
+        bias = norm = 0
+    else:
+        sizes = {"d_model": width, "encoder_ffn_dim": inner, "decoder_ffn_dim": inner, "max_position_embeddings": 64}
+        sizes |= {"encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+        bias, norm = 1, 1
+    config = model_config({"family": family, "vocab_size": vocabulary, **sizes}, "encoder-decoder")
+    read, written, length = 40, 12, 50
+    attention = 4 * width * (width + bias)
+    forward = 2 * width * inner + bias * (width + inner)
+    each_norm = width * (1 + norm)
+    # T5 has a norm behind its last layer, BART one behind its embeddings.
+    encoder = 2 * (attention + forward + 2 * each_norm) + each_norm
+    keys_and_values = 3 * 2 * width * (width + bias)
+    decoder = 3 * (2 * attention + forward + 3 * each_norm) + each_norm - keys_and_values + vocabulary * width
+    pairs = 2 * read**2 + 3 * (written**2 + written * read)
+    expected = 6 * ((encoder + keys_and_values) * read + decoder * written) + 12 * width * pairs
+    assert flops_per_token(config, length, lengths=(read, written)) == round(expected / length)
+    assert causal_flops_per_token(config, length, lengths=(read, written)) == round(expected / length)
