@@ -63,8 +63,11 @@ def kind_of(config: "PreTrainedConfig") -> Kind:
     written = (getattr(config, "architectures", None) or [""])[0]
     found = [kind for kind in classes() if classes()[kind].names.get(config.model_type) == written]
     # Where one class is of two kinds, it is an encoder-decoder.
-    order: tuple[Kind, ...] = ("causal", "encoder-decoder", "masked")
-    return next((kind for kind in order if kind in found), "causal")
+    order: list[Kind] = ["causal", "encoder-decoder", "masked"]
+    for kind in order:
+        if kind in found:
+            return kind
+    return "causal"
 
 
 def mark(config: "PreTrainedConfig", kind: Kind) -> None:
