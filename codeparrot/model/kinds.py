@@ -67,8 +67,11 @@ def kind_of(config: "PreTrainedConfig") -> Kind:
         found = [kind for kind in classes() if config.model_type in families(kind)]
         found = [kind for kind in found if kind != "causal"] or found
     # Where one class is of two kinds, it is an encoder-decoder.
-    order: tuple[Kind, ...] = ("causal", "encoder-decoder", "masked")
-    return next((kind for kind in order if kind in found), "causal")
+    order: list[Kind] = ["causal", "encoder-decoder", "masked"]
+    for kind in order:
+        if kind in found:
+            return kind
+    return "causal"
 
 
 def mark(config: "PreTrainedConfig", kind: Kind) -> None:

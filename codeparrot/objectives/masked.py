@@ -6,8 +6,7 @@ epoch, a text is masked otherwise. A unit is masked whole or not at all (`unit`)
 
 Windows of validation are masked by what they hold, so that all evaluations of all runs measure the same tokens.
 
-Cost: about 0.1 ms a window of 1,024 tokens, and that of the units (units.py). Windows predict different numbers of tokens
-(training/packing.py).
+Cost: benchmarks/objectives.py measures it. Windows predict different numbers of tokens (training/packing.py).
 """
 
 from collections.abc import Callable, Sequence
