@@ -37,7 +37,14 @@ def given(tmp_path_factory: pytest.TempPathFactory, corpus: Path, tokenizer_fold
     write_config(config, corpus, tokenizer_folder, train={"max_steps": 1}, schedule={"warmup_steps": 0})
     rows = (f"{10**size},{10**size * ratio},{1 + 9 / size + 1 / ratio}" for size in (5, 6, 7) for ratio in (5, 10, 20))
     (folder / "points.csv").write_text("\n".join(["parameters,tokens,loss", *rows]), encoding="utf-8")
+    functions = [
+        {"code": f"def read_{n}(path):\n    data = open(path)\n    return data\n", "docstring": f"Read the file {n}."}
+        for n in range(20)
+    ]
+    lines = [json.dumps({**each, "language": "python", "partition": "valid"}) for each in functions]
+    (folder / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
     made = {
+        "pairs": folder / "pairs.jsonl",
         "points": folder / "points.csv",
         "sources": folder / "sources",
         "built": folder / "built",
@@ -53,6 +60,7 @@ WRITERS: dict[str, Callable[[dict[str, str], str], list[str]]] = {
     "corpus build": lambda given, out: ["--source", given["sources"], "--output", out, "--valid_fraction", "0"],
     "corpus report": lambda given, out: ["--corpus", given["built"], "--html", f"{out}.html"],
     "corpus tokenize": lambda given, out: ["--corpus", given["corpus"], "--tokenizer", given["tokenizer"], "--output", out],
+    "corpus pairs": lambda given, out: ["--corpus", given["built"], "--output", out],
     "tokenizer train": lambda given, out: ["--corpus", given["corpus"], "--vocab_size", "300", "--output", out],
     "train": lambda given, out: ["--config", given["config"], "--run.dir", out],
     "eval humaneval": lambda given, out: ["--reference", "--problems", "codeparrot", "--limit", "1", "--output", out],
@@ -67,6 +75,14 @@ WRITERS: dict[str, Callable[[dict[str, str], str], list[str]]] = {
         "--output",
         out,
     ],
+    "eval explain": lambda given, out: [
+        *("--checkpoint", given["run"], "--pairs", given["pairs"], "--limit", "1", "--output", out)
+    ],
+    "eval retrieval": lambda given, out: [
+        *("--checkpoint", given["run"], "--pairs", given["pairs"], "--whiten_on", "0", "--output", out)
+    ],
+    "embed": lambda given, out: [given["sources"], "--checkpoint", given["run"], "--output", f"{out}.parquet"],
+    "search build": lambda given, out: [given["sources"], "--checkpoint", given["run"], "--output", out],
     "export": lambda given, out: ["--checkpoint", given["run"], "--output", f"{out}.gguf"],
     "scale run": lambda given, out: [*("--config", given["config"], "--output", out), *("--sizes", "1", "--budgets", "1")],
     "scale fit": lambda given, out: [given["points"], "--output", out, "--draws", "1"],

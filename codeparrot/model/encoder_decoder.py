@@ -10,7 +10,7 @@ Costs: `EncoderDecoder` runs the new model twice on 16 tokens.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -157,7 +157,7 @@ class EncoderDecoder(Wrapper):
         seen: list[Tensor] = []
         scale = 64 / plain.abs().max()  # the logits of a new model are too small for a soft cap to show
         before = head.register_forward_pre_hook(lambda _, inputs: (inputs[0] * scale, *inputs[1:]))
-        behind = head.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        behind = head.register_forward_hook(lambda _module, _inputs, output: seen.append(cast(Tensor, output)))
         own = model(input_ids=windows, labels=labels, use_cache=False)
         before.remove()
         behind.remove()

@@ -62,6 +62,8 @@ class Objective(Protocol):
 class NeedsTokenizer(Protocol):
     """What an objective has that needs the tokenizer: its settings alone make no examples."""
 
+    def card(self) -> str: ...
+
     def fitted(self, tokenizer: Any) -> Objective:
         """Return the objective for a tokenizer of transformers.
 

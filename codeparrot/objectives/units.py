@@ -21,7 +21,7 @@ Cost: 0.1 to 0.3 ms a window of 256 tokens, 0.2% of the step of configs/nano.yam
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -67,8 +67,8 @@ _PIECE = re.compile(_PIECES)
 _IDENTIFIER = re.compile(rb"[0-9A-Za-z_\x80-\xff]+")
 
 
-def units_of(tokenizer: Any, unit: Unit) -> Callable[[Window], Window]:
-    """Return a function from a window, [length] token ids, to the numbers of its tokens' units.
+def units_of(tokenizer: Any, unit: Unit) -> "Units":
+    """Return what finds the units of windows: called with one, [length] token ids, it returns the numbers of its tokens' units.
 
     Numbers count from 0 in the order of the window; tokens of one unit are neighbours. NO_UNIT (-1): never masked.
 
@@ -94,7 +94,8 @@ class Units:
     """
 
     def __init__(self, spelled: Sequence[bytes | None], unit: Unit) -> None:
-        self._spelled, self._unit = [_BETWEEN if each is None else each for each in spelled], unit
+        self._spelled = [_BETWEEN if each is None else each for each in spelled]
+        self._unit: Unit = unit
         self._lengths = np.array([len(each) for each in self._spelled], np.int64)
         self._special = np.array([each is None for each in spelled], np.bool_)
 

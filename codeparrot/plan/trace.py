@@ -214,6 +214,7 @@ def _model(config: Config, settings: Any, micro_batch: int, on_gpu: bool) -> Any
     """Return the model of a run with fake weights, as `build_model` makes it with real ones."""
     with no_init_weights():  # some families draw weights by what was drawn, which fake numbers do not tell
         model = _new_model(settings)
+    model.tie_weights()
     language_model = WRAPPERS[kind_of(settings)](model, own_loss=_own_loss(settings)).train()
     head = model.get_output_embeddings()
     if isinstance(head, MaskedHead):

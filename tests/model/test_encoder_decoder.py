@@ -22,9 +22,10 @@ BART: dict[str, Any] = {
 }
 BART |= {f"{part}_{name}": size for part in ("encoder", "decoder") for name, size in (("attention_heads", 2), ("ffn_dim", 32))}
 IDS: dict[str, Any] = {"vocab_size": 50, "pad_token_id": 1, "eos_token_id": 0, "decoder_start_token_id": 1}
+UNSCALED: dict[str, Any] = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 CONFIGS = {
     "t5": T5Config(**T5, **IDS),
-    "t5 v1.1": T5Config(**T5, **IDS, feed_forward_proj="gated-gelu", tie_word_embeddings=False),
+    "t5 v1.1": T5Config(**T5, **IDS, **UNSCALED),
     "bart": BartConfig(**BART, **IDS, bos_token_id=2),
     "plbart": PLBartConfig(**BART, **IDS, bos_token_id=2),
 }
@@ -90,7 +91,8 @@ def test_the_model_inside_still_writes_and_has_its_names(name: str) -> None:
     plain, wrapped, (input_ids, labels) = made(name).eval(), EncoderDecoder(made(name)).eval(), batch()
     wrapped(input_ids, labels)
     assert list(plain.state_dict()) == list(wrapped.model.state_dict())
-    written = [each.generate(input_ids, max_new_tokens=5, do_sample=False) for each in (plain, wrapped.model)]
+    models: list[Any] = [plain, wrapped.model]
+    written = [each.generate(input_ids, max_new_tokens=5, do_sample=False) for each in models]
     assert torch.equal(*written)
 
 

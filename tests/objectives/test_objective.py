@@ -15,6 +15,7 @@ from codeparrot.config import Config, StreamConfig, TrainConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
 from codeparrot.objectives import OBJECTIVES, load_objective, with_defaults
+from codeparrot.objectives.causal import Causal
 from codeparrot.objectives.objective import Examples, check_even
 from codeparrot.training.parts import Training
 from codeparrot.training.resume import _changes
@@ -55,7 +56,7 @@ def test_a_window_has_one_number_whatever_the_processes_and_micro_batches(world_
 
 def test_causal_windows_are_what_they_were() -> None:
     windows = np.arange(12).reshape(2, 6)
-    found = load_objective({"name": "causal"}).examples(windows, [0, 1], 0)
+    found = Causal().examples(windows, [0, 1], 0)
     assert found.input_ids is windows and found.labels is windows
 
 
