@@ -113,7 +113,7 @@ def test_a_model_that_was_moved_is_named(tree: Path, checkpoint: Path, tmp_path:
         ({"text": "x", "top": 0}, "--top 0"),
         ({"text": "x", "like": "table.py:1"}, "give one of them"),
         ({"like": "table.py"}, "write FILE:LINE"),
-        ({"like": "tabel.py:1"}, 'no file tabel.py; did you mean "table.py"'),
+        ({"like": "tablr.py:1"}, 'no file tablr.py; did you mean "table.py"'),
         ({"like": "table.py:99"}, "nothing at this line"),
         ({"text": " "}, "nothing to look for"),
         ({"text": "\udc80"}, "half a character"),
