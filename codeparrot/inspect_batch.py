@@ -52,6 +52,8 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     batches = batches_of(config.train)
     if step > (most := LARGEST // batches.largest):
         raise CodeparrotError(f"--step is {step}; it must be at most {most}")
+    import numpy as np
+
     from codeparrot.objectives import load_objective
     from codeparrot.objectives.objective import fitted, kind_trained, transforms_of
     from codeparrot.stream import ConstantLengthDataset, make_encoder
@@ -79,7 +81,9 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     if kind_trained(objective) != "causal":
         first = batches.before(step - 1)
         for number, window in enumerate(windows):
-            made = _made(objective, window, first + window.position, config.run.seed)
+            padding = np.full(config.stream.seq_length - len(window.tokens), tokenizer.eos_token_id)
+            tokens = np.concatenate([window.tokens.astype(np.int64), padding])  # as training/packing.py fills it
+            made = _made(objective, tokens, first + window.position, config.run.seed)
             facts[number] |= made
             shown[number] += _of_examples(made, tokenizer, text)
     head = f"{folder}, step {step}: {size} windows of {config.stream.seq_length} tokens from {config.stream.lanes} lanes"
@@ -167,13 +171,11 @@ def _facts(window: "TracedWindow", tokenizer: Any, text: bool) -> dict[str, Any]
     return {**window.facts(), "input_ids": tokens, **decoded}
 
 
-def _made(objective: "Objective", window: "TracedWindow", number: int, seed: int) -> dict[str, Any]:
-    """Return what the model sees of a window, and what it should predict: `inputs` and `targets`."""
-    import numpy as np
-
+def _made(objective: "Objective", tokens: Any, number: int, seed: int) -> dict[str, Any]:
+    """Return what the model sees of the tokens of a window, and what it should predict: `inputs` and `targets`."""
     from codeparrot.model import IGNORED
 
-    examples = objective.examples(window.tokens.astype(np.int64)[None], [number], seed)
+    examples = objective.examples(tokens[None], [number], seed)
     inputs, labels = examples.input_ids[0].tolist(), examples.labels[0].tolist()
     return {
         "inputs": inputs,

@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from codeparrot import files
-from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, from_outside
 from codeparrot.location import GGUF, is_hub_name, local_folder, path_of
 from codeparrot.model import gguf
-from codeparrot.model.context import context
 from codeparrot.model.kinds import Kind, classes, kind_of
 from codeparrot.result import say
 from codeparrot.run.checkpoint import MANIFEST, read_manifest, steps
@@ -245,52 +243,6 @@ def _largest_read(tokenizer: Any) -> int:
 def tokenizer_digest(tokenizer: Any) -> str:
     """Return the SHA-256 of everything that determines which ids a text gets."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
-
-
-def fit_vocabulary(settings: Any, tokenizer: Any, config: Config) -> Any:
-    """Check that a transformers config fits the tokenizer and the windows; return it with the tokenizer's special ids.
-
-    Raises:
-        CodeparrotError: naming the key and the nearest valid value.
-    """
-    text = settings.get_text_config()
-    size = largest_id(tokenizer) + 1
-    if text.vocab_size < size:
-        ids = f"the {size} tokens" if size == len(tokenizer) else f"the {size} ids, from 0 to {size - 1},"
-        raise CodeparrotError(
-            f"model.vocab_size {text.vocab_size} is smaller than {ids} of {config.tokenizer.path}; set model.vocab_size {size}"
-        )
-    # Nothing is padded in training, but families after RoBERTa count positions from behind the padding token.
-    further = () if kind_of(settings) == "causal" else ("pad_token_id",)
-    for name in ("bos_token_id", "eos_token_id", *further):
-        if getattr(settings, name, None) is None:
-            setattr(settings, name, getattr(tokenizer, name))
-    room, length = context(settings), config.stream.seq_length
-    if room is not None and room.tokens < length:
-        name = text.attribute_map.get(room.name, room.name)
-        raise CodeparrotError(
-            f"stream.seq_length {length} is longer than model.{name} {room.tokens + room.unused}"
-            f"{f', of which {room.unused} are never used' if room.unused else ''}; "
-            f"set {f'stream.seq_length {room.tokens} or ' if room.tokens > 1 else ''}model.{name} {length + room.unused}"
-        )
-    if kind_of(settings) == "encoder-decoder" and getattr(settings, "decoder_start_token_id", None) is None:
-        settings.decoder_start_token_id = settings.pad_token_id  # as T5
-    _check_special_ids(settings, tokenizer)
-    return settings
-
-
-def _check_special_ids(settings: Any, tokenizer: Any) -> None:
-    """Check the ids that `model` names itself: whoever generates with the model reads and waits for them."""
-    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        value = getattr(settings, name, None)
-        ids = value if isinstance(value, list | tuple) else [value]
-        size = settings.get_text_config().vocab_size
-        # -1 is how some families write that there is none.
-        if beyond := [each for each in ids if each is not None and not -1 <= each < size]:
-            raise CodeparrotError(f"model.{name} {beyond[0]} is no id: model.vocab_size is {size}; leave it out")
-        if name == "eos_token_id" and tokenizer.eos_token_id not in ids:
-            own = tokenizer.eos_token_id
-            raise CodeparrotError(f"model.{name} {value} is not the tokenizer's {own}, which ends every document; leave it out")
 
 
 def corpus_here(name: str) -> str:

@@ -85,7 +85,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "tokens": max(run.loss.tokens + run.perplexity.tokens + run.at_the_end.tokens),
         "loss": losses[known[-1]] if known else None,
         "not_finite_from": run.loss.tokens[following] if following < len(losses) else None,
-        "perplexity": perplexities[-1][0] if perplexities else None,
+        run.measure.replace("-", "_"): perplexities[-1][0] if perplexities else None,
         "perplexity_tokens": perplexities[-1][1] if perplexities else None,
         SOLUTIONS: next(filter(math.isfinite, reversed(run.solutions.values)), None),
     }
@@ -96,9 +96,10 @@ def _words(fact: dict[str, Any]) -> list[str]:
     words += [f"loss {loss_in_words(fact['loss'])}"] if fact["loss"] is not None else []
     if fact["not_finite_from"] is not None:
         words.append(f"not finite from {figures.count_in_words(fact['not_finite_from'])} tokens on")
-    if fact["perplexity"] is not None:
+    measure = next(name for name in ("perplexity", "pseudo_perplexity") if name in fact)
+    if fact[measure] is not None:
         earlier = fact["perplexity_tokens"] < fact["tokens"]
         when = f" at {figures.count_in_words(fact['perplexity_tokens'])} tokens" if earlier else ""
-        words.append(f"perplexity {number_in_words(fact['perplexity'])}{when}")
+        words.append(f"{measure.replace('_', '-')} {number_in_words(fact[measure])}{when}")
     words += [f"solutions {number_in_words(fact[SOLUTIONS])} bits/byte"] if fact[SOLUTIONS] is not None else []
     return words

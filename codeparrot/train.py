@@ -167,6 +167,9 @@ def outcome(
     Raises:
         CodeparrotError: the state of the run could not be saved.
     """
+    from codeparrot.objectives import load_objective
+    from codeparrot.objectives.objective import kind_trained
+
     if checkpoints.saved_step != end.step:
         raise CodeparrotError(
             f"the run ended at step {end.step} but its checkpoint could not be written; make room on the disk and run the same "
@@ -189,11 +192,12 @@ def outcome(
         measured = f": {score}" if score else ""
         state = "was finished already" if begin.step == end.step else "finished"
         run, further = config.run_directory, f"--run.name NAME --train.max_steps {2 * config.train.max_steps}"
+        use = "complete" if kind_trained(load_objective(config.objective)) == "causal" else "embed . --output vectors.parquet"
         # The command of a child names a checkpoint to begin at already.
         command = f"codeparrot train --config {run}/config.yaml" if config.parent else "the same command with"
         text = (
             f"{run}: {state}, trained to step {end.step}, {end.tokens:,} tokens{measured}\n"
-            f"try it: codeparrot complete --checkpoint {run}; go further: {command} --resume {run} {further}"
+            f"try it: codeparrot {use} --checkpoint {run}; go further: {command} --resume {run} {further}"
         )
     missing = f"\n{left_out}" if str(left_out) else ""
     return Result(text + missing, facts, STOPPED if facts["stopped"] else DONE)

@@ -18,9 +18,10 @@ from transformers import (
 
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import fit_vocabulary, largest_id, load_model, load_tokenizer
+from codeparrot.loading import largest_id, load_model, load_tokenizer
 from codeparrot.model.context import context_of
 from codeparrot.model.families import model_config
+from codeparrot.training.fitting import fit_vocabulary
 from tests.conftest import with_end_at
 
 SIZES: Any = {"n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}
@@ -105,3 +106,38 @@ def test_a_model_is_loaded_if_the_ids_of_texts_fit_it(tokenizer_folder, tmp_path
 )
 def test_the_context_is_what_the_family_calls_so(config, context) -> None:
     assert context_of(config) == context
+
+
+@pytest.mark.parametrize("length", [16, 17])
+def test_a_window_has_the_positions_that_its_objective_reads_and_writes(tokenizer_folder, length) -> None:
+    sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    sizes |= {"encoder_ffn_dim": 8, "decoder_ffn_dim": 8, "max_position_embeddings": 16, "pad_token_id": 1}
+    settings = model_config({"family": "bart", "vocab_size": 700, **sizes}, "encoder-decoder")
+    config, tokenizer = Config(stream=StreamConfig(seq_length=18)), load_tokenizer(str(tokenizer_folder))
+    if length <= 16:
+        assert fit_vocabulary(settings, tokenizer, config, length) is settings
+        return
+    expected = r"^what is read or written of a window \(17\) is longer than model\.max_position_embeddings 16; "
+    expected += r"set model\.max_position_embeddings 17$"
+    with pytest.raises(CodeparrotError, match=expected):
+        fit_vocabulary(settings, tokenizer, config, length)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["roberta", "mpnet", "ibert", "luke", "esm", "longformer", "camembert"])
+def test_the_context_of_a_family_is_what_it_reads(family) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 64}
+    sizes |= {"max_position_embeddings": 24, "pad_token_id": 3}
+    sizes |= {"position_embedding_type": "absolute"} if family == "esm" else {}
+    sizes |= {"attention_window": 4} if family == "longformer" else {}
+    sizes |= {"entity_vocab_size": 8, "entity_emb_size": 8} if family == "luke" else {}
+    model = AutoModel.from_config(AutoConfig.for_model(family, **sizes)).eval()
+    length = context_of(model.config)
+    assert length is not None
+    with torch.no_grad():
+        assert model(torch.full((1, length), 5)).last_hidden_state.shape[1] == length
+        with pytest.raises((IndexError, RuntimeError)):
+            model(torch.full((1, length + 1), 5))

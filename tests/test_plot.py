@@ -64,6 +64,15 @@ def colours(path: Path) -> int:
     return int((np.ptp(pixels, axis=-1) > 0.3).sum())
 
 
+def test_pseudo_perplexity_is_drawn_and_called_so(tmp_path, figures):
+    rows = [{name.replace("perplexity", "pseudo_perplexity"): value for name, value in row.items()} for row in falling()]
+    result = plot([str(log(tmp_path / "masked", *rows)), str(log(tmp_path / "causal", *falling()))])
+    assert figures[0].axes[1].get_ylabel() == "validation perplexity, pseudo-perplexity"
+    masked, causal = result.data["runs"]
+    assert masked["pseudo_perplexity"] == causal["perplexity"] and "perplexity" not in masked
+    assert "pseudo-perplexity" in result.text.splitlines()[0] + result.text
+
+
 def test_how_likely_solutions_are_has_a_panel_of_its_own(tmp_path, figures):
     rows = [row | {"solution_bits_per_byte": 2 - row["step"] / 300} for row in falling() if "perplexity" in row]
     result = plot([str(log(tmp_path / "nano", *rows))])

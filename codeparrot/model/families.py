@@ -65,6 +65,11 @@ def model_config(settings: Mapping[str, Any], kind: Kind = "causal") -> PreTrain
         raise CodeparrotError(_value_error(error, names)) from error
     _check_sizes(config, names)
     mark(config, kind)
+    if kind == "encoder-decoder" and not isinstance(getattr(config, "d_model", None), int):
+        raise CodeparrotError(
+            f"model.family {family}: its encoder and decoder have settings of their own, which cannot be given here; "
+            f"choose {classes()[kind].usual}"
+        )
     try:
         empty = [name for name, weight in without_weights(config).named_parameters() if not weight.numel()]
     except KeyError as error:

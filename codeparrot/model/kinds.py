@@ -42,7 +42,7 @@ def classes() -> dict[Kind, Classes]:
     return {
         "causal": Classes(*causal, "causal language model", "gpt2, llama or qwen3"),
         "masked": Classes(*masked, "masked language model", "bert, roberta or modernbert"),
-        "encoder-decoder": Classes(*both, "AutoModelForSeq2SeqLM", "encoder-decoder model", "t5, mt5 or bart"),
+        "encoder-decoder": Classes(*both, "AutoModelForSeq2SeqLM", "sequence-to-sequence model", "t5, mt5 or bart"),
     }
 
 

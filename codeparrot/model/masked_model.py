@@ -142,7 +142,9 @@ class MaskedModel(Wrapper):
         """
         training, windows = self.training, probe_windows(self.model, length=12)[:1]
         padding = getattr(self.config, "pad_token_id", None)
-        windows[windows == end] = next(other for other in (1, 2, 3) if other not in (end, padding))
+        free = next(other for other in (1, 2, 3) if other not in (end, padding))
+        for special in {end, padding} - {None}:  # at the padding token, families after RoBERTa have no position
+            windows[windows == special] = free
         middle = windows.shape[1] // 2
         windows[0, middle - 1] = end
         self.eval()

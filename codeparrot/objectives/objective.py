@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from codeparrot.config import Config
+from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
 from codeparrot.model.kinds import Kind, predicted
@@ -123,6 +123,25 @@ def lengths_of(objective: object, length: int) -> tuple[int, int]:
     """Return how many tokens a window of `length` gives the model to read, and to predict from."""
     own = getattr(objective, "lengths", None)
     return own(length) if own else (length, length)
+
+
+def longest(objective: object, length: int) -> int:
+    """Return how many positions the model needs for windows of `length` tokens."""
+    return max(lengths_of(objective, length))
+
+
+def check_windows(objective: object, stream: StreamConfig) -> None:
+    """Check that the objective can make examples of the windows of a run.
+
+    Raises:
+        CodeparrotError: it cannot.
+    """
+    if kind_trained(objective) == "encoder-decoder":
+        asked = {"stream.packing best_fit": stream.packing == "best_fit", "stream.document_mask": stream.document_mask}
+        for setting in (name for name, on in asked.items() if on):
+            words = "inputs and targets of an encoder-decoder are not in the places of a window's documents"
+            raise CodeparrotError(f"{setting}: {words}; leave it out")
+    lengths_of(objective, stream.seq_length)
 
 
 @runtime_checkable

@@ -7,16 +7,25 @@ from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import fit_vocabulary, tokenizer_here
+from codeparrot.loading import tokenizer_here
 from codeparrot.location import path_of
 from codeparrot.model.families import model_config, num_parameters, without_weights
 from codeparrot.model.flops import flops_per_token
 from codeparrot.model.kinds import kind_of
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import fitted, head_share, kind_trained, lengths_of, transforms_of
+from codeparrot.objectives.objective import (
+    check_windows,
+    fitted,
+    head_share,
+    kind_trained,
+    lengths_of,
+    longest,
+    transforms_of,
+)
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import kept_numbers
 from codeparrot.stream.batches import batches_of
+from codeparrot.training.fitting import fit_vocabulary
 from codeparrot.training.source import fit_source, settings_of, source_of, tokenizer_of
 
 CHINCHILLA = 20
@@ -79,14 +88,20 @@ def model_settings(config: Config) -> Any:
     settings = shape_of(config)
     if _tokenizer_exists(config):
         tokenizer = tokenizer_of(config, source)
+        objective = fitted(load_objective(config.objective), tokenizer)
+        check_windows(objective, config.stream)
+        length = longest(objective, config.stream.seq_length)
         if source:
-            fit_source(settings, tokenizer, config, source)
-        fits = fit_vocabulary(copy.deepcopy(settings), tokenizer, config)
+            fit_source(settings, tokenizer, config, source, length)
+        fits = fit_vocabulary(copy.deepcopy(settings), tokenizer, config, length)
         if kind_of(settings) != "causal":  # the tokenizer's, without which some families do not run
             settings.pad_token_id = fits.pad_token_id
-        transforms_of(fitted(load_objective(config.objective), tokenizer), config, tokenizer)
-    if kind_of(settings) == "encoder-decoder" and settings.decoder_start_token_id is None:
-        settings.decoder_start_token_id = 0  # the tokenizer says which; any will do here
+        transforms_of(objective, config, tokenizer)
+    else:
+        check_windows(load_objective(config.objective), config.stream)
+    if kind_of(settings) == "encoder-decoder":
+        for name in ("pad_token_id", "decoder_start_token_id"):  # the tokenizer says which; any will do here
+            setattr(settings, name, getattr(settings, name, None) or 0)
     return settings
 
 

@@ -70,7 +70,9 @@ class Tracer:
     def __init__(self, config: Config, settings: Any, on_gpu: bool) -> None:
         self._config, self._settings, self.on_gpu = config, settings, on_gpu
         self._known: dict[tuple[Step, int], dict[str, Bytes]] = {}
-        self._compiled = is_compiled(config, on_gpu) and config.train.activation_checkpointing == "none"
+        # What compiling saves in an encoder-decoder is not known: its layers are of two sorts.
+        compiled = is_compiled(config, on_gpu) and kind_of(settings) != "encoder-decoder"
+        self._compiled = compiled and config.train.activation_checkpointing == "none"
         self._compiled_bytes: dict[bool, float] = {}
         """What a compiled layer keeps for a token, with autocast and without."""
         self._layers = int(settings.get_text_config().num_hidden_layers)

@@ -44,6 +44,8 @@ class Run(NamedTuple):
     begun_at: dict[str, Any] | None = None
     """Checkpoint of another run at which it began (run/parent.py)."""
     further: tuple[Further, ...] = ()
+    measure: str = "perplexity"
+    """What `perplexity` and `at_the_end` are: of objectives that give a text no likelihood, pseudo-perplexity."""
 
 
 def read(folder: Path) -> Run:
@@ -57,14 +59,16 @@ def read(folder: Path) -> Run:
         rows = [row for row in read_lines(path) if row.get("tokens") is not None]
     except OSError as error:
         raise CodeparrotError(f'"{folder}" is not a run: {path.name} cannot be read ({error.strerror})') from error
-    perplexity, whole = (_curve(part, "perplexity") for part in _divided(rows, "eval_sample"))
+    measure = "pseudo_perplexity" if any("pseudo_perplexity" in row for row in rows) else "perplexity"
+    perplexity, whole = (_curve(part, measure) for part in _divided(rows, "eval_sample"))
     names = list(dict.fromkeys(str(row[SET]) for row in rows if SET in row))
     of_sets = {name: _divided([row for row in rows if str(row.get(SET)) == name], f"{SET}_sample") for name in names}
     further = [Further(name, *(_curve(part, f"{SET}_bits_per_byte") for part in parts)) for name, parts in of_sets.items()]
     sets = [str(row.get("problems", "")) for row in rows if SOLUTIONS in row]
     solved = [row for row in rows if SOLUTIONS in row and str(row.get("problems", "")) == sets[-1]]
     measured = _curve(rows, "loss"), perplexity, whole, _curve(solved, SOLUTIONS), (sets or [""])[-1]
-    run = Run(folder.resolve().name, *measured, begun_at=parent_of(folder), further=tuple(further))
+    named = {"further": tuple(further), "measure": measure.replace("_", "-")}
+    run = Run(folder.resolve().name, *measured, begun_at=parent_of(folder), **named)
     if not any(map(math.isfinite, run.loss.values + run.perplexity.values + run.at_the_end.values)):
         raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
     return run

@@ -116,7 +116,7 @@ def _loss_panel(axis: "Axes", runs: Sequence[Run], leave: Sequence[Branch | None
 def _perplexity_panel(axis: "Axes", runs: Sequence[Run], leave: Sequence[Branch | None], log: bool) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    axis.set_ylabel("validation perplexity")
+    axis.set_ylabel(f"validation {', '.join(sorted({run.measure for run in runs}))}")
     axis.set_yscale("log")
     in_nats = [_clipped(_logarithms(_joined(run))) for run in runs]
     low, high = _extent(in_nats, in_nats)

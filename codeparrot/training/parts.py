@@ -15,13 +15,23 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from codeparrot.config import Config, as_list
-from codeparrot.loading import fit_vocabulary, tokenizer_digest
+from codeparrot.loading import tokenizer_digest
 from codeparrot.model import attention, documents
 from codeparrot.model.families import build_model, model_config, without_weights
 from codeparrot.model.hardware import dtype_of
 from codeparrot.model.kinds import Kind
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import Examples, Objective, check_even, fitted, kind_trained, transforms_of
+from codeparrot.objectives.objective import (
+    Examples,
+    Objective,
+    check_even,
+    check_windows,
+    fitted,
+    kind_trained,
+    lengths_of,
+    longest,
+    transforms_of,
+)
 from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import NeedsWhole, moments_by_name
 from codeparrot.optim.schedule import learning_rate
@@ -33,6 +43,7 @@ from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.stream.transform import Transform
 from codeparrot.training.agreement import Agreement
 from codeparrot.training.deepspeed import exchanges_of
+from codeparrot.training.fitting import fit_vocabulary
 from codeparrot.training.health import Health
 from codeparrot.training.packing import Uneven, uneven
 from codeparrot.training.precision import Precision
@@ -212,11 +223,13 @@ def fit(config: Config) -> Fitted:
     data = [*places_of(config.stream.train), *(place for stream in valid for place in as_list(stream.valid))]
     check_tokenizer(data, tokenizer.eos_token_id, tokenizer_digest(tokenizer))
     objective = fitted(load_objective(config.objective), tokenizer)
+    check_windows(objective, config.stream)
+    length = longest(objective, config.stream.seq_length)
     settings = settings_of(config, source) if source else model_config(config.model, kind_trained(objective))
     if source:
-        fit_source(settings, tokenizer, config, source)
+        fit_source(settings, tokenizer, config, source, length)
         config = replace(config, model={**config.model, "family": settings.model_type})
-    settings = fit_vocabulary(settings, tokenizer, config)
+    settings = fit_vocabulary(settings, tokenizer, config, length)
     first = source if source and source.first else None
     return Fitted(tokenizer, settings, objective, transforms_of(objective, config, tokenizer), config, first)
 
@@ -251,7 +264,7 @@ def make(start: Start, fitted: Fitted) -> Training:
     places = {id(each): place for group in bare.param_groups for place, each in enumerate(group["params"])}
     model, optimizer = accelerator.prepare(model, bare)
     with attention.kernels(accelerator.device, config.train.attention):
-        finish_wrapping(accelerator, model, config.train.micro_batch_size, config.stream.seq_length)
+        finish_wrapping(accelerator, model, config.train.micro_batch_size, lengths_of(objective, config.stream.seq_length))
     zero = model.optimizer if strategy_of(accelerator) == "deepspeed" else None
     if zero is not None and isinstance(bare, NeedsWhole):
         bare.exchanges = exchanges_of(zero, bare, places)

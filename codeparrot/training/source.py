@@ -188,8 +188,8 @@ def _file(source: Source) -> tuple[str, str]:
     return folder, file["gguf_file"]
 
 
-def fit_source(settings: Any, tokenizer: Any, config: Config, source: Source) -> None:
-    """Check that a source fits the tokenizer and the windows; give its config as many ids as asked for.
+def fit_source(settings: Any, tokenizer: Any, config: Config, source: Source, length: int) -> None:
+    """Check that a source fits the tokenizer and windows of `length` positions; give its config as many ids as asked for.
 
     Raises:
         CodeparrotError: naming the setting and the remedy.
@@ -202,7 +202,7 @@ def fit_source(settings: Any, tokenizer: Any, config: Config, source: Source) ->
                 f"model.resize_embeddings true to add {size - text.vocab_size} rows, each the mean of the others"
             )
         text.vocab_size = size
-    context, length = context_of(settings), config.stream.seq_length
+    context = context_of(settings)
     if context is not None and context < length:
         raise CodeparrotError(
             f"stream.seq_length {length} is beyond the {context} positions of {source.name}; set stream.seq_length {context}"

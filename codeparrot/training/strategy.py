@@ -43,20 +43,21 @@ def fsdp_types(precision: str) -> Any:
     )
 
 
-def finish_wrapping(accelerator: Any, model: Any, windows: int, length: int) -> None:
+def finish_wrapping(accelerator: Any, model: Any, windows: int, lengths: tuple[int, int]) -> None:
     """Do to a prepared model what Accelerate leaves undone. All processes call this before the first step.
 
     Args:
         accelerator: that prepared it.
         model: as prepared.
-        windows, length: of a micro-batch.
+        windows: of a micro-batch.
+        lengths: tokens of a window that the model reads, and that it predicts from.
     """
     if strategy_of(accelerator) == "fsdp":
         model.forward = accelerator.autocast()(model.forward)
         if accelerator.device.type == "cpu":
             norm_in_the_type_of_the_input(model)
     elif accelerator.num_processes > 1 and strategy_of(accelerator) == "replicated":
-        _settle_gradients(model, windows, length, accelerator.device)
+        _settle_gradients(model, windows, lengths, accelerator.device)
 
 
 def norm_in_the_type_of_the_input(model: Any) -> None:
@@ -74,7 +75,7 @@ def norm_in_the_type_of_the_input(model: Any) -> None:
             module.__class__ = Norm
 
 
-def _settle_gradients(model: Any, windows: int, length: int, device: Any) -> None:
+def _settle_gradients(model: Any, windows: int, lengths: tuple[int, int], device: Any) -> None:
     """Give every gradient its place in DDP's buckets, by a backward pass whose gradients are dropped.
 
     DDP orders its buckets by the first backward pass, and among three processes and more the place decides in which order
@@ -85,8 +86,8 @@ def _settle_gradients(model: Any, windows: int, length: int, device: Any) -> Non
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
     model.register_comm_hook(None, allreduce_hook)
-    tokens = torch.zeros((windows, length), dtype=torch.int64, device=device)
-    model(tokens, tokens).backward()
+    input_ids, labels = (torch.zeros((windows, length), dtype=torch.int64, device=device) for length in lengths)
+    model(input_ids, labels).backward()
     model.zero_grad(set_to_none=True)
 
 

@@ -127,6 +127,11 @@ def test_documents_that_do_not_see_each_other_have_the_loss_that_they_have_alone
     assert model(windows, labels, "sum").item() != pytest.approx(alone.item(), rel=1e-3)
 
 
+@pytest.mark.parametrize("padding", [1, 6, 7, 14])
+def test_documents_are_kept_apart_whatever_the_padding_token_is(padding) -> None:
+    assert model_of("roberta", end=END, pad_token_id=padding, max_position_embeddings=64).end_of_document == END
+
+
 @pytest.mark.parametrize(
     ("settings", "kind", "words"),
     [

@@ -9,7 +9,7 @@ from codeparrot.config import Config
 from codeparrot.model.families import num_parameters
 from codeparrot.model.flops import causal_flops_per_token, flops_per_token
 from codeparrot.plan import sizes
-from codeparrot.plan.ledger import LOGITS
+from codeparrot.plan.ledger import LOGITS, PARAMETERS
 from codeparrot.plan.memory import ONE, Memory, model_of
 from codeparrot.plan.trace import Tracer
 from codeparrot.stream.batches import Batches
@@ -20,6 +20,8 @@ BERT: dict[str, Any] = {
     **{"intermediate_size": 128, "max_position_embeddings": 64},
     **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
 }
+
+SIDES = {"layers": 2, "attention_heads": 2, "ffn_dim": 128}
 
 
 def configuration(rate: float, **model: Any) -> Config:
@@ -64,3 +66,26 @@ def test_recipes_fit_into_their_windows(recipe, tmp_path, monkeypatch) -> None:
     config = load_config(ROOT / "configs" / f"{recipe}.yaml")
     found = sizes.count(config, sizes.model_settings(config), sizes.corpus_of(config, 0))
     assert found.parameters == {"nano-bert": 1_371_392, "bert-base": 111_633_920}[recipe]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("recipe", ["nano-t5", "bart"])
+def test_an_encoder_decoder_is_traced_with_what_it_reads_and_writes(recipe, on_gpu) -> None:
+    if recipe == "bart":
+        sides = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in SIDES.items()}
+        config = Config(model={"family": "bart", "vocab_size": 512, "d_model": 64, **sides}, objective={"name": "span"})
+        config.train.precision = "fp32"
+    else:
+        config = load_config(ROOT / "configs" / f"{recipe}.yaml")
+    config.tokenizer.path, config.train.precision, config.stream.seq_length = "on/another/machine", "fp32", 284
+    settings = sizes.model_settings(config)
+    numbers = model_of(settings, "fp32", config.optimizer_settings())
+    held = Memory(Tracer(config, settings, on_gpu=on_gpu), numbers, Batches(((0, 4),)), 1).phases(ONE, 2)
+    # Written are 58 tokens of a window: logits, and the gradients of their inputs and of the head.
+    rows, width, vocabulary = 2 * 58, settings.d_model, settings.vocab_size
+    assert held["last: loss"][LOGITS] == pytest.approx(4 * (rows * (vocabulary + width) + vocabulary * width), rel=0.05)
+    count = num_parameters(settings)
+    assert held["update"][PARAMETERS] == pytest.approx(4 * count, rel=0.02)
+    found = sizes.count(config, settings, sizes.Corpus(None, ""))
+    assert found.flops_per_token == flops_per_token(settings, 284, lengths=(256, 58)) < 6 * count

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from codeparrot.inspect_batch import inspect
 from tests.launching import TINY, completed, curve, kill_behind_step, lines, run, start, train_command, write_config
 
 BERT: dict[str, Any] = {
@@ -136,8 +137,6 @@ def test_commands_that_need_a_text_refuse_a_masked_model_in_one_line(words, refe
 
 @pytest.mark.slow
 def test_inspect_shows_what_was_hidden_and_what_stood_there(reference) -> None:
-    from codeparrot.inspect_batch import inspect
-
     shown = inspect(str(reference[0]), 3)
     for window in shown.data["windows"]:
         hidden = {each["token"]: each["target"] for each in window["targets"]}
@@ -163,6 +162,9 @@ def test_documents_apart_padding_an_average_and_z_loss_go_together(corpus, token
         }
         _, log = run(masked(tmp_path / str(number), corpus, tokenizer, **changes), num_processes=processes)
         assert "documents of a window do not see each other" in log
+        # Padding is part of what a mask is drawn for.
+        windows = inspect(str(tmp_path / str(number) / "runs" / "tiny"), 3).data["windows"]
+        assert {len(window["inputs"]) for window in windows} == {32} and any(len(w["input_ids"]) < 32 for w in windows)
         found.append(lines(tmp_path / str(number) / "runs" / "tiny"))
     for name in ("loss", "eval_loss", "ema_loss", "tokens", "eval_tokens"):
         one, two = ([line[name] for line in each if name in line] for each in found)
@@ -176,7 +178,13 @@ def test_a_roberta_has_a_window_of_what_lies_behind_its_padding_token(corpus, to
     roberta = {"family": "roberta", "max_position_embeddings": 32}
     _, log = run(masked(tmp_path / "roberta", corpus, tokenizer, model=roberta, **few), status=1)
     assert "model.max_position_embeddings 32, of which 514 are never used; set model.max_position_embeddings 546" in log
-    roberta |= {"pad_token_id": 0, "max_position_embeddings": 33}
+    from transformers import AutoTokenizer
+
+    own: Any = AutoTokenizer.from_pretrained(tokenizer)
+    _, log = run(masked(tmp_path / "roberta", corpus, tokenizer, model=roberta | {"pad_token_id": 0}, **few), status=1)
+    assert "model.pad_token_id 0 is the tokenizer's end of documents, which would not be learned; leave it out" in log
+    assert not (tmp_path / "roberta" / "runs").exists()
+    roberta |= {"max_position_embeddings": 33 + own.pad_token_id}
     run(masked(tmp_path / "roberta", corpus, tokenizer, model=roberta, **few))
     assert len(curve(tmp_path / "roberta" / "runs" / "tiny")) == 4
 
@@ -190,7 +198,7 @@ def test_what_does_not_fit_is_refused_before_the_run(corpus, tokenizer, tokenize
     assert '"gpt2" is not a masked language model; name bert, roberta or modernbert' in log
     _, log = run(config, "--objective", '{"name": "causal"}', status=1)
     assert "sees the tokens that it is to predict" in log and "objective.name masked" in log
-    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").glob("*/checkpoints/*"))
+    assert not any(tmp_path.glob("runs/*/metrics.jsonl"))
 
 
 @pytest.mark.slow

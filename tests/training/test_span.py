@@ -93,6 +93,19 @@ def test_a_killed_run_of_two_processes_goes_on_exactly_and_is_the_run_of_one(
 
 
 @pytest.mark.slow
+def test_what_does_not_fit_is_refused_before_the_run(corpus, tokenizer, tmp_path) -> None:
+    config = spans(tmp_path, corpus, tokenizer)
+    for setting, named in (
+        (("--stream.packing", "best_fit"), "stream.packing best_fit: inputs and targets of an encoder-decoder"),
+        (("--stream.document_mask", "true"), "stream.document_mask: inputs and targets of an encoder-decoder"),
+        (("--stream.seq_length", "2000", "--objective.mean_span", "1"), "makes 300 spans of 2000 tokens"),
+    ):
+        _, log = run(config, *setting, status=1)
+        assert named in log
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
 def test_inspect_shows_inputs_and_targets(reference) -> None:
     from codeparrot.inspect_batch import inspect
 
