@@ -64,7 +64,7 @@ def is_of_python(name: str, kind: Kind) -> bool:
 def own_names(found: Sequence[Place]) -> Own:
     """Return the names that code binds, without those that it imports, takes from outside or gives to its classes."""
     fixed = {name for place in found if place.fixed for name in place.names}
-    bound = [(place.names[0], place.kind) for place in found if place.binds]
+    bound: list[tuple[str, Kind]] = [(place.names[0], place.kind) for place in found if place.binds]
     own = [(name, kind) for name, kind in bound if not is_of_python(name, kind) and (kind == "function" or name not in fixed)]
     functions, variables = (frozenset(name for name, kind in own if kind == each) for each in ("function", "variable"))
     return Own(list(dict.fromkeys(name for name, _ in own)), functions, variables)
@@ -89,7 +89,7 @@ class _Code:
         self.bare = {node.name for node in top if not _is_method(node)} - imported
         """Functions that a bare name calls."""
         self.parameters = {
-            **{node.targets[0].id: _parameters(node.value) for node in nodes if _names_lambda(node)},
+            **{name: _parameters(each) for name, each in _lambdas(nodes)},
             **{node.name: _parameters(node) for node in nodes if isinstance(node, _Function) and id(node) not in self.members},
         }
         """Of functions, wherever they are but in a class."""
@@ -169,16 +169,14 @@ def _is_own_object(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
-def _names_lambda(node: Any) -> bool:
-    return (
-        isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Lambda)
-        and len(node.targets) == 1
-        and isinstance(node.targets[0], ast.Name)
-    )
+def _lambdas(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, ast.Lambda]]:
+    """Yield the lambdas that get a name."""
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node.value
 
 
-def _parameters(node: Any) -> set[str]:
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> set[str]:
     """Return the parameters of a function that a call can name."""
     return {each.arg for each in (*node.args.args, *node.args.kwonlyargs)}
 
