@@ -1,7 +1,8 @@
 """Functions and their descriptions, to evaluate on: of `corpus pairs`, or in the format of CodeSearchNet.
 
 CodeSearchNet (arXiv:1909.09436) has JSON lines with `code`, `docstring` and `language` in files or folders that name their
-splits. Its Python code still has the docstring in it, which is taken out. In other languages the description is above the code.
+splits. Its Python code still has the docstring in it, which is taken out. Functions that Python 3 does not parse, such as those
+of Python 2, would keep theirs: they are left out, and counted. In other languages the description is above the code.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from codeparrot.corpus.definitions import definitions
 from codeparrot.corpus.sentences import first_sentence
 from codeparrot.errors import CodeparrotError
+from codeparrot.result import say
 from codeparrot.stream.order import draw
 from codeparrot.stream.readers.folder import PARQUET, NoSplit, find_data
 from codeparrot.text_files import json_lines
@@ -32,8 +34,14 @@ class Pair(NamedTuple):
     language: str = PYTHON
 
 
-def load_pairs(name: str, split: str, limit: int = 0, seed: int | None = None) -> list[Pair]:
-    """Return the pairs of a split.
+class Loaded(NamedTuple):
+    pairs: list[Pair]
+    num_unreadable: int
+    """Functions that were left out, of those read: they are no Python 3, so their docstrings cannot be taken out."""
+
+
+def load_pairs(name: str, split: str, limit: int = 0, seed: int | None = None) -> Loaded:
+    """Return the pairs of a split. How many were left out is also said on stderr.
 
     Args:
         name: a folder that `corpus pairs` wrote; or a folder or JSON-lines file in CodeSearchNet's format.
@@ -44,7 +52,9 @@ def load_pairs(name: str, split: str, limit: int = 0, seed: int | None = None) -
     Raises:
         CodeparrotError: there are none, or a line is no pair.
     """
-    found = (pair for file in find_data(name).of(split) for pair in _read(Path(file)) if pair.code.strip() and pair.summary)
+    unreadable: list[str] = []
+    read = (pair for file in find_data(name).of(split) for pair in _read(Path(file), unreadable))
+    found = (pair for pair in read if pair.code.strip() and pair.summary)
     if seed is None:
         chosen = list(islice(found, limit or None))
     else:
@@ -52,14 +62,17 @@ def load_pairs(name: str, split: str, limit: int = 0, seed: int | None = None) -
         drawn = sorted(range(len(every)), key=lambda number: (draw(1 << 62, seed, "pair", every[number].task_id), number))
         chosen = [every[number] for number in sorted(drawn[: limit or None])]
     if not chosen:
-        raise CodeparrotError(f"{name} has no pairs of code and description in its {split} split")
+        old = f"; {len(unreadable):,} are no Python 3" if unreadable else ""
+        raise CodeparrotError(f"{name} has no pairs of code and description in its {split} split{old}")
+    if unreadable:
+        say(f"{name}: {len(unreadable):,} functions of {split} are left out: no Python 3, so the docstrings would stay in them")
     numbers: dict[str, int] = {}
     distinct = []
     for pair in chosen:
         numbers[pair.task_id] = numbers.get(pair.task_id, 0) + 1
         number = numbers[pair.task_id]
         distinct.append(pair if number == 1 else pair._replace(task_id=f"{pair.task_id}#{number}"))
-    return distinct
+    return Loaded(distinct, len(unreadable))
 
 
 def has_split(name: str, split: str) -> bool:
@@ -70,8 +83,8 @@ def has_split(name: str, split: str) -> bool:
         return False
 
 
-def _read(file: Path) -> Iterator[Pair]:
-    return _of_parquet(file) if file.name.endswith(PARQUET) else _of_json_lines(file)
+def _read(file: Path, unreadable: list[str]) -> Iterator[Pair]:
+    return _of_parquet(file) if file.name.endswith(PARQUET) else _of_json_lines(file, unreadable)
 
 
 def _of_parquet(file: Path) -> Iterator[Pair]:
@@ -91,20 +104,28 @@ def _of_parquet(file: Path) -> Iterator[Pair]:
         raise CodeparrotError(f"{file} cannot be read ({' '.join(str(error).split())}); make the pairs again") from error
 
 
-def _of_json_lines(file: Path) -> Iterator[Pair]:
+def _of_json_lines(file: Path, unreadable: list[str]) -> Iterator[Pair]:
+    """Yield the pairs of a file, and add the places of functions that Python does not parse to `unreadable`."""
     for where, row in json_lines(file):
         code, docstring = (row.get(key) for key in ("code", "docstring")) if isinstance(row, dict) else (None, None)
         if not isinstance(code, str) or not isinstance(docstring, str):
             raise CodeparrotError(f'{where}: a pair is {{"code": ..., "docstring": ..., "language": ...}}, all texts')
-        yield _pair(row, code, docstring, f"{file.name}:{where.rpartition(' ')[2]}")
+        place = f"{file.name}:{where.rpartition(' ')[2]}"
+        pair = _pair(row, code, docstring, place)
+        if pair:
+            yield pair
+        else:
+            unreadable.append(place)
 
 
-def _pair(row: dict[str, Any], code: str, docstring: str, place: str) -> Pair:
+def _pair(row: dict[str, Any], code: str, docstring: str, place: str) -> Pair | None:
     language = str(row.get("language", PYTHON)).lower()
     name = str(row.get("func_name") or "")
     if language == PYTHON:
-        functions = definitions(code) or []
-        if functions and functions[0].docstring is not None:
+        functions = definitions(code)
+        if functions is None:
+            return None
+        if functions:
             code = functions[0].body
         name = name or (functions[0].name if functions else "")
     task = str(row.get("url") or place)

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 DRAWS = 10_000
 _CHUNK = 500
+_AT_ONCE = 5_000_000
+"""Most values that are drawn at once, but for one resample: about 120 MB. What is drawn does not depend on it."""
 
 
 class Estimate(NamedTuple):
@@ -89,8 +91,8 @@ def compare(
     observed = abs(differences.mean())
     parts = differences if groups is None else np.bincount(groups, differences)
     at_least = 0
-    for start in range(0, DRAWS, _CHUNK):
-        signs = generator.choice([-1.0, 1.0], (min(_CHUNK, DRAWS - start), len(parts)))
+    for num_draws in _pieces(len(parts)):
+        signs = generator.choice([-1.0, 1.0], (num_draws, len(parts)))
         # Differences of fractions: equal values may differ in their last bits.
         at_least += int((np.abs((signs * parts).sum(1) / len(differences)) >= observed - 1e-12).sum())
     low, high = np.percentile(_bootstrap(differences, generator, groups), [2.5, 97.5])
@@ -105,7 +107,13 @@ def _bootstrap(
     sums = values if groups is None else np.bincount(groups, values)
     sizes = np.ones(len(values), np.int64) if groups is None else np.bincount(groups)
     means = []
-    for start in range(0, DRAWS, _CHUNK):
-        drawn = generator.integers(0, len(sums), (min(_CHUNK, DRAWS - start), len(sums)))
+    for num_draws in _pieces(len(sums)):
+        drawn = generator.integers(0, len(sums), (num_draws, len(sums)))
         means.append(sums[drawn].sum(1) / sizes[drawn].sum(1))
     return np.concatenate(means)
+
+
+def _pieces(num_values: int) -> list[int]:
+    """Return how many of DRAWS resamples of so many values to draw at a time."""
+    size = max(1, min(_CHUNK, _AT_ONCE // max(1, num_values)))
+    return [min(size, DRAWS - start) for start in range(0, DRAWS, size)]

@@ -7,6 +7,7 @@ parsing the file twice.
 import ast
 import re
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -37,7 +38,17 @@ class Definition(NamedTuple):
     docstring: str | None
     """As `inspect.cleandoc` cleans it."""
     body: str
-    """`text` without the docstring and the empty lines after it; `pass` stands for it where there is nothing else."""
+    """`text` without docstrings, its own and those inside, and the empty lines after each; `pass` stands for it where there is
+    nothing else."""
+
+
+class _Cut(NamedTuple):
+    """Lines of the file, counted from 0, with what takes their place once a docstring is gone."""
+
+    first: int
+    stop: int
+    """Behind the last."""
+    instead: list[str]
 
 
 def definitions(text: str) -> list[Definition] | None:
@@ -53,7 +64,10 @@ def definitions(text: str) -> list[Definition] | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # ValueError: null bytes, lone surrogates
         return None
     lines = text.split("\n")  # splitlines also ends lines where Python does not: at a form feed
-    return [_definition(node, name, lines) for node, name in _named(tree)]
+    named = list(_named(tree))
+    documented = [node for node, _ in named if ast.get_docstring(node, clean=False) is not None]
+    cuts = sorted((_docstring_cut(node, lines) for node in documented), key=_begin)
+    return [_definition(node, name, lines, cuts) for node, name in named]
 
 
 def _named(tree: ast.Module) -> Iterator[tuple[Named, str]]:
@@ -73,22 +87,19 @@ def _statements(node: ast.AST, field: str) -> list[ast.AST]:
     return found if isinstance(found, list) else []  # the body of a lambda or of a conditional expression is no list
 
 
-def _definition(node: Named, name: str, lines: list[str]) -> Definition:
+def _definition(node: Named, name: str, lines: list[str], cuts: list[_Cut]) -> Definition:
     start = _first_line(node, lines)
     stop = node.end_lineno or start
-    own = lines[start - 1 : stop]
-    indentation = _indentation(own[0])
-    docstring = ast.get_docstring(node)
-    text = _dedented(own, indentation)
+    indentation = _indentation(lines[start - 1])
     return Definition(
         kind="class" if isinstance(node, ast.ClassDef) else "function",
         name=name,
         start=start,
         stop=stop,
-        text=text,
+        text=_dedented(lines[start - 1 : stop], indentation),
         signature=_signature(node, lines),
-        docstring=docstring,
-        body=text if docstring is None else _dedented(_without_docstring(node, own, start), indentation),
+        docstring=ast.get_docstring(node),
+        body=_dedented(_without_docstrings(lines, start, stop, cuts), indentation),
     )
 
 
@@ -115,24 +126,38 @@ def _signature(node: Named, lines: list[str]) -> str:
         return " ".join(" ".join(header).split())
 
 
-def _without_docstring(node: Named, own: list[str], start: int) -> list[str]:
-    """Return the lines of a definition, whose first one is line `start`, without the docstring that it has."""
+def _docstring_cut(node: Named, lines: list[str]) -> _Cut:
+    """Return how a definition that has a docstring loses it."""
     docstring, *others = node.body
-    first, last = docstring.lineno - start, (docstring.end_lineno or docstring.lineno) - start
-    before = own[first][: _characters(own[first], docstring.col_offset)]
-    after = own[last][_characters(own[last], docstring.end_col_offset or 0) :]
-    rest = "\n".join([after, *own[last + 1 :]])
+    first, stop = docstring.lineno - 1, docstring.end_lineno or docstring.lineno
+    before = lines[first][: _characters(lines[first], docstring.col_offset)]
+    after = lines[stop - 1][_characters(lines[stop - 1], docstring.end_col_offset or 0) :]
     if not others:
-        return [*own[:first], f"{before}pass{after}"]
+        return _Cut(first, stop, [f"{before}pass{after}"])
+    following = max(stop, others[0].lineno)
+    rest = "\n".join([after, *lines[stop:following]])
     same_line = _SAME_LINE.match(rest)
     if same_line:
-        return [*own[:first], *f"{before}{rest[same_line.end() :]}".split("\n")]
-    below = own[last + 1 :]
-    while below and not below[0].strip():
-        below = below[1:]
-    while own[first - 1].strip(_SPACE) == "\\":  # a line that goes on where the docstring was
+        return _Cut(first, following, f"{before}{rest[same_line.end() :]}".split("\n"))
+    while not lines[stop].strip():
+        stop += 1
+    while lines[first - 1].strip(_SPACE) == "\\":  # a line that goes on where the docstring was
         first -= 1
-    return [*own[:first], *below]
+    return _Cut(first, stop, [])
+
+
+def _without_docstrings(lines: list[str], start: int, stop: int, cuts: list[_Cut]) -> list[str]:
+    """Return the lines of a definition, from line `start` to `stop`, after the cuts in it: no other shares a line with it."""
+    kept: list[str] = []
+    place = start - 1
+    for cut in cuts[bisect_left(cuts, place, key=_begin) : bisect_left(cuts, stop, key=_begin)]:
+        kept += [*lines[place : cut.first], *cut.instead]
+        place = cut.stop
+    return kept + lines[place:stop]
+
+
+def _begin(cut: _Cut) -> int:
+    return cut.first
 
 
 def _characters(line: str, column: int) -> int:

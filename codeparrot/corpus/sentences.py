@@ -10,7 +10,8 @@ _LISTS = re.compile(
 )
 """How a line begins, or what it is, that lists parameters, results or examples: what is behind it describes no more."""
 _END = re.compile(r"(?<=[.!?])(?:[\"')\]]*)(?=\s|$)")
-_ABBREVIATIONS = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|resp|approx|no|fig|eq|al)|\b[A-Z])\.$", re.IGNORECASE)
+_ABBREVIATIONS = re.compile(r"\b(?:(?i:e\.g|i\.e|etc|cf|vs|resp|approx|fig|eq|al)|[A-Z])\.$")
+"""What a sentence does not end with: also the first letter of a name, but no variable in a small letter."""
 
 
 def first_sentence(docstring: str) -> str:

@@ -7,7 +7,6 @@ words that are the same, so an explanation in other words gets little: read some
 `eval humaneval`. Run again, the same command continues where it was interrupted.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from codeparrot.corpus.sentences import first_sentence
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.command import check_places, check_ranges, evaluated
+from codeparrot.eval.identifiers import words
 from codeparrot.eval.problems.problem import ProblemSet
 from codeparrot.eval.task import Rows, Task, counted
 from codeparrot.generation.requests import Request
@@ -27,7 +27,6 @@ BEFORE = f"\n\n{QUOTES}"
 MEASURES = {"chrf": "chrF", "rouge_l": "ROUGE-L"}
 NAME = "name_"
 """What the measures of the baseline begin with."""
-_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Function:
 
 def words_of(name: str) -> str:
     """Return a function's name as a sentence would have it: `Reader.readCSV_file` is read csv file."""
-    return " ".join(part.lower() for part in _PART.findall(name.rpartition(".")[2]))
+    return " ".join(words(name.rpartition(".")[2]))
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Explain(Task[Function]):
         from codeparrot.eval.pairs import PYTHON, load_pairs
         from codeparrot.stream.order import draw
 
-        pairs = [pair for pair in load_pairs(self.pairs, self.split) if pair.language == PYTHON]
+        pairs = [pair for pair in load_pairs(self.pairs, self.split).pairs if pair.language == PYTHON]
         if not pairs:
             raise CodeparrotError(f"{self.pairs} has no functions in Python, which this evaluation is for")
         pairs.sort(key=lambda pair: draw(1 << 62, self.seed, "explain", pair.task_id))

@@ -59,6 +59,20 @@ def test_a_function_is_left_out_for_a_reason(text: str, reason: str) -> None:
     assert not reason or reason in LIMITS.rules()
 
 
+def test_the_first_rule_in_the_order_of_the_card_counts() -> None:
+    """Of two rules that a function breaks, `rules` has the one that removes it first."""
+    both = {
+        ("test", "special"): function("Read it.", "__test__").replace("def", "class Test:\n  def"),
+        ("short_description", "not_english"): function("Читает"),
+        ("not_english", "long"): function("Читает всю таблицу.", body=f"a = '{'x' * 1000}'\n    return a"),
+        ("long", "trivial"): function("Read all of a table.", body=f"return '{'x' * 1000}'"),
+    }
+    order = list(LIMITS.rules())
+    for reasons, text in both.items():
+        ((found, _),) = outcomes(text)
+        assert found == min(reasons, key=order.index), reasons
+
+
 @pytest.mark.parametrize("path", ["tests/a.py", "pkg/test/a.py", "test_a.py", "a/b_test.py", "conftest.py"])
 def test_functions_of_test_files_are_tests(path: str) -> None:
     assert outcomes(function("Read all of a table."), path)[0][0] == "test"
@@ -97,6 +111,9 @@ def test_a_pair_holds_the_code_without_its_docstring_and_where_it_is_from() -> N
         ("Read a\n  table\n\nMore.", "Read a table"),
         ("Read e.g. a table, i.e. rows etc. in order. More.", "Read e.g. a table, i.e. rows etc. in order."),
         ("Read version 1.2 of it! More", "Read version 1.2 of it!"),
+        ("Return the sine of x. Raises nothing else here.", "Return the sine of x."),
+        ("Say whether the answer is no. Then more.", "Say whether the answer is no."),
+        ("Sort as J. Smith does, E.g. by name. More.", "Sort as J. Smith does, E.g. by name."),
         ('Say "read it." Then more.', 'Say "read it."'),
         ("Read a table\n:param path: where.", "Read a table"),
         ("Read a table\nParameters\n----------\npath", "Read a table"),

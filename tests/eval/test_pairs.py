@@ -38,7 +38,7 @@ def write_lines(file: Path, rows: list[Any]) -> Path:
 
 def test_a_split_of_corpus_pairs_is_read(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "pairs", train=5, valid=3)
-    found = load_pairs(str(folder), "valid")
+    found = load_pairs(str(folder), "valid").pairs
     assert [pair.task_id for pair in found] == [f"owner/valid/a.py:read_{number}" for number in range(3)]
     assert found[1] == Pair(
         "owner/valid/a.py:read_1", "def read_1():\n    value = 1\n    return value", "Read number 1.", "read_1", "python"
@@ -48,10 +48,10 @@ def test_a_split_of_corpus_pairs_is_read(tmp_path: Path) -> None:
 
 def test_the_same_pairs_are_drawn_from_a_seed_and_fewer_are_some_of_more(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "pairs", valid=40, train=1)
-    drawn = [{pair.task_id for pair in load_pairs(str(folder), "valid", limit, seed=1)} for limit in (5, 10, 0)]
+    drawn = [{pair.task_id for pair in load_pairs(str(folder), "valid", limit, seed=1).pairs} for limit in (5, 10, 0)]
     assert [len(each) for each in drawn] == [5, 10, 40]
     assert drawn[0] < drawn[1] < drawn[2]
-    assert drawn[0] != {pair.task_id for pair in load_pairs(str(folder), "valid", 5, seed=2)}
+    assert drawn[0] != {pair.task_id for pair in load_pairs(str(folder), "valid", 5, seed=2).pairs}
 
 
 def test_codesearchnet_is_read_as_its_archive_holds_it(tmp_path: Path) -> None:
@@ -60,10 +60,26 @@ def test_codesearchnet_is_read_as_its_archive_holds_it(tmp_path: Path) -> None:
     go = {"code": "func Read() {}", "docstring": "Read reads\nall.", "language": "go"}
     write_lines(tmp_path / "final" / "jsonl" / "valid" / "python_valid_0.jsonl.gz", [python, go, python])
     write_lines(tmp_path / "final" / "jsonl" / "train" / "python_train_0.jsonl.gz", [go])
-    found = load_pairs(str(tmp_path), "valid")
+    found = load_pairs(str(tmp_path), "valid").pairs
     assert found[0] == Pair("u1", "def read(path):\n    return open(path)", "Read a table.", "A.read", "python")
     assert found[1] == Pair("python_valid_0.jsonl.gz:2", "func Read() {}", "Read reads all.", "", "go")
     assert found[2].task_id == "u1#2"
+
+
+def test_python_that_does_not_parse_is_left_out_since_its_docstring_would_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = {"code": 'def show(x):\n    """Show x to all."""\n    print x', "docstring": "Show x to all.", "language": "Python"}
+    new = {**old, "code": old["code"].replace("print x", "print(x)")}
+    go = {"code": "func Show(", "docstring": "Show shows.", "language": "go"}
+    file = write_lines(tmp_path / "pairs.jsonl", [old, new, go, old])
+    found = load_pairs(str(file), "valid")
+    assert [pair.code for pair in found.pairs] == ["def show(x):\n    print(x)", "func Show("]
+    assert "pairs.jsonl: 2 functions of valid are left out: no Python 3" in " ".join(capsys.readouterr().err.split())
+    assert found.num_unreadable == 2
+    assert load_pairs(str(write_pairs(tmp_path / "pairs", valid=2)), "valid").num_unreadable == 0
+    with pytest.raises(CodeparrotError, match=r"no pairs .* 1 are no Python 3"):
+        load_pairs(str(write_lines(tmp_path / "old.jsonl", [old])), "valid")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codeparrot.eval import statistics
 from codeparrot.eval.report import counts, make, markdown, text
 from codeparrot.eval.statistics import compare, estimate, pass_at_k, per_problem
 
@@ -105,6 +106,19 @@ def test_the_report_takes_the_best_temperature_for_each_k_and_says_which() -> No
     )
     for page in (text(report), markdown(report)):
         assert "pass@4" in page and "0.8" in page and "letters" in page
+
+
+def test_many_values_are_drawn_in_small_pieces_and_the_draws_stay_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(4)
+    first, second = generator.random(41), generator.random(41)  # odd: a draw of a half word must not get lost between pieces
+    groups = np.arange(41) // 2
+    whole = estimate(first), estimate(first, groups=groups), compare(first, second)
+    monkeypatch.setattr(statistics, "_AT_ONCE", 7 * 41)
+    assert (
+        max(statistics._pieces(41)) == 7 and sum(statistics._pieces(41)) == sum(statistics._pieces(10**6)) == statistics.DRAWS
+    )
+    assert (estimate(first), estimate(first, groups=groups), compare(first, second)) == whole
+    assert max(statistics._pieces(10**6)) == 1
 
 
 def test_values_of_a_group_are_drawn_together() -> None:

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import sys
+from typing import Any
 
 import pytest
 
@@ -55,6 +57,99 @@ def test_without_names_nothing_is_left_but_python_and_literals() -> None:
     assert clone == "def v0(self, v1):\n    return len(v1.v2) + v6['a'].v3(v4=v7.v5)"
     other = anonymous("def read(self, path):\n    return len(path.parts) + table['a'].get(key=os.sep)", "key")
     assert other is not None and other != clone and anonymous(other) == clone and shape(other) == shape(clone)
+
+
+RUNS = """
+from functools import partial
+
+def f(width, height=2):
+    def area(width, *, depth=1, **others):
+        return width * height * depth + sum(others.values())
+    double = lambda width, times=2: width * times
+    class Box:
+        size = 3
+        def __init__(self, width):
+            self.width = width
+        def grow(self, height):
+            return self.width + height * Box.size
+    later = partial(area, depth=5)
+    box = Box(width=width)
+    again = f(width - 1, height=height)[0] if width > 1 else 0
+    text = "{height}".format(height=height)
+    return area(width=width, depth=3, more=1) + double(times=3, width=width) + later(width) + box.grow(height=1) + again, text
+"""
+
+
+def result_of(code: str, value: int) -> object:
+    """What the last function of the code returns."""
+    function = ast.parse(code).body[-1]
+    assert isinstance(function, ast.FunctionDef)
+    space: dict[str, Any] = {}
+    exec(code, space)
+    return space[function.name](value)
+
+
+def test_a_clone_does_the_same_when_it_runs() -> None:
+    clone = renamed(RUNS, POOL, "key")
+    assert clone is not None and not {"area", "depth", "double", "times", "later", "box"} & set(re.findall(r"\w+", clone))
+    assert result_of(clone, 3) == result_of(RUNS, 3)
+
+
+METHOD = """
+def save(self, path, **options):
+    with open(path) as file:
+        super().save(path=path, **options)
+        self.save(path, limit=1)
+        cls.save(path)
+        save(path)
+        other.save(file)
+"""
+
+
+def test_a_method_calls_itself_by_its_new_name_and_others_by_theirs() -> None:
+    clone = renamed(METHOD, POOL, "key")
+    assert clone is not None
+    (function,) = ast.parse(clone).body
+    assert isinstance(function, ast.FunctionDef)
+    own, path = function.name, function.args.args[1].arg
+    assert own != "save" and path != "path"
+    assert f"super().{own}({path}={path}, **" in clone and f"self.{own}({path}, limit=1)" in clone and f"cls.{own}" in clone
+    # A bare name is no method, and another object has methods of its own.
+    assert f"    save({path})" in clone and "other.save(" in clone
+
+
+def test_a_function_with_the_name_of_a_builtin_gets_another() -> None:
+    plain, method = "def open(path):\n    return open(path[1:])", "def open(self, path):\n    self.file = open(path)"
+    for code, calls_itself in ((plain, True), (method, False)):
+        for clone in (renamed(code, POOL, "key"), anonymous(code)):
+            assert clone is not None and not clone.startswith("def open")
+            assert ("open" not in clone) == calls_itself
+    assert anonymous("def open(url):\n    return browser.open(url)") == "def v0(v1):\n    return v2.v0(v1)"
+    assert "open" in bound_names(method)
+    # No clone shadows what the language has.
+    assert renamed("def f(a):\n    return a", ["open", "len", "b", "c"], "key") in (
+        "def b(c):\n    return c",
+        "def c(b):\n    return b",
+    )
+
+
+def test_patterns_of_classes_and_names_of_the_language() -> None:
+    code = "def f(p):\n    match p:\n        case Point(x=0, y=other):\n            return other.__class__"
+    clone = anonymous(code)
+    assert clone is not None
+    assert re.findall(r"\bv\d+\b", clone) and not re.search(r"\b(?:x|y|other|Point)\b", clone)
+    assert ".__class__" in clone
+    assert anonymous("from places import *") == "from v0 import *"
+    kept = renamed(code, POOL, "key")
+    assert kept is not None and "Point(x=0, y=" in kept
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax came with Python 3.12")
+def test_type_parameters_are_names_too() -> None:
+    code = "def first[Item, *Rest, **Options](values: list[Item]) -> Item:\n    return values[0]"
+    assert {"Item", "Rest", "Options"} <= set(bound_names(code))
+    for clone in (renamed(code, POOL, "key"), anonymous(code)):
+        assert clone is not None and not re.search(r"Item|Rest|Options", clone)
 
 
 def shape(code: str) -> str:

@@ -1,6 +1,7 @@
 """`codeparrot eval retrieval`: ranks, measures, BM25 and the command."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 
 from codeparrot.cli import main
+from codeparrot.errors import CodeparrotError
 from codeparrot.eval.pairs import Pair
-from codeparrot.search.retrieval.measures import Search, measures, ranks_by_vectors, ranks_by_words, searches, words
+from codeparrot.search.retrieval.command import of_settings, retrieval
+from codeparrot.search.retrieval.measures import Search, measures, ranks_by_vectors, ranks_by_words, searches
 from tests.eval.test_pairs import write_lines, write_pairs
 
 
@@ -36,18 +39,12 @@ def test_measures_are_those_of_the_definition() -> None:
     assert all(each["low"] <= each["mean"] <= each["high"] for each in found.values())
 
 
-def test_identifiers_are_words() -> None:
-    assert words("readCSVFile_2(self.HTTPServer, naïve)") == [
-        "read",
-        "csv",
-        "file",
-        "2",
-        "self",
-        "http",
-        "server",
-        "na",
-        "ïve",
-    ]
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_vectors_that_are_no_numbers_are_refused_and_get_no_rank(broken: float) -> None:
+    good, bad = unit([[1, 0], [0, 1]]), np.array([[1, 0], [broken, 0]], np.float32)
+    for queries, candidates in ((good, bad), (bad, good)):
+        with pytest.raises(CodeparrotError, match="not finite"):
+            ranks_by_vectors(queries, candidates, [0, 1])
 
 
 def test_bm25_finds_shared_words_and_a_query_without_any_ranks_by_chance() -> None:
@@ -70,6 +67,20 @@ def test_each_search_has_the_right_candidates() -> None:
     assert found["description_no_names"].candidates[5] == "def f(:"
     assert ".b1 + 1" in found["clone"].queries[1] and "f1" not in found["clone"].queries[1]
     assert [search.name for search in searches([*pairs, pair(7, "go")])] == ["description"]
+
+
+def test_a_missing_bm25s_is_named_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    with pytest.raises(ModuleNotFoundError, match="bm25s"):
+        retrieval("nowhere", "nowhere")
+
+
+def test_other_settings_have_a_default_folder_of_their_own() -> None:
+    chosen = {"split": "valid", "candidates": 1000, "whiten_on": 2000, "pooling": "auto", "seed": 0}
+    assert of_settings("pairs", chosen) == "pairs"
+    assert of_settings("pairs", {**chosen, "split": "test", "seed": 3}) == "pairs-split-test-seed-3"
+    others = {"split": "test", "candidates": 0, "whiten_on": 0, "pooling": "last", "seed": 1}
+    assert len({of_settings("pairs", {**chosen, name: value}) for name, value in others.items()}) == len(others)
 
 
 @pytest.mark.slow
@@ -114,5 +125,9 @@ def test_codesearchnet_and_bad_options(checkpoint: Path, tmp_path: Path, capsys:
     assert "--whiten_on 0" in capsys.readouterr().err
     assert main([*arguments, "--candidates", "1"]) == 1
     assert "--candidates 1 is out of range" in capsys.readouterr().err
+    old = {"code": "def f(x):\n    print x", "docstring": "Print it.", "language": "python"}
+    write_lines(file, [*rows, old])
     assert main([*arguments, "--whiten_on", "0"]) == 0
-    assert "description -> code: 4 queries" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "description -> code: 4 queries" in printed.out and "1 function is left out" in printed.out
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["unreadable"] == 1

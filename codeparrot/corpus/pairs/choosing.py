@@ -41,8 +41,8 @@ class Limits(NamedTuple):
             "no_description": "a docstring that only lists parameters, results or examples",
             "short_description": f"a first sentence of fewer than {self.min_words} words",
             "not_english": f"a first sentence with more than {MOST_FOREIGN:.0%} of its letters outside of a to z",
-            "trivial": f"a body of fewer than {self.min_statements} statements",
             "long": f"code of more than {self.max_characters:,} characters",
+            "trivial": f"a body of fewer than {self.min_statements} statements",
             DUPLICATE: "the code of another pair, white space apart; of two in different splits, that in valid stays",
         }
 

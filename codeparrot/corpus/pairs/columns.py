@@ -13,7 +13,7 @@ TEXTS = {
     PATH: "path of the file in it",
     LINE: "line of the file at which the function begins, decorators included",
     SIZE: f"bytes of `{CONTENT}` as UTF-8",
-    CONTENT: "the function without its docstring and without the indentation of its first line",
+    CONTENT: "the function without docstrings, its own and those inside, and without the indentation of its first line",
     LICENSE: f"licence of the file as an SPDX expression, or `{UNKNOWN_LICENSE}`",
     NAME: "name of the function, with the classes and functions around it: `Reader.read`",
     SIGNATURE: "in one line, without decorators and comments",

@@ -3,7 +3,8 @@
 The --output folder gets report.json and ranks.jsonl (one line a query: search, task_id, and its rank by each system).
 """
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,8 +50,11 @@ def retrieval(
         seed: The candidates and the names in clones are drawn from it.
         device: Where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
         output: Folder to write to; default: RUN/eval/retrieval-PAIRS/step_00001000 for a run, else
-            evaluations/NAME/retrieval-PAIRS.
+            evaluations/NAME/retrieval-PAIRS. Settings other than the defaults stand behind PAIRS.
     """
+    import bm25s  # said before anything is read or computed, where it is not installed
+
+    assert bm25s
     from codeparrot.eval.pairs import has_split, load_pairs
     from codeparrot.loading import find_model
 
@@ -59,12 +63,13 @@ def retrieval(
             raise CodeparrotError(f"--{name} {value} is out of range: 0, or at least 2")
     check_places(checkpoint, output)
     place = find_model(checkpoint)
-    chosen = load_pairs(pairs, split, candidates, seed)
+    loaded = load_pairs(pairs, split, candidates, seed)
+    chosen = loaded.pairs
     fitted_on: list[Pair] = []
     if whiten_on:
         if not has_split(pairs, "train"):
             raise CodeparrotError(f"{pairs} has no train split to fit a whitening on: give --whiten_on 0 to leave it out")
-        fitted_on = load_pairs(pairs, "train", whiten_on)
+        fitted_on = load_pairs(pairs, "train", whiten_on).pairs
     say("loading PyTorch")
     from codeparrot.eval.evaluate import default_folder, in_full, trained_tokens, weights_of
     from codeparrot.eval.samples import check_room
@@ -73,7 +78,9 @@ def retrieval(
     from codeparrot.search.retrieval.measures import searches, table
 
     place = in_full(place)
-    folder = path_of(output) if output else default_folder(place, path_of(pairs).resolve().name, "retrieval")
+    decisive = {"split": split, "candidates": candidates, "whiten_on": whiten_on, "pooling": pooling, "seed": seed}
+    own = of_settings(path_of(pairs).resolve().name, decisive)
+    folder = path_of(output) if output else default_folder(place, own, "retrieval")
     check_room(folder)
     embedder = Embedder(*load_model(place, device, kind=None), pooling)
     found, rows = _measured(searches(chosen, seed), chosen, fitted_on, _Vectors(embedder))
@@ -81,6 +88,7 @@ def retrieval(
     report = {
         "searches": found,
         "functions": len(chosen),
+        "unreadable": loaded.num_unreadable,
         "whitened_on": len(fitted_on),
         "texts_cut": embedder.num_cut,
         "checkpoint": place,
@@ -88,8 +96,18 @@ def retrieval(
         "settings": {"weights": weights_of(place), "pooling": embedder.pooling, "split": split, "seed": seed},
         **({"tokens": trained_tokens(manifest)} if manifest.is_file() else {}),
     }
-    words = "\n".join([*table(found), *([f"{embedder.num_cut:,} texts were cut to the context"] if embedder.num_cut else [])])
-    return _written(rows, report, words, folder)
+    notes = [f"{embedder.num_cut:,} texts were cut to the context"] if embedder.num_cut else []
+    if loaded.num_unreadable:
+        count = "1 function is" if loaded.num_unreadable == 1 else f"{loaded.num_unreadable:,} functions are"
+        notes.append(f"{count} left out: no Python 3, so the docstring cannot be taken out")
+    return _written(rows, report, "\n".join([*table(found), *notes]), folder)
+
+
+def of_settings(name: str, settings: Mapping[str, Any]) -> str:
+    """Return the name of pairs with the settings that are not the defaults, so that each has a folder of its own."""
+    defaults = inspect.signature(retrieval).parameters
+    others = (f"-{each}-{value}" for each, value in settings.items() if value != defaults[each].default)
+    return name.removesuffix(".gz").removesuffix(".jsonl") + "".join(others)
 
 
 class _Vectors:

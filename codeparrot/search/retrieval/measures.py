@@ -5,7 +5,6 @@ vectors, or by BM25 over words, identifiers split into their parts. The rank of 
 half of those that score the same, so that an order by chance gets no better for ties. Cost: one forward pass a text.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from codeparrot.errors import CodeparrotError
 from codeparrot.eval import statistics
+from codeparrot.eval.identifiers import words
 from codeparrot.eval.pairs import PYTHON, Pair
 from codeparrot.search.retrieval.renaming import anonymous, bound_names, renamed
 
 Ranks = NDArray[np.float64]
-_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
 _AT_ONCE = 512
 TOP = (1, 10)
 """The k of recall@k."""
@@ -67,11 +67,6 @@ def _of_clones(name: str, what: str, clones: Sequence[str | None], candidates: l
     return Search(name, what, [clone for clone in clones if clone is not None], candidates, asked)
 
 
-def words(text: str) -> list[str]:
-    """Return the words of a text in small letters; `readCSVFile_2` is read, csv, file and 2."""
-    return [word.lower() for word in _WORD.findall(text)]
-
-
 def ranks_by_words(search: Search) -> Ranks:
     """Return the rank of the right candidate for each query, by BM25 (k1 1.5, b 0.75, as Lucene computes it)."""
     import bm25s
@@ -84,7 +79,15 @@ def ranks_by_words(search: Search) -> Ranks:
 
 
 def ranks_by_vectors(queries: NDArray[np.float32], candidates: NDArray[np.float32], right: Sequence[int]) -> Ranks:
-    """Return the rank of the right candidate for each query, by the product of vectors of length 1."""
+    """Return the rank of the right candidate for each query, by the product of vectors of length 1.
+
+    Raises:
+        CodeparrotError: some are not finite. No order has a place for them, and they would come first.
+    """
+    if not (np.isfinite(queries).all() and np.isfinite(candidates).all()):
+        raise CodeparrotError(
+            "the model's vectors are not finite (NaN or infinite), so they rank nothing: try another checkpoint"
+        )
     found = []
     for start in range(0, len(queries), _AT_ONCE):
         scores = queries[start : start + _AT_ONCE] @ candidates.T
