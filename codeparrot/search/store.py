@@ -233,7 +233,9 @@ def _write_vectors(folder: Path, keys: Sequence[bytes], matrix: NDArray[np.float
         matrix = white.apply(matrix)
     nearest: Any = faiss.IndexFlatIP(matrix.shape[1])
     nearest.add(matrix)
-    faiss.write_index(nearest, str(folder / _NEAREST))
+    # Not by faiss.write_index, which says only on standard error that a disk is full.
+    with (folder / _NEAREST).open("wb") as file:
+        file.write(faiss.serialize_index(nearest))
 
 
 def _read_version(folder: Path, facts: dict[str, Any]) -> Version:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import time
@@ -174,6 +175,33 @@ def _once_then(first: Any, then: Any) -> Any:
         return (first if len(calls) == 1 else then)(*arguments)
 
     return call
+
+
+def test_a_disk_that_fills_up_at_the_last_file_leaves_the_old_index(
+    tree: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safetensors.numpy
+
+    options: dict[str, Any] = {"checkpoint": str(checkpoint), "output": str(tmp_path / "index"), "whiten": False}
+    build(str(tree), **options)
+    before, limits = content(tmp_path / "index"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tree / "new.py").write_text("".join(f"def new{n}():\n    pass\n" for n in range(10)), encoding="utf-8")
+    save = safetensors.numpy.save_file
+
+    def the_last(*arguments: Any) -> None:
+        save(*arguments)
+        # Enough for index.json; 18 vectors are more, and less than what the C library keeps in memory until it closes a file.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, limits[1]))
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", the_last)
+    try:
+        with pytest.raises(CodeparrotError, match=f"cannot write .*index: {os.strerror(27)}"):
+            build(str(tree), **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    after = content(tmp_path / "index")
+    assert after[0] == before[0]
+    np.testing.assert_array_equal(after[1], before[1])
 
 
 def test_damaged_and_unfinished_records_are_left_out(tmp_path: Path) -> None:
