@@ -185,6 +185,7 @@ def extras(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow  # looks at all that is installed
 def test_every_library_of_an_extra_is_known_by_the_name_that_is_imported(extras: dict[str, list[str]]) -> None:
     used = [line for extra in {*extras} - {"test", "dev", "docs"} for line in extras[extra]]
     names = {plain(re.split(r"[^\w.-]", line)[0]) for line in used} - {"codeparrot"}

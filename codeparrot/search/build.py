@@ -16,8 +16,6 @@ from codeparrot.location import path_of
 from codeparrot.result import Result, say
 from codeparrot.search.pooling import Pooling, pooling_of
 
-_SKIPPED = {"too_large": "larger than --max_size", "no_text": "no text", "unreadable": "unreadable"}
-
 
 def build(
     path: str,
@@ -80,6 +78,8 @@ def build(
 
 
 def _text(facts: dict[str, Any]) -> str:
+    from codeparrot.search.tree import words_of
+
     lines = [
         f"index       {facts['index']}: {facts['chunks']:,} chunks of {facts['files']:,} files in {facts['root']}",
         f"vectors     {facts['embedded']:,} of {facts['texts']:,} texts embedded, {_speed(facts)}; the others were there",
@@ -89,8 +89,7 @@ def _text(facts: dict[str, Any]) -> str:
     if facts["cut"]:
         lines.append(f"cut         {facts['cut']:,} texts that are longer than the context of the model")
     if facts["skipped"]:
-        left = ", ".join(f"{count:,} {_SKIPPED[why]}" for why, count in sorted(facts["skipped"].items()))
-        lines.append(f"left out    files: {left}")
+        lines.append(f"left out    files: {words_of(facts['skipped'])}")
     return "\n".join([*lines, f'next        codeparrot search query "read a csv file" --index {facts["index"]}'])
 
 

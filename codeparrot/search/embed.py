@@ -52,7 +52,7 @@ def embed(
     from codeparrot.search.chunks import chunks
     from codeparrot.search.digest import digest_of_model
     from codeparrot.search.embedding import load
-    from codeparrot.search.tree import text_files
+    from codeparrot.search.tree import text_files, words_of
 
     place, root = path_of(output), path_of(path).resolve()
     if place.suffix != SUFFIX or place.is_dir():
@@ -80,7 +80,7 @@ def embed(
     facts |= {"chunks": len(pieces), "texts": len(texts), "cut": embedder.num_cut, "skipped": dict(skipped)}
     facts["seconds_embedding"] = round(seconds, 3)
     cut = f", {embedder.num_cut:,} of them cut at {embedder.context} tokens" if embedder.num_cut else ""
-    left = f"; left out: {', '.join(f'{count:,} {why}' for why, count in sorted(skipped.items()))}" if skipped else ""
+    left = f"; left out: {words_of(skipped)}" if skipped else ""
     text = f"{place}: {len(pieces):,} vectors of {distinct.shape[1]} numbers, pooling {embedder.pooling}"
     return Result(f"{text}{', whitened' if whiten else ''}; {len(texts):,} different texts{cut}{left}", facts)
 

@@ -31,6 +31,14 @@ def test_whitened_vectors_are_those_of_an_index(tree: Path, checkpoint: Path, tm
     np.testing.assert_allclose(np.abs(vectors), 1, atol=1e-5)
 
 
+def test_what_is_left_out_is_said_in_words(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
+    (tree / "image").write_bytes(b"\0")
+    (tree / "large").write_text("x" * 200, encoding="utf-8")
+    result = embed(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "a.parquet"), max_size=199)
+    assert result.text.endswith("; left out: 1 no text, 1 larger than --max_size")
+    assert result.data["skipped"] == {"no_text": 1, "too_large": 1}
+
+
 def test_what_is_wrong_is_said(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(CodeparrotError, match=r"ends in \.parquet"):
         embed(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "vectors"))
