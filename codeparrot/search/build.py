@@ -9,6 +9,7 @@ Memory: the texts of the tree and their vectors.
 import time
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError, writing
@@ -42,10 +43,10 @@ def build(
     """
     import faiss  # noqa: F401 - its absence is said before anything is read
 
-    from codeparrot.loading import config_of, find_model, load_model
+    from codeparrot.loading import config_of, find_model
     from codeparrot.search.chunks import chunks
     from codeparrot.search.digest import digest_of_model
-    from codeparrot.search.embedding import Embedder
+    from codeparrot.search.embedding import load
     from codeparrot.search.store import Settings, Store
     from codeparrot.search.tree import text_files
     from codeparrot.search.updating import alone, require_same, update
@@ -54,7 +55,7 @@ def build(
     if max_size < 1:
         raise CodeparrotError(f"--max_size {max_size}: it must be at least 1")
     root, store = path_of(path).resolve(), Store(path_of(output))
-    model = find_model(checkpoint)
+    model = str(Path(find_model(checkpoint)).absolute())
     config = config_of(model)
     settings = Settings(digest_of_model(model), pooling_of(pooling, config), config.get_text_config().hidden_size)
     require_same(store, settings)
@@ -67,12 +68,9 @@ def build(
     facts: dict[str, Any] = {"index": str(store.folder), "root": str(root), "checkpoint": model, **asdict(settings)}
     facts |= {"files": len(read), "chunks": len(pieces), "skipped": dict(skipped)}
     with writing(store.folder, "--output"), alone(store):
-        if require_same(store, settings) is None:
-            store.begin(settings)
+        require_same(store, settings)  # another build may have begun meanwhile
         # Loaded only if there is something to embed.
-        facts |= update(
-            store, settings, facts, read, pieces, whiten, lambda: Embedder(*load_model(model, device, kind=None), pooling)
-        )
+        facts |= update(store, settings, facts, read, pieces, whiten, lambda: load(model, pooling, device))
     facts["seconds"] = round(time.monotonic() - begun, 3)
     return Result(_text(facts), facts)
 

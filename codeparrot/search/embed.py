@@ -5,6 +5,7 @@ The file is complete or absent.
 Memory: the texts of the tree and their vectors.
 """
 
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -59,12 +60,13 @@ def embed(
         raise CodeparrotError(f'--output "{place}" must be a file that ends in {SUFFIX}')
     if max_size < 1:
         raise CodeparrotError(f"--max_size {max_size}: it must be at least 1")
-    model = find_model(checkpoint)
+    model = str(Path(find_model(checkpoint)).absolute())
     skipped = Counter[str]()
     say(f"reading {root}")
     pieces = [piece for file in text_files(root, max_size, skipped) for piece in chunks(file.path, file.text)]
     if not pieces:
         raise CodeparrotError(f'"{root}" holds no text file that is not hidden or ignored by git: name another folder')
+    _check_room(place)
     embedder = load(model, pooling, device)
     begun = time.monotonic()
     texts = list(dict.fromkeys(piece.text for piece in pieces))
@@ -83,6 +85,14 @@ def embed(
     left = f"; left out: {words_of(skipped)}" if skipped else ""
     text = f"{place}: {len(pieces):,} vectors of {distinct.shape[1]} numbers, pooling {embedder.pooling}"
     return Result(f"{text}{', whitened' if whiten else ''}; {len(texts):,} different texts{cut}{left}", facts)
+
+
+def _check_room(place: Path) -> None:
+    """Check that a file can be written, before vectors are computed for it."""
+    with writing(place, "--output"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place.parent) as file:
+            file.write(b"\n")
 
 
 def _write(place: Path, pieces: "list[Chunk]", vectors: "Vectors", facts: dict[str, Any]) -> None:

@@ -64,9 +64,9 @@ def query(text: str, *, index: str, top: int = 10, like: str = "", checkpoint: s
 
 def _vector(text: str, version: "Version", checkpoint: str, device: str) -> Any:
     """Return the vector of a text, [width]."""
-    from codeparrot.loading import find_model, load_model
+    from codeparrot.loading import find_model
     from codeparrot.search.digest import digest_of_model
-    from codeparrot.search.embedding import Embedder
+    from codeparrot.search.embedding import load
 
     facts = version.facts
     place = checkpoint or facts["checkpoint"]
@@ -76,7 +76,7 @@ def _vector(text: str, version: "Version", checkpoint: str, device: str) -> Any:
     if digest_of_model(model) != facts["model"]:
         made_by = f"the index has the vectors of {facts['checkpoint']} as it was"
         raise CodeparrotError(f"{model} is another model than the index's: {made_by}; name that one, or build the index again")
-    return Embedder(*load_model(model, device, kind=None), facts["pooling"]).embed([text])[0]
+    return load(model, facts["pooling"], device).embed([text])[0]
 
 
 def _place(search: "Search", like: str, root: Path) -> int:

@@ -1,6 +1,6 @@
 """The folder of an index, a format on the disk.
 
-    settings.json       which model and pooling its vectors have; written first, never changed
+    settings.json       which model and pooling its vectors have; written with the first vectors, never changed
     embedded.bin        vectors that are in no version yet: what a build has done so far
     index.json          which version counts; replaced last
     version-00000003/   chunks.parquet, files.parquet, vectors.safetensors, nearest.faiss, whitening.safetensors

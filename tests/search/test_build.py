@@ -11,11 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
+from codeparrot.loading import load_model
 from codeparrot.search import updating
 from codeparrot.search.build import build
+from codeparrot.search.embed import embed
 from codeparrot.search.embedding import Embedder
+from codeparrot.search.query import query
 from codeparrot.search.searching import Search
 from codeparrot.search.store import EMBEDDED, INDEX, Store, add_embedded, read_embedded
 from tests.launching import SCRIPTS, started
@@ -97,6 +102,53 @@ def test_another_model_or_pooling_is_refused(tree: Path, checkpoint: Path, token
         build(str(tree), checkpoint=str(tmp_path / "other"), output=str(tmp_path / "index"))
     with pytest.raises(CodeparrotError, match="has --pooling last, not mean"):
         build(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "index"), pooling="mean")
+
+
+def test_all_vectors_are_computed_in_float32(
+    tree: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = []
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        types.append(options.get("dtype"))
+        return load_model(*arguments, **options)
+
+    for room in ("loading", "search.embedding"):
+        monkeypatch.setattr(f"codeparrot.{room}.load_model", spy, raising=False)
+    build(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "index"))
+    query("x", index=str(tmp_path / "index"))
+    embed(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "a.parquet"))
+    assert types == [torch.float32] * 3
+
+
+@pytest.mark.parametrize("fails", ["loading", "embedding"])
+def test_a_build_that_kept_no_vector_binds_the_folder_to_no_model(
+    fails: str, tree: Path, checkpoint: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    broken = shutil.copytree(checkpoint, tmp_path / "broken")
+    if fails == "loading":
+        (broken / "tokenizer.json").unlink()
+    else:
+        model = tiny("gpt2", tokenizer, seed=1)
+        model.transformer.ln_f.weight.data[:] = torch.nan
+        model.save_pretrained(broken)
+    with pytest.raises(CodeparrotError):
+        build(str(tree), checkpoint=str(broken), output=str(tmp_path / "index"))
+    assert build(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "index")).data["embedded"] == 8
+
+
+def test_an_index_is_used_from_another_folder(
+    tree: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    build(str(tree), checkpoint=checkpoint.name, output=str(tmp_path / "index"))
+    monkeypatch.chdir(tmp_path)
+    (tree / "notes.md").unlink()
+    result = query("x", index="index")
+    assert result.data["hits"]
+    words = result.text.splitlines()[-1].removesuffix(" reads them again").split()
+    assert words[:2] == ["codeparrot", "search"] and main(words[1:]) == 0
+    assert Store(tmp_path / "index").version().files.num_rows == 2
 
 
 def test_a_folder_that_is_no_index_is_left_alone(tree: Path, checkpoint: Path, tmp_path: Path) -> None:

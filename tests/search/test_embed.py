@@ -39,6 +39,16 @@ def test_what_is_left_out_is_said_in_words(tree: Path, checkpoint: Path, tmp_pat
     assert result.data["skipped"] == {"no_text": 1, "too_large": 1}
 
 
+def test_an_output_that_cannot_be_written_is_said_before_the_model_is_loaded(
+    tree: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room in ("loading", "search.embedding"):
+        monkeypatch.setattr(f"codeparrot.{room}.load_model", lambda *a, **k: pytest.fail("it was loaded"), raising=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(CodeparrotError, match=r"cannot write .*file.a\.parquet: .*choose another place"):
+        embed(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "file" / "a.parquet"))
+
+
 def test_what_is_wrong_is_said(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(CodeparrotError, match=r"ends in \.parquet"):
         embed(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "vectors"))
