@@ -97,6 +97,7 @@ def searching() -> tuple[Ratio, dict[str, Any]]:
     numbers = np.arange(NUM_CHUNKS)
     names = pa.array([f"folder/module{number // 10}.py" for number in range(NUM_CHUNKS)])
     columns = {"path": names, "kind": names, "name": names, "start": numbers, "stop": numbers, "preview": names, "row": numbers}
+    columns["spans"] = pa.array([[[number, number]] for number in range(NUM_CHUNKS)])
     search = Search(Version({}, pa.table(columns), pa.table({}), nearest, None))
     queries = unit(random.normal(size=(NUM_QUERIES, vectors.shape[1])).astype(np.float32))
     begun = time.process_time()

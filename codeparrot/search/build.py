@@ -77,20 +77,25 @@ def build(
 
 def _text(facts: dict[str, Any]) -> str:
     from codeparrot.search.tree import words_of
+    from codeparrot.search.whitening import in_words
 
     lines = [
         f"index       {facts['index']}: {facts['chunks']:,} chunks of {facts['files']:,} files in {facts['root']}",
-        f"vectors     {facts['embedded']:,} of {facts['texts']:,} texts embedded, {_speed(facts)}; the others were there",
+        f"vectors     {_embedded(facts)}",
     ]
-    what = f"{facts['directions']} directions, whitened" if facts["whiten"] else f"{facts['directions']} numbers each"
-    lines.append(f"pooling     {facts['pooling']}; {what}")
+    what = f"{facts['directions']} {'directions' if facts['whiten'] else 'numbers each'}"
+    white = in_words(facts["whiten_wanted"], facts["whiten"])
+    lines.append(f"pooling     {facts['pooling']}; {', '.join(filter(None, (what, white)))}")
     if facts["cut"]:
-        lines.append(f"cut         {facts['cut']:,} texts that are longer than the context of the model")
+        lines.append(f"cut         {facts['cut']:,} of the texts embedded now, which are longer than the context of the model")
     if facts["skipped"]:
         lines.append(f"left out    files: {words_of(facts['skipped'])}")
     return "\n".join([*lines, f'next        codeparrot search query "read a csv file" --index {facts["index"]}'])
 
 
-def _speed(facts: dict[str, Any]) -> str:
-    seconds = facts["seconds_embedding"]
-    return f"{facts['embedded'] / seconds:,.0f} a second" if seconds else "none needed"
+def _embedded(facts: dict[str, Any]) -> str:
+    done, texts, seconds = facts["embedded"], facts["texts"], facts["seconds_embedding"]
+    if not done:
+        return f"all {texts:,} texts have theirs already"
+    speed = f", {done / seconds:,.0f} a second" if seconds else ""
+    return f"{done:,} of {texts:,} texts embedded{speed}{'' if done == texts else '; the others have theirs already'}"

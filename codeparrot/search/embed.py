@@ -73,10 +73,11 @@ def embed(
     distinct = embedder.embed(texts, "embedding")
     seconds = time.monotonic() - begun
     # Fitted on the different texts, as an index does.
-    distinct = whitening.fit(distinct).apply(distinct) if whiten else distinct
+    white = whitening.fit_if_enough(distinct) if whiten else None
+    distinct = white.apply(distinct) if white else distinct
     rows = {text: row for row, text in enumerate(texts)}
     facts: dict[str, Any] = {"output": str(place), "root": str(root), "checkpoint": model, "model": digest_of_model(model)}
-    facts |= {"pooling": embedder.pooling, "whiten": whiten, "width": distinct.shape[1]}
+    facts |= {"pooling": embedder.pooling, "whiten": white is not None, "width": distinct.shape[1]}
     with writing(place, "--output"):
         _write(place, pieces, distinct[[rows[piece.text] for piece in pieces]], facts)
     facts |= {"chunks": len(pieces), "texts": len(texts), "cut": embedder.num_cut, "skipped": dict(skipped)}
@@ -84,7 +85,8 @@ def embed(
     cut = f", {embedder.num_cut:,} of them cut at {embedder.context} tokens" if embedder.num_cut else ""
     left = f"; left out: {words_of(skipped)}" if skipped else ""
     text = f"{place}: {len(pieces):,} vectors of {distinct.shape[1]} numbers, pooling {embedder.pooling}"
-    return Result(f"{text}{', whitened' if whiten else ''}; {len(texts):,} different texts{cut}{left}", facts)
+    words = whitening.in_words(whiten, white is not None)
+    return Result(f"{text}{f', {words}' if words else ''}; {len(texts):,} different texts{cut}{left}", facts)
 
 
 def _check_room(place: Path) -> None:

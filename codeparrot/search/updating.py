@@ -61,8 +61,12 @@ def update(
     if missing:
         done |= _embed(store, settings, missing, known, embedder())
     vectors = {key: known[key] for key in texts}
-    white = whitening.fit(np.stack([vectors[key] for key in sorted(vectors)])) if whiten else None
-    done |= {"whiten": whiten, "directions": white.matrix.shape[1] if white else settings.width}
+    white = whitening.fit_if_enough(np.stack([vectors[key] for key in sorted(vectors)])) if whiten else None
+    done |= {
+        "whiten": white is not None,
+        "whiten_wanted": whiten,
+        "directions": white.matrix.shape[1] if white else settings.width,
+    }
     store.put({**facts, **done}, read, pieces, vectors, white)
     return done
 

@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 import torch
 
@@ -18,13 +21,14 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.loading import load_model
 from codeparrot.search import updating
 from codeparrot.search.build import build
+from codeparrot.search.digest import digest_of_model
 from codeparrot.search.embed import embed
 from codeparrot.search.embedding import Embedder
 from codeparrot.search.query import query
 from codeparrot.search.searching import Search
-from codeparrot.search.store import EMBEDDED, INDEX, Store, add_embedded, read_embedded
+from codeparrot.search.store import EMBEDDED, INDEX, SETTINGS, Store, add_embedded, read_embedded
 from tests.launching import SCRIPTS, started
-from tests.search.conftest import SOURCES, tiny
+from tests.search.conftest import SOURCES, more_functions, tiny
 
 
 def content(index: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
@@ -64,6 +68,7 @@ def test_an_index_that_is_brought_up_to_date_is_that_of_a_build_from_nothing(
     whiten: bool, tree: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"checkpoint": str(checkpoint), "whiten": whiten}
+    more_functions(tree)
     build(str(tree), output=str(tmp_path / "index"), **options)
     (tree / "table.py").write_text(SOURCES["table.py"].replace("return 1", "return 2"), encoding="utf-8")
     (tree / "notes.md").unlink()
@@ -88,9 +93,89 @@ def test_an_unchanged_tree_loads_no_model(
 
 def test_whitening_may_change_without_embedding_again(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"checkpoint": str(checkpoint), "output": str(tmp_path / "index")}
+    more_functions(tree)
     build(str(tree), whiten=False, **options)
     assert build(str(tree), whiten=True, **options).data["embedded"] == 0
     assert Store(tmp_path / "index").version().whitening is not None
+
+
+def test_a_tree_with_too_few_texts_is_not_whitened_and_that_is_said(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"checkpoint": str(checkpoint), "output": str(tmp_path / "index")}
+    result = build(str(tree), **options)
+    assert "not whitened: that needs 16 different texts" in result.text and result.data["whiten"] is False
+    scores = [hit["score"] for hit in query("read a table", index=str(tmp_path / "index"), top=100).data["hits"]]
+    assert len({round(abs(score), 4) for score in scores}) == 8  # with one direction all would be 1 or -1
+    more_functions(tree)
+    assert "directions, whitened" in build(str(tree), **options).text
+    (tree / "notes.md").rename(tmp_path / "notes.md")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "notes.md").rename(tmp_path / "one" / "notes.md")
+    assert build(str(tmp_path / "one"), **options).data["chunks"] == 1
+
+
+DAMAGE = {
+    "an empty index.json": lambda index: (index / INDEX).write_text("{}"),
+    "a version without a number": lambda index: changed(index, version="version-x"),
+    "no version folder": lambda index: shutil.rmtree(next(index.glob("version-*"))),
+    "vectors": lambda index: next(index.glob("version-*/vectors.safetensors")).write_bytes(b"x" * 100),
+}
+ONLY_OF_A_QUERY = {
+    "chunks": lambda index: next(index.glob("version-*/chunks.parquet")).write_bytes(b"x"),
+    "rows of no vector": lambda index: rows_of(index, 1000),
+    "negative rows": lambda index: rows_of(index, -1),
+    "tables exchanged": lambda index: shutil.copy(*(next(index.glob(f"version-*/{n}.parquet")) for n in ("files", "chunks"))),
+    "another width": lambda index: faiss.write_index(faiss.IndexFlatIP(5), str(next(index.glob("version-*/nearest.faiss")))),
+}
+
+
+def changed(index: Path, **facts: Any) -> None:
+    (index / INDEX).write_text(json.dumps({**json.loads((index / INDEX).read_text()), **facts}))
+
+
+def rows_of(index: Path, row: int) -> None:
+    place = next(index.glob("version-*/chunks.parquet"))
+    table = parquet.read_table(place)
+    number = table.column_names.index("row")
+    parquet.write_table(table.set_column(number, "row", pa.array([row] * table.num_rows)), place)
+
+
+@pytest.mark.parametrize("what", [*DAMAGE, *ONLY_OF_A_QUERY])
+def test_a_damaged_index_is_one_line(what: str, tree: Path, checkpoint: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    build(str(tree), checkpoint=str(checkpoint), output=str(index), whiten=False)
+    {**DAMAGE, **ONLY_OF_A_QUERY}[what](index)
+    if what in DAMAGE:
+        with pytest.raises(CodeparrotError, match=r"is damaged .*: build (it|the index) anew elsewhere"):
+            build(str(tree), checkpoint=str(checkpoint), output=str(index), whiten=False)
+    if what != "vectors":  # which no query reads
+        with pytest.raises(CodeparrotError, match=r"is damaged .*: build (it|the index) anew elsewhere"):
+            query("-", index=str(index), like="table.py:4")
+
+
+def test_an_index_of_another_format_is_refused(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
+    place = tmp_path / "index" / SETTINGS
+    build(str(tree), checkpoint=str(checkpoint), output=str(place.parent))
+    place.write_text(json.dumps({**json.loads(place.read_text()), "format": 1}))
+    with pytest.raises(CodeparrotError, match="has format 1, not 2"):
+        query("x", index=str(place.parent))
+    with pytest.raises(CodeparrotError, match="has format 1, not 2"):
+        build(str(tree), checkpoint=str(checkpoint), output=str(place.parent))
+
+
+@pytest.mark.parametrize(
+    ("file", "setting", "value", "same"),
+    [
+        ("config.json", "layer_norm_epsilon", 0.1, False),
+        ("tokenizer_config.json", "model_max_length", 7, False),
+        ("config.json", "transformers_version", "1.0", True),
+    ],
+)
+def test_settings_that_change_vectors_make_another_model(
+    file: str, setting: str, value: Any, same: bool, checkpoint: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(checkpoint, tmp_path / "other")
+    (other / file).write_text(json.dumps({**json.loads((other / file).read_text()), setting: value}))
+    assert (digest_of_model(str(other)) == digest_of_model(str(checkpoint))) == same
 
 
 def test_another_model_or_pooling_is_refused(tree: Path, checkpoint: Path, tokenizer: Any, tmp_path: Path) -> None:
