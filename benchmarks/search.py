@@ -2,7 +2,7 @@
 
 Both embed the same chunks of this machine's Python sources with one exported folder, in one process, on the CPU, in turns; the
 median counts. sentence-transformers runs with its defaults. The model has random weights, which take as long as trained ones.
-The search is over vectors of random directions, as the model has as many numbers: exact search takes the same time for all.
+The search is over random vectors, of the width of the model's: exact search takes the same time for all vectors.
 """
 
 import sys
