@@ -75,7 +75,13 @@ def export(
         "family": family.name,
     }
     facts |= {"parameters": written.parameters, "bytes": place.stat().st_size, "tensors": written.tensors}
-    facts |= {"larger": written.larger, "pre_tokenizer": vocabulary.pre, "fim": vocabulary.fills, "replaced": replaced}
+    facts |= {
+        "family": family.name,
+        "larger": written.larger,
+        "pre_tokenizer": vocabulary.pre,
+        "fim": vocabulary.fills,
+        "replaced": replaced,
+    }
     facts |= {"vocab_size": vocabulary.num_tokens, **origin.facts()}
     return Result(_text(facts), facts)
 
