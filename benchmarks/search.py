@@ -2,7 +2,7 @@
 
 Both embed the same chunks of this machine's Python sources with one exported folder, in one process, on the CPU, in turns; the
 median counts. sentence-transformers runs with its defaults. The model has random weights, which take as long as trained ones.
-The search is over vectors of random directions, as the model has as many numbers: exact search takes the same time for all.
+The search is over random vectors, of the width of the model's: exact search takes the same time for all vectors.
 """
 
 import sys
@@ -97,6 +97,7 @@ def searching() -> tuple[Ratio, dict[str, Any]]:
     numbers = np.arange(NUM_CHUNKS)
     names = pa.array([f"folder/module{number // 10}.py" for number in range(NUM_CHUNKS)])
     columns = {"path": names, "kind": names, "name": names, "start": numbers, "stop": numbers, "preview": names, "row": numbers}
+    columns["spans"] = pa.array([[[number, number]] for number in range(NUM_CHUNKS)])
     search = Search(Version({}, pa.table(columns), pa.table({}), nearest, None))
     queries = unit(random.normal(size=(NUM_QUERIES, vectors.shape[1])).astype(np.float32))
     begun = time.process_time()

@@ -62,6 +62,8 @@ _ASKED_FOR = re.compile(r"allocate (\d[\d.]* ?\w+)")
 _IN_PIECES = re.compile(r"(\d[\d.]* GiB) is reserved by PyTorch but unallocated")
 """How torch says that memory is free on a GPU, but in pieces that are too small. Less than a GiB would hardly help."""
 _JOINED = "PYTORCH_ALLOC_CONF=expandable_segments:True"
+_DISTRIBUTIONS = {"faiss": "faiss-cpu"}
+"""What brings a module, where it is called otherwise."""
 _COMPILERS = ("torch._dynamo", "torch._inductor")
 """Modules of the exceptions of torch.compile."""
 
@@ -133,10 +135,11 @@ def how_to_install(module: str) -> str | None:
         declared = metadata.requires("codeparrot") or []
     except metadata.PackageNotFoundError:
         return None
+    wanted = _plain(_DISTRIBUTIONS.get(module, module))
     for line in declared:
         name, extra = re.match(r"[\w.\-]+", line), re.search(r"extra == ['\"]([\w\-]+)", line)
         # The package names itself where an extra includes another.
-        if name and module != "codeparrot" and _plain(name[0]) == _plain(module):
+        if name and module != "codeparrot" and _plain(name[0]) == wanted:
             return f"pip install 'codeparrot[{extra[1]}]'" if extra else "pip install codeparrot"
     return None
 

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +174,38 @@ def test_a_library_that_is_not_installed_is_one_line_with_its_installation(libra
         and "pip install" in line
     )
     assert library in line.lower() and not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def extras(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """The extras as they are today; the package may have been installed when they were others."""
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    lines = [f'{line}; extra == "{extra}"' for extra, declared in found.items() for line in declared]
+    monkeypatch.setattr(metadata, "requires", lambda name: lines)
+    return found
+
+
+@pytest.mark.slow  # looks at all that is installed
+def test_every_library_of_an_extra_is_known_by_the_name_that_is_imported(extras: dict[str, list[str]]) -> None:
+    used = [line for extra in {*extras} - {"test", "dev", "docs"} for line in extras[extra]]
+    names = {plain(re.split(r"[^\w.-]", line)[0]) for line in used} - {"codeparrot"}
+    modules = [name for name, brought in metadata.packages_distributions().items() if names & {*map(plain, brought)}]
+    assert {"faiss", "bm25s", "gguf"} <= {*modules}
+    for module in modules:
+        said = str(from_outside(ModuleNotFoundError(f"No module named '{module}'", name=module)))
+        assert said.startswith(f"this needs {module}, which is not installed: pip install 'codeparrot["), said
+
+
+@pytest.mark.parametrize("arguments", ["build {sources} --checkpoint {run} --output {out}", "query x --index {out}"])
+def test_a_search_without_its_library_is_one_line(arguments, given, extras, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    line = one_line(["search", *arguments.format(**given, out=tmp_path / "out").split()], capsys)
+    assert line.endswith("this needs faiss, which is not installed: pip install 'codeparrot[search]'")
+    assert not (tmp_path / "out").exists()
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def not_compiled(words: str) -> RuntimeError:

@@ -25,7 +25,7 @@ def export(
     checkpoint: str,
     output: str,
     format: Literal["gguf", "sentence-transformers"] = "gguf",
-    type: Type = "f16",
+    type: Literal["auto", "f32", "f16", "q8_0"] = "auto",
     license: str = "",
     pooling: Pooling = "auto",
 ) -> Result:
@@ -36,7 +36,7 @@ def export(
         output: File to write, ending in .gguf; for sentence-transformers a folder. One that is there is replaced.
         format: What reads it: gguf for llama.cpp and what is built on it, or sentence-transformers.
         type: Of gguf. Numbers that matrices are stored as: f32 is exact, f16 half as large, q8_0 a quarter (8 bits and a scale
-            for 32 numbers). All others stay f32.
+            for 32 numbers). All others stay f32. auto: f16.
         license: Of gguf. SPDX name of the model's licence, to write into the file.
         pooling: Of sentence-transformers. How the vectors of a text's tokens become one. auto: last for causal models, mean for
             others.
@@ -45,7 +45,10 @@ def export(
     if format == "sentence-transformers":
         from codeparrot.export.sentence_folder import export_folder
 
+        _require_unset(format, type=type, license=license)
         return export_folder(checkpoint, place, pooling)
+    _require_unset(format, pooling=pooling)
+    stored: Type = "f16" if type == "auto" else type
     replaced = _check_output(place)
     if checkpoint.endswith(GGUF):
         raise CodeparrotError(f'--checkpoint "{checkpoint}" is a GGUF file already: name the run or folder that it was made of')
@@ -63,12 +66,31 @@ def export(
     vocabulary = vocabulary_of(tokenizer, family.num_rows)
     origin = origin_of(checkpoint, folder, license)
     with writing(place, "--output"), new_file(place) as fresh:
-        written = write(fresh, family, weights_of(model, family), vocabulary, origin, type)
-    facts: dict[str, Any] = {"output": str(place), "checkpoint": folder, "format": format, "type": type, "family": family.name}
+        written = write(fresh, family, weights_of(model, family), vocabulary, origin, stored)
+    facts: dict[str, Any] = {
+        "output": str(place),
+        "checkpoint": folder,
+        "format": format,
+        "type": stored,
+        "family": family.name,
+    }
     facts |= {"parameters": written.parameters, "bytes": place.stat().st_size, "tensors": written.tensors}
-    facts |= {"larger": written.larger, "pre_tokenizer": vocabulary.pre, "fim": vocabulary.fills, "replaced": replaced}
+    facts |= {
+        "family": family.name,
+        "larger": written.larger,
+        "pre_tokenizer": vocabulary.pre,
+        "fim": vocabulary.fills,
+        "replaced": replaced,
+    }
     facts |= {"vocab_size": vocabulary.num_tokens, **origin.facts()}
     return Result(_text(facts), facts)
+
+
+def _require_unset(format: str, **given: str) -> None:
+    """Refuse settings of the other format, which would change nothing."""
+    for name, value in given.items():
+        if value not in ("", "auto"):
+            raise CodeparrotError(f"--{name} {value} does nothing with --format {format}: leave it out")
 
 
 def _check_output(place: Path) -> bool:

@@ -41,12 +41,13 @@ def export_folder(checkpoint: str, place: Path, pooling: Pooling) -> Result:
     Raises:
         CodeparrotError: the model is an encoder-decoder or cannot be loaded, or something else is in the place.
     """
-    from codeparrot.loading import find_model, load_model
+    from codeparrot.loading import config_of, find_model, load_model
 
     replaced = _check_output(place)
-    model, tokenizer = load_model(find_model(checkpoint), "cpu", kind=None)
-    if model.config.is_encoder_decoder:
+    folder_of_model = find_model(checkpoint)
+    if config_of(folder_of_model).is_encoder_decoder:
         raise CodeparrotError(f'"{checkpoint}" is an encoder-decoder: sentence-transformers pools causal and masked models')
+    model, tokenizer = load_model(folder_of_model, "cpu", kind=None)
     embedder = Embedder(model, tokenizer, pooling)
     with writing(place, "--output"), files.replaced_folder(place) as folder:
         model.save_pretrained(folder)

@@ -9,14 +9,13 @@ Memory: the texts of the tree and their vectors.
 import time
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.location import path_of
 from codeparrot.result import Result, say
 from codeparrot.search.pooling import Pooling, pooling_of
-
-_SKIPPED = {"too_large": "larger than --max_size", "no_text": "no text", "unreadable": "unreadable"}
 
 
 def build(
@@ -44,10 +43,10 @@ def build(
     """
     import faiss  # noqa: F401 - its absence is said before anything is read
 
-    from codeparrot.loading import config_of, find_model, load_model
+    from codeparrot.loading import config_of, find_model
     from codeparrot.search.chunks import chunks
     from codeparrot.search.digest import digest_of_model
-    from codeparrot.search.embedding import Embedder
+    from codeparrot.search.embedding import load
     from codeparrot.search.store import Settings, Store
     from codeparrot.search.tree import text_files
     from codeparrot.search.updating import alone, require_same, update
@@ -56,7 +55,7 @@ def build(
     if max_size < 1:
         raise CodeparrotError(f"--max_size {max_size}: it must be at least 1")
     root, store = path_of(path).resolve(), Store(path_of(output))
-    model = find_model(checkpoint)
+    model = str(Path(find_model(checkpoint)).absolute())
     config = config_of(model)
     settings = Settings(digest_of_model(model), pooling_of(pooling, config), config.get_text_config().hidden_size)
     require_same(store, settings)
@@ -69,31 +68,34 @@ def build(
     facts: dict[str, Any] = {"index": str(store.folder), "root": str(root), "checkpoint": model, **asdict(settings)}
     facts |= {"files": len(read), "chunks": len(pieces), "skipped": dict(skipped)}
     with writing(store.folder, "--output"), alone(store):
-        if require_same(store, settings) is None:
-            store.begin(settings)
+        require_same(store, settings)  # another build may have begun meanwhile
         # Loaded only if there is something to embed.
-        facts |= update(
-            store, settings, facts, read, pieces, whiten, lambda: Embedder(*load_model(model, device, kind=None), pooling)
-        )
+        facts |= update(store, settings, facts, read, pieces, whiten, lambda: load(model, pooling, device))
     facts["seconds"] = round(time.monotonic() - begun, 3)
     return Result(_text(facts), facts)
 
 
 def _text(facts: dict[str, Any]) -> str:
+    from codeparrot.search.tree import words_of
+    from codeparrot.search.whitening import in_words
+
     lines = [
         f"index       {facts['index']}: {facts['chunks']:,} chunks of {facts['files']:,} files in {facts['root']}",
-        f"vectors     {facts['embedded']:,} of {facts['texts']:,} texts embedded, {_speed(facts)}; the others were there",
+        f"vectors     {_embedded(facts)}",
     ]
-    what = f"{facts['directions']} directions, whitened" if facts["whiten"] else f"{facts['directions']} numbers each"
-    lines.append(f"pooling     {facts['pooling']}; {what}")
+    what = f"{facts['directions']} {'directions' if facts['whiten'] else 'numbers each'}"
+    white = in_words(facts["whiten_wanted"], facts["whiten"])
+    lines.append(f"pooling     {facts['pooling']}; {', '.join(filter(None, (what, white)))}")
     if facts["cut"]:
-        lines.append(f"cut         {facts['cut']:,} texts that are longer than the context of the model")
+        lines.append(f"cut         {facts['cut']:,} of the texts embedded now, which are longer than the context of the model")
     if facts["skipped"]:
-        left = ", ".join(f"{count:,} {_SKIPPED[why]}" for why, count in sorted(facts["skipped"].items()))
-        lines.append(f"left out    files: {left}")
+        lines.append(f"left out    files: {words_of(facts['skipped'])}")
     return "\n".join([*lines, f'next        codeparrot search query "read a csv file" --index {facts["index"]}'])
 
 
-def _speed(facts: dict[str, Any]) -> str:
-    seconds = facts["seconds_embedding"]
-    return f"{facts['embedded'] / seconds:,.0f} a second" if seconds else "none needed"
+def _embedded(facts: dict[str, Any]) -> str:
+    done, texts, seconds = facts["embedded"], facts["texts"], facts["seconds_embedding"]
+    if not done:
+        return f"all {texts:,} texts have theirs already"
+    speed = f", {done / seconds:,.0f} a second" if seconds else ""
+    return f"{done:,} of {texts:,} texts embedded{speed}{'' if done == texts else '; the others have theirs already'}"

@@ -31,6 +31,8 @@ class Chunk(NamedTuple):
     stop: int
     """Last line, included. Lines of definitions may lie between those of a piece that is not one."""
     text: str
+    spans: tuple[tuple[int, int], ...]
+    """Its own lines, first and last of each run; blank ones at the ends of a run are in none."""
 
     @property
     def key(self) -> bytes:
@@ -54,12 +56,25 @@ def chunks(path: str, text: str) -> list[Chunk]:
     lines = text.split("\n")
     found = (definitions(text) if path.endswith(PYTHON) else None) or []
     taken = {number for each in found for number in range(each.start, each.stop + 1)}
-    pieces = [Chunk(path, each.kind, each.name, each.start, each.stop, each.text) for each in found]
+    pieces = [Chunk(path, each.kind, each.name, each.start, each.stop, each.text, ((each.start, each.stop),)) for each in found]
     rest = [number for number in range(1, len(lines) + 1) if number not in taken]
     for numbers in _cut(rest, lines):
         own = "\n".join(lines[number - 1] for number in numbers)
-        pieces.append(Chunk(path, "lines", "", numbers[0], numbers[-1], own))
+        pieces.append(Chunk(path, "lines", "", numbers[0], numbers[-1], own, _spans(numbers, lines)))
     return sorted(pieces, key=lambda each: (each.start, -each.stop, each.name))
+
+
+def _spans(numbers: Sequence[int], lines: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Return the runs of numbers that follow each other, without blank lines at their ends."""
+    found: list[tuple[int, int]] = []
+    filled = [number for number in numbers if lines[number - 1].strip()]
+    own = set(numbers)
+    for number in filled:
+        if found and own.issuperset(range(found[-1][1], number)):
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return tuple(found)
 
 
 def _cut(numbers: Sequence[int], lines: Sequence[str]) -> list[list[int]]:

@@ -5,6 +5,7 @@ The file is complete or absent.
 Memory: the texts of the tree and their vectors.
 """
 
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -52,37 +53,48 @@ def embed(
     from codeparrot.search.chunks import chunks
     from codeparrot.search.digest import digest_of_model
     from codeparrot.search.embedding import load
-    from codeparrot.search.tree import text_files
+    from codeparrot.search.tree import text_files, words_of
 
     place, root = path_of(output), path_of(path).resolve()
     if place.suffix != SUFFIX or place.is_dir():
         raise CodeparrotError(f'--output "{place}" must be a file that ends in {SUFFIX}')
     if max_size < 1:
         raise CodeparrotError(f"--max_size {max_size}: it must be at least 1")
-    model = find_model(checkpoint)
+    model = str(Path(find_model(checkpoint)).absolute())
     skipped = Counter[str]()
     say(f"reading {root}")
     pieces = [piece for file in text_files(root, max_size, skipped) for piece in chunks(file.path, file.text)]
     if not pieces:
         raise CodeparrotError(f'"{root}" holds no text file that is not hidden or ignored by git: name another folder')
+    _check_room(place)
     embedder = load(model, pooling, device)
     begun = time.monotonic()
     texts = list(dict.fromkeys(piece.text for piece in pieces))
     distinct = embedder.embed(texts, "embedding")
     seconds = time.monotonic() - begun
     # Fitted on the different texts, as an index does.
-    distinct = whitening.fit(distinct).apply(distinct) if whiten else distinct
+    white = whitening.fit_if_enough(distinct) if whiten else None
+    distinct = white.apply(distinct) if white else distinct
     rows = {text: row for row, text in enumerate(texts)}
     facts: dict[str, Any] = {"output": str(place), "root": str(root), "checkpoint": model, "model": digest_of_model(model)}
-    facts |= {"pooling": embedder.pooling, "whiten": whiten, "width": distinct.shape[1]}
+    facts |= {"pooling": embedder.pooling, "whiten": white is not None, "width": distinct.shape[1]}
     with writing(place, "--output"):
         _write(place, pieces, distinct[[rows[piece.text] for piece in pieces]], facts)
     facts |= {"chunks": len(pieces), "texts": len(texts), "cut": embedder.num_cut, "skipped": dict(skipped)}
     facts["seconds_embedding"] = round(seconds, 3)
     cut = f", {embedder.num_cut:,} of them cut at {embedder.context} tokens" if embedder.num_cut else ""
-    left = f"; left out: {', '.join(f'{count:,} {why}' for why, count in sorted(skipped.items()))}" if skipped else ""
+    left = f"; left out: {words_of(skipped)}" if skipped else ""
     text = f"{place}: {len(pieces):,} vectors of {distinct.shape[1]} numbers, pooling {embedder.pooling}"
-    return Result(f"{text}{', whitened' if whiten else ''}; {len(texts):,} different texts{cut}{left}", facts)
+    words = whitening.in_words(whiten, white is not None)
+    return Result(f"{text}{f', {words}' if words else ''}; {len(texts):,} different texts{cut}{left}", facts)
+
+
+def _check_room(place: Path) -> None:
+    """Check that a file can be written, before vectors are computed for it."""
+    with writing(place, "--output"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place.parent) as file:
+            file.write(b"\n")
 
 
 def _write(place: Path, pieces: "list[Chunk]", vectors: "Vectors", facts: dict[str, Any]) -> None:

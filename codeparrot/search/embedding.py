@@ -1,7 +1,8 @@
 """Vectors of texts from a model.
 
-Guarantees: a text has one vector, whatever texts stand beside it (to 1e-5 in float32), of length 1, and it is the one that
-sentence-transformers computes with the exported folder. A text that is longer than the context of the model is cut there, and
+Guarantees: a text has one vector, whatever texts stand beside it (to 1e-5), of length 1, and it is the one that
+sentence-transformers computes with the exported folder. `load` computes in float32 on every device, so that vectors of several
+machines may be mixed. A text that is longer than the context of the model is cut there, and
 counted: what a long class has behind the cut has vectors of its own, those of its methods.
 
 Cost: one forward pass without the head. Texts are sorted by length, so that a batch has little padding, and a batch is bound by
@@ -16,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import find_model, load_model
 from codeparrot.model.context import context_of
 from codeparrot.model.kinds import kind_of
 from codeparrot.result import progress_bar
@@ -86,6 +86,9 @@ class Embedder:
         Args:
             texts: of any length.
             what: names the progress bar; empty: there is none.
+
+        Raises:
+            CodeparrotError: the model gives NaN or infinity.
         """
         found = np.zeros((len(texts), self.width), np.float32)
         with progress_bar(total=len(texts), desc=what, unit="text", shown=bool(what)) as bar:
@@ -131,6 +134,8 @@ class Embedder:
         lengths = lengths.to(device)
         seen = torch.arange(longest, device=device) < lengths[:, None]
         pooled = _pooled(self._hidden(ids, seen), lengths, seen, self.pooling)
+        if not pooled.isfinite().all():
+            raise CodeparrotError("the model gives vectors that are no numbers (NaN or infinite): name another checkpoint")
         return normalize(pooled, dim=-1).cpu().numpy()
 
     def _hidden(self, ids: "Tensor", seen: "Tensor") -> "Tensor":
@@ -145,7 +150,7 @@ class Embedder:
 
 
 def load(checkpoint: str, pooling: Pooling = "auto", device: str = "auto") -> Embedder:
-    """Load a model that makes vectors.
+    """Load a model that makes vectors, in float32.
 
     Args:
         checkpoint: a run, a checkpoint, a folder, a GGUF file or a name on the Hub.
@@ -155,7 +160,11 @@ def load(checkpoint: str, pooling: Pooling = "auto", device: str = "auto") -> Em
     Raises:
         CodeparrotError: it cannot be loaded.
     """
-    return Embedder(*load_model(find_model(checkpoint), device, kind=None), pooling)
+    import torch
+
+    from codeparrot.loading import find_model, load_model
+
+    return Embedder(*load_model(find_model(checkpoint), device, dtype=torch.float32, kind=None), pooling)
 
 
 def _pooled(hidden: "Tensor", lengths: "Tensor", seen: "Tensor", pooling: str) -> "Tensor":

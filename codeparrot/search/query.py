@@ -46,9 +46,10 @@ def query(text: str, *, index: str, top: int = 10, like: str = "", checkpoint: s
 
     version = Store(path_of(index)).version()
     search, facts = Search(version), version.facts
-    root, wanted = Path(facts["root"]), ""
+    root, wanted, chunk = Path(facts["root"]), "", None
     if like:
-        hits = search.like(_place(search, like, root), top)
+        chunk = _place(search, like, root)
+        hits = search.like(chunk, top)
     else:
         wanted = sys.stdin.read() if text == "-" else text
         require_characters(wanted, "the text")
@@ -59,14 +60,19 @@ def query(text: str, *, index: str, top: int = 10, like: str = "", checkpoint: s
     found = [{**hit._asdict(), "file": str(root / hit.path), "state": stale.state(hit.path)} for hit in hits]
     data: dict[str, Any] = {"index": index, "root": str(root), "text": wanted, "like": like, "hits": found}
     data |= {"changed": stale.changed, "gone": stale.gone, "files": facts["files"], "chunks": facts["chunks"]}
-    return Result("\n".join([*_lines(hits, stale), *_stale_lines(index, facts, root, stale)]), data)
+    begin: list[str] = []
+    if chunk is not None:
+        own = search.hit(chunk)
+        data["like_state"] = stale.state(own.path)
+        begin = _like_lines(own, data["like_state"])
+    return Result("\n".join([*begin, *_lines(hits, stale), *_stale_lines(index, facts, root, stale)]), data)
 
 
 def _vector(text: str, version: "Version", checkpoint: str, device: str) -> Any:
     """Return the vector of a text, [width]."""
-    from codeparrot.loading import find_model, load_model
+    from codeparrot.loading import find_model
     from codeparrot.search.digest import digest_of_model
-    from codeparrot.search.embedding import Embedder
+    from codeparrot.search.embedding import load
 
     facts = version.facts
     place = checkpoint or facts["checkpoint"]
@@ -76,7 +82,7 @@ def _vector(text: str, version: "Version", checkpoint: str, device: str) -> Any:
     if digest_of_model(model) != facts["model"]:
         made_by = f"the index has the vectors of {facts['checkpoint']} as it was"
         raise CodeparrotError(f"{model} is another model than the index's: {made_by}; name that one, or build the index again")
-    return Embedder(*load_model(model, device, kind=None), facts["pooling"]).embed([text])[0]
+    return load(model, facts["pooling"], device).embed([text])[0]
 
 
 def _place(search: "Search", like: str, root: Path) -> int:
@@ -98,6 +104,13 @@ def _place(search: "Search", like: str, root: Path) -> int:
     if chunk is None:
         raise CodeparrotError(f'--like "{like}": the index has nothing at this line of {path}: name one that is not empty')
     return chunk
+
+
+def _like_lines(own: "Hit", state: str) -> list[str]:
+    """Return a warning where the place of --like is no longer what was read."""
+    words = {"changed": "has changed since the build", "gone": "is gone"}
+    lines = f"these are like its lines {own.start} to {own.stop} as they were"
+    return [f"{own.path} {words[state]}: {lines}"] if state in words else []
 
 
 def _lines(hits: "list[Hit]", stale: "Stale") -> list[str]:

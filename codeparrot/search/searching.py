@@ -23,6 +23,20 @@ class Hit(NamedTuple):
     score: float
     """Cosine, at most 1."""
     preview: str
+    spans: list[list[int]]
+    """First and last line of each run of its own lines."""
+
+    def has_line(self, line: int) -> bool:
+        return any(start <= line <= stop for start, stop in self.spans)
+
+    def shares_lines(self, other: "Hit") -> bool:
+        """Whether they are of one file and have a line in common."""
+        pairs = ((*one, *two) for one in self.spans for two in other.spans)
+        return self.path == other.path and any(start <= end and begin <= stop for start, stop, begin, end in pairs)
+
+    @property
+    def num_lines(self) -> int:
+        return sum(stop - start + 1 for start, stop in self.spans)
 
 
 class Search:
@@ -42,21 +56,17 @@ class Search:
 
     def like(self, chunk: int, top: int) -> list[Hit]:
         """Return the chunks that are nearest to a chunk, without itself and those of its file that share lines with it."""
-        own = self._hit(chunk, 1.0)
+        own = self.hit(chunk, 1.0)
         vector = self.version.nearest.reconstruct(int(self.version.chunks["row"][chunk].as_py()))
 
-        def is_other(hit: Hit) -> bool:
-            return hit.path != own.path or hit.stop < own.start or hit.start > own.stop
-
         # Of one file few chunks share lines: those around it and those within.
-        extra = sum(not is_other(self._hit(int(each), 0.0)) for each in self._of_file(own.path))
-        return [hit for hit in self._nearest(vector[None], top + extra) if is_other(hit)][:top]
+        extra = sum(own.shares_lines(self.hit(int(each), 0.0)) for each in self._of_file(own.path))
+        return [hit for hit in self._nearest(vector[None], top + extra) if not own.shares_lines(hit)][:top]
 
     def chunk_at(self, path: str, line: int) -> int | None:
         """Return the number of the innermost chunk of a file that has a line; None if none has."""
-        hits = [(int(each), self._hit(int(each), 0.0)) for each in self._of_file(path)]
-        # The lines outside of definitions may lie around these.
-        around = [(hit.kind == "lines", hit.stop - hit.start, each) for each, hit in hits if hit.start <= line <= hit.stop]
+        hits = [(int(each), self.hit(int(each), 0.0)) for each in self._of_file(path)]
+        around = [(hit.num_lines, each) for each, hit in hits if hit.has_line(line)]
         return min(around)[-1] if around else None
 
     def _of_file(self, path: str) -> NDArray[np.int64]:
@@ -72,8 +82,9 @@ class Search:
             for score, row in zip(scores[0], rows[0], strict=True)
             for chunk in self._order[self._starts[row] : self._starts[row + 1]]
         ]
-        return [self._hit(chunk, score) for chunk, score in found[:top]]
+        return [self.hit(chunk, score) for chunk, score in found[:top]]
 
-    def _hit(self, chunk: int, score: float) -> Hit:
+    def hit(self, chunk: int, score: float = 1.0) -> Hit:
+        """Return a chunk by its number."""
         row = self.version.chunks.slice(chunk, 1).to_pylist()[0]
-        return Hit(row["path"], row["start"], row["stop"], row["kind"], row["name"], score, row["preview"])
+        return Hit(row["path"], row["start"], row["stop"], row["kind"], row["name"], score, row["preview"], row["spans"])

@@ -1,6 +1,7 @@
 """Which files of an index are no longer what was read.
 
-Cost: a look at the size and time of every file; one that differs there is read. A new file is not noticed: building is.
+Cost: a look at the size and time of every file; one of the same size and another time is read. A new
+file is not noticed: build again.
 """
 
 from pathlib import Path
@@ -35,7 +36,8 @@ def stale_files(root: Path, read: pa.Table) -> Stale:
         file = root / path
         try:
             status = file.stat()
-            if (status.st_size, status.st_mtime_ns) != (size, modified_ns) and digest_of(file.read_bytes()) != digest:
+            touched = status.st_mtime_ns != modified_ns
+            if status.st_size != size or (touched and digest_of(file.read_bytes()) != digest):
                 found.changed.append(path)
         except OSError:
             found.gone.append(path)

@@ -1,6 +1,6 @@
 """The folder of an index, a format on the disk.
 
-    settings.json       which model and pooling its vectors have; written first, never changed
+    settings.json       which model and pooling its vectors have; written with the first vectors, never changed
     embedded.bin        vectors that are in no version yet: what a build has done so far
     index.json          which version counts; replaced last
     version-00000003/   chunks.parquet, files.parquet, vectors.safetensors, nearest.faiss, whitening.safetensors
@@ -14,6 +14,7 @@ in nearest.faiss, so that an index is a function of the tree, the model and the 
 Size: two float32 vectors a chunk, 6 kB with 768 numbers each.
 """
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -41,7 +42,11 @@ _CHUNKS, _FILES, _VECTORS, _NEAREST, _WHITENING = (
     "nearest.faiss",
     "whitening.safetensors",
 )
-FORMAT = 1
+FORMAT = 2
+_FACTS = ("version", "root", "checkpoint", "model", "pooling", "width", "whiten", "files", "chunks")
+"""Of index.json, what others rely on."""
+_FILE_COLUMNS = ("path", "digest", "size", "modified_ns")
+_CHUNK_COLUMNS = ("path", "kind", "name", "start", "stop", "preview", "spans", "row")
 KEY_BYTES = 16
 
 Keyed = dict[bytes, NDArray[np.float32]]
@@ -66,7 +71,7 @@ class Version(NamedTuple):
     facts: dict[str, Any]
     """index.json: root, checkpoint, files, chunks, whiten, ..."""
     chunks: pa.Table
-    """path, kind, name, start, stop, preview, row: that of its vector."""
+    """path, kind, name, start, stop, preview, spans, row: that of its vector."""
     files: pa.Table
     """path, digest, size, modified_ns."""
     nearest: Any
@@ -105,9 +110,18 @@ class Store:
         files.write_json(self.folder / SETTINGS, asdict(settings))
 
     def facts(self) -> dict[str, Any] | None:
-        """Return index.json; None: no build has ended yet."""
+        """Return index.json; None: no build has ended yet.
+
+        Raises:
+            CodeparrotError: it is damaged.
+        """
         try:
-            return files.read_object(self.folder / INDEX)
+            found = files.read_object(self.folder / INDEX)
+            if lacking := [name for name in _FACTS if name not in found]:
+                raise ValueError(f"it lacks {lacking[0]}")
+            if not re.fullmatch(rf"{VERSION}\d+", str(found["version"])):
+                raise ValueError(f"no version is called {found['version']}")
+            return found
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -115,16 +129,24 @@ class Store:
 
     def vectors(self, settings: Settings) -> Keyed:
         """Return all vectors that were embedded, those of the version and those in no version yet."""
-        return {**self._of_version(), **read_embedded(self.folder / EMBEDDED, settings.width)}
+        return {**self._of_version(settings.width), **read_embedded(self.folder / EMBEDDED, settings.width)}
 
-    def _of_version(self) -> Keyed:
+    def _of_version(self, width: int) -> Keyed:
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         facts = self.facts()
         if facts is None:
             return {}
-        found = load_file(self.folder / facts["version"] / _VECTORS)
-        return {key.tobytes(): vector for key, vector in zip(found["keys"], found["vectors"], strict=True)}
+        place = self.folder / facts["version"] / _VECTORS
+        try:
+            found = load_file(place)
+            keys, vectors = found["keys"], found["vectors"]
+            if keys.shape != (len(vectors), KEY_BYTES) or vectors.shape != (len(keys), width):
+                raise ValueError(f"keys {keys.shape} and vectors {vectors.shape} do not fit")
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise CodeparrotError(f"{place} is damaged ({error}): build the index anew elsewhere") from error
+        return {key.tobytes(): vector for key, vector in zip(keys, vectors, strict=True)}
 
     def put(
         self,
@@ -166,13 +188,16 @@ class Store:
         """Return the version that counts.
 
         Raises:
-            CodeparrotError: there is none, or it is damaged.
+            CodeparrotError: there is none, it is damaged, or it has the format of another version of codeparrot.
         """
         facts = self.facts()
+        if facts is not None:
+            self.settings()  # refuses another format
         while facts is not None:
             try:
                 return _read_version(self.folder / facts["version"], facts)
-            except (OSError, RuntimeError, pa.ArrowException, CodeparrotError) as error:  # RuntimeError is faiss's
+            # RuntimeError is faiss's.
+            except (OSError, RuntimeError, ValueError, pa.ArrowException, CodeparrotError) as error:
                 again = self.facts()
                 if again == facts:
                     why = " ".join(str(error).split())[:200]
@@ -215,10 +240,8 @@ def _check(record: Any) -> int:
 
 
 def _write_tables(folder: Path, read: Sequence[TextFile], chunks: Sequence[Chunk], rows: Mapping[bytes, int]) -> None:
-    columns = ("path", "digest", "size", "modified_ns")
-    parquet.write_table(pa.table({name: [getattr(each, name) for each in read] for name in columns}), folder / _FILES)
-    names = ("path", "kind", "name", "start", "stop", "preview")
-    table = {name: [getattr(each, name) for each in chunks] for name in names}
+    parquet.write_table(pa.table({name: [getattr(each, name) for each in read] for name in _FILE_COLUMNS}), folder / _FILES)
+    table = {name: [getattr(each, name) for each in chunks] for name in _CHUNK_COLUMNS if name != "row"}
     parquet.write_table(pa.table({**table, "row": [rows[each.key] for each in chunks]}), folder / _CHUNKS)
 
 
@@ -233,7 +256,9 @@ def _write_vectors(folder: Path, keys: Sequence[bytes], matrix: NDArray[np.float
         matrix = white.apply(matrix)
     nearest: Any = faiss.IndexFlatIP(matrix.shape[1])
     nearest.add(matrix)
-    faiss.write_index(nearest, str(folder / _NEAREST))
+    # Not by faiss.write_index, which says only on standard error that a disk is full.
+    with (folder / _NEAREST).open("wb") as file:
+        file.write(faiss.serialize_index(nearest))
 
 
 def _read_version(folder: Path, facts: dict[str, Any]) -> Version:
@@ -241,4 +266,22 @@ def _read_version(folder: Path, facts: dict[str, Any]) -> Version:
 
     nearest = faiss.read_index(str(folder / _NEAREST))
     white = whitening.load(folder / _WHITENING) if facts["whiten"] else None
-    return Version(facts, parquet.read_table(folder / _CHUNKS), parquet.read_table(folder / _FILES), nearest, white)
+    found = Version(facts, parquet.read_table(folder / _CHUNKS), parquet.read_table(folder / _FILES), nearest, white)
+    _require_fit(found)
+    return found
+
+
+def _require_fit(version: Version) -> None:
+    """Check that the parts of a version belong together.
+
+    Raises:
+        ValueError: they do not.
+    """
+    chunks, read, nearest, white = version.chunks, version.files, version.nearest, version.whitening
+    if (*chunks.column_names,) != _CHUNK_COLUMNS or (*read.column_names,) != _FILE_COLUMNS:
+        raise ValueError("its tables have other columns")
+    rows, width = chunks["row"].to_numpy(), version.facts["width"]
+    if not len(rows) or rows.min() < 0 or rows.max() >= nearest.ntotal:
+        raise ValueError(f"its {len(rows)} chunks and {nearest.ntotal} vectors do not fit")
+    if nearest.d != (white.matrix.shape[1] if white else width) or (white and white.matrix.shape[0] != width):
+        raise ValueError(f"its vectors have {nearest.d} numbers")

@@ -2,17 +2,18 @@
 
 In a git working tree these are the files that git does not ignore, tracked or new, and those of submodules and working trees
 below. Elsewhere, and in a folder that git ignores as a whole and the user named all the same, they are all files but those of
-version control, caches and virtual environments. Hidden files, links in a git working tree, large files and those that are not
-text are left out; the last two kinds are counted.
+version control, caches and virtual environments. Hidden files and links in a git working tree are left out. So is what
+LEFT_OUT names, which is counted.
 
-Nothing of a repository runs: git only lists names, without the repository's hooks.
+Guarantees: no file outside of the tree is read, wherever links and the names in an index of git lead. Nothing of a repository
+runs: git only lists names, without the repository's hooks.
 """
 
 import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,14 @@ from codeparrot.corpus.sources.git_objects import ENVIRONMENT, SECONDS
 from codeparrot.errors import CodeparrotError
 
 PYTHON = (".py", ".pyi", ".pyw")
+LEFT_OUT = {
+    "too_large": "larger than --max_size",
+    "no_text": "no text",
+    "unreadable": "unreadable",
+    "outside": "links that lead out of the folder",
+    "name": "with a name that is not UTF-8",
+}
+"""Why files are left out, in words."""
 _LIST = ("git", "-c", "core.fsmonitor=false", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 _IGNORES = ("git", "-c", "core.fsmonitor=false", "check-ignore", "-q", ".")
 
@@ -49,7 +58,7 @@ def text_files(root: Path, max_size: int, skipped: Counter[str], without: Path |
     Args:
         root: the tree's folder.
         max_size: bytes; larger files are left out.
-        skipped: counts what is left out: too_large, no_text, unreadable.
+        skipped: counts what is left out, by the keys of LEFT_OUT.
         without: a folder that is left out, if it is below the root.
 
     Raises:
@@ -57,16 +66,26 @@ def text_files(root: Path, max_size: int, skipped: Counter[str], without: Path |
     """
     if not root.is_dir():
         raise CodeparrotError(f'"{root}" is no folder: name the folder of a source tree')
-    aside = without.resolve() if without else None
+    whole, aside = _real(root), _real(without) if without else None
     for path in sorted(set(_paths(root))):
-        file = root / path
-        if _is_hidden(path) or (aside and file.resolve().is_relative_to(aside)):
+        if _is_hidden(path):
+            continue
+        file = _real(root / path)
+        if not file.is_relative_to(whole):
+            skipped["outside"] += 1
+            continue
+        if _is_hidden(file.relative_to(whole).as_posix()) or (aside and file.is_relative_to(aside)):
             continue
         found = _read(file, path, max_size)
         if isinstance(found, TextFile):
             yield found
         else:
             skipped[found] += 1
+
+
+def words_of(skipped: Mapping[str, int]) -> str:
+    """Return what was left out in words; empty for nothing."""
+    return ", ".join(f"{count:,} {LEFT_OUT[why]}" for why, count in sorted(skipped.items()))
 
 
 def digest_of(content: bytes) -> str:
@@ -77,6 +96,10 @@ def digest_of(content: bytes) -> str:
 def _read(file: Path, path: str, max_size: int) -> TextFile | str:
     """Return a file, or why it is left out."""
     try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "name"  # it could be neither printed nor kept
+    try:
         status = file.stat()
         if status.st_size > max_size:
             return "too_large"
@@ -86,10 +109,13 @@ def _read(file: Path, path: str, max_size: int) -> TextFile | str:
     text = decode(content) if b"\0" not in content else None
     if text is None:
         return "no_text"
-    # A path that is not UTF-8 could not be printed or kept.
-    name = os.fsencode(path).decode("utf-8", "replace")
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    return TextFile(name, digest_of(content), status.st_size, status.st_mtime_ns, text)
+    return TextFile(path, digest_of(content), status.st_size, status.st_mtime_ns, text)
+
+
+def _real(path: Path) -> Path:
+    """Return the path without links; one that leads to itself stays."""
+    return Path(os.path.realpath(path))
 
 
 def _is_hidden(path: str) -> bool:
@@ -113,10 +139,10 @@ def _paths(root: Path) -> Iterator[str]:
         file = root / path
         if file.is_symlink():
             continue
-        if file.is_dir():  # a submodule or another working tree
+        if file.is_dir() and _real(root) in _real(file).parents:  # a submodule or another working tree
             if not _is_hidden(path):
                 yield from (f"{path.rstrip('/')}/{each}" for each in _paths(file))
-        elif file.is_file():
+        elif file.is_file() or file.is_dir():
             yield path
 
 

@@ -59,19 +59,25 @@ def update(
     missing = {key: text for key, text in texts.items() if key not in known}
     done: dict[str, Any] = {"embedded": len(missing), "texts": len(texts), "cut": 0, "seconds_embedding": 0.0}
     if missing:
-        done |= _embed(store, missing, known, embedder())
+        done |= _embed(store, settings, missing, known, embedder())
     vectors = {key: known[key] for key in texts}
-    white = whitening.fit(np.stack([vectors[key] for key in sorted(vectors)])) if whiten else None
-    done |= {"whiten": whiten, "directions": white.matrix.shape[1] if white else settings.width}
+    white = whitening.fit_if_enough(np.stack([vectors[key] for key in sorted(vectors)])) if whiten else None
+    done |= {
+        "whiten": white is not None,
+        "whiten_wanted": whiten,
+        "directions": white.matrix.shape[1] if white else settings.width,
+    }
     store.put({**facts, **done}, read, pieces, vectors, white)
     return done
 
 
-def _embed(store: Store, missing: dict[bytes, str], known: Keyed, embedder: Embedder) -> dict[str, Any]:
+def _embed(store: Store, settings: Settings, missing: dict[bytes, str], known: Keyed, embedder: Embedder) -> dict[str, Any]:
     """Embed texts, keep every batch on the disk, and add the vectors to the known ones."""
     keys, begun = list(missing), time.monotonic()
     with progress_bar(total=len(keys), desc="embedding", unit="text") as bar:
         for batch in embedder.batches(list(missing.values())):
+            if store.settings() is None:  # now that there is a vector, and not for a model that gives none
+                store.begin(settings)
             own = [keys[number] for number in batch.texts]
             add_embedded(store.folder / EMBEDDED, own, batch.vectors)
             known.update(zip(own, batch.vectors, strict=True))

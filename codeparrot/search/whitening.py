@@ -20,6 +20,8 @@ LEAST_VARIANCE = 1e-4
 """Share of the largest variance, below which a direction is left out."""
 TEXTS_PER_DIRECTION = 8
 """Texts that a direction needs: as many directions as vectors would put all of these equally far from each other."""
+FEWEST_TEXTS = 2 * TEXTS_PER_DIRECTION
+"""With fewer there is one direction, in which every cosine is 1 or -1."""
 _PIECE = 65_536
 
 
@@ -79,6 +81,18 @@ def fit(vectors: NDArray[np.float32], directions: int | None = None) -> Whitenin
     known = max(1, len(vectors) // TEXTS_PER_DIRECTION)
     kept = slice(0, min(int((variances > LEAST_VARIANCE * variances[0]).sum()), known, directions or len(variances)))
     return Whitening(mean.astype(np.float32), (axes[:, kept] / np.sqrt(variances[kept])).astype(np.float32))
+
+
+def fit_if_enough(vectors: NDArray[np.float32]) -> Whitening | None:
+    """Return the whitening of these vectors, as `fit` does; None for fewer than FEWEST_TEXTS."""
+    return fit(vectors) if len(vectors) >= FEWEST_TEXTS else None
+
+
+def in_words(wanted: bool, fitted: bool) -> str:
+    """Return whether vectors are whitened, in words; empty for vectors that were not to be."""
+    if wanted and not fitted:
+        return f"not whitened: that needs {FEWEST_TEXTS} different texts"
+    return "whitened" if wanted else ""
 
 
 def load(place: Path) -> Whitening:

@@ -54,6 +54,29 @@ def test_the_folder_holds_what_the_format_names(model: Path, tmp_path: Path) -> 
     assert json.loads((folder / "tokenizer_config.json").read_text())["pad_token"]
 
 
+@pytest.mark.parametrize("model", ["t5"], indirect=True)
+def test_an_encoder_decoder_is_refused_before_it_is_loaded(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codeparrot.loading.load_model", lambda *arguments, **options: pytest.fail("it was loaded"))
+    with pytest.raises(CodeparrotError, match="is an encoder-decoder"):
+        export(str(model), str(tmp_path / "sentences"), "sentence-transformers")
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("sentence-transformers", {"type": "f16"}),
+        ("sentence-transformers", {"license": "mit"}),
+        ("gguf", {"pooling": "mean"}),
+    ],
+)
+def test_settings_of_the_other_format_are_refused(format: Any, options: dict[str, Any], tmp_path: Path) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(CodeparrotError, match=f"--{name} {value} does nothing with --format {format}"):
+        export("model", str(tmp_path / "out.gguf"), format, **options)
+
+
 @pytest.mark.parametrize("model", ["gpt2"], indirect=True)
 def test_nothing_else_is_replaced(model: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()

@@ -91,3 +91,11 @@ def tree(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return tmp_path / "tree"
+
+
+def more_functions(tree: Path) -> None:
+    """Add functions to a tree, enough to whiten by."""
+    words = ("alpha", "beta", "gamma", "delta", "omega", "sigma")
+    names = [f"{one}_{other}" for one in words for other in words]
+    text = "\n\n".join(f"def {name}({name[0]}):\n    return {name[0]} * {number}" for number, name in enumerate(names))
+    (tree / "more.py").write_text(text, encoding="utf-8")

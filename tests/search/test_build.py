@@ -10,15 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
+from codeparrot.loading import load_model
 from codeparrot.search import updating
 from codeparrot.search.build import build
+from codeparrot.search.digest import digest_of_model
+from codeparrot.search.embed import embed
 from codeparrot.search.embedding import Embedder
+from codeparrot.search.query import query
 from codeparrot.search.searching import Search
 from codeparrot.search.store import EMBEDDED, INDEX, Store, add_embedded, read_embedded
 from tests.launching import SCRIPTS, started
-from tests.search.conftest import SOURCES, tiny
+from tests.search.conftest import SOURCES, more_functions, tiny
 
 
 def content(index: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
@@ -58,6 +64,7 @@ def test_an_index_that_is_brought_up_to_date_is_that_of_a_build_from_nothing(
     whiten: bool, tree: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"checkpoint": str(checkpoint), "whiten": whiten}
+    more_functions(tree)
     build(str(tree), output=str(tmp_path / "index"), **options)
     (tree / "table.py").write_text(SOURCES["table.py"].replace("return 1", "return 2"), encoding="utf-8")
     (tree / "notes.md").unlink()
@@ -82,9 +89,40 @@ def test_an_unchanged_tree_loads_no_model(
 
 def test_whitening_may_change_without_embedding_again(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"checkpoint": str(checkpoint), "output": str(tmp_path / "index")}
+    more_functions(tree)
     build(str(tree), whiten=False, **options)
     assert build(str(tree), whiten=True, **options).data["embedded"] == 0
     assert Store(tmp_path / "index").version().whitening is not None
+
+
+def test_a_tree_with_too_few_texts_is_not_whitened_and_that_is_said(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"checkpoint": str(checkpoint), "output": str(tmp_path / "index")}
+    result = build(str(tree), **options)
+    assert "not whitened: that needs 16 different texts" in result.text and result.data["whiten"] is False
+    scores = [hit["score"] for hit in query("read a table", index=str(tmp_path / "index"), top=100).data["hits"]]
+    assert len({round(abs(score), 4) for score in scores}) == 8  # with one direction all would be 1 or -1
+    more_functions(tree)
+    assert "directions, whitened" in build(str(tree), **options).text
+    (tree / "notes.md").rename(tmp_path / "notes.md")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "notes.md").rename(tmp_path / "one" / "notes.md")
+    assert build(str(tmp_path / "one"), **options).data["chunks"] == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "setting", "value", "same"),
+    [
+        ("config.json", "layer_norm_epsilon", 0.1, False),
+        ("tokenizer_config.json", "model_max_length", 7, False),
+        ("config.json", "transformers_version", "1.0", True),
+    ],
+)
+def test_settings_that_change_vectors_make_another_model(
+    file: str, setting: str, value: Any, same: bool, checkpoint: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(checkpoint, tmp_path / "other")
+    (other / file).write_text(json.dumps({**json.loads((other / file).read_text()), setting: value}))
+    assert (digest_of_model(str(other)) == digest_of_model(str(checkpoint))) == same
 
 
 def test_another_model_or_pooling_is_refused(tree: Path, checkpoint: Path, tokenizer: Any, tmp_path: Path) -> None:
@@ -96,6 +134,53 @@ def test_another_model_or_pooling_is_refused(tree: Path, checkpoint: Path, token
         build(str(tree), checkpoint=str(tmp_path / "other"), output=str(tmp_path / "index"))
     with pytest.raises(CodeparrotError, match="has --pooling last, not mean"):
         build(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "index"), pooling="mean")
+
+
+def test_all_vectors_are_computed_in_float32(
+    tree: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = []
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        types.append(options.get("dtype"))
+        return load_model(*arguments, **options)
+
+    for room in ("loading", "search.embedding"):
+        monkeypatch.setattr(f"codeparrot.{room}.load_model", spy, raising=False)
+    build(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "index"))
+    query("x", index=str(tmp_path / "index"))
+    embed(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "a.parquet"))
+    assert types == [torch.float32] * 3
+
+
+@pytest.mark.parametrize("fails", ["loading", "embedding"])
+def test_a_build_that_kept_no_vector_binds_the_folder_to_no_model(
+    fails: str, tree: Path, checkpoint: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    broken = shutil.copytree(checkpoint, tmp_path / "broken")
+    if fails == "loading":
+        (broken / "tokenizer.json").unlink()
+    else:
+        model = tiny("gpt2", tokenizer, seed=1)
+        model.transformer.ln_f.weight.data[:] = torch.nan
+        model.save_pretrained(broken)
+    with pytest.raises(CodeparrotError):
+        build(str(tree), checkpoint=str(broken), output=str(tmp_path / "index"))
+    assert build(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "index")).data["embedded"] == 8
+
+
+def test_an_index_is_used_from_another_folder(
+    tree: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    build(str(tree), checkpoint=checkpoint.name, output=str(tmp_path / "index"))
+    monkeypatch.chdir(tmp_path)
+    (tree / "notes.md").unlink()
+    result = query("x", index="index")
+    assert result.data["hits"]
+    words = result.text.splitlines()[-1].removesuffix(" reads them again").split()
+    assert words[:2] == ["codeparrot", "search"] and main(words[1:]) == 0
+    assert Store(tmp_path / "index").version().files.num_rows == 2
 
 
 def test_a_folder_that_is_no_index_is_left_alone(tree: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -174,23 +259,6 @@ def _once_then(first: Any, then: Any) -> Any:
         return (first if len(calls) == 1 else then)(*arguments)
 
     return call
-
-
-def test_damaged_and_unfinished_records_are_left_out(tmp_path: Path) -> None:
-    place = tmp_path / EMBEDDED
-    vectors = np.arange(12, dtype=np.float32).reshape(3, 4)
-    keys = [bytes([number]) * 16 for number in range(3)]
-    add_embedded(place, keys, vectors)
-    whole = place.read_bytes()
-    size = len(whole) // 3
-    place.write_bytes(whole[:size] + bytes(size) + whole[2 * size :] + b"half")
-    found = read_embedded(place, 4)
-    assert [*found] == [keys[0], keys[2]]
-    np.testing.assert_array_equal(found[keys[2]], vectors[2])
-    assert place.stat().st_size == 3 * size
-    add_embedded(place, keys[1:2], vectors[1:2])
-    assert {*read_embedded(place, 4)} == {*keys}
-    assert read_embedded(tmp_path / "missing", 4) == {}
 
 
 @pytest.mark.slow

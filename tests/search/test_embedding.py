@@ -71,6 +71,14 @@ def test_a_tokenizer_without_an_end_is_refused(tokenizer: Any) -> None:
         Embedder(tiny("gpt2", tokenizer), NoEnd())
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_vectors_that_are_no_numbers_are_refused(value: float, tokenizer: Any) -> None:
+    model = tiny("gpt2", tokenizer)
+    model.transformer.ln_f.weight.data[3] = value
+    with pytest.raises(CodeparrotError, match="vectors that are no numbers"):
+        Embedder(model, tokenizer).embed(TEXTS)
+
+
 @pytest.mark.slow  # imports transformers' models
 @pytest.mark.parametrize("family", [*MASKED, *ENCODER_DECODER])
 def test_checkpoints_of_all_kinds_are_loaded(family: str, tokenizer: Any, tmp_path: Any) -> None:

@@ -58,6 +58,57 @@ def test_more_like_a_place_leaves_out_itself_and_what_is_around_it(
     )
 
 
+PARTS = """import os
+LIMIT = 3
+
+def first(path):
+
+    return os.path.join(path, LIMIT)
+
+def second(words):
+    return words
+
+if __name__ == "__main__":
+    first(second(LIMIT))
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "own"),
+    [(1, ""), (2, ""), (4, "first"), (5, "first"), (8, "second"), (11, ""), (3, None), (7, None), (10, None)],
+)
+def test_lines_around_definitions_share_none_with_them(
+    line: int, own: str | None, tree: Path, checkpoint: Path, index: str
+) -> None:
+    (tree / "parts.py").write_text(PARTS, encoding="utf-8")
+    build(str(tree), checkpoint=str(checkpoint), output=index, whiten=False)
+    if own is None:
+        with pytest.raises(CodeparrotError, match="nothing at this line"):
+            query("-", index=index, like=f"parts.py:{line}")
+        return
+    hits = query("-", index=index, like=f"parts.py:{line}", top=100).data["hits"]
+    assert {hit["name"] for hit in hits if hit["path"] == "parts.py"} == {"", "first", "second"} - {own}
+    (rest,) = (hit for hit in query("x", index=index, top=100).data["hits"] if (hit["path"], hit["name"]) == ("parts.py", ""))
+    assert [[*span] for span in rest["spans"]] == [[1, 2], [11, 12]]
+
+
+def test_more_like_a_file_that_changed_is_said(index: str, tree: Path) -> None:
+    fresh = query("-", index=index, like="table.py:4")
+    assert fresh.data["like_state"] == "fresh"
+    (tree / "table.py").write_text("\n" + SOURCES["table.py"], encoding="utf-8")
+    result = query("-", index=index, like="table.py:4")
+    assert result.data["like_state"] == "changed"
+    assert result.text.startswith("table.py has changed since the build: these are like its lines 4 to 5 as they were\n")
+
+
+def test_a_file_of_another_size_is_not_read_to_see_that_it_changed(
+    index: str, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codeparrot.search.staleness.digest_of", lambda content: pytest.fail("it was read"))
+    (tree / "notes.md").write_text("changed", encoding="utf-8")
+    assert query("-", index=index, like="table.py:4").data["changed"] == ["notes.md"]
+
+
 def test_copies_are_found_side_by_side(index: str, tree: Path, checkpoint: Path) -> None:
     (tree / "copy.py").write_text(SOURCES["deep/words.py"], encoding="utf-8")
     assert build(str(tree), checkpoint=str(checkpoint), output=index, whiten=False).data["embedded"] == 0

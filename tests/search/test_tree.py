@@ -1,5 +1,6 @@
 """Which files of a tree are read."""
 
+import os
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -72,6 +73,54 @@ def test_the_index_is_not_a_part_of_the_tree(tmp_path: Path) -> None:
 def test_lines_end_alike_and_an_encoding_is_read_as_python_does(tmp_path: Path) -> None:
     write(tmp_path, **{"a.py": b"# coding: latin-1\r\nx = '\xe9'\r\n", "b.md": b"\xef\xbb\xbfx\ry"})
     assert [each.text for each in text_files(tmp_path, 1000, Counter())] == ["# coding: latin-1\nx = 'é'\n", "x\ny"]
+
+
+def outside(tmp_path: Path) -> Path:
+    """Return the folder of a tree, with files beside it that are no part of it."""
+    write(tmp_path, **{"mine/x.py": "secret", "tree/a.py": "x", "tree/data/x.py": "y"})
+    return tmp_path / "tree"
+
+
+def test_a_tracked_folder_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    tree = outside(tmp_path)
+    git(tree, "init", "-q")
+    git(tree, "add", ".")
+    (tree / "data" / "x.py").unlink()
+    (tree / "data").rmdir()
+    (tree / "data").symlink_to(tmp_path / "mine")
+    skipped = Counter[str]()
+    assert names(tree, skipped) == ["a.py"] and skipped == {"outside": 1}
+
+
+@pytest.mark.parametrize("path", ["../mine/x.py", "{mine}/x.py", "{mine}", "data/../../mine/x.py"])
+def test_names_in_an_index_of_git_that_lead_out_of_the_tree_are_left_out(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = outside(tmp_path)
+    git(tree, "init", "-q")
+    # git makes no such index, but lists one that somebody else made.
+    monkeypatch.setattr("codeparrot.search.tree._listed_by_git", lambda root: ["a.py", path.format(mine=tmp_path / "mine")])
+    assert names(tree) == ["a.py"]
+
+
+def test_without_git_links_that_lead_out_of_the_tree_are_left_out(tmp_path: Path) -> None:
+    tree = outside(tmp_path)
+    write(tree, **{".hidden/h.py": "z"})
+    (tree / "b.py").symlink_to(tmp_path / "mine" / "x.py")
+    (tree / "c.py").symlink_to(tree / "a.py")
+    (tree / "d.py").symlink_to(tree / ".hidden" / "h.py")
+    (tree / "loop.py").symlink_to(tree / "loop.py")
+    skipped = Counter[str]()
+    assert names(tree, skipped) == ["a.py", "c.py", "data/x.py"]
+    assert skipped["outside"] == 1
+    (tmp_path / "link").symlink_to(tree)
+    assert names(tmp_path / "link") == ["a.py", "c.py", "data/x.py"]
+
+
+def test_names_that_are_not_utf8_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, **{"a.py": "x", os.fsdecode(b"caf\xe9.py"): "y"})
+    skipped = Counter[str]()
+    assert names(tmp_path, skipped) == ["a.py"] and skipped == {"name": 1}
 
 
 def test_no_folder_is_refused(tmp_path: Path) -> None:
