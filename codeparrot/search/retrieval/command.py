@@ -73,8 +73,7 @@ def retrieval(
     say("loading PyTorch")
     from codeparrot.eval.evaluate import default_folder, in_full, trained_tokens, weights_of
     from codeparrot.eval.samples import check_room
-    from codeparrot.loading import load_model
-    from codeparrot.search.embedding import Embedder
+    from codeparrot.search.embedding import load
     from codeparrot.search.retrieval.measures import searches, table
 
     place = in_full(place)
@@ -82,7 +81,7 @@ def retrieval(
     own = of_settings(path_of(pairs).resolve().name, decisive)
     folder = path_of(output) if output else default_folder(place, own, "retrieval")
     check_room(folder)
-    embedder = Embedder(*load_model(place, device, kind=None), pooling)
+    embedder = load(place, pooling, device)
     found, rows = _measured(searches(chosen, seed), chosen, fitted_on, _Vectors(embedder))
     manifest = Path(place).parent / "manifest.json"
     report = {
