@@ -258,7 +258,7 @@ def _write_vectors(folder: Path, keys: Sequence[bytes], matrix: NDArray[np.float
     nearest.add(matrix)
     # Not by faiss.write_index, which says only on standard error that a disk is full.
     with (folder / _NEAREST).open("wb") as file:
-        file.write(faiss.serialize_index(nearest))
+        file.write(faiss.serialize_index(nearest).data)
 
 
 def _read_version(folder: Path, facts: dict[str, Any]) -> Version:
