@@ -154,4 +154,4 @@ def test_the_command_reports_as_json(bytes_folder, corpus, capfd):
     assert main(["tokenizer", "report", "--tokenizer", bytes_folder, "--corpus", str(corpus), "--json"]) == 0
     out, err = capfd.readouterr()
     assert json.loads(out)["tokenizers"][0]["vocab_size"] == 257
-    assert {line.partition(" ")[0] for line in err.splitlines()} <= {"asking", "loading", "measure:"}
+    assert {line.partition(" ")[0] for line in err.splitlines()} <= {"asking", "loading", "measuring:"}
