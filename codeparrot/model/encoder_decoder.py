@@ -8,9 +8,7 @@ family does more than its head for its logits, or adds to their cross-entropy, i
 Costs: `EncoderDecoder` runs the new model twice on 16 tokens.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,38 +17,29 @@ from transformers import PreTrainedModel
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
 from codeparrot.model.loss import LossHead
-from codeparrot.model.wrapper import Wrapper, check_finite, own_loss_because, probe_windows
+from codeparrot.model.wrapper import (
+    LabelledHead,
+    Reduction,
+    Wrapper,
+    check_finite,
+    cross_entropy,
+    own_loss_because,
+    probe_windows,
+)
 
-Reduction = Literal["mean", "sum", "windows"]
 
+class DecoderHead(LabelledHead):
+    """A head that returns the sum of the losses of labels, (1, 1), or that of each window, (windows, 1).
 
-class DecoderHead(LossHead):
-    """A head that returns losses instead of logits while `losses_of` is entered.
-
-    So a family's own forward pass, with whatever it does before the head, computes the loss.
+    In this shape, what BART adds to logits, a row that must be 0, may be added to it.
     """
 
-    _labels: Tensor | None = None
-    _each = False
-
-    @contextmanager
-    def losses_of(self, labels: Tensor, each: bool) -> Iterator[None]:
-        """Have the head return the sum of the losses of labels, (1, 1), or that of `each` window, (windows, 1).
-
-        In this shape, what BART adds to logits, a row that must be 0, may be added to it.
-        """
-        self._labels, self._each = labels, each
-        try:
-            yield
-        finally:
-            self._labels = None
-
     def forward(self, input: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if self._labels is None:
+        if self.labels is None:
             return super().forward(input)
-        if self._each:
-            return super().forward(input, self._labels, "none").sum(1, keepdim=True)
-        return super().forward(input, self._labels).reshape(1, 1)
+        if self.each:
+            return super().forward(input, self.labels, "none").sum(1, keepdim=True)
+        return super().forward(input, self.labels).reshape(1, 1)
 
 
 class EncoderDecoder(Wrapper):
@@ -124,7 +113,7 @@ class EncoderDecoder(Wrapper):
     def _forward_own_loss(self, input_ids: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
         if reduction == "mean":
             return self.model(input_ids=input_ids, labels=labels, use_cache=False).loss
-        losses = _cross_entropy(self._run(input_ids, labels).logits, labels, "none").view(labels.shape)
+        losses = cross_entropy(self._run(input_ids, labels).logits, labels, "none").view(labels.shape)
         return losses.sum(1) if reduction == "windows" else losses.sum()
 
     def _check_start(self) -> None:
@@ -163,11 +152,6 @@ class EncoderDecoder(Wrapper):
         behind.remove()
         if not seen or seen[0].shape != own.logits.shape or not torch.allclose(own.logits, seen[0], rtol=0, atol=1e-4 * 64):
             return own_loss_because(model, "it changes the logits after the head")
-        if not torch.allclose(own.loss.float(), _cross_entropy(own.logits, labels, "mean"), rtol=1e-5, atol=0):
+        if not torch.allclose(own.loss.float(), cross_entropy(own.logits, labels, "mean"), rtol=1e-5, atol=0):
             return own_loss_because(model, "it adds to the cross-entropy")
         return False
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
-    flat = logits.float().flatten(0, -2)
-    return nn.functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction=reduction)

@@ -7,8 +7,7 @@ than its output embedding for its logits, or adds to their cross-entropy, its ow
 Costs: `MaskedModel` runs the new model three times on 16 tokens. On a GPU each loss waits for the number of predicted tokens.
 """
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,41 +16,34 @@ from transformers import PreTrainedModel
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED, attention, documents
 from codeparrot.model.loss import LossHead
-from codeparrot.model.wrapper import Wrapper, check_finite, own_loss_because, probe_windows
+from codeparrot.model.wrapper import (
+    LabelledHead,
+    Reduction,
+    Wrapper,
+    check_finite,
+    cross_entropy,
+    own_loss_because,
+    probe_windows,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
-Reduction = Literal["mean", "sum", "windows"]
 SHAPES = 32
 """A compiled loss gets one of so many numbers of rows: each new one compiles it again."""
 
 
-class MaskedHead(LossHead):
-    """An output embedding that returns losses instead of logits while `losses_of` is entered.
-
-    So a family's own forward pass, with whatever it does before the output embedding, computes the loss.
-    """
+class MaskedHead(LabelledHead):
+    """An output embedding that returns the sum of the losses of labels, or those of each token."""
 
     most_rows: int | None = None
     """How many rows to compute instead of those that are predicted: for tracing, where labels hold no numbers."""
-    _labels: Tensor | None = None
-    _each = False
-
-    @contextmanager
-    def losses_of(self, labels: Tensor, each: bool) -> "Iterator[None]":
-        """Have the head return the sum of the losses of labels, [windows, length], or `each`; 0 where one is IGNORED."""
-        self._labels, self._each = labels, each
-        try:
-            yield
-        finally:
-            self._labels = None
 
     def forward(self, input: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        labels = self._labels
+        labels = self.labels
         if labels is None:
             return super().forward(input)
-        if self._each:
+        if self.each:
             return super().forward(input, labels, "none")
         rows, targets = input.reshape(-1, input.shape[-1]), labels.reshape(-1)
         if self.most_rows is not None:
@@ -183,7 +175,7 @@ class MaskedModel(Wrapper):
     def _forward_own_loss(self, input_ids: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
         if reduction == "mean":
             return self._run(input_ids, labels=labels).loss
-        losses = _cross_entropy(self._run(input_ids).logits, labels, "none").view(labels.shape)
+        losses = cross_entropy(self._run(input_ids).logits, labels, "none").view(labels.shape)
         return losses.sum(1) if reduction == "windows" else losses.sum()
 
     @torch.no_grad()
@@ -227,11 +219,6 @@ class MaskedModel(Wrapper):
         behind.remove()
         if not seen or seen[0].shape != logits.shape or not torch.allclose(logits, seen[0], rtol=0, atol=1e-4 * 64):
             return own_loss_because(model, "it changes the logits after the head")
-        if not torch.allclose(own.float(), _cross_entropy(logits, labels, "mean"), rtol=1e-5, atol=0):
+        if not torch.allclose(own.float(), cross_entropy(logits, labels, "mean"), rtol=1e-5, atol=0):
             return own_loss_because(model, "it adds to the cross-entropy")
         return False
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
-    flat = logits.float().flatten(0, -2)
-    return nn.functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction=reduction)

@@ -1,15 +1,24 @@
-"""What Accelerate reads from a model that it wraps: for DeepSpeed's `auto` values, and for the modules that FSDP shards."""
+"""What the wrappers of models share: what Accelerate reads of them, heads that return losses, and checks.
+
+Accelerate reads them for DeepSpeed's `auto` values, and for the modules that FSDP shards on their own.
+"""
 
 import logging
-from typing import Any, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.model import IGNORED
+from codeparrot.model.loss import LossHead
 
 logger = logging.getLogger("codeparrot")
+
+Reduction = Literal["mean", "sum", "windows"]
 
 
 class Wrapper(nn.Module):
@@ -37,6 +46,33 @@ class Wrapper(nn.Module):
 
     def tie_weights(self) -> None:
         self.model.tie_weights()
+
+
+class LabelledHead(LossHead):
+    """A head that returns losses instead of logits while `losses_of` is entered: its `forward` reads what that sets.
+
+    So a family's own forward pass, with whatever it does before the head, computes the loss.
+    """
+
+    labels: Tensor | None = None
+    """[windows, length]; None: logits are asked for."""
+    each = False
+    """Whether the losses of each window are asked for, and not their sum."""
+
+    @contextmanager
+    def losses_of(self, labels: Tensor, each: bool) -> Iterator[None]:
+        """Have the head return the losses of labels, 0 where one is IGNORED."""
+        self.labels, self.each = labels, each
+        try:
+            yield
+        finally:
+            self.labels = None
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
+    """Return the cross-entropy of logits, [windows, length, vocabulary], at the places of their labels, in float32."""
+    flat = logits.float().flatten(0, -2)
+    return nn.functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction=reduction)
 
 
 def check_finite(model: PreTrainedModel, numbers: Tensor) -> None:

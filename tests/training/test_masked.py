@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from codeparrot.inspect_batch import inspect
-from tests.launching import TINY, completed, curve, kill_behind_step, lines, run, start, train_command, write_config
+from tests.launching import completed, curve, kill_behind_step, lines, run, start, train_command
+from tests.training.kinds import tokenizer_with, write
 
 BERT: dict[str, Any] = {
     **{"family": "bert", "vocab_size": 520, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
@@ -23,27 +24,14 @@ EVALUATE = {"every_steps": 24, "micro_batch_size": 16, "likelihood_problems": "c
 @pytest.fixture(scope="module")
 def tokenizer(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tokenizer of the tests with a mask and a padding token."""
-    from transformers import AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("masked_tokenizer")
-    loaded: Any = AutoTokenizer.from_pretrained(tokenizer_folder)
-    loaded.add_special_tokens({"mask_token": "<mask>", "pad_token": "<pad>"})
-    loaded.save_pretrained(folder)
-    return folder
+    tokens = {"mask_token": "<mask>", "pad_token": "<pad>"}
+    return tokenizer_with(tokens, tokenizer_folder, tmp_path_factory.mktemp("masked_tokenizer"))
 
 
 def masked(folder: Path, corpus: Path, tokenizer: Path, **changes: Any) -> Path:
     """Write the configuration of a tiny masked run. `changes` are merged into its sections."""
-    folder.mkdir(exist_ok=True)
     sections: dict[str, Any] = {"objective": {"name": "masked", "rate": 0.3}, "evaluate": EVALUATE} | changes
-    sections["train"] = {**TINY["train"], **changes.get("train", {})}
-    text = write_config(folder / "c.yaml", corpus, tokenizer, **sections).read_text(encoding="utf-8")
-    import yaml
-
-    data = yaml.safe_load(text)
-    data["model"] = {**BERT, **changes.get("model", {})}
-    (folder / "c.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
-    return folder / "c.yaml"
+    return write(folder, corpus, tokenizer, **sections | {"model": {**BERT, **changes.get("model", {})}})
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
-from tests.launching import TINY, curve, kill_behind_step, lines, run, start, write_config
+from tests.launching import curve, kill_behind_step, lines, run, start
+from tests.training.kinds import tokenizer_with, write
 
 T5: dict[str, Any] = {
     **{"family": "t5", "vocab_size": 640, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
@@ -19,29 +19,16 @@ T5: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def tokenizer(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tokenizer of the tests with the tokens for spans."""
-    from transformers import AutoTokenizer
-
     from codeparrot.stream.sentinels import EXTRA_IDS, PAD
 
-    folder = tmp_path_factory.mktemp("span_tokenizer")
-    loaded: Any = AutoTokenizer.from_pretrained(tokenizer_folder)
-    loaded.add_special_tokens({"pad_token": PAD, "additional_special_tokens": list(EXTRA_IDS)})
-    loaded.save_pretrained(folder)
-    return folder
+    tokens = {"pad_token": PAD, "additional_special_tokens": list(EXTRA_IDS)}
+    return tokenizer_with(tokens, tokenizer_folder, tmp_path_factory.mktemp("span_tokenizer"))
 
 
 def spans(folder: Path, corpus: Path, tokenizer: Path, **changes: Any) -> Path:
     """Write the configuration of a tiny run of a T5."""
-    folder.mkdir(exist_ok=True)
-    sections: dict[str, Any] = {
-        "objective": {"name": "span"},
-        "evaluate": {"every_steps": 24, "micro_batch_size": 16},
-    } | changes
-    sections["train"] = {**TINY["train"], **changes.get("train", {})}
-    data = yaml.safe_load(write_config(folder / "c.yaml", corpus, tokenizer, **sections).read_text(encoding="utf-8"))
-    data["model"] = T5
-    (folder / "c.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
-    return folder / "c.yaml"
+    sections: dict[str, Any] = {"objective": {"name": "span"}, "evaluate": {"every_steps": 24, "micro_batch_size": 16}}
+    return write(folder, corpus, tokenizer, T5, **sections | changes)
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +100,20 @@ def test_inspect_shows_inputs_and_targets(reference) -> None:
     for window in shown.data["windows"]:
         assert len(window["inputs"]) + len(window["targets"]) == 32 + 2 * 2 + 2
     assert "<extra_id_1>" in shown.text and "targets: '<extra_id_0>'" in shown.text
+
+
+def test_the_first_pass_of_ddp_has_the_lengths_of_a_step() -> None:
+    """Others would be compiled besides, and take memory that no step takes."""
+    from codeparrot.training.strategy import _settle_gradients
+
+    seen: list[tuple[int, ...]] = []
+
+    class Model:
+        def register_comm_hook(self, *_: Any) -> None: ...
+        def zero_grad(self, set_to_none: bool) -> None: ...
+        def __call__(self, *tensors: torch.Tensor) -> torch.Tensor:
+            seen.extend(tuple(each.shape) for each in tensors)
+            return torch.zeros((), requires_grad=True)
+
+    _settle_gradients(Model(), 2, (5, 3), "cpu")
+    assert seen == [(2, 5), (2, 3)]
