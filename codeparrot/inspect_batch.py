@@ -166,7 +166,9 @@ def _skip(dataset: "ConstantLengthDataset", num_windows: int) -> None:
 
 
 def _facts(window: "TracedWindow", tokenizer: Any, text: bool) -> dict[str, Any]:
-    tokens = window.tokens.tolist()
+    from codeparrot.stream.given import unmarked
+
+    tokens = unmarked(window.tokens).tolist()
     decoded = {"text": tokenizer.decode(tokens, clean_up_tokenization_spaces=False)} if text else {}
     return {**window.facts(), "input_ids": tokens, **decoded}
 
@@ -192,6 +194,9 @@ def _of_examples(made: dict[str, Any], tokenizer: Any, text: bool) -> str:
 
 
 def _text(window: "TracedWindow", tokenizer: Any, text: bool) -> str:
+    from codeparrot.stream.given import unmarked
+
+    tokens = unmarked(window.tokens)
     source = f", source {window.source}" if window.source else ""
     padding = f", {window.padding} tokens of padding" if window.padding else ""
     lines = [f"\n=== row {window.position}: lane {window.lane}, window {window.window}{source}{padding}"]
@@ -204,5 +209,5 @@ def _text(window: "TracedWindow", tokenizer: Any, text: bool) -> str:
         for part in document.get("parts", [{"tokens": [start, stop]}]):
             start, stop = part["tokens"]
             lines += [f"- {part['name']}, tokens {start} to {stop}"] if "name" in part else []
-            lines += [tokenizer.decode(window.tokens[start:stop].tolist(), clean_up_tokenization_spaces=False)] if text else []
+            lines += [tokenizer.decode(tokens[start:stop].tolist(), clean_up_tokenization_spaces=False)] if text else []
     return "\n".join(lines)

@@ -37,7 +37,8 @@ TABLE = {
     "serve": "generation loading run stream",
     "search": "eval launcher loading run model stream corpus.definitions corpus.sources corpus.decode",
     "export": "loading run model stream search.embedding search.pooling",
-    "eval": "generation model loading hub run stream launcher training.preemption corpus.definitions corpus.sentences",
+    "eval": "generation model loading hub run stream launcher objectives.pairs training.preemption corpus.definitions "
+    "corpus.sentences",
     "training": "checks launcher loading hub run stream model objectives optim generation eval plot",
     "publishing": "run hub model.kinds objectives optim arguments checks plot corpus.output corpus.report stream.mixture "
     "stream.batches",

@@ -1,6 +1,7 @@
 """Causal language modelling: the model predicts each token of a window from those before it.
 
 With `fim_rate`, some documents are changed before they are packed, so that it also learns to fill in their middles (fim.py).
+Documents of sources with descriptions are learned as pairs (pairs.py).
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from codeparrot.objectives.fim import Level, Middles
 from codeparrot.objectives.objective import Examples
+from codeparrot.objectives.pairs import Pairs
 from codeparrot.setting import FRACTION, setting
 from codeparrot.stream.sentinels import require_sentinels
 
@@ -26,6 +28,9 @@ class Causal:
     """Share of these in which the suffix comes before the prefix, piece by piece."""
     fim_level: Level = "character"
     """Where a middle may begin and end: between any two characters, at the starts of lines, or between tokens."""
+    describe_rate: float = setting(0.5, rule=FRACTION)
+    """Of sources with descriptions, the share of the pairs whose description is predicted from the code, drawn anew in each
+    epoch; of the others the code is predicted from the description."""
 
     def examples(self, windows: NDArray[np.int64], numbers: Sequence[int], seed: int) -> Examples:
         return Examples(windows, windows)
@@ -36,6 +41,9 @@ class Causal:
         sentinels = require_sentinels(tokenizer, f"objective.fim_rate {self.fim_rate}")
         rates, end = (self.fim_rate, self.fim_spm_rate), tokenizer.eos_token_id
         return Middles(*rates, self.fim_level, seed, seq_length, sentinels, end)
+
+    def pairs(self, column: str, seed: int, end_of_document: int) -> Pairs:
+        return Pairs(column, self.describe_rate, seed, end_of_document)
 
     def card(self) -> str:
         if not self.fim_rate:

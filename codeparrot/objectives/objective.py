@@ -162,6 +162,21 @@ class ChangesDocuments(Protocol):
         ...
 
 
+@runtime_checkable
+class LearnsPairs(Protocol):
+    """What an objective has that learns documents with descriptions."""
+
+    def pairs(self, column: str, seed: int, end_of_document: int) -> Transform:
+        """Return what makes pairs of them.
+
+        Args:
+            column: that holds the descriptions.
+            seed: of the run.
+            end_of_document: the token that ends documents.
+        """
+        ...
+
+
 def changes_of(objective: object, config: Config, tokenizer: Any) -> Transform | None:
     """Return what the objective of a run changes documents with, or None.
 
@@ -181,7 +196,26 @@ def transforms_of(objective: object, config: Config, tokenizer: Any) -> list[Tra
         CodeparrotError: the tokenizer lacks what it needs, or the documents are windows that were made in another way.
     """
     asked = changes_of(objective, config, tokenizer)
-    return [still_to_change(source.path, asked) for source in sources_of(config.stream.train)]
+    return [
+        pairs_of(objective, config, tokenizer, source.description) or still_to_change(source.path, asked)
+        for source in sources_of(config.stream.train)
+    ]
+
+
+def pairs_of(objective: object, config: Config, tokenizer: Any, column: str) -> Transform | None:
+    """Return what makes pairs of documents and the descriptions in a column; None without one.
+
+    Raises:
+        CodeparrotError: the objective learns no pairs.
+    """
+    if not column:
+        return None
+    if not isinstance(objective, LearnsPairs):
+        raise CodeparrotError(
+            f'stream.train: a source has the description "{column}", but pairs are learned with objective.name causal alone; '
+            "leave it out"
+        )
+    return objective.pairs(column, config.run.seed, tokenizer.eos_token_id)
 
 
 def check_even(examples: Examples, kind: Kind = "causal") -> None:

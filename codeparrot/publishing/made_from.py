@@ -83,6 +83,7 @@ def data(config: dict[str, Any], read: list[dict[str, Any]]) -> list[str]:
         lines += [f"Until {phase['until']:.0%} of the steps, weights: {phase.get('weights', 'those of the sources')}.", ""]
     for source in sources_of(config["stream"]["train"]):
         called = f" ({source.name})" if source.name else ""
+        called += f", pairs of text and `{source.description}`, learned both ways" if source.description else ""
         for name in source.path:
             shown = name if is_on_the_hub(name) else Path(name).name
             lines += [f"- `{shown}`{called}{''.join(_of_corpus(path_of(name)))}"]

@@ -53,6 +53,8 @@ class Source:
     """A warning says when it is read more often than that; 0: none does."""
     valid: list[str] = field(default_factory=list)
     """Its own validation documents, measured at each evaluation."""
+    description: str = ""
+    """Column that holds the descriptions of its documents: these are learned as pairs, both ways (objectives/pairs.py)."""
 
 
 class Phase(NamedTuple):
@@ -115,13 +117,21 @@ class FurtherSet(NamedTuple):
     """That names it, for errors."""
     stream: "StreamConfig"
     """With its documents as `valid`."""
+    description: str = ""
+    """Column of their descriptions, as that of the source that they belong to."""
 
 
 def further_sets(config: "Config") -> dict[str, FurtherSet]:
     """Return what evaluations measure besides `stream.valid`, by name: `evaluate.also`, and the `valid` of sources."""
-    also = [(name, f"evaluate.also {name}", places) for name, places in config.evaluate.also.items()]
-    own = [(each.name, f'{TRAIN} "{each.name}": valid', each.valid) for each in sources_of(config.stream.train) if each.valid]
-    return {name: FurtherSet(setting, replace(config.stream, valid=places)) for name, setting, places in also + own}
+    also = {
+        name: FurtherSet(f"evaluate.also {name}", replace(config.stream, valid=places))
+        for name, places in config.evaluate.also.items()
+    }
+    own = [source for source in sources_of(config.stream.train) if source.valid]
+    return also | {
+        each.name: FurtherSet(f'{TRAIN} "{each.name}": valid', replace(config.stream, valid=each.valid), each.description)
+        for each in own
+    }
 
 
 def weights_of(train: Any) -> list[float]:
@@ -272,7 +282,9 @@ def _source(entry: Any) -> Source:
         raise CodeparrotError(f'{TRAIN}: the name "{name}" of {path[0]} is not a word; choose one without "/"')
     where = f'{TRAIN} "{name}"'
     weight, epochs = _number(entry.get("weight", 1), f"{where}: weight"), _number(entry.get("epochs", 0), f"{where}: epochs")
-    return Source(path, name, weight, epochs, valid)
+    if not isinstance(description := entry.get("description", ""), str):
+        raise CodeparrotError(f"{where}: description is {description}; it must be the name of a column: docstring")
+    return Source(path, name, weight, epochs, valid, description)
 
 
 def _default_name(path: str) -> str:

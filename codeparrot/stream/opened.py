@@ -72,7 +72,12 @@ class OpenSource:
         self._whole_block = whole_block or block_windows(stream)
         self.settings, self.stream, self.encoder, self.order, self.transform = source, stream, encoder, order, transform
         self.shards = open_shards(
-            source.path, split="train", column=stream.text_column, seq_length=stream.seq_length, setting=setting
+            source.path,
+            split="train",
+            column=stream.text_column,
+            seq_length=stream.seq_length,
+            setting=setting,
+            description=source.description,
         )
         """The shards of all processes, uncut."""
         self.identity = identity_of(self.shards)

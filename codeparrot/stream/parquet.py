@@ -25,7 +25,7 @@ class ParquetShard(Shard):
     def _open(self) -> Table:
         if self._table is None:
             table = Table(self.path)
-            table.require_text(self.column)
+            table.require_text(self.column, self.column_setting)
             self._table = table
         return self._table
 
@@ -186,6 +186,11 @@ class RowsShard(Shard):
 
     def fresh(self) -> Shard:
         return RowsShard(self.file.fresh(), self.rows)
+
+    def of_column(self, column: str, setting: str) -> Shard:
+        file = self.file.fresh()
+        file.column, file.column_setting = column, setting
+        return RowsShard(file, self.rows)
 
     @property
     def identity(self) -> str:

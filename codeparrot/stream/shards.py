@@ -20,7 +20,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.stream.losses import Meet
 from codeparrot.stream.readers import jsonl
 from codeparrot.stream.readers.jsonl import is_blank, lines, parsed
-from codeparrot.stream.readers.rows import Damaged, LineAt, Place, reason, text_in, unreadable
+from codeparrot.stream.readers.rows import COLUMN_SETTING, Damaged, LineAt, Place, reason, text_in, unreadable
 
 BYTES_PER_TOKEN = 4
 """Text that a token stands for, roughly: sizes of parts are derived from it."""
@@ -51,6 +51,10 @@ class Shard(ABC):
     """Whether it is so small that it is read in one go."""
     shares = False
     """Whether it shares something with other shards, so that they must not be read in several threads at once."""
+    column = ""
+    """Whose texts the items are."""
+    column_setting = COLUMN_SETTING
+    """What names the column, for errors."""
 
     def read(self, position: int, num_items: int) -> Block:
         """Return the next `num_items` items, or fewer at the end. The first position is 0.
@@ -99,6 +103,12 @@ class Shard(ABC):
     @abstractmethod
     def fresh(self) -> "Shard":
         """Return the same shard with nothing open, for another thread."""
+
+    def of_column(self, column: str, setting: str) -> "Shard":
+        """Return the shard of the same rows and of another column, with nothing open. `setting`: see `column_setting`."""
+        other = self.fresh()
+        other.column, other.column_setting = column, setting
+        return other
 
     @property
     @abstractmethod
@@ -157,12 +167,12 @@ class JsonlShard(Shard):
         return Block(texts, None if here >= self._end else here - self._first)
 
     def check(self) -> None:
-        jsonl.require_text(self.path, self.column)
+        jsonl.require_text(self.path, self.column, self.column_setting)
 
     def _text(self, offset: int, line: bytes) -> str | Damaged:
         where = LineAt(self.path, offset)
         try:
-            return text_in(parsed(line, where), self.column, where)
+            return text_in(parsed(line, where), self.column, where, self.column_setting)
         except Damaged as damaged:
             return damaged.bare()
 
@@ -244,7 +254,7 @@ class SequentialShard(Shard):
     def text(self, item: tuple[int, Any]) -> str | Damaged:
         """Return the document of a raw item."""
         try:
-            return text_in(self.record(item), self.column, self.place(item))
+            return text_in(self.record(item), self.column, self.place(item), self.column_setting)
         except Damaged as damaged:
             return damaged.bare()
 
@@ -297,7 +307,7 @@ class CompressedJsonlShard(SequentialShard):
     unit = "line"
 
     def check(self) -> None:
-        jsonl.require_text(self.path, self.column)
+        jsonl.require_text(self.path, self.column, self.column_setting)
 
     def iterate(self) -> Iterator[tuple[int, bytes]]:
         return islice(lines(self.path), self.offset, None, self.stride)

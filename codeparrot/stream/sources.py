@@ -12,6 +12,7 @@ from typing import Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
+from codeparrot.stream.described import DescribedShard
 from codeparrot.stream.parquet import ParquetShard
 from codeparrot.stream.readers import hub
 from codeparrot.stream.readers.folder import PACKED, PARQUET, NoSplit, find_data, standing_for
@@ -64,11 +65,13 @@ class HubShard(SequentialShard):
         return [HubShard(self.dataset, self.column, part, parts, self.part) for part in range(parts)]
 
 
-def open_shards(names: Sequence[Any], *, split: str, column: str, seq_length: int, setting: str | None = None) -> list[Shard]:
+def open_shards(
+    names: Sequence[Any], *, split: str, column: str, seq_length: int, setting: str | None = None, description: str = ""
+) -> list[Shard]:
     """Return the shards behind `names`: paths, folders, globs, Hub names, or streaming data sets of `datasets`.
 
     The package `readers` decides which files of a folder are data, and which split they belong to. Errors name `setting`, by
-    default `stream.train` or `stream.valid`.
+    default `stream.train` or `stream.valid`. With the name of a column of descriptions, items have theirs (described.py).
 
     Raises:
         NoSplit: a name leads to data that are divided and have nothing of this split.
@@ -79,7 +82,7 @@ def open_shards(names: Sequence[Any], *, split: str, column: str, seq_length: in
         shards.extend(_open(name, split, column, seq_length, setting or f"stream.{split}"))
     if len({shard.packed for shard in shards}) > 1:
         raise CodeparrotError(f"stream.{split} mixes windows and documents; name one kind")
-    return shards
+    return [DescribedShard(shard, description) for shard in shards] if description else shards
 
 
 def has_split(name: str, split: str) -> bool:

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.stream.encode import Encoder
+from codeparrot.stream.given import are_given, unmarked
 from codeparrot.stream.lane import Cursor, Order, Reading, windows
 from codeparrot.stream.losses import leave_out, refuse
 from codeparrot.stream.order import permutation
 from codeparrot.stream.readers.rows import Damaged, Where
 from codeparrot.stream.shards import check_all
 from codeparrot.stream.sources import lanes_of, open_shards
+from codeparrot.stream.transform import Transform
 
 IGNORED = -100
 """Label of a position that is not predicted, as in torch and transformers."""
@@ -42,8 +44,8 @@ class ValidationSet:
 
     @property
     def num_predicted(self) -> int:
-        """Tokens that have one before them in their window."""
-        return sum(len(window) - 1 for window in self.windows)
+        """Tokens that have one before them in their window, without those that are given."""
+        return sum(int(np.count_nonzero(~are_given(window[1:]))) for window in self.windows)
 
     def sample(self, per_lane: int) -> "ValidationSet":
         """Return so many windows of each lane, or all that it has: always the same ones, drawn from its whole length."""
@@ -64,7 +66,8 @@ class ValidationSet:
         input_ids = np.zeros((size, self.seq_length), np.int64)
         labels = np.full((size, self.seq_length), IGNORED, np.int64)
         for row, window in enumerate(self.windows[index * size : (index + 1) * size]):
-            input_ids[row, : len(window)] = labels[row, : len(window)] = window
+            input_ids[row, : len(window)] = unmarked(window)
+            labels[row, : len(window)] = np.where(are_given(window), IGNORED, window.astype(np.int64))
         return input_ids, labels
 
     def num_batches(self, size: int) -> int:
@@ -79,19 +82,23 @@ def load_validation_set(
     world_size: int = 1,
     split: str = "valid",
     setting: str | None = None,
+    description: str = "",
+    transform: Transform | None = None,
     broken_off: Callable[[], bool] = lambda: False,
 ) -> ValidationSet:
     """Read, encode and pack the whole of `stream.valid`; keep the windows of this process's lanes.
 
-    Errors name `setting`, by default `stream.valid`. `broken_off` is asked every 256 windows; once it says true, what was read
-    so far is returned.
+    Errors name `setting`, by default `stream.valid`. With a column of descriptions, `transform` makes pairs of them.
+    `broken_off` is asked every 256 windows; once it says true, what was read so far is returned.
 
     Raises:
         NoSplit: the data are divided, and hold nothing of this split.
         CodeparrotError: the data cannot be read.
     """
     names = as_list(stream.valid)
-    shards = open_shards(names, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
+    shards = open_shards(
+        names, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting, description=description
+    )
     kept: list[NDArray[np.uint32]] = []
     counts: dict[int, int] = {}
     found: list[Damaged] = []
@@ -101,7 +108,7 @@ def load_validation_set(
         if lane % world_size == rank:
             order = Order(seed=0, lane=lane, shuffle=False, epochs=1)
             counts[lane] = 0
-            for window, _ in windows(own, order, how, encoder, stream.seq_length, Cursor()):
+            for window, _ in windows(own, order, how, encoder, stream.seq_length, Cursor(), transform):
                 kept.append(np.array(window, np.uint32))
                 counts[lane] += 1
                 if len(kept) % 256 == 0 and broken_off():

@@ -1,9 +1,10 @@
 """Windows that predict different numbers of tokens: the loss of a step stays the mean over all tokens of its global batch.
 
 Best-fit packing leaves padding, a document mask leaves the first token of each document without one that it could be predicted
-from, and an objective may hide units of several tokens. So a micro-batch counts by the tokens that it predicts: its mean is
-multiplied by its share of those of the global batch, with which the mean over micro-batches and processes, which every strategy
-takes, is that over the tokens. The processes add up their counts before the first forward pass, over gloo between CPUs.
+from, an objective may hide units of several tokens, and of pairs one half is given. So a micro-batch counts by the tokens that
+it predicts: its mean is multiplied by its share of those of the global batch, with which the mean over micro-batches and
+processes, which every strategy takes, is that over the tokens. The processes add up their counts before the first forward pass,
+over gloo between CPUs.
 
 Cost: the micro-batches of a step are in the host's memory before the step begins, 16 bytes a token, and one message a step.
 """
@@ -21,6 +22,8 @@ from codeparrot.model.documents import within_documents
 from codeparrot.model.kinds import Kind, predicted
 from codeparrot.objectives.objective import Examples, is_even, kind_trained
 from codeparrot.run.progress import Progress
+from codeparrot.stream.given import are_given, unmarked
+from codeparrot.stream.mixture import sources_of
 from codeparrot.training.agreement import Agreement
 
 if TYPE_CHECKING:
@@ -49,11 +52,11 @@ class Uneven:
         """Tokens in the last global batch, without padding."""
 
     def whole(self, windows: Any) -> Any:
-        """Return windows without the mark of padding."""
-        return np.where(windows == IGNORED, self._end, windows)
+        """Return windows without the marks of padding and of tokens that are given."""
+        return np.where(windows == IGNORED, self._end, unmarked(windows))
 
     def labelled(self, examples: Examples, windows: Any) -> Examples:
-        """Return examples that do not predict padding, nor what a document mask leaves without a token before it.
+        """Return examples that predict no padding, nothing given, and no token that a document mask leaves without one before.
 
         Raises:
             CodeparrotError: labels have another shape than windows. The objective sees to it that each keeps its place.
@@ -63,7 +66,7 @@ class Uneven:
             raise CodeparrotError(
                 f"the objective makes labels {shapes}; leave out stream.packing best_fit and stream.document_mask"
             )
-        labels = np.where(windows == IGNORED, IGNORED, examples.labels)
+        labels = np.where((windows == IGNORED) | are_given(windows), IGNORED, examples.labels)
         if self._leaves_out_first:
             labels = within_documents(examples.input_ids, labels, self._end)
         return examples._replace(labels=labels)
@@ -83,7 +86,8 @@ class Uneven:
 def uneven(config: Config, objective: object, agreement: Agreement, world_size: int, end_of_document: int) -> Uneven | None:
     """Return what makes up for windows that predict different numbers of tokens; None if all predict equally many."""
     stream = config.stream
-    if stream.packing != "best_fit" and not stream.document_mask and is_even(objective):
+    pairs = any(source.description for source in sources_of(stream.train))
+    if stream.packing != "best_fit" and not stream.document_mask and not pairs and is_even(objective):
         return None
     return Uneven(agreement, world_size, end_of_document, stream.document_mask, kind_trained(objective))
 

@@ -3,6 +3,8 @@
 Nothing is read and nothing on the Hub is asked for.
 """
 
+from typing import Any
+
 from codeparrot.checks import check_world_size
 from codeparrot.config import Config, StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
@@ -32,16 +34,17 @@ def check_places(config: Config) -> None:
     stream = config.stream
     _check(as_list(stream.valid), "valid", "stream.valid", stream)
     for source in sources_of(stream.train):
-        shards = _check(source.path, "train", setting := setting_of(source, stream.train), stream)
+        shards = _check(source.path, "train", setting := setting_of(source, stream.train), stream, source.description)
         if stream.packing == "best_fit":
             check_documents(shards, setting)
     for each in further_sets(config).values():
-        _check(as_list(each.stream.valid), "valid", each.setting, stream)
+        _check(as_list(each.stream.valid), "valid", each.setting, stream, each.description)
 
 
-def _check(names: list[str], split: str, setting: str, stream: StreamConfig) -> list[Shard]:
+def _check(names: list[str], split: str, setting: str, stream: StreamConfig, description: str = "") -> list[Shard]:
     here = [name for name in names if not is_on_hub(name)]
-    return open_shards(here, split=split, column=stream.text_column, seq_length=stream.seq_length, setting=setting)
+    how: Any = {"column": stream.text_column, "seq_length": stream.seq_length, "setting": setting}
+    return open_shards(here, split=split, **how, description=description)
 
 
 def _check_source(config: Config) -> None:

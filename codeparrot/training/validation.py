@@ -24,7 +24,7 @@ from codeparrot.model.documents import within_documents
 from codeparrot.model.kinds import predicted
 from codeparrot.objectives.fim import Middles
 from codeparrot.objectives.middles import MiddleSet, load_middles
-from codeparrot.objectives.objective import MakesFixedExamples, changes_of
+from codeparrot.objectives.objective import MakesFixedExamples, changes_of, pairs_of
 from codeparrot.objectives.validation import ExampleSet
 from codeparrot.result import progress_bar, say
 from codeparrot.run.metrics import SET
@@ -114,7 +114,8 @@ class Validation:
             return
         say("reading the validation set")
         self._valid = self._read("stream.valid", config.stream, "validation")
-        self._further = {name: self._read(each.setting, each.stream, name) for name, each in further_sets(config).items()}
+        further = further_sets(config).items()
+        self._further = {name: self._read(each.setting, each.stream, name, each.description) for name, each in further}
         self._middles = self._middles_to_measure()
         vocab_size = training.skeleton.get_input_embeddings().num_embeddings
         self._token_bytes = bytes_per_token(training.tokenizer, vocab_size).to(accelerator.device)
@@ -161,7 +162,7 @@ class Validation:
             if score is None:
                 return
 
-    def _read(self, setting: str, stream: StreamConfig, name: str) -> "Measured":
+    def _read(self, setting: str, stream: StreamConfig, name: str, description: str = "") -> "Measured":
         """Read a validation set and draw its sample. All processes call this."""
         training, accelerator, config = self._training, self._training.accelerator, self._training.config
         whole = load_validation_set(
@@ -169,6 +170,8 @@ class Validation:
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
             setting=None if setting == "stream.valid" else setting,
+            description=description,
+            transform=pairs_of(training.objective, config, training.tokenizer, description),
             broken_off=lambda: self._stop.requested,
         )
         (stopped,) = training.agreement.any(self._stop.requested)

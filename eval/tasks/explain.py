@@ -19,11 +19,9 @@ from codeparrot.eval.problems.problem import ProblemSet
 from codeparrot.eval.task import Rows, Task, counted
 from codeparrot.generation.requests import Request
 from codeparrot.location import path_of
+from codeparrot.objectives.pairs import BEFORE_DESCRIPTION, QUOTES
 from codeparrot.result import Result
 
-QUOTES = '"""'
-BEFORE = f"\n\n{QUOTES}"
-"""What stands between the code and its description."""
 MEASURES = {"chrf": "chrF", "rouge_l": "ROUGE-L"}
 NAME = "name_"
 """What the measures of the baseline begin with."""
@@ -64,7 +62,10 @@ class Explain(Task[Function]):
         if not pairs:
             raise CodeparrotError(f"{self.pairs} has no functions in Python, which this evaluation is for")
         pairs.sort(key=lambda pair: draw(1 << 62, self.seed, "explain", pair.task_id))
-        functions = [Function(pair.task_id, f"{pair.code}{BEFORE}", pair.summary, words_of(pair.name)) for pair in pairs]
+        functions = [
+            Function(pair.task_id, f"{pair.code.rstrip()}{BEFORE_DESCRIPTION}", pair.summary, words_of(pair.name))
+            for pair in pairs
+        ]
         return ProblemSet.of(f"explain-{path_of(self.pairs).resolve().name}", functions, self.pairs)
 
     def check_scorable(self) -> None:

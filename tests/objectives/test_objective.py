@@ -97,7 +97,8 @@ def test_a_setting_that_is_left_out_is_its_default_to_a_resumed_run() -> None:
     older, rate_0, half = (
         asdict(Config(objective={"name": "causal", **more})) for more in ({}, {"fim_rate": 0}, {"fim_rate": 0.5})
     )
-    assert with_defaults({}) == {"name": "causal", "fim_rate": 0.0, "fim_spm_rate": 0.5, "fim_level": "character"}
+    of_documents = {"fim_rate": 0.0, "fim_spm_rate": 0.5, "fim_level": "character"}
+    assert with_defaults({}) == {"name": "causal", **of_documents, "describe_rate": 0.5}
     assert _changes(older, Config(objective={"name": "causal", "fim_rate": 0.0})) == []
     assert _changes(rate_0, Config()) == []
     assert _changes(older, Config(objective={"fim_rate": 0.5})) == ["objective.fim_rate: 0.0 -> 0.5"]

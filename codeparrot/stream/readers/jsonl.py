@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream.readers.folder import PACKED
-from codeparrot.stream.readers.rows import Behind, Damaged, LineAt, Place, Where, reason, text_in, unreadable
+from codeparrot.stream.readers.rows import COLUMN_SETTING, Behind, Damaged, LineAt, Place, Where, reason, text_in, unreadable
 
 PIECE_BYTES = 1 << 13
 """Bytes of a packed file that are unpacked at once: less than so many in front of a damage are lost with it."""
@@ -106,8 +106,8 @@ def lines(file: str) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def require_text(file: str, column: str) -> None:
-    """Check the beginning of a file, before anything depends on it.
+def require_text(file: str, column: str, setting: str = COLUMN_SETTING) -> None:
+    """Check the beginning of a file, before anything depends on it. `setting` names the column, for errors.
 
     Raises:
         Damaged: there is no first line that could be read.
@@ -115,7 +115,7 @@ def require_text(file: str, column: str) -> None:
     """
     for where, row in islice(parsed_lines(file), 1):
         try:
-            text_in(row, column, where)
+            text_in(row, column, where, setting)
         except Damaged as error:  # all lines of the file may be like that: it is the wrong column, or no data
             raise CodeparrotError(str(error)) from error
 

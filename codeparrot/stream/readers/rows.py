@@ -100,8 +100,8 @@ class Damaged(CodeparrotError):
         return {**self.where.facts(), "documents": self.documents, "problem": problem}
 
 
-def text_in(record: Any, column: str, where: Where) -> str:
-    """Return the text of a record; null is an empty document.
+def text_in(record: Any, column: str, where: Where, setting: str = COLUMN_SETTING) -> str:
+    """Return the text of a record; null is an empty document. `setting` names the column, for errors.
 
     Raises:
         Damaged: the record has no such column, or the column is not text.
@@ -109,10 +109,10 @@ def text_in(record: Any, column: str, where: Where) -> str:
     if not isinstance(record, Mapping):
         raise Damaged(where, f"{{}} is a JSON {type(record).__name__}, not an object with columns; mend or remove it")
     if column not in record:
-        raise Damaged(where, no_column("{}", column, list(record), COLUMN_SETTING))
+        raise Damaged(where, no_column("{}", column, list(record), setting))
     value = record[column]
     if value is not None and not isinstance(value, str):
-        raise Damaged(where, not_text("{}", column, type(value).__name__))
+        raise Damaged(where, not_text("{}", column, type(value).__name__, setting))
     return without_lone_surrogates(value or "")
 
 

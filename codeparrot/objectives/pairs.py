@@ -1,0 +1,70 @@
+"""Code and its description, both ways: some pairs teach to describe code, the others to write it.
+
+    def area(width, height): ...  [empty line] \"\"\" The area of a rectangle. \"\"\"     predicted: the description
+    \"\"\" The area of a rectangle. \"\"\" [new line] def area(width, height): ...         predicted: the code
+
+Which way a pair is put depends on (seed, epoch, its texts), never on its place, the lane or the machine. What is given is read
+and not predicted, and encoded by itself. A pair that ends in the next window goes on there without what was given.
+
+Cost: docs/LOG.md has what it adds to reading.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from codeparrot.stream.described import SEPARATOR
+from codeparrot.stream.given import given
+from codeparrot.stream.order import draw
+from codeparrot.stream.transform import Part, Texts
+
+Tokens = NDArray[np.uint32]
+
+QUOTES = '"""'
+BEFORE_DESCRIPTION = f"\n\n{QUOTES}"
+"""What stands between code and its description."""
+_FINE = 1 << 53
+"""A rate is held to one part in so many."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Puts a document and its description one behind the other. A Transform of the stream."""
+
+    column: str
+    """That holds the descriptions."""
+    describe_rate: float
+    """Share of the pairs whose description is predicted."""
+    seed: int
+    end_of_document: int
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"description": self.column, "describe_rate": self.describe_rate}
+
+    def of_text(self, text: str, epoch: int) -> Iterator[Texts] | None:
+        description, separator, code = text.partition(SEPARATOR)
+        if not separator:
+            return None
+        # Three quotes would end the description.
+        quoted = description.strip().replace(QUOTES, "'''")
+        content = xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
+        if draw(_FINE, f"pairs/{self.seed}/{epoch}/{content}") < self.describe_rate * _FINE:
+            read, written, names = f"{code.rstrip()}{BEFORE_DESCRIPTION}", f"{quoted}{QUOTES}", ("code, given", "description")
+        else:
+            read, written, names = f"{QUOTES}{quoted}{QUOTES}\n", code, ("description, given", "code")
+        return iter([Texts((read, written), partial(self._arranged, names))])
+
+    def of_tokens(self, tokens: Tokens, epoch: int) -> list[Part]:
+        """Return a window as it is: it holds no pairs."""
+        return [Part("", tokens)]
+
+    def _arranged(self, names: tuple[str, str], texts: Sequence[Tokens]) -> list[Part]:
+        read, written = texts
+        end = np.array([self.end_of_document], np.uint32)
+        return [Part(names[0], given(read)), Part(names[1], np.concatenate([written, end]))]

@@ -1,0 +1,81 @@
+"""Runs that learn pairs of code and description beside code: the loss of a step is the mean over what is predicted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from codeparrot.inspect_batch import inspect
+from codeparrot.publishing.made_from import data
+from tests.conftest import python_sources
+from tests.launching import curve, kill_behind_step, lines, run, start, write_config
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs")
+    rows = [
+        json.dumps({"content": text[: 20 + 37 * number % 300], "docstring": f"Do what {number} says.{' More.' * (number % 9)}"})
+        for number, text in enumerate(python_sources(120))
+    ]
+    (folder / "train-0.jsonl").write_text("\n".join(rows[:100]) + "\n", encoding="utf-8")
+    (folder / "valid-0.jsonl").write_text("\n".join(rows[100:]) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: Path, pairs: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    train: Any = [
+        {"path": str(corpus), "name": "code", "weight": 0.5},
+        {"path": str(pairs), "name": "pairs", "weight": 0.5, "description": "docstring", "valid": [str(pairs)]},
+    ]
+    changes: dict[str, Any] = {"stream": {"train": train}, "evaluate": {"every_steps": 12, "sample_tokens": 0}}
+    config = write_config(tmp_path_factory.mktemp("run") / "tiny.yaml", corpus, tokenizer_folder, **changes)
+    _, log = run(config)
+    return config, log
+
+
+@pytest.mark.slow
+def test_a_run_learns_pairs_and_measures_them_apart(trained) -> None:
+    config, _ = trained
+    directory = config.parent / "runs" / "tiny"
+    own = [line for line in lines(directory) if line.get("set") == "pairs"]
+    assert own and all(line["set_loss"] > 0 for line in own)
+    shown = inspect(str(directory), 2)
+    names = {part["name"] for window in shown.data["windows"] for each in window["documents"] for part in each.get("parts", [])}
+    assert names & {"description, given", "code, given"}
+    assert max(token for window in shown.data["windows"] for token in window["input_ids"]) < 1 << 20
+    card = "\n".join(data(yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8")), []))
+    assert "(pairs), pairs of text and `docstring`, learned both ways" in card
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", ["ddp", "fsdp", "zero2"])
+def test_two_processes_and_other_micro_batches_take_the_steps_of_one(trained, tmp_path, launch) -> None:
+    config, _ = trained
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings["run"]["dir"], settings["train"]["micro_batch_size"] = str(tmp_path), 1
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    run(again, num_processes=2, launch=launch)
+    one, two = (
+        [line for line in lines(folder) if "loss" in line] for folder in (config.parent / "runs" / "tiny", tmp_path / "tiny")
+    )
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], abs=1e-5)
+    assert [line["grad_norm"] for line in two] == pytest.approx([line["grad_norm"] for line in one], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_exactly(trained, tmp_path) -> None:
+    config, _ = trained
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings["run"]["dir"], settings["checkpoint"]["background"] = str(tmp_path), False
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    directory = tmp_path / "tiny"
+    kill_behind_step(start(again), directory / "metrics.jsonl", 12)
+    _, log = run(again)
+    assert "resumed at step" in log
+    assert curve(directory) == curve(config.parent / "runs" / "tiny")
