@@ -6,7 +6,7 @@
 Which way a pair is put depends on (seed, epoch, its texts), never on its place, the lane or the machine. What is given is read
 and not predicted, and encoded by itself. A pair that ends in the next window goes on there without what was given.
 
-Cost: docs/LOG.md has what it adds to reading.
+Cost: benchmarks/objectives.py measures it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

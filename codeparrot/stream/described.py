@@ -4,7 +4,7 @@ An item is both texts with SEPARATOR between them, or the document alone where i
 hold the separator: it is half of a surrogate pair, which readers replace. The other column is read as the text is, by the same
 positions, so order and state are those of the documents.
 
-Cost: a line of JSON is parsed twice.
+Cost: of Parquet, one more column; anything else is read and parsed twice.
 """
 
 from collections.abc import Sequence
