@@ -34,7 +34,7 @@ TABLE = {
     "corpus": "stream loading hub objectives eval.problems registry",
     "tokenizer": "stream loading hub",
     "generation": "model loading stream",
-    "serve": "generation loading run stream",
+    "serve": "generation loading run stream search.index",
     "search": "eval launcher loading run model stream corpus.definitions corpus.sources corpus.decode",
     "export": "loading run model stream search.embedding search.pooling",
     "eval": "generation model loading hub run stream launcher objectives.pairs training.preemption corpus.definitions "

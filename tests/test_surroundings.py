@@ -196,10 +196,17 @@ def test_every_library_of_an_extra_is_known_by_the_name_that_is_imported(extras:
         assert said.startswith(f"this needs {module}, which is not installed: pip install 'codeparrot["), said
 
 
-@pytest.mark.parametrize("arguments", ["build {sources} --checkpoint {run} --output {out}", "query x --index {out}"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "search build {sources} --checkpoint {run} --output {out}",
+        "search query x --index {out}",
+        "serve --checkpoint {run} --search {out} --port 0",
+    ],
+)
 def test_a_search_without_its_library_is_one_line(arguments, given, extras, tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    line = one_line(["search", *arguments.format(**given, out=tmp_path / "out").split()], capsys)
+    line = one_line(arguments.format(**given, out=tmp_path / "out").split(), capsys)
     assert line.endswith("this needs faiss, which is not installed: pip install 'codeparrot[search]'")
     assert not (tmp_path / "out").exists()
 

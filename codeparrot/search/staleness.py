@@ -4,6 +4,7 @@ Cost: a look at the size and time of every file; one of the same size and anothe
 file is not noticed: build again.
 """
 
+import stat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -37,7 +38,9 @@ def stale_files(root: Path, read: pa.Table) -> Stale:
         try:
             status = file.stat()
             touched = status.st_mtime_ns != modified_ns
-            if status.st_size != size or (touched and digest_of(file.read_bytes()) != digest):
+            # A pipe in the place of an empty file would be read for ever.
+            other = status.st_size != size or not stat.S_ISREG(status.st_mode)
+            if other or (touched and digest_of(file.read_bytes()) != digest):
                 found.changed.append(path)
         except OSError:
             found.gone.append(path)

@@ -15,13 +15,13 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from codeparrot.serve import basics, completions, llama, llama_facts, mistral, ollama, page, tokens
+from codeparrot.serve import basics, completions, llama, llama_facts, mistral, ollama, page, search, tokens
 from codeparrot.serve.answers import refusal
 from codeparrot.serve.fields import Refused
 from codeparrot.serve.guard import Guard
 from codeparrot.serve.service import Service
 
-DIALECTS: tuple[ModuleType, ...] = (llama, llama_facts, tokens, mistral, ollama, basics, completions, page)
+DIALECTS: tuple[ModuleType, ...] = (llama, llama_facts, tokens, mistral, ollama, basics, completions, search, page)
 """Modules with `routes(service) -> list[Route]`: one line each registers a dialect."""
 
 

@@ -28,6 +28,8 @@ def serve(
     threads: int = 0,
     grace_seconds: int = 10,
     device: str = "auto",
+    search: str = "",
+    search_checkpoint: str = "",
 ) -> Result:
     """Serve completions of a checkpoint to editors and other clients, and a page at / to look into the model.
 
@@ -44,11 +46,15 @@ def serve(
         threads: Threads to compute with; 0: as many as there are cores, which is also the most.
         grace_seconds: How long running requests may go on after SIGTERM or Ctrl-C.
         device: Where to run: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
+        search: Index to search, a folder that codeparrot search build wrote; its model is loaded too. Empty: none.
+        search_checkpoint: Where the model of the index lies now, if it was moved.
     """
     least_of = {"batch_size": (batch_size, 1), "cache_tokens": (cache_tokens, 0), "threads": (threads, 0)}
     for option, (value, least) in (least_of | {"grace_seconds": (grace_seconds, 0)}).items():
         if value < least:
             raise CodeparrotError(f"--{option} {value} is too few: at least {least}")
+    if search_checkpoint and not search:
+        raise CodeparrotError("--search_checkpoint is the model of an index: name the index with --search")
     key = read_key(api_key, api_key_file)
     # Each token reads all weights: from large pages of memory in two thirds of the time. torch looks at this once.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -62,7 +68,7 @@ def serve(
         raise CodeparrotError(f"--host {host} lets other machines in, which needs a key: {remedy}")
     # An editor sends a prompt that is too long with every keystroke; the answer says that it was cut.
     logging.getLogger("codeparrot.generation.prompts").setLevel(logging.ERROR)
-    settings = Settings(batch_size, cache_tokens, threads, device)
+    settings = Settings(batch_size, cache_tokens, threads, device, search, search_checkpoint)
     with listen(host, port) as bound:
         model, address = find_model(checkpoint), address_of(bound)
         service = service_of(name or name_of(model), settings)
@@ -92,8 +98,16 @@ def greeting(service: "Service", address: str) -> str:
     """Return what to tell a user: the address, and what to paste into an editor."""
     return f"""
 serving      {service.name} at {address}
-page         {address}/
+page         {address}/{_searching(service)}
 llama.vscode "llama-vscode.endpoint": "{address}"
 llama.vim    let g:llama_config = {{'endpoint_fim': '{address}/infill'}}
 OpenAI       base_url "{address}/v1", model "{service.name}"
              Ctrl-C ends it"""
+
+
+def _searching(service: "Service") -> str:
+    """Return a line about the index; empty where there is none."""
+    if service.searcher is None:
+        return ""
+    facts = service.searcher.facts
+    return f"\nsearch       {facts['chunks']:,} chunks of {facts['files']:,} files in {facts['root']}"

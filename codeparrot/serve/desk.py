@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 from codeparrot.errors import CodeparrotError
 from codeparrot.generation.failures import NoMemory, NotFinite, no_memory
 from codeparrot.generation.requests import CANCELLED
+from codeparrot.serve.aside import Aside
 from codeparrot.serve.fields import Refused
 from codeparrot.serve.metrics import Metrics
-from codeparrot.serve.reader import LongReader, is_long, read
+from codeparrot.serve.reader import is_long, read
 from codeparrot.serve.tickets import TIME, Event, Ticket
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Desk:
         self.batch_size = batch_size
         self._most, self._metrics = most_waiting + batch_size, metrics
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
-        self._reader = LongReader()
+        self._reader = Aside("reader")
         self._running: dict[int, _Running] = {}
         self._unfinished: set[Ticket] = set()
         """Touched in the loop only."""

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from codeparrot.serve.fields import Fields, Refused, parse
 from codeparrot.serve.service import Limits
 from codeparrot.serve.tickets import Ticket
+
+T = TypeVar("T")
 
 
 async def fields_of(request: Request, limits: Limits) -> Fields:
@@ -52,6 +55,29 @@ async def answering(request: Request, ticket: Ticket) -> AsyncIterator[None]:
 
 
 async def _cancel_when_gone(request: Request, ticket: Ticket) -> None:
+    await _gone(request)
+    ticket.cancel()
+
+
+async def unless_gone(request: Request, work: "asyncio.Future[T]", seconds: float) -> T:
+    """Wait for work that no ticket stands for; cancel it when the client goes away meanwhile. The body must have been read.
+
+    Raises:
+        TimeoutError: it is not done within so many seconds, and is cancelled.
+        ClientDisconnect: the client has gone.
+    """
+    watch = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait((work, watch), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        raise ClientDisconnect if watch.done() else TimeoutError
+    finally:
+        watch.cancel()
+        work.cancel()
+
+
+async def _gone(request: Request) -> None:
+    """Wait until the client goes away."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    ticket.cancel()

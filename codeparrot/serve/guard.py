@@ -19,7 +19,7 @@ from typing import Any
 from codeparrot.serve.answers import refusal
 from codeparrot.serve.fields import Refused
 
-PUBLIC = frozenset({"/", "/page.js", "/favicon.ico", "/health"})
+PUBLIC = frozenset({"/", "/page.js", "/search.js", "/favicon.ico", "/health"})
 """What needs no key: it tells nothing of the model or its user."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::\d{1,5})?")

@@ -1,4 +1,4 @@
-"""Loading the model behind the server, and what there is to tell of it."""
+"""Loading the model behind the server and the index that it searches, and what there is to tell of the model."""
 
 import logging
 import math
@@ -20,6 +20,7 @@ from codeparrot.stream.cores import available_cores
 
 if TYPE_CHECKING:
     from codeparrot.generation.engine import Engine
+    from codeparrot.serve.search import Searcher
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,10 @@ class Settings:
     threads: int = 0
     """To compute with; 0: as many as there are cores."""
     device: str = "auto"
+    index: str = ""
+    """That is searched; empty: none."""
+    index_checkpoint: str = ""
+    """Where the index's model lies now; empty: where it was."""
 
 
 def service_of(name: str, settings: Settings, limits: Limits = STANDARD) -> Service:
@@ -83,12 +88,24 @@ def engine_of(service: Service, model: str, settings: Settings) -> "Engine":
 
     if service.model is None:
         _cap_threads(settings.threads)
+        service.searcher = _searcher(settings)  # before the model: what is wrong with an index shows sooner
         _load(service, model, settings.device)
     kept = _cache_tokens(service.model, settings.cache_tokens)
     engine = Engine(service.model, service.tokenizer, settings.batch_size, multiple=None, cache_tokens=kept)
     if service.state == "loading":
         service.state = "ready"
     return engine
+
+
+def _searcher(settings: Settings) -> "Searcher | None":
+    """Open the index that is searched, and load its model."""
+    if not settings.index:
+        return None
+    import faiss  # noqa: F401 - its absence is said before anything is read
+
+    from codeparrot.serve.search import Searcher
+
+    return Searcher(settings.index, settings.index_checkpoint, settings.device)
 
 
 def _cache_tokens(model: Any, wanted: int) -> int:

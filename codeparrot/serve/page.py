@@ -1,10 +1,10 @@
 """The page at `/`: write code, complete it at the cursor, see what surprises the model.
 
-Guarantees: two files are sent and no other; they are read when this module is imported, so no path of a request is ever
-opened. The policy lets the page run its own script and ask this server, and nothing else: no other host, no inline script, no
-text that becomes markup (Trusted Types). Page and script hold nothing of the model: they need no key and are there while it
+Guarantees: three files are sent and no other; they are read when this module is imported, so no path of a request is ever
+opened. The policy lets the page run its own scripts and ask this server, and nothing else: no other host, no inline script, no
+text that becomes markup (Trusted Types). Page and scripts hold nothing of the model: they need no key and are there while it
 loads. What `/facts` tells needs both.
-Cost: 35 kB of memory.
+Cost: 40 kB of memory.
 """
 
 import base64
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from codeparrot.serve.service import Service
 
 _FOLDER = resources.files("codeparrot.serve") / "page"
-PAGE, SCRIPT = ((_FOLDER / name).read_bytes() for name in ("index.html", "page.js"))
+PAGE, SCRIPT, SEARCH = ((_FOLDER / name).read_bytes() for name in ("index.html", "page.js", "search.js"))
 
 
 def _policy(page: bytes) -> str:
@@ -47,7 +47,7 @@ HEADERS = {
 
 
 def routes(service: "Service") -> list[Route]:
-    """Return the routes of the page: itself, its script, and what it shows of the model."""
+    """Return the routes of the page: itself, its scripts, and what it shows of the model."""
 
     async def page(_: Request) -> Response:
         return Response(PAGE, media_type="text/html", headers=HEADERS)
@@ -55,15 +55,19 @@ def routes(service: "Service") -> list[Route]:
     async def script(_: Request) -> Response:
         return Response(SCRIPT, media_type="text/javascript", headers=HEADERS)
 
+    async def search(_: Request) -> Response:
+        return Response(SEARCH, media_type="text/javascript", headers=HEADERS)
+
     async def facts(_: Request) -> Response:
         service.ready()
         return answer(facts_of(service), headers={"Cache-Control": "no-store"})
 
-    return [Route("/", page), Route("/page.js", script), Route("/facts", facts)]
+    return [Route("/", page), Route("/page.js", script), Route("/search.js", search), Route("/facts", facts)]
 
 
 def facts_of(service: "Service") -> dict[str, Any]:
-    """Return what the page needs to know of a service: its facts, whether it fills in the middle, what may be asked for."""
+    """Return what the page needs to know of a service: its facts, if it fills in the middle, its index, its limits."""
     limits = {"most_samples": service.limits.samples, "most_tokens": service.limits.new_tokens}
     fills = {"can_fill": service.can_fill, "why_not": service.why_not}
-    return {**service.facts, "name": service.name, "context": service.context, **fills, **limits}
+    search = {"search": service.searcher and service.searcher.facts}
+    return {**service.facts, "name": service.name, "context": service.context, **fills, **search, **limits}

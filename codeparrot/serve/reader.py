@@ -1,12 +1,10 @@
 """Texts of prompts as tokens, before the engine gets them.
 
 Guarantees: a prompt is read once for all of its samples; nobody waits while somebody else's long text is read.
-Cost: a thread. Long texts are read one after the other.
+Long texts are read one after the other, in a thread of their own (`aside.py`).
 """
 
-import queue
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -39,25 +37,6 @@ def read(engine: "Engine", requests: "Sequence[Request]") -> "list[tuple[Request
             found.append((replace(resolved, sampler=each.sampler), words))
         before = each
     return found
-
-
-class LongReader:
-    """A thread for long texts."""
-
-    def __init__(self) -> None:
-        self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-
-    def start(self) -> None:
-        """Start the thread; it ends with the process."""
-        threading.Thread(target=self._run, name="reader", daemon=True).start()
-
-    def put(self, todo: Callable[[], None]) -> None:
-        """Do something in the thread. It must not raise."""
-        self._todo.put(todo)
-
-    def _run(self) -> None:
-        while True:
-            self._todo.get()()
 
 
 def _same(one: "Request", other: "Request") -> bool:

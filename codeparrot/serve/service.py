@@ -11,6 +11,7 @@ from codeparrot.serve.fields import Refused
 from codeparrot.serve.metrics import Metrics
 
 if TYPE_CHECKING:
+    from codeparrot.serve.search import Searcher
     from codeparrot.stream.sentinels import Sentinels
 
 
@@ -32,6 +33,10 @@ class Limits:
     """Of one request, from its arrival; then its completions end as they are."""
     queue: int = 64
     """Requests that wait for their turn; more are told to come again."""
+    hits: int = 100
+    """Of a search."""
+    search_characters: int = 20_000
+    """Of a text that is searched for: its vector keeps other searches waiting."""
 
 
 STANDARD = Limits()
@@ -58,6 +63,8 @@ class Service:
     """Of the parts of a prompt with a suffix."""
     why_not: str = ""
     """Why it cannot fill in the middle; empty where it can."""
+    searcher: "Searcher | None" = None
+    """Of the index that was asked for, if any."""
     facts: dict[str, Any] = field(default_factory=dict)
     """For people: run, step, tokens, parameters, vocabulary, context, curve (pairs of tokens and loss), created (Unix time)."""
 

@@ -1,6 +1,7 @@
 """A search finds what is nearest, and says what of it is no longer there."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,14 @@ def test_more_like_a_file_that_changed_is_said(index: str, tree: Path) -> None:
     result = query("-", index=index, like="table.py:4")
     assert result.data["like_state"] == "changed"
     assert result.text.startswith("table.py has changed since the build: these are like its lines 4 to 5 as they were\n")
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(index: str, tree: Path, checkpoint: Path) -> None:
+    (tree / "empty.py").touch()
+    build(str(tree), checkpoint=str(checkpoint), output=index)
+    (tree / "empty.py").unlink()
+    os.mkfifo(tree / "empty.py")
+    assert query("-", index=index, like="table.py:4").data["changed"] == ["empty.py"]
 
 
 def test_a_file_of_another_size_is_not_read_to_see_that_it_changed(

@@ -4,8 +4,8 @@
 // the policy that the page is sent with (Trusted Types) refuses anything else. Requests go to this server alone. An API key
 // lives in a variable. Offsets are those of JavaScript's strings; the server counts code points (`places`).
 
-const $ = (id) => document.getElementById(id);
-const code = $("code");
+export const $ = (id) => document.getElementById(id);
+export const code = $("code");
 const LIKELY = 5;
 const LEVELS = [[0, "under 1 bit"], [1, "1 to 3"], [3, "3 to 6"], [6, "6 to 10"], [10, "10 and more"]];
 const MOST_LINES = 10;
@@ -25,7 +25,7 @@ let seen = -1; // The cell whose numbers are shown.
 
 // --- elements
 
-function node(name, properties = {}, ...children) {
+export function node(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
@@ -43,9 +43,9 @@ function say(text, wrong = false) {
   $("status").className = wrong ? "wrong" : "";
 }
 
-const number = (value, digits = 0) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+export const number = (value, digits = 0) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const percent = (probability) => (probability < 0.001 ? "< 0.1%" : `${number(100 * probability, 1)}%`);
-const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
+export const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 const bytes = (text) => new TextEncoder().encode(text).length;
 
 // A token's text with what cannot be seen made visible.
@@ -56,7 +56,7 @@ function visible(text) {
 
 // --- the server
 
-async function ask(path, body, signal) {
+export async function ask(path, body, signal) {
   for (;;) {
     const headers = { "Content-Type": "application/json" };
     if (key) headers.Authorization = `Bearer ${key}`;
@@ -163,7 +163,7 @@ function* pieces(text, begin, end) {
 const level = (bits) => LEVELS.findLastIndex(([least]) => (bits ?? 0) >= least);
 
 // Puts a text at the cursor as if it was typed, so that undo takes it back.
-function type(text) {
+export function type(text) {
   code.focus();
   // The one call that keeps the undo history; where a browser lacks it, the text is set without.
   if (!document.execCommand("insertText", false, text)) {
@@ -456,6 +456,7 @@ async function load() {
     $("facts").append(node("dt", {}, name), node("dd", {}, typeof value === "number" ? number(value) : value));
   }
   $("curve").replaceChildren(...curve(facts.curve ?? []));
+  if (facts.search) await import("./search.js").then((panel) => panel.show(facts.search), (error) => say(error.message, true));
 }
 
 // Loss over tokens. A step whose loss was not finite is a gap.

@@ -120,6 +120,16 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": name}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
+    def colors(self, selector: str) -> list[tuple[str, str, str]]:
+        """Return the colours of elements that can be seen: of the text, of what is behind it, and which they are."""
+        return self.script(
+            """const paper = (each) => { const color = getComputedStyle(each).backgroundColor;
+            return color === "rgba(0, 0, 0, 0)" && each.parentElement ? paper(each.parentElement) : color; };
+            return [...document.querySelectorAll(arguments[0])].filter((each) => each.offsetWidth)
+            .map((each) => [getComputedStyle(each).color, paper(each), each.className || each.tagName])""",
+            selector,
+        )
+
     def size(self, **screen: Any) -> None:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", WIDE | screen)
 

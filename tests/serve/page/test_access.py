@@ -49,13 +49,7 @@ def test_text_stands_out_in_both_schemes(page: Page, scheme: str) -> None:
     page.complete(temperature=0, max_tokens=8)
     page.scheme(scheme)
     shoot(page, scheme)
-    pairs = page.script(
-        """const paper = (each) => { const color = getComputedStyle(each).backgroundColor;
-            return color === "rgba(0, 0, 0, 0)" && each.parentElement ? paper(each.parentElement) : color; };
-        const texts = "p, h1, h2, label, button, input, select, dt, dd, li, summary, #ghost, #numbers, .token";
-        return [...document.querySelectorAll(texts)].filter((each) => each.offsetWidth)
-            .map((each) => [getComputedStyle(each).color, paper(each), each.className || each.tagName])"""
-    )
+    pairs = page.colors("p, h1, h2, label, button, input, select, dt, dd, li, summary, #ghost, #numbers, .token")
     assert len(pairs) > 50
     assert {(color, paper, name) for color, paper, name in pairs if contrast(color, paper) < 4.5} == set()
     body = page.script("return getComputedStyle(document.body).backgroundColor")

@@ -4,14 +4,16 @@ import re
 
 import pytest
 
-from codeparrot.serve.page import PAGE, SCRIPT
+from codeparrot.serve.page import PAGE, SCRIPT, SEARCH
 from tests.serve.conftest import Served, serving
 
 
-def test_the_page_is_one_file_and_one_script(served: Served) -> None:
-    page, script = served.client.get("/"), served.client.get("/page.js")
+def test_the_page_is_one_file_and_its_scripts(served: Served) -> None:
+    page, script, search = (served.client.get(path) for path in ("/", "/page.js", "/search.js"))
     assert (page.content, page.headers["content-type"]) == (PAGE, "text/html; charset=utf-8")
     assert (script.content, script.headers["content-type"]) == (SCRIPT, "text/javascript; charset=utf-8")
+    assert (search.content, search.headers["content-type"]) == (SEARCH, "text/javascript; charset=utf-8")
+    assert search.headers["content-security-policy"] == page.headers["content-security-policy"]
     assert served.client.head("/").status_code == 200
     sources = re.findall(rb"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s>)]+)""", PAGE)
     assert sources == [b"data:,", b"page.js"]
@@ -36,15 +38,16 @@ def test_the_policy_allows_the_pages_own_parts_only(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/index.html", "/page/page.js", "/../page.py", "/%2e%2e/page.py", "/page.js/", "//etc/passwd"]
+    "path", ["/index.html", "/page/page.js", "/page/search.js", "/../page.py", "/%2e%2e/page.py", "/page.js/", "//etc/passwd"]
 )
 def test_no_other_path_is_a_file(served: Served, path: str) -> None:
     assert served.client.get(path).status_code == 404
 
 
-def test_the_script_makes_no_markup_and_no_code_of_text() -> None:
+@pytest.mark.parametrize("script", [SCRIPT, SEARCH])
+def test_the_scripts_make_no_markup_and_no_code_of_text(script: bytes) -> None:
     makers = rb"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|srcdoc"
-    assert re.findall(makers + rb"|localStorage|sessionStorage|cookie", SCRIPT) == []
+    assert re.findall(makers + rb"|localStorage|sessionStorage|cookie", script) == []
 
 
 def test_facts_tell_what_the_page_shows(served: Served) -> None:
@@ -57,7 +60,8 @@ def test_facts_tell_what_the_page_shows(served: Served) -> None:
 
 def test_facts_need_the_key_and_the_page_does_not(model_folder: str) -> None:
     for locked in serving(model_folder, key="a-key-of-sixteen"):
-        assert [locked.client.get(path).status_code for path in ("/", "/page.js", "/facts")] == [200, 200, 401]
+        paths = ("/", "/page.js", "/search.js", "/facts")
+        assert [locked.client.get(path).status_code for path in paths] == [200, 200, 200, 401]
 
 
 def test_facts_wait_for_the_model_and_the_page_does_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
