@@ -19,8 +19,8 @@ def of_explanations(folder: Path, shift: float = 0.0, sha256: str = "a", count: 
     folder.mkdir()
     draw = np.random.default_rng(0)
     rows = [
-        {"task_id": f"t{number}", "temperature": 0.0, "completion": "x", "chrf": chrf + shift, "rouge_l": rouge}
-        for number, (chrf, rouge) in enumerate(draw.uniform(0, 0.5, (count, 2)).tolist())
+        {"task_id": f"t{number}", "temperature": 0.0, "completion": "x", "chrf": chrf + shift, "rouge_l": overlap}
+        for number, (chrf, overlap) in enumerate(draw.uniform(0, 0.5, (count, 2)).tolist())
     ]
     return written(folder, "results.jsonl", rows, sha256)
 
@@ -46,10 +46,10 @@ def written(folder: Path, name: str, rows: list[dict[str, Any]], sha256: str, **
 def test_explanations_are_paired_by_function(tmp_path: Path) -> None:
     first, second = of_explanations(tmp_path / "first", 0.1), of_explanations(tmp_path / "second")
     result = compare([first, second])
-    chrf, rouge = result.data["comparisons"]
-    assert result.data["problems"] == COUNT and (chrf["measure"], rouge["measure"]) == ("chrf", "rouge_l")
+    chrf, overlap = result.data["comparisons"]
+    assert result.data["problems"] == COUNT and (chrf["measure"], overlap["measure"]) == ("chrf", "rouge_l")
     assert chrf["difference"]["mean"] == pytest.approx(0.1) and chrf["p_value"] < 0.001
-    assert rouge["difference"]["mean"] == 0 and rouge["p_value"] == 1
+    assert overlap["difference"]["mean"] == 0 and overlap["p_value"] == 1
     assert f"{COUNT} functions; first: {first}" in result.text and "ROUGE-L: 0." in result.text
     assert compare([f"{first}/results.jsonl", f"{second}/report.json"]).data["comparisons"] == result.data["comparisons"]
 
