@@ -64,6 +64,7 @@ def least_seconds(works: dict[str, Callable[[np.ndarray], object]], batches: lis
 
 
 def main() -> None:
+    from codeparrot.objectives.objective import Objective
     from codeparrot.objectives.span import Span
     from codeparrot.objectives.units import Unit, units_of
 
@@ -71,14 +72,17 @@ def main() -> None:
     found, tokenizer = windows(size * (REPEATS + 1), length)
     batches = list(found.reshape(REPEATS + 1, size, length))
 
+    def of_objective(objective: Objective) -> Callable[[np.ndarray], object]:
+        return lambda batch: objective.examples(batch, range(size), seed=0)
+
     def of(unit: Unit) -> Callable[[np.ndarray], object]:
         units = units_of(tokenizer, unit)
         return lambda batch: [units(window) for window in batch]
 
     names: tuple[Unit, ...] = ("token", "word", "identifier", "python")
     works: dict[str, Callable[[np.ndarray], object]] = {"step": step()} | {f"units: {name}": of(name) for name in names}
-    spans = Span().fitted(tokenizer)
-    works["span"] = lambda batch: spans.examples(batch, range(size), seed=0)
+    for name, settings in {"span": Span(), "span: ul2": Span(mixture="ul2")}.items():
+        works[name] = of_objective(settings.fitted(tokenizer))
     least_seconds(works, batches[:1])  # warm
     taken = least_seconds(works, batches[1:])
     ratios = [
