@@ -24,14 +24,14 @@ def windows(count: int, length: int) -> tuple[np.ndarray, object]:
 
     from transformers import GPT2Tokenizer
 
-    from codeparrot.stream.sentinels import tokens_of
+    from codeparrot.stream.sentinels import MASK, tokens_of
     from codeparrot.tokenizer.train import END_OF_TEXT, fit
 
     files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:80]
     texts = [file.read_text(encoding="utf-8") for file in files]
     backend = fit(texts, 4096, special=[END_OF_TEXT, *tokens_of(["masked", "span"])])
     ids = [index for text in texts for index in [*backend.encode(text).ids, 0]]
-    tokenizer = GPT2Tokenizer(tokenizer_object=backend)
+    tokenizer = GPT2Tokenizer(tokenizer_object=backend, mask_token=MASK)
     return np.array(ids[: count * length], np.int64).reshape(count, length), tokenizer
 
 
@@ -81,7 +81,8 @@ def main() -> None:
 
     names: tuple[Unit, ...] = ("token", "word", "identifier", "python")
     works: dict[str, Callable[[np.ndarray], object]] = {"step": step()} | {f"units: {name}": of(name) for name in names}
-    for name, settings in {"span": Span(), "span: ul2": Span(mixture="ul2")}.items():
+    kinds = {"span": Span(), "span: ul2": Span(mixture="ul2"), "span: permuted": Span(targets="text", permute=True)}
+    for name, settings in kinds.items():
         works[name] = of_objective(settings.fitted(tokenizer))
     least_seconds(works, batches[:1])  # warm
     taken = least_seconds(works, batches[1:])

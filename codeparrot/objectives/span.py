@@ -13,7 +13,8 @@ Spans are drawn from the number of the window in the run and the seed, those of 
 is lost: `restored` puts a window together again from what the encoder reads and the decoder writes.
 
 With `targets: text` it is BART's infilling (Lewis et al., arXiv:1910.13461): one mask token stands for each span, and the
-decoder writes the whole window. Spans have T5's lengths, not Poisson's, so that lengths stay the same.
+decoder writes the whole window. Spans have T5's lengths, not Poisson's, so that lengths stay the same. With `permute` the
+encoder reads the blocks of each document in another order, too (blocks.py).
 
 With a `mixture`, each window is corrupted in one of several ways (denoisers.py), and what is shorter than the longest is
 padded: inputs with ends of documents, which the encoder sees, targets with what is not predicted.
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
 from codeparrot.model.kinds import Kind
+from codeparrot.objectives.blocks import Blocks, blocks_of
 from codeparrot.objectives.denoisers import BETWEEN_0_AND_1, UL2, Denoiser, Sizes, chosen, longest, padding
 from codeparrot.objectives.objective import Examples
 from codeparrot.setting import Rule, check_ranges, setting
@@ -58,7 +60,12 @@ class Span:
     """Ways to corrupt, of which each window has one, instead of `rate` and `mean_span`: `ul2` for UL2's seven, or a list of
     `{rate, mean_span, weight}`."""
 
+    permute: bool = False
+    """Whether the encoder reads the top-level blocks of each document in another order, as BART sentences; of `text` alone."""
+
     def __post_init__(self) -> None:
+        if self.permute and self.targets != "text":
+            raise CodeparrotError("objective.permute needs objective.targets text; set it so, or leave permute out")
         if self.mixture == "none":
             return
         if not self.mixture:
@@ -103,7 +110,8 @@ class Span:
         if self.targets == "text":
             if tokenizer.mask_token_id is None:
                 raise _missing("mask token", "masked")
-            return Spans(self, (tokenizer.mask_token_id,), tokenizer.eos_token_id)
+            blocks = blocks_of(tokenizer) if self.permute else None
+            return Spans(self, (tokenizer.mask_token_id,), tokenizer.eos_token_id, blocks)
         vocabulary = tokenizer.get_vocab()
         sentinels = tuple(vocabulary[name] for name in EXTRA_IDS if name in vocabulary)
         if not sentinels:
@@ -112,10 +120,11 @@ class Span:
 
     def card(self) -> str:
         what = "span corruption (T5)" if self.targets == "spans" else "infilling of spans, the whole text written (BART)"
+        order = "; top-level blocks in another order" if self.permute else ""
         if len(self.denoisers) == 1:
-            return f"{what}: {self.denoisers[0]}"
+            return f"{what}: {self.denoisers[0]}{order}"
         known, mixed = (" (UL2)" if self.mixture == "ul2" else ""), self.denoisers
-        return f"{what.removesuffix(' (T5)')}, a mixture of {len(mixed)} denoisers{known}: {'; '.join(map(str, mixed))}"
+        return f"{what.removesuffix(' (T5)')}, a mixture of {len(mixed)} denoisers{known}: {'; '.join(map(str, mixed))}{order}"
 
 
 def _missing(what: str, objective: str) -> CodeparrotError:
@@ -134,6 +143,8 @@ class Spans:
     """Of the spans, in their order; the mask token alone, where it stands for each."""
     end: int
     """Ends inputs and targets."""
+    blocks: Blocks | None = None
+    """Puts the blocks of what is read into another order, if asked."""
 
     def examples(self, windows: NDArray[np.int64], numbers: Sequence[int], seed: int) -> Examples:
         made = [self.corrupted(window, f"span/{seed}/{number}") for window, number in zip(windows, numbers, strict=True)]
@@ -176,7 +187,8 @@ class Spans:
         sizes = self._sizes(len(window), denoiser)
         lengths = _lengths(len(window), sizes, key)
         marks = np.broadcast_to(np.array(self.sentinels[: sizes.spans]), sizes.spans)
-        parts = np.split(window, np.cumsum(lengths)[:-1])  # text and noise in turn
+        read = window if self.blocks is None else window[self.blocks.order(window, key)]
+        parts = np.split(read, np.cumsum(lengths)[:-1])  # text and noise in turn
         end = np.array([self.end])
         inputs = [part for text, mark in zip(parts[::2], marks, strict=True) for part in (text, [mark])]
         targets = [part for noise, mark in zip(parts[1::2], marks, strict=True) for part in ([mark], noise)]
