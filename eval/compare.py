@@ -170,7 +170,12 @@ def _compare_measures(evaluations: list[str], measured: "list[Measured | None]",
     Raises:
         CodeparrotError: they are of different kinds, or of different problems.
     """
+    from codeparrot.eval.scoring import read_results
+
     first, second = measured
+    for name, each in zip(evaluations, measured, strict=True):
+        if each is None:
+            read_results(path_of(name))  # says so if there is no evaluation
     if first is None or second is None or first.kind != second.kind:
         kinds = [each.kind if each else "unit tests" for each in measured]
         if first is None:  # in the order in which people think of them
@@ -189,6 +194,8 @@ def _compare_measures(evaluations: list[str], measured: "list[Measured | None]",
             found.append(_of_measure(own, others[own.name], [first.rows, second.rows], seed))
             lines.append(_measure_line(own.name, found[-1], 4 if first.kind == "likelihood" else 3))
             tasks |= own.values.keys()
+    if not found:
+        raise CodeparrotError("the evaluations have no measure in common: evaluate one again as the other was")
     heading = f"{len(tasks)} {first.of}; first: {evaluations[0]}, second: {evaluations[1]}"
     facts = {"problems": len(tasks), "comparisons": found}
     return Result("\n".join([heading, *lines, *notes]), {"evaluations": evaluations, **facts})

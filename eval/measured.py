@@ -53,6 +53,8 @@ def read_measured(place: Path) -> Measured | None:
 
 def _likelihoods(path: Path) -> Measured | None:
     rows = read_likelihoods(path)
+    if not rows:
+        return None
     own = {row["task_id"]: row["bits_per_byte"] for row in rows}
     return Measured("likelihood", "problems", [Measure("bits a byte of solutions", {"measure": SOLUTIONS}, own)], rows)
 

@@ -101,8 +101,18 @@ def test_two_kinds_and_damaged_files_are_one_line(tmp_path: Path) -> None:
     search, explanations = of_search(tmp_path / "search"), of_explanations(tmp_path / "explanations")
     with pytest.raises(CodeparrotError, match="one of the evaluations is of search, the other of explanations: compare"):
         compare([search, explanations])
+    with pytest.raises(CodeparrotError, match=r'there is no evaluation ".*/searches"; did you mean ".*/search"'):
+        compare([search, str(tmp_path / "searches")])
     for line in ("[]", "\0", '{"search": "clone", "task_id": "a", "ranks": {"model": 0}}', '{"search": 1}'):
         (tmp_path / "search" / "ranks.jsonl").write_text(f"{line}\n")
         with pytest.raises(CodeparrotError, match=r"ranks.jsonl,? .*1") as error:
             compare([search, search])
         assert "\n" not in str(error.value)
+
+
+def test_searches_without_a_measure_in_common_are_refused(tmp_path: Path) -> None:
+    first, second = of_search(tmp_path / "first"), of_search(tmp_path / "second")
+    path = Path(second, "ranks.jsonl")
+    path.write_text(path.read_text().replace("description", "words").replace("clone", "copy"))
+    with pytest.raises(CodeparrotError, match="no measure in common"):
+        compare([first, second])
