@@ -1,28 +1,27 @@
 """Ranks of the right candidates: what `eval retrieval` measures, and `eval compare` pairs. A file has one line a query."""
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.text_files import json_lines
 
+if TYPE_CHECKING:  # the command's help imports this module
+    import numpy as np
+    from numpy.typing import NDArray
+
 RANKS = "ranks.jsonl"
 BM25 = "bm25"
 """The system that is no model."""
-Ranks = NDArray[np.float64]
-"""Of the right candidate of each query, from 1."""
 TOP = (1, 10)
 """The k of recall@k."""
 LABELS = {"mrr": "MRR", **{f"recall@{k}": f"recall@{k}" for k in TOP}}
 """Names of the measures in reports, and as people read them."""
 
 
-def values(ranks: Ranks) -> dict[str, NDArray[np.float64]]:
-    """Return what each query adds to MRR and to recall@k."""
-    return {"mrr": 1 / ranks, **{f"recall@{k}": (ranks <= k).astype(np.float64) for k in TOP}}
+def values(ranks: "NDArray[np.float64]") -> "dict[str, NDArray[np.float64]]":
+    """Return what each query adds to MRR and to recall@k, by the rank of its right candidate, from 1."""
+    return {"mrr": 1 / ranks, **{f"recall@{k}": (ranks <= k).astype("float64") for k in TOP}}
 
 
 def read_ranks(path: Path) -> list[dict[str, Any]]:

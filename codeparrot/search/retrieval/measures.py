@@ -18,9 +18,10 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval import statistics
 from codeparrot.eval.identifiers import words
 from codeparrot.eval.pairs import PYTHON, Pair
-from codeparrot.eval.ranks import LABELS, Ranks, values
+from codeparrot.eval.ranks import LABELS, values
 from codeparrot.search.retrieval.renaming import anonymous, bound_names, renamed
 
+Ranks = NDArray[np.float64]
 _AT_ONCE = 512
 
 
