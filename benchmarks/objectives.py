@@ -25,14 +25,14 @@ def windows(count: int, length: int) -> tuple[np.ndarray, Any]:
 
     from transformers import GPT2Tokenizer
 
-    from codeparrot.stream.sentinels import tokens_of
+    from codeparrot.stream.sentinels import MASK, tokens_of
     from codeparrot.tokenizer.train import END_OF_TEXT, fit
 
     files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:80]
     texts = [file.read_text(encoding="utf-8") for file in files]
     backend = fit(texts, 4096, special=[END_OF_TEXT, *tokens_of(["masked", "span"])])
     ids = [index for text in texts for index in [*backend.encode(text).ids, 0]]
-    tokenizer = GPT2Tokenizer(tokenizer_object=backend)
+    tokenizer = GPT2Tokenizer(tokenizer_object=backend, mask_token=MASK)
     return np.array(ids[: count * length], np.int64).reshape(count, length), tokenizer
 
 
@@ -82,6 +82,7 @@ def least_seconds(works: dict[str, Callable[[np.ndarray], object]], batches: lis
 
 
 def main() -> None:
+    from codeparrot.objectives.objective import Objective
     from codeparrot.objectives.span import Span
     from codeparrot.objectives.units import Unit, units_of
 
@@ -89,15 +90,19 @@ def main() -> None:
     found, tokenizer = windows(size * (REPEATS + 1), length)
     batches = list(found.reshape(REPEATS + 1, size, length))
 
+    def of_objective(objective: Objective) -> Callable[[np.ndarray], object]:
+        return lambda batch: objective.examples(batch, range(size), seed=0)
+
     def of(unit: Unit) -> Callable[[np.ndarray], object]:
         units = units_of(tokenizer, unit)
         return lambda batch: [units(window) for window in batch]
 
     names: tuple[Unit, ...] = ("token", "word", "identifier", "python")
     works: dict[str, Callable[[np.ndarray], object]] = {"step": step()} | {f"units: {name}": of(name) for name in names}
-    spans = Span().fitted(tokenizer)
     works["pairs"] = pairs_of(tokenizer, batches[0])
-    works["span"] = lambda batch: spans.examples(batch, range(size), seed=0)
+    kinds = {"span": Span(), "span: ul2": Span(mixture="ul2"), "span: permuted": Span(targets="text", permute=True)}
+    for name, settings in kinds.items():
+        works[name] = of_objective(settings.fitted(tokenizer))
     least_seconds(works, batches[:1])  # warm
     taken = least_seconds(works, batches[1:])
     ratios = [

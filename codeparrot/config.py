@@ -308,9 +308,9 @@ class Config:
     with the weights of a model folder, a run, a .gguf file or `owner/name[@revision]` on the Hub, whose family and fields are
     kept; `resize_embeddings: true` then adds rows for the tokenizer's further ids."""
     objective: dict[str, Any] = field(default_factory=lambda: {"name": "causal"})
-    """`name` of what the model learns to predict (causal: the next token; masked: hidden tokens; span: spans taken out of a
-    text), and its settings. Of causal: `fim_rate`, the share of documents whose middle comes last, `fim_spm_rate`, `fim_level`;
-    of masked: `rate`, `mask_share`, `random_share`, `unit`; of span: `rate`, `mean_span`, `targets` (docs/objectives.md)."""
+    """`name` of what the model learns to predict (causal: the next token; masked: hidden ones; span: spans taken out), and its
+    settings (docs/objectives.md). Of causal: `fim_rate`, share of documents with the middle last, `fim_spm_rate`, `fim_level`;
+    of masked: `rate`, `mask_share`, `random_share`, `unit`; of span: `rate`, `mean_span`, `mixture`, `targets`, `permute`."""
     train: TrainConfig = field(default_factory=TrainConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

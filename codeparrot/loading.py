@@ -17,7 +17,7 @@ from codeparrot import files
 from codeparrot.errors import CodeparrotError, from_outside
 from codeparrot.location import GGUF, is_hub_name, local_folder, path_of
 from codeparrot.model import gguf
-from codeparrot.model.kinds import Kind, classes, kind_of
+from codeparrot.model.kinds import Kind, classes, kind_stored, reader_of
 from codeparrot.result import say
 from codeparrot.run.checkpoint import MANIFEST, read_manifest, steps
 
@@ -97,7 +97,8 @@ def load_model(
         device: where the model goes; auto takes the first accelerator there is.
         dtype: type of the weights. None: float32 on a CPU, where other types are slower or lose precision for nothing, and as
             stored elsewhere.
-        kind: that the model must be of; None: any.
+        kind: that the model must be of; None: any, for vectors. Then weights of a head or a pooler may be missing, and
+            what is returned is the part without them (`reader_of`).
 
     Raises:
         CodeparrotError: model or tokenizer is missing or damaged, or needs code that is not part of transformers; the model is
@@ -113,7 +114,7 @@ def load_model(
     own = _kind_here(model, kind)
     tokenizer = load_tokenizer_of(model)
     try:
-        with _progress_on_terminals():
+        with _progress_on_terminals(), _only_errors() if kind is None else contextlib.nullcontext():
             options: Any = {"dtype": chosen, "use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
             if file:
                 options["config"] = gguf.config_of(folder, **file)
@@ -122,6 +123,8 @@ def load_model(
         # Besides OSError, ValueError and RuntimeError, damaged files raise exceptions of safetensors and Exception itself.
         raise not_loaded(model, error) from error
     network, missing = loaded[0], loaded[1]["missing_keys"]
+    if kind is None:
+        network, missing = _of_vectors(network, missing)
     if missing:
         raise CodeparrotError(f'the model "{model}" lacks {min(missing)} (of {len(missing)} weights): name another checkpoint')
     # transformers makes up an empty tokenizer where there is none.
@@ -132,8 +135,24 @@ def load_model(
     return network.to(place).eval(), tokenizer
 
 
+def _of_vectors(network: Any, missing: set[str]) -> tuple[Any, set[str]]:
+    """Return what makes vectors, and the weights that it lacks: all of a model, or its reader where the rest is missing."""
+    network.config.architectures = network.config.architectures or [type(network).__name__]
+    if not missing:
+        return network, missing
+    reader = reader_of(network)
+    own = {id(weight) for weight in (*reader.parameters(), *reader.buffers())}
+    named = dict([*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)])
+    # A name that is not known stays missing.
+    needed = {name for name in missing if name not in named or id(named[name]) in own}
+    if not needed:
+        say("the model has no head; it makes vectors without one")
+        reader.config.architectures = [type(reader).__name__]
+    return reader, needed
+
+
 def _kind_here(model: str, asked: Kind | None) -> Kind:
-    own: Kind = "causal" if model.endswith(GGUF) else kind_of(config_of(model))
+    own: Kind = "causal" if model.endswith(GGUF) else kind_stored(config_of(model))
     if asked not in (None, own):
         words = f"is a {classes()[own].words} and cannot be used here, where text is written or its likelihood measured"
         raise CodeparrotError(f'the model "{model}" {words}; name a {classes()[asked].words}')
@@ -300,3 +319,15 @@ def _progress_on_terminals() -> Iterator[None]:
     finally:
         if silenced:
             logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _only_errors() -> Iterator[None]:
+    """Keep transformers from reporting weights that are made up: who loads them looks for these."""
+    reports = logging.getLogger("transformers.modeling_utils")
+    level = reports.level
+    reports.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        reports.setLevel(level)

@@ -1,27 +1,32 @@
 """`codeparrot eval compare`: whether two evaluations of the same problems differ, and by how much."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import path_of
 from codeparrot.result import Result
-from codeparrot.run.metrics import SOLUTIONS
 from codeparrot.run.reports import prompt_style
+
+if TYPE_CHECKING:
+    from codeparrot.eval.measured import Measure, Measured
 
 
 def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anyway: bool = False) -> Result:  # noqa: B006 - read only
-    """Compare two evaluations, paired by problem: pass@k and measures of infilling at each temperature, or likelihoods.
+    """Compare two evaluations of the same problems, paired by problem, with intervals and p-values.
 
     Args:
-        evaluations: Two --output folders of `codeparrot eval humaneval`, or of `eval infilling`, or their results.jsonl; or two
-            of `eval likelihood`.
+        evaluations: Two --output folders, or files in them, of `codeparrot eval humaneval` or `eval infilling` (pass@k and
+            measures of infilling at each temperature), `eval likelihood` (bits a byte), `eval retrieval` (MRR and recall of
+            each search) or `eval explain` (chrF and ROUGE-L).
         k: Values for pass@k; those above the number of samples per problem are left out.
         seed: Seed of the draws for interval and p-value.
         anyway: Compare evaluations whose prompts had different styles (--prompt_style), too.
     """
     from codeparrot.eval import statistics
+    from codeparrot.eval.measured import read_measured
     from codeparrot.eval.report import counts
     from codeparrot.eval.scoring import read_results
 
@@ -29,16 +34,12 @@ def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anywa
         raise CodeparrotError(f"two evaluations are compared, and {len(evaluations)} named: name two folders")
     if not k or min(k) < 1:
         raise CodeparrotError(f"--k {k} is out of range: at least 1")
-    likelihoods = [_likelihoods(path_of(name)) for name in evaluations]
-    if any(likelihoods):
-        return _compare_likelihoods(evaluations, likelihoods, seed)
+    measured = [read_measured(path_of(name)) for name in evaluations]
+    if any(measured):
+        return _compare_measures(evaluations, measured, seed)
     rows = [read_results(path_of(name)) for name in evaluations]
     tasks = [sorted({row["task_id"] for row in each}) for each in rows]
-    if tasks[0] != tasks[1]:
-        different = len(set(tasks[0]) ^ set(tasks[1]))
-        raise CodeparrotError(
-            f"the evaluations are of different problems ({different} are in only one of them): compare the same ones"
-        )
+    _check_same(*tasks)
     reports, notes = _reports([path_of(name) for name in evaluations])
     notes += [*_differences(reports), *_styles(reports, anyway)]
     tables = [counts(each, tasks[0]) for each in rows]
@@ -94,7 +95,7 @@ def _reports(places: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
 
     reports, notes = [], []
     for place in places:
-        path = (place.parent if place.name == RESULTS else place) / REPORT
+        path = (place.parent if place.name in (RESULTS, REPORT) else place) / REPORT
         try:
             report = files.read_object(path)
             if not all(isinstance(report.get(name) or {}, dict) for name in ("problem_set", "settings")):
@@ -130,7 +131,7 @@ def _differences(reports: list[dict[str, Any]], how: str = "sampled") -> list[st
     settings = [report.get("settings") or {} for report in reports]
     return [
         f"they were {how} differently: {name} {settings[0][name]} and {settings[1][name]}"
-        for name in ("fim_order", "chat", "top_p", "max_new_tokens", "precision")
+        for name in ("fim_order", "chat", "top_p", "max_new_tokens", "precision", "pooling", "whiten_on")
         if all(each.get(name, "auto") != "auto" for each in settings) and settings[0][name] != settings[1][name]
     ]
 
@@ -163,48 +164,70 @@ def _line(found: dict[str, Any]) -> str:
     )
 
 
-def _likelihoods(place: Path) -> list[dict[str, Any]]:
-    """Return the lines of an evaluation of likelihood; none if it is of another kind.
+def _compare_measures(evaluations: list[str], measured: "list[Measured | None]", seed: int) -> Result:
+    """Compare what two evaluations without unit tests measured, paired by task.
 
     Raises:
-        CodeparrotError: a line of it is damaged.
+        CodeparrotError: they are of different kinds, or of different problems.
     """
-    from codeparrot.eval.tasks.likelihood import LIKELIHOOD, read_likelihoods
+    from codeparrot.eval.scoring import read_results
 
-    path = place / LIKELIHOOD if place.is_dir() else place
-    return read_likelihoods(path) if path.name == LIKELIHOOD and path.is_file() else []
+    first, second = measured
+    for name, each in zip(evaluations, measured, strict=True):
+        if each is None:
+            read_results(path_of(name))  # says so if there is no evaluation
+    if first is None or second is None or first.kind != second.kind:
+        kinds = [each.kind if each else "unit tests" for each in measured]
+        if first is None:  # in the order in which people think of them
+            kinds.reverse()
+        raise CodeparrotError(f"one of the evaluations is of {kinds[0]}, the other of {kinds[1]}: compare two of a kind")
+    # Their folders may be named by the file in them.
+    reports, notes = _reports([path.parent if path.is_file() else path for path in map(path_of, evaluations)])
+    notes += _differences(reports, "measured")
+    others = {each.name: each for each in second.measures}
+    names = {each.name for each in first.measures}
+    if alone := sorted(names ^ others.keys()):
+        notes.append(f"only one of them has: {'; '.join(alone)}")
+    found, lines, tasks = [], [], set[str]()
+    for own in first.measures:
+        if own.name in others:
+            found.append(_of_measure(own, others[own.name], [first.rows, second.rows], seed))
+            lines.append(_measure_line(own.name, found[-1], 4 if first.kind == "likelihood" else 3))
+            tasks |= own.values.keys()
+    if not found:
+        raise CodeparrotError("the evaluations have no measure in common: evaluate one again as the other was")
+    heading = f"{len(tasks)} {first.of}; first: {evaluations[0]}, second: {evaluations[1]}"
+    facts = {"problems": len(tasks), "comparisons": found}
+    return Result("\n".join([heading, *lines, *notes]), {"evaluations": evaluations, **facts})
 
 
-def _compare_likelihoods(evaluations: list[str], likelihoods: list[list[dict[str, Any]]], seed: int) -> Result:
-    """Compare how likely the solutions are, paired by problem.
-
-    Raises:
-        CodeparrotError: only one of the evaluations is of likelihood, or they are of different problems.
-    """
+def _of_measure(first: "Measure", second: "Measure", rows: list[Any], seed: int) -> dict[str, Any]:
     import numpy as np
 
     from codeparrot.eval import statistics
 
-    if not all(likelihoods):
-        raise CodeparrotError("one of the evaluations is of likelihood, the other of unit tests: compare two of a kind")
-    first, second = ({row["task_id"]: row["bits_per_byte"] for row in each} for each in likelihoods)
-    if different := len(first.keys() ^ second.keys()):
+    _check_same(first.values, second.values)
+    tasks = sorted(first.values)
+    values = [np.array([each.values[task] for task in tasks]) for each in (first, second)]
+    result = statistics.compare(*values, seed=seed, groups=_groups(rows, tasks) if all(rows) else None)
+    means = {"first": float(values[0].mean()), "second": float(values[1].mean())}
+    return {**first.facts, **means, "difference": result.difference._asdict(), "p_value": result.p_value}
+
+
+def _check_same(first: Iterable[str], second: Iterable[str]) -> None:
+    """Check that two evaluations are of the same tasks.
+
+    Raises:
+        CodeparrotError: they are not.
+    """
+    if different := len(set(first) ^ set(second)):
         raise CodeparrotError(
             f"the evaluations are of different problems ({different} are in only one of them): compare the same ones"
         )
-    # Their folders may be named by the file in them.
-    reports, notes = _reports([path.parent if path.is_file() else path for path in map(path_of, evaluations)])
-    notes += _differences(reports, "measured")
-    tasks = sorted(first)
-    values = [np.array([each[task] for task in tasks]) for each in (first, second)]
-    result = statistics.compare(*values, seed=seed, groups=_groups(likelihoods, tasks))
-    means = [float(each.mean()) for each in values]
-    difference, sure = result.difference, "they differ" if result.p_value < 0.05 else "not to be told apart"
-    line = (
-        f"bits a byte of solutions: {means[0]:.4f} and {means[1]:.4f}, difference {difference.mean:+.4f} "
-        f"({difference.low:+.4f} to {difference.high:+.4f}), p {result.p_value:.4f}: {sure}"
-    )
-    found = {"measure": SOLUTIONS, "first": means[0], "second": means[1], "difference": difference._asdict()}
-    heading = f"{len(first)} problems; first: {evaluations[0]}, second: {evaluations[1]}"
-    facts = {"problems": len(first), "comparisons": [{**found, "p_value": result.p_value}]}
-    return Result("\n".join([heading, line, *notes]), {"evaluations": evaluations, **facts})
+
+
+def _measure_line(name: str, found: dict[str, Any], digits: int) -> str:
+    difference, sure = found["difference"], "they differ" if found["p_value"] < 0.05 else "not to be told apart"
+    low, high, mean = (f"{difference[key]:+.{digits}f}" for key in ("low", "high", "mean"))
+    means = f"{found['first']:.{digits}f} and {found['second']:.{digits}f}"
+    return f"{name}: {means}, difference {mean} ({low} to {high}), p {found['p_value']:.4f}: {sure}"

@@ -1,7 +1,7 @@
 """Kinds of models: what each predicts, and the classes of transformers that are of it.
 
 A transformers config says its kind as config.json does, by the class in `architectures`; without one it is causal. So nothing
-that has a config needs to be told the kind as well.
+that has a config needs to be told the kind as well. Of a config.json by others, `kind_stored` says more.
 """
 
 from functools import cache
@@ -72,6 +72,22 @@ def kind_of(config: "PreTrainedConfig") -> Kind:
         if kind in found:
             return kind
     return "causal"
+
+
+def kind_stored(config: "PreTrainedConfig") -> Kind:
+    """Return the kind of the model in a folder. Its config may lack `architectures`, as no config that a run wrote does."""
+    if getattr(config, "architectures", None):
+        return kind_of(config)
+    if getattr(config, "is_encoder_decoder", False):
+        return "encoder-decoder"
+    both_sides = config.model_type in families("masked") and not getattr(config, "is_decoder", False)
+    return "masked" if both_sides else "causal"
+
+
+def reader_of(model: "PreTrainedModel") -> "PreTrainedModel":
+    """Return the part of a model that makes hidden states of a text: no head, and of an encoder-decoder the encoder."""
+    part: Any = model.get_encoder() if kind_stored(model.config) == "encoder-decoder" else model.base_model
+    return part
 
 
 def mark(config: "PreTrainedConfig", kind: Kind) -> None:

@@ -11,6 +11,8 @@ An objective says which kind of model it trains, and whether it is even, by clas
     kind: ClassVar[Kind] = "masked"     causal, where it says nothing
     even: ClassVar[bool] = False        windows predict different numbers of tokens; True, where it says nothing
 
+(`even` may also be a property, where a setting decides.) One whose examples have several lengths pads them to the longest.
+
 One that needs the tokenizer becomes another one, that has it, before the run begins (`NeedsTokenizer`).
 
 An objective may also change documents before they are packed (`ChangesDocuments`): a function of the document and the epoch.
@@ -123,6 +125,12 @@ def lengths_of(objective: object, length: int) -> tuple[int, int]:
     """Return how many tokens a window of `length` gives the model to read, and to predict from."""
     own = getattr(objective, "lengths", None)
     return own(length) if own else (length, length)
+
+
+def padding_of(objective: object, length: int) -> tuple[float, float]:
+    """Return the shares of padding in what the model reads, and predicts from, of windows of `length` tokens without any."""
+    own = getattr(objective, "padding", None)
+    return own(length) if own else (0.0, 0.0)
 
 
 def longest(objective: object, length: int) -> int:

@@ -13,14 +13,18 @@ Spans are drawn from the number of the window in the run and the seed, those of 
 is lost: `restored` puts a window together again from what the encoder reads and the decoder writes.
 
 With `targets: text` it is BART's infilling (Lewis et al., arXiv:1910.13461): one mask token stands for each span, and the
-decoder writes the whole window. Spans have T5's lengths, not Poisson's, so that lengths stay the same.
+decoder writes the whole window. Spans have T5's lengths, not Poisson's, so that lengths stay the same. With `permute` the
+encoder reads the blocks of each document in another order, too (blocks.py).
+
+With a `mixture`, each window is corrupted in one of several ways (denoisers.py), and what is shorter than the longest is
+padded: inputs with ends of documents, which the encoder sees, targets with what is not predicted.
 
 Cost: benchmarks/objectives.py measures it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import xxhash
@@ -29,21 +33,14 @@ from numpy.typing import NDArray
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
 from codeparrot.model.kinds import Kind
+from codeparrot.objectives.blocks import Blocks, blocks_of
+from codeparrot.objectives.denoisers import BETWEEN_0_AND_1, UL2, Denoiser, Sizes, chosen, longest, padding
 from codeparrot.objectives.objective import Examples
-from codeparrot.setting import Rule, setting
+from codeparrot.setting import Rule, check_ranges, setting
 from codeparrot.stream.sentinels import EXTRA_IDS
 
 Window = NDArray[np.int64]
 Targets = Literal["spans", "text"]
-
-
-class Sizes(NamedTuple):
-    """What the windows of a length become, in tokens."""
-
-    noise: int
-    spans: int
-    inputs: int
-    targets: int
 
 
 @dataclass(frozen=True)
@@ -52,23 +49,57 @@ class Span:
 
     kind: ClassVar[Kind] = "encoder-decoder"
 
-    rate: float = setting(0.15, rule=Rule("above 0 and below 1", lambda value: 0 < value < 1))
+    rate: float = setting(0.15, rule=BETWEEN_0_AND_1)
     """Share of the tokens that are taken out; 0.15 as T5, 0.3 as BART."""
     mean_span: float = setting(3.0, rule=Rule("at least 1", lambda value: value >= 1))
     """Tokens in a span, on average."""
     targets: Targets = "spans"
     """What is written: the spans behind their sentinels, as T5; or the whole text, as BART."""
 
-    def sizes(self, length: int) -> Sizes:
-        """Return what windows of `length` tokens, at least 2, become: T5's random_spans_noise_mask."""
-        noise = min(max(round(length * self.rate), 1), length - 1)
-        spans = min(max(round(noise / self.mean_span), 1), length - noise)
-        written = noise + spans if self.targets == "spans" else length
-        return Sizes(noise, spans, length - noise + spans + 1, written + 1)
+    mixture: Literal["none", "ul2"] | list[Denoiser] = "none"
+    """Ways to corrupt, of which each window has one, instead of `rate` and `mean_span`: `ul2` for UL2's seven, or a list of
+    `{rate, mean_span, weight}`."""
+
+    permute: bool = False
+    """Whether the encoder reads the top-level blocks of each document in another order, as BART sentences; of `text` alone."""
+
+    def __post_init__(self) -> None:
+        if self.permute and self.targets != "text":
+            raise CodeparrotError("objective.permute needs objective.targets text; set it so, or leave permute out")
+        if self.mixture == "none":
+            return
+        if not self.mixture:
+            raise CodeparrotError("objective.mixture is empty; name ul2, list denoisers, or leave it out")
+        for name, default in (("rate", 0.15), ("mean_span", 3.0)):
+            if getattr(self, name) != default:
+                words = f"objective.{name} {getattr(self, name):g} is that of no mixture"
+                raise CodeparrotError(f"{words}; leave it out, or objective.mixture")
+        for each in self.denoisers:
+            check_ranges(each, "objective.mixture.")
+
+    @property
+    def denoisers(self) -> tuple[Denoiser, ...]:
+        """Return the ways to corrupt a window."""
+        if self.mixture == "none":
+            return (Denoiser(self.rate, self.mean_span),)
+        return UL2 if self.mixture == "ul2" else tuple(self.mixture)
+
+    @property
+    def even(self) -> bool:
+        """Return whether each window predicts equally many tokens."""
+        return len(self.denoisers) == 1 or self.targets == "text"
+
+    def sizes(self, length: int, denoiser: Denoiser | None = None) -> Sizes:
+        """Return what windows of `length` tokens, at least 2, become: with a denoiser of the mixture, if there is one."""
+        return (denoiser or self.denoisers[0]).sizes(length, self.targets == "text")
 
     def lengths(self, length: int) -> tuple[int, int]:
-        """Return the tokens of inputs and targets of a window of `length` tokens."""
-        return self.sizes(length)[2:]
+        """Return the tokens of inputs and targets of a window of `length` tokens, padding included."""
+        return longest([self.sizes(length, each) for each in self.denoisers])
+
+    def padding(self, length: int) -> tuple[float, float]:
+        """Return the shares of padding in inputs and targets of windows of `length` tokens."""
+        return padding(self.denoisers, [self.sizes(length, each) for each in self.denoisers])
 
     def fitted(self, tokenizer: Any) -> "Spans":
         """Return the objective for a tokenizer of transformers.
@@ -79,7 +110,8 @@ class Span:
         if self.targets == "text":
             if tokenizer.mask_token_id is None:
                 raise _missing("mask token", "masked")
-            return Spans(self, (tokenizer.mask_token_id,), tokenizer.eos_token_id)
+            blocks = blocks_of(tokenizer) if self.permute else None
+            return Spans(self, (tokenizer.mask_token_id,), tokenizer.eos_token_id, blocks)
         vocabulary = tokenizer.get_vocab()
         sentinels = tuple(vocabulary[name] for name in EXTRA_IDS if name in vocabulary)
         if not sentinels:
@@ -88,7 +120,11 @@ class Span:
 
     def card(self) -> str:
         what = "span corruption (T5)" if self.targets == "spans" else "infilling of spans, the whole text written (BART)"
-        return f"{what}: {self.rate:.0%} of the tokens in spans of {self.mean_span:g} on average"
+        order = "; top-level blocks in another order" if self.permute else ""
+        if len(self.denoisers) == 1:
+            return f"{what}: {self.denoisers[0]}{order}"
+        known, mixed = (" (UL2)" if self.mixture == "ul2" else ""), self.denoisers
+        return f"{what.removesuffix(' (T5)')}, a mixture of {len(mixed)} denoisers{known}: {'; '.join(map(str, mixed))}{order}"
 
 
 def _missing(what: str, objective: str) -> CodeparrotError:
@@ -107,14 +143,27 @@ class Spans:
     """Of the spans, in their order; the mask token alone, where it stands for each."""
     end: int
     """Ends inputs and targets."""
+    blocks: Blocks | None = None
+    """Puts the blocks of what is read into another order, if asked."""
 
     def examples(self, windows: NDArray[np.int64], numbers: Sequence[int], seed: int) -> Examples:
         made = [self.corrupted(window, f"span/{seed}/{number}") for window, number in zip(windows, numbers, strict=True)]
-        return Examples(*map(np.stack, zip(*made, strict=True)))
+        lengths, fills = self.lengths(windows.shape[1]), (self.end, IGNORED)
+        found = (np.full((len(made), length), fill) for length, fill in zip(lengths, fills, strict=True))
+        input_ids, labels = found
+        for row, (inputs, targets) in enumerate(made):
+            input_ids[row, : len(inputs)], labels[row, : len(targets)] = inputs, targets
+        return Examples(input_ids, labels)
+
+    @property
+    def even(self) -> bool:
+        return self.settings.even
 
     def lengths(self, length: int) -> tuple[int, int]:
-        sizes = self._sizes(length)
-        return sizes.inputs, sizes.targets
+        return longest([self._sizes(length, each) for each in self.settings.denoisers])
+
+    def padding(self, length: int) -> tuple[float, float]:
+        return self.settings.padding(length)
 
     def of_validation(self, window: Window) -> tuple[Window, Window]:
         """Return inputs and targets of a window by what it holds: the same in each evaluation of each run.
@@ -134,23 +183,26 @@ class Spans:
         Raises:
             CodeparrotError: it is too short, or has more spans than there are sentinels.
         """
-        sizes, of_text = self._sizes(len(window)), self.settings.targets == "text"
+        denoiser, of_text = chosen(self.settings.denoisers, key), self.settings.targets == "text"
+        sizes = self._sizes(len(window), denoiser)
         lengths = _lengths(len(window), sizes, key)
         marks = np.broadcast_to(np.array(self.sentinels[: sizes.spans]), sizes.spans)
-        parts = np.split(window, np.cumsum(lengths)[:-1])  # text and noise in turn
+        read = window if self.blocks is None else window[self.blocks.order(window, key)]
+        parts = np.split(read, np.cumsum(lengths)[:-1])  # text and noise in turn
         end = np.array([self.end])
         inputs = [part for text, mark in zip(parts[::2], marks, strict=True) for part in (text, [mark])]
         targets = [part for noise, mark in zip(parts[1::2], marks, strict=True) for part in ([mark], noise)]
         return np.concatenate([*inputs, end]), np.concatenate([window, end] if of_text else [*targets, end])
 
-    def _sizes(self, length: int) -> Sizes:
+    def _sizes(self, length: int, denoiser: Denoiser) -> Sizes:
         if length < 2:
             raise CodeparrotError("objective.name span needs windows of at least 2 tokens; set stream.seq_length 2 or more")
-        sizes = self.settings.sizes(length)
+        sizes = self.settings.sizes(length, denoiser)
         if self.settings.targets == "spans" and sizes.spans > len(self.sentinels):
             enough = np.ceil(sizes.noise / len(self.sentinels) * 10) / 10
+            of = "" if self.settings.mixture == "none" else " (of objective.mixture)"
             raise CodeparrotError(
-                f"objective.mean_span {self.settings.mean_span:g} makes {sizes.spans} spans of {length} tokens, but the "
+                f"objective.mean_span {denoiser.mean_span:g}{of} makes {sizes.spans} spans of {length} tokens, but the "
                 f"tokenizer has {len(self.sentinels)} sentinels; set it to {enough:g} or more"
             )
         return sizes

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.model.context import context_of
-from codeparrot.model.kinds import kind_of
+from codeparrot.model.kinds import kind_stored, reader_of
 from codeparrot.result import progress_bar
 from codeparrot.search.pooling import Pooling, pooling_of
 
@@ -49,7 +49,8 @@ class Embedder:
         """Take a model and its tokenizer, as `load_model` returns them. The vectors are computed where the model lies.
 
         Args:
-            model: of transformers, in evaluation mode; its head is not used. Of an encoder-decoder, the encoder is.
+            model: of transformers, in evaluation mode; its head, if it has one, is not used. Of an encoder-decoder, the
+                encoder is.
             tokenizer: the model's.
             pooling: how the vectors of tokens become one.
             tokens_per_batch: padding included; a longer text is a batch of its own.
@@ -59,13 +60,13 @@ class Embedder:
         """
         from codeparrot.model import gpt2
 
-        self.causal = kind_of(model.config) == "causal"
+        self.causal = kind_stored(model.config) == "causal"
         self.pooling = pooling_of(pooling, model.config)
         self.tokenizer = tokenizer
         self.tokens_per_batch = tokens_per_batch
         self.num_cut = 0
         """Texts so far that were longer than the context."""
-        self._network = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
+        self._network: Any = reader_of(model)
         self._own = self.causal and gpt2.adapt(model)
         self.context = _context(self._network, tokenizer)
         """Tokens of a text that are read; None: all."""

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from codeparrot.model.kinds import kind_of
+from codeparrot.model.kinds import kind_stored
 
 Pooling = Literal["auto", "mean", "last"]
 """auto: last for causal models, whose last token alone has seen all others, mean for others."""
@@ -10,4 +10,4 @@ Pooling = Literal["auto", "mean", "last"]
 
 def pooling_of(pooling: Pooling, config: Any) -> Literal["mean", "last"]:
     """Return what auto means for a model."""
-    return pooling if pooling != "auto" else "last" if kind_of(config) == "causal" else "mean"
+    return pooling if pooling != "auto" else "last" if kind_stored(config) == "causal" else "mean"

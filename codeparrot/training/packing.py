@@ -61,6 +61,8 @@ class Uneven:
         Raises:
             CodeparrotError: labels have another shape than windows. The objective sees to it that each keeps its place.
         """
+        if self._kind == "encoder-decoder":
+            return examples  # its windows have no padding, nor a document mask (`check_windows`)
         if examples.labels.shape != windows.shape:
             shapes = f"{list(examples.labels.shape)} of windows {list(windows.shape)}"
             raise CodeparrotError(

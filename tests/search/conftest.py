@@ -18,15 +18,8 @@ CAUSAL = {
         "num_key_value_heads": 1,
     },
 }
-MASKED = {
-    "roberta": {
-        "max_position_embeddings": 66,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    },
-}
+_ENCODER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+MASKED = {"roberta": {"max_position_embeddings": 66, **_ENCODER}, "bert": {"max_position_embeddings": 64, **_ENCODER}}
 ENCODER_DECODER = {"t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "n_positions": 64}}
 
 SOURCES = {

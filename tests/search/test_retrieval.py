@@ -1,6 +1,7 @@
 """`codeparrot eval retrieval`: ranks, measures, BM25 and the command."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.pairs import Pair
+from codeparrot.run.reports import reports_of
 from codeparrot.search.retrieval.command import of_settings, retrieval
 from codeparrot.search.retrieval.measures import Search, measures, ranks_by_vectors, ranks_by_words, searches
 from tests.eval.test_pairs import write_lines, write_pairs
@@ -111,6 +113,15 @@ def test_the_command_prints_a_table_and_writes_its_files(
     assert len(rows) == 48
     own = [row["ranks"]["model"] for row in rows if row["search"] == "description"]
     assert np.mean([1 / rank for rank in own]) == pytest.approx(report["searches"][0]["systems"]["model"]["mrr"]["mean"])
+    run = tmp_path / "run" / "eval" / "retrieval-pairs"
+    shutil.copytree(tmp_path / "out", run / "step_00000001")
+    assert [step for step, _ in reports_of(tmp_path / "run")] == [1], "a push passes over what is no report, with a warning"
+    assert main(["eval", "compare", str(tmp_path / "out"), str(run / "step_00000001"), "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out.splitlines()[-1])["comparisons"]
+    assert len(compared) == 4 * 2 * 3 and all(each["p_value"] == 1 for each in compared)
+    assert main([*arguments, "--seed", "1", "--output", str(tmp_path / "other")]) == 0
+    assert main(["eval", "compare", str(tmp_path / "out"), str(tmp_path / "other")]) == 1
+    assert "different problems with the same names" in capsys.readouterr().err
     assert main([*arguments, "--whiten_on", "0", "--candidates", "5"]) == 0
     printed = capsys.readouterr().out
     assert "5 queries among 5 functions" in printed and "MRR" in printed and "whitened" not in printed

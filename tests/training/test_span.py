@@ -80,6 +80,23 @@ def test_a_killed_run_of_two_processes_goes_on_exactly_and_is_the_run_of_one(
 
 
 @pytest.mark.slow
+def test_a_mixture_goes_on_exactly_on_two_processes_and_is_the_run_of_one(tmp_path, corpus, tokenizer) -> None:
+    """Its windows predict different numbers of tokens, so micro-batches count by theirs."""
+    sections: dict[str, Any] = {"objective": {"name": "span", "mixture": "ul2"}, "train": {"max_steps": 12}}
+    one, two = (spans(tmp_path / name, corpus, tokenizer, **sections) for name in ("one", "two"))
+    _, log = run(one)
+    assert "a mixture of 7 denoisers (UL2)" in log and "padding to the longest: " in log
+    split = ("--train.micro_batch_size", "1")
+    process = start(two, "--checkpoint.background", "false", *split, num_processes=2)
+    kill_behind_step(process, tmp_path / "two" / "runs" / "tiny" / "metrics.jsonl", 9)
+    _, err = run(two, *split, num_processes=2)
+    assert "resumed at step 8" in err
+    ours, theirs = (curve(tmp_path / name / "runs" / "tiny") for name in ("two", "one"))
+    for (step, loss, norm), (same, other, other_norm) in zip(ours, theirs, strict=True):
+        assert step == same and loss == pytest.approx(other, rel=1e-5) and norm == pytest.approx(other_norm, rel=1e-3)
+
+
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_before_the_run(corpus, tokenizer, tmp_path) -> None:
     config = spans(tmp_path, corpus, tokenizer)
     for setting, named in (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.command import check_places
+from codeparrot.eval.ranks import BM25, RANKS
 from codeparrot.launcher import rank
 from codeparrot.location import path_of
 from codeparrot.result import Result, failed, say
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from codeparrot.eval.pairs import Pair
     from codeparrot.search.retrieval.measures import Search
 
-BM25, MODEL, WHITENED = "bm25", "model", "model, whitened"
-RANKS = "ranks.jsonl"
+MODEL, WHITENED = "model", "model, whitened"
 
 
 def retrieval(
@@ -74,25 +74,31 @@ def retrieval(
     from codeparrot.eval.evaluate import default_folder, in_full, trained_tokens, weights_of
     from codeparrot.eval.samples import check_room
     from codeparrot.search.embedding import load
-    from codeparrot.search.retrieval.measures import searches, table
+    from codeparrot.search.retrieval.measures import digest_of, searches, table
 
     place = in_full(place)
     decisive = {"split": split, "candidates": candidates, "whiten_on": whiten_on, "pooling": pooling, "seed": seed}
-    own = of_settings(path_of(pairs).resolve().name, decisive)
+    name = path_of(pairs).resolve().name
+    own = of_settings(name, decisive)
     folder = path_of(output) if output else default_folder(place, own, "retrieval")
     check_room(folder)
     embedder = load(place, pooling, device)
-    found, rows = _measured(searches(chosen, seed), chosen, fitted_on, _Vectors(embedder))
+    every = searches(chosen, seed)
+    found, rows = _measured(every, chosen, fitted_on, _Vectors(embedder))
     manifest = Path(place).parent / "manifest.json"
+    described = {"name": f"retrieval-{name}", "source": pairs, "sha256": digest_of(every), "problems": len(chosen)}
     report = {
         "searches": found,
         "functions": len(chosen),
+        "problem_set": described,
+        # As in the reports of tasks that sample.
+        **{"problems": len(chosen), "samples": 0, "best": {}},
         "unreadable": loaded.num_unreadable,
         "whitened_on": len(fitted_on),
         "texts_cut": embedder.num_cut,
         "checkpoint": place,
         "pairs": pairs,
-        "settings": {"weights": weights_of(place), "pooling": embedder.pooling, "split": split, "seed": seed},
+        "settings": {**decisive, "weights": weights_of(place), "pooling": embedder.pooling},
         **({"tokens": trained_tokens(manifest)} if manifest.is_file() else {}),
     }
     notes = [f"{embedder.num_cut:,} texts were cut to the context"] if embedder.num_cut else []

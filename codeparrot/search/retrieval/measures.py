@@ -5,6 +5,8 @@ vectors, or by BM25 over words, identifiers split into their parts. The rank of 
 half of those that score the same, so that an order by chance gets no better for ties. Cost: one forward pass a text.
 """
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,12 +18,11 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval import statistics
 from codeparrot.eval.identifiers import words
 from codeparrot.eval.pairs import PYTHON, Pair
+from codeparrot.eval.ranks import LABELS, values
 from codeparrot.search.retrieval.renaming import anonymous, bound_names, renamed
 
 Ranks = NDArray[np.float64]
 _AT_ONCE = 512
-TOP = (1, 10)
-"""The k of recall@k."""
 
 
 class Search(NamedTuple):
@@ -54,6 +55,12 @@ def searches(pairs: Sequence[Pair], seed: int = 0) -> list[Search]:
         _of_clones("clone_no_names", "clone without names -> code without names", other, bare),
     ]
     return [search for search in found if search.queries]
+
+
+def digest_of(every: Sequence[Search]) -> str:
+    """Return the SHA-256 of queries, candidates and which are right: searches with the same one compare."""
+    content = json.dumps([each._asdict() for each in every], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def clones_of(pairs: Sequence[Pair], seed: int) -> list[str | None]:
@@ -104,8 +111,7 @@ def _rank(scores: NDArray[Any], right: int) -> float:
 
 def measures(ranks: Ranks) -> dict[str, dict[str, float]]:
     """Return MRR and recall@k with 95% intervals by bootstrap over the queries."""
-    values = {"mrr": 1 / ranks, **{f"recall@{k}": (ranks <= k).astype(np.float64) for k in TOP}}
-    return {name: statistics.estimate(each)._asdict() for name, each in values.items()}
+    return {name: statistics.estimate(each)._asdict() for name, each in values(ranks).items()}
 
 
 def against(ranks: Ranks, other: Ranks) -> dict[str, Any]:
@@ -120,13 +126,10 @@ def table(found: Sequence[Mapping[str, Any]]) -> list[str]:
     width = max(len(name) for each in found for name in each["systems"])
     for each in found:
         lines.append(f"{each['what']}: {each['queries']:,} queries among {each['candidates']:,} functions")
-        for name, values in each["systems"].items():
-            cells = "  ".join(f"{label} {_interval(values[key])}" for label, key in _LABELS.items())
+        for name, own in each["systems"].items():
+            cells = "  ".join(f"{label} {_interval(own[key])}" for key, label in LABELS.items())
             lines.append(f"  {name:<{width}}  {cells}")
     return lines
-
-
-_LABELS = {"MRR": "mrr", **{f"recall@{k}": f"recall@{k}" for k in TOP}}
 
 
 def _interval(value: Mapping[str, float]) -> str:
