@@ -15,6 +15,7 @@ import yaml
 from benchmarks.common import Ratio, report
 
 REPEATS = 9
+NUM_WINDOWS = 1024
 TARGET = 0.05
 NANO = Path("configs/nano.yaml")
 
@@ -58,7 +59,7 @@ def pairs_of(tokenizer: Any, batch: np.ndarray) -> Callable[[np.ndarray], None]:
     from codeparrot.objectives.pairs import Pairs
     from codeparrot.stream.described import SEPARATOR
 
-    pairs = Pairs("docstring", describe_rate=0.5, seed=0, end_of_document=0)
+    pairs = Pairs("docstring", describe_rate=0.5, seed=0, seq_length=256, end_of_document=0)
     rows = [np.split(row, [32]) for row in batch.astype(np.uint32).reshape(-1, 128)]
     texts = [SEPARATOR.join(tokenizer.decode(half) for half in halves) for halves in rows]
 
@@ -68,6 +69,20 @@ def pairs_of(tokenizer: Any, batch: np.ndarray) -> Callable[[np.ndarray], None]:
                 piece.arrange(halves)
 
     return run
+
+
+def changed(tokens: np.ndarray, tokenizer: Any) -> str:
+    """Return the share of windows of some lengths whose blocks `objective.permute` puts in another order."""
+    from codeparrot.objectives.blocks import blocks_of
+
+    blocks = blocks_of(tokenizer)
+
+    def share(length: int) -> float:
+        windows = tokens.reshape(-1)[: tokens.size // length * length].reshape(-1, length)
+        moved = [(np.diff(blocks.order(window, str(number))) != 1).any() for number, window in enumerate(windows)]
+        return sum(moved) / len(moved)
+
+    return ", ".join(f"{length}: {share(length):.0%}" for length in (256, 512, 1024))
 
 
 def least_seconds(works: dict[str, Callable[[np.ndarray], object]], batches: list[np.ndarray]) -> dict[str, float]:
@@ -87,8 +102,8 @@ def main() -> None:
     from codeparrot.objectives.units import Unit, units_of
 
     size, length = 8, 256
-    found, tokenizer = windows(size * (REPEATS + 1), length)
-    batches = list(found.reshape(REPEATS + 1, size, length))
+    found, tokenizer = windows(NUM_WINDOWS, length)
+    batches = list(found[: size * (REPEATS + 1)].reshape(REPEATS + 1, size, length))
 
     def of_objective(objective: Objective) -> Callable[[np.ndarray], object]:
         return lambda batch: objective.examples(batch, range(size), seed=0)
@@ -110,7 +125,8 @@ def main() -> None:
         for name in works
         if name != "step"
     ]
-    report("objectives: what a transform costs", ratios, {"tokens of a step": size * length})
+    facts = {"tokens of a step": size * length, "windows that permute changes, by their length": changed(found, tokenizer)}
+    report("objectives: what a transform costs", ratios, facts)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class StreamConfig:
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
     `hub:NAME[@REVISION]` for a data set on the Hub. Or sources, `[{path: data/python, weight: 2}, {path: data/go}]`:
     `path` as above, `weight` (share of the windows); optional are `name`, `epochs` (a warning says when it is read more often),
-    `valid` (its own validation documents). A run that goes on keeps the weights."""
+    `valid` (its own validation documents), `description` (a column: pairs). A run that goes on keeps the weights."""
     phases: list[dict[str, Any]] = field(default_factory=list)
     """Weights of the sources over the run: each phase holds `until` a share of train.max_steps, the last until 1; `weights`, a
     list or by name, stand for those of the sources: `[{until: 0.8}, {until: 1, weights: {python: 0.2, go: 0.8}}]`."""
@@ -309,8 +309,9 @@ class Config:
     kept; `resize_embeddings: true` then adds rows for the tokenizer's further ids."""
     objective: dict[str, Any] = field(default_factory=lambda: {"name": "causal"})
     """`name` of what the model learns to predict (causal: the next token; masked: hidden ones; span: spans taken out), and its
-    settings (docs/objectives.md). Of causal: `fim_rate`, share of documents with the middle last, `fim_spm_rate`, `fim_level`;
-    of masked: `rate`, `mask_share`, `random_share`, `unit`; of span: `rate`, `mean_span`, `mixture`, `targets`, `permute`."""
+    settings (docs/objectives.md). Of causal: `fim_rate` (of documents with the middle last), `fim_spm_rate`, `fim_level`,
+    `describe_rate`; of masked: `rate`, `mask_share`, `random_share`, `unit`; of span: `rate`, `mean_span`, `mixture`,
+    `targets`, `permute`."""
     train: TrainConfig = field(default_factory=TrainConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

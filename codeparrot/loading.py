@@ -97,7 +97,7 @@ def load_model(
         device: where the model goes; auto takes the first accelerator there is.
         dtype: type of the weights. None: float32 on a CPU, where other types are slower or lose precision for nothing, and as
             stored elsewhere.
-        kind: that the model must be of; None: any, for vectors. Then weights of a head or a pooler may be missing, and
+        kind: the model must be of this kind; None: any, for vectors. Then weights of a head or a pooler may be missing, and
             what is returned is the part without them (`reader_of`).
 
     Raises:
@@ -146,7 +146,7 @@ def _of_vectors(network: Any, missing: set[str]) -> tuple[Any, set[str]]:
     # A name that is not known stays missing.
     needed = {name for name in missing if name not in named or id(named[name]) in own}
     if not needed:
-        say("the model has no head; it makes vectors without one")
+        say("the checkpoint has no head; vectors do not need one")
         reader.config.architectures = [type(reader).__name__]
     return reader, needed
 
@@ -309,25 +309,29 @@ def _device(name: str) -> "torch.device":
 
 @contextlib.contextmanager
 def _progress_on_terminals() -> Iterator[None]:
-    from transformers.utils import logging
+    from transformers.utils import logging as of_transformers
 
-    silenced = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    silenced = of_transformers.is_progress_bar_enabled() and not sys.stderr.isatty()
     if silenced:
-        logging.disable_progress_bar()
+        of_transformers.disable_progress_bar()
     try:
         yield
     finally:
         if silenced:
-            logging.enable_progress_bar()
+            of_transformers.enable_progress_bar()
 
 
 @contextlib.contextmanager
 def _only_errors() -> Iterator[None]:
-    """Keep transformers from reporting weights that are made up: who loads them looks for these."""
+    """Silence transformers' report of missing weights: the caller checks them."""
     reports = logging.getLogger("transformers.modeling_utils")
-    level = reports.level
-    reports.setLevel(logging.ERROR)
+
+    def is_error(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    # Its level stays: transformers takes another one for a wish to check plans of tensor parallelism, and warns of those.
+    reports.addFilter(is_error)
     try:
         yield
     finally:
-        reports.setLevel(level)
+        reports.removeFilter(is_error)

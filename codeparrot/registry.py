@@ -1,5 +1,6 @@
 """Finds parts that plug in: a registry maps a name to "module:attribute", which is imported only when somebody asks for it."""
 
+import copy
 import dataclasses
 import importlib
 from collections.abc import Mapping
@@ -51,7 +52,8 @@ def build(section: str, kind: type, settings: Mapping[str, Any]) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     try:
-        built = kind(**vars(parser.instantiate(parser.parse_object(dict(settings)))))
+        # jsonargparse writes into lists and sections that it is given.
+        built = kind(**vars(parser.instantiate(parser.parse_object(copy.deepcopy(dict(settings))))))
     except (ArgumentError, TypeError, ValueError) as error:
         found = wrong_type(words := " ".join(str(error).split()))
         raise CodeparrotError(

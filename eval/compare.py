@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from codeparrot.eval.measured import Measure, Measured
 
 
+SURE = 0.05
+"""Two evaluations differ if p is below."""
+MANY = 10
+"""Of so many comparisons some differ by chance, which is said."""
+
+
 def compare(evaluations: list[str], k: list[int] = [1, 10], seed: int = 0, anyway: bool = False) -> Result:  # noqa: B006 - read only
     """Compare two evaluations of the same problems, paired by problem, with intervals and p-values.
 
@@ -125,10 +131,19 @@ def _differences(reports: list[dict[str, Any]], how: str = "sampled") -> list[st
         CodeparrotError: their problems share names but differ, like HumanEval's and HumanEval+'s.
     """
     first, second = (report.get("problem_set") or {} for report in reports)
-    if first and second and first.get("sha256") != second.get("sha256"):
-        names = " and ".join(f"{each.get('name')} ({each.get('source')})" for each in (first, second))
-        raise CodeparrotError(f"the evaluations are of different problems with the same names: {names}")
     settings = [report.get("settings") or {} for report in reports]
+    names = " and ".join(f"{each.get('name')} ({each.get('source')})" for each in (first, second))
+    # Reports of search by older versions have settings alone.
+    drawn = [[each.get(name) for name in ("split", "candidates", "seed")] for each in settings]
+    if (first and second and first.get("sha256") != second.get("sha256")) or (
+        all("candidates" in each for each in settings) and drawn[0] != drawn[1]
+    ):
+        if all("candidates" in each for each in settings):
+            same = "--pairs, --split, --candidates and --seed"
+            raise CodeparrotError(
+                f"the evaluations are of other queries or candidates ({names}): evaluate both with the same {same}"
+            )
+        raise CodeparrotError(f"the evaluations are of different problems with the same names: {names}")
     return [
         f"they were {how} differently: {name} {settings[0][name]} and {settings[1][name]}"
         for name in ("fim_order", "chat", "top_p", "max_new_tokens", "precision", "pooling", "whiten_on")
@@ -157,7 +172,7 @@ def _line(found: dict[str, Any]) -> str:
     low, high = 100 * difference["low"], 100 * difference["high"]
     name = found["measure"] if "measure" in found else f"pass@{found['k']}"
     where = "" if found["temperature"] is None else f" at temperature {found['temperature']}"
-    sure = "they differ" if found["p_value"] < 0.05 else "not to be told apart"
+    sure = "they differ" if found["p_value"] < SURE else "not to be told apart"
     return (
         f"{name}{where}: {100 * found['first']:.2f}% and {100 * found['second']:.2f}%, difference "
         f"{100 * difference['mean']:+.2f} ({low:+.1f} to {high:+.1f}), p {found['p_value']:.4f}: {sure}"
@@ -196,6 +211,8 @@ def _compare_measures(evaluations: list[str], measured: "list[Measured | None]",
             tasks |= own.values.keys()
     if not found:
         raise CodeparrotError("the evaluations have no measure in common: evaluate one again as the other was")
+    if len(found) >= MANY:
+        notes.append(f"{len(found)} comparisons: about {len(found) * SURE:.0f} of them differ at p {SURE} by chance alone")
     heading = f"{len(tasks)} {first.of}; first: {evaluations[0]}, second: {evaluations[1]}"
     facts = {"problems": len(tasks), "comparisons": found}
     return Result("\n".join([heading, *lines, *notes]), {"evaluations": evaluations, **facts})
@@ -227,7 +244,7 @@ def _check_same(first: Iterable[str], second: Iterable[str]) -> None:
 
 
 def _measure_line(name: str, found: dict[str, Any], digits: int) -> str:
-    difference, sure = found["difference"], "they differ" if found["p_value"] < 0.05 else "not to be told apart"
+    difference, sure = found["difference"], "they differ" if found["p_value"] < SURE else "not to be told apart"
     low, high, mean = (f"{difference[key]:+.{digits}f}" for key in ("low", "high", "mean"))
     means = f"{found['first']:.{digits}f} and {found['second']:.{digits}f}"
     return f"{name}: {means}, difference {mean} ({low} to {high}), p {found['p_value']:.4f}: {sure}"

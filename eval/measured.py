@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from codeparrot.errors import CodeparrotError
 from codeparrot.eval.ranks import BM25, LABELS, RANKS, read_ranks, values
 from codeparrot.eval.scoring import REPORT, RESULTS
 from codeparrot.eval.tasks.explain import MEASURES
@@ -62,11 +63,13 @@ def _likelihoods(path: Path) -> Measured | None:
 def _search(path: Path) -> Measured:
     import numpy as np
 
-    tasks: dict[tuple[str, str], list[str]] = {}
+    tasks: dict[tuple[str, str], dict[str, None]] = {}
     ranks: dict[tuple[str, str], list[float]] = {}
     for row in read_ranks(path):
         for system in row["ranks"].keys() - {BM25}:
-            tasks.setdefault((row["search"], system), []).append(row["task_id"])
+            if row["task_id"] in tasks.get((row["search"], system), ()):
+                raise CodeparrotError(f"{path}: the query {row['task_id']} of {row['search']} is there twice; evaluate again")
+            tasks.setdefault((row["search"], system), {})[row["task_id"]] = None
             ranks.setdefault((row["search"], system), []).append(row["ranks"][system])
     measures = [
         Measure(

@@ -139,6 +139,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     Raises:
         CodeparrotError: there are none.
     """
+    folder = folder.parent if folder.name == REPORT else folder
     path = folder / RESULTS if folder.is_dir() else folder
     try:
         rows = read_lines(path, _is_result, at_once=True)

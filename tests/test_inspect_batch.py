@@ -106,6 +106,21 @@ def test_without_text_only_the_places_are_shown(trained) -> None:
     assert len(without.text.splitlines()) < len(with_text.text.splitlines())
 
 
+@pytest.mark.slow
+def test_windows_that_were_tokenised_before_are_shown(corpus, tokenizer_folder, tmp_path) -> None:
+    from codeparrot.corpus.tokenize import tokenize
+
+    tokenize(str(corpus), str(tokenizer_folder), str(tmp_path / "windows"), seq_length=32)
+    train = {"global_batch_size": 4, "micro_batch_size": 2, "max_steps": 1}
+    data: dict[str, Any] = {"train": [str(tmp_path / "windows")], "valid": []}
+    config = write_config(tmp_path / "c.yaml", corpus, tokenizer_folder, train=train, stream=data, schedule={"warmup_steps": 1})
+    run(config)
+    files = [np.load(file) for file in (tmp_path / "windows").glob("train-*.npy")]
+    assert {file.dtype for file in files} == {np.dtype(np.uint16)}
+    known = {tuple(row) for file in files for row in file.tolist()}
+    assert {tuple(row) for row in input_ids(tmp_path / "runs" / "tiny", 1)} <= known
+
+
 def test_nothing_in_the_run_is_changed(trained) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     inspect(str(trained), 5)

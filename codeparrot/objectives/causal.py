@@ -42,8 +42,9 @@ class Causal:
         rates, end = (self.fim_rate, self.fim_spm_rate), tokenizer.eos_token_id
         return Middles(*rates, self.fim_level, seed, seq_length, sentinels, end)
 
-    def pairs(self, column: str, seed: int, end_of_document: int) -> Pairs:
-        return Pairs(column, self.describe_rate, seed, end_of_document)
+    def pairs(self, column: str, tokenizer: Any, seed: int, seq_length: int) -> Pairs:
+        others = self.transform(tokenizer, seed, seq_length)
+        return Pairs(column, self.describe_rate, seed, seq_length, tokenizer.eos_token_id, others)
 
     def card(self) -> str:
         if not self.fim_rate:

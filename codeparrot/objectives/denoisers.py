@@ -4,15 +4,17 @@ A window has one denoiser, drawn by its key. Inputs and targets have lengths tha
 longest; the rest is padding. UL2's mode tokens are left out: what is missing, and how it is marked, shows the denoiser.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from codeparrot.setting import ABOVE_0, Rule, setting
+from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.setting import ABOVE_0, Rule, check_number, setting
 from codeparrot.stream.order import draw
 
 BETWEEN_0_AND_1 = Rule("above 0 and below 1", lambda value: 0 < value < 1)
+MIXTURE = "objective.mixture"
 ALL_IN_ONE = 0
 """`mean_span` of a denoiser that takes out the end of a window."""
 
@@ -59,6 +61,35 @@ UL2 = (
     *(Denoiser(0.5, 3), Denoiser(0.5, 8), Denoiser(0.15, 64), Denoiser(0.5, 64)),  # X, extreme
 )
 """Table 1 of the paper, each as often as any other."""
+
+
+def denoisers_of(mixture: str | list[Any]) -> tuple[Denoiser, ...]:
+    """Return the denoisers of `objective.mixture`, which is not none.
+
+    Raises:
+        CodeparrotError: an entry is no denoiser.
+    """
+    if mixture == "ul2":
+        return UL2
+    if not isinstance(mixture, list) or not mixture:
+        shown = "empty" if mixture == [] else mixture
+        raise CodeparrotError(f"{MIXTURE} is {shown}; it must be none, ul2, or a list of {{rate, mean_span, weight}}")
+    return tuple(_denoiser(entry, f"{MIXTURE}, denoiser {number}") for number, entry in enumerate(mixture, 1))
+
+
+def _denoiser(entry: Any, where: str) -> Denoiser:
+    if isinstance(entry, Denoiser):
+        return entry
+    if not isinstance(entry, Mapping):
+        raise CodeparrotError(f"{where} is {entry}; write {{rate: 0.15, mean_span: 3}}")
+    known = {field.name: field.metadata["rule"] for field in fields(Denoiser)}
+    for name, value in entry.items():
+        if name not in known:
+            raise CodeparrotError(f'{where}: there is no "{name}"{nearest(str(name), known)} (known: {", ".join(known)})')
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise CodeparrotError(f"{where}: {name} is {value}; it must be a number")
+        check_number(f"{where}: {name}", value, known[name])
+    return Denoiser(**entry)
 
 
 def chosen(mixture: Sequence[Denoiser], key: str) -> Denoiser:

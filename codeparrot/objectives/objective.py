@@ -19,7 +19,7 @@ An objective may also change documents before they are packed (`ChangesDocuments
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from codeparrot.model.kinds import Kind, predicted
 from codeparrot.stream.mixture import sources_of
 from codeparrot.stream.tokenized import still_to_change
 from codeparrot.stream.transform import Transform
+
+if TYPE_CHECKING:
+    from codeparrot.objectives.pairs import Pairs
 
 
 class Examples(NamedTuple):
@@ -174,15 +177,22 @@ class ChangesDocuments(Protocol):
 class LearnsPairs(Protocol):
     """What an objective has that learns documents with descriptions."""
 
-    def pairs(self, column: str, seed: int, end_of_document: int) -> Transform:
+    def pairs(self, column: str, tokenizer: Any, seed: int, seq_length: int) -> "Pairs":
         """Return what makes pairs of them.
 
         Args:
             column: that holds the descriptions.
-            seed: of the run.
-            end_of_document: the token that ends documents.
+            tokenizer, seed, seq_length: see `ChangesDocuments`.
         """
         ...
+
+
+def card_of(objective: Any, train: Any) -> str:
+    """Return the objective's line on the model card. `train`: `stream.train` of the run."""
+    if not any(source.description for source in sources_of(train)):
+        return objective.card()
+    described = f"{objective.describe_rate:.0%} of the descriptions from the code, in the other pairs the code"
+    return f"{objective.card()}; in sources with descriptions pairs instead, predicted are {described}"
 
 
 def changes_of(objective: object, config: Config, tokenizer: Any) -> Transform | None:
@@ -210,7 +220,7 @@ def transforms_of(objective: object, config: Config, tokenizer: Any) -> list[Tra
     ]
 
 
-def pairs_of(objective: object, config: Config, tokenizer: Any, column: str) -> Transform | None:
+def pairs_of(objective: object, config: Config, tokenizer: Any, column: str) -> "Pairs | None":
     """Return what makes pairs of documents and the descriptions in a column; None without one.
 
     Raises:
@@ -220,10 +230,9 @@ def pairs_of(objective: object, config: Config, tokenizer: Any, column: str) -> 
         return None
     if not isinstance(objective, LearnsPairs):
         raise CodeparrotError(
-            f'stream.train: a source has the description "{column}", but pairs are learned with objective.name causal alone; '
-            "leave it out"
+            f'stream.train: only objective.name causal learns pairs; set it, or remove description "{column}" from the source'
         )
-    return objective.pairs(column, config.run.seed, tokenizer.eos_token_id)
+    return objective.pairs(column, tokenizer, config.run.seed, config.stream.seq_length)
 
 
 def check_even(examples: Examples, kind: Kind = "causal") -> None:

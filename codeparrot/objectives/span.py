@@ -24,6 +24,7 @@ Cost: benchmarks/objectives.py measures it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -34,9 +35,9 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
 from codeparrot.model.kinds import Kind
 from codeparrot.objectives.blocks import Blocks, blocks_of
-from codeparrot.objectives.denoisers import BETWEEN_0_AND_1, UL2, Denoiser, Sizes, chosen, longest, padding
+from codeparrot.objectives.denoisers import BETWEEN_0_AND_1, MIXTURE, Denoiser, Sizes, chosen, denoisers_of, longest, padding
 from codeparrot.objectives.objective import Examples
-from codeparrot.setting import Rule, check_ranges, setting
+from codeparrot.setting import Rule, setting
 from codeparrot.stream.sentinels import EXTRA_IDS
 
 Window = NDArray[np.int64]
@@ -56,33 +57,30 @@ class Span:
     targets: Targets = "spans"
     """What is written: the spans behind their sentinels, as T5; or the whole text, as BART."""
 
-    mixture: Literal["none", "ul2"] | list[Denoiser] = "none"
+    mixture: str | list[Any] = "none"
     """Ways to corrupt, of which each window has one, instead of `rate` and `mean_span`: `ul2` for UL2's seven, or a list of
     `{rate, mean_span, weight}`."""
 
     permute: bool = False
-    """Whether the encoder reads the top-level blocks of each document in another order, as BART sentences; of `text` alone."""
+    """Whether the encoder reads the top-level blocks of each document shuffled, as BART's sentences are; only with `text`."""
 
     def __post_init__(self) -> None:
         if self.permute and self.targets != "text":
             raise CodeparrotError("objective.permute needs objective.targets text; set it so, or leave permute out")
         if self.mixture == "none":
             return
-        if not self.mixture:
-            raise CodeparrotError("objective.mixture is empty; name ul2, list denoisers, or leave it out")
         for name, default in (("rate", 0.15), ("mean_span", 3.0)):
             if getattr(self, name) != default:
-                words = f"objective.{name} {getattr(self, name):g} is that of no mixture"
-                raise CodeparrotError(f"{words}; leave it out, or objective.mixture")
-        for each in self.denoisers:
-            check_ranges(each, "objective.mixture.")
+                words = f"objective.{name} {getattr(self, name):g} has no effect beside {MIXTURE}"
+                raise CodeparrotError(f"{words}; remove one of the two")
+        assert self.denoisers
 
-    @property
+    @cached_property
     def denoisers(self) -> tuple[Denoiser, ...]:
         """Return the ways to corrupt a window."""
         if self.mixture == "none":
             return (Denoiser(self.rate, self.mean_span),)
-        return UL2 if self.mixture == "ul2" else tuple(self.mixture)
+        return denoisers_of(self.mixture)
 
     @property
     def even(self) -> bool:
@@ -200,12 +198,21 @@ class Spans:
         sizes = self.settings.sizes(length, denoiser)
         if self.settings.targets == "spans" and sizes.spans > len(self.sentinels):
             enough = np.ceil(sizes.noise / len(self.sentinels) * 10) / 10
-            of = "" if self.settings.mixture == "none" else " (of objective.mixture)"
+            what = "objective." if self.settings.mixture == "none" else f"{MIXTURE}: "
+            remedy = f"set it to {enough:g} or more"
+            if self.settings.mixture == "ul2":
+                what, remedy = f"{MIXTURE} ul2: ", f"set stream.seq_length to {self._most(length)} or less, or list denoisers"
             raise CodeparrotError(
-                f"objective.mean_span {denoiser.mean_span:g}{of} makes {sizes.spans} spans of {length} tokens, but the "
-                f"tokenizer has {len(self.sentinels)} sentinels; set it to {enough:g} or more"
+                f"{what}mean_span {denoiser.mean_span:g} makes {sizes.spans} spans of {length} tokens, but the tokenizer has "
+                f"{len(self.sentinels)} sentinels; {remedy}"
             )
         return sizes
+
+    def _most(self, length: int) -> int:
+        """Return the longest windows, shorter than `length`, for whose spans there are sentinels."""
+        mixture, most = self.settings.denoisers, len(self.sentinels)
+        fits = (each for each in range(length - 1, 1, -1) if all(of.sizes(each, False).spans <= most for of in mixture))
+        return next(fits, 2)
 
 
 def _lengths(length: int, sizes: Sizes, key: str) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.location import is_hub_name, path_of
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
+from codeparrot.objectives.objective import card_of
 from codeparrot.optim import load_optimizer
 from codeparrot.stream.batches import batches_of
 from codeparrot.stream.mixture import sources_of
@@ -32,7 +33,7 @@ def recipe(config: dict[str, Any], source: dict[str, Any] | None) -> list[str]:
         ("length", f"{train['max_steps']:,} steps, {_total_tokens(config):,} tokens{_padding(stream)}"),
         *_packing(stream),
         ("precision", train["precision"]),
-        ("objective", load_objective(config.get("objective", {})).card()),
+        ("objective", card_of(load_objective(config.get("objective", {})), config["stream"]["train"])),
         ("optimizer", load_optimizer(optim | {"ema_decay": train.get("ema_decay")}).card(optim)),
         ("clipping", f"gradient norm {optim['clip_norm']}" if optim["clip_norm"] else "none"),
         ("schedule", f"{schedule['name']}, {schedule['warmup_steps']} steps of warm-up"),
@@ -83,7 +84,7 @@ def data(config: dict[str, Any], read: list[dict[str, Any]]) -> list[str]:
         lines += [f"Until {phase['until']:.0%} of the steps, weights: {phase.get('weights', 'those of the sources')}.", ""]
     for source in sources_of(config["stream"]["train"]):
         called = f" ({source.name})" if source.name else ""
-        called += f", pairs of text and `{source.description}`, learned both ways" if source.description else ""
+        called += f", pairs of text and `{source.description}`" if source.description else ""
         for name in source.path:
             shown = name if is_on_the_hub(name) else Path(name).name
             lines += [f"- `{shown}`{called}{''.join(_of_corpus(path_of(name)))}"]

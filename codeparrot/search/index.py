@@ -1,4 +1,4 @@
-"""An index that was opened, and what a search in it tells. The command and the server tell the same.
+"""An open index and the answers to searches in it, the same for the command and the server.
 
 Guarantees: a model other than the index's is refused. Hits in files that have changed or are gone since the build are marked,
 and all such files are named. "More like this" needs no model.
@@ -17,6 +17,8 @@ from codeparrot.search.store import Store
 if TYPE_CHECKING:
     from codeparrot.search.embedding import Embedder
 
+MANY = 1000
+"""Of more files only those of the same name are proposed for one that is not there."""
 _DIGITS = 18
 """Of a line's number; no file has so many lines."""
 
@@ -52,7 +54,9 @@ class Index:
             return self
         found = Index(self.folder)
         if any(found.facts[name] != self.facts[name] for name in ("model", "pooling")):
-            raise CodeparrotError(f"the index {self.folder} was built anew by another model or pooling: open it again")
+            raise CodeparrotError(
+                f'the index "{self.folder}" was built again with another model or pooling: restart the server'
+            )
         return found
 
     def embedder(self, checkpoint: str, device: str, option: str = "--checkpoint") -> "Embedder":
@@ -75,13 +79,13 @@ class Index:
             raise CodeparrotError(f"the model of the index, {place}, is gone: say with {option} where it lies now")
         model = find_model(place)
         if digest_of_model(model) != self.facts["model"]:
-            made_by = f"the index has the vectors of {self.facts['checkpoint']} as it was"
-            remedy = "name that one, or build the index again"
+            made_by = f"that has the vectors of {self.facts['checkpoint']} as it was"
+            remedy = f"say with {option} where that one is, or build another index (--output)"
             raise CodeparrotError(f"{model} is another model than the index's: {made_by}; {remedy}")
         return load(model, self.facts["pooling"], device)
 
     def like_text(self, text: str, top: int, embedder: "Embedder") -> dict[str, Any]:
-        """Return what is to tell of the chunks that are nearest to a text.
+        """Return the answer to a search by text: the nearest chunks.
 
         Args:
             text: with something in it.
@@ -94,7 +98,7 @@ class Index:
         return self._told(self._search.of_vector(embedder.embed([text])[0], top), text=text)
 
     def like_place(self, place: str, top: int, here: Path) -> dict[str, Any]:
-        """Return what is to tell of the chunks that are nearest to the one at FILE:LINE.
+        """Return the answer to a search by FILE:LINE: the chunks nearest to the one there.
 
         Args:
             place: the file below the index's root, or as seen from a folder; lines count from 1.
@@ -127,7 +131,9 @@ class Index:
         paths = set(self._version.files["path"].to_pylist())
         path = name if name in paths else self._below(name, here)
         if path not in paths:
-            hint = nearest(name, paths) or "; build it again if the file is new"
+            # To compare with all of a large tree would take seconds.
+            alike = {each for each in paths if each.rpartition("/")[2] == path.rpartition("/")[2]}
+            hint = nearest(name, alike if len(paths) > MANY else paths) or "; build it again if the file is new"
             raise NoPlace(f'"{place}": the index has no file {path}{hint}')
         chunk = self._search.chunk_at(path, line)
         if chunk is None:

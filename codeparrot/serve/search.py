@@ -1,10 +1,10 @@
-"""`/v1/search`: what of an index is nearest to a text or to a place, told as `codeparrot search query --json` tells it.
+"""`/v1/search`: the chunks nearest to a text or a place, in the JSON of `codeparrot search query --json`.
 
-Guarantees: searches run one after another in a thread of their own. Completions go on meanwhile; while a text is made a vector,
+Guarantees: searches run one after another in a thread of their own. Completions go on meanwhile; while a text is embedded,
 the two share the cores. A request waits for its turn with its body read, so no client that is slow keeps others
 waiting. One that leaves before its turn is not searched for. At most `Limits.queue` requests wait, others are refused with 503.
 An index that was built again is opened at the next search.
-Memory: that of the index, and of its model in float32, which is loaded at the start, also where it is the one that is served.
+Memory: that of the index, and of its model in float32, which is loaded at the start, even if it is the served one.
 """
 
 import asyncio

@@ -141,7 +141,10 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         return windows
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        """Yield windows: int64 [seq_length], with -100 where best-fit packing leaves padding. The state follows."""
+        """Yield windows: int64 [seq_length], with -100 for the padding of best-fit packing and given.MARK on what pairs give.
+
+        The state follows.
+        """
         if self._anew:
             self._states = dict.fromkeys(self._lanes, self._beginning)
         share = share_of_worker(sorted(self._lanes))

@@ -15,7 +15,7 @@ from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import Block, Shard
 
 SEPARATOR = "\udc00"
-SETTING = "description of the source"
+SETTING = '"description" of the source'
 """What errors say names the column."""
 
 
@@ -32,9 +32,8 @@ class DescribedShard(Shard):
 
     def __init__(self, texts: Shard, column: str) -> None:
         if texts.packed:
-            raise CodeparrotError(
-                f"windows that were tokenised before have no {column}; name the documents, or leave out {SETTING}"
-            )
+            remedy = f"name the documents, or remove {SETTING}"
+            raise CodeparrotError(f"{getattr(texts, 'path', 'data')} holds windows, which have no descriptions; {remedy}")
         self.texts, self.column = texts, column
         self._descriptions = texts.of_column(column, SETTING)
         self.seekable, self.whole, self.shares = texts.seekable, texts.whole, texts.shares

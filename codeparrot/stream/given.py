@@ -1,4 +1,4 @@
-"""Tokens that a model reads and need not predict: a mark in the token itself, so that packing keeps it.
+"""Tokens that a model reads and does not predict: a mark in the token itself, so that packing keeps it.
 
 The mark is a bit that no vocabulary reaches. Windows of other sources have none.
 """
@@ -23,4 +23,6 @@ def are_given(tokens: NDArray[Any]) -> NDArray[np.bool_]:
 
 def unmarked(tokens: NDArray[Any]) -> NDArray[Any]:
     """Return tokens without the mark; padding stays as it is."""
+    if np.iinfo(tokens.dtype).max < MARK:
+        return tokens  # of a window file, which has none
     return np.where(are_given(tokens), tokens ^ np.asarray(MARK, tokens.dtype), tokens)

@@ -69,6 +69,10 @@ class OpenSource:
         whole_block: int = 0,
     ) -> None:
         rank, world_size = ranks
+        if source.description and transform is None:
+            raise CodeparrotError(
+                f'{setting}: "{source.description}" makes pairs, and nothing here puts them: remove description'
+            )
         self._whole_block = whole_block or block_windows(stream)
         self.settings, self.stream, self.encoder, self.order, self.transform = source, stream, encoder, order, transform
         self.shards = open_shards(

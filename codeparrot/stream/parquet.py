@@ -21,6 +21,7 @@ class ParquetShard(Shard):
         self._table: Table | None = None
         self._group: tuple[int, Any] = (-1, None)
         """The last row group: its number, and its column of text, or the `Damaged` that it is."""
+        self._others: dict[str, ParquetShard] = {}
 
     def _open(self) -> Table:
         if self._table is None:
@@ -116,6 +117,13 @@ class ParquetShard(Shard):
     def fresh(self) -> "ParquetShard":
         return ParquetShard(self.path, self.column, self.start, self.stop)
 
+    def of_column(self, column: str, setting: str) -> "ParquetShard":
+        # One for all parts of the file: they share its row groups.
+        if column not in self._others:
+            self._others[column] = other = self.fresh()
+            other.column, other.column_setting = column, setting
+        return self._others[column]
+
     def _row_group(self, group: int) -> Any:
         """Return a decoded row group, or the `Damaged` that it is; the last one is kept, since blocks follow each other."""
         if self._group[0] != group:
@@ -188,9 +196,7 @@ class RowsShard(Shard):
         return RowsShard(self.file.fresh(), self.rows)
 
     def of_column(self, column: str, setting: str) -> Shard:
-        file = self.file.fresh()
-        file.column, file.column_setting = column, setting
-        return RowsShard(file, self.rows)
+        return RowsShard(self.file.of_column(column, setting), self.rows)
 
     @property
     def identity(self) -> str:

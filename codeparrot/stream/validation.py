@@ -45,17 +45,24 @@ class ValidationSet:
     @property
     def num_predicted(self) -> int:
         """Tokens that have one before them in their window, without those that are given."""
-        return sum(int(np.count_nonzero(~are_given(window[1:]))) for window in self.windows)
+        return sum(map(_predicted, self.windows))
 
     def sample(self, per_lane: int) -> "ValidationSet":
         """Return so many windows of each lane, or all that it has: always the same ones, drawn from its whole length."""
         kept: list[NDArray[np.uint32]] = []
         first = 0
+        lanes: dict[int, int] = {}
         for lane, count in self.lanes.items():
-            drawn = np.sort(permutation(count, "validation", lane)[:per_lane])
-            kept += [self.windows[first + index] for index in drawn]
+            # One in which all is given measures nothing.
+            own = [
+                window
+                for window in self.windows[first : first + count]
+                if not are_given(window[1:]).any() or _predicted(window)
+            ]
+            drawn = np.sort(permutation(len(own), "validation", lane)[:per_lane])
+            kept += [own[index] for index in drawn]
+            lanes[lane] = len(drawn)
             first += count
-        lanes = {lane: min(count, per_lane) for lane, count in self.lanes.items()}
         return ValidationSet(kept, self.seq_length, lanes, self.damaged)
 
     def batch(self, index: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -72,6 +79,10 @@ class ValidationSet:
 
     def num_batches(self, size: int) -> int:
         return -(-len(self.windows) // size)
+
+
+def _predicted(window: NDArray[np.uint32]) -> int:
+    return int(np.count_nonzero(~are_given(window[1:])))
 
 
 def load_validation_set(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from codeparrot.model.dropout import unasked
-from codeparrot.objectives.objective import padding_of
+from codeparrot.objectives.objective import card_of, padding_of
 from codeparrot.run.progress import Progress
 from codeparrot.stream.estimate import epoch_tokens
 from codeparrot.stream.mixture import is_mixture
@@ -51,7 +51,7 @@ def derived_values(
     yield f"length      {train.max_steps:,} steps, {whole:,} tokens{_epochs(training, whole)}"
     yield f"stream      {stream.lanes} lanes, {_source(training, world)}"
     yield from planned(training)
-    yield f"objective   {training.objective.card()}{_of_windows(training)}"
+    yield f"objective   {card_of(training.objective, stream.train)}{_of_windows(training)}"
     read, written = padding_of(training.objective, stream.seq_length)
     if read or written:
         yield f"            padding to the longest: {read:.0%} of what is read, {written:.0%} of what is written"

@@ -141,9 +141,7 @@ class Monitor:
         self._trackers.log({key: value for key, value in values.items() if key != "step" and value is not None}, progress.step)
         left = timedelta(seconds=round(self._tokens_left(progress) * (1 - packing.get("padding_fraction", 0.0)) / rate))
         short = f"loss {mean:.4f} | {rate:,.0f} tokens/s | MFU {values['mfu']:.1%}"
-        packed = (
-            "padding {padding_fraction:.2%}, {cut_fraction:.1%} of the documents cut | ".format(**packing) if packing else ""
-        )
+        packed = _packed(packing)
         self._bar.advance(short)  # the bar says itself how much time is left
         logger.info(
             "step %d/%d (%.1f%%) | %s | lr %.2e | gradient %.3f | data wait %.1f%% | %s%s left",
@@ -292,6 +290,14 @@ def documents_behind(training: Training, record: StepRecord) -> list[dict[str, A
         own = []
     together = [window for windows in training.agreement.gather(own) for window in windows]
     return sorted(together, key=lambda window: window["position"])
+
+
+def _packed(facts: dict[str, float]) -> str:
+    """Return what a line of the log says of windows that predict different numbers of tokens, ready to be followed."""
+    padded = "padding_fraction" in facts
+    words = ["padding {padding_fraction:.2%}, {cut_fraction:.1%} of the documents cut | "] if padded else []
+    words += ["{predicted_fraction:.0%} predicted | "] if "predicted_fraction" in facts else []
+    return "".join(words).format(**facts)
 
 
 def _measured(line: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ over gloo between CPUs.
 Cost: the micro-batches of a step are in the host's memory before the step begins, 16 bytes a token, and one message a step.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ from codeparrot.training.agreement import Agreement
 
 if TYPE_CHECKING:
     from codeparrot.training.parts import Training
+
+logger = logging.getLogger("codeparrot")
 
 
 class Uneven:
@@ -50,6 +53,8 @@ class Uneven:
         self._leaves_out_first = document_mask and kind == "causal"
         self.tokens = 0
         """Tokens in the last global batch, without padding."""
+        self.predicted = 0
+        """Tokens predicted since the start, over all processes."""
 
     def whole(self, windows: Any) -> Any:
         """Return windows without the marks of padding and of tokens that are given."""
@@ -82,6 +87,9 @@ class Uneven:
         """
         counts = [int(np.count_nonzero(predicted(each.labels, self._kind) != IGNORED)) for each in micro_batches]
         self.tokens, total = self._agreement.sums(tokens, sum(counts))
+        self.predicted += total
+        if not total:
+            logger.warning("a step predicts nothing, since all of its windows is given; its loss of 0 is none")
         return [count * len(micro_batches) * self._world_size / max(1, total) for count in counts]
 
 
@@ -124,20 +132,26 @@ class PackingReport:
     """What best-fit packing leaves free and cuts. Every process makes one."""
 
     def __init__(self, training: "Training", begin: Progress) -> None:
-        self._training, self._last = training, begin
+        self._training, self._last, self._predicted = training, begin, 0
+        self._pairs = any(source.settings.description for source in training.stream.sources)
 
     def step(self, progress: Progress) -> dict[str, float]:
         """Return the facts of a logged step for its line in metrics.jsonl. All processes call this.
 
         `padding_fraction`: share of padding in the windows since the last logged step; `cut_fraction`: share of the documents
         that lie in several windows, in the blocks packed since this start. The pieces of fill-in-the-middle count as documents.
+        `predicted_fraction`, where a source has pairs: share of the tokens that were predicted since the last logged step.
         """
         training, last = self._training, self._last
         self._last = progress
+        facts: dict[str, float] = {}
+        if training.uneven and self._pairs:
+            before, self._predicted = self._predicted, training.uneven.predicted
+            facts = {"predicted_fraction": (self._predicted - before) / max(1, progress.tokens - last.tokens)}
         if training.config.stream.packing != "best_fit":
-            return {}
+            return facts
         packed = np.sum([source.packed.counts for source in training.stream.sources], axis=0)
         _, _, documents, cut = training.agreement.sums(*packed.tolist())
         room = training.tokens_before(progress.step) - training.tokens_before(last.step)
         padding = 1 - (progress.tokens - last.tokens) / room if room else 0.0
-        return {"padding_fraction": padding, "cut_fraction": cut / documents if documents else 0.0}
+        return facts | {"padding_fraction": padding, "cut_fraction": cut / documents if documents else 0.0}

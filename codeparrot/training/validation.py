@@ -165,13 +165,14 @@ class Validation:
     def _read(self, setting: str, stream: StreamConfig, name: str, description: str = "") -> "Measured":
         """Read a validation set and draw its sample. All processes call this."""
         training, accelerator, config = self._training, self._training.accelerator, self._training.config
+        pairs = pairs_of(training.objective, config, training.tokenizer, description)
         whole = load_validation_set(
             *(stream, training.stream.encoder),
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
             setting=None if setting == "stream.valid" else setting,
             description=description,
-            transform=pairs_of(training.objective, config, training.tokenizer, description),
+            transform=pairs.of_validation() if pairs else None,
             broken_off=lambda: self._stop.requested,
         )
         (stopped,) = training.agreement.any(self._stop.requested)

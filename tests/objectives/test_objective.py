@@ -106,6 +106,12 @@ def test_a_setting_that_is_left_out_is_its_default_to_a_resumed_run() -> None:
     assert with_defaults({"name": "gone", "rate": 1}) == {"name": "gone", "rate": 1}
 
 
+def test_settings_that_are_a_list_stay_as_they_are() -> None:
+    settings = {"name": "span", "mixture": [{"rate": 0.5}, {"mean_span": 0}]}
+    load_objective(settings)
+    assert settings == {"name": "span", "mixture": [{"rate": 0.5}, {"mean_span": 0}]}
+
+
 def test_settings_reach_the_objective(monkeypatch) -> None:
     monkeypatch.setitem(OBJECTIVES, "numbered", f"{__name__}:Numbered")
     assert load_objective({"name": "numbered", "rate": 0.25}).card() == "numbers at the rate 0.25"

@@ -2,9 +2,10 @@
 
 import gzip
 import json
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,16 +13,19 @@ import pyarrow.parquet as parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken
 
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
 from codeparrot.objectives import load_objective
-from codeparrot.objectives.objective import Examples, transforms_of
+from codeparrot.objectives.objective import Examples, card_of, transforms_of
 from codeparrot.objectives.pairs import Pairs
 from codeparrot.stream import ConstantLengthDataset, load_validation_set, merge_states
 from codeparrot.stream.described import SEPARATOR
 from codeparrot.stream.given import MARK, are_given, unmarked
+from codeparrot.stream.sentinels import SENTINELS
+from codeparrot.stream.validation import _predicted
 from codeparrot.training.packing import Uneven
 from tests.stream.bytes_encoder import END, BytesEncoder
 
@@ -127,7 +131,7 @@ def test_processes_and_resumes_give_the_windows_of_one(folder, packing) -> None:
 @settings(deadline=None, max_examples=40)
 @given(st.text(min_size=1), st.text(), st.floats(0, 1), st.integers(0, 3), st.integers(0, 9))
 def test_a_pair_is_a_function_of_its_texts_the_seed_and_the_epoch(description, code, rate, seed, epoch) -> None:
-    pairs = Pairs("docstring", rate, seed, END)
+    pairs = Pairs("docstring", rate, seed, LENGTH, END)
     found, again = (next(pairs.of_text(f"{description}{SEPARATOR}{code}", epoch) or iter(())) for _ in range(2))
     assert found.texts == again.texts
     assert found.texts in both_ways({"content": code.rstrip(), "docstring": description}) or found.texts[1] == code
@@ -138,10 +142,50 @@ def test_a_pair_is_a_function_of_its_texts_the_seed_and_the_epoch(description, c
 
 
 def test_the_rate_is_the_share_of_descriptions() -> None:
-    pairs = Pairs("docstring", 0.2, 0, END)
+    pairs = Pairs("docstring", 0.2, 0, LENGTH, END)
     drawn = [next(pairs.of_text(f"d{number}{SEPARATOR}c", 0) or iter(())).arrange for number in range(2000)]
     names = [each([np.zeros(1, np.uint32)] * 2)[1].name for each in drawn]
     assert 0.17 < names.count("description") / 2000 < 0.23
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_the_half_that_is_longer_than_a_window_is_not_given(rate) -> None:
+    pairs, long = Pairs("docstring", rate, 0, LENGTH, END), "x " * 3 * LENGTH
+    for code, description, written in (("c", long, long.strip() + '"""'), (long, "d", long)):
+        found = next(pairs.of_text(f"{description}{SEPARATOR}{code}", 0) or iter(()))
+        assert found.texts[1] == written
+
+
+def test_rows_without_a_description_give_up_their_middles() -> None:
+    class Tokenizer(FakeTokenizer):
+        added_tokens_decoder: ClassVar = {300 + index: AddedToken(name, special=True) for index, name in enumerate(SENTINELS)}
+
+    config = config_of(Path("none"), {"fim_rate": 1.0})
+    (pairs,) = transforms_of(load_objective(config.objective), config, Tokenizer())
+    assert pairs is not None and pairs.of_text("plain = 1", 0) is not None
+    assert pairs.settings["fim_rate"] == 1.0
+    assert "in sources with descriptions pairs instead, predicted are 50% of the descriptions" in card_of(
+        load_objective(config.objective), config.stream.train
+    )
+
+
+def test_tokens_of_window_files_have_no_mark() -> None:
+    tokens = np.array([1, 65535], np.uint16)
+    assert not are_given(tokens).any() and unmarked(tokens).tolist() == [1, 65535]
+    windows = np.array([[5, IGNORED]])
+    assert unmarked(windows).tolist() == [[5, IGNORED]]
+
+
+def test_a_step_that_predicts_nothing_says_so(caplog) -> None:
+    class Agreement:
+        def sums(self, *numbers: int) -> list[int]:
+            return [*numbers]
+
+    windows = np.array([[5 | MARK, 6 | MARK]])
+    uneven = Uneven(Agreement(), 1, END, document_mask=False)  # pyright: ignore[reportArgumentType]
+    whole = uneven.whole(windows)
+    assert uneven.shares([uneven.labelled(Examples(whole, whole), windows)], 2) == [0.0]
+    assert "a step predicts nothing" in caplog.text and uneven.predicted == 0
 
 
 def test_what_is_given_and_padding_are_not_predicted() -> None:
@@ -156,6 +200,10 @@ def test_what_is_given_and_padding_are_not_predicted() -> None:
 def test_a_validation_set_of_pairs_measures_what_is_predicted(folder) -> None:
     config = config_of(folder, valid=[str(folder)])
     (pairs,) = transforms_of(load_objective(config.objective), config, FakeTokenizer())
+    assert isinstance(pairs, Pairs)
+    other = replace(pairs, seed=5, describe_rate=1.0)
+    assert other.of_validation() == pairs.of_validation()
+    pairs = pairs.of_validation()
     valid = load_validation_set(config.stream, BytesEncoder(), description="docstring", transform=pairs)
     found = [valid.batch(index, 2) for index in range(valid.num_batches(2))]
     labels = np.concatenate([labels for _, labels in found])
@@ -163,22 +211,24 @@ def test_a_validation_set_of_pairs_measures_what_is_predicted(folder) -> None:
     assert inputs.max() <= END and (labels[labels != IGNORED] == inputs[labels != IGNORED]).all()
     predicted = (labels[:, 1:] != IGNORED).sum()
     assert predicted == valid.num_predicted < sum(len(window) - 1 for window in valid.windows)
-    again = load_validation_set(config.stream, BytesEncoder(), description="docstring", transform=pairs)
-    assert all(map(np.array_equal, valid.windows, again.windows))
+    sample = valid.sample(1)
+    assert len(sample.windows) == 4 and all(map(_predicted, sample.windows))
 
 
 def test_a_column_that_is_not_there_is_named(folder) -> None:
     config = config_of(folder)
     config.stream.train = [{"path": str(folder), "description": "docstrings"}]
     with pytest.raises(
-        CodeparrotError, match=r'has no column "docstrings".*docstring.*description of the source names the column'
+        CodeparrotError, match=r'has no column "docstrings".*docstring.*"description" of the source names the column'
     ):
         dataset(config)
 
 
 def test_what_learns_no_pairs_refuses_them(folder) -> None:
     config = config_of(folder, {"name": "masked"})
-    with pytest.raises(CodeparrotError, match=r'the description "docstring", but pairs are learned with objective.name causal'):
+    with pytest.raises(
+        CodeparrotError, match=r'only objective.name causal learns pairs; set it, or remove description "docstring"'
+    ):
         transforms_of(load_objective(config.objective), config, FakeTokenizer())
     config.stream.train = [{"path": str(folder), "description": 3}]
     with pytest.raises(CodeparrotError, match="description is 3; it must be the name of a column"):
@@ -189,7 +239,7 @@ def test_damage_of_either_column_is_damage_of_the_pair(tmp_path) -> None:
     rows = [*ROWS[:30], {"content": "x = 1", "docstring": 5}, *ROWS[30:]]
     config = config_of(written(tmp_path, "jsonl", rows))
     with pytest.raises(
-        CodeparrotError, match='column "docstring" holds int, not text; description of the source names another'
+        CodeparrotError, match='column "docstring" holds int, not text; "description" of the source names another'
     ):
         list(islice(dataset(config), 40))
     config.stream.on_error = "skip"
@@ -202,7 +252,7 @@ def test_windows_that_were_tokenised_before_are_refused(tmp_path) -> None:
     from codeparrot.stream.described import DescribedShard
     from codeparrot.stream.tokenized import TailShard
 
-    with pytest.raises(CodeparrotError, match="tokenised before have no docstring; name the documents, or leave out"):
+    with pytest.raises(CodeparrotError, match="holds windows, which have no descriptions; name the documents, or remove"):
         DescribedShard(TailShard(tmp_path, []), "docstring")
 
 

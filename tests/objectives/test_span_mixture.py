@@ -104,14 +104,17 @@ def test_windows_of_other_counts_count_by_their_tokens() -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"mixture": []}, "objective.mixture is empty"),
-        ({"mixture": "ul3"}, "objective.mixture"),
-        ({"mixture": [{"rate": 1.5}]}, r"objective.mixture.rate is 1.5; it must be above 0 and below 1"),
-        ({"mixture": [{"mean_span": 0.5}]}, r"objective.mixture.mean_span is 0.5; it must be 0, or at least 1"),
-        ({"mixture": [{"weight": 0}]}, r"objective.mixture.weight is 0.0; it must be above 0"),
+        ({"mixture": []}, "objective.mixture is empty; it must be none, ul2, or a list"),
+        ({"mixture": "ul3"}, "objective.mixture is ul3; it must be none, ul2, or a list of {rate, mean_span, weight}"),
+        ({"mixture": [3]}, "objective.mixture, denoiser 1 is 3; write {rate: 0.15, mean_span: 3}"),
+        ({"mixture": [{}, {"mean_spn": 3}]}, 'denoiser 2: there is no "mean_spn"; did you mean "mean_span"'),
+        ({"mixture": [{"rate": "x"}]}, "denoiser 1: rate is x; it must be a number"),
+        ({"mixture": [{"rate": 1.5}]}, r"objective.mixture, denoiser 1: rate is 1.5; it must be above 0 and below 1"),
+        ({"mixture": [{"mean_span": 0.5}]}, r"objective.mixture, denoiser 1: mean_span is 0.5; it must be 0, or at least 1"),
+        ({"mixture": [{"weight": 0}]}, r"objective.mixture, denoiser 1: weight is 0; it must be above 0"),
         ({"mixture": [{"span": 1}]}, "objective"),
-        ({"mixture": "ul2", "rate": 0.3}, "objective.rate 0.3 is that of no mixture; leave it out, or objective.mixture"),
-        ({"mixture": "ul2", "mean_span": 8}, "objective.mean_span 8 is that of no mixture"),
+        ({"mixture": "ul2", "rate": 0.3}, "objective.rate 0.3 has no effect beside objective.mixture; remove one of the two"),
+        ({"mixture": "ul2", "mean_span": 8}, "objective.mean_span 8 has no effect beside objective.mixture"),
     ],
 )
 def test_bad_mixtures_are_one_line(setting: dict[str, Any], words: str) -> None:
@@ -128,5 +131,8 @@ def test_a_list_in_a_file_is_a_mixture() -> None:
 
 
 def test_a_denoiser_with_more_spans_than_sentinels_is_named() -> None:
-    with pytest.raises(CodeparrotError, match=r"mean_span 3 \(of objective.mixture\) makes 11 spans of 64 tokens, .* 10 se"):
+    with pytest.raises(
+        CodeparrotError,
+        match=r"ul2: mean_span 3 makes 11 spans of 64 tokens, .* 10 sentinels; set stream.seq_length to 62 or less",
+    ):
         spans(10, mixture="ul2").lengths(64)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from tests.launching import curve, kill_behind_step, lines, run, start
 from tests.training.kinds import tokenizer_with, write
@@ -94,6 +95,22 @@ def test_a_mixture_goes_on_exactly_on_two_processes_and_is_the_run_of_one(tmp_pa
     ours, theirs = (curve(tmp_path / name / "runs" / "tiny") for name in ("two", "one"))
     for (step, loss, norm), (same, other, other_norm) in zip(ours, theirs, strict=True):
         assert step == same and loss == pytest.approx(other, rel=1e-5) and norm == pytest.approx(other_norm, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_run_of_a_list_of_denoisers_is_kept_as_it_was_written(tmp_path, corpus, tokenizer) -> None:
+    mixture = [{"rate": 0.15, "mean_span": 3, "weight": 2}, {"rate": 0.25, "mean_span": 0}]
+    sections: dict[str, Any] = {
+        "objective": {"name": "span", "mixture": mixture},
+        "train": {"max_steps": 2},
+        "schedule": {"warmup_steps": 1},
+    }
+    config = spans(tmp_path / "list", corpus, tokenizer, **sections)
+    run(config)
+    directory = tmp_path / "list" / "runs" / "tiny"
+    assert yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))["objective"]["mixture"] == mixture
+    run(config)  # the checkpoint was trained with the same settings
+    assert [step for step, *_ in curve(directory)] == [1, 2]
 
 
 @pytest.mark.slow
