@@ -38,8 +38,7 @@ def export(
         type: Of gguf. Numbers that matrices are stored as: f32 is exact, f16 half as large, q8_0 a quarter (8 bits and a scale
             for 32 numbers). All others stay f32. auto: f16.
         license: Of gguf. SPDX name of the model's licence, to write into the file.
-        pooling: Of sentence-transformers. How the vectors of a text's tokens become one. auto: last for causal models, mean for
-            others.
+        pooling: Of sentence-transformers. How the vectors of a text's tokens become one. auto: mean.
     """
     place = path_of(output)
     if format == "sentence-transformers":

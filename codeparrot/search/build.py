@@ -36,7 +36,7 @@ def build(
         path: Folder of a source tree.
         checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a GGUF file, or a name on the Hub.
         output: Folder of the index. One that is there is updated.
-        pooling: How the vectors of a text's tokens become one. auto: last for causal models, mean for others.
+        pooling: How the vectors of a text's tokens become one. auto: mean.
         whiten: Whiten the vectors by the tree's own.
         device: Where the model runs: auto, cpu, cuda, cuda:1 or mps.
         max_size: Bytes of a file; larger ones are left out.
@@ -57,7 +57,7 @@ def build(
     root, store = path_of(path).resolve(), Store(path_of(output))
     model = str(Path(find_model(checkpoint)).absolute())
     config = config_of(model)
-    settings = Settings(digest_of_model(model), pooling_of(pooling, config), config.get_text_config().hidden_size)
+    settings = Settings(digest_of_model(model), pooling_of(pooling), config.get_text_config().hidden_size)
     require_same(store, settings)
     skipped = Counter[str]()
     say(f"reading {root}")

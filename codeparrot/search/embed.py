@@ -43,7 +43,7 @@ def embed(
         path: Folder of a source tree.
         checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a GGUF file, or a name on the Hub.
         output: File to write, ending in .parquet. One that is there is replaced.
-        pooling: How the vectors of a text's tokens become one. auto: last for causal models, mean for others.
+        pooling: How the vectors of a text's tokens become one. auto: mean.
         whiten: Whiten the vectors by themselves.
         device: Where the model runs: auto, cpu, cuda, cuda:1 or mps.
         max_size: Bytes of a file; larger ones are left out.

@@ -61,7 +61,7 @@ class Embedder:
         from codeparrot.model import gpt2
 
         self.causal = kind_stored(model.config) == "causal"
-        self.pooling = pooling_of(pooling, model.config)
+        self.pooling = pooling_of(pooling)
         self.tokenizer = tokenizer
         self.tokens_per_batch = tokens_per_batch
         self.num_cut = 0

@@ -1,13 +1,12 @@
 """How the vectors of a text's tokens become one. Importing this module imports nothing heavy."""
 
-from typing import Any, Literal
-
-from codeparrot.model.kinds import kind_stored
+from typing import Literal
 
 Pooling = Literal["auto", "mean", "last"]
-"""auto: last for causal models, whose last token alone has seen all others, mean for others."""
+"""auto: mean. In a causal model the last token alone has seen all others, but its vector is for what comes next: the mean found
+more in every search that was measured (docs/LOG.md)."""
 
 
-def pooling_of(pooling: Pooling, config: Any) -> Literal["mean", "last"]:
-    """Return what auto means for a model."""
-    return pooling if pooling != "auto" else "last" if kind_stored(config) == "causal" else "mean"
+def pooling_of(pooling: Pooling) -> Literal["mean", "last"]:
+    """Return what auto means."""
+    return "mean" if pooling == "auto" else pooling

@@ -50,7 +50,7 @@ def test_the_folder_holds_what_the_format_names(model: Path, tmp_path: Path) -> 
     assert [part["type"].rpartition(".")[2] for part in parts] == ["Transformer", "Pooling", "Normalize"]
     assert all((folder / part["path"]).is_dir() for part in parts)
     pooling = json.loads((folder / "1_Pooling" / "config.json").read_text())
-    assert [name for name, value in pooling.items() if value is True] == ["pooling_mode_lasttoken"]
+    assert [name for name, value in pooling.items() if value is True] == ["pooling_mode_mean_tokens"]
     assert json.loads((folder / "tokenizer_config.json").read_text())["pad_token"]
 
 

@@ -132,8 +132,8 @@ def test_another_model_or_pooling_is_refused(tree: Path, checkpoint: Path, token
     tiny("gpt2", tokenizer, seed=1).save_pretrained(tmp_path / "other")
     with pytest.raises(CodeparrotError, match=r"has the vectors of another model \(.*other\): name another --output"):
         build(str(tree), checkpoint=str(tmp_path / "other"), output=str(tmp_path / "index"))
-    with pytest.raises(CodeparrotError, match="has --pooling last, not mean"):
-        build(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "index"), pooling="mean")
+    with pytest.raises(CodeparrotError, match="has --pooling mean, not last"):
+        build(str(tree), checkpoint=str(checkpoint), output=str(tmp_path / "index"), pooling="last")
 
 
 def test_all_vectors_are_computed_in_float32(

@@ -57,9 +57,10 @@ def test_no_batch_has_more_tokens_than_allowed(tokenizer: Any, monkeypatch: pyte
     assert sorted(number for batch in batches for number in batch.texts.tolist()) == list(range(18))
 
 
-def test_the_pooling_fits_the_kind_of_model(tokenizer: Any) -> None:
-    assert Embedder(tiny("gpt2", tokenizer), tokenizer).pooling == "last"
-    assert Embedder(tiny("roberta", tokenizer), tokenizer).pooling == "mean"
+@pytest.mark.parametrize("family", ["gpt2", "roberta"])
+def test_pooling_is_the_mean_unless_asked_otherwise(family: str, tokenizer: Any) -> None:
+    assert Embedder(tiny(family, tokenizer), tokenizer).pooling == "mean"
+    assert Embedder(tiny(family, tokenizer), tokenizer, "last").pooling == "last"
 
 
 def test_a_tokenizer_without_an_end_is_refused(tokenizer: Any) -> None:

@@ -36,7 +36,7 @@ def test_the_text_of_a_chunk_finds_it_first_with_score_1(index: str, tree: Path)
 
 def test_scores_are_the_cosines_of_all_vectors(index: str, checkpoint: Path) -> None:
     hits = query("split words", index=index, top=100).data["hits"]
-    embedder = load(str(checkpoint), "last", "cpu")
+    embedder = load(str(checkpoint), "mean", "cpu")
     texts = {"split": SPLIT, "read": "def read(path):\n    return path"}
     cosines = embedder.embed([*texts.values()]) @ embedder.embed(["split words"])[0]
     found = {hit["name"]: hit["score"] for hit in hits}

@@ -121,7 +121,7 @@ def test_the_command_prints_a_table_and_writes_its_files(
     assert len(compared) == 4 * 2 * 3 and all(each["p_value"] == 1 for each in compared)
     assert main([*arguments, "--seed", "1", "--output", str(tmp_path / "other")]) == 0
     assert main(["eval", "compare", str(tmp_path / "out"), str(tmp_path / "other")]) == 1
-    assert "different problems with the same names" in capsys.readouterr().err
+    assert "are of other queries or candidates" in capsys.readouterr().err
     assert main([*arguments, "--whiten_on", "0", "--candidates", "5"]) == 0
     printed = capsys.readouterr().out
     assert "5 queries among 5 functions" in printed and "MRR" in printed and "whitened" not in printed

@@ -46,7 +46,7 @@ def retrieval(
             CodeSearchNet takes 1000.
         whiten_on: Functions of the train split on which the whitening is fitted; 0: measure without it alone.
         split: Whose functions are searched: valid or test.
-        pooling: How the vectors of a text's tokens become one; auto: the last for causal models, the mean for others.
+        pooling: How the vectors of a text's tokens become one; auto: the mean.
         seed: The candidates and the names in clones are drawn from it.
         device: Where to compute: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
         output: Folder to write to; default: RUN/eval/retrieval-PAIRS/step_00001000 for a run, else
