@@ -19,7 +19,6 @@ from codeparrot.eval.problems.problem import ProblemSet
 from codeparrot.eval.task import Rows, Task, counted
 from codeparrot.generation.requests import Request
 from codeparrot.location import path_of
-from codeparrot.objectives.pairs import BEFORE_DESCRIPTION, QUOTES
 from codeparrot.result import Result
 
 MEASURES = {"chrf": "chrF", "rouge_l": "ROUGE-L"}
@@ -56,6 +55,7 @@ class Explain(Task[Function]):
 
     def load(self) -> ProblemSet[Function]:
         from codeparrot.eval.pairs import PYTHON, load_pairs
+        from codeparrot.objectives.pairs import BEFORE_DESCRIPTION
         from codeparrot.stream.order import draw
 
         pairs = [pair for pair in load_pairs(self.pairs, self.split).pairs if pair.language == PYTHON]
@@ -76,6 +76,8 @@ class Explain(Task[Function]):
         assert rouge_score and sacrebleu
 
     def request(self, problem: Function, tokenizer: Any) -> Request:
+        from codeparrot.objectives.pairs import QUOTES
+
         return Request(problem.prompt, stop=(QUOTES,))
 
     def score(self, problems: ProblemSet[Function], samples: Rows) -> list[dict[str, Any]]:
