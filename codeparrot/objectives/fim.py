@@ -24,7 +24,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from codeparrot.stream.lane import cut
-from codeparrot.stream.order import draw
+from codeparrot.stream.order import draw, happens
 from codeparrot.stream.sentinels import Sentinels
 from codeparrot.stream.transform import Part, Texts
 
@@ -33,8 +33,6 @@ Tokens = NDArray[np.uint32]
 
 CHARACTERS_PER_TOKEN = 3
 """Of code, roughly."""
-_FINE = 1 << 53
-"""A rate is held to one part in so many."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Middles:
     def _drawn(self, content: bytes, epoch: int) -> str | None:
         """Return the key of a document that is changed in this epoch, or None."""
         key = f"fim/{self.seed}/{epoch}/{xxhash.xxh3_128_hexdigest(content)}"
-        return key if draw(_FINE, key, "document") < self.rate * _FINE else None
+        return key if happens(self.rate, key, "document") else None
 
     def _piece(self, text: str, key: str) -> Texts:
         if self.level == "token":
@@ -96,7 +94,7 @@ class Middles:
     def _arranged(self, key: str, texts: Sequence[Tokens]) -> list[Part]:
         """Return prefix, middle and suffix in their order, with the sentinels and the end."""
         prefix, middle, suffix = texts
-        suffix_first = draw(_FINE, key, "order") < self.spm_rate * _FINE
+        suffix_first = happens(self.spm_rate, key, "order")
         mark, end = self.sentinels, [self.end_of_document]
         if suffix_first:
             parts = ("suffix", [mark.prefix, mark.suffix], suffix, []), ("prefix", [mark.middle], prefix, [])

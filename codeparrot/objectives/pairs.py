@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from codeparrot.objectives.fim import CHARACTERS_PER_TOKEN
 from codeparrot.stream.described import SEPARATOR
 from codeparrot.stream.given import given
-from codeparrot.stream.order import draw
+from codeparrot.stream.order import happens
 from codeparrot.stream.transform import Part, Texts, Transform
 
 Tokens = NDArray[np.uint32]
@@ -32,8 +32,6 @@ Tokens = NDArray[np.uint32]
 QUOTES = '"""'
 BEFORE_DESCRIPTION = f"\n\n{QUOTES}"
 """What stands between code and its description."""
-_FINE = 1 << 53
-"""A rate is held to one part in so many."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Pairs:
         # Three quotes would end the description.
         quoted = description.strip().replace(QUOTES, "'''")
         content = xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
-        describes = draw(_FINE, f"pairs/{self.seed}/{epoch}/{content}") < self.describe_rate * _FINE
+        describes = happens(self.describe_rate, f"pairs/{self.seed}/{epoch}/{content}")
         long_code, long_description = (len(each) > self.seq_length * CHARACTERS_PER_TOKEN for each in (code, quoted))
         if long_description if long_code != long_description else describes:
             read, written, names = f"{code.rstrip()}{BEFORE_DESCRIPTION}", f"{quoted}{QUOTES}", ("code, given", "description")

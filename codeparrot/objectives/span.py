@@ -73,7 +73,7 @@ class Span:
             if getattr(self, name) != default:
                 words = f"objective.{name} {getattr(self, name):g} has no effect beside {MIXTURE}"
                 raise CodeparrotError(f"{words}; remove one of the two")
-        assert self.denoisers
+        denoisers_of(self.mixture)  # refused now, not at the first window
 
     @cached_property
     def denoisers(self) -> tuple[Denoiser, ...]:

@@ -8,6 +8,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+_FINE = 1 << 53
+"""A rate is held to one part in so many."""
+
 
 def permutation(size: int, *key: int | str) -> NDArray[np.int64]:
     """Return a permutation of range(`size`) that depends on nothing but `size` and `key`."""
@@ -19,3 +22,8 @@ def permutation(size: int, *key: int | str) -> NDArray[np.int64]:
 def draw(size: int, *key: int | str) -> int:
     """Return a number below `size` that depends on nothing but `size` and `key`."""
     return xxhash.xxh3_64_intdigest("/".join(map(str, key)).encode()) * size >> 64
+
+
+def happens(rate: float, *key: int | str) -> bool:
+    """Return whether something of this rate, from 0 to 1, happens: it depends on nothing but `rate` and `key`."""
+    return draw(_FINE, *key) < rate * _FINE

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +18,8 @@ from codeparrot.model.families import build_model, model_config
 from codeparrot.objectives.objective import Examples
 from codeparrot.training.packing import Uneven, micro_batches_of
 from tests.conftest import python_sources
-from tests.launching import TINY, curve, kill_behind_step, lines, run, start, write_config
+from tests.launching import TINY, lines, run, write_config
+from tests.training.again import check_killed, check_two_processes
 
 
 class Processes:
@@ -129,33 +129,12 @@ def test_a_run_counts_tokens_without_padding_and_says_how_much_there_is(trained)
 @pytest.mark.slow
 @pytest.mark.parametrize("launch", ["ddp", "fsdp", "zero2"])
 def test_two_processes_and_other_micro_batches_take_the_steps_of_one(trained, tmp_path, launch) -> None:
-    config, _ = trained
-    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    settings["run"]["dir"], settings["train"]["micro_batch_size"] = str(tmp_path), 1
-    again = tmp_path / "again.yaml"
-    again.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    run(again, num_processes=2, launch=launch)
-    one, two = (
-        [line for line in lines(folder) if "loss" in line] for folder in (config.parent / "runs" / "tiny", tmp_path / "tiny")
-    )
-    assert [line["tokens"] for line in one] == [line["tokens"] for line in two]
-    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], abs=1e-5)
-    assert [line["grad_norm"] for line in two] == pytest.approx([line["grad_norm"] for line in one], rel=1e-4)
+    check_two_processes(trained[0], tmp_path, launch)
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_exactly(trained, tmp_path) -> None:
-    config, _ = trained
-    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    settings["run"]["dir"], settings["checkpoint"]["background"] = str(tmp_path), False
-    again = tmp_path / "again.yaml"
-    again.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    directory = tmp_path / "tiny"
-    kill_behind_step(start(again), directory / "metrics.jsonl", 12)
-    newest = sorted(place.name for place in (directory / "checkpoints").glob("step_*[0-9]"))[-1]
-    _, log = run(again)
-    assert f"resumed at step {int(newest.removeprefix('step_'))}" in log and newest < "step_00000024"
-    assert curve(directory) == curve(config.parent / "runs" / "tiny")
+    again = check_killed(trained[0], tmp_path)
     _, log = run(again, "--stream.packing", "concatenate", status=1)
     assert "stream.packing: best_fit -> concatenate" in log
 

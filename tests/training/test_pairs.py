@@ -10,7 +10,8 @@ import yaml
 from codeparrot.inspect_batch import inspect
 from codeparrot.publishing.made_from import data
 from tests.conftest import python_sources
-from tests.launching import curve, kill_behind_step, lines, run, start, write_config
+from tests.launching import lines, run, write_config
+from tests.training.again import check_killed, check_two_processes
 
 
 @pytest.fixture(scope="module")
@@ -56,28 +57,9 @@ def test_a_run_learns_pairs_and_measures_them_apart(trained) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("launch", ["ddp", "fsdp", "zero2"])
 def test_two_processes_and_other_micro_batches_take_the_steps_of_one(trained, tmp_path, launch) -> None:
-    config, _ = trained
-    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    settings["run"]["dir"], settings["train"]["micro_batch_size"] = str(tmp_path), 1
-    again = tmp_path / "again.yaml"
-    again.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    run(again, num_processes=2, launch=launch)
-    one, two = (
-        [line for line in lines(folder) if "loss" in line] for folder in (config.parent / "runs" / "tiny", tmp_path / "tiny")
-    )
-    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], abs=1e-5)
-    assert [line["grad_norm"] for line in two] == pytest.approx([line["grad_norm"] for line in one], rel=1e-4)
+    check_two_processes(trained[0], tmp_path, launch)
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_exactly(trained, tmp_path) -> None:
-    config, _ = trained
-    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    settings["run"]["dir"], settings["checkpoint"]["background"] = str(tmp_path), False
-    again = tmp_path / "again.yaml"
-    again.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    directory = tmp_path / "tiny"
-    kill_behind_step(start(again), directory / "metrics.jsonl", 12)
-    _, log = run(again)
-    assert "resumed at step" in log
-    assert curve(directory) == curve(config.parent / "runs" / "tiny")
+    check_killed(trained[0], tmp_path)
