@@ -1,6 +1,8 @@
 """A run that is done again in another way, beside what it was."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,11 +10,11 @@ import yaml
 from tests.launching import curve, kill_behind_step, lines, run, start
 
 
-def copy_of(config: Path, folder: Path, **changes: object) -> Path:
+def copy_of(config: Path, folder: Path, **changes: Mapping[str, Any]) -> Path:
     """Write the configuration of a run in another folder; `changes` are of `train`, `checkpoint` and so on, by section."""
     settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     for section, values in changes.items():
-        settings[section] |= values
+        settings[section] = {**settings.get(section, {}), **values}
     settings["run"]["dir"] = str(folder)
     (folder / "again.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     return folder / "again.yaml"

@@ -11,7 +11,7 @@ from codeparrot.inspect_batch import inspect
 from codeparrot.publishing.made_from import data
 from tests.conftest import python_sources
 from tests.launching import lines, run, write_config
-from tests.training.again import check_killed, check_two_processes
+from tests.training.again import check_killed, check_two_processes, copy_of
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +63,15 @@ def test_two_processes_and_other_micro_batches_take_the_steps_of_one(trained, tm
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_exactly(trained, tmp_path) -> None:
     check_killed(trained[0], tmp_path)
+
+
+@pytest.mark.slow
+def test_the_set_of_pairs_is_the_same_in_a_run_of_another_seed_and_rate(trained, tmp_path) -> None:
+    objective = {"name": "causal", "describe_rate": 0.0}
+    other = copy_of(trained[0], tmp_path, objective=objective, run={"seed": 7}, train={"max_steps": 4})
+    run(other)
+    found = [
+        next(line["set_tokens"] for line in reversed(lines(place)) if line.get("set") == "pairs")
+        for place in (trained[0].parent / "runs" / "tiny", tmp_path / "tiny")
+    ]
+    assert found[0] == found[1] > 0
