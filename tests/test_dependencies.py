@@ -21,6 +21,8 @@ CORPUS_ONLY = {
     "identify": "identify",
     "license-expression": "license_expression",
     "rensa": "rensa",
+    "tree-sitter": "tree_sitter",
+    "tree-sitter-language-pack": "tree_sitter_language_pack",
 }
 """The import name of each library of the extra."""
 SHARED = {"jinja2", "packaging"}

@@ -12,6 +12,7 @@ ENTRIES = "train quickstart plot inspect_batch cli __main__".split()
 """Entry points, which may import everything."""
 TABLE = {
     "errors": "",
+    "languages": "errors",
     "result": "launcher",
     "files": "",
     "text_files": "errors",
@@ -27,19 +28,19 @@ TABLE = {
     "run": "config errors files stream.mixture stream.batches",
     "hub": "run",
     "loading": "hub files run model",
-    "stream": "config",
+    "stream": "config languages",
     "model": "config",
     "objectives": "stream model registry loading",
     "optim": "model registry",
-    "corpus": "stream loading hub objectives eval.problems registry",
-    "tokenizer": "stream loading hub",
-    "generation": "model loading stream",
+    "corpus": "languages stream loading hub objectives eval.problems registry",
+    "tokenizer": "languages stream loading hub",
+    "generation": "languages model loading stream",
     "serve": "generation loading run stream search.index",
-    "search": "eval launcher loading run model stream corpus.definitions corpus.sources corpus.decode",
+    "search": "languages eval launcher loading run model stream corpus.definitions corpus.sources corpus.decode",
     "export": "loading run model stream search.embedding search.pooling",
-    "eval": "generation model loading hub run stream launcher objectives.pairs training.preemption corpus.definitions "
-    "corpus.sentences",
-    "training": "checks launcher loading hub run stream model objectives optim generation eval plot",
+    "eval": "languages generation model loading hub run stream launcher objectives.pairs training.preemption "
+    "corpus.definitions corpus.sentences",
+    "training": "languages checks launcher loading hub run stream model objectives optim generation eval plot",
     "publishing": "run hub model.kinds objectives optim arguments checks plot corpus.output corpus.report stream.mixture "
     "stream.batches",
     "verify": "run tokenizer",

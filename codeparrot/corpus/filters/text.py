@@ -11,8 +11,10 @@ _ASCII_NOT_ALPHANUMERIC = bytes(byte for byte in _ASCII if not chr(byte).isalnum
 class Text:
     """The text of one document."""
 
-    def __init__(self, content: str) -> None:
+    def __init__(self, content: str, language: str | None = "python") -> None:
         self.content = content
+        self.language = language
+        """As languages/names.py calls it; None if it is unknown."""
         self.encoded = content.encode()
 
     @cached_property

@@ -1,0 +1,1 @@
+"""Programming languages: their names, how a file's language is told, what their syntax looks like."""
