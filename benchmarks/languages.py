@@ -1,8 +1,8 @@
 """The language of real files: how many are told right, and how many a second, by candidates for the task.
 
-What a file is written in is known from where it comes from, never from its name: a file of yosys that ends in `.v` is Verilog, one
-of Coq's library is Coq; a header of zlib is C, one of fmt is C++. Read are this machine's packages and, if CODEPARROT_LANGUAGES
-names a folder, the unpacked Debian, npm and PyPI packages below it whose names PLACES lists.
+What a file is written in is known from where it comes from, never from its name: a file of yosys that ends in `.v` is Verilog,
+one of Coq's library is Coq; a header of zlib is C, one of fmt is C++. Read are this machine's packages and, if
+CODEPARROT_LANGUAGES names a folder, the unpacked Debian, npm and PyPI packages below it whose names PLACES lists.
 
 - codeparrot: `language_of(path, text)`; and of the text alone, as for a row of a table without a path.
 - identify: the tags of the name or the `#!` line. It never decides between languages that share an ending: "right" if one tag

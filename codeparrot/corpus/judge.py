@@ -1,16 +1,18 @@
 """What a worker does with a record: decode, filter, fingerprint. The result depends on the record and the settings alone."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import xxhash
 
 from codeparrot.corpus.decode import decode
-from codeparrot.corpus.documents import UNKNOWN_LANGUAGE, Candidate, Document, Record, Removed
+from codeparrot.corpus.documents import LANGUAGE, UNKNOWN_LANGUAGE, Candidate, Document, Record, Removed
 from codeparrot.corpus.filters.rules import first_failing
 from codeparrot.corpus.filters.text import Text
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.licenses.rules import LicenseSettings, license_of_file, removes
+from codeparrot.languages.chosen import is_chosen
 from codeparrot.languages.detect import language_of
 from codeparrot.languages.names import LANGUAGES
 
@@ -23,6 +25,8 @@ class Rules(NamedTuple):
     seed: int
     filters: Thresholds
     licenses: LicenseSettings
+    languages: Sequence[str] = ()
+    """Those that are kept; none: all, and a text in an unknown one is judged as Python."""
 
 
 def judge(record: Record, rules: Rules) -> Candidate | Removed:
@@ -33,9 +37,11 @@ def judge(record: Record, rules: Rules) -> Candidate | Removed:
     known = language or UNKNOWN_LANGUAGE
     if content is None:
         return Removed("undecodable", len(record.content), repo_name, path, language=known)
-    # A build that names no languages is of Python: so a text without a name is judged as always.
-    text = Text(content, language or PYTHON)
+    # A build that names no languages is of Python, so it judges a text that nothing tells as Python.
+    text = Text(content, language if language or rules.languages else PYTHON)
     size = len(text.encoded)
+    if not is_chosen(language, rules.languages):
+        return Removed(LANGUAGE, size, repo_name, path, content, known)
     if reason := first_failing(text, rules.filters):
         return Removed(reason, size, repo_name, path, content, known)
     license_name = license_of_file(declared, content)

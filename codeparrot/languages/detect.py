@@ -1,7 +1,7 @@
 """The language of a document, from its name and its text.
 
-The first of these that tells one: the whole name of the file, its ending, the program of a `#!` line, an editor's mode line, how
-the text begins, and, for a text without a name, its lines (lines.py). Where languages share an ending, the text decides
+The first of these that tells one: the whole name of the file, its ending, the program of a `#!` line, an editor's mode line,
+how the text begins, and, for a text without a name, its lines (lines.py). Where languages share an ending, the text decides
 (shared.py). Only the beginning of a text is read, each rule once over it: time is linear, also for text made to delay it.
 Cost: 1 microsecond where the name decides, 50 to 300 where the text does (benchmarks/languages.py).
 """
@@ -25,7 +25,6 @@ _STEMS = {name: _BY_FILENAME[name] for name in ("Dockerfile", "Containerfile", "
 _BY_PROGRAM = {name: each.name for each in LANGUAGES.values() for name in each.interpreters}
 _TEMPLATES = (".in", ".tmpl", ".template", ".example", ".sample", ".dist")
 """Endings after the real one."""
-_NO_CODE = frozenset({".txt", ".text", ".log", ".po", ".pot"})
 _OPENINGS = (("<?xml", "xml"), ("<?php", "php"), ("<!doctype html", "html"), ("<html", "html"))
 _SHELL_STARTS = re.compile(r"^[ \t]*+(?:eval '\(?)?+exec[ \t]++(?:/usr/bin/env[ \t]++)?+(\w++)", re.MULTILINE)
 """A shell that hands the file over to another interpreter: `exec tclsh "$0"`."""
@@ -57,7 +56,7 @@ def language_of(path: str, content: str) -> str | None:
         name = name.removesuffix(template) or name
     if found := _BY_FILENAME.get(name):
         return found
-    stem, dot, ending = name.rpartition(".")
+    _, dot, ending = name.rpartition(".")
     suffix = dot + ending[:LONGEST_SUFFIX]
     candidates = _BY_SUFFIX.get(suffix) or _BY_SUFFIX.get(suffix.lower(), ())
     if len(candidates) == 1 and suffix.lower() not in DECISIVE:

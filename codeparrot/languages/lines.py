@@ -1,7 +1,7 @@
 """Guesses the language of a text that has no name, from what its lines begin with.
 
-The first word of a line chooses the few patterns that are tried on it, and each gives points to a language. The language with the
-most points is taken, if it has enough and none is near. Without that, nothing is said: better unknown than wrong.
+The first word of a line chooses the few patterns that are tried on it, and each gives points to a language. The language with
+the most points is taken, if it has enough and none is near. Without that, nothing is said: better unknown than wrong.
 """
 
 import re
@@ -38,8 +38,8 @@ def _rules() -> dict[str, list[tuple[str, int, re.Pattern[str]]]]:
 def guess(text: str) -> str | None:
     """Return the language of a text, None if its first lines leave it open."""
     rules, points = _rules(), Counter[str]()
-    for line in text.split("\n", NUM_LINES)[:NUM_LINES]:
-        line = line[:LINE_CHARACTERS].strip()
+    for whole in text.split("\n", NUM_LINES)[:NUM_LINES]:
+        line = whole[:LINE_CHARACTERS].strip()
         word = _WORD.match(line)
         if not word:
             continue

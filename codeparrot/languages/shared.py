@@ -41,7 +41,7 @@ _CPP = _sign(
     r"(?:public|private|protected)[ \t]*+:",
     r"(?:virtual|explicit|constexpr|friend|static_assert|typename|consteval)\b",
     r"(?:[\w*&<>, \t]++::)++\w",
-    r"#[ \t]*+include[ \t]*+<(?:c?std\w++|string|vector|map|set|list|memory|iostream|utility|algorithm|type_traits|tuple|array)>",
+    r"#[ \t]*+include[ \t]*+<(?:c?std\w++|string|vector|map|set|list|memory|iostream|utility|algorithm|type_traits|tuple)>",
 )
 _MATLAB = _sign(
     "matlab", r"%", r"##", r"function\b", r"(?:end|endfunction|endif|endfor|endwhile|elseif|otherwise)\b", r"classdef\b"
