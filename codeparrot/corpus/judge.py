@@ -38,7 +38,7 @@ def judge(record: Record, rules: Rules) -> Candidate | Removed:
     if content is None:
         return Removed("undecodable", len(record.content), repo_name, path, language=known)
     # A build that names no languages is of Python, so it judges a text that nothing tells as Python.
-    text = Text(content, language if language or rules.languages else PYTHON)
+    text = Text(content, language if language or rules.languages else PYTHON, path)
     size = len(text.encoded)
     if not is_chosen(language, rules.languages):
         return Removed(LANGUAGE, size, repo_name, path, content, known)

@@ -1,8 +1,8 @@
 """Parsing in a process of its own, which may die without harm.
 
 Parsers are C, and the texts of the world are hostile: 5 kB of `a=>` take a gigabyte in C's grammar, and twice as many four, in
-a single step that nothing can stop. So each process that judges texts has one that parses for it, with a limit on its memory. If
-that one dies over a text, a new one tries again, and then the text counts as no program. Cost: about 0.1 ms a text.
+a single step that nothing can stop. So each process that judges texts has one that parses for it, with a limit on its memory.
+If that one dies over a text, a new one tries again, and then the text counts as no program. Cost: about 0.1 ms a text.
 """
 
 import os
