@@ -5,12 +5,16 @@ from typing import NamedTuple
 import xxhash
 
 from codeparrot.corpus.decode import decode
-from codeparrot.corpus.documents import Candidate, Document, Record, Removed
+from codeparrot.corpus.documents import UNKNOWN_LANGUAGE, Candidate, Document, Record, Removed
 from codeparrot.corpus.filters.rules import first_failing
 from codeparrot.corpus.filters.text import Text
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.licenses.rules import LicenseSettings, license_of_file, removes
+from codeparrot.languages.detect import language_of
+from codeparrot.languages.names import LANGUAGES
+
+PYTHON = "python"
 
 
 class Rules(NamedTuple):
@@ -25,20 +29,37 @@ def judge(record: Record, rules: Rules) -> Candidate | Removed:
     """Return the candidate that a record becomes, or what removed it."""
     repo_name, path, declared = (_storable(name) for name in (record.repo_name, record.path, record.license))
     content = decode(record.content)
+    language = _language(record, path, content or "")
+    known = language or UNKNOWN_LANGUAGE
     if content is None:
-        return Removed("undecodable", len(record.content), repo_name, path)
-    text = Text(content)
+        return Removed("undecodable", len(record.content), repo_name, path, language=known)
+    # A build that names no languages is of Python: so a text without a name is judged as always.
+    text = Text(content, language or PYTHON)
     size = len(text.encoded)
     if reason := first_failing(text, rules.filters):
-        return Removed(reason, size, repo_name, path, content)
+        return Removed(reason, size, repo_name, path, content, known)
     license_name = license_of_file(declared, content)
     if reason := removes(license_name, repo_name, rules.licenses):
-        return Removed(reason, size, repo_name, path, content)
-    document = Document(repo_name, path, size, content, license_name)
-    whole = xxhash.xxh3_64("\0".join((repo_name, path, license_name, "")).encode())
+        return Removed(reason, size, repo_name, path, content, known)
+    document = Document(repo_name, path, size, content, license_name, known)
+    # Python's are those of older versions; a language that a source names differs where all else is the same.
+    named = (_storable(record.language),) if record.language not in (None, PYTHON) else ()
+    whole = xxhash.xxh3_64("\0".join((repo_name, path, license_name, *named, "")).encode())
     whole.update(text.encoded)
     stars = -1 if record.stars is None else record.stars
     return Candidate(document, text.fingerprint, position(rules.seed, repo_name, path), whole.intdigest(), stars)
+
+
+def refused(removed: Removed) -> Removed:
+    """Return what a source refused, with the language that its path tells."""
+    return removed._replace(language=language_of(removed.path, "") or UNKNOWN_LANGUAGE) if removed.path else removed
+
+
+def _language(record: Record, path: str, content: str) -> str | None:
+    """Return the source's word, unless the table of languages lacks it and the path and the text tell one that it has."""
+    if record.language in LANGUAGES:
+        return record.language
+    return language_of(path, content) or (_storable(record.language) if record.language else None)
 
 
 def _storable(name: str) -> str:

@@ -11,7 +11,19 @@ from typing import Any
 import yaml
 
 from codeparrot.corpus import registry
-from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, TRAIN, UNKNOWN_LICENSE, VALID
+from codeparrot.corpus.documents import (
+    CONTENT,
+    LANGUAGE,
+    LICENSE,
+    PATH,
+    REPO_NAME,
+    SIZE,
+    SPLITS,
+    TRAIN,
+    UNKNOWN_LANGUAGE,
+    UNKNOWN_LICENSE,
+    VALID,
+)
 from codeparrot.corpus.report.pictures import WATERFALL, pictures_of, render, stages_of
 from codeparrot.corpus.report.reading import findings_of, source_line
 from codeparrot.corpus.stage import Stage
@@ -34,6 +46,7 @@ COLUMN_TEXTS = {
     SIZE: f"bytes of `{CONTENT}` as UTF-8",
     CONTENT: "text of the file",
     LICENSE: f"licence as an SPDX expression, or `{UNKNOWN_LICENSE}`",
+    LANGUAGE: f"language, by Linguist's name in lower case, or `{UNKNOWN_LANGUAGE}`",
 }
 
 

@@ -13,13 +13,16 @@ PRESETS = (
         path="max_stars_repo_path",
         license="max_stars_repo_licenses",
         stars="max_stars_count",
+        language="lang",
     ),
     # bigcode/starcoderdata
     ColumnNames(repo_name="max_stars_repo_name", path="max_stars_repo_path", stars="max_stars_count"),
     # bigcode/the-stack-smol
-    ColumnNames(repo_name="repository_name", license="licenses"),
+    ColumnNames(repo_name="repository_name", license="licenses", language="lang"),
     # codeparrot/github-code
     ColumnNames(text="code"),
+    # any other
+    ColumnNames(language="lang"),
 )
 """A table gets the first preset whose CHOSEN_BY columns it has; a column that the user named otherwise is kept."""
 

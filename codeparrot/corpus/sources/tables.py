@@ -20,6 +20,7 @@ from codeparrot.corpus.sources.listing import State, digest, digest_of_all, stat
 from codeparrot.corpus.sources.presets import columns_of
 from codeparrot.corpus.sources.safety import Refused, lost_with
 from codeparrot.errors import CodeparrotError
+from codeparrot.languages.names import canonical
 from codeparrot.stream.losses import OnError, refuse
 from codeparrot.stream.readers import jsonl
 from codeparrot.stream.readers.folder import PARQUET
@@ -32,6 +33,8 @@ MAX_LINE_BYTES = 64_000_000
 ROWS = 256
 """Rows converted to Python objects at once."""
 TEXT_SETTING = "--columns.text"
+MAX_LANGUAGE_CHARACTERS = 100
+"""A longer value names no language."""
 MAX_STARS = 2**53
 """Larger values are not numbers of stars; up to here floating-point numbers are exact."""
 
@@ -174,7 +177,12 @@ def record(row: Mapping[str, Any], columns: ColumnNames, repo_name: str, number:
         license=", ".join(str(name) for name in names if name) or UNKNOWN_LICENSE,
         content=text,
         stars=_stars(row.get(columns.stars)),
+        language=_language(row.get(columns.language)),
     )
+
+
+def _language(value: Any) -> str | None:
+    return canonical(value) if isinstance(value, str) and 0 < len(value.strip()) <= MAX_LANGUAGE_CHARACTERS else None
 
 
 def _stars(value: Any) -> int | None:
