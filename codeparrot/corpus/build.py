@@ -11,6 +11,7 @@ from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
+from codeparrot.corpus.notebooks import NotebookSettings
 from codeparrot.corpus.settings import Settings, all_stages
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
@@ -20,6 +21,7 @@ from codeparrot.stream.losses import OnError
 COLUMNS = ColumnNames()
 FILTERS = Thresholds()
 LICENSES = LicenseSettings()
+NOTEBOOKS = NotebookSettings()
 NEAR_DUPLICATES = NearDuplicates()
 CLUSTER = ClusterSettings()
 
@@ -55,6 +57,7 @@ def build(
     columns: ColumnNames = COLUMNS,
     filters: Thresholds = FILTERS,
     licenses: LicenseSettings = LICENSES,
+    notebooks: NotebookSettings = NOTEBOOKS,
     near_duplicates: NearDuplicates = NEAR_DUPLICATES,
     keep_removed: int = 20,
     on_error: OnError = "stop",
@@ -86,6 +89,7 @@ def build(
         columns: Where tables keep what the corpus needs.
         filters: What a file must satisfy to enter the corpus.
         licenses: Which licences a file may have, and whose files are left out.
+        notebooks: What becomes of Jupyter notebooks.
         near_duplicates: When two documents count as near duplicates; one of them is kept.
         keep_removed: Removed files to show for each reason, in removed/samples.parquet.
         on_error: What becomes of tables that are damaged: stop ends with their place, skip leaves out the row group, the file,
@@ -111,6 +115,7 @@ def build(
         raise CodeparrotError(f"workers is {workers}; it must be at most 1024")
     filters.check()
     licenses.check()
+    notebooks.check()
     near_duplicates.check()
     cleaning = all_stages(stages)
     for stage in cleaning.values():
@@ -130,6 +135,7 @@ def build(
         columns=columns,
         filters=filters,
         licenses=licenses,
+        notebooks=notebooks,
         near_duplicates=near_duplicates,
         stages=cleaning,
         keep_removed=keep_removed,

@@ -11,6 +11,7 @@ from codeparrot.corpus.filters.text import Text
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.licenses.rules import LicenseSettings, license_of_file, removes
+from codeparrot.corpus.notebooks import NOTEBOOK, NotebookSettings, convert
 from codeparrot.languages.detect import language_of
 from codeparrot.languages.names import LANGUAGES
 
@@ -23,6 +24,7 @@ class Rules(NamedTuple):
     seed: int
     filters: Thresholds
     licenses: LicenseSettings
+    notebooks: NotebookSettings = NotebookSettings()
 
 
 def judge(record: Record, rules: Rules) -> Candidate | Removed:
@@ -33,6 +35,12 @@ def judge(record: Record, rules: Rules) -> Candidate | Removed:
     known = language or UNKNOWN_LANGUAGE
     if content is None:
         return Removed("undecodable", len(record.content), repo_name, path, language=known)
+    if language == NOTEBOOK:
+        converted = convert(content, rules.notebooks)
+        if isinstance(converted, str):
+            return Removed(converted, len(content.encode()), repo_name, path, content, known)
+        content, language = converted
+        known = language
     # A build that names no languages is of Python: so a text without a name is judged as always.
     text = Text(content, language or PYTHON)
     size = len(text.encoded)

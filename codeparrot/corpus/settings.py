@@ -9,6 +9,7 @@ from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
+from codeparrot.corpus.notebooks import NotebookSettings
 from codeparrot.corpus.stage import Stage
 from codeparrot.stream.losses import OnError
 
@@ -26,11 +27,17 @@ class Settings:
     columns: ColumnNames
     filters: Thresholds
     licenses: LicenseSettings
+    notebooks: NotebookSettings
     near_duplicates: NearDuplicates
     stages: Mapping[str, Stage]
     """All stages by the names of their settings, in the order in which they clean."""
     keep_removed: int
     on_error: OnError = "stop"
+
+    @property
+    def max_read_size(self) -> int:
+        """Bytes; larger files are not read. Of a notebook, the pictures go before a filter sees it."""
+        return max(self.filters.max_size, self.notebooks.max_size if self.notebooks.converts else 0)
 
     def recorded(self) -> dict[str, Any]:
         """Return the settings as a recipe and the statistics of a corpus hold them: each stage is a group of its own."""

@@ -64,6 +64,7 @@ def removals(settings: Settings) -> dict[str, str]:
         **REFUSALS,
         "malformed": "a row that is not a JSON object, or whose text is not text",
         "undecodable": "neither UTF-8 nor what its coding line says",
+        **settings.notebooks.rules(),
         **filters.rules(settings.filters),
         **licenses.rules(settings.licenses),
         DUPLICATE: "the text of another document, apart from white space",

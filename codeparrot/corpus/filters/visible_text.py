@@ -36,7 +36,7 @@ class Limits:
 
 
 def visible_text(content: str) -> str:
-    """Return the text of a web page without comments, scripts, styles, templates and tags, each run of white space as a space."""
+    """Return a page's text without comments, scripts, styles, templates and tags; a run of white space becomes a space."""
     return _SPACES.sub(" ", html.unescape(_MARKUP.sub(" ", content))).strip()
 
 
@@ -55,6 +55,6 @@ FILTER = Filter(
     Limits,
     passes,
     order=95,
-    rule="HTML of which a browser shows fewer than {min_visible_characters:,} characters, or less than {min_visible_fraction:.0%}",
+    rule="HTML with fewer than {min_visible_characters:,} characters, or less than {min_visible_fraction:.0%}, that a browser shows",
     is_on=lambda limits: limits.min_visible_characters or limits.min_visible_fraction,
 )
