@@ -291,6 +291,7 @@ def test_a_build_turns_notebooks_into_scripts_and_counts_what_is_damaged(raw: Pa
     assert "| notebook_damaged | 1 |" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "documents", "removed"),
     [
@@ -325,8 +326,8 @@ def test_hostile_cells_take_time_in_proportion_to_their_length(piece: str) -> No
         contents = [notebook(text(line), code("!x\n" + line)) for line in (piece * (size // len(piece)),)]
         start = time.process_time()
         for content in contents:
-            became(content, SCRIPTS)
-            became(content, PAIRS)
+            convert(content, SCRIPTS)
+            convert(content, PAIRS)
         return time.process_time() - start
 
     least = min(seconds(40_000) for _ in range(3))

@@ -55,6 +55,7 @@ FILTER = Filter(
     Limits,
     passes,
     order=95,
-    rule="HTML with fewer than {min_visible_characters:,} characters, or less than {min_visible_fraction:.0%}, that a browser shows",
+    rule="HTML with fewer than {min_visible_characters:,} characters, or less than {min_visible_fraction:.0%}, that a browser "
+    "shows",
     is_on=lambda limits: limits.min_visible_characters or limits.min_visible_fraction,
 )
