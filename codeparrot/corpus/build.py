@@ -12,7 +12,7 @@ from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.notebooks import NotebookSettings
-from codeparrot.corpus.settings import Settings, all_stages
+from codeparrot.corpus.settings import Settings, all_stages, checked_caps
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import Result
 from codeparrot.stream.cores import available_cores
@@ -59,6 +59,7 @@ def build(
     licenses: LicenseSettings = LICENSES,
     notebooks: NotebookSettings = NOTEBOOKS,
     near_duplicates: NearDuplicates = NEAR_DUPLICATES,
+    caps: dict[str, int] | None = None,
     keep_removed: int = 20,
     on_error: OnError = "stop",
     executor: Literal["local", "slurm", "ray"] = "local",
@@ -91,6 +92,8 @@ def build(
         licenses: Which licences a file may have, and whose files are left out.
         notebooks: What becomes of Jupyter notebooks.
         near_duplicates: When two documents count as near duplicates; one of them is kept.
+        caps: Most bytes of a language in the corpus, such as {json: 1000000000}, before secrets are replaced; which of its
+            documents stay is drawn by a hash.
         keep_removed: Removed files to show for each reason, in removed/samples.parquet.
         on_error: What becomes of tables that are damaged: stop ends with their place, skip leaves out the row group, the file,
             or the rest of a packed one, and counts it. Single files, archives and rows that are damaged are always left out.
@@ -117,6 +120,7 @@ def build(
     licenses.check()
     notebooks.check()
     near_duplicates.check()
+    capped = checked_caps(caps or {})
     cleaning = all_stages(stages)
     for stage in cleaning.values():
         stage.check()
@@ -137,6 +141,7 @@ def build(
         licenses=licenses,
         notebooks=notebooks,
         near_duplicates=near_duplicates,
+        caps=capped,
         stages=cleaning,
         keep_removed=keep_removed,
         on_error=on_error,

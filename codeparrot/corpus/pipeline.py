@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from codeparrot import __version__
+from codeparrot.corpus import caps
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
 from codeparrot.corpus.cluster.executor import HasOutput
 from codeparrot.corpus.documents import PATH, REPO_NAME, SIZE, TRAIN, VALID, Reading, Source
@@ -78,6 +79,7 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
         tally = tally_of(documents, verdicts, cleaned)
         _report_unmatched(settings, tally)
         _report_unreadable(tally)
+        caps.report_strangers(documents, settings.caps)
         if not tally.kept.files:
             raise _nothing_kept(tally, settings.source)
         splits = _write(cleaned, tally, settings, executor, work.folder, building.folder)
@@ -165,6 +167,7 @@ def _find_duplicates(
     if near.threshold:
         pairs += executor.near_pairs(documents.segments, near, folder)
     verdicts, members = choose(documents, pairs)
+    caps.apply(documents, verdicts, settings.caps)
     verdicts.tofile(folder / "verdicts")
     return verdicts, members
 

@@ -11,6 +11,8 @@ from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.notebooks import NotebookSettings
 from codeparrot.corpus.stage import Stage
+from codeparrot.errors import CodeparrotError
+from codeparrot.languages.names import canonical
 from codeparrot.stream.losses import OnError
 
 
@@ -29,6 +31,8 @@ class Settings:
     licenses: LicenseSettings
     notebooks: NotebookSettings
     near_duplicates: NearDuplicates
+    caps: Mapping[str, int]
+    """Most bytes of the languages that have a cap."""
     stages: Mapping[str, Stage]
     """All stages by the names of their settings, in the order in which they clean."""
     keep_removed: int
@@ -61,3 +65,19 @@ def all_stages(given: Mapping[str, Stage]) -> dict[str, Stage]:
     if unknown := given.keys() - registry.STAGES.keys():
         raise TypeError(f"there is no stage {', '.join(sorted(unknown))}; STAGES in registry.py lists them")
     return {name: given.get(name) or stage() for name, stage in registry.stages().items()}
+
+
+def checked_caps(caps: Mapping[str, int]) -> dict[str, int]:
+    """Return the caps by the names that the corpus has for languages.
+
+    Raises:
+        CodeparrotError: a cap is below 1, or a language has two.
+    """
+    found: dict[str, int] = {}
+    for name, size in caps.items():
+        if size < 1:
+            raise CodeparrotError(f"caps.{name} is {size}; it is a number of bytes, at least 1")
+        if canonical(name) in found:
+            raise CodeparrotError(f"caps has two numbers for {canonical(name)}; give one")
+        found[canonical(name)] = size
+    return found

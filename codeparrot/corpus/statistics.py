@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from codeparrot import __version__
+from codeparrot.corpus import caps
 from codeparrot.corpus.documents import Source
 from codeparrot.corpus.duplicates.choice import Members
 from codeparrot.corpus.filters import rules as filters
@@ -69,6 +70,7 @@ def removals(settings: Settings) -> dict[str, str]:
         **licenses.rules(settings.licenses),
         DUPLICATE: "the text of another document, apart from white space",
         **({NEAR_DUPLICATE: near_rule} if near.threshold else {}),
+        **({caps.REASON: caps.rule(settings.caps)} if settings.caps else {}),
         **{each.reason: each.rule() for each in settings.stages.values() if each.is_on and each.rule()},
     }
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from codeparrot.corpus import caps
 from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS
 from codeparrot.corpus.documents import LICENSE, PATH, REPO_NAME, SIZE
 from codeparrot.corpus.duplicates.choice import EXACT_COPY, KEPT, NEAR_COPY
@@ -79,7 +80,7 @@ def tally_of(documents: Documents, verdicts: NDArray[np.uint8], cleaned: Iterabl
     for segment, start in zip(documents.segments, documents.starts.tolist(), strict=False):
         tally.add_removed(segment.removed())
         sizes, verdict = segment.columns(SIZE).column(SIZE).to_numpy(), verdicts[start : start + len(segment)]
-        for reason, kind in ((DUPLICATE, EXACT_COPY), (NEAR_DUPLICATE, NEAR_COPY)):
+        for reason, kind in ((DUPLICATE, EXACT_COPY), (NEAR_DUPLICATE, NEAR_COPY), (caps.REASON, caps.CAPPED)):
             tally.removed[reason].add(int((verdict == kind).sum()), int(sizes[verdict == kind].sum()))
         tally.read.add(int((verdict == KEPT).sum()), int(sizes[verdict == KEPT].sum()))
     for count in tally.removed.values():
