@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -45,8 +46,8 @@ def apply(documents: Documents, verdicts: NDArray[np.uint8], caps: Mapping[str, 
         room = size - last.before
         for kept in _kept(documents, verdicts, name):
             verdicts[kept.number[kept.part > last.number]] = CAPPED
-        inside = [kept.only(kept.part == last.number) for kept in _kept(documents, verdicts, name)]
-        numbers, sizes, positions, wholes = (np.concatenate(each) for each in zip(*(each[:4] for each in inside), strict=True))
+        inside = [[each[kept.part == last.number] for each in kept[:4]] for kept in _kept(documents, verdicts, name)]
+        numbers, sizes, positions, wholes = (np.concatenate(each) for each in zip(*inside, strict=True))
         order = np.lexsort((wholes, positions))
         verdicts[numbers[order[np.cumsum(sizes[order]) > room]]] = CAPPED
 
@@ -60,9 +61,6 @@ class _Kept(NamedTuple):
     whole: NDArray[np.uint64]
     part: NDArray[np.int64]
     """Of the order of the corpus, which comes in _PARTS parts."""
-
-    def only(self, chosen: NDArray[np.bool_]) -> "_Kept":
-        return _Kept(*(each[chosen] for each in self))
 
 
 class _Last(NamedTuple):
@@ -84,15 +82,19 @@ def _last_part(documents: Documents, verdicts: NDArray[np.uint8], name: str, siz
 def _kept(documents: Documents, verdicts: NDArray[np.uint8], name: str) -> Iterator[_Kept]:
     for segment, start in zip(documents.segments, documents.starts.tolist(), strict=False):
         table = segment.columns(LANGUAGE, SIZE, POSITION, WHOLE)
-        is_named = pc.equal(table.column(LANGUAGE), name).to_numpy()
+        is_named = _is_in(table, name)
         rows = np.flatnonzero(is_named & (verdicts[start : start + len(segment)] == KEPT))
         size, position, whole = (table.column(column).to_numpy()[rows] for column in (SIZE, POSITION, WHOLE))
         yield _Kept(rows + start, size, position, whole, (position >> _SHIFT).astype(np.int64))
 
 
+def _is_in(table: pa.Table, name: str) -> NDArray[np.bool_]:
+    return pc.call_function("equal", [table.column(LANGUAGE), pa.scalar(name, pa.large_string())]).to_numpy()
+
+
 def report_strangers(documents: Documents, caps: Mapping[str, int]) -> None:
     """Say which caps no document has the language of, if no rule knows it: the name may be misspelt."""
     for name in caps.keys() - LANGUAGES.keys() - {UNKNOWN_LANGUAGE}:
-        if not any(pc.any(pc.equal(each.columns(LANGUAGE).column(0), name)).as_py() for each in documents.segments):
+        if not any(_is_in(each.columns(LANGUAGE), name).any() for each in documents.segments):
             hint = nearest(name, LANGUAGES) or "; --columns.language names the column of a table"
             print(f'codeparrot: warning: caps: no document that was read is in "{name}"{hint}', file=sys.stderr)

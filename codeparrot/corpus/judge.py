@@ -46,7 +46,7 @@ def judge(record: Record, rules: Rules) -> Candidate | Removed:
     size = len(text.encoded)
     if reason := first_failing(text, rules.filters):
         return Removed(reason, size, repo_name, path, content, known)
-    license_name = license_of_file(declared, content)
+    license_name = license_of_file(declared, content, language)
     if reason := removes(license_name, repo_name, rules.licenses):
         return Removed(reason, size, repo_name, path, content, known)
     document = Document(repo_name, path, size, content, license_name, known)
