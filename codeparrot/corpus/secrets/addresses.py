@@ -80,7 +80,7 @@ _APOSTROPHE = r"(?<=[dlmnoDLMNO])(?<![^\W_].)\\?['’](?=[^\W_])"
 # Each pattern begins with something rare, which makes the search fast, and looks a bounded distance to both sides.
 _AT = re.compile(rf"@(?<=[\w{_SIGNS}%+;.-]@)(?=[^\W_]|\[[0-9I]|\\[xuU]|&)")
 ESCAPED_AT = "\\@"
-_AT_ANYWHERE = re.compile(rf"(?:(?<=[\w{_SIGNS}%+;.-])\\)?@(?<=[\w{_SIGNS}%+;.\\-]@)(?=[^\W_]|\[[0-9I]|\\[xuU]|&)")
+_AT_ANYWHERE = re.compile(rf"@(?<=[\w{_SIGNS}%+;.\\-]@)(?=[^\W_]|\[[0-9I]|\\[xuU]|&)")
 _USERS = re.compile(rf"(?:[\w.%+\-{_SIGNS}]|{_CODED}|{_APOSTROPHE})+")
 _FIRST = re.compile(rf"[^\W_]|{_CODED}")
 _UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
@@ -129,7 +129,7 @@ def emails(content: str, language: str = "python") -> Iterator[Finding]:
     """Yield the e-mail addresses in a file; one with `\\@`, as Perl writes it, counts in other languages than Python."""
     pattern, signs = (_AT, _TEMPLATE_SIGNS) if language == "python" else (_AT_ANYWHERE, _TEMPLATE_SIGNS_ANYWHERE)
     for at in pattern.finditer(content):
-        place = at.start()
+        place = at.start() - (content[at.start() - 1] == "\\")
         end = _end_of_domain(content, at.end())
         start = _start_of_user(content, place, end) if end else place
         if start == place or _is_template(content, start, signs):

@@ -23,7 +23,8 @@ UNQUOTED = frozenset(
 _QUOTED = re.compile(
     r"""[\w-]{0,40}["'`]?(?:\[\w{0,20}\]|[\])}?!]){0,3}[ \t]{0,20}
     (?: :[^=\n"'`]{1,60}= | [!=]={1,2} | [:?+.~|]{1,2}= | [=-]> | <- | \|\| | \?\? | [=:,({]
-      | (?:[ \t][\w.*&<>\[\]?:]{1,40}){1,2}[ \t]{0,20}:?= | (?<=[ \t]) )
+      | (?<!["'`])(?:[ \t][\w*&\[][\w.*&<>\[\]?:]{0,40}){1,2}[ \t]{0,20}:?= | (?<=["'])[ \t]+(?:value|content|default)=
+      | (?P<gap>(?<=[ \t])(?!`)) )
     [ \t]{0,20} (?: (?:String::from|(?:new[ ])?[Ss]tring|std::string|Some|Just|pack)?[( ]{1,2} )?
     [@$A-Za-z8]{0,3}\#{0,2} (?P<quote>["'`])(?P<value>[^"'`\\\n]{8,200})(?P=quote)""",
     re.VERBOSE,
@@ -45,7 +46,9 @@ def values(content: str, name: str, start: int, end: int, language: str) -> Iter
         return
     patterns = (_QUOTED, _ELEMENT, _BARE) if language in UNQUOTED else (_QUOTED, _ELEMENT)
     for pattern in (*patterns, _BARE_DOCKER) if language == "dockerfile" else patterns:
-        if match := pattern.match(content, end):
+        match = pattern.match(content, end)
+        # "pass" is a verb, too: only a sign makes it a name.
+        if match and not (name in _SHORT and pattern is _QUOTED and match["gap"] is not None):
             yield match
 
 
