@@ -12,8 +12,9 @@ from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.notebooks import NotebookSettings
-from codeparrot.corpus.settings import Settings, all_stages, checked_caps
+from codeparrot.corpus.settings import PYTHON_SUFFIXES, Settings, all_stages, checked_caps
 from codeparrot.errors import CodeparrotError
+from codeparrot.languages.chosen import checked
 from codeparrot.result import Result
 from codeparrot.stream.cores import available_cores
 from codeparrot.stream.losses import OnError
@@ -53,7 +54,8 @@ def build(
     seed: int = 0,
     workers: int = 0,
     overwrite: bool = False,
-    suffixes: tuple[str, ...] = (".py",),
+    languages: tuple[str, ...] = (),
+    suffixes: tuple[str, ...] = (),
     columns: ColumnNames = COLUMNS,
     filters: Thresholds = FILTERS,
     licenses: LicenseSettings = LICENSES,
@@ -86,7 +88,10 @@ def build(
         seed: Determines the order of the documents, the sample and the split.
         workers: Processes that read, filter and write (0: one per core).
         overwrite: Replace the corpus in `output`, once the new one is complete.
-        suffixes: Endings of the file names to read in folders.
+        languages: Keep only documents in these, such as python c++ shell; all: every programming and markup language, but data
+            (JSON, YAML, CSV, XML, TOML, ...) only where it is named too. Not given: documents in any language stay.
+        suffixes: Endings of the file names to read in folders, repositories and archives (not given: those of --languages, or
+            else .py).
         columns: Where tables keep what the corpus needs.
         filters: What a file must satisfy to enter the corpus.
         licenses: Which licences a file may have, and whose files are left out.
@@ -116,6 +121,7 @@ def build(
             raise CodeparrotError(f"{name} is {value}; it must be at least {least}")
     if workers > 1024:
         raise CodeparrotError(f"workers is {workers}; it must be at most 1024")
+    chosen = checked(languages)
     filters.check()
     licenses.check()
     notebooks.check()
@@ -135,7 +141,8 @@ def build(
         valid_fraction=valid_fraction,
         shard_bytes=shard_bytes,
         seed=seed,
-        suffixes=suffixes,
+        languages=chosen,
+        suffixes=suffixes or (() if chosen else PYTHON_SUFFIXES),
         columns=columns,
         filters=filters,
         licenses=licenses,

@@ -116,10 +116,12 @@ class Reading(NamedTuple):
     max_size: int
     """Bytes; larger files are not read."""
     suffixes: tuple[str, ...]
-    """Endings of the names of files to read; they do not apply to tables."""
+    """Endings of the names of files to read, or whole names behind a slash; they do not apply to tables."""
     columns: ColumnNames
     on_error: OnError = "stop"
     """What becomes of tables that are damaged."""
+    installed_suffixes: tuple[str, ...] = (".py",)
+    """The same for the source `python`, which `--suffixes` does not change."""
 
 
 class Source(NamedTuple):

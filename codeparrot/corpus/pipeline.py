@@ -69,7 +69,8 @@ class Executor(Protocol):
 def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) -> dict[str, Any]:
     """Write the corpus to `output` and return its statistics."""
     with new_corpus(output, overwrite) as building:
-        reading = Reading(settings.seed, settings.max_read_size, settings.suffixes, settings.columns, settings.on_error)
+        facts = settings.endings, settings.columns, settings.on_error, settings.installed_endings
+        reading = Reading(settings.seed, settings.max_read_size, *facts)
         sources = [open_source(spec, reading) for spec in settings.source]
         work = Work(building.work, _identity(settings, sources))
         segments = _read(sources, settings, executor, work.folder / "read")
@@ -109,7 +110,7 @@ def _read(sources: list[Source], settings: Settings, executor: Executor, folder:
     folder.mkdir(exist_ok=True)
     known = [source.num_records for source in sources if source.num_records is not None]
     total = sum(known) if len(known) == len(sources) and not settings.max_bytes else None
-    rules = Rules(settings.seed, settings.filters, settings.licenses, settings.notebooks)
+    rules = Rules(settings.seed, settings.filters, settings.licenses, settings.languages, settings.notebooks)
     reader = Reader(rules, settings.near_duplicates, settings.keep_removed, settings.on_error)
     outputs: list[Path] = []
     segments: list[Segment] = []

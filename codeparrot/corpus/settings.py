@@ -12,8 +12,12 @@ from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.notebooks import NotebookSettings
 from codeparrot.corpus.stage import Stage
 from codeparrot.errors import CodeparrotError
+from codeparrot.languages.chosen import endings
 from codeparrot.languages.names import canonical
 from codeparrot.stream.losses import OnError
+
+PYTHON_SUFFIXES = (".py",)
+"""What a build reads that names neither languages nor suffixes."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,18 @@ class Settings:
     """All stages by the names of their settings, in the order in which they clean."""
     keep_removed: int
     on_error: OnError = "stop"
+    languages: tuple[str, ...] = ()
+    """By the names of languages/names.py, or "all"; empty: what is read stays, whatever its language."""
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """What the paths of files to read end in: `suffixes` if there are any, else those of the languages."""
+        return self.suffixes or endings(self.languages)
+
+    @property
+    def installed_endings(self) -> tuple[str, ...]:
+        """The same for the source `python`: suffixes alone do not change what it reads."""
+        return self.endings if self.languages else PYTHON_SUFFIXES
 
     @property
     def max_read_size(self) -> int:

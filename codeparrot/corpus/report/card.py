@@ -24,7 +24,7 @@ from codeparrot.corpus.documents import (
     UNKNOWN_LICENSE,
     VALID,
 )
-from codeparrot.corpus.report.pictures import WATERFALL, pictures_of, render, stages_of
+from codeparrot.corpus.report.pictures import LANGUAGES, WATERFALL, pictures_of, render, stages_of
 from codeparrot.corpus.report.reading import findings_of, source_line
 from codeparrot.corpus.stage import Stage
 from codeparrot.figures import LIGHT, size_in_words
@@ -40,6 +40,7 @@ HUB_LICENSES = frozenset(
 SIZE_CATEGORIES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 NAMES_SHOWN = 20
 REPOSITORIES_SHOWN = 50
+LANGUAGES_SHOWN = 40
 COLUMN_TEXTS = {
     REPO_NAME: "repository or distribution that the file comes from",
     PATH: "path of the file in it",
@@ -63,6 +64,7 @@ def card(statistics: dict[str, Any], name: str, pictures: Iterable[str] = ()) ->
             "",
             *_overview(statistics),
             *_removed(statistics, shown),
+            *_languages(statistics, shown),
             *_sources(statistics),
             *_licenses(statistics),
             *_stages(statistics),
@@ -163,6 +165,33 @@ def _removed(statistics: dict[str, Any], shown: list[str]) -> list[str]:
     for name, caption in (("document_sizes.png", "Documents by their size"), ("line_lengths.png", "Lines by their length")):
         lines += _picture(shown, name, caption)
     return lines
+
+
+def _languages(statistics: dict[str, Any], shown: list[str]) -> list[str]:
+    """Return what is left of each language; a corpus of an older version does not know."""
+    if not statistics.get("languages"):
+        return []
+    total = max(1, statistics["bytes"])
+    rows = [
+        (
+            *(name, each["read"]["files"], each["documents"], each["bytes"], f"{each['bytes'] / total:.1%}"),
+            f"{each['bytes'] / max(1, each['read']['bytes']):.1%}",
+            ", ".join(f"{reason} {count['files']:,}" for reason, count in each["removed"].items()),
+        )
+        for name, each in statistics["languages"].items()
+    ]
+    header = ("language", "files read", "documents", "bytes of text", "share", "bytes left", "files removed")
+    lines = [
+        "## Languages",
+        "",
+        "The language of a file is what its source calls it, else what its name, its `#!` line or its text tells.",
+        "",
+        *table(header, rows[:LANGUAGES_SHOWN]),
+        "",
+    ]
+    if len(rows) > LANGUAGES_SHOWN:
+        lines += [f"and {len(rows) - LANGUAGES_SHOWN:,} more, which statistics.json lists.", ""]
+    return lines + _picture(shown, LANGUAGES, "Bytes left after each stage, by language")
 
 
 def _near_duplicates(statistics: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
 
 _TYPES = {
-    **{"documents": int, "bytes": int, "licenses": dict, "splits": dict, "sources": list, "waterfall": list},
+    **{"documents": int, "bytes": int, "licenses": dict, "languages": dict, "splits": dict, "sources": list, "waterfall": list},
     **{"files": dict, "settings": dict},
 }
 

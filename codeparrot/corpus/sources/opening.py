@@ -20,7 +20,7 @@ PYTHON = "python"
 def open_source(spec: str, reading: Reading) -> Source:
     """Open what a `--source` names; raise CodeparrotError if it names nothing that can be read."""
     if spec == PYTHON:
-        return open_installed(reading.seed, reading.max_size)
+        return open_installed(reading.seed, reading.max_size, reading.installed_suffixes)
     scheme, colon, _ = spec.partition(":")
     if colon and scheme in registry.SOURCES:
         return load(registry.SOURCES[scheme].target)(spec, reading)
