@@ -69,6 +69,7 @@ def test_the_first_documents_that_fit_stay_and_the_rest_is_counted(
     assert "| capped |" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "kept"), [(0, 3), (-1, 2), (1, 3)])
 def test_a_cap_that_is_met_to_the_byte_keeps_the_document(whole: Path, tmp_path: Path, more: int, kept: int) -> None:
     before = sizes(whole, "yaml")
@@ -76,6 +77,7 @@ def test_a_cap_that_is_met_to_the_byte_keeps_the_document(whole: Path, tmp_path:
     assert sizes(tmp_path / "out", "yaml") == before[:kept]
 
 
+@pytest.mark.slow
 def test_a_cap_above_everything_removes_nothing_and_a_small_one_everything(whole: Path, tmp_path: Path) -> None:
     statistics = make(whole.parent / "rows.jsonl", tmp_path / "out", caps={"json": 10**12, "yaml": 1}, **OPTIONS)
     assert sizes(tmp_path / "out", "json") == sizes(whole, "json") and not sizes(tmp_path / "out", "yaml")

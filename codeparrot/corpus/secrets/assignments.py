@@ -25,7 +25,7 @@ _QUOTED = re.compile(
     (?: :[^=\n"'`]{1,60}= | [!=]={1,2} | [:?+.~|]{1,2}= | [=-]> | <- | \|\| | \?\? | [=:,({]
       | (?<!["'`])(?:[ \t][\w*&\[][\w.*&<>\[\]?:]{0,40}){1,2}[ \t]{0,20}:?= | (?<=["'])[ \t]+(?:value|content|default)=
       | (?P<gap>(?<=[ \t])(?!`)) )
-    [ \t]{0,20} (?: (?:String::from|(?:new[ ])?[Ss]tring|std::string|Some|Just|pack)?[( ]{1,2} )?
+    [ \t]{0,20} (?: (?:String::from|(?:new[ ])?(?:String|string)|std::string|Some|Just|pack)?[( ]{1,2} )?
     [@$A-Za-z8]{0,3}\#{0,2} (?P<quote>["'`])(?P<value>[^"'`\\\n]{8,200})(?P=quote)""",
     re.VERBOSE,
 )

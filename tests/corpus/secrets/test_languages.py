@@ -2,12 +2,15 @@
 
 import random
 import string
+import sysconfig
 import time
+from pathlib import Path
 
 import pytest
 
 from codeparrot.corpus.secrets.redaction import redact
 from codeparrot.corpus.secrets.stage import Secrets
+from codeparrot.languages.detect import language_of
 from codeparrot.languages.names import LANGUAGES
 from tests.corpus.samples import STANDARD_LIBRARY
 from tests.corpus.secrets.in_languages import EMAILS, FRIENDS, PASSWORDS
@@ -15,6 +18,7 @@ from tests.corpus.secrets.made_up import LOWER, WORD, draw, private_key
 
 REDACT = Secrets().kinds
 COPIES = 5
+SUFFIXES = {suffix for each in LANGUAGES.values() if each.name != "python" for suffix in each.suffixes}
 FALSE = [(language, line) for language, lines in FRIENDS.items() for line in lines]
 
 
@@ -139,3 +143,16 @@ def test_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None
     least = min(seconds(20_000) for _ in range(3))
     # Ten times the length: quadratic time would be a hundred times as long.
     assert min(seconds(200_000) for _ in range(3)) < 30 * max(least, 0.003)
+
+
+@pytest.mark.slow
+def test_ordinary_files_of_other_languages_give_hardly_more_than_the_rules_of_python_find() -> None:
+    files = [file for file in sorted(Path(sysconfig.get_paths()["purelib"]).rglob("*")) if file.suffix in SUFFIXES][:2000]
+    texts = [(file, file.read_bytes().decode("utf-8", "ignore")) for file in files if file.stat().st_size < 300_000]
+    assert len(texts) > 200
+    more = []
+    for file, content in texts:
+        found = redact(content, ("credentials",), language_of(str(file), content) or "unknown").counts
+        known = redact(content, ("credentials",)).counts
+        more += [file] * max(0, sum(found.values()) - sum(known.values()))
+    assert len(more) <= len(texts) / 200, more
