@@ -11,7 +11,8 @@ from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
-from codeparrot.corpus.settings import PYTHON_SUFFIXES, Settings, all_stages
+from codeparrot.corpus.notebooks import NotebookSettings
+from codeparrot.corpus.settings import PYTHON_SUFFIXES, Settings, all_stages, checked_caps
 from codeparrot.errors import CodeparrotError
 from codeparrot.languages.chosen import checked
 from codeparrot.result import Result
@@ -21,6 +22,7 @@ from codeparrot.stream.losses import OnError
 COLUMNS = ColumnNames()
 FILTERS = Thresholds()
 LICENSES = LicenseSettings()
+NOTEBOOKS = NotebookSettings()
 NEAR_DUPLICATES = NearDuplicates()
 CLUSTER = ClusterSettings()
 
@@ -57,7 +59,9 @@ def build(
     columns: ColumnNames = COLUMNS,
     filters: Thresholds = FILTERS,
     licenses: LicenseSettings = LICENSES,
+    notebooks: NotebookSettings = NOTEBOOKS,
     near_duplicates: NearDuplicates = NEAR_DUPLICATES,
+    caps: dict[str, int] | None = None,
     keep_removed: int = 20,
     on_error: OnError = "stop",
     executor: Literal["local", "slurm", "ray"] = "local",
@@ -91,7 +95,10 @@ def build(
         columns: Where tables keep what the corpus needs.
         filters: What a file must satisfy to enter the corpus.
         licenses: Which licences a file may have, and whose files are left out.
+        notebooks: What becomes of Jupyter notebooks.
         near_duplicates: When two documents count as near duplicates; one of them is kept.
+        caps: Most bytes of a language in the corpus, such as {json: 1000000000}, before secrets are replaced; which of its
+            documents stay is drawn by a hash.
         keep_removed: Removed files to show for each reason, in removed/samples.parquet.
         on_error: What becomes of tables that are damaged: stop ends with their place, skip leaves out the row group, the file,
             or the rest of a packed one, and counts it. Single files, archives and rows that are damaged are always left out.
@@ -117,7 +124,9 @@ def build(
     chosen = checked(languages)
     filters.check()
     licenses.check()
+    notebooks.check()
     near_duplicates.check()
+    capped = checked_caps(caps or {})
     cleaning = all_stages(stages)
     for stage in cleaning.values():
         stage.check()
@@ -137,7 +146,9 @@ def build(
         columns=columns,
         filters=filters,
         licenses=licenses,
+        notebooks=notebooks,
         near_duplicates=near_duplicates,
+        caps=capped,
         stages=cleaning,
         keep_removed=keep_removed,
         on_error=on_error,

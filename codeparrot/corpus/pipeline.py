@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from codeparrot import __version__
+from codeparrot.corpus import caps
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
 from codeparrot.corpus.cluster.executor import HasOutput
 from codeparrot.corpus.documents import PATH, REPO_NAME, SIZE, TRAIN, VALID, Reading, Source
@@ -69,7 +70,7 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
     """Write the corpus to `output` and return its statistics."""
     with new_corpus(output, overwrite) as building:
         facts = settings.endings, settings.columns, settings.on_error, settings.installed_endings
-        reading = Reading(settings.seed, settings.filters.max_size, *facts)
+        reading = Reading(settings.seed, settings.max_read_size, *facts)
         sources = [open_source(spec, reading) for spec in settings.source]
         work = Work(building.work, _identity(settings, sources))
         segments = _read(sources, settings, executor, work.folder / "read")
@@ -79,6 +80,7 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
         tally = tally_of(documents, verdicts, cleaned)
         _report_unmatched(settings, tally)
         _report_unreadable(tally)
+        caps.report_strangers(documents, settings.caps)
         if not tally.kept.files:
             raise _nothing_kept(tally, settings.source)
         splits = _write(cleaned, tally, settings, executor, work.folder, building.folder)
@@ -108,7 +110,7 @@ def _read(sources: list[Source], settings: Settings, executor: Executor, folder:
     folder.mkdir(exist_ok=True)
     known = [source.num_records for source in sources if source.num_records is not None]
     total = sum(known) if len(known) == len(sources) and not settings.max_bytes else None
-    rules = Rules(settings.seed, settings.filters, settings.licenses, settings.languages)
+    rules = Rules(settings.seed, settings.filters, settings.licenses, settings.languages, settings.notebooks)
     reader = Reader(rules, settings.near_duplicates, settings.keep_removed, settings.on_error)
     outputs: list[Path] = []
     segments: list[Segment] = []
@@ -166,6 +168,7 @@ def _find_duplicates(
     if near.threshold:
         pairs += executor.near_pairs(documents.segments, near, folder)
     verdicts, members = choose(documents, pairs)
+    caps.apply(documents, verdicts, settings.caps)
     verdicts.tofile(folder / "verdicts")
     return verdicts, members
 
