@@ -48,7 +48,7 @@ def judge(record: Record, rules: Rules) -> Candidate | Removed:
         content, language = converted
         known = language
     # A build that names no languages is of Python, so it judges a text that nothing tells as Python.
-    text = Text(content, language if language or rules.languages else PYTHON)
+    text = Text(content, language if language or rules.languages else PYTHON, path)
     size = len(text.encoded)
     if reason := first_failing(text, rules.filters):
         return Removed(reason, size, repo_name, path, content, known)

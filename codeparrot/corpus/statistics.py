@@ -9,7 +9,7 @@ from typing import Any
 
 from codeparrot import __version__
 from codeparrot.corpus import caps
-from codeparrot.corpus.documents import LANGUAGE, Source
+from codeparrot.corpus.documents import LANGUAGE, UNKNOWN_LANGUAGE, Source
 from codeparrot.corpus.duplicates.choice import Members
 from codeparrot.corpus.filters import rules as filters
 from codeparrot.corpus.licenses import rules as licenses
@@ -42,6 +42,7 @@ def statistics_of(
         **_opt_out(settings, tally),
         "licenses": {name: {"documents": count.files, "bytes": count.bytes} for name, count in licenses},
         "languages": languages(tally, settings),
+        "not_judged": not_judged(tally, settings),
         "sources": [_source(spec, source, tally) for spec, source in zip(settings.source, sources, strict=True)],
         "settings": json.loads(json.dumps(settings.recorded())),
         "codeparrot_version": __version__,
@@ -96,6 +97,16 @@ def languages(tally: Tally, settings: Settings) -> dict[str, dict[str, Any]]:
         }
         for name, counts in sorted(tally.languages.items(), key=lambda item: (-item[1].read.bytes, item[0]))
     }
+
+
+def not_judged(tally: Tally, settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return, by the name of a rule, the documents that it did not judge since it knows nothing of their language."""
+    kept = {name: counts.kept.files for name, counts in tally.languages.items() if counts.kept.files}
+    if not settings.languages:
+        kept.pop(UNKNOWN_LANGUAGE, None)  # judged as Python
+    ordered = dict(sorted(kept.items(), key=lambda item: (-item[1], item[0])))
+    found = filters.not_judged(ordered, settings.filters)
+    return {name: {"documents": sum(each.values()), "languages": each} for name, each in found.items()}
 
 
 def _listed(names: Sequence[str]) -> str:

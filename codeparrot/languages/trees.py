@@ -1,5 +1,7 @@
 """What a parser finds in a text: how much of it is comments, and how much is no program.
 
+These functions trust the parsers; parsing.py calls them in a process of its own.
+
 tree-sitter reads any text and marks what it cannot make sense of. Reading is bounded by the work of the parser, not by a
 clock, so that a text has the same fate on every machine. Trees are walked with a cursor, never by recursion. Cost: about
 0.15 ms a kB, and a parser a grammar and process.
@@ -8,7 +10,6 @@ clock, so that a text has the same fate on every machine. Trees are walked with 
 from functools import cache
 from typing import Any, NamedTuple
 
-from codeparrot.errors import CodeparrotError
 from codeparrot.languages.syntax import Syntax
 
 WORK_PER_BYTE = 0.5
@@ -30,13 +31,13 @@ class Parsed(NamedTuple):
     """Text in no statement that the grammar knows, and one for everything that is missing."""
 
 
-def parsed(encoded: bytes, syntax: Syntax) -> Parsed | None:
+def parsed_here(encoded: bytes, syntax: Syntax) -> Parsed | None:
     """Return what the grammars of a syntax make of a text; that of the first which can read it, or else of the best.
 
     None: none of them came to an end within the work that a program may take.
 
     Raises:
-        CodeparrotError: tree-sitter or a grammar is not installed.
+        NoGrammar: the package of grammars lacks one.
     """
     best = None
     for grammar in syntax.grammars:
@@ -53,6 +54,10 @@ def reads(found: Parsed | None, encoded: bytes, syntax: Syntax) -> bool:
     return found is not None and found.errors <= syntax.max_error * (len(encoded) - found.comments)
 
 
+class NoGrammar(LookupError):
+    """The package of grammars lacks one."""
+
+
 class _Reader(NamedTuple):
     parser: Any
     kinds: frozenset[str]
@@ -66,17 +71,13 @@ class _Reader(NamedTuple):
 @cache
 def _reader(grammar: str, comments: tuple[str, ...]) -> _Reader:
     # Imported here: a corpus of Python alone is built without it.
-    try:
-        from tree_sitter import Parser, Query
-        from tree_sitter_language_pack import get_language
-    except ImportError as error:
-        raise CodeparrotError("filters by syntax need tree-sitter; pip install 'codeparrot[corpus]'") from error
+    from tree_sitter import Parser, Query
+    from tree_sitter_language_pack import get_language
+
     try:
         language = get_language(grammar)  # pyright: ignore[reportArgumentType]
     except LookupError as error:
-        raise CodeparrotError(
-            f"tree-sitter-language-pack has no grammar {grammar}; pip install 'codeparrot[corpus]'"
-        ) from error
+        raise NoGrammar(grammar) from error
     known = [kind for kind in comments if language.id_for_node_kind(kind, True)]
     wanted = f"[{' '.join(f'({kind})' for kind in known)}] @comment " if known else ""
     return _Reader(

@@ -30,10 +30,7 @@ def first_failing(text: Text, limits: Thresholds) -> str | None:
 
 
 def not_judged(languages: Mapping[str, int], limits: Thresholds) -> dict[str, dict[str, int]]:
-    """Return, by the name of a filter that is on, the files that it does not judge, by their languages.
-
-    `languages` has the number of files of each language, most of them first or in any other order, which is kept.
-    """
+    """Return, by the name of a filter that is on, the files that it does not judge, of those there are of each language."""
     found = {
         name: {language: files for language, files in languages.items() if not each.applies(language)}
         for name, each in _in_order()

@@ -3,8 +3,9 @@
 from functools import cached_property
 
 from codeparrot.corpus.hashes import fingerprint
+from codeparrot.languages.parsing import parsed
 from codeparrot.languages.syntax import Syntax, syntax_of
-from codeparrot.languages.trees import Parsed, parsed
+from codeparrot.languages.trees import Parsed
 
 _ASCII = bytes(range(128))
 _ASCII_NOT_ALPHANUMERIC = bytes(byte for byte in _ASCII if not chr(byte).isalnum())
@@ -42,7 +43,7 @@ class Text:
     @cached_property
     def parsed(self) -> Parsed | None:
         """What a parser makes of the text; None if it came to no end. Only for languages with a grammar."""
-        return parsed(self.encoded, self.syntax)
+        return parsed(self.encoded, self.language or "")
 
     @cached_property
     def fingerprint(self) -> bytes:

@@ -161,6 +161,7 @@ def _removed(statistics: dict[str, Any], shown: list[str]) -> list[str]:
         "",
         *_picture(shown, WATERFALL, "Bytes left after each stage"),
     ]
+    lines += _not_judged(statistics)
     lines += _near_duplicates(statistics)
     for name, caption in (("document_sizes.png", "Documents by their size"), ("line_lengths.png", "Lines by their length")):
         lines += _picture(shown, name, caption)
@@ -192,6 +193,18 @@ def _languages(statistics: dict[str, Any], shown: list[str]) -> list[str]:
     if len(rows) > LANGUAGES_SHOWN:
         lines += [f"and {len(rows) - LANGUAGES_SHOWN:,} more, which statistics.json lists.", ""]
     return lines + _picture(shown, LANGUAGES, "Bytes left after each stage, by language")
+
+
+def _not_judged(statistics: dict[str, Any]) -> list[str]:
+    """Return which stages passed over files of which languages; a corpus of an older version does not know."""
+    rows = [
+        (name, each["documents"], ", ".join(f"{language} {files:,}" for language, files in each["languages"].items()))
+        for name, each in statistics.get("not_judged", {}).items()
+    ]
+    if not rows:
+        return []
+    header = ("stage", "documents not judged", "their languages")
+    return ["Some stages ask for what not every language has. They let pass without judging:", "", *table(header, rows), ""]
 
 
 def _near_duplicates(statistics: dict[str, Any]) -> list[str]:

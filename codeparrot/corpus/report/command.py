@@ -93,6 +93,9 @@ def _sections(facts: dict[str, Any]) -> Iterator[str]:
             gone = f"-{stage['removed_files']:,}: {stage['rule']}" if stage["removed_files"] else stage["rule"]
             yield _row(stage["stage"], stage["files"], "files", stage["bytes"], gone)
     yield from _languages(facts["by_language"])
+    if passed := facts.get("not_judged"):
+        counts = ", ".join(f"{name} {each['documents']:,}" for name, each in passed.items())
+        yield f"not judged, for want of syntax in their languages: {counts}"
     for title, shares in (("endings", facts["languages"]), ("licences", facts["licenses"])):
         yield f"{title}:"
         for name, each in list(shares.items())[:LICENSES_SHOWN]:

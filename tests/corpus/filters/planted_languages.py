@@ -1,8 +1,8 @@
 """Files of many languages that a rule should keep or remove, made of the small programs in programs/.
 
-A program is sections after lines `%% NAME`. A `unit` is a type or a few functions as people write them, with comments on lines of
-their own; `row` is a line of a table of constants, `call` a statement that assigns nothing, `test` a test by the usual framework.
-`Widget` and `widget` are names that differ between files, `N` is a number.
+A program is sections after lines `%% NAME`. A `unit` is a type or a few functions as people write them, with comments on lines
+of their own; `row` is a line of a table of constants, `call` a statement that assigns nothing, `test` a test by the usual
+framework. `Widget` and `widget` are names that differ between files, `N` is a number.
 """
 
 import random
