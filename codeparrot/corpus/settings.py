@@ -29,6 +29,8 @@ class Settings:
     valid_fraction: float
     shard_bytes: int
     seed: int
+    languages: tuple[str, ...]
+    """By the names of languages/names.py, or "all"; empty: what is read stays, whatever its language."""
     suffixes: tuple[str, ...]
     columns: ColumnNames
     filters: Thresholds
@@ -41,8 +43,6 @@ class Settings:
     """All stages by the names of their settings, in the order in which they clean."""
     keep_removed: int
     on_error: OnError = "stop"
-    languages: tuple[str, ...] = ()
-    """By the names of languages/names.py, or "all"; empty: what is read stays, whatever its language."""
 
     @property
     def endings(self) -> tuple[str, ...]:
