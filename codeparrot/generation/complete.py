@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from codeparrot.errors import CodeparrotError
 from codeparrot.generation.blocks import Block
 from codeparrot.generation.cursor import STDIN, Around, read_around
-from codeparrot.generation.languages import stops_of
+from codeparrot.languages.stops import stops_of
 from codeparrot.generation.sampling import TEMPERATURES, is_temperature
 from codeparrot.generation.texts import untorn
 from codeparrot.loading import find_model, load_model, require_middles

@@ -38,14 +38,14 @@ LANGUAGES: dict[str, Language] = {
     for each in (
         Language("c", "C", _words(".c .h"), grammar="c"),
         Language("c#", "C#", _words(".cs .csx"), _words("csharp c-sharp c_sharp cs"), "csharp"),
-        Language("c++", "C++", _words(".cpp .cc .cxx .hpp .hh .hxx .h .ipp .tpp"), _words("cpp cxx cplusplus"), "cpp"),
+        Language("c++", "C++", _words(".cpp .cc .cxx .hpp .hh .hxx .h .ipp .tpp"), _words("cpp cxx cplusplus cuda-cpp"), "cpp"),
         Language("clojure", "Clojure", _words(".clj .cljs .cljc .edn"), ("clj",), "clojure"),
         Language("cmake", "CMake", (".cmake",), (), "cmake", filenames=("CMakeLists.txt",)),
         Language("css", "CSS", (".css",), (), "css", "markup"),
         Language("csv", "CSV", _words(".csv .tsv"), kind="data"),
         Language("dart", "Dart", (".dart",), (), "dart"),
         Language("dockerfile", "Dockerfile", (".dockerfile",), ("docker",), "dockerfile", filenames=("Dockerfile",)),
-        Language("elixir", "Elixir", _words(".ex .exs"), (), "elixir", interpreters=("elixir",)),
+        Language("elixir", "Elixir", _words(".ex .exs"), ("ex",), "elixir", interpreters=("elixir",)),
         Language("erlang", "Erlang", _words(".erl .hrl"), (), "erlang", interpreters=("escript",)),
         Language("fortran", "Fortran", _words(".f90 .f95 .f03 .f08 .f .for"), (), "fortran"),
         Language("go", "Go", (".go",), ("golang",), "go"),
@@ -54,10 +54,10 @@ LANGUAGES: dict[str, Language] = {
         Language("html", "HTML", _words(".html .htm .xhtml"), (), "html", "markup"),
         Language("java", "Java", (".java",), (), "java"),
         Language(
-            *("javascript", "JavaScript", _words(".js .mjs .cjs .jsx"), _words("js node jsx"), "javascript"),
+            *("javascript", "JavaScript", _words(".js .mjs .cjs .jsx"), _words("js node jsx javascriptreact"), "javascript"),
             interpreters=("node", "nodejs"),
         ),
-        Language("json", "JSON", _words(".json .geojson .webmanifest"), (), "json", "data"),
+        Language("json", "JSON", _words(".json .geojson .webmanifest"), ("jsonc",), "json", "data"),
         Language("julia", "Julia", (".jl",), ("jl",), "julia", interpreters=("julia",)),
         Language("jupyter-notebook", "Jupyter Notebook", (".ipynb",), _words("jupyter notebook ipynb"), "json"),
         Language("kotlin", "Kotlin", _words(".kt .kts"), ("kt",), "kotlin", interpreters=("kotlin",)),
@@ -68,8 +68,8 @@ LANGUAGES: dict[str, Language] = {
             interpreters=("make",),
         ),
         Language("markdown", "Markdown", _words(".md .markdown"), ("md",), "markdown", "markup"),
-        Language("matlab", "MATLAB", (".m",), (), "matlab"),
-        Language("objective-c", "Objective-C", _words(".m .h"), _words("objc objectivec"), "objc"),
+        Language("matlab", "MATLAB", (".m",), ("octave",), "matlab"),
+        Language("objective-c", "Objective-C", _words(".m .h"), _words("objc objectivec objective-cpp"), "objc"),
         Language("ocaml", "OCaml", _words(".ml .mli"), ("ml",), "ocaml", interpreters=("ocaml",)),
         Language("pascal", "Pascal", _words(".pas .pp .dpr .lpr"), ("delphi",), "pascal"),
         Language("perl", "Perl", _words(".pl .pm .t"), ("pl",), "perl", interpreters=("perl",)),
@@ -90,7 +90,7 @@ LANGUAGES: dict[str, Language] = {
         Language("scala", "Scala", _words(".scala .sc"), (), "scala", interpreters=("scala",)),
         Language("scss", "SCSS", (".scss",), ("sass",), "scss", "markup"),
         Language(
-            *("shell", "Shell", _words(".sh .bash .zsh .ksh .bats"), _words("bash sh zsh"), "bash"),
+            *("shell", "Shell", _words(".sh .bash .zsh .ksh .bats"), _words("bash sh zsh shellscript ksh"), "bash"),
             filenames=_words(".bashrc .profile .bash_profile configure"),
             interpreters=_words("sh bash dash zsh ksh ash"),
         ),
@@ -98,9 +98,9 @@ LANGUAGES: dict[str, Language] = {
         Language("svelte", "Svelte", (".svelte",), (), "svelte", "markup"),
         Language("swift", "Swift", (".swift",), (), "swift"),
         Language("tcl", "Tcl", (".tcl",), (), "tcl", interpreters=("tclsh", "wish")),
-        Language("tex", "TeX", _words(".tex .sty .cls"), ("latex",), "latex", "markup"),
+        Language("tex", "TeX", _words(".tex .sty .cls"), _words("latex plaintex"), "latex", "markup"),
         Language("toml", "TOML", (".toml",), (), "toml", "data"),
-        Language("typescript", "TypeScript", _words(".ts .mts .cts .tsx"), _words("ts tsx"), "typescript"),
+        Language("typescript", "TypeScript", _words(".ts .mts .cts .tsx"), _words("ts tsx typescriptreact"), "typescript"),
         Language("verilog", "Verilog", _words(".v .vh"), (), "verilog"),
         Language("vue", "Vue", (".vue",), (), "vue", "markup"),
         Language("xml", "XML", _words(".xml .xsd .xsl .xslt .svg .plist .csproj"), (), "xml", "data"),
@@ -130,3 +130,20 @@ def language_named(name: str) -> Language:
         hint = nearest(canonical(name), _NAMES) or f" (known: {', '.join(LANGUAGES)})"
         raise CodeparrotError(f'there is no language "{name}"{hint}')
     return found
+
+
+_BY_SUFFIX: dict[str, list[str]] = {}
+for _each in LANGUAGES.values():
+    for _suffix in _each.suffixes:
+        _BY_SUFFIX.setdefault(_suffix.lower(), []).append(_each.name)
+_BY_FILENAME = {filename: each.name for each in LANGUAGES.values() for filename in each.filenames}
+
+
+def language_of_suffix(path: str) -> str:
+    """Return the name of the language of a path by its end alone; empty where it tells none, or not one alone (`.h`)."""
+    name = path.replace("\\", "/").rpartition("/")[2]
+    if name in _BY_FILENAME:
+        return _BY_FILENAME[name]
+    _, dot, end = name.rpartition(".")
+    found = _BY_SUFFIX.get(f".{end.lower()}", []) if dot else []
+    return found[0] if len(found) == 1 else ""
