@@ -48,6 +48,7 @@ def test_every_syntax_is_tried() -> None:
     assert set(CASES) == set(SYNTAXES)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(ALL), st.data())
 def test_pieces_do_not_matter_nor_what_follows(case: tuple[str, str], data: st.DataObject) -> None:
@@ -65,6 +66,7 @@ def test_pieces_do_not_matter_nor_what_follows(case: tuple[str, str], data: st.D
     assert scan.end == once
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(sorted(SYNTAXES)),
