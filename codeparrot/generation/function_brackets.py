@@ -10,6 +10,8 @@ from codeparrot.languages.syntax import SYNTAXES
 
 _HEADER = 2_000
 """Characters of a statement that are kept."""
+_NEAR = 64
+"""Brackets that are open and are passed over at most, where they are not closed in the order in which they were opened."""
 
 
 class _Open(NamedTuple):
@@ -77,7 +79,12 @@ class Brackets:
 
     def _write(self, text: str) -> None:
         self.header = (self.header + text)[-_HEADER:]
-        self.line = (self.line + text)[:_HEADER]
+        self._write_line(text)
+
+    def _write_line(self, text: str) -> None:
+        """Write code of the line: its beginning, which is indented, and its end are looked at."""
+        line = self.line + text
+        self.line = line if len(line) <= _HEADER else line[: _HEADER // 2] + line[len(line) - _HEADER // 2 :]
 
     @property
     def in_call(self) -> bool:
@@ -97,22 +104,28 @@ class Brackets:
         if kind == "function" and is_call(self.header) and any(each.is_function for each in self.stack):
             kind = "block"
         self._push(token, kind == "function", kind == "value")
-        self.line += token.text
+        self._write_line(token.text)
         self.header = ""
 
     def _close(self, token: Token) -> int | None:
         matching = {"}": "{", ")": "(", "]": "["}[token.text]
-        self.line += token.text
-        places = [place for place, each in enumerate(self.stack) if each.text == matching]
+        self._write_line(token.text)
         # A parenthesis closes its own alone: shell's cases have one without another.
-        if not places or (matching != "{" and places[-1] != len(self.stack) - 1):
+        place = self._last(matching, _NEAR if matching == "{" else 1)
+        if place is None:
             return None
-        closed = self.stack[places[-1]]
-        if closed.is_value:
-            self.header = f"{closed.header}{matching}{token.text}"
-        else:
-            self.header = token.text
-        return self._pop(places[-1], token)
+        closed = self.stack[place]
+        self.header = f"{closed.header}{matching}{token.text}" if closed.is_value else token.text
+        return self._pop(place, token)
+
+    def _last(self, text: str, near: int) -> int | None:
+        """Return the place of the last bracket of a kind, or of a word (an empty text), among the last that are open."""
+        last = len(self.stack) - 1
+        for place in range(last, max(-1, last - near), -1):
+            found = self.stack[place].text
+            if found == text or (not text and found not in "{(["):
+                return place
+        return None
 
     def _pop(self, place: int, token: Token) -> int | None:
         """Close what is open from a place on."""
@@ -155,10 +168,10 @@ class Brackets:
         return self.language != "julia" or not self.in_call
 
     def _close_word(self, token: Token, is_first: bool) -> int | None:
-        words = [place for place, each in enumerate(self.stack) if each.text not in "{(["]
-        if not words:
+        place = self._last("", _NEAR)
+        if place is None:
             return None
-        place, indent = words[-1], indent_of(self.line)
+        indent = indent_of(self.line)
         closed = self.stack[place]
         if self.language == "ruby" and is_first and self.target is not None:
             # Which words open something cannot always be told there; lines that are indented can.
@@ -187,7 +200,7 @@ class Brackets:
         if self.in_call:
             return None
         self.header, self.at_cursor = "", False
-        self.line += ";"
+        self._write_line(";")
         return token.end if is_body and not self.words else None
 
     def _end_line(self, is_body: bool, at: int) -> None:

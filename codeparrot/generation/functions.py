@@ -22,7 +22,7 @@ from codeparrot.languages.lexer import Lexer
 from codeparrot.languages.names import canonical
 from codeparrot.languages.syntax import SYNTAXES
 
-LOOK_BACK = 32_768
+LOOK_BACK = 16_384
 """Characters in front of the cursor that are read; of a longer text, from a line on that is not indented, if there is one."""
 
 

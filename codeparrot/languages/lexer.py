@@ -240,7 +240,7 @@ def _code_pattern(language: str) -> re.Pattern[str]:
     waits += [r"/", r"\?"] if syntax.html else []
     waits += [first for first in ("-", "/", r"\\") if any(each.endswith(first * 2) for each in syntax.line_comments)]
     parts = [f"(?P<wait>(?:{'|'.join(waits)})\\Z)"] if waits else []
-    parts += [r"(?P<directive>(?m:^)[ \t]*\#[ \t]*\w*)"] if syntax.preprocessor else []
+    parts += [r"(?P<directive>(?m:^)[ \t]{0,40}\#[ \t]{0,40}\w{0,12})"] if syntax.preprocessor else []
     parts += [rf"(?P<heredoc>{syntax.heredoc})"] if syntax.heredoc else []
     comments = f"(?P<comment>{'|'.join(syntax.line_comments)})" if syntax.line_comments else ""
     quotes = [f"(?P<q{number}>{quote.open})" for number, quote in enumerate(syntax.quotes)]
@@ -264,7 +264,7 @@ def _inside(quote: Quote, group: str) -> re.Pattern[str]:
     waits += [re.escape(text[:length]) for text in begun for length in range(1, len(text))]
     parts = [f"(?P<wait>(?:{'|'.join(waits)})\\Z)"] if waits else []
     if quote.sets:
-        parts = [r"(?P<wait>(?:\\|\[(?:\\.|[^\]\\\n]){0,80}\\?)\Z)", r"(?P<set>\[(?:\\.|[^\]\\\n])*\])"]
+        parts = [r"(?P<wait>(?:\\|\[(?:\\.|[^\]\\\n]){0,80}\\?)\Z)", r"(?P<set>\[(?:\\.|[^\]\\\n]){0,80}\])"]
     parts += [r"(?P<both>\{\{)"] if quote.inner == "{" else []
     parts += [f"(?P<inner>{re.escape(quote.inner)})"] if quote.inner else []
     parts += [r"(?P<skip>\\[\s\S])"] if quote.escape else []

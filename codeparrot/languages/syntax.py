@@ -129,7 +129,7 @@ SYNTAXES: dict[str, Syntax] = {
         (_NESTED, _THREE._replace(escape=False, inner="${"), _DOUBLE._replace(inner="${"), _CHAR),
         *(_SLASHES,),
         newline_ends=True,
-        bodies=r"\bdef\b[^={]*(?:\[.*\])?[^={]*=(?!>)(?![\s\S]*\{)",
+        bodies=r"\bdef\b[^={]*=(?!>)(?![\s\S]*\{)",
     ),
     "swift": Syntax(
         *("braces", r"\bfunc\b|\binit[?!]?\b|\bdeinit\b|\bsubscript\b"),
@@ -155,7 +155,7 @@ SYNTAXES: dict[str, Syntax] = {
     "groovy": Syntax("braces", "", (_C, _THREE, _THREE_SINGLE, _DOUBLE._replace(inner="${"), _SINGLE), _SLASHES, newline_ends=True),
     "php": Syntax(
         *("braces", r"\bfunction\b", (_C, _DOUBLES, _SINGLES), (*_SLASHES, r"\#(?!\[)")),
-        heredoc=r"<<<[ \t]*[\"']?([A-Za-z_]\w{0,40})[\"']?(?=\n|\r)",
+        heredoc=r"<<<[ \t]{0,4}[\"']?([A-Za-z_]\w{0,40})[\"']?(?=\n|\r)",
         heredoc_wait=r"<(?:<(?:<[ \t]{0,4}(?:[\"']?(?:[A-Za-z_]\w{0,40}[\"']?)?)?)?)?",
         bodies=r"\bfn\b",
         html=True,
@@ -199,7 +199,7 @@ SYNTAXES: dict[str, Syntax] = {
         (r"(?<![\w$&{(\"'])\#(?!\})",),
         openers=("if", "case", "do"),
         closers=("fi", "esac", "done"),
-        heredoc=r"(?<![<\w])<<-?[ \t]*[\"'\\]?([A-Za-z_]\w{0,40})(?!\w)[\"']?",
+        heredoc=r"(?<![<\w])<<-?[ \t]{0,4}[\"'\\]?([A-Za-z_]\w{0,40})(?!\w)[\"']?",
         heredoc_wait=r"<(?:<-?[ \t]{0,4}(?:[\"'\\]?(?:[A-Za-z_]\w{0,40}[\"']?)?)?)?",
         newline_ends=True,
     ),
@@ -223,8 +223,8 @@ SYNTAXES: dict[str, Syntax] = {
         "words",
         r"\bfunction\b",
         (
-            Quote(r"--\[(=*)\[", r"]\1]", wait=r"--?(?:\[=*)?", escape=False, comment=True),
-            Quote(r"\[(=*)\[", r"]\1]", wait=r"\[=*", escape=False),
+            Quote(r"--\[(={0,16})\[", r"]\1]", wait=r"--?(?:\[={0,16})?", escape=False, comment=True),
+            Quote(r"\[(={0,16})\[", r"]\1]", wait=r"\[={0,16}", escape=False),
             *(_DOUBLE, _SINGLE),
         ),
         (r"--",),

@@ -4,6 +4,7 @@ In the texts, ¦ is the cursor and § the end.
 """
 
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -103,3 +104,18 @@ def test_samples_of_a_prompt_look_for_themselves() -> None:
 
 def test_cases_name_their_places_once() -> None:
     assert all(re.fullmatch(r"[^¦§]*¦[^¦§]*§[^¦§]*", text) for _, text in ALL)
+
+
+LONG = ["a", " ", "{", "}", "(", '"', "'", "/", "[", "#", "end ", "do ", "if ", "def ", "<", "=", "\\", "\n", "\n#if\n{", "):", "fun ", "`${"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", sorted(SYNTAXES))
+def test_time_grows_with_the_length_of_any_text(language: str) -> None:
+    """5,000 characters, one at a time, take no more than 100 microseconds each, whatever they are."""
+    for text in LONG:
+        scan = Function.at(f"f() {{ {text * 300}", language).scan()
+        began = time.process_time()
+        for character in text * (5_000 // len(text)):
+            scan.feed(character)
+        assert time.process_time() - began < 0.5, repr(text)
