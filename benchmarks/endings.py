@@ -2,14 +2,15 @@
 
     python -m benchmarks.endings
 
-A token is 4 characters here. The texts are this repository's own files, put into one function that does not end, so that all of a
-text is looked at; each is repeated up to the length. "From the start" looks at all of the text again for each token: what the
-check costs where nothing is kept between them.
+A token is 4 characters here. The texts are this repository's own files, put into one function that does not end, so that all
+of a text is looked at; each is repeated up to the length. "From the start" looks at all of the text again for each token: what
+the check costs where nothing is kept between them.
 """
 
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.common import report
@@ -63,22 +64,28 @@ def from_the_start(ending: Block | Function, pieces: list[str]) -> None:
         ending.end(text)
 
 
+def measure(language: str, file: str, header: str) -> dict[str, str]:
+    """Return the figures of a language."""
+    facts = {}
+    text = "\n" + indented((ROOT / file).read_text(encoding="utf-8"))
+    function, block = Function.at(header, language), Block.at(header)
+    for length in LENGTHS:
+        pieces = pieces_of(text, length)
+        facts[f"{language}, function, {length:,} tokens"] = rate(partial(fed, function, pieces), length)
+        if language == "python":
+            facts[f"any language, block, {length:,} tokens"] = rate(partial(fed, block, pieces), length)
+        if language == "python" and length < LENGTHS[-1]:
+            again = rate(partial(from_the_start, block, pieces), length)
+            facts[f"any language, block, {length:,} tokens, from the start"] = again
+    found = {name: f"{value:,.0f} tokens/s" for name, value in facts.items()}
+    seconds = 1 / rate(partial(Function.at, text * (1 + LOOK_BACK // len(text)), language), 1)
+    return found | {f"{language}, once for {LOOK_BACK:,} characters of a prompt": f"{1000 * seconds:.1f} ms"}
+
+
 def main() -> None:
-    facts: dict[str, object] = {}
+    facts: dict[str, str] = {}
     for language, (file, header) in FILES.items():
-        text = "\n" + indented((ROOT / file).read_text(encoding="utf-8"))
-        for length in LENGTHS:
-            pieces = pieces_of(text, length)
-            function, block = Function.at(header, language), Block.at(header)
-            facts[f"{language}, function, {length:,} tokens"] = f"{rate(lambda: fed(function, pieces), length):,.0f} tokens/s"
-            if language == "python":
-                facts[f"any language, block, {length:,} tokens"] = f"{rate(lambda: fed(block, pieces), length):,.0f} tokens/s"
-                if length < LENGTHS[-1]:
-                    again = rate(lambda: from_the_start(block, pieces), length)
-                    facts[f"any language, block, {length:,} tokens, from the start"] = f"{again:,.0f} tokens/s"
-        before = text * (1 + LOOK_BACK // len(text))
-        seconds = 1 / rate(lambda: Function.at(before, language), 1)
-        facts[f"{language}, {LOOK_BACK:,} characters in front of the cursor, once a prompt"] = f"{1000 * seconds:.1f} ms"
+        facts |= measure(language, file, header)
     report("endings", [], facts)
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from codeparrot.errors import CodeparrotError
 from codeparrot.generation.cursor import STDIN, Around, read_around
 from codeparrot.generation.endings import StopAt, checked_language, ending, language_told
-from codeparrot.languages.stops import stops_of
 from codeparrot.generation.sampling import TEMPERATURES, is_temperature
 from codeparrot.generation.texts import untorn
+from codeparrot.languages.stops import stops_of
 from codeparrot.loading import find_model, load_model, require_middles
 from codeparrot.result import Result
 

@@ -152,7 +152,9 @@ class Brackets:
 
     def _opens(self, word: str, before: str) -> bool:
         if self.language == "julia":
-            in_list = bool(self.stack) and (self.stack[-1].text == "[" or (self.stack[-1].text == "(" and word in ("for", "if")))
+            in_list = bool(self.stack) and (
+                self.stack[-1].text == "[" or (self.stack[-1].text == "(" and word in ("for", "if"))
+            )
             return not in_list and (word != "type" or before.endswith(("abstract", "primitive")))
         if self.language == "shell":
             return _commands(before)

@@ -225,7 +225,8 @@ class Completion:
         if found:
             # The text is cut at the first of them.
             self.stopped_by = min(found, key=lambda word: (written.index(word), -len(word)))
-        if found or any([scan.feed(piece) is not None for scan in self._scans]):
+        ends = [scan.feed(piece) for scan in self._scans]
+        if found or any(end is not None for end in ends):
             self.ended = "stop"
         elif len(self.ids) == self.request.max_new_tokens:
             self.ended = "length"

@@ -108,9 +108,7 @@ SYNTAXES: dict[str, Syntax] = {
     ),
     "javascript": _SCRIPT,
     "typescript": _SCRIPT,
-    "go": Syntax(
-        *("braces", r"\bfunc\b", (_C, Quote("`", "`", escape=False), _DOUBLE, _SINGLE), _SLASHES), newline_ends=True
-    ),
+    "go": Syntax(*("braces", r"\bfunc\b", (_C, Quote("`", "`", escape=False), _DOUBLE, _SINGLE), _SLASHES), newline_ends=True),
     "rust": Syntax(
         "braces",
         r"\bfn\b",
@@ -152,7 +150,9 @@ SYNTAXES: dict[str, Syntax] = {
         _SLASHES,
         bodies="=>",
     ),
-    "groovy": Syntax("braces", "", (_C, _THREE, _THREE_SINGLE, _DOUBLE._replace(inner="${"), _SINGLE), _SLASHES, newline_ends=True),
+    "groovy": Syntax(
+        "braces", "", (_C, _THREE, _THREE_SINGLE, _DOUBLE._replace(inner="${"), _SINGLE), _SLASHES, newline_ends=True
+    ),
     "php": Syntax(
         *("braces", r"\bfunction\b", (_C, _DOUBLES, _SINGLES), (*_SLASHES, r"\#(?!\[)")),
         heredoc=r"<<<[ \t]{0,4}[\"']?([A-Za-z_]\w{0,40})[\"']?(?=\n|\r)",

@@ -49,9 +49,9 @@ def serve(
         threads: Threads to compute with; 0: as many as there are cores, which is also the most.
         grace_seconds: How long running requests may go on after SIGTERM or Ctrl-C.
         device: Where to run: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
-        stop: Where completions end besides the texts that requests name: before the next block at the top level (language), with
-            the cursor's block, by indentation (block), with its function (function), or nowhere (none). A request's stop_at
-            wins.
+        stop: Where completions end besides the texts that requests name: before the next block at the top level (language),
+            with the cursor's block, by indentation (block), with its function (function), or nowhere (none). A request's
+            stop_at wins.
         language: Language of requests that show none; empty: their completions end with the block.
         search: Index to search, a folder that codeparrot search build wrote; its model is loaded too. Empty: none.
         search_checkpoint: Where the model of the index lies now, if it was moved.

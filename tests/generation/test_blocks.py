@@ -54,5 +54,7 @@ def test_stop_texts_belong_to_a_language():
     assert all(text.startswith("\n") and text.strip() for language in STOPPED for text in stops_of(language))
     with pytest.raises(CodeparrotError, match=r'"pythonn" are not known; did you mean "python"\?'):
         stops_of("pythonn")
-    with pytest.raises(CodeparrotError, match=r'"cobol-85" are not known; one of c, c#, c\+\+, .*; --stop block needs no language'):
+    with pytest.raises(
+        CodeparrotError, match=r'"cobol-85" are not known; one of c, c#, c\+\+, .*; --stop block needs no language'
+    ):
         stops_of("cobol-85")

@@ -1,4 +1,4 @@
-"""A completion ends where the options say, in the language that is told, or that a file's name shows; what falls back is said."""
+"""A completion ends where the options say, in the language that is told or that a file's name shows; fallbacks are said."""
 
 import logging
 

@@ -1,10 +1,11 @@
 """A function ends by the syntax of its language, whatever stands in its strings and comments, and as soon as that is certain.
 
-In the texts, ¦ is the cursor and § the end.
+In the texts of functions.txt, each behind a line with its language, ¦ is the cursor and § the end.
 """
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 from codeparrot.generation.blocks import Block
 from codeparrot.generation.functions import LOOK_BACK, Function
 from codeparrot.languages.syntax import SYNTAXES
-from tests.generation.functions import CASES
 
-ALL = [(language, text) for language, texts in CASES.items() for text in texts]
+CASES = Path(__file__).with_name("functions.txt").read_text(encoding="utf-8").removesuffix("\n").removeprefix("=== ")
+ALL = [(language, text) for language, _, text in (case.partition("\n") for case in CASES.split("\n=== "))]
 
 
 def parted(text: str) -> tuple[str, str, str]:
@@ -46,7 +47,7 @@ def test_a_function_ends_where_its_language_says(language: str, text: str) -> No
 
 
 def test_every_syntax_is_tried() -> None:
-    assert set(CASES) == set(SYNTAXES)
+    assert {language for language, _ in ALL} == set(SYNTAXES)
 
 
 @pytest.mark.slow
@@ -106,7 +107,30 @@ def test_cases_name_their_places_once() -> None:
     assert all(re.fullmatch(r"[^¦§]*¦[^¦§]*§[^¦§]*", text) for _, text in ALL)
 
 
-LONG = ["a", " ", "{", "}", "(", '"', "'", "/", "[", "#", "end ", "do ", "if ", "def ", "<", "=", "\\", "\n", "\n#if\n{", "):", "fun ", "`${"]
+LONG = [
+    "a",
+    " ",
+    "{",
+    "}",
+    "(",
+    '"',
+    "'",
+    "/",
+    "[",
+    "#",
+    "end ",
+    "do ",
+    "if ",
+    "def ",
+    "<",
+    "=",
+    "\\",
+    "\n",
+    "\n#if\n{",
+    "):",
+    "fun ",
+    "`${",
+]
 
 
 @pytest.mark.slow

@@ -6,9 +6,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.languages.names import LANGUAGES, language_of_suffix
 from codeparrot.languages.stops import STOPPED, has_stops, stops_of
 
-LARGEST = (
-    "javascript java c c++ python php c# typescript go rust ruby shell scala kotlin swift lua perl haskell sql r julia dart elixir"
-)
+LARGEST = "javascript java c c++ python php c# typescript go rust ruby shell scala kotlin swift lua perl haskell sql r julia dart elixir"
 CPP = ("\n#", "\n//", "\n/*", "\ntemplate", "\nclass", "\nstruct", "\nenum", "\nnamespace", "\nstatic", "\nint", "\nvoid")
 
 
@@ -26,7 +24,13 @@ def test_pythons_are_those_of_codex() -> None:
 
 def test_names_are_those_of_the_table_and_of_editors() -> None:
     assert set(STOPPED) <= set(LANGUAGES)
-    same = {"c++": "cpp C++ cxx", "typescript": "ts typescriptreact", "shell": "bash shellscript", "c#": "csharp", "javascript": "js"}
+    same = {
+        "c++": "cpp C++ cxx",
+        "typescript": "ts typescriptreact",
+        "shell": "bash shellscript",
+        "c#": "csharp",
+        "javascript": "js",
+    }
     for name, aliases in (same | {"objective-c": "objective-cpp"}).items():
         assert all(stops_of(alias) == stops_of(name) and has_stops(alias) for alias in aliases.split())
     assert stops_of("cpp") == CPP

@@ -65,7 +65,10 @@ def test_a_stream_joins_to_the_text_and_tokens_of_a_prompt_count_as_its_text(ser
     assert "".join(each["choices"][0]["text"] for each in events) == ENDS
 
 
-@pytest.mark.parametrize(("names", "text"), [(["a.c"], ENDS), (["a.c", "b.c"], ENDS), (["a.c", "b.py"], "}" * 6), ([], "}" * 6)])
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [(["a.c"], ENDS), (["a.c", "b.c"], ENDS), (["a.c", "b.py"], "}" * 6), ([], "}" * 6)],
+)
 def test_files_around_tell_the_language_where_they_are_of_one(served: Served, names: list[str], text: str) -> None:
     extra = [{"filename": name, "text": "x"} for name in names]
     body = {"input_prefix": "", "prompt": BEFORE, "input_suffix": "", "input_extra": extra, "n_predict": 6, "temperature": 0}
