@@ -6,7 +6,10 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.languages.names import LANGUAGES, language_of_suffix
 from codeparrot.languages.stops import STOPPED, has_stops, stops_of
 
-LARGEST = "javascript java c c++ python php c# typescript go rust ruby shell scala kotlin swift lua perl haskell sql r julia dart elixir"
+LARGEST = (
+    "javascript java c c++ python php c# typescript go rust ruby shell scala kotlin swift lua perl haskell sql "
+    "r julia dart elixir"
+)
 CPP = ("\n#", "\n//", "\n/*", "\ntemplate", "\nclass", "\nstruct", "\nenum", "\nnamespace", "\nstatic", "\nint", "\nvoid")
 
 
