@@ -35,7 +35,7 @@ TABLE = {
     "corpus": "languages stream loading hub objectives eval.problems registry",
     "tokenizer": "languages stream loading hub",
     "generation": "languages model loading stream",
-    "serve": "generation loading run stream search.index",
+    "serve": "languages generation loading run stream search.index",
     "search": "languages eval launcher loading run model stream corpus.definitions corpus.sources corpus.decode",
     "export": "loading run model stream search.embedding search.pooling",
     "eval": "languages generation model loading hub run stream launcher objectives.pairs training.preemption "
