@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from codeparrot.generation.blocks import indent_of
 from codeparrot.languages.headers import begins_function, has_body, is_call, opened_by
-from codeparrot.languages.lexer import Token
 from codeparrot.languages.lexemes import SYNTAXES
+from codeparrot.languages.lexer import Token
 
 _HEADER = 2_000
 """Characters of a statement that are kept."""

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from codeparrot.generation.blocks import Block, BlockScan
 from codeparrot.generation.function_brackets import Brackets
 from codeparrot.generation.function_lines import Lines
+from codeparrot.languages.lexemes import SYNTAXES
 from codeparrot.languages.lexer import Lexer
 from codeparrot.languages.names import canonical
-from codeparrot.languages.lexemes import SYNTAXES
 
 LOOK_BACK = 16_384
 """Characters in front of the cursor that are read; of a longer text, from a line on that is not indented, if there is one."""

@@ -37,7 +37,7 @@ LANGUAGES: dict[str, Language] = {
     each.name: each
     for each in (
         Language("c", "C", _words(".c .h"), grammar="c"),
-        Language("c#", "C#", _words(".cs .csx"), _words("csharp c-sharp c_sharp cs"), "csharp"),
+        Language("c#", "C#", _words(".cs .csx"), _words("csharp c-sharp cs"), "csharp"),
         Language("c++", "C++", _words(".cpp .cc .cxx .hpp .hh .hxx .h .ipp .tpp .inl .C"), _words("cpp cxx cplusplus"), "cpp"),
         Language("clojure", "Clojure", _words(".clj .cljs .cljc .edn"), ("clj",), "clojure"),
         Language("cmake", "CMake", (".cmake",), (), "cmake", filenames=("CMakeLists.txt",)),
