@@ -24,6 +24,9 @@ from codeparrot.stream.readers.rows import (
 )
 
 
+MAGIC = b"PAR1"
+
+
 class BrokenRow(NamedTuple):
     """A row with a value that Python cannot hold, such as a string that is not UTF-8."""
 
@@ -144,13 +147,16 @@ class Table:
                 each.close()
 
     def _opened(self) -> Any:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         if not is_remote(self.file):
             return pq.ParquetFile(self.file, page_checksum_verification=True)
         if not self.file.startswith(ON_HUB):
-            self._raw = ranges.opened_table(self.file)
-            return pq.ParquetFile(self._raw, pre_buffer=False, page_checksum_verification=True)
+            # With the name of the format in front, the footer alone is a file to Arrow.
+            footer = pq.read_metadata(pa.BufferReader(MAGIC + ranges.end_of(self.file)))
+            self._raw = ranges.File(self.file)
+            return pq.ParquetFile(self._raw, metadata=footer, pre_buffer=False, page_checksum_verification=True)
         import fsspec
 
         filesystem, inside = fsspec.url_to_fs(self.file)

@@ -28,6 +28,7 @@ WEB = ("https://", "http://")
 BROKEN_OFF: ContextVar[threading.Event | None] = ContextVar("BROKEN_OFF", default=None)
 """Ends the waiting of a thread whose work nobody wants any more."""
 _WITHOUT_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError")
+_DENIED = (401, 403)
 _MAY_MEND = {"408", "409", "429"}
 _reached: set[str] = set()
 """Schemes that have answered this process."""
@@ -107,10 +108,14 @@ def waiting_for(broken_off: threading.Event) -> Iterator[None]:
 def _lasting(error: Exception, address: str, shown: str, verb: str) -> CodeparrotError | None:
     """Return the error for what does not mend itself; None for what may."""
     code = str(getattr(error.__cause__, "response", {}).get("Error", {}).get("Code", ""))
-    status = getattr(error, "status", None)
-    if isinstance(error, FileNotFoundError):
+    # fsspec says of a page that it is not there whatever went wrong.
+    told = error.__cause__ if isinstance(error, FileNotFoundError) and address.startswith(WEB) else None
+    status = getattr(told or error, "status", None)
+    if told is not None and status not in (404, 410, *_DENIED):
+        return None
+    if isinstance(error, FileNotFoundError) and status not in _DENIED:
         return missing(address)
-    if isinstance(error, PermissionError) or status in (401, 403):
+    if isinstance(error, PermissionError) or status in _DENIED:
         who = "your credentials have no right to it, or it needs some"
         return CodeparrotError(f"cannot {verb} {shown}: access denied ({reason(error)}): {who}{_how_to_sign_in(address)}")
     if type(error).__name__ in _WITHOUT_CREDENTIALS:
@@ -139,3 +144,9 @@ def missing(address: str) -> Missing:
 def changed(address: str) -> Changed:
     """Return the error for a file that was replaced."""
     return Changed(f"{address} was replaced while it was read; put it back as it was, or begin again with the new one")
+
+
+def forget() -> None:
+    """Forget which servers have answered, as a new process would."""
+    _reached.clear()
+    _silent.clear()

@@ -129,9 +129,6 @@ class File(io.RawIOBase):
         return len(data)
 
     def _bytes(self, start: int, stop: int) -> bytes:
-        tail = _process.tails.get(self.address)
-        if tail is not None and start >= self.size - len(tail):
-            return tail[start - self.size + len(tail) : stop - self.size + len(tail)]
         for given in self._given:
             data = given.bytes(start, stop)
             if data is not None:
@@ -149,29 +146,26 @@ def opened(address: str, buffer_bytes: int, follows: bool = False) -> io.Buffere
     return io.BufferedReader(File(address, follows), buffer_bytes)
 
 
-def opened_table(address: str) -> File:
-    """Open a Parquet file, whose end is fetched first."""
-    _tail(address)
-    return File(address)
-
-
 def fetch_ends(addresses: list[str]) -> None:
     """Fetch the ends of Parquet files side by side: they are opened one after the other, and each would wait for its own."""
     with ThreadPoolExecutor(min(TOGETHER, max(1, len(addresses))), **of_this_thread()) as threads:
-        for _ in threads.map(_tail, addresses):
+        for _ in threads.map(end_of, addresses):
             pass
 
 
-def _tail(address: str) -> None:
-    """Keep the end of a Parquet file: its footer, where that is not longer than TAIL_BYTES."""
-    if address in _process.tails:
-        return
+def end_of(address: str) -> bytes:
+    """Return the end of a Parquet file: its footer, or of other files some bytes."""
+    kept = _process.tails.get(address)
+    if kept is not None:
+        return kept
     size = info(address).size
-    tail = read(address, max(0, size - TAIL_BYTES))
+    kept = read(address, max(0, size - TAIL_BYTES))
     # The last 8 bytes: how long the footer is, and the format's name.
-    footer = int.from_bytes(tail[-8:-4], "little") + 8
-    kept = tail if footer >= len(tail) else tail[-footer:]
+    footer = int.from_bytes(kept[-8:-4], "little") + 8
+    if kept[-4:] == b"PAR1" and footer <= size:
+        kept = kept[-footer:] if footer <= len(kept) else read(address, size - footer, size - len(kept)) + kept
     with _process.lock:
         _process.tails[address] = kept
         while sum(map(len, _process.tails.values())) > TAILS_BYTES:
             _process.tails.popitem(last=False)
+    return kept
