@@ -23,7 +23,6 @@ from codeparrot.stream.readers.rows import (
     unreadable,
 )
 
-
 MAGIC = b"PAR1"
 
 
