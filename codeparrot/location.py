@@ -28,8 +28,8 @@ GGUF = ".gguf"
 
 FILE = "file://"
 SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "https", "http")
-"""What data may be read from. Others of fsspec chain, unpack or run something (`zip::`, `reference::`, `ssh`), or are other names
-for the disk: they are refused, since an address may come from a file that somebody else wrote."""
+"""What data may be read from. Others of fsspec chain, unpack or run something (`zip::`, `reference::`, `ssh`), or are other
+names for the disk: they are refused, since an address may come from a file that somebody else wrote."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)(?:://|::)")
 ON_HUB = "hf://"
 """Begins the addresses that `datasets` and readers/hub.py give to files of the Hub."""

@@ -161,7 +161,8 @@ def test_workers_of_a_dataloader_read_after_a_fork(s3: S3Server, tmp_path: Path,
 def test_a_run_is_not_validated_on_what_it_learns_wherever_that_lies(s3: S3Server, tmp_path: Path) -> None:
     here = write(tmp_path / "data", "jsonl")
     there = put(s3, here)
-    for train, valid in ((there, there), (str(here), f"{there}/train-1.jsonl"), (f"{there}/train-1.jsonl", str(here))):
+    one, all_here, all_there = f"{there}/train-1.jsonl", f"{here}/*.jsonl", f"{there}/*.jsonl"
+    for train, valid in ((all_there, all_there), (all_here, one), (one, all_here)):
         with pytest.raises(CodeparrotError, match="in common with stream.train"):
             check_disjoint(StreamConfig(train=train, valid=valid, seq_length=SEQ_LENGTH))
     check_disjoint(StreamConfig(train=f"{there}/train-0.jsonl", valid=f"{there}/train-1.jsonl", seq_length=SEQ_LENGTH))
