@@ -2,7 +2,7 @@
 
 Text in Parquet is read and encoded, windows that were tokenised before are only read. Both streams take turns, and the best of
 several rounds of each counts, since other work can only slow them down. The clock starts behind the first block of each lane.
-The server (s3_server.py) has a process of its own; what it gives to one plain connection is printed beside, as the limit of all.
+The server (s3_server.py) has a process of its own; what it gives to one plain connection is printed beside, as its limit.
 """
 
 import http.client

@@ -1,9 +1,9 @@
 """A corpus at an address: made in a work folder here, then uploaded, every file compared with what arrived.
 
-Object stores rename nothing, so a corpus there does not become whole in one moment. While it is uploaded, UNFINISHED lies in it,
-and every reader of this package refuses it; statistics.json comes last, then UNFINISHED goes. The same command goes on with an
-upload that was interrupted: what is done of the build is kept, and files that are there already are not sent again. A corpus that
-is replaced is refused from the beginning of the upload on. Cost: each file is read back once.
+Object stores rename nothing, so a corpus there does not become whole in one moment. While it is uploaded, UNFINISHED lies in
+it, and every reader of this package refuses it; statistics.json comes last, then UNFINISHED goes. The same command goes on with
+an upload that was interrupted: what is done of the build is kept, and files that are there already are not sent again. A corpus
+that is replaced is refused from the beginning of the upload on. Cost: each file is read back once.
 """
 
 import json

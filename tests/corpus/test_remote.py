@@ -100,11 +100,11 @@ def test_a_corpus_is_uploaded_whole_and_refused_until_it_is(
         write(address, local)
 
     monkeypatch.setattr(remote, "write", dies)
-    with pytest.raises(CodeparrotError, match="the server died"):
+    with pytest.raises(CodeparrotError, match=r"the server died"):
         make(f"{here}/*", output)  # pyright: ignore[reportArgumentType]
     assert f"{output}/statistics.json" not in written
     forget()
-    with pytest.raises(CodeparrotError, match="has not been uploaded to its end"):
+    with pytest.raises(CodeparrotError, match=r"has not been uploaded to its end"):
         find_data(output)
     monkeypatch.setattr(remote, "write", write)
     s3.forget_requests()
@@ -119,7 +119,7 @@ def test_a_corpus_is_uploaded_whole_and_refused_until_it_is(
         each.rpartition("/")[2] for each in find_data(str(tmp_path / "corpus")).of("train")
     }
     assert not remote_output.WORK.exists()
-    with pytest.raises(CodeparrotError, match="exists; give --output another folder, or --overwrite true"):
+    with pytest.raises(CodeparrotError, match=r"exists; give --output another folder, or --overwrite true"):
         make(f"{here}/*", output)  # pyright: ignore[reportArgumentType]
     s3.put("made/corpus/train-99999-of-99999.parquet", b"stale")
     forget()

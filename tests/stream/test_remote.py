@@ -106,7 +106,7 @@ def test_a_server_that_dies_in_the_middle_loses_and_doubles_nothing(
     dataset = stream(address)
     found: list[NDArray[Any]] = [take(dataset, 50)]
     s3.kill()
-    with pytest.raises(CodeparrotError, match=f"cannot read {address}/.*: .*no answer for .* s; see that") as error:
+    with pytest.raises(CodeparrotError, match=rf"cannot read {address}/.*: .*no answer for .* s; see that") as error:
         for window in dataset:
             found.append(window.numpy()[None])
             assert len(found) < 900
@@ -141,7 +141,7 @@ def test_files_that_were_replaced_by_others_of_the_same_size_are_noticed_when_a_
     state = dataset.state_dict()
     put(s3, write(tmp_path / "more" / "data", "jsonl", [text.replace("document", "DOCUMENT") for text in TEXTS]))
     forget()
-    with pytest.raises(CodeparrotError, match=f"{address} was replaced by other files of the same names and sizes"):
+    with pytest.raises(CodeparrotError, match=rf"{address} was replaced by other files of the same names and sizes"):
         stream(address).load_state_dict(state)
 
 
@@ -163,7 +163,7 @@ def test_a_run_is_not_validated_on_what_it_learns_wherever_that_lies(s3: S3Serve
     there = put(s3, here)
     one, all_here, all_there = f"{there}/train-1.jsonl", f"{here}/*.jsonl", f"{there}/*.jsonl"
     for train, valid in ((all_there, all_there), (all_here, one), (one, all_here)):
-        with pytest.raises(CodeparrotError, match="in common with stream.train"):
+        with pytest.raises(CodeparrotError, match=r"in common with stream.train"):
             check_disjoint(StreamConfig(train=train, valid=valid, seq_length=SEQ_LENGTH))
     check_disjoint(StreamConfig(train=f"{there}/train-0.jsonl", valid=f"{there}/train-1.jsonl", seq_length=SEQ_LENGTH))
 

@@ -53,7 +53,9 @@ def tables_at(address: str) -> list[remote.Place]:
 
 
 def open_tables(files: Sequence[Path | remote.Place], columns: ColumnNames, seed: int, on_error: OnError = "stop") -> Source:
-    """Open every row of the files, here or at addresses. Without a repository column, a row's repository is the name of its file.
+    """Open every row of the files, here or at addresses.
+
+    Without a repository column, a row's repository is the name of its file.
 
     A file with the columns of a known data set (presets.py) is read as one.
     """

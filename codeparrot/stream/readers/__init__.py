@@ -27,8 +27,8 @@ Every error names the file, the place in it (a line from 1, a row group or a row
 silently: a truncated packed file, text that is not UTF-8 or a row without the text is `Damaged`. That ends a command, or is
 left out and counted (stream/losses.py). `corpus build` always counts such rows as removed.
 
-At an address (`s3://bucket/folder`) all of this holds as on the disk, except that nothing there is a link. The same files give the
-same rows in the same order.
+At an address (`s3://bucket/folder`) all of this holds as on the disk, except that nothing there is a link. The same files give
+the same rows in the same order.
 
 Cost: rows are streamed. One row group's columns, or one block of lines, are held at once.
 

@@ -52,7 +52,7 @@ def test_folders_splits_and_globs_are_what_they_would_be_on_the_disk(s3: S3Serve
         assert {split: relative(files, here) for split, files in local.by_split.items()} == {
             split: relative(files, there) for split, files in distant.by_split.items()
         }, name
-    with pytest.raises(NoSplit, match="holds no other files, only train .* valid"):
+    with pytest.raises(NoSplit, match=r"holds no other files, only train .* valid"):
         find_data(f"{there}/corpus").of("other")
     for name in ("text", "corpus/*", "text/*.txt"):
         with pytest.raises(CodeparrotError) as ours:
@@ -65,27 +65,27 @@ def test_folders_splits_and_globs_are_what_they_would_be_on_the_disk(s3: S3Serve
 @pytest.mark.slow
 def test_each_error_is_one_line_that_says_what_to_do(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("s3://bucket/none.jsonl", "s3://bucket/none", "s3://other/x.jsonl", "s3://other"):
-        with pytest.raises(CodeparrotError, match=f"^{address} does not exist: there is no such bucket, folder or file; mend"):
+        with pytest.raises(CodeparrotError, match=rf"^{address} does not exist: there is no such bucket, folder or file; mend"):
             find_data(address)
-    with s3.denying(), pytest.raises(CodeparrotError, match="cannot read s3://bucket/x.jsonl: access denied.*AWS_PROFILE"):
+    with s3.denying(), pytest.raises(CodeparrotError, match=r"cannot read s3://bucket/x.jsonl: access denied.*AWS_PROFILE"):
         find_data("s3://bucket/x.jsonl")
     address = s3.put("x.jsonl", b"{}\n")
     s3.kill()
     forget()
     started = time.monotonic()
-    with pytest.raises(CodeparrotError, match=f"cannot read {address}: .*no answer for .* s; see that the network"):
+    with pytest.raises(CodeparrotError, match=rf"cannot read {address}: .*no answer for .* s; see that the network"):
         find_data(address)
     assert time.monotonic() - started < 30
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     forget()
-    with pytest.raises(CodeparrotError, match="no credentials .*FSSPEC_S3_ANON=true"):
+    with pytest.raises(CodeparrotError, match=r"no credentials .*FSSPEC_S3_ANON=true"):
         find_data(address)
 
 
 def test_what_is_missing_for_a_scheme_is_named() -> None:
     for address, command in (("gs://b/x.jsonl", "pip install gcsfs"), ("az://b/x.jsonl", "pip install adlfs")):
-        with pytest.raises(CodeparrotError, match=f"{address}: .*{command}$"):
+        with pytest.raises(CodeparrotError, match=rf"{address}: .*{command}$"):
             find_data(address)
 
 
@@ -102,7 +102,7 @@ def test_what_is_missing_for_a_scheme_is_named() -> None:
 )
 def test_addresses_that_chain_or_run_something_are_refused(address: str) -> None:
     assert is_address(address)
-    with pytest.raises(CodeparrotError, match="of no kind that is read"):
+    with pytest.raises(CodeparrotError, match=r"of no kind that is read"):
         find_data(address)
 
 
@@ -117,7 +117,7 @@ def test_addresses_that_chain_or_run_something_are_refused(address: str) -> None
     ],
 )
 def test_an_address_with_credentials_is_refused_and_shown_without_them(address: str) -> None:
-    with pytest.raises(CodeparrotError, match="an address must hold no credentials") as error:
+    with pytest.raises(CodeparrotError, match=r"an address must hold no credentials") as error:
         find_data(address)
     assert "hunter2" not in str(error.value)
 
@@ -148,7 +148,7 @@ def test_waiting_ends_when_nobody_wants_the_data_any_more(s3: S3Server) -> None:
     s3.kill()
     broken_off = threading.Event()
     threading.Timer(1.0, broken_off.set).start()
-    with patience.waiting_for(broken_off), pytest.raises(CodeparrotError, match="no longer wanted"):
+    with patience.waiting_for(broken_off), pytest.raises(CodeparrotError, match=r"no longer wanted"):
         remote.read(address, 1, 2)
 
 
@@ -157,7 +157,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_an_error(s3: S3Server) -> N
     address = s3.put("x.jsonl", b"0123456789")
     assert remote.read(address, 0, 4) == b"0123"
     s3.put("x.jsonl", b"abcdefghij")
-    with pytest.raises(CodeparrotError, match="was replaced while it was read"):
+    with pytest.raises(CodeparrotError, match=r"was replaced while it was read"):
         remote.read(address, 4, 8)
 
 
@@ -185,7 +185,7 @@ def test_a_web_server_gives_single_files_and_several_with_commas(s3: S3Server) -
     one, two = f"{s3.url}/bucket/x.jsonl", f"{s3.url}/bucket/y.jsonl.gz"
     assert find_data(f"{one},{two}").of("train") == [one, two]
     assert remote.read(one, 3, 9) == lines[3:9]
-    with pytest.raises(CodeparrotError, match="does not exist.*cannot be listed"):
+    with pytest.raises(CodeparrotError, match=r"does not exist.*cannot be listed"):
         find_data(f"{s3.url}/bucket/none.jsonl")
-    with pytest.raises(CodeparrotError, match="not a data file"):
+    with pytest.raises(CodeparrotError, match=r"not a data file"):
         find_data(f"{s3.url}/bucket")
