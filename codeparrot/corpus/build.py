@@ -15,6 +15,7 @@ from codeparrot.corpus.notebooks import NotebookSettings
 from codeparrot.corpus.settings import PYTHON_SUFFIXES, Settings, all_stages, checked_caps
 from codeparrot.errors import CodeparrotError
 from codeparrot.languages.chosen import checked
+from codeparrot.location import is_address
 from codeparrot.result import Result
 from codeparrot.stream.cores import available_cores
 from codeparrot.stream.losses import OnError
@@ -77,8 +78,10 @@ def build(
         source: One or several of: python (the standard library and the distributions installed beside this interpreter), a
             folder, git:FOLDER[@REVISION] (the tracked files of a repository or of all below a folder), archives:FOLDER or a
             file or glob of tar archives, zip archives and wheels, JSON lines or Parquet files (a glob in quotes),
-            hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or in a folder).
-        output: Folder to write; it appears when it is complete.
+            hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or in a folder). Tables may lie at addresses: s3://, gs://,
+            az:// (also folders and globs of them), https://.
+        output: Folder to write; it appears when it is complete. At an address (s3://...) it is made in .codeparrot-upload here
+            first, and refused by all readers until all of it is there.
         max_bytes: For a sample, stop after this many bytes of distinct text that passed the filters (0: read all); near
             duplicates are removed afterwards. Files on disk, JSON lines files and Parquet row groups are read in a hash order,
             Hub data sets from their beginning, several sources in turns.
@@ -153,10 +156,11 @@ def build(
         keep_removed=keep_removed,
         on_error=on_error,
     )
+    place = output if is_address(output) else Path(output)
     if executor == "local":
         with Workers(workers or available_cores()) as pool:
-            statistics = make(settings, Path(output), pool, overwrite)
+            statistics = make(settings, place, pool, overwrite)
     else:
         cluster.check(executor)
-        statistics = make(settings, Path(output), Cluster(executor, cluster), overwrite)
+        statistics = make(settings, place, Cluster(executor, cluster), overwrite)
     return Result("\n".join(summary(output, statistics)), {"output": output, **statistics})

@@ -31,6 +31,7 @@ from codeparrot.corpus.licenses.rules import opted_out
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.output import STATISTICS, new_corpus
 from codeparrot.corpus.reading import Reader, read, read_tasks
+from codeparrot.corpus.remote_output import new_corpus_at
 from codeparrot.corpus.removed import ORDINAL, REASON, REMOVED, read_table, sampled
 from codeparrot.corpus.report.card import card, pictures
 from codeparrot.corpus.segments import FINGERPRINT, Segment
@@ -66,9 +67,9 @@ class Executor(Protocol):
         ...
 
 
-def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) -> dict[str, Any]:
-    """Write the corpus to `output` and return its statistics."""
-    with new_corpus(output, overwrite) as building:
+def make(settings: Settings, output: Path | str, executor: Executor, overwrite: bool) -> dict[str, Any]:
+    """Write the corpus to `output`, a folder or an address, and return its statistics."""
+    with new_corpus_at(output, overwrite) if isinstance(output, str) else new_corpus(output, overwrite) as building:
         facts = settings.endings, settings.columns, settings.on_error, settings.installed_endings
         reading = Reading(settings.seed, settings.max_read_size, *facts)
         sources = [open_source(spec, reading) for spec in settings.source]
@@ -87,7 +88,8 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
         _write_removed(documents, members, cleaned, settings, building.folder)
         statistics = statistics_of(settings, sources, tally, splits, members)
         # A path on the command line may hold bytes that are not text: escaped in JSON, question marks on the card.
-        text = card(statistics, output.resolve().name, pictures(building.folder, statistics))
+        name = output.rstrip("/").rpartition("/")[2] if isinstance(output, str) else output.resolve().name
+        text = card(statistics, name, pictures(building.folder, statistics))
         (building.folder / "README.md").write_text(text, encoding="utf-8", errors="replace")
         (building.folder / STATISTICS).write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")
     return statistics

@@ -37,6 +37,7 @@ from codeparrot.stream.mixture import Mixture, Source, sources_of, without_phase
 from codeparrot.stream.opened import OpenSource, Read, setting_of
 from codeparrot.stream.prefetch import Batch, Prefetcher
 from codeparrot.stream.provenance import TracedWindow
+from codeparrot.stream.readers.patience import of_this_thread
 from codeparrot.stream.readers.rows import Damaged, Where
 from codeparrot.stream.shuffle import LaneState, MixedState, block_windows
 from codeparrot.stream.transform import Transform
@@ -253,7 +254,8 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         states = {lane: self._states[lane] for lane in lanes}
         # The first blocks of the lanes are read and encoded side by side: reading and encoding release the interpreter's lock.
         alone = any(source.shares for source in self.sources)
-        with ThreadPoolExecutor(1 if alone else min(len(states), available_cores())) as threads:
+        count = 1 if alone else min(len(states), available_cores())
+        with ThreadPoolExecutor(count, **of_this_thread()) as threads:
             streams = dict(zip(states, threads.map(self._begun, states, states.values()), strict=True))
         for lane in _turns(states, sorted(states)):
             window = next(streams[lane], None)

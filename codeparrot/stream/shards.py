@@ -11,16 +11,20 @@ position nor the order of any other. Where the rest of a packed file is lost, on
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import ON_HUB
 from codeparrot.stream.losses import Meet
-from codeparrot.stream.readers import jsonl
+from codeparrot.stream.readers import jsonl, ranges, remote
 from codeparrot.stream.readers.jsonl import is_blank, lines, parsed
-from codeparrot.stream.readers.rows import COLUMN_SETTING, Damaged, LineAt, Place, reason, text_in, unreadable
+from codeparrot.stream.readers.patience import of_this_thread
+from codeparrot.stream.readers.rows import COLUMN_SETTING, Damaged, LineAt, Place, is_remote, reason, text_in, unreadable
+from codeparrot.stream.readers.sizes import size_of
 
 BYTES_PER_TOKEN = 4
 """Text that a token stands for, roughly: sizes of parts are derived from it."""
@@ -73,8 +77,11 @@ class Shard(ABC):
         """Return what `read` does, with a `Damaged` in the place of each item that is damaged."""
         return self.read(position, num_items)
 
+    def ahead(self, position: int, num_items: int) -> None:
+        """Begin to fetch what `read` will need from another machine. It changes no result."""
+
     def check(self) -> None:
-        """Look at the beginning of the file, without a request to another machine.
+        """Look at the beginning of the file, without a request to the Hub.
 
         Raises:
             Damaged: it is damaged.
@@ -124,20 +131,31 @@ class Shard(ABC):
         """Close what is open; `read` opens it again."""
 
 
-def check_all(shards: Iterable[Shard], meet: Meet) -> None:
+def check_all(shards: Sequence[Shard], meet: Meet) -> None:
     """Look at the beginnings of shards before anything depends on them; see `Shard.check`. `meet` is given what is damaged."""
-    for shard in shards:
-        try:
-            shard.check()
-        except Damaged as damaged:
-            meet(damaged)
-        finally:
-            shard.close()
+    distant = any(is_remote(getattr(shard, "path", "")) for shard in shards)
+    # Those on other machines side by side, since each waits for an answer.
+    with ThreadPoolExecutor(ranges.TOGETHER if distant else 1, **of_this_thread()) as threads:
+        for damaged in threads.map(_checked, shards) if distant else map(_checked, shards):
+            if damaged is not None:
+                meet(damaged)
 
 
-def file_identity(path: str | Path) -> str:
-    """Return the name and size of a local file, or the whole address of a remote one."""
-    return str(path) if "://" in str(path) else f"{Path(path).name}:{Path(path).stat().st_size}"
+def _checked(shard: Shard) -> Damaged | None:
+    try:
+        shard.check()
+    except Damaged as damaged:
+        return damaged
+    finally:
+        shard.close()
+
+
+def file_identity(path: str | Path | remote.Place) -> str:
+    """Return the name and size of a file here or at an address, so that a run goes on where its data have moved.
+
+    Of a file on the Hub, it is the whole name, which holds the commit.
+    """
+    return str(path) if str(path).startswith(ON_HUB) else f"{PurePath(str(path)).name}:{size_of(path)}"
 
 
 class JsonlShard(Shard):
@@ -150,7 +168,7 @@ class JsonlShard(Shard):
 
     def _open(self) -> IO[bytes]:
         if self._file is None:
-            self._file = _opened(self.path)
+            self._file = self._opened()
             self._first = self.start
             self._end = self._file.seek(0, io.SEEK_END) if self.stop is None else self.stop
             if self.start:
@@ -159,6 +177,13 @@ class JsonlShard(Shard):
                 self._file.readline(self._end - self.start + 1)  # no further, where a line is longer than the part
                 self._first = self._file.tell()
         return self._file
+
+    def _opened(self) -> IO[bytes]:
+        try:
+            return Path(self.path).open("rb")
+        except OSError as error:
+            remedy = "check that it is there and its permissions"
+            raise CodeparrotError(f"cannot read {self.path}: {reason(error)}; {remedy}") from error
 
     def read_marked(self, position: int, num_items: int) -> Block:
         file = self._open()
@@ -198,7 +223,7 @@ class JsonlShard(Shard):
         ]
 
     def fresh(self) -> Shard:
-        return JsonlShard(self.path, self.column, self.start, self.stop, self.whole)
+        return type(self)(self.path, self.column, self.start, self.stop, self.whole)
 
     @property
     def identity(self) -> str:
@@ -212,12 +237,12 @@ class JsonlShard(Shard):
 
     @property
     def _stop(self) -> int:
-        return Path(self.path).stat().st_size if self.stop is None else self.stop
+        return size_of(self.path) if self.stop is None else self.stop
 
     def _ranges(self, parts: int, whole: bool) -> list[Shard]:
         size = self._stop - self.start
         bounds = [self.start + size * part // parts for part in range(parts + 1)]
-        return [JsonlShard(self.path, self.column, start, stop, whole) for start, stop in pairwise(bounds)]
+        return [type(self)(self.path, self.column, start, stop, whole) for start, stop in pairwise(bounds)]
 
     def close(self) -> None:
         if self._file is not None:
@@ -314,13 +339,6 @@ class CompressedJsonlShard(SequentialShard):
 
     def record(self, item: tuple[int, bytes]) -> Any:
         return parsed(item[1], self.place(item))
-
-
-def _opened(path: str) -> IO[bytes]:
-    try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise CodeparrotError(f"cannot read {path}: {reason(error)}; check that it is there and its permissions") from error
 
 
 def described(place: dict[str, Any], record: Mapping[str, Any], column: str) -> dict[str, Any]:

@@ -9,12 +9,25 @@ import codecs
 import json
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers import ranges
 from codeparrot.stream.readers.folder import PACKED
-from codeparrot.stream.readers.rows import COLUMN_SETTING, Behind, Damaged, LineAt, Place, Where, reason, text_in, unreadable
+from codeparrot.stream.readers.rows import (
+    COLUMN_SETTING,
+    Behind,
+    Damaged,
+    LineAt,
+    Place,
+    Where,
+    is_remote,
+    reason,
+    text_in,
+    unreadable,
+)
+from codeparrot.stream.readers.sizes import size_of
 
 PIECE_BYTES = 1 << 13
 """Bytes of a packed file that are unpacked at once: less than so many in front of a damage are lost with it."""
@@ -160,7 +173,7 @@ def texts(file: str, column: str) -> Iterator[str | Damaged]:
 def num_bytes(file: str, meet: Callable[[Damaged], None]) -> int:
     """Return a file's unpacked size; a packed file is read whole for it, up to where it is damaged."""
     if not file.endswith(PACKED):
-        return Path(file).stat().st_size
+        return size_of(file)
     size = 0
     try:
         for chunk in _chunks(file, BLOCK_BYTES):
@@ -168,6 +181,15 @@ def num_bytes(file: str, meet: Callable[[Damaged], None]) -> int:
     except Damaged as damaged:
         meet(damaged)
     return size
+
+
+def _stream(file: str) -> Any:
+    import pyarrow as pa
+
+    if not is_remote(file):
+        return pa.input_stream(file, compression="detect")
+    packed = {".gz": "gzip", ".zst": "zstd"}.get(PurePath(file).suffix)
+    return pa.input_stream(ranges.opened(file, BLOCK_BYTES, follows=True), compression=packed)
 
 
 def _chunks(file: str, num_bytes: int) -> Iterator[bytes]:
@@ -178,8 +200,8 @@ def _chunks(file: str, num_bytes: int) -> Iterator[bytes]:
     parts: list[bytes] = []
     piece_bytes = PIECE_BYTES if file.endswith(PACKED) else num_bytes
     try:
-        with pa.input_stream(file, compression="detect") as stream:
-            if file.endswith(PACKED) and not Path(file).stat().st_size:
+        with _stream(file) as stream:
+            if file.endswith(PACKED) and not size_of(file):
                 raise EOFError("the file is empty, which no packed file is")
             while piece := stream.read(piece_bytes):
                 parts.append(piece)
