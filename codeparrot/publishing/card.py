@@ -21,7 +21,7 @@ from codeparrot.run.metrics import SET, SOLUTIONS, is_score, problems_of
 from codeparrot.run.origin import WEIGHTS
 from codeparrot.run.parent import of_origin
 from codeparrot.run.reports import asked, in_words
-from codeparrot.stream.mixture import places_of
+from codeparrot.stream.entries import places_of
 
 logger = logging.getLogger("codeparrot")
 
