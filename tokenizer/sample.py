@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from codeparrot.stream.languages_of import language_column, language_in
 from codeparrot.stream.losses import Meet, raise_it
 from codeparrot.stream.readers import hub, jsonl
 from codeparrot.stream.readers.folder import PARQUET, DataFiles, find_data
@@ -50,22 +51,28 @@ class Sample:
     """Fraction of the bytes in the pieces that is taken."""
     meet: Meet = raise_it
     """What becomes of damaged documents."""
+    languages: bool = False
+    """Whether the languages of the documents are read too."""
 
     @property
     def expected_bytes(self) -> int:
         return round(self.share * sum(piece.num_bytes for piece in self.pieces))
 
     def __iter__(self) -> Iterator[str]:
+        return (text for _, text in self.with_languages())
+
+    def with_languages(self) -> Iterator[tuple[str | None, str]]:
+        """Yield the language of each document, None where no column says it or it was not asked for, and its text."""
         return iter(self._fetched) if any(map(_is_remote, self.pieces)) else self._documents()
 
     @cached_property
-    def _fetched(self) -> list[str]:
+    def _fetched(self) -> list[tuple[str | None, str]]:
         return list(self._documents())
 
-    def _documents(self) -> Iterator[str]:
+    def _documents(self) -> Iterator[tuple[str | None, str]]:
         seen = taken = 0
         for piece in self.pieces:
-            for text in _documents(piece, self.text_column):
+            for text, language in _documents(piece, self.text_column, self.languages):
                 if isinstance(text, Damaged):
                     self.meet(text)
                     continue
@@ -73,11 +80,11 @@ class Sample:
                 # Keeps `taken` in step with `seen`: the choice depends on earlier documents alone, so it favours no size.
                 if encoded and taken <= seen * self.share:
                     taken += len(encoded)
-                    yield encoded.decode("utf-8", errors="ignore")
+                    yield language, encoded.decode("utf-8", errors="ignore")
                 seen += len(encoded)
 
 
-def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet = raise_it) -> Sample:
+def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet = raise_it, languages: bool = False) -> Sample:
     """Choose documents of about `budget_bytes` bytes of UTF-8 in all, spread evenly over `files`: paths, or hf://...
 
     Args:
@@ -85,6 +92,7 @@ def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet
         text_column: column that holds the text.
         budget_bytes: bytes of text.
         meet: what becomes of damaged data.
+        languages: whether `with_languages` says them.
 
     Raises:
         CodeparrotError: here or while reading: a file cannot be read, is damaged or has no such column of text.
@@ -96,7 +104,9 @@ def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet
         pieces, factor = [piece for file in files for piece in _pieces(file, text_column, meet)], READ_FACTOR
     num_bytes = sum(piece.num_bytes for piece in pieces)
     pieces = pieces[:: max(1, num_bytes // (factor * budget_bytes))]
-    return Sample(pieces, text_column, min(1.0, budget_bytes / max(1, sum(piece.num_bytes for piece in pieces))), meet)
+    return Sample(
+        pieces, text_column, min(1.0, budget_bytes / max(1, sum(piece.num_bytes for piece in pieces))), meet, languages
+    )
 
 
 def find_corpus(name: str) -> DataFiles:
@@ -140,9 +150,19 @@ def _pieces(file: str, text_column: str, meet: Meet) -> list[Piece]:
         return [] if file.endswith(PARQUET) else [Piece(file, None, jsonl.num_bytes(file, meet))]
 
 
-def _documents(piece: Piece, text_column: str) -> Iterator[str | Damaged]:
+def _documents(piece: Piece, text_column: str, languages: bool) -> Iterator[tuple[str | Damaged, str | None]]:
+    """Yield each text with its language, None where no column says it."""
     if piece.row_group is None:
-        yield from jsonl.texts(piece.file, text_column)
+        for text, row in jsonl.texts_with_rows(piece.file, text_column):
+            column = language_column(row) if languages and isinstance(row, dict) else None
+            yield text, language_in(row[column]) if column else None
         return
     with Table(piece.file) as table:
-        yield from table.marked_texts(piece.row_group, text_column, BATCH_ROWS)
+        column = language_column(table.schema.names) if languages else None
+        texts = table.marked_texts(piece.row_group, text_column, BATCH_ROWS)
+        if column is None:
+            yield from ((text, None) for text in texts)
+            return
+        named = map(language_in, table.read(piece.row_group, [column]).column(0).to_pylist())
+        # What is damaged may stand for the rest of the row group.
+        yield from zip(texts, named, strict=False)

@@ -5,7 +5,7 @@ Costs: of Parquet one column, and of JSONL a pass over the file. Memory: 4 bytes
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,7 +114,7 @@ def indexed(files: Sequence[Shard], setting: str) -> Indexed:
     return found
 
 
-def language_column(names: Sequence[str]) -> str | None:
+def language_column(names: Collection[str]) -> str | None:
     """Return the name of the column of languages among those of a table, if there is one."""
     return next((name for name in COLUMNS if name in names), None)
 
