@@ -11,8 +11,8 @@ def _words(text: str) -> tuple[str, ...]:
 
 _C = """auto break case char const continue default do double else enum extern float for goto if inline int long register
 restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"""
-_JAVASCRIPT = """async await break case catch class const continue debugger default delete do else export extends false finally for
-from function get if import in instanceof let new null of return set static super switch this throw true try typeof
+_JAVASCRIPT = """async await break case catch class const continue debugger default delete do else export extends false
+finally for from function get if import in instanceof let new null of return set static super switch this throw true try typeof
 undefined var void while with yield"""
 
 KEYWORDS: dict[str, tuple[str, ...]] = {
