@@ -41,7 +41,7 @@ TABLE = {
     "eval": "languages generation model loading hub run stream launcher objectives.pairs training.preemption "
     "corpus.definitions corpus.sentences",
     "training": "languages checks launcher loading hub run stream model objectives optim generation eval plot",
-    "publishing": "run hub model.kinds objectives optim arguments checks plot corpus.output corpus.report stream.mixture "
+    "publishing": "run hub model.kinds objectives optim arguments checks plot corpus.output corpus.report stream.entries "
     "stream.batches",
     "verify": "run tokenizer",
     "plan": "arguments checks loading run stream model objectives optim eval.tasks training launch",

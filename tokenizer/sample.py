@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from codeparrot.location import ON_HUB, is_address
+from codeparrot.stream.languages_of import language_column, language_in
 from codeparrot.stream.losses import Meet, raise_it
 from codeparrot.stream.readers import hub, jsonl
 from codeparrot.stream.readers.folder import PACKED, PARQUET, DataFiles, find_data
@@ -67,45 +68,51 @@ class Sample:
     """What becomes of damaged documents."""
     of_prefixes: float = 1.0
     """Fraction of the bytes of a beginning that is taken; more than 1 where the budget is more than there seems to be."""
+    languages: bool = False
+    """Whether the languages of the documents are read too."""
 
     @property
     def expected_bytes(self) -> int:
         return round(self.share * sum(piece.num_bytes for piece in self.pieces))
 
     def __iter__(self) -> Iterator[str]:
+        return (text for _, text in self.with_languages())
+
+    def with_languages(self) -> Iterator[tuple[str | None, str]]:
+        """Yield the language of each document, None where no column says it or it was not asked for, and its text."""
         return iter(self._fetched) if any(map(_is_remote, self.pieces)) else self._documents()
 
     @cached_property
-    def _fetched(self) -> list[str]:
+    def _fetched(self) -> list[tuple[str | None, str]]:
         return list(self._documents())
 
-    def _documents(self) -> Iterator[str]:
+    def _documents(self) -> Iterator[tuple[str | None, str]]:
         seen = taken = 0
         due = begun = 0.0
         for piece in self.pieces:
             due += piece.num_bytes * self.of_prefixes if piece.is_prefix else 0
-            for text in self._texts(piece):
+            for language, text in self._texts(piece):
                 if piece.is_prefix:
                     if begun >= due:
                         break
                     begun += len(text)
-                    yield text.decode("utf-8", errors="ignore")
+                    yield language, text.decode("utf-8", errors="ignore")
                     continue
                 # Keeps `taken` in step with `seen`: the choice depends on earlier documents alone, so it favours no size.
                 if text and taken <= seen * self.share:
                     taken += len(text)
-                    yield text.decode("utf-8", errors="ignore")
+                    yield language, text.decode("utf-8", errors="ignore")
                 seen += len(text)
 
-    def _texts(self, piece: Piece) -> Iterator[bytes]:
-        for text in _documents(piece, self.text_column):
+    def _texts(self, piece: Piece) -> Iterator[tuple[str | None, bytes]]:
+        for text, language in _documents(piece, self.text_column, self.languages):
             if isinstance(text, Damaged):
                 self.meet(text)
             else:
-                yield text.encode()[:LONGEST_DOCUMENT_BYTES]
+                yield language, text.encode()[:LONGEST_DOCUMENT_BYTES]
 
 
-def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet = raise_it) -> Sample:
+def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet = raise_it, languages: bool = False) -> Sample:
     """Choose documents of about `budget_bytes` bytes of UTF-8 in all, spread evenly over `files`: paths, hf://... or addresses.
 
     Args:
@@ -113,6 +120,7 @@ def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet
         text_column: column that holds the text.
         budget_bytes: bytes of text.
         meet: what becomes of damaged data.
+        languages: whether `with_languages` says them.
 
     Raises:
         CodeparrotError: here or while reading: a file cannot be read, is damaged or has no such column of text.
@@ -123,7 +131,7 @@ def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet
         pieces = [piece for file in files for piece in _pieces(file, text_column, meet)]
         pieces = pieces[:: max(1, sum(piece.num_bytes for piece in pieces) // (READ_FACTOR * budget_bytes))]
     share = budget_bytes / max(1, sum(piece.num_bytes for piece in pieces))
-    return Sample(pieces, text_column, min(1.0, share), meet, share)
+    return Sample(pieces, text_column, min(1.0, share), meet, share, languages)
 
 
 def _thinned(pieces: Sequence[Piece], most_bytes: int) -> list[Piece]:
@@ -198,14 +206,24 @@ def _pieces(file: str, text_column: str, meet: Meet) -> list[Piece]:
         return [] if file.endswith(PARQUET) else [Piece(file, None, jsonl.num_bytes(file, meet))]
 
 
-def _documents(piece: Piece, text_column: str) -> Iterator[str | Damaged]:
+def _documents(piece: Piece, text_column: str, languages: bool) -> Iterator[tuple[str | Damaged, str | None]]:
+    """Yield each text with its language, None where no column says it."""
     if piece.span is not None:
         shard = RemoteJsonlShard(piece.file, text_column, *piece.span, True)
-        yield from shard.read_marked(0, sys.maxsize).items
+        yield from ((text, None) for text in shard.read_marked(0, sys.maxsize).items)
         shard.close()
         return
     if piece.row_group is None:
-        yield from jsonl.texts(piece.file, text_column)
+        for text, row in jsonl.texts_with_rows(piece.file, text_column):
+            column = language_column(row) if languages and isinstance(row, dict) else None
+            yield text, language_in(row[column]) if column else None
         return
     with Table(piece.file) as table:
-        yield from table.marked_texts(piece.row_group, text_column, BATCH_ROWS)
+        column = language_column(table.schema.names) if languages else None
+        texts = table.marked_texts(piece.row_group, text_column, BATCH_ROWS)
+        if column is None:
+            yield from ((text, None) for text in texts)
+            return
+        named = map(language_in, table.read(piece.row_group, [column]).column(0).to_pylist())
+        # What is damaged may stand for the rest of the row group.
+        yield from zip(texts, named, strict=False)

@@ -29,11 +29,13 @@ from torch.utils.data import IterableDataset
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream import position
+from codeparrot.stream.balance import resolved
 from codeparrot.stream.best_fit import padded
 from codeparrot.stream.cores import available_cores
 from codeparrot.stream.encode import Encoder
+from codeparrot.stream.entries import Source, sources_of
 from codeparrot.stream.lane import Order
-from codeparrot.stream.mixture import Mixture, Source, sources_of, without_phases
+from codeparrot.stream.mixture import Mixture, without_phases
 from codeparrot.stream.opened import OpenSource, Read, setting_of
 from codeparrot.stream.prefetch import Batch, Prefetcher
 from codeparrot.stream.provenance import TracedWindow
@@ -87,6 +89,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             raise CodeparrotError(f"{world_size} processes do not divide stream.lanes {stream.lanes}")
         if stream.phases and mixture is None:
             raise CodeparrotError("stream.phases end with steps of a run: give its mixture")
+        stream = resolved(stream) if source is None else stream
         sources = sources_of(stream.train) if source is None else [Source(source if isinstance(source, list) else [source], "")]
         self.stream, self.encoder, self.seed = stream, encoder, seed
         self.mixture = without_phases(stream.train, seed) if mixture is None or source is not None else mixture

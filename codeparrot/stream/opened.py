@@ -16,8 +16,8 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.location import is_address
 from codeparrot.stream.best_fit import TOKENS, Packed, parts
 from codeparrot.stream.encode import Encoder
+from codeparrot.stream.entries import TRAIN, Source, is_mixture, sources_of
 from codeparrot.stream.lane import Order, Reading, blocks, encoded, items, windows
-from codeparrot.stream.mixture import TRAIN, Source, is_mixture, sources_of
 from codeparrot.stream.provenance import trace
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.readers.sizes import version_of
@@ -85,6 +85,7 @@ class OpenSource:
             seq_length=stream.seq_length,
             setting=setting,
             description=source.description,
+            language=source.language,
         )
         """The shards of all processes, uncut."""
         self.identity = identity_of(self.shards)
@@ -236,7 +237,7 @@ def identities(stream: StreamConfig) -> list[str]:
     """
     options: Any = {"split": "train", "column": stream.text_column, "seq_length": stream.seq_length}
     return [
-        identity_of(open_shards(source.path, **options, setting=setting_of(source, stream.train)))
+        identity_of(open_shards(source.path, **options, setting=setting_of(source, stream.train), language=source.language))
         for source in sources_of(stream.train)
     ]
 

@@ -14,7 +14,7 @@ import numpy as np
 from codeparrot.config import StreamConfig, as_list
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import is_address
-from codeparrot.stream.mixture import sources_of
+from codeparrot.stream.entries import paths_of
 from codeparrot.stream.opened import setting_of
 from codeparrot.stream.readers import hub, remote
 from codeparrot.stream.readers.folder import NoSplit
@@ -39,7 +39,7 @@ def check_disjoint(stream: StreamConfig, setting: str = "stream.valid") -> None:
     Raises:
         CodeparrotError: they share files, there is no validation split, or some of the data cannot be opened.
     """
-    named = [(source.path, setting_of(source, stream.train)) for source in sources_of(stream.train)]
+    named = [(source.path, setting_of(source, stream.train)) for source in paths_of(stream.train)]
     train = [shard for names, of in named for shard in _open(names, "train", stream, of)]
     without = "leave stream.valid empty to train without one" if setting == "stream.valid" else "leave it out"
     try:

@@ -1,8 +1,9 @@
 """Parquet files as shards: a lane decodes only the row groups that hold its rows."""
 
 import sys
+from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -125,6 +126,18 @@ class ParquetShard(Shard):
                 found.update((row, values_of(columns.slice(row - low, 1))) for row in inside)
         return [described({"file": self.path, "row": row}, found.get(row, {}), self.column) for row in rows]
 
+    def texts_at(self, rows: Sequence[int]) -> list[str | Damaged]:
+        """Return the texts of some rows of the whole file, ascending."""
+        try:
+            bounds = self._open().bounds
+        except Damaged as damaged:
+            return [damaged.bare()] * len(rows)
+        by_group = groupby(rows, lambda row: bisect_right(bounds, row) - 1)
+        return [text for group, own in by_group for text in self.texts_of(Rows(group, list(own)))]
+
+    def describe_at(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        return self.describe_rows(rows)
+
     def texts_of(self, rows: "Rows") -> list[str | Damaged]:
         """Return the texts of some rows."""
         column = self._row_group(rows.group)
@@ -195,10 +208,10 @@ class ParquetShard(Shard):
 
 
 class Rows(NamedTuple):
-    """Evenly spaced rows of a row group, counted in the whole file."""
+    """Some rows of a row group, counted in the whole file."""
 
     group: int
-    rows: range
+    rows: Sequence[int]
 
 
 class RowsShard(Shard):

@@ -187,7 +187,7 @@ class JsonlShard(Shard):
 
     def read_marked(self, position: int, num_items: int) -> Block:
         file = self._open()
-        texts = [self._text(offset, line) for offset, line in islice(self._lines(position), num_items)]
+        texts = [self._text(offset, line) for offset, line in islice(self.lines(position), num_items)]
         here = file.tell()
         return Block(texts, None if here >= self._end else here - self._first)
 
@@ -201,7 +201,7 @@ class JsonlShard(Shard):
         except Damaged as damaged:
             return damaged.bare()
 
-    def _lines(self, position: int) -> Iterator[tuple[int, bytes]]:
+    def lines(self, position: int) -> Iterator[tuple[int, bytes]]:
         """Yield the lines from `position` on, each with the byte at which it begins. Blank lines are skipped."""
         file = self._open()
         file.seek(self._first + position)
@@ -215,8 +215,18 @@ class JsonlShard(Shard):
             if not is_blank(line):
                 yield offset, line
 
+    def texts_at(self, offsets: Sequence[int]) -> list[str | Damaged]:
+        """Return the texts of the lines that begin at these bytes of the file."""
+        first = self._open() and self._first
+        return [self._text(*next(self.lines(offset - first))) for offset in offsets]
+
+    def describe_at(self, offsets: Sequence[int]) -> list[dict[str, Any]]:
+        """Return what `describe` returns, for the lines that begin at these bytes of the file."""
+        first = self._open() and self._first
+        return [each for offset in offsets for each in self.describe(offset - first, [0])]
+
     def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
-        found = list(islice(self._lines(position), max(indexes) + 1))
+        found = list(islice(self.lines(position), max(indexes) + 1))
         return [
             described({"file": self.path, "byte": offset}, parsed(line, LineAt(self.path, offset)), self.column)
             for offset, line in (found[index] for index in indexes)

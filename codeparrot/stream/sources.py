@@ -13,6 +13,8 @@ from typing import Any
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import is_address
 from codeparrot.stream.described import DescribedShard
+from codeparrot.stream.languages_of import indexed
+from codeparrot.stream.of_language import LanguageShard
 from codeparrot.stream.parquet import ParquetShard
 from codeparrot.stream.readers import hub, ranges
 from codeparrot.stream.readers.folder import PACKED, PARQUET, NoSplit, find_data, standing_for
@@ -67,12 +69,20 @@ class HubShard(SequentialShard):
 
 
 def open_shards(
-    names: Sequence[Any], *, split: str, column: str, seq_length: int, setting: str | None = None, description: str = ""
+    names: Sequence[Any],
+    *,
+    split: str,
+    column: str,
+    seq_length: int,
+    setting: str | None = None,
+    description: str = "",
+    language: str = "",
 ) -> list[Shard]:
     """Return the shards behind `names`: paths, folders, globs, Hub names, or streaming data sets of `datasets`.
 
     The package `readers` decides which files of a folder are data, and which split they belong to. Errors name `setting`, by
-    default `stream.train` or `stream.valid`. With the name of a column of descriptions, items have theirs (described.py).
+    default `stream.train` or `stream.valid`. With the name of a column of descriptions, items have theirs (described.py). With
+    a language, its documents alone are one shard (of_language.py).
 
     Raises:
         NoSplit: a name leads to data that are divided and have nothing of this split.
@@ -83,6 +93,9 @@ def open_shards(
         shards.extend(_open(name, split, column, seq_length, setting or f"stream.{split}"))
     if len({shard.packed for shard in shards}) > 1:
         raise CodeparrotError(f"stream.{split} mixes windows and documents; name one kind")
+    if language and shards:
+        where = setting or f"stream.{split}"
+        shards = [LanguageShard(indexed(shards, where), language, where)]
     return [DescribedShard(shard, description) for shard in shards] if description else shards
 
 

@@ -159,15 +159,22 @@ def parsed_lines(file: str) -> Iterator[tuple[Place, Any]]:
 
 def texts(file: str, column: str) -> Iterator[str | Damaged]:
     """Yield the text of each line; a line, or the rest of the file, that is damaged comes as `Damaged`."""
+    for text, _ in texts_with_rows(file, column):
+        yield text
+
+
+def texts_with_rows(file: str, column: str) -> Iterator[tuple[str | Damaged, Any]]:
+    """Yield what `texts` does, each with the value of its line, which is None where that is damaged."""
     try:
         for number, line in lines(file):
             where = Place("line", number, file)
             try:
-                yield text_in(parsed(line, where), column, where)
+                row = parsed(line, where)
+                yield text_in(row, column, where), row
             except Damaged as damaged:
-                yield damaged.bare()
+                yield damaged.bare(), None
     except Damaged as damaged:
-        yield damaged.bare()
+        yield damaged.bare(), None
 
 
 def num_bytes(file: str, meet: Callable[[Damaged], None]) -> int:

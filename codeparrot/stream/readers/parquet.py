@@ -114,7 +114,7 @@ class Table:
     def num_rows(self, group: int) -> int:
         return self.bounds[group + 1] - self.bounds[group]
 
-    def texts_at(self, group: int, column: Any, rows: range) -> list[str | Damaged]:
+    def texts_at(self, group: int, column: Any, rows: Sequence[int]) -> list[str | Damaged]:
         """Return the documents in some rows of the file, all in the row group whose column is given; see `texts_of`."""
         # Not Arrow's `take`, for which pyarrow would load all of its functions.
         first = self.bounds[group]
@@ -176,7 +176,7 @@ class Table:
         return OSError, ValueError, pa.ArrowException, HTTPError
 
 
-def texts_of(column: Iterable[Any], rows: range, file: str) -> list[str | Damaged]:
+def texts_of(column: Iterable[Any], rows: Sequence[int], file: str) -> list[str | Damaged]:
     """Return Arrow's strings, a column or single ones, which are those rows of the file, as documents; null is an empty one.
 
     A text that is not UTF-8, which Arrow does not check, is `Damaged`.
