@@ -1,9 +1,9 @@
 """What a mixture costs: windows a second of four sources with weights, and of the same documents as one source.
 
 The documents are dealt to four files in turn, so that all sources hold text of the same kind. Both streams take turns, and the
-sums over all rounds count: single ones decode one row group more or less. A round is whole blocks of windows: as much is encoded
-before the clock starts as is left when it stops. Besides the clock, the processor time of all threads is compared, which other
-work on the machine moves less.
+sums over all rounds count: single ones decode one row group more or less. A round is whole blocks of windows: as much is
+encoded before the clock starts as is left when it stops. Besides the clock, the processor time of all threads is compared,
+which other work on the machine moves less.
 """
 
 import sys
