@@ -2,8 +2,8 @@
 
 A lane gets an equal range of them, counted over all files, so that it has as many as any other wherever they lie. Only the row
 groups, or lines, that hold them are read. Where a row group holds several languages, each of them decodes it: of documents that
-are mixed in the files, reading costs as many times more as there are languages (benchmarks/sources_by_language.py). Files, or row
-groups, of one language each are decoded once.
+are mixed in the files, reading costs as many times more as there are languages (benchmarks/sources_by_language.py). Files, or
+row groups, of one language each are decoded once.
 """
 
 from collections.abc import Iterator, Sequence
