@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.languages.names import canonical
+from codeparrot.stream.jsonl import JsonlShard
 from codeparrot.stream.parquet import ParquetShard
 from codeparrot.stream.readers.jsonl import parsed
 from codeparrot.stream.readers.parquet import Table
 from codeparrot.stream.readers.rows import Damaged, LineAt
-from codeparrot.stream.shards import JsonlShard, Shard
+from codeparrot.stream.shards import Shard
 
 COLUMNS = ("language", "lang")
 """The corpus's column, and that of The Stack, which is read where the first is missing."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from codeparrot.stream.jsonl import JsonlShard
 from codeparrot.stream.readers import jsonl, ranges, remote
-from codeparrot.stream.shards import JsonlShard
 
 LAST_LINE_BYTES = 1 << 14
 """Fetched behind a part of a file: its last line ends in the next part."""

@@ -13,13 +13,14 @@ from typing import Any
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import is_address
 from codeparrot.stream.described import DescribedShard
+from codeparrot.stream.jsonl import CompressedJsonlShard, JsonlShard
 from codeparrot.stream.languages_of import indexed
 from codeparrot.stream.of_language import LanguageShard
 from codeparrot.stream.parquet import ParquetShard
 from codeparrot.stream.readers import hub, ranges
 from codeparrot.stream.readers.folder import PACKED, PARQUET, NoSplit, find_data, standing_for
 from codeparrot.stream.remote_shards import RemoteJsonlShard
-from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, SequentialShard, Shard
+from codeparrot.stream.shards import SequentialShard, Shard
 from codeparrot.stream.tokenized import read_manifest, window_shards, windows_at
 
 _ENOUGH = 16
