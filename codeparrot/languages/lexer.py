@@ -238,6 +238,7 @@ def _code_pattern(language: str) -> re.Pattern[str]:
     waits += [r"(?<![\w.@:$])[a-z]{1,12}"] if words else []
     waits += [r"(?m:^)[ \t]{0,40}(?:\#[ \t]{0,40}\w{0,12})?(?<=[ \t#\w])"] if syntax.preprocessor else []
     waits += [r"/", r"\?"] if syntax.html else []
+    waits += [r"\#"] if any(r"\#(?!" in each for each in syntax.line_comments) else []
     waits += [first for first in ("-", "/", r"\\") if any(each.endswith(first * 2) for each in syntax.line_comments)]
     parts = [f"(?P<wait>(?:{'|'.join(waits)})\\Z)"] if waits else []
     parts += [r"(?P<directive>(?m:^)[ \t]{0,40}\#[ \t]{0,40}\w{0,12})"] if syntax.preprocessor else []
