@@ -55,8 +55,8 @@ class Steps(NamedTuple):
     """Standard input: of the build, or of the program where nothing is built."""
     build: tuple[str, ...]
     run: tuple[str, ...]
-    libraries: str
-    """Folder of shared libraries. Without /proc, programs do not find those that lie beside them."""
+    variables: tuple[tuple[str, str], ...]
+    """Of the environment. Without /proc, programs do not find by themselves what lies beside them."""
     bounds: Bounds
 
     @staticmethod
@@ -256,8 +256,7 @@ def _become(command: tuple[str, ...], descriptors: dict[int, int], steps: Steps,
         resource.setrlimit(name, (limit, hard))
     words = [word.replace("{harness}", HARNESS) for word in command]
     here = os.getcwd()  # noqa: PTH109
-    found = {"LD_LIBRARY_PATH": steps.libraries} if steps.libraries else {}
-    os.execve(words[0], words, {**_ENVIRONMENT, "HOME": here, "TMPDIR": here, **found})  # noqa: S606
+    os.execve(words[0], words, {**_ENVIRONMENT, "HOME": here, "TMPDIR": here, **dict(steps.variables)})  # noqa: S606
 
 
 def _file(text: str) -> int:

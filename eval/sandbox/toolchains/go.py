@@ -25,14 +25,16 @@ func TestMain(m *testing.M) {{
 }}
 """
 
+_VARIABLES = (("GO111MODULE", "off"), ("GOFLAGS", "-p=1"), ("GOTOOLCHAIN", "local"), ("CGO_ENABLED", "0"))
+
 
 def find() -> Toolchain:
     go = find_program("go", "go", "install Go (apt install golang-go)")
     root = version_of(go, "env", "GOROOT")
-    shown = [f"{root}/{name}" for name in ("bin", "pkg", "src", "go.env", "VERSION")]
-    places = [path for path in (root, *shown, "/usr/share/go") if not Path(path).is_relative_to("/usr/lib")]
-    binds = (*binds_of(*places), *((str(path), str(path)) for path in Path("/usr/share").glob("go-*")))
-    return Toolchain(LANGUAGE, version_of(go, "version"), binds, {"go": f"{root}/bin/go"})
+    # Debian's sources lie elsewhere, behind a link.
+    places = {root, str(Path(f"{root}/src").resolve().parent)}
+    binds = binds_of(*sorted(path for path in places if not Path(path).is_relative_to("/usr/lib")))
+    return Toolchain(LANGUAGE, version_of(go, "version"), binds, {"go": f"{root}/bin/go"}, (*_VARIABLES, ("GOROOT", root)))
 
 
 def together(tools: Toolchain, problem: Translated, completion: str) -> Parts:
@@ -40,7 +42,7 @@ def together(tools: Toolchain, problem: Translated, completion: str) -> Parts:
     report = _REPORT.format(package=package.group(1) if package else "main", number=NUMBER)
     files = (("problem_test.go", problem.prompt + completion + problem.test), ("report_test.go", report))
     build = (tools.paths["go"], "test", "-vet=off", "-c", "-o", "program", *(name for name, _ in files))
-    return Parts(("./program",), "", build, files)
+    return Parts(("./program",), "", build, files, tools.variables)
 
 
 LANGUAGE = Language("go", find, together, address_bytes=1 << 36)

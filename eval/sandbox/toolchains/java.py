@@ -44,9 +44,10 @@ def find() -> Toolchain:
     home = str(Path(javac).parent.parent)
     java = f"{home}/bin/java"
     settings = [str(path) for path in Path("/etc").glob("java-*")]
-    programs = {"javac": javac, "java": java, "libraries": f"{home}/lib"}
+    programs = {"javac": javac, "java": java}
+    variables = (("LD_LIBRARY_PATH", f"{home}/lib"),)
     shown = settings if home.startswith("/usr/lib/") else [home, *settings]
-    return Toolchain(LANGUAGE, version_of(javac, "-version"), binds_of(*shown), programs)
+    return Toolchain(LANGUAGE, version_of(javac, "-version"), binds_of(*shown), programs, variables)
 
 
 def together(tools: Toolchain, problem: Translated, completion: str) -> Parts:
@@ -57,7 +58,7 @@ def together(tools: Toolchain, problem: Translated, completion: str) -> Parts:
     )
     build = (tools.paths["javac"], *(f"-J{flag}" for flag in _LEAN), "-nowarn", "-encoding", "UTF8", "-d", ".")
     run = (tools.paths["java"], *_LEAN, "-ea", "-cp", ".", "CodeparrotReport")
-    return Parts(run, "", (*build, *(name for name, _ in files)), files, tools.paths["libraries"])
+    return Parts(run, "", (*build, *(name for name, _ in files)), files, tools.variables)
 
 
 LANGUAGE = Language("java", find, together, address_bytes=1 << 34)

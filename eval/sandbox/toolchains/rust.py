@@ -22,15 +22,15 @@ def find() -> Toolchain:
     found = f"{root}/bin/rustc"
     paths = [found, f"{root}/lib", linker, *(find_program(name, "rust", "install binutils") for name in ("as", "ld", "ld.bfd"))]
     binds = binds_of(*(path for path in paths if path != "/usr/lib"))
-    programs = {"rustc": found, "cc": os.path.abspath(linker), "libraries": f"{root}/lib"}
-    return Toolchain(LANGUAGE, version_of(compiler, "--version"), binds, programs)
+    programs = {"rustc": found, "cc": os.path.abspath(linker)}
+    return Toolchain(LANGUAGE, version_of(compiler, "--version"), binds, programs, (("LD_LIBRARY_PATH", f"{root}/lib"),))
 
 
 def together(tools: Toolchain, problem: Translated, completion: str) -> Parts:
     text = problem.prompt + completion + problem.test.replace("fn main()", "fn codeparrot_check()") + _REPORT
     # Its own linker looks for its parts in /proc, which a sandbox does not have.
     flags = ("--edition", "2021", "-C", f"linker={tools.paths['cc']}", "-C", "link-arg=-fuse-ld=bfd", "--cap-lints", "allow")
-    return Parts(("./program",), text, (tools.paths["rustc"], *flags, "-o", "program", "-"), (), tools.paths["libraries"])
+    return Parts(("./program",), text, (tools.paths["rustc"], *flags, "-o", "program", "-"), (), tools.variables)
 
 
 LANGUAGE = Language("rust", find, together)

@@ -27,10 +27,10 @@ class Parts:
     source: str = ""
     build: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
-    libraries: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
 
     def steps(self, bounds: Bounds) -> Steps:
-        return Steps(self.files, self.source, self.build, self.run, self.libraries, bounds)
+        return Steps(self.files, self.source, self.build, self.run, self.variables, bounds)
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Toolchain:
     """Paths that a sandbox shows read-only, and where."""
     paths: dict[str, str]
     """The programs, by name."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """Of the environment in which they run."""
 
 
 @dataclass(frozen=True)
