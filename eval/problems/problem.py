@@ -42,6 +42,11 @@ class Translated(Problem):
     """Whether the test can only run in the program's process: more than plain data crosses between them."""
 
 
+def languages_of(problems: Iterable[Problem]) -> list[str]:
+    """Return the languages other than Python that occur, in alphabetical order."""
+    return sorted({problem.language for problem in problems if isinstance(problem, Translated)})
+
+
 class Question(Protocol):
     """A problem of any task: a dataclass of plain data with at least these fields."""
 

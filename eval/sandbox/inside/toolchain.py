@@ -135,8 +135,8 @@ def _together(steps: Steps, halves: tuple[str, str], max_bytes: int) -> tuple[st
         return ("passed", "") if whole else ("error", "it ended before its test did")
     if -status in (signal.SIGXCPU, signal.SIGKILL):
         return "timed_out", f"more than {steps.bounds.cpu_seconds:.3g} s of CPU time, or too much output"
-    if re.search("assert|--- FAIL", complaint, re.IGNORECASE):
-        return "failed", complaint
+    if re.search("assert", complaint, re.IGNORECASE) or b"--- FAIL" in said:
+        return "failed", complaint or _line(said)
     ended = f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     return ("error" if status > 0 else "killed"), f"{ended}: {complaint}"
 

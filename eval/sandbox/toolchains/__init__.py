@@ -5,7 +5,9 @@ from codeparrot.eval.sandbox.toolchains import cpp, go, java, javascript, rust
 from codeparrot.eval.sandbox.toolchains.toolchain import Language
 from codeparrot.languages.names import LANGUAGES, canonical
 
-KNOWN: dict[str, Language] = {each.name: each for each in (javascript.LANGUAGE, cpp.LANGUAGE, go.LANGUAGE, rust.LANGUAGE, java.LANGUAGE)}
+KNOWN: dict[str, Language] = {
+    each.name: each for each in (javascript.LANGUAGE, cpp.LANGUAGE, go.LANGUAGE, rust.LANGUAGE, java.LANGUAGE)
+}
 
 
 def language(name: str) -> Language:
