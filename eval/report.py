@@ -90,7 +90,7 @@ def make(
 
 
 def by_language(problems: Iterable[Problem], rows: Rows, ks: Sequence[int]) -> dict[str, Any]:
-    """Return what the report says of problems in other languages: scores of each, and the tools that judged it; {} for Python's.
+    """Return what the report says of problems in other languages: scores of each, and its tools; {} if all are in Python.
 
     The tools are those of this machine now: scoring has just used them.
     """

@@ -7,8 +7,8 @@
     stop_tokens     texts that end a completion
     canonical_solution   ours, optional: a completion that passes
 
-In C++, Rust and Java, `tests` begins with the brace that ends the function: completions end before it. The tested function is the
-one that the tests call `candidate`; in Java, which has no such name, the last one of the prompt.
+In C++, Rust and Java, `tests` begins with the brace that ends the function: completions end before it. The tested function is
+the one that the tests call `candidate`; in Java, which has no such name, the last one of the prompt.
 """
 
 import re

@@ -135,8 +135,8 @@ def humaneval(
 
     Args:
         checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a .gguf file, or a name on the Hub.
-        problems: humaneval, humaneval+, mbpp, codeparrot (the project's own), codeparrot-javascript, codeparrot-cpp, a JSONL file
-            in OpenAI's or MultiPL-E's format, or hub:NAME[:CONFIG].
+        problems: humaneval, humaneval+, mbpp, codeparrot, codeparrot-javascript, codeparrot-cpp (the project's own), a JSONL
+            file in OpenAI's or MultiPL-E's format, or hub:NAME, with :CONFIG for one of several in it.
         samples: Samples per problem at each temperature; one at temperature 0, where all are the same.
         temperature: Sampling temperatures; 0 takes the likeliest token each time.
         k: Values of k for pass@k; at most --samples.
@@ -185,9 +185,7 @@ def humaneval(
     everything = task.load()
     chosen = everything.first(limit)
     if chat and languages_of(chosen):
-        raise CodeparrotError(
-            "--chat asks for a function in Python, and some of the problems are in other languages: leave it out"
-        )
+        raise CodeparrotError("--chat asks for a function in Python, and some problems are in other languages: leave it out")
     folder = path_of(output) if output else None
     if reference:
         return _score_references(task, chosen, folder)

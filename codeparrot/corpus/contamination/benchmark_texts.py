@@ -27,10 +27,9 @@ def read_benchmark(name: str) -> list[Sample]:
     """Return the problems of a benchmark.
 
     Args:
-        name: a set that `codeparrot eval` knows by name (humaneval, mbpp, hub:NAME; codeparrot means all of the project's own, in
-            Python and in other languages), or the path of a JSONL file
-            (also .gz) whose lines each have a documentation (docstring, text or prompt) or a solution (canonical_solution,
-            solution or code).
+        name: a set that `codeparrot eval` knows by name (humaneval, mbpp, hub:NAME; codeparrot is all of the project's own, in
+            Python and in other languages), or the path of a JSONL file (also .gz) whose lines each have a documentation
+            (docstring, text or prompt) or a solution (canonical_solution, solution or code).
 
     Raises:
         CodeparrotError: it cannot be reached or read, or a line has neither.

@@ -1,14 +1,15 @@
 """Programs and tests in other languages: build them with the language's own tools, run them, say how they ended.
 
 The strong way is that of Python (candidate.py, tester.py): program and test are two processes in two sandboxes, which exchange
-plain data over a channel (harness/values.js, harness/remote.hpp). The program's process becomes the program, and nothing that it
-does decides anything. The test's process is built once and serves the programs of its problem one after another.
+plain data over a channel (harness/values.js, harness/remote.hpp). The program's process becomes the program, and nothing that
+it does decides anything. The test's process is built once and serves the programs of its problem one after another.
 
-The weaker way, where a language has no such harness or a test needs live objects: program and test are one process. It has passed
-if it ended with status 0 and its output ends in a number, which stands there once. One half of that number is written into
-the part behind the test, whose text is gone from the disk before the program starts; the other waits in standard input until that
-part reads it. So leaving early, with any status, printing, and reading the program's own text gain nothing. It cannot withstand a
-program that was written against this file. The process that watches it is another, whose memory and descriptors it cannot reach.
+The weaker way, where a language has no such harness or a test needs live objects: program and test are one process. It passed
+if it ended with status 0 and its output ends in a number, which stands there once. Half of that number is written into the part
+behind the test, whose text is gone from the disk before the program starts; the other half waits in standard input until that
+part reads it. So leaving early, with any status, printing, or reading the program's own text gains nothing. It cannot withstand
+a program that was written against this file, or one that changes what the test calls. Another process watches it, whose memory
+and descriptors it cannot reach.
 """
 
 import fcntl

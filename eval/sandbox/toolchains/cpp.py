@@ -69,7 +69,8 @@ def together(tools: Toolchain, problem: Translated, completion: str) -> Parts:
     begin = f"{undone}#include <assert.h>\n#define main {checked}\n"
     report = (
         f"\n#undef main\nint main() {{\n    {checked}();\n    char half[64];\n    fflush(stdout);\n"
-        f'    const long count = ::read(0, half, sizeof half);\n    if (count <= 0 || ::write(1, "{NUMBER}", 32) != 32) _exit(1);\n'
+        "    const long count = ::read(0, half, sizeof half);\n"
+        f'    if (count <= 0 || ::write(1, "{NUMBER}", 32) != 32) _exit(1);\n'
         "    _exit(::write(1, half, count) != count);\n}\n"
     )
     return _compiled(tools, problem.prompt + completion + directives_behind_brace(_returning(problem.test), begin) + report)

@@ -1,7 +1,5 @@
 """Rust, by rustc: program and test are one process."""
 
-import os
-
 from codeparrot.eval.problems.problem import Translated
 from codeparrot.eval.sandbox.toolchains.toolchain import NUMBER, Language, Parts, Toolchain, binds_of, find_program, version_of
 
@@ -22,7 +20,7 @@ def find() -> Toolchain:
     found = f"{root}/bin/rustc"
     paths = [found, f"{root}/lib", linker, *(find_program(name, "rust", "install binutils") for name in ("as", "ld", "ld.bfd"))]
     binds = binds_of(*(path for path in paths if path != "/usr/lib"))
-    programs = {"rustc": found, "cc": os.path.abspath(linker)}
+    programs = {"rustc": found, "cc": linker}
     return Toolchain(LANGUAGE, version_of(compiler, "--version"), binds, programs, (("LD_LIBRARY_PATH", f"{root}/lib"),))
 
 

@@ -88,7 +88,7 @@ def version_of(*command: str) -> str:
 
 def binds_of(*paths: str) -> tuple[tuple[str, str], ...]:
     """Return programs and folders at their own places, links resolved; what does not exist is left out."""
-    return tuple((os.path.realpath(path), path) for path in paths if os.path.exists(path))
+    return tuple((os.path.realpath(path), path) for path in paths if Path(path).exists())
 
 
 def directives_behind_brace(tests: str, text: str) -> str:

@@ -15,7 +15,6 @@ from codeparrot.eval.problems.problem import Translated
 from codeparrot.eval.problems.sets import from_row
 from codeparrot.eval.sandbox.executor import Executor, Limits, Verdict
 from codeparrot.eval.sandbox.toolchains import KNOWN, language
-from tests.eval.sandbox.toolchain_attacks import CPP, JAVASCRIPT, TOGETHER
 
 SECRETS = [f"secret-{secrets.token_hex(16)}" for _ in range(3)]
 LIMITS = Limits(cpu_seconds=1.0, wall_seconds=4.0, memory_bytes=1 << 29, build_cpu_seconds=8.0)
@@ -34,6 +33,17 @@ _CPP_PROMPT = (
     "#include<sys/stat.h>\n#include<unistd.h>\nstd::string answer(long x, std::vector<long> items) {\n"
 )
 JS_PROMPT = "// Return the answer.\nfunction answer(x, items) {\n"
+
+
+def attacks(name: str, together: bool) -> dict[str, str]:
+    """Return hostile bodies of a function that gets a number and an empty list and returns a text, by their titles.
+
+    Without `together`, the test asks for secrets that no program can know: one that passes escaped its process, or forged its
+    verdict. With it, program and test are one process, and the body tries to end well without the test.
+    """
+    file = Path(__file__).with_name(f"attacks-{'cpp' if name == 'c++' else name}.txt")
+    parts = (part.split("\n", 1) for part in file.read_text(encoding="utf-8").split("=== ")[1:])
+    return {title: body for title, body in parts if title.startswith("together: ") == together}
 
 
 def javascript(answers: list[str], solution: str = "") -> Translated:
@@ -102,7 +112,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "tests": "}\n\nfn main() {\n    let candidate = sum;\n    assert_eq!(candidate(2, 3), 5);\n}\n",
     },
     "java": {
-        "prompt": "import java.util.*;\nimport org.javatuples.*;\nclass Problem {\n    public static long sum(long a, long b) {\n",
+        "prompt": "import org.javatuples.*;\nclass Problem {\n    public static long sum(long a, long b) {\n",
         "tests": "    }\n    public static void main(String[] args) {\n    assert(sum((2l), (3l)) == (5l));\n    }\n\n}\n",
     },
     "go": {
@@ -113,10 +123,7 @@ ROWS: dict[str, dict[str, Any]] = {
 """A problem of each language as MultiPL-E writes it."""
 ENDS = {"javascript": "\n}\n", "go": "\n}\n"}
 """Ends a completion of the languages whose tests do not."""
-WRONG = {
-    "return a - b;": "failed",
-    "return no_such_name;": "compile_error",
-}
+WRONG = ("return a - b;", "return no_such_name;")
 LEAVE = {
     "javascript": "process.exit(0);",
     "rust": "std::process::exit(0)",
@@ -161,16 +168,17 @@ def test_no_attack_passes_and_the_program_after_it_has_its_own_verdict(
 ) -> None:
     need(name)
     marker = tmp_path / "marker"
-    make, attacks, end = (javascript, JAVASCRIPT, "\n}\n") if name == "javascript" else (cpp, CPP, "")
-    assert len(attacks) >= 20
+    make, end = (javascript, "}\n") if name == "javascript" else (cpp, "")
+    hostile = attacks(name, together=False)
+    assert len(hostile) >= 20
     target, witness = make(SECRETS), make(["yes"])
     right = f'return "yes";{end}'
     jobs: list[tuple[Translated, str]] = []
-    for text in attacks.values():
-        hostile = text.replace("MARKER", str(marker)).replace("PORT", str(listener))
-        jobs += [(target, f"{hostile}{end}"), (witness, right)]
+    for text in hostile.values():
+        body = text.replace("MARKER", str(marker)).replace("PORT", str(listener))
+        jobs += [(target, f"{body}{end}"), (witness, right)]
     verdicts = judged(executor, jobs)
-    found = list(zip(attacks, verdicts[::2], verdicts[1::2], strict=True))
+    found = list(zip(hostile, verdicts[::2], verdicts[1::2], strict=True))
     assert [(title, verdict) for title, verdict, _ in found if verdict.passed or "REACHED" in verdict.detail] == []
     assert [(title, after) for title, _, after in found if not after.passed] == []
     assert not marker.exists()
@@ -178,13 +186,13 @@ def test_no_attack_passes_and_the_program_after_it_has_its_own_verdict(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(TOGETHER))
+@pytest.mark.parametrize("name", ["javascript", "c++"])
 def test_leaving_early_or_printing_does_not_pass_where_program_and_test_are_one_process(name: str, executor: Executor) -> None:
     need(name)
-    make, end = (javascript, "\n}\n") if name == "javascript" else (cpp, "")
+    make, end = (javascript, "}\n") if name == "javascript" else (cpp, "")
     problem = make(["yes"], "x")
     executor.weak[problem] = True
-    completions = [f'return "yes";{end}', *(f"{text}{end}" for text in TOGETHER[name])]
+    completions = [f'return "yes";{end}', *(f"{text}{end}" for text in attacks(name, together=True).values())]
     verdicts = judged(executor, [(problem, text) for text in completions])
     assert [verdict.passed for verdict in verdicts] == [True] + [False] * (len(completions) - 1), verdicts
     assert all(verdict.weak for verdict in verdicts)
