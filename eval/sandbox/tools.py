@@ -89,6 +89,7 @@ class Tools:
             limits.memory_bytes,
             max(tools.language.address_bytes, limits.memory_bytes),
             limits.file_bytes,
+            limits.processes + tools.language.threads + 1,
         )
         order = tuple(parts.steps(bounds))
         # Without a sandbox, what was prepared has no other place.

@@ -19,6 +19,7 @@ import resource
 import select
 import signal
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,6 +46,8 @@ class Bounds(NamedTuple):
     """Data of a process; memory that it only reserves does not count."""
     address_bytes: int
     file_bytes: int
+    processes: int
+    """Of the program, its runtime's threads and the sandbox itself."""
 
 
 class Steps(NamedTuple):
@@ -244,11 +247,15 @@ def _become(command: tuple[str, ...], descriptors: dict[int, int], steps: Steps,
     for target, source in moved.items():
         os.dup2(source, target)
     bounds = steps.bounds
+    # Outside a namespace, this counts every process of the user.
+    isolated = sys.argv[2:3] == ["isolated"]
     memory = bounds.build_memory_bytes if building else bounds.memory_bytes
     values = {resource.RLIMIT_DATA: memory, resource.RLIMIT_AS: memory * 4 if building else bounds.address_bytes}
     values[resource.RLIMIT_CPU] = max(1, round(bounds.build_cpu_seconds if building else bounds.cpu_seconds + 0.5))
     if not building:
         values[resource.RLIMIT_FSIZE] = bounds.file_bytes
+        if isolated:
+            values[resource.RLIMIT_NPROC] = bounds.processes
     for name, value in values.items():
         most = resource.getrlimit(name)[1]
         limit = value if most == resource.RLIM_INFINITY else min(value, most)

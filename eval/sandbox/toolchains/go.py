@@ -45,4 +45,4 @@ def together(tools: Toolchain, problem: Translated, completion: str) -> Parts:
     return Parts(("./program",), "", build, files, tools.variables)
 
 
-LANGUAGE = Language("go", find, together, address_bytes=1 << 36)
+LANGUAGE = Language("go", find, together, threads=24, address_bytes=1 << 36)

@@ -61,4 +61,4 @@ def together(tools: Toolchain, problem: Translated, completion: str) -> Parts:
     return Parts(run, "", (*build, *(name for name, _ in files)), files, tools.variables)
 
 
-LANGUAGE = Language("java", find, together, address_bytes=1 << 34)
+LANGUAGE = Language("java", find, together, threads=32, address_bytes=1 << 34)

@@ -61,6 +61,8 @@ class Language:
     """The program as a process that answers calls; None: the language has the weaker way alone."""
     test: Callable[[Toolchain, Translated], Parts] | None = None
     """The test as a process that asks."""
+    threads: int = 0
+    """That the runtime starts by itself; they are not counted among the program's processes."""
     address_bytes: int = 1 << 32
     """Address space of a process that runs; what a runtime reserves without using it counts."""
     prepare: Callable[[Toolchain, Path], None] | None = None
