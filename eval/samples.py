@@ -15,7 +15,7 @@ ignores the keys that it does not know.
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,7 @@ def check_room(folder: Path) -> None:
         ) from error
 
 
-def read_foreign(path: Path, problems: Collection[Question]) -> list[dict[str, Any]]:
+def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any]]:
     """Return the samples of a file in OpenAI's format, whoever wrote it.
 
     Samples are numbered in the order in which they come, and have the temperature None where the file gives none. A `solution`
@@ -170,6 +170,7 @@ def read_foreign(path: Path, problems: Collection[Question]) -> list[dict[str, A
     Raises:
         CodeparrotError: the file cannot be read, or has no samples, or a line is not a sample of one of the problems.
     """
+    problems = tuple(problems)
     prompts = {problem.task_id: problem.prompt for problem in problems}
     others = {problem.task_id for problem in problems if isinstance(problem, Translated)}
     count: dict[tuple[str, float | None], int] = {}

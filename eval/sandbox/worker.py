@@ -15,6 +15,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import Problem, Translated
 from codeparrot.eval.sandbox.bubblewrap import PACKET_BYTES, Limits, Sandbox, next_packet
 from codeparrot.eval.sandbox.inside.codec import Malformed, decode
+from codeparrot.eval.sandbox.inside.toolchain import Steps
 from codeparrot.eval.sandbox.mounts import numpy_folders
 from codeparrot.eval.sandbox.tools import TOGETHER, Tools
 from codeparrot.eval.sandbox.verdict import Outcome, Report, Run, Speed
@@ -62,9 +63,10 @@ class Worker:
             assert self._tools is not None
             session, task, order = self._tools.orders(problem, completion, weak, speed.scale)
             weak = task == TOGETHER
-            # What its compiler takes counts among the costs of the run.
-            cpu_seconds += self._limits.build_cpu_seconds * speed.scale
-            wall_seconds += self._limits.build_cpu_seconds * speed.scale
+            if Steps.of(order).build:
+                # What its compiler takes counts among the costs of the run.
+                cpu_seconds += self._limits.build_cpu_seconds * speed.scale
+                wall_seconds += self._limits.build_cpu_seconds * speed.scale
         elif weak:
             session, task, order = ("observe",), "weak", (source, problem.test, problem.entry_point)
         else:

@@ -65,7 +65,8 @@ class Steps(NamedTuple):
 
     @staticmethod
     def of(order: tuple[Any, ...]) -> "Steps":
-        return Steps(*order[:5], Bounds(*order[5]))
+        *texts, bounds = order
+        return Steps(*texts, Bounds(*bounds))
 
 
 def program(descriptor: int, max_bytes: int, *order: Any) -> None:

@@ -1,6 +1,7 @@
 """Problems in other languages: right programs pass, wrong and hostile ones do not, and the run goes on."""
 
 import os
+import re
 import secrets
 import socket
 import time
@@ -42,7 +43,7 @@ def attacks(name: str, together: bool) -> dict[str, str]:
     verdict. With it, program and test are one process, and the body tries to end well without the test.
     """
     file = Path(__file__).with_name(f"attacks-{'cpp' if name == 'c++' else name}.txt")
-    parts = (part.split("\n", 1) for part in file.read_text(encoding="utf-8").split("=== ")[1:])
+    parts = (part.split("\n", 1) for part in re.split("^=== ", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:])
     return {title: body for title, body in parts if title.startswith("together: ") == together}
 
 

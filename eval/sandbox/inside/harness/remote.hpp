@@ -226,11 +226,11 @@ template <class R, class... A> int serve(R (*function)(A...)) {
         } catch (const std::bad_alloc &) {
             answer = "M";
         } catch (const std::exception &thrown) {
-            answer = std::string("Ethe program threw: ") + thrown.what();
+            answer = std::string("E" "the program threw: ") + thrown.what();
         } catch (...) {
-            answer = "Ethe program threw";
+            answer = "E" "the program threw";
         }
-        send(answer.size() <= most_bytes ? answer : "Ethe answer is too large");
+        send(answer.size() <= most_bytes ? answer : "E" "the answer is too large");
     }
     return 0;
 }
