@@ -72,6 +72,7 @@ def filtering(filters: Any) -> tuple[int, float]:
         valid_fraction=0.01,
         shard_bytes=10**8,
         seed=0,
+        languages=(),
         suffixes=(".py",),
         columns=COLUMNS,
         filters=filters,

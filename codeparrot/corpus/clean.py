@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from codeparrot.corpus.documents import CONTENT, PATH, REPO_NAME, SIZE, Removed
+from codeparrot.corpus.documents import CONTENT, SIZE, Document, Removed
 from codeparrot.corpus.duplicates.choice import KEPT
 from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, Samples, write_table
@@ -80,10 +80,8 @@ def clean(task: CleanTask, cleaner: Cleaner) -> None:
 def _cleaned(table: pa.Table, stages: Mapping[str, Stage], samples: Samples, found: dict[str, Found]) -> pa.Table:
     if not stages:
         return table
-    names = [table.column(name).to_pylist() for name in (REPO_NAME, PATH, CONTENT)]
-    contents = [
-        _through(stages, repo_name, path, content, samples, found) for repo_name, path, content in zip(*names, strict=True)
-    ]
+    columns = [table.column(name).to_pylist() for name in Document._fields]
+    contents = [_through(stages, Document(*row), samples, found) for row in zip(*columns, strict=True)]
     changed: dict[str, Any] = {
         CONTENT: contents,
         SIZE: [None if each is None else len(each.encode()) for each in contents],
@@ -95,14 +93,14 @@ def _cleaned(table: pa.Table, stages: Mapping[str, Stage], samples: Samples, fou
     return table.filter(pa.array([each is not None for each in contents], pa.bool_()))  # the type, since there may be none
 
 
-def _through(
-    stages: Mapping[str, Stage], repo_name: str, path: str, content: str, samples: Samples, found: dict[str, Found]
-) -> str | None:
+def _through(stages: Mapping[str, Stage], document: Document, samples: Samples, found: dict[str, Found]) -> str | None:
+    content = document.content
     for name, stage in stages.items():
-        cleaned = stage.clean(content)
-        found[name].add(cleaned, repo_name, path)
+        cleaned = stage.clean_in(content, document.language)
+        found[name].add(cleaned, document.repo_name, document.path)
         if cleaned.content is None:
-            samples.add(Removed(stage.reason, len(content.encode()), repo_name, path, cleaned.shown), 0, cleaned.detail)
+            names = document.repo_name, document.path, cleaned.shown, document.language
+            samples.add(Removed(stage.reason, len(content.encode()), *names), 0, cleaned.detail)
             return None
         content = cleaned.content
     return content

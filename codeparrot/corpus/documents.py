@@ -15,13 +15,17 @@ PATH = "path"
 SIZE = "size"
 CONTENT = "content"
 LICENSE = "license"
-COLUMNS = (REPO_NAME, PATH, SIZE, CONTENT, LICENSE)
+LANGUAGE = "language"
+COLUMNS = (REPO_NAME, PATH, SIZE, CONTENT, LICENSE, LANGUAGE)
+NEW_COLUMNS = frozenset({LANGUAGE})
+"""A corpus of an older version lacks them."""
 
 TRAIN = "train"
 VALID = "valid"
 SPLITS = (TRAIN, VALID)
 
 UNKNOWN_LICENSE = "unknown"
+UNKNOWN_LANGUAGE = "unknown"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class ColumnNames:
     """Column of the licence, a text or a list of texts; without it, "unknown"."""
     stars: str = "stars"
     """Column of the repository's stars, a number; without it, they are unknown."""
+    language: str = "language"
+    """Column of the language's name; without it, the path and the text tell the language."""
 
 
 class Record(NamedTuple):
@@ -49,6 +55,8 @@ class Record(NamedTuple):
     content: bytes | str
     stars: int | None = None
     """The repository's stars, if the source knows them."""
+    language: str | None = None
+    """What the source says of it, as languages/names.py calls it; None if it says nothing."""
 
 
 class Removed(NamedTuple):
@@ -60,6 +68,7 @@ class Removed(NamedTuple):
     path: str = ""
     content: str = ""
     """Its text; a sample of the removed files shows the beginning."""
+    language: str = UNKNOWN_LANGUAGE
 
 
 class Document(NamedTuple):
@@ -71,6 +80,8 @@ class Document(NamedTuple):
     """Bytes of `content` as UTF-8."""
     content: str
     license: str
+    language: str = UNKNOWN_LANGUAGE
+    """As languages/names.py calls it, or "unknown"."""
 
 
 class Candidate(NamedTuple):
@@ -105,10 +116,12 @@ class Reading(NamedTuple):
     max_size: int
     """Bytes; larger files are not read."""
     suffixes: tuple[str, ...]
-    """Endings of the names of files to read; they do not apply to tables."""
+    """Endings of the names of files to read, or whole names behind a slash; they do not apply to tables."""
     columns: ColumnNames
     on_error: OnError = "stop"
     """What becomes of tables that are damaged."""
+    installed_suffixes: tuple[str, ...] = (".py",)
+    """The same for the source `python`, which `--suffixes` does not change."""
 
 
 class Source(NamedTuple):

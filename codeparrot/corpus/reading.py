@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codeparrot.corpus.documents import Record, Removed, Unit
-from codeparrot.corpus.judge import Rules, judge
+from codeparrot.corpus.judge import Rules, judge, refused
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.segments import SegmentWriter
 from codeparrot.corpus.sources.listing import digest
@@ -51,7 +51,7 @@ def read(task: ReadTask, reader: Reader) -> None:
         writer = SegmentWriter(folder, reader.near, reader.rules.seed, reader.keep_removed)
         for unit in task.units:
             for record in _records(unit, reader.on_error):
-                writer.add(record if isinstance(record, Removed) else judge(record, reader.rules))
+                writer.add(refused(record) if isinstance(record, Removed) else judge(record, reader.rules))
         writer.close()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from codeparrot.corpus.documents import CONTENT, PATH, REPO_NAME, SIZE, Removed
+from codeparrot.corpus.documents import CONTENT, LANGUAGE, PATH, REPO_NAME, SIZE, Removed
 from codeparrot.corpus.hashes import position
 
 POSITION = "position"
@@ -31,6 +31,7 @@ REMOVED = pa.schema(
         SIZE: pa.int64(),
         CONTENT: pa.string(),
         DETAIL: pa.string(),
+        LANGUAGE: pa.string(),
         POSITION: pa.uint64(),
         ORDINAL: pa.int64(),
     }
@@ -65,7 +66,8 @@ class Samples:
     def add(self, removed: Removed, ordinal: int, detail: str = "") -> None:
         place = position(self._seed, "removed", removed.repo_name, removed.path, str(removed.size))
         excerpt = removed.content[:EXCERPT_CHARACTERS]
-        self._rows.append((removed.reason, removed.repo_name, removed.path, removed.size, excerpt, detail, place, ordinal))
+        names = removed.reason, removed.repo_name, removed.path
+        self._rows.append((*names, removed.size, excerpt, detail, removed.language, place, ordinal))
         if len(self._rows) == SAMPLES_ROWS:
             self._pack()
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, Candidate, Removed
+from codeparrot.corpus.documents import CONTENT, LANGUAGE, LICENSE, PATH, REPO_NAME, SIZE, Candidate, Removed
 from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
 from codeparrot.corpus.minhash.shingles import shingles
 from codeparrot.corpus.minhash.signatures import band_keys, signatures
@@ -38,6 +38,7 @@ DOCUMENTS = pa.schema(
         SIZE: pa.int64(),
         CONTENT: pa.large_string(),
         LICENSE: pa.large_string(),
+        LANGUAGE: pa.large_string(),
         CHARACTERS: pa.int64(),
         FINGERPRINT: pa.binary(16),
         POSITION: pa.uint64(),

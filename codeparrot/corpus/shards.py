@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from codeparrot.corpus.clean import read_bucket
-from codeparrot.corpus.documents import COLUMNS, LICENSE, PATH, REPO_NAME, SIZE, VALID
+from codeparrot.corpus.documents import COLUMNS, LANGUAGE, LICENSE, PATH, REPO_NAME, SIZE, VALID
 from codeparrot.corpus.removed import POSITION
 from codeparrot.corpus.segments import WHOLE
 from codeparrot.corpus.work import read_facts
@@ -131,7 +131,7 @@ def place_shards(folder: Path, split: str, tasks: list[PieceTask]) -> list[Shard
 
 
 def _write_shard(file: Path, table: pa.Table, sizes: list[int]) -> None:
-    names = [REPO_NAME, PATH, LICENSE]
+    names = [REPO_NAME, PATH, LICENSE, LANGUAGE]
     # Statistics and dictionaries of whole texts would only waste space.
     options: dict[str, Any] = {"use_dictionary": names, "write_statistics": [*names, SIZE], "write_page_checksum": True}
     with pq.ParquetWriter(file, SCHEMA, compression="zstd", **options) as writer:

@@ -4,10 +4,12 @@
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from codeparrot import __version__
-from codeparrot.corpus.documents import Source
+from codeparrot.corpus import caps
+from codeparrot.corpus.documents import LANGUAGE, UNKNOWN_LANGUAGE, Source
 from codeparrot.corpus.duplicates.choice import Members
 from codeparrot.corpus.filters import rules as filters
 from codeparrot.corpus.licenses import rules as licenses
@@ -15,6 +17,7 @@ from codeparrot.corpus.minhash.bands import SIGNATURE_VERSION, bands_of
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.sources.safety import REFUSALS
 from codeparrot.corpus.tally import DUPLICATE, NEAR_DUPLICATE, Count, Tally
+from codeparrot.languages.chosen import ALL
 
 SAMPLES_FILE = "removed/samples.parquet"
 CLUSTERS_FILE = "removed/duplicates.parquet"
@@ -38,6 +41,8 @@ def statistics_of(
         "files": {"removed": SAMPLES_FILE, "duplicates": CLUSTERS_FILE},
         **_opt_out(settings, tally),
         "licenses": {name: {"documents": count.files, "bytes": count.bytes} for name, count in licenses},
+        "languages": languages(tally, settings),
+        "not_judged": not_judged(tally, settings),
         "sources": [_source(spec, source, tally) for spec, source in zip(settings.source, sources, strict=True)],
         "settings": json.loads(json.dumps(settings.recorded())),
         "codeparrot_version": __version__,
@@ -64,12 +69,51 @@ def removals(settings: Settings) -> dict[str, str]:
         **REFUSALS,
         "malformed": "a row that is not a JSON object, or whose text is not text",
         "undecodable": "neither UTF-8 nor what its coding line says",
+        **({LANGUAGE: f"another language than {_listed(settings.languages)}"} if settings.languages else {}),
+        **settings.notebooks.rules(),
         **filters.rules(settings.filters),
         **licenses.rules(settings.licenses),
         DUPLICATE: "the text of another document, apart from white space",
         **({NEAR_DUPLICATE: near_rule} if near.threshold else {}),
+        **({caps.REASON: caps.rule(settings.caps)} if settings.caps else {}),
         **{each.reason: each.rule() for each in settings.stages.values() if each.is_on and each.rule()},
     }
+
+
+def languages(tally: Tally, settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return what there is of each language, the most bytes read first: as `documents` and `bytes` what is kept."""
+    reasons = removals(settings)
+    return {
+        name: {
+            "documents": counts.kept.files,
+            "bytes": counts.kept.bytes,
+            "characters": counts.kept.characters,
+            "read": {"files": counts.read.files, "bytes": counts.read.bytes},
+            "removed": {
+                reason: {"files": counts.removed[reason].files, "bytes": counts.removed[reason].bytes}
+                for reason in reasons
+                if reason in counts.removed and counts.removed[reason].files
+            },
+        }
+        for name, counts in sorted(tally.languages.items(), key=lambda item: (-item[1].read.bytes, item[0]))
+    }
+
+
+def not_judged(tally: Tally, settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return, by the name of a rule, the documents that it did not judge since it knows nothing of their language."""
+    kept = {name: counts.kept.files for name, counts in tally.languages.items() if counts.kept.files}
+    if not settings.languages:
+        kept.pop(UNKNOWN_LANGUAGE, None)  # judged as Python
+    ordered = dict(sorted(kept.items(), key=lambda item: (-item[1], item[0])))
+    found = filters.not_judged(ordered, settings.filters)
+    return {name: {"documents": sum(each.values()), "languages": each} for name, each in found.items()}
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the languages that are kept, in words."""
+    others = [name for name in names if name != ALL]
+    kinds = "those of programs and markup" if ALL in names else ""
+    return ", ".join(filter(None, [kinds, *others]))
 
 
 def removed_table(tally: Tally, settings: Settings) -> dict[str, dict[str, Any]]:

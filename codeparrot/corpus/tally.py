@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from codeparrot.corpus import caps
 from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS
-from codeparrot.corpus.documents import LICENSE, PATH, REPO_NAME, SIZE
+from codeparrot.corpus.documents import LANGUAGE, LICENSE, PATH, REPO_NAME, SIZE
 from codeparrot.corpus.duplicates.choice import EXACT_COPY, KEPT, NEAR_COPY
 from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, REASON, read_table
@@ -26,6 +27,8 @@ from codeparrot.corpus.work import read_facts
 
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
+VERDICT = "verdict"
+_REASONS = {EXACT_COPY: DUPLICATE, NEAR_COPY: NEAR_DUPLICATE, caps.CAPPED: caps.REASON}
 
 
 @dataclass(slots=True)
@@ -42,6 +45,15 @@ class Count:
 
 
 @dataclass(slots=True)
+class OfLanguage:
+    """Counts of one language."""
+
+    read: Count = field(default_factory=Count)
+    removed: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
+    kept: Count = field(default_factory=Count)
+
+
+@dataclass(slots=True)
 class Tally:
     read: Count = field(default_factory=Count)
     removed: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
@@ -52,17 +64,40 @@ class Tally:
     unreadable: Counter[str] = field(default_factory=Counter)
     """What could not be read, by repository, or by the place in a table."""
     licenses: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
+    languages: dict[str, OfLanguage] = field(default_factory=lambda: defaultdict(OfLanguage))
     found: dict[str, Found] = field(default_factory=lambda: defaultdict(Found))
     """What the stages of cleaning found, by the names of their settings."""
 
     def add_removed(self, table: pa.Table) -> None:
         """Count the rows of a table of removed files."""
-        for row in _sums(table, REASON, SIZE):
-            self.removed[row[REASON]].add(row["rows"], row[SIZE])
+        for row in _sums(table, [REASON, LANGUAGE], SIZE):
+            self._remove(row[REASON], row)
         if REPO_NAME in table.column_names:
             self.removed_from.update(table.column(REPO_NAME).unique().to_pylist())
             for row in _sums(table.filter(pc.field(REASON) == UNREADABLE), REPO_NAME):
                 self.unreadable[row[REPO_NAME]] += row["rows"]
+
+    def add_judged(self, table: pa.Table) -> None:
+        """Count the rows of a table of candidates: as read, or as removed by their verdicts."""
+        for row in _sums(table, [VERDICT, LANGUAGE], SIZE):
+            if row[VERDICT] == KEPT:
+                self._read(row[LANGUAGE], row["rows"], row[SIZE])
+            else:
+                self._remove(_REASONS[row[VERDICT]], row)
+
+    def read_removed(self) -> None:
+        """Count as read what was removed so far."""
+        for name, language in self.languages.items():
+            for count in language.removed.values():
+                self._read(name, count.files, count.bytes)
+
+    def _read(self, language: str, files: int, size: int) -> None:
+        self.read.add(files, size)
+        self.languages[language].read.add(files, size)
+
+    def _remove(self, reason: str, row: dict[str, Any]) -> None:
+        self.removed[reason].add(row["rows"], row[SIZE])
+        self.languages[row[LANGUAGE]].removed[reason].add(row["rows"], row[SIZE])
 
     def add_kept(self, table: pa.Table) -> None:
         """Count the rows of a table of documents."""
@@ -71,6 +106,8 @@ class Tally:
                 counts[row[name]].add(row["rows"], row[SIZE], row[CHARACTERS])
                 if name == REPO_NAME:
                     self.kept.add(row["rows"], row[SIZE], row[CHARACTERS])
+        for row in _sums(table, LANGUAGE, SIZE, CHARACTERS):
+            self.languages[row[LANGUAGE]].kept.add(row["rows"], row[SIZE], row[CHARACTERS])
 
 
 def tally_of(documents: Documents, verdicts: NDArray[np.uint8], cleaned: Iterable[Path]) -> Tally:
@@ -78,15 +115,12 @@ def tally_of(documents: Documents, verdicts: NDArray[np.uint8], cleaned: Iterabl
     tally = Tally()
     for segment, start in zip(documents.segments, documents.starts.tolist(), strict=False):
         tally.add_removed(segment.removed())
-        sizes, verdict = segment.columns(SIZE).column(SIZE).to_numpy(), verdicts[start : start + len(segment)]
-        for reason, kind in ((DUPLICATE, EXACT_COPY), (NEAR_DUPLICATE, NEAR_COPY)):
-            tally.removed[reason].add(int((verdict == kind).sum()), int(sizes[verdict == kind].sum()))
-        tally.read.add(int((verdict == KEPT).sum()), int(sizes[verdict == KEPT].sum()))
-    for count in tally.removed.values():
-        tally.read.add(count.files, count.bytes)
+        verdict = pa.array(verdicts[start : start + len(segment)])
+        tally.add_judged(segment.columns(SIZE, LANGUAGE).append_column(VERDICT, verdict))
+    tally.read_removed()
     for folder in cleaned:
-        tally.add_removed(read_table(folder / "removed.arrow", [REASON, SIZE]))
-        tally.add_kept(read_table(folder / "documents.arrow", [REPO_NAME, LICENSE, SIZE, CHARACTERS]))
+        tally.add_removed(read_table(folder / "removed.arrow", [REASON, LANGUAGE, SIZE]))
+        tally.add_kept(read_table(folder / "documents.arrow", [REPO_NAME, LICENSE, LANGUAGE, SIZE, CHARACTERS]))
         for stage, found in read_facts(folder / "found.json").items():
             tally.found[stage].files += found["files"]
             tally.found[stage].counts.update(found["counts"])
@@ -128,7 +162,7 @@ def bucket_weights(cleaned: Iterable[Path], column: str, names: Set[str]) -> lis
     return weights.tolist()
 
 
-def _sums(table: pa.Table, name: str, *values: str) -> list[dict[str, Any]]:
+def _sums(table: pa.Table, name: str | list[str], *values: str) -> list[dict[str, Any]]:
     grouped = table.group_by(name).aggregate([(value, "sum") for value in values] + [([], "count_all")])
     renamed = {f"{value}_sum": value for value in values} | {"count_all": "rows"}
     return grouped.rename_columns([renamed.get(column, column) for column in grouped.column_names]).to_pylist()

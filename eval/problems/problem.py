@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.generation.languages import stops_of
+from codeparrot.languages.stops import stops_of
 
 STOP = stops_of("python")
 """Where a completion of a function ends, as in the CodeParrot and Codex evaluations."""

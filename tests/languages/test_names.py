@@ -21,6 +21,6 @@ def test_titles_of_linguist_lead_to_their_entries() -> None:
 
 
 def test_an_unknown_language_keeps_its_name_and_is_refused_where_it_must_be_known() -> None:
-    assert canonical("Emacs Lisp") == "emacs-lisp"
+    assert canonical("Red Code") == "red-code"
     with pytest.raises(CodeparrotError, match="python"):
         language_named("pyhton")

@@ -1,7 +1,7 @@
-"""How much of a program is comments and documentation.
+"""How much of a program is comments and documentation; in other languages than Python, their trees tell (languages/trees.py).
 
-One pass of a regular expression that cannot backtrack finds comments and strings. So it works on broken programs too, and its
-time grows with the length alone. On programs that parse it finds what `tokenize` and `ast` find (tests/corpus).
+In Python, one pass of a regular expression that cannot backtrack finds comments and strings. So it works on broken programs
+too, and its time grows with the length alone. On programs that parse it finds what `tokenize` and `ast` find (tests/corpus).
 """
 
 import re
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from codeparrot.corpus.filters.filter import Filter, fraction
 from codeparrot.corpus.filters.text import Text
 from codeparrot.errors import CodeparrotError
+from codeparrot.languages.syntax import PYTHON, syntax_of
 
 # Possessive quantifiers never backtrack. A string that is not closed runs to the end of its line, or of the text.
 _LEXEME = re.compile(
@@ -67,7 +68,21 @@ class Limits:
 
 
 def passes(text: Text, limits: Limits) -> bool:
-    return limits.min_comment_fraction <= comment_fraction(text.content) <= (limits.max_comment_fraction or 1)
+    return limits.min_comment_fraction <= fraction_of(text) <= (limits.max_comment_fraction or 1)
+
+
+def fraction_of(text: Text) -> float:
+    """Return the share of a text in comments and documentation: of its characters in Python, else of its bytes.
+
+    What no parser comes to an end with has none.
+    """
+    if text.language == PYTHON:
+        return comment_fraction(text.content)
+    return text.parsed.comments / len(text.encoded) if text.parsed and text.encoded else 0.0
+
+
+def applies(language: str | None) -> bool:
+    return language == PYTHON or bool(syntax_of(language).comments)
 
 
 def check(limits: Limits) -> None:
@@ -82,5 +97,6 @@ FILTER = Filter(
     order=100,
     rule="fewer comments than {min_comment_fraction:.0%} of the text, or more than {max_comment_fraction:.0%} (0%: any)",
     is_on=lambda limits: limits.min_comment_fraction or limits.max_comment_fraction,
+    applies=applies,
     check=check,
 )

@@ -3,6 +3,9 @@
 CodeParrot's second filter takes a file for one if a keyword stands in its first lines, or if "config" or "test" occurs more
 often than in 5% of its lines. It finds "test" in "latest", and 5% of fewer than 20 lines is 0, so one occurrence is too many.
 Here they are counted as words (`test_open`, `TestCase`, `latest_config`), and a few are always allowed.
+
+In other languages than Python, a file is one too if its path says so, or an idiom of its frameworks
+(`func TestOpen(t *testing.T)`).
 """
 
 import re
@@ -10,6 +13,7 @@ from dataclasses import dataclass
 
 from codeparrot.corpus.filters.filter import Filter, fraction, is_spared
 from codeparrot.corpus.filters.text import Text
+from codeparrot.languages.syntax import PYTHON, syntax_of
 
 NAME = "config_or_test"
 KEYWORDS = ("unit tests", "test file", "configuration file")
@@ -44,18 +48,29 @@ def passes(text: Text, limits: Limits) -> bool:
     return not is_config_or_test(text, *rule) or is_spared(text, NAME, limits.config_or_test_chance)
 
 
+def applies(language: str | None) -> bool:
+    return language == PYTHON or syntax_of(language).tests is not None
+
+
 def is_config_or_test(text: Text, num_lines: int, fraction: float, floor: int) -> bool:
-    """Whether a keyword stands in the first lines, or a word occurs more often than `fraction` of the lines and `floor`."""
+    """Whether a keyword stands in the first lines, or a word occurs more often than `fraction` of the lines and `floor`.
+
+    Where the language has idioms and names of tests, those count as well.
+    """
+    syntax = text.syntax
+    if syntax.names and syntax.names.search(text.path):
+        return True
+    encoded, lowered = text.encoded, text.lowered
+    if syntax.inline_tests and (place := encoded.find(syntax.inline_tests)) >= 0:
+        encoded, lowered = encoded[:place], lowered[:place]
+    if syntax.tests and syntax.tests.search(encoded):
+        return True
     top = text.top(num_lines)
     if any(keyword in top for keyword in KEYWORDS):
         return True
     allowed = max(floor, fraction * len(text.lines))
-    return any(_exceeds(text, word, allowed) for word in WORDS)
-
-
-def _exceeds(text: Text, word: str, allowed: float) -> bool:
     # Counting bytes costs a tenth of finding words, and usually settles it.
-    return text.lowered.count(word.encode()) > allowed and count_word(text.encoded, word) > allowed
+    return any(lowered.count(word.encode()) > allowed and count_word(encoded, word) > allowed for word in WORDS)
 
 
 def count_word(encoded: bytes, word: str) -> int:
@@ -68,6 +83,8 @@ FILTER = Filter(
     passes,
     order=80,
     rule='a configuration or test file by its first {config_or_test_lines} lines, or "config" or "test" more than '
-    "{config_or_test_floor} times and in {config_or_test_fraction:.0%} of the lines; {config_or_test_chance:.0%} of them",
+    "{config_or_test_floor} times and in {config_or_test_fraction:.0%} of the lines, or (but in Python) by its path or idioms "
+    "of test frameworks; {config_or_test_chance:.0%} of them",
     is_on=lambda limits: limits.config_or_test_chance,
+    applies=applies,
 )

@@ -27,6 +27,10 @@ def _always(limits: Any) -> bool:
     return True
 
 
+def _everywhere(language: str | None) -> bool:
+    return True
+
+
 class Filter(NamedTuple):
     """A filter; its functions take an object that has the fields of `limits`, and are never sent to a worker."""
 
@@ -40,6 +44,8 @@ class Filter(NamedTuple):
     """What it removes, in words, with the names of limits in braces."""
     is_on: Callable[[Any], Any] = _always
     """Whether the limits let it remove anything; a filter that is off is not a stage on the card."""
+    applies: Callable[[str | None], bool] = _everywhere
+    """Whether it judges texts of a language (None: unknown). The card says how many files it did not judge."""
     check: Callable[[Any], None] = _nothing
     """Raises CodeparrotError if limits contradict each other."""
     files: Callable[[Any], dict[str, str]] = _no_files

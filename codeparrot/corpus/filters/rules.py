@@ -6,6 +6,7 @@ von Werra, Wolf, "Natural Language Processing with Transformers", chapter 10, an
 Li et al., "StarCoder: may the source be with you!" (2023), section 3.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 
@@ -22,7 +23,20 @@ def _in_order() -> tuple[tuple[str, Filter], ...]:
 
 def first_failing(text: Text, limits: Thresholds) -> str | None:
     """Return the name of the first filter that removes the text, or None if all let it pass."""
-    return next((name for name, each in _in_order() if each.is_on(limits) and not each.passes(text, limits)), None)
+    for name, each in _in_order():
+        if each.is_on(limits) and each.applies(text.language) and not each.passes(text, limits):
+            return name
+    return None
+
+
+def not_judged(languages: Mapping[str, int], limits: Thresholds) -> dict[str, dict[str, int]]:
+    """Return, by the name of a filter that is on, the files that it does not judge, of those there are of each language."""
+    found = {
+        name: {language: files for language, files in languages.items() if not each.applies(language)}
+        for name, each in _in_order()
+        if each.is_on(limits)
+    }
+    return {name: skipped for name, skipped in found.items() if skipped}
 
 
 def rules(limits: Thresholds) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Whether a text is a Python program, as this interpreter reads it; none of it is run."""
+"""Whether a text is a program: in Python as this interpreter reads it, else as tree-sitter does. None of it is run."""
 
 import symtable
 import warnings
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from codeparrot.corpus.filters.filter import Filter
 from codeparrot.corpus.filters.text import Text
+from codeparrot.languages.syntax import PYTHON, syntax_of
+from codeparrot.languages.trees import reads
 
 
 def is_python(content: str) -> bool:
@@ -27,11 +29,24 @@ def is_python(content: str) -> bool:
 @dataclass(frozen=True)
 class Limits:
     check_syntax: bool = False
-    """Whether a file must parse as Python 3, as the running interpreter reads it."""
+    """Whether a file must parse: as Python 3, as the running interpreter reads it, or by the grammar of its language."""
 
 
 def passes(text: Text, limits: Limits) -> bool:
-    return is_python(text.content)
+    if text.language == PYTHON:
+        return is_python(text.content)
+    return reads(text.parsed, text.encoded, text.syntax)
 
 
-FILTER = Filter(Limits, passes, order=110, rule="not Python 3", is_on=lambda limits: limits.check_syntax)
+def applies(language: str | None) -> bool:
+    return language == PYTHON or bool(syntax_of(language).grammars)
+
+
+FILTER = Filter(
+    Limits,
+    passes,
+    order=110,
+    rule="not Python 3; in other languages, what the grammar fails on in more than a few percent",
+    is_on=lambda limits: limits.check_syntax,
+    applies=applies,
+)

@@ -3,6 +3,9 @@
 from functools import cached_property
 
 from codeparrot.corpus.hashes import fingerprint
+from codeparrot.languages.parsing import parsed
+from codeparrot.languages.syntax import Syntax, syntax_of
+from codeparrot.languages.trees import Parsed
 
 _ASCII = bytes(range(128))
 _ASCII_NOT_ALPHANUMERIC = bytes(byte for byte in _ASCII if not chr(byte).isalnum())
@@ -11,10 +14,12 @@ _ASCII_NOT_ALPHANUMERIC = bytes(byte for byte in _ASCII if not chr(byte).isalnum
 class Text:
     """The text of one document."""
 
-    def __init__(self, content: str, language: str | None = "python") -> None:
+    def __init__(self, content: str, language: str | None = "python", path: str = "") -> None:
         self.content = content
         self.language = language
         """As languages/names.py calls it; None if it is unknown."""
+        self.path = path
+        """In its repository; empty if it is unknown."""
         self.encoded = content.encode()
 
     @cached_property
@@ -29,6 +34,16 @@ class Text:
     def lowered(self) -> bytes:
         """The text as UTF-8, with ASCII letters in lower case."""
         return self.encoded.lower()
+
+    @cached_property
+    def syntax(self) -> Syntax:
+        """What the language's syntax looks like; empty for Python, whose rules are the filters' own, and for unknown ones."""
+        return syntax_of(self.language)
+
+    @cached_property
+    def parsed(self) -> Parsed | None:
+        """What a parser makes of the text; None if it came to no end. Only for languages with a grammar."""
+        return parsed(self.encoded, self.language or "")
 
     @cached_property
     def fingerprint(self) -> bytes:

@@ -11,8 +11,20 @@ from typing import Any
 import yaml
 
 from codeparrot.corpus import registry
-from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SIZE, SPLITS, TRAIN, UNKNOWN_LICENSE, VALID
-from codeparrot.corpus.report.pictures import WATERFALL, pictures_of, render, stages_of
+from codeparrot.corpus.documents import (
+    CONTENT,
+    LANGUAGE,
+    LICENSE,
+    PATH,
+    REPO_NAME,
+    SIZE,
+    SPLITS,
+    TRAIN,
+    UNKNOWN_LANGUAGE,
+    UNKNOWN_LICENSE,
+    VALID,
+)
+from codeparrot.corpus.report.pictures import LANGUAGES, WATERFALL, pictures_of, render, stages_of
 from codeparrot.corpus.report.reading import findings_of, source_line
 from codeparrot.corpus.stage import Stage
 from codeparrot.figures import LIGHT, size_in_words
@@ -28,12 +40,14 @@ HUB_LICENSES = frozenset(
 SIZE_CATEGORIES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 NAMES_SHOWN = 20
 REPOSITORIES_SHOWN = 50
+LANGUAGES_SHOWN = 40
 COLUMN_TEXTS = {
     REPO_NAME: "repository or distribution that the file comes from",
     PATH: "path of the file in it",
     SIZE: f"bytes of `{CONTENT}` as UTF-8",
     CONTENT: "text of the file",
     LICENSE: f"licence as an SPDX expression, or `{UNKNOWN_LICENSE}`",
+    LANGUAGE: f"language, by Linguist's name in lower case, or `{UNKNOWN_LANGUAGE}`",
 }
 
 
@@ -50,6 +64,7 @@ def card(statistics: dict[str, Any], name: str, pictures: Iterable[str] = ()) ->
             "",
             *_overview(statistics),
             *_removed(statistics, shown),
+            *_languages(statistics, shown),
             *_sources(statistics),
             *_licenses(statistics),
             *_stages(statistics),
@@ -146,10 +161,50 @@ def _removed(statistics: dict[str, Any], shown: list[str]) -> list[str]:
         "",
         *_picture(shown, WATERFALL, "Bytes left after each stage"),
     ]
+    lines += _not_judged(statistics)
     lines += _near_duplicates(statistics)
     for name, caption in (("document_sizes.png", "Documents by their size"), ("line_lengths.png", "Lines by their length")):
         lines += _picture(shown, name, caption)
     return lines
+
+
+def _languages(statistics: dict[str, Any], shown: list[str]) -> list[str]:
+    """Return what is left of each language; a corpus of an older version does not know."""
+    if not statistics.get("languages"):
+        return []
+    total = max(1, statistics["bytes"])
+    rows = [
+        (
+            *(name, each["read"]["files"], each["documents"], each["bytes"], f"{each['bytes'] / total:.1%}"),
+            f"{each['bytes'] / max(1, each['read']['bytes']):.1%}",
+            ", ".join(f"{reason} {count['files']:,}" for reason, count in each["removed"].items()),
+        )
+        for name, each in statistics["languages"].items()
+    ]
+    header = ("language", "files read", "documents", "bytes of text", "share", "bytes left", "files removed")
+    lines = [
+        "## Languages",
+        "",
+        "The language of a file is what its source calls it, else what its name, its `#!` line or its text tells.",
+        "",
+        *table(header, rows[:LANGUAGES_SHOWN]),
+        "",
+    ]
+    if len(rows) > LANGUAGES_SHOWN:
+        lines += [f"and {len(rows) - LANGUAGES_SHOWN:,} more, which statistics.json lists.", ""]
+    return lines + _picture(shown, LANGUAGES, "Bytes left after each stage, by language")
+
+
+def _not_judged(statistics: dict[str, Any]) -> list[str]:
+    """Return which stages passed over files of which languages; a corpus of an older version does not know."""
+    rows = [
+        (name, each["documents"], ", ".join(f"{language} {files:,}" for language, files in each["languages"].items()))
+        for name, each in statistics.get("not_judged", {}).items()
+    ]
+    if not rows:
+        return []
+    header = ("stage", "documents not judged", "their languages")
+    return ["Some stages ask for what not every language has. They let pass without judging:", "", *table(header, rows), ""]
 
 
 def _near_duplicates(statistics: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from codeparrot.result import Result
 
 NAMES_SHOWN = 5
 LICENSES_SHOWN = 12
+REASONS_SHOWN = 4
 NOT_RECORDED = "not recorded"
 NOT_DONE = "not looked for"
 
@@ -41,7 +42,14 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
     from codeparrot.corpus.report.pictures import stages_of
 
     findings = inspect(folder, statistics, samples, clusters, tokenizer)
-    facts = {"corpus": corpus, **statistics, "waterfall": stages_of(statistics), **findings, **findings_of(statistics)}
+    facts = {
+        "corpus": corpus,
+        **statistics,
+        "by_language": statistics.get("languages"),
+        "waterfall": stages_of(statistics),
+        **findings,
+        **findings_of(statistics),
+    }
     text = clean("\n".join([*_overview(corpus, statistics), *_sections(facts)]))
     if html:
         from codeparrot.corpus.report.page import write_page
@@ -84,7 +92,11 @@ def _sections(facts: dict[str, Any]) -> Iterator[str]:
         if stage["removed_files"] or stage["stage"] in ("read", "kept"):
             gone = f"-{stage['removed_files']:,}: {stage['rule']}" if stage["removed_files"] else stage["rule"]
             yield _row(stage["stage"], stage["files"], "files", stage["bytes"], gone)
-    for title, shares in (("languages", facts["languages"]), ("licences", facts["licenses"])):
+    yield from _languages(facts["by_language"])
+    if passed := facts.get("not_judged"):
+        counts = ", ".join(f"{name} {each['documents']:,}" for name, each in passed.items())
+        yield f"not judged, for want of syntax in their languages: {counts}"
+    for title, shares in (("endings", facts["languages"]), ("licences", facts["licenses"])):
         yield f"{title}:"
         for name, each in list(shares.items())[:LICENSES_SHOWN]:
             share = each["bytes"] / max(1, facts["bytes"])
@@ -99,6 +111,17 @@ def _sections(facts: dict[str, Any]) -> Iterator[str]:
         yield f"{stage.heading or stage.title}:{'' if facts[name] else f' {NOT_DONE}'}"
         yield from (f"  {line}" for line in (stage.report(facts[name]) if facts[name] else ()))
     yield from _tokens(facts["tokens"])
+
+
+def _languages(shares: dict[str, Any] | None) -> Iterator[str]:
+    yield f"languages, left of what was read:{_none(shares)}"
+    for name, each in list((shares or {}).items())[:LICENSES_SHOWN]:
+        reasons = sorted(each["removed"].items(), key=lambda item: (-item[1]["files"], item[0]))
+        gone = ", ".join(f"{reason} {count['files']:,}" for reason, count in reasons[:REASONS_SHOWN])
+        left = f"{each['bytes'] / max(1, each['read']['bytes']):>6.1%} of {_size(each['read']['bytes'])}"
+        yield _row(name, each["documents"], "documents", each["bytes"], left + (f"; removed: {gone}" if gone else ""))
+    if shares and len(shares) > LICENSES_SHOWN:
+        yield f"  and {len(shares) - LICENSES_SHOWN} more"
 
 
 def _clusters(clusters: list[dict[str, Any]] | None) -> Iterator[str]:

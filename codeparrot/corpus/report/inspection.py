@@ -52,7 +52,8 @@ def _optional(statistics: dict[str, Any], folder: Path, name: str, read: Any) ->
 
 
 def languages(folder: Path, statistics: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Return the documents and bytes for each ending of a file name, the most bytes first."""
+    """Return the documents and bytes for each ending of a file name, the most bytes first. (The name is that of older versions,
+    which knew no languages.)"""
     documents, sizes = Counter[str](), Counter[str]()
     for file in _shards(folder, statistics):
         with Table(str(file)) as table:

@@ -27,6 +27,9 @@ LONGEST_LINE = 160
 """Characters; the last bar of the picture holds all longer lines."""
 LINE_STEP = 5
 WATERFALL = "waterfall.png"
+LANGUAGES = "languages.png"
+NUM_LANGUAGES = 5
+"""That have a colour of their own; the others share one."""
 
 
 class Bars(NamedTuple):
@@ -49,6 +52,7 @@ def pictures_of(folder: Path, statistics: dict[str, Any]) -> list[Picture]:
     sizes, lines = document_sizes(files), line_lengths(files)
     return [
         waterfall(stages_of(statistics)),
+        *_languages(statistics),
         Picture("document_sizes.png", "Documents by their size", lambda axes, look: _sizes(axes, look, sizes)),
         Picture("line_lengths.png", "Lines by their length", lambda axes, look: _lines(axes, look, lines)),
     ]
@@ -60,6 +64,32 @@ def waterfall(stages: list[dict[str, Any]]) -> Picture:
     height = max(INCHES[1], 0.8 + BAR_INCHES * len(shown))
     caption = "Bytes of text left after each stage"
     return Picture(WATERFALL, caption, lambda axes, look: _waterfall(axes, look, shown), (INCHES[0], height))
+
+
+def _languages(statistics: dict[str, Any]) -> list[Picture]:
+    """Return the waterfall by language, if there are several."""
+    shares = statistics.get("by_language", statistics.get("languages")) or {}
+    if len(shares) < 2:
+        return []
+    stages = [stage for stage in stages_of(statistics) if stage["removed_files"] or stage["stage"] in ("read", "kept")]
+    names = list(shares)[:NUM_LANGUAGES]
+    left = {name: bytes_left(shares[name], stages) for name in shares}
+    shown = {name: left[name] for name in names}
+    if others := [left[name] for name in shares if name not in names]:
+        shown[f"{len(others)} other{'s' if len(others) > 1 else ''}"] = [*map(sum, zip(*others, strict=True))]
+    caption = "Bytes of text left after each stage, by language"
+    height = max(INCHES[1], 1.5 + BAR_INCHES * len(stages))
+    places = [stage["stage"].replace("_", " ") for stage in stages]
+    return [Picture(LANGUAGES, caption, lambda axes, look: _stacks(axes, look, places, shown), (INCHES[0], height))]
+
+
+def bytes_left(share: dict[str, Any], stages: list[dict[str, Any]]) -> list[int]:
+    """Return how many bytes of a language are left after each of the stages, the last of which is what is kept."""
+    left, found = share["read"]["bytes"], []
+    for stage in stages:
+        left -= share["removed"].get(stage["stage"], {"bytes": 0})["bytes"]
+        found.append(left)
+    return [*found[:-1], share["bytes"]]
 
 
 def stages_of(statistics: dict[str, Any]) -> list[dict[str, Any]]:
@@ -159,6 +189,27 @@ def _counts(axes: "Axes", palette: Palette, label: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count_in_words(value)))
     axes.grid(axis="y", color=palette.grid, linewidth=0.8)
+
+
+def _stacks(axes: "Axes", palette: Palette, stages: list[str], left: dict[str, list[int]]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    places = range(len(stages), 0, -1)
+    start = [0] * len(stages)
+    for colour, (name, sizes) in zip((*figures.COLOURS[:NUM_LANGUAGES], palette.faint), left.items(), strict=False):
+        axes.barh(places, sizes, left=start, height=0.7, label=name, color=colour)
+        start = [*map(sum, zip(start, sizes, strict=True))]
+    for place, total in zip(places, start, strict=True):
+        look = {"color": palette.ink, "fontsize": WORDS - 1, "va": "center"}
+        axes.annotate(size_in_words(total), (total, place), (4, 0), textcoords="offset points", **look)
+    most = max(1, *start)
+    axes.set_xlim(0, 1.18 * most)  # room for the numbers
+    axes.set_yticks(list(places), stages)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_in_words(value) if value <= most else ""))
+    axes.grid(axis="x", color=palette.grid, linewidth=0.8)
+    words = {"frameon": False, "fontsize": WORDS, "labelcolor": palette.ink, "ncols": 3}
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.1), **words)
 
 
 def _waterfall(axes: "Axes", palette: Palette, stages: list[dict[str, Any]]) -> None:

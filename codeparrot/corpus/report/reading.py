@@ -9,12 +9,12 @@ from typing import Any
 
 from codeparrot import files
 from codeparrot.corpus import registry
-from codeparrot.corpus.documents import COLUMNS
+from codeparrot.corpus.documents import COLUMNS, NEW_COLUMNS
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
 
 _TYPES = {
-    **{"documents": int, "bytes": int, "licenses": dict, "splits": dict, "sources": list, "waterfall": list},
+    **{"documents": int, "bytes": int, "licenses": dict, "languages": dict, "splits": dict, "sources": list, "waterfall": list},
     **{"files": dict, "settings": dict},
 }
 
@@ -54,7 +54,8 @@ def check_shards(folder: Path, statistics: dict[str, Any]) -> None:
         except (OSError, pa.ArrowException) as error:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             raise CodeparrotError(f"shard {folder / name} {reason}; build the corpus again") from error
-        rows, missing = metadata.num_rows, [column for column in COLUMNS if column not in metadata.schema.names]
+        missing = [each for each in COLUMNS if each not in {*metadata.schema.names, *NEW_COLUMNS}]
+        rows = metadata.num_rows
         if rows != documents or missing:
             fault = f"no column {', '.join(missing)}" if missing else f"{rows:,} rows instead of {documents:,}"
             raise CodeparrotError(f"shard {folder / name} has {fault}; build the corpus again")

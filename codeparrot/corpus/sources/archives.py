@@ -30,6 +30,7 @@ from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, MAX_LICEN
 from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.members import TAR, ZIP, Member, members
 from codeparrot.errors import CodeparrotError
+from codeparrot.languages.chosen import has_ending
 from codeparrot.location import path_of
 from codeparrot.stream.readers.globs import expand
 
@@ -61,7 +62,7 @@ class ArchivePart(NamedTuple):
 
     def records(self) -> Iterator[Record | Removed]:
         license_name = license_of_archive(Path(self.file))
-        for number, each in enumerate(members(Path(self.file), lambda path: path.endswith(self.suffixes), self.max_size)):
+        for number, each in enumerate(members(Path(self.file), lambda path: has_ending(path, self.suffixes), self.max_size)):
             if number % self.num_parts != self.part:
                 continue
             if isinstance(each, Member):

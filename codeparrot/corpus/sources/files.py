@@ -17,10 +17,13 @@ from codeparrot.corpus.sources.listing import State, digest, digest_of_all, stat
 from codeparrot.corpus.sources.members import TAR, ZIP
 from codeparrot.corpus.sources.safety import UNREADABLE
 from codeparrot.errors import CodeparrotError
+from codeparrot.languages.chosen import has_ending
 from codeparrot.stream.readers.folder import DATA, split_of
 from codeparrot.stream.readers.walk import Walk, is_hidden
 
 BATCH_FILES = 64
+ENDINGS_SHOWN = 8
+"""In an error."""
 NO_SOURCES = frozenset({".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints"})
 PROJECT = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")
 """Files that lie at the top of a project."""
@@ -83,7 +86,7 @@ def open_files(facts: dict[str, Any], files: Iterable[SourceFile], seed: int, ma
 
 
 def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: int) -> Source:
-    """Open every file below the folder with one of the suffixes.
+    """Open every file below the folder with one of the suffixes (has_ending).
 
     Version control, virtual environments and what notebooks keep of earlier versions are left out.
 
@@ -99,7 +102,7 @@ def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: in
         first, slash, rest = relative.partition("/")
         repo_name, path = (first, rest) if slash and not is_repository else (name, relative)
         file = str(folder / relative)
-        if relative.endswith(suffixes):
+        if has_ending(relative, suffixes):
             files.append(SourceFile(file, printable(repo_name), printable(path), UNKNOWN_LICENSE, state_of(file)))
         elif is_license_file(path):
             license_files.setdefault(printable(repo_name), []).append(file)
@@ -151,4 +154,8 @@ def _nothing_found(folder: Path, suffixes: tuple[str, ...], walk: Walk) -> Codep
     else:
         ending = next(each for each in sorted(DATA, key=len, reverse=True) if tables[0].endswith(each))
         remedy = f'give its tables instead: "{folder}/{"**/" if "/" in tables[0] else ""}*{ending}"'
-    return CodeparrotError(f"source {folder} holds no {' or '.join(suffixes)} file; {remedy}")
+    named = [suffix.removeprefix("/") for suffix in suffixes]
+    if len(named) > ENDINGS_SHOWN:
+        named = [*named[:ENDINGS_SHOWN], f"{len(named) - ENDINGS_SHOWN} others"]
+    kinds = " or ".join(named)
+    return CodeparrotError(f"source {folder} holds no {kinds} file; {remedy}")

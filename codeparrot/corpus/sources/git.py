@@ -21,6 +21,7 @@ from codeparrot.corpus.sources.license_files import MAX_LICENSE_BYTES, MAX_LICEN
 from codeparrot.corpus.sources.listing import digest, digest_of_all
 from codeparrot.corpus.sources.safety import UNREADABLE, UNSAFE_PATH, Refused, is_safe_path
 from codeparrot.errors import CodeparrotError
+from codeparrot.languages.chosen import has_ending
 from codeparrot.location import path_of
 
 PREFIX = "git:"
@@ -140,7 +141,7 @@ def _units(repositories: list[Repository], suffixes: tuple[str, ...], seed: int,
         for kind, blob in entries_of(repository, refused):
             if kind == "blob" and is_license_file(blob.path) and blob.size <= MAX_LICENSE_BYTES:
                 licenses.append(blob)
-            if kind != "blob" or not blob.path.endswith(suffixes):
+            if kind != "blob" or not has_ending(blob.path, suffixes):
                 continue
             if not is_safe_path(blob.path):
                 refused.append(Removed(UNSAFE_PATH, blob.size, repository.name, blob.path))

@@ -20,8 +20,9 @@ from codeparrot.corpus.sources.files import SourceFile, open_files, printable, r
 from codeparrot.corpus.sources.license_files import is_license_file, license_of_files
 from codeparrot.corpus.sources.listing import state_of
 from codeparrot.errors import CodeparrotError
+from codeparrot.languages.chosen import has_ending
 
-SUFFIX = ".py"
+SUFFIXES = (".py",)
 STANDARD_LIBRARY = "cpython"
 STANDARD_LIBRARY_LICENSE = "PSF-2.0"
 NOT_STANDARD_LIBRARY = frozenset({"site-packages", "dist-packages", "__pycache__"})
@@ -40,14 +41,14 @@ class Installed(NamedTuple):
     """The text of RECORD."""
 
 
-def open_installed(seed: int, max_size: int) -> Source:
-    """Open every .py file of the interpreter and its distributions, each file once."""
-    files = {file.file: file for file in _standard_library()}
+def open_installed(seed: int, max_size: int, suffixes: tuple[str, ...] = SUFFIXES) -> Source:
+    """Open every file with one of the suffixes of the interpreter and its distributions, each file once."""
+    files = {file.file: file for file in _standard_library(suffixes)}
     distributions = {STANDARD_LIBRARY: {"version": platform.python_version(), "license": STANDARD_LIBRARY_LICENSE}}
     installed = _installed()
     for each in installed:
         num_before = len(files)
-        for file in _files_of(each):
+        for file in _files_of(each, suffixes):
             files.setdefault(file.file, file)
         if len(files) > num_before:
             distributions[each.name] = {"version": each.version, "license": each.license}
@@ -60,12 +61,12 @@ def open_installed(seed: int, max_size: int) -> Source:
     return open_files(facts, files.values(), seed, max_size)
 
 
-def _standard_library() -> Iterator[SourceFile]:
+def _standard_library(suffixes: tuple[str, ...]) -> Iterator[SourceFile]:
     folder = Path(sysconfig.get_path("stdlib"))
     if not folder.is_dir():
         raise CodeparrotError(f"the standard library {folder} is not a folder; give folders of source files instead of python")
     for path in walk_sources(folder, NOT_STANDARD_LIBRARY):
-        if path.endswith(SUFFIX):
+        if has_ending(path, suffixes):
             file = str(folder / path)
             yield SourceFile(file, STANDARD_LIBRARY, printable(path), STANDARD_LIBRARY_LICENSE, state_of(file))
 
@@ -83,9 +84,9 @@ def _installed() -> list[Installed]:
     return [found[name] for name in sorted(found)]
 
 
-def _files_of(distribution: Installed) -> Iterator[SourceFile]:
+def _files_of(distribution: Installed, suffixes: tuple[str, ...]) -> Iterator[SourceFile]:
     for path, *_ in _record(distribution):
-        if path.endswith(SUFFIX) and _is_inside(path) and not path.startswith(EDITABLE_FINDER):
+        if has_ending(path, suffixes) and _is_inside(path) and not path.startswith(EDITABLE_FINDER):
             file = os.path.join(distribution.folder, path)  # noqa: PTH118
             if os.path.isfile(file):  # noqa: PTH113
                 yield SourceFile(file, distribution.name, printable(path), distribution.license, state_of(file))

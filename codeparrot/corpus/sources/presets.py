@@ -13,11 +13,12 @@ PRESETS = (
         path="max_stars_repo_path",
         license="max_stars_repo_licenses",
         stars="max_stars_count",
+        language="lang",
     ),
     # bigcode/starcoderdata
     ColumnNames(repo_name="max_stars_repo_name", path="max_stars_repo_path", stars="max_stars_count"),
     # bigcode/the-stack-smol
-    ColumnNames(repo_name="repository_name", license="licenses"),
+    ColumnNames(repo_name="repository_name", license="licenses", language="lang"),
     # codeparrot/github-code
     ColumnNames(text="code"),
 )
@@ -26,6 +27,8 @@ PRESETS = (
 CHOSEN_BY = ("text", "repo_name", "license")
 """A row of JSON lines may lack the others: many tools leave out nulls."""
 
+LANG = "lang"
+"""The other usual name of a column of languages."""
 DEFAULT = ColumnNames()
 
 
@@ -37,7 +40,7 @@ def columns_of(present: tuple[str, ...], asked: ColumnNames) -> ColumnNames:
         if all(changes[role] in present for role in CHOSEN_BY if role in changes):
             free = {role: name for role, name in changes.items() if name in present and _is_free(role, asked, present)}
             return replace(asked, **free)
-    return asked
+    return replace(asked, language=LANG) if LANG in present and _is_free("language", asked, present) else asked
 
 
 def _is_free(role: str, asked: ColumnNames, present: Iterable[str]) -> bool:

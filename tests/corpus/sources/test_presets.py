@@ -62,10 +62,10 @@ def read(folder: Path, row: dict[str, Any], kind: str, **columns: str) -> list[A
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        (STACK, Record("me/it", "src/a.py", "MIT, Apache-2.0", "x = 1\n", 12)),
+        (STACK, Record("me/it", "src/a.py", "MIT, Apache-2.0", "x = 1\n", 12, "python")),
         (STARCODER, Record("me/it", "src/a.py", "unknown", "x = 1\n", None)),
-        (SMOL, Record("me/it", "src/a.py", "mit", "x = 1\n", None)),
-        (GITHUB_CODE, Record("me/it", "src/a.py", "mit", "x = 1\n", None)),
+        (SMOL, Record("me/it", "src/a.py", "mit", "x = 1\n", None, "python")),
+        (GITHUB_CODE, Record("me/it", "src/a.py", "mit", "x = 1\n", None, "python")),
     ],
 )
 def test_known_data_sets_are_read_without_a_word(tmp_path: Path, kind: str, row: dict[str, Any], expected: Record) -> None:
@@ -113,3 +113,12 @@ def test_a_row_of_json_keeps_its_licence_whatever_the_rows_before_it_left_out(tm
         ("me/it", "GPL-3.0", None),
         ("me/it", "MIT, Apache-2.0", 12),
     ]
+
+
+@pytest.mark.parametrize("column", ["lang", "language"])
+def test_the_column_of_languages_is_found_by_either_name(tmp_path: Path, column: str) -> None:
+    for name, expected in (("C++", "c++"), ("Emacs Lisp", "emacs-lisp"), (None, None), (7, None), ("x" * 101, None)):
+        (record,) = read(tmp_path, {"content": "x", "path": "a", column: name}, "jsonl")
+        assert record.language == expected
+    (record,) = read(tmp_path, {"content": "x", "tongue": "Rust", column: "C"}, "jsonl", language="tongue")
+    assert record.language == "rust"
