@@ -111,5 +111,5 @@ def test_a_large_text_is_judged_by_its_beginning_and_as_a_whole_where_the_cut_hu
     assert large.size % len(function) == 0
     assert trees.HEAD // 2 < large.size <= trees.HEAD
     assert large[1:] == (8 * large.size // len(function), 0)
-    whole = b"class A {\n" + b"    int x = 1;\n" * 5000 + b"}\n"
-    assert parsed_here(whole, syntax_of("java")) == (len(whole), 0, 0)
+    whole = b"const names = {\n" + b"  widget: [1, 2],\n" * 3000 + b"};\n"
+    assert parsed_here(whole, syntax_of("javascript")) == (len(whole), 0, 0)
