@@ -42,13 +42,13 @@ class StreamConfig:
     """The documents and their order. All settings here except `on_error`, `encoder` and `prefetch_batches` fix the order of the
     run."""
 
-    train: list[str | dict[str, Any]] | str = field(
+    train: list[str | dict[str, Any]] | dict[str, Any] | str = field(
         default_factory=list, metadata=MAY_CHANGE | called("dataset dataset_name train_file train_data data")
     )
     """Training documents: Parquet or JSONL(.gz, .zst) files, folders, globs, windows from `codeparrot corpus tokenize`, or
-    `hub:NAME[@REVISION]` for a data set on the Hub. Or sources, `[{path: data/python, weight: 2}, {path: data/go}]`:
-    `path` as above, `weight` (share of the windows); optional are `name`, `epochs` (a warning says when it is read more often),
-    `valid` (its own validation documents), `description` (a column: pairs). A run that goes on keeps the weights."""
+    `hub:NAME[@REVISION]`. Or sources, `[{path: data/python, weight: 2}, {path: data/go}]`; optional are `name`, `epochs` (warns
+    of more), `valid` (own documents), `description` (a column: pairs). One a language: `{path: data/all, weights: {python: 1,
+    go: 0.2}}`, or `balance: 0.5`, the bytes of each to that power. A run that goes on keeps the weights."""
     phases: list[dict[str, Any]] = field(default_factory=list)
     """Weights of the sources over the run: each phase holds `until` a share of train.max_steps, the last until 1; `weights`, a
     list or by name, stand for those of the sources: `[{until: 0.8}, {until: 1, weights: {python: 0.2, go: 0.8}}]`."""

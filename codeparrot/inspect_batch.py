@@ -57,7 +57,8 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
     from codeparrot.objectives import load_objective
     from codeparrot.objectives.objective import fitted, kind_trained, transforms_of
     from codeparrot.stream import ConstantLengthDataset, make_encoder
-    from codeparrot.stream.mixture import mixture_of, places_of, windows_before
+    from codeparrot.stream.entries import places_of
+    from codeparrot.stream.mixture import mixture_of, windows_before
 
     saves = [saved for saved in map(_read, checkpoint.steps(folder / "checkpoints")) if saved]
     tokenizer = _tokenizer(config, saves)

@@ -2,7 +2,8 @@
 
 Guarantees: a mistyped path is refused at once, with the nearest one that exists, and is never looked for on the Hub. So is a
 name of the Hub's form that is nearly that of a folder here; hub:NAME is always on the Hub. The `config.yaml` of a run directory
-that has checkpoints means that run, wherever the directory was moved or copied to.
+that has checkpoints means that run, wherever the directory was moved or copied to. `file://` is this machine; data may also lie
+at an address of one of SCHEMES (stream/readers/remote.py).
 """
 
 import difflib
@@ -25,6 +26,57 @@ LENT_HOME = "codeparrot-home-"
 GGUF = ".gguf"
 """Suffix of a file that holds a model and its tokenizer, for llama.cpp; transformers reads it with the package gguf."""
 
+FILE = "file://"
+SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "https", "http")
+"""What data may be read from. Others of fsspec chain, unpack or run something (`zip::`, `reference::`, `ssh`), or are other
+names for the disk: they are refused, since an address may come from a file that somebody else wrote."""
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)(?:://|::)")
+ON_HUB = "hf://"
+"""Begins the addresses that `datasets` and readers/hub.py give to files of the Hub."""
+
+
+def is_address(name: object) -> bool:
+    """Whether a name is meant for another machine: it begins as `scheme://` does, and not as `file://`."""
+    return isinstance(name, str) and _SCHEME.match(name) is not None and not name.startswith((FILE, ON_HUB))
+
+
+def check_address(address: str) -> None:
+    """Check that an address is one that may be read from or written to.
+
+    Raises:
+        CodeparrotError: its scheme is another than SCHEMES, it holds credentials, or it is chained.
+    """
+    shown = without_credentials(address)
+    found = _SCHEME.match(address)
+    scheme = found[1] if found else ""
+    if "::" in address or scheme not in SCHEMES:
+        hint = nearest(scheme, SCHEMES, 0.6)
+        raise CodeparrotError(f"{shown} is of no kind that is read{hint}; data may lie at {', '.join(SCHEMES)}://... or here")
+    place = address.partition("://")[2].partition("/")[0]
+    is_web = scheme in ("https", "http")
+    if ("@" in place and (":" in place or not scheme.startswith(("az", "abfs")))) or (is_web and re.search("[?#]", address)):
+        how = "~/.netrc or FSSPEC_HTTPS_* of the environment" if is_web else "the environment or a profile"
+        raise CodeparrotError(
+            f"{shown}: an address must hold no credentials and no query, since it is written into the configuration and the "
+            f"log; put them where fsspec finds them ({how})"
+        )
+    if not place:
+        raise CodeparrotError(f"{shown} names no {'server' if is_web else 'bucket'}; write {scheme}://NAME/...")
+
+
+def without_credentials(address: str) -> str:
+    """Return an address as it may be shown: without user, password and query."""
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        return address
+    place, slash, path = rest.partition("/")
+    user, at, host = place.rpartition("@")
+    hidden = f"***@{host}" if at and (":" in user or not scheme.startswith(("az", "abfs"))) else place
+    if scheme in ("https", "http"):
+        path = re.split("[?#]", path, maxsplit=1)[0]
+        hidden = re.split("[?#]", hidden, maxsplit=1)[0]
+    return f"{scheme}://{hidden}{slash}{path}"
+
 
 def path_of(name: str | Path) -> Path:
     """Return the path that a user wrote. Shells leave the ~ in `--output=~/x` and in a YAML file as it is.
@@ -32,7 +84,7 @@ def path_of(name: str | Path) -> Path:
     Raises:
         CodeparrotError: it begins with ~ and there is no such home folder, or only the lent one.
     """
-    path = Path(name)
+    path = Path(name.removeprefix(FILE) if isinstance(name, str) else name)
     if not path.parts[:1] or not path.parts[0].startswith("~"):
         return path
     try:

@@ -180,7 +180,7 @@ def outcome(
         "step": end.step,
         "resumed_from_step": begin.step,
         "stopped": end.step < config.train.max_steps or unmeasured,
-        **({**score._asdict(), "eval_tokens": score.tokens} if score else {}),
+        **({**score.facts, "eval_tokens": score.tokens} if score else {}),
         "tokens": end.tokens,  # the run's, and not those of the evaluation
         **left_out.counts,
     }

@@ -27,6 +27,8 @@ class SlidingWindows:
     tokens: NDArray[np.uint32]
     seq_length: int
     stride: int
+    languages: NDArray[np.uint16] | None = None
+    """The language of each token, if it is known."""
 
     @property
     def count(self) -> int:
@@ -46,3 +48,12 @@ class SlidingWindows:
             input_ids[row, : len(window)] = window
             labels[row, seen : len(window)] = window[seen:]
         return input_ids, labels
+
+    def language_batch(self, index: int, size: int) -> NDArray[np.int64]:
+        """Return the languages of a batch's tokens, as `ValidationSet.language_batch` does."""
+        found = np.zeros((size, self.seq_length), np.int64)
+        for row, number in enumerate(range(index * size, min((index + 1) * size, self.count))):
+            if self.languages is not None:
+                own = self.languages[number * self.stride : number * self.stride + self.seq_length]
+                found[row, : len(own)] = own
+        return found

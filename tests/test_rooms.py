@@ -35,13 +35,13 @@ TABLE = {
     "corpus": "languages stream loading hub objectives eval.problems registry",
     "tokenizer": "languages stream loading hub",
     "generation": "languages model loading stream",
-    "serve": "generation loading run stream search.index",
+    "serve": "languages generation loading run stream search.index",
     "search": "languages eval launcher loading run model stream corpus.definitions corpus.sources corpus.decode",
     "export": "loading run model stream search.embedding search.pooling",
     "eval": "languages generation model loading hub run stream launcher objectives.pairs training.preemption "
     "corpus.definitions corpus.sentences",
     "training": "languages checks launcher loading hub run stream model objectives optim generation eval plot",
-    "publishing": "run hub model.kinds objectives optim arguments checks plot corpus.output corpus.report stream.mixture "
+    "publishing": "run hub model.kinds objectives optim arguments checks plot corpus.output corpus.report stream.entries "
     "stream.batches",
     "verify": "run tokenizer",
     "plan": "arguments checks loading run stream model objectives optim eval.tasks training launch",

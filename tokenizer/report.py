@@ -13,6 +13,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder
 from codeparrot.result import Result, progress_bar, say
 from codeparrot.stream.losses import Losses, OnError
+from codeparrot.tokenizer.by_language import by_language, in_words, measure_languages
 from codeparrot.tokenizer.measures import INDENTATIONS, KEYWORDS, Measures, identifiers, measure, num_tokens_of, words_of
 from codeparrot.tokenizer.sample import find_corpus, sample
 
@@ -32,7 +33,8 @@ def report(
     baseline: str = GPT2,
     on_error: OnError = "stop",
 ) -> Result:
-    """Measure tokenizers on a corpus: bytes per token, keywords, identifiers, indentation, and what the vocabulary went into.
+    """Measure tokenizers on a corpus: bytes per token, keywords, identifiers, indentation, and what the vocabulary went into;
+    by language too, where a column says it.
 
     Args:
         tokenizer: Folder of a tokenizer, or a name on the Hub.
@@ -50,7 +52,9 @@ def report(
     files = find_corpus(corpus)
     held_out = files.has("valid")
     losses = Losses(on_error)
-    texts = list(sample(files.of("valid" if held_out else "train"), text_column, sample_bytes, losses))
+    chosen = sample(files.of("valid" if held_out else "train"), text_column, sample_bytes, losses, languages=True)
+    documents = list(chosen.with_languages())
+    texts = [text for _, text in documents]
     if not texts:
         raise CodeparrotError(f'every document of "{corpus}" is empty: give another corpus')
     tokenizers = {name: load(name) for name in dict.fromkeys([tokenizer, *other])}
@@ -61,11 +65,21 @@ def report(
     num_bytes = sum(len(text.encode()) for text in texts)
     head = f"{len(texts):,} documents, {num_bytes:,} bytes of {source}{losses}"
     notes = [f"no length against {baseline}: {problem}"] if problem else []
-    text = "\n\n".join([head, _table(measures, baseline, length), *notes, *map(_examples, measures, measures.values())])
+    languages = by_language((language, text) for language, text in documents if language)
+    of_languages = {name: measure_languages(each, languages) for name, each in tokenizers.items() if languages}
+    tables = [f"{_short(name)}\n{in_words(own, len(languages) - len(own))}" for name, own in of_languages.items()]
+    text = "\n\n".join(
+        [head, _table(measures, baseline, length), *tables, *notes, *map(_examples, measures, measures.values())]
+    )
     facts = {"corpus": corpus, "held_out": held_out, "documents": len(texts), "num_bytes": num_bytes, **losses.facts}
     facts["baseline"] = {"tokenizer": baseline, "num_tokens": length} if length else None
     rows = [
-        {"tokenizer": name, **measured._asdict(), "length_against_baseline": measured.num_tokens / length if length else None}
+        {
+            "tokenizer": name,
+            **measured._asdict(),
+            "length_against_baseline": measured.num_tokens / length if length else None,
+            "languages": [each._asdict() for each in of_languages.get(name, [])],
+        }
         for name, measured in measures.items()
     ]
     return Result(text, facts | {"tokenizers": rows})

@@ -4,27 +4,37 @@ Guarantees: the same files and the same budget give the same documents in the sa
 and row group contributes in proportion to its size; nothing is left out when the corpus fits the budget.
 Cost: one pass over the text column of at most READ_FACTOR times the budget; one small batch of rows in memory.
 
-From the Hub only what the sample needs is fetched, once: of files in a drawn order, the row groups that hold about FETCH_FACTOR
-times the budget, or whole files of JSON lines. Its text is then held in memory.
+From the Hub and from addresses only what the sample needs is fetched, once: of files in a drawn order, row groups and ranges of
+JSON lines that hold at most FETCH_FACTOR times the budget and one piece more. Packed JSON lines at an address can only be read
+from their beginning: each file gives its share of the budget from there. Those of the Hub come whole, into its cache. The text
+is then held in memory.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
+from codeparrot.location import ON_HUB, is_address
 from codeparrot.stream.losses import Meet, raise_it
 from codeparrot.stream.readers import hub, jsonl
-from codeparrot.stream.readers.folder import PARQUET, DataFiles, find_data
+from codeparrot.stream.readers.folder import PACKED, PARQUET, DataFiles, find_data
 from codeparrot.stream.readers.parquet import Table
-from codeparrot.stream.readers.rows import Damaged
+from codeparrot.stream.readers.rows import Damaged, is_remote
+from codeparrot.stream.readers.sizes import size_of
 
 READ_FACTOR = 64
 """In a corpus of more than this many budgets, only evenly spaced row groups are read: 64 times 200 MB is half a minute."""
 FETCH_FACTOR = 2
-"""The same for a corpus on the Hub, where reading costs a transfer."""
+"""The same for a corpus on the Hub or at an address, where reading costs a transfer."""
+RANGE_BYTES = 1 << 20
+"""Of JSON lines at an address, so much is fetched at once."""
+UNPACKED = 4
+"""Bytes that a byte of packed JSON lines stands for, where packed and other files are weighed against each other."""
 FEWEST_FILES = 16
-"""So many Parquet files of the Hub are sampled, or all, even if fewer would hold the budget. Each costs a look at its end."""
+"""So many files on other machines are sampled, or all, even if fewer would hold the budget. Each costs a look at its end."""
 BATCH_ROWS = 64
 """Rows of a Parquet file converted to Python objects at once."""
 LONGEST_DOCUMENT_BYTES = 1 << 20
@@ -32,12 +42,16 @@ LONGEST_DOCUMENT_BYTES = 1 << 20
 
 
 class Piece(NamedTuple):
-    """A row group of a Parquet file, or a whole JSONL file."""
+    """A row group of a Parquet file, or a JSONL file: all of it, the lines that begin in a range of it, or its beginning."""
 
     file: str
     row_group: int | None
     num_bytes: int
     """Bytes of text before compression. An estimate: for JSONL it includes the keys and the escapes."""
+    span: tuple[int, int] | None = None
+    """The range."""
+    is_prefix: bool = False
+    """Whether it is read up to its share of the budget, and all of that is taken."""
 
 
 @dataclass(frozen=True)
@@ -50,57 +64,89 @@ class Sample:
     """Fraction of the bytes in the pieces that is taken."""
     meet: Meet = raise_it
     """What becomes of damaged documents."""
+    of_prefixes: float = 1.0
+    """Fraction of the bytes of a beginning that is taken; more than 1 where the budget is more than there seems to be."""
+    languages: bool = False
+    """Whether the languages of the documents are read too."""
 
     @property
     def expected_bytes(self) -> int:
         return round(self.share * sum(piece.num_bytes for piece in self.pieces))
 
     def __iter__(self) -> Iterator[str]:
+        return (text for _, text in self.with_languages())
+
+    def with_languages(self) -> Iterator[tuple[str | None, str]]:
+        """Yield the language of each document, None where no column says it or it was not asked for, and its text."""
         return iter(self._fetched) if any(map(_is_remote, self.pieces)) else self._documents()
 
     @cached_property
-    def _fetched(self) -> list[str]:
+    def _fetched(self) -> list[tuple[str | None, str]]:
         return list(self._documents())
 
-    def _documents(self) -> Iterator[str]:
+    def _documents(self) -> Iterator[tuple[str | None, str]]:
         seen = taken = 0
+        due = begun = 0.0
         for piece in self.pieces:
-            for text in _documents(piece, self.text_column):
-                if isinstance(text, Damaged):
-                    self.meet(text)
+            due += piece.num_bytes * self.of_prefixes if piece.is_prefix else 0
+            for language, text in self._texts(piece):
+                if piece.is_prefix:
+                    if begun >= due:
+                        break
+                    begun += len(text)
+                    yield language, text.decode("utf-8", errors="ignore")
                     continue
-                encoded = text.encode()[:LONGEST_DOCUMENT_BYTES]
                 # Keeps `taken` in step with `seen`: the choice depends on earlier documents alone, so it favours no size.
-                if encoded and taken <= seen * self.share:
-                    taken += len(encoded)
-                    yield encoded.decode("utf-8", errors="ignore")
-                seen += len(encoded)
+                if text and taken <= seen * self.share:
+                    taken += len(text)
+                    yield language, text.decode("utf-8", errors="ignore")
+                seen += len(text)
+
+    def _texts(self, piece: Piece) -> Iterator[tuple[str | None, bytes]]:
+        for text, language in _documents(piece, self.text_column, self.languages):
+            if isinstance(text, Damaged):
+                self.meet(text)
+            else:
+                yield language, text.encode()[:LONGEST_DOCUMENT_BYTES]
 
 
-def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet = raise_it) -> Sample:
-    """Choose documents of about `budget_bytes` bytes of UTF-8 in all, spread evenly over `files`: paths, or hf://...
+def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet = raise_it, languages: bool = False) -> Sample:
+    """Choose documents of about `budget_bytes` bytes of UTF-8 in all, spread evenly over `files`: paths, hf://... or addresses.
 
     Args:
         files: data files.
         text_column: column that holds the text.
         budget_bytes: bytes of text.
         meet: what becomes of damaged data.
+        languages: whether `with_languages` says them.
 
     Raises:
         CodeparrotError: here or while reading: a file cannot be read, is damaged or has no such column of text.
     """
-    remote = any("://" in file for file in files)
-    if remote:
-        pieces, factor = _some_pieces(files, text_column, budget_bytes, meet), FETCH_FACTOR
+    if any(map(is_remote, files)):
+        pieces = _thinned(_some_pieces(files, text_column, budget_bytes, meet), FETCH_FACTOR * budget_bytes)
     else:
-        pieces, factor = [piece for file in files for piece in _pieces(file, text_column, meet)], READ_FACTOR
-    num_bytes = sum(piece.num_bytes for piece in pieces)
-    pieces = pieces[:: max(1, num_bytes // (factor * budget_bytes))]
-    return Sample(pieces, text_column, min(1.0, budget_bytes / max(1, sum(piece.num_bytes for piece in pieces))), meet)
+        pieces = [piece for file in files for piece in _pieces(file, text_column, meet)]
+        pieces = pieces[:: max(1, sum(piece.num_bytes for piece in pieces) // (READ_FACTOR * budget_bytes))]
+    share = budget_bytes / max(1, sum(piece.num_bytes for piece in pieces))
+    return Sample(pieces, text_column, min(1.0, share), meet, share, languages)
+
+
+def _thinned(pieces: Sequence[Piece], most_bytes: int) -> list[Piece]:
+    """Return evenly spaced pieces that hold at most so much, and one piece more; beginnings of files are all kept."""
+    left = most_bytes / max(1, sum(piece.num_bytes for piece in pieces))
+    kept: list[Piece] = []
+    seen = taken = 0
+    for piece in pieces:
+        if piece.is_prefix or taken <= seen * left or left >= 1:
+            kept.append(piece)
+            taken += piece.num_bytes
+        seen += piece.num_bytes
+    return kept
 
 
 def find_corpus(name: str) -> DataFiles:
-    """Return the files of a corpus here or on the Hub, by split.
+    """Return the files of a corpus here, at an address or on the Hub, by split.
 
     Raises:
         CodeparrotError: there are none, or they cannot be reached.
@@ -109,22 +155,40 @@ def find_corpus(name: str) -> DataFiles:
 
 
 def _some_pieces(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet) -> list[Piece]:
-    """Return the pieces of files of the Hub in a drawn order, until they hold enough, sorted by file."""
+    """Return the pieces of files on other machines in a drawn order, until they hold enough, sorted by file."""
     from codeparrot.stream.order import permutation
 
     found: dict[int, list[Piece]] = {}
     num_bytes = 0
     for index in map(int, permutation(len(files), "sample")):
-        is_parquet = files[index].endswith(PARQUET)
-        if num_bytes >= FETCH_FACTOR * budget_bytes and (len(found) >= FEWEST_FILES or not is_parquet):
+        file = files[index]
+        is_whole = file.startswith(ON_HUB) and not file.endswith(PARQUET)
+        if num_bytes >= FETCH_FACTOR * budget_bytes and (len(found) >= FEWEST_FILES or is_whole):
             break
-        found[index] = _pieces(files[index] if is_parquet else hub.local_copy(files[index]), text_column, meet)
+        if is_address(file) and not file.endswith(PARQUET):
+            found[index] = _ranges(file, text_column, not found, meet)
+        else:
+            found[index] = _pieces(hub.local_copy(file) if is_whole else file, text_column, meet)
         num_bytes += sum(piece.num_bytes for piece in found[index])
     return [piece for index in sorted(found) for piece in found[index]]
 
 
 def _is_remote(piece: Piece) -> bool:
-    return "://" in piece.file
+    return is_remote(piece.file)
+
+
+def _ranges(file: str, text_column: str, is_first: bool, meet: Meet) -> list[Piece]:
+    """Return the ranges of a file of JSON lines at an address. Only of the first one the column is checked, which fetches."""
+    try:
+        if is_first:
+            jsonl.require_text(file, text_column)
+    except Damaged as damaged:
+        meet(damaged)
+    size = size_of(file)
+    if file.endswith(PACKED):
+        return [Piece(file, None, UNPACKED * size, is_prefix=True)]
+    bounds = [*range(0, size, RANGE_BYTES), size]
+    return [Piece(file, None, stop - start, (start, stop)) for start, stop in pairwise(bounds)]
 
 
 def _pieces(file: str, text_column: str, meet: Meet) -> list[Piece]:
@@ -140,9 +204,28 @@ def _pieces(file: str, text_column: str, meet: Meet) -> list[Piece]:
         return [] if file.endswith(PARQUET) else [Piece(file, None, jsonl.num_bytes(file, meet))]
 
 
-def _documents(piece: Piece, text_column: str) -> Iterator[str | Damaged]:
+def _documents(piece: Piece, text_column: str, languages: bool) -> Iterator[tuple[str | Damaged, str | None]]:
+    """Yield each text with its language, None where no column says it."""
+    # Imported here: these take numpy, which `--help` need not wait for.
+    from codeparrot.stream.languages_of import language_column, language_in
+    from codeparrot.stream.remote_shards import RemoteJsonlShard
+
+    if piece.span is not None:
+        shard = RemoteJsonlShard(piece.file, text_column, *piece.span, True)
+        yield from ((text, None) for text in shard.read_marked(0, sys.maxsize).items)
+        shard.close()
+        return
     if piece.row_group is None:
-        yield from jsonl.texts(piece.file, text_column)
+        for text, row in jsonl.texts_with_rows(piece.file, text_column):
+            column = language_column(row) if languages and isinstance(row, dict) else None
+            yield text, language_in(row[column]) if column else None
         return
     with Table(piece.file) as table:
-        yield from table.marked_texts(piece.row_group, text_column, BATCH_ROWS)
+        column = language_column(table.schema.names) if languages else None
+        texts = table.marked_texts(piece.row_group, text_column, BATCH_ROWS)
+        if column is None:
+            yield from ((text, None) for text in texts)
+            return
+        named = map(language_in, table.read(piece.row_group, [column]).column(0).to_pylist())
+        # What is damaged may stand for the rest of the row group.
+        yield from zip(texts, named, strict=False)

@@ -72,8 +72,9 @@ def train(
     """Train a byte-level BPE tokenizer for code, GPT-2's in everything but the vocabulary and the sentinels.
 
     Args:
-        corpus: Folder made by codeparrot corpus build, Parquet or JSON lines files (also .gz, .zst), a glob of them, or
-            hub:NAME[:CONFIG][@REVISION] for a data set on the Hub, of which only the sample is fetched.
+        corpus: Folder made by codeparrot corpus build, Parquet or JSON lines files (also .gz, .zst), a glob of them, the same
+            at an address (s3://...), or hub:NAME[:CONFIG][@REVISION] for a data set on the Hub. Of what lies elsewhere, only
+            the sample is fetched.
         output: Folder to write; AutoTokenizer.from_pretrained loads it.
         vocab_size: Tokens in the vocabulary, the 256 bytes and all special tokens included.
         sample_bytes: Bytes of text to train on, spread evenly over the corpus; a smaller corpus is used whole.

@@ -11,9 +11,11 @@ from codeparrot.corpus.documents import ColumnNames
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.licenses.rules import LicenseSettings
 from codeparrot.corpus.minhash.bands import NearDuplicates
-from codeparrot.corpus.settings import PYTHON_SUFFIXES, Settings, all_stages
+from codeparrot.corpus.notebooks import NotebookSettings
+from codeparrot.corpus.settings import PYTHON_SUFFIXES, Settings, all_stages, checked_caps
 from codeparrot.errors import CodeparrotError
 from codeparrot.languages.chosen import checked
+from codeparrot.location import is_address
 from codeparrot.result import Result
 from codeparrot.stream.cores import available_cores
 from codeparrot.stream.losses import OnError
@@ -21,6 +23,7 @@ from codeparrot.stream.losses import OnError
 COLUMNS = ColumnNames()
 FILTERS = Thresholds()
 LICENSES = LicenseSettings()
+NOTEBOOKS = NotebookSettings()
 NEAR_DUPLICATES = NearDuplicates()
 CLUSTER = ClusterSettings()
 
@@ -57,7 +60,9 @@ def build(
     columns: ColumnNames = COLUMNS,
     filters: Thresholds = FILTERS,
     licenses: LicenseSettings = LICENSES,
+    notebooks: NotebookSettings = NOTEBOOKS,
     near_duplicates: NearDuplicates = NEAR_DUPLICATES,
+    caps: dict[str, int] | None = None,
     keep_removed: int = 20,
     on_error: OnError = "stop",
     executor: Literal["local", "slurm", "ray"] = "local",
@@ -73,8 +78,10 @@ def build(
         source: One or several of: python (the standard library and the distributions installed beside this interpreter), a
             folder, git:FOLDER[@REVISION] (the tracked files of a repository or of all below a folder), archives:FOLDER or a
             file or glob of tar archives, zip archives and wheels, JSON lines or Parquet files (a glob in quotes),
-            hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or in a folder).
-        output: Folder to write; it appears when it is complete.
+            hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or in a folder). Tables may lie at addresses: s3://, gs://,
+            az:// (also folders and globs of them), https://.
+        output: Folder to write; it appears when it is complete. At an address (s3://...) it is made in .codeparrot-upload here
+            first, and refused by all readers until all of it is there.
         max_bytes: For a sample, stop after this many bytes of distinct text that passed the filters (0: read all); near
             duplicates are removed afterwards. Files on disk, JSON lines files and Parquet row groups are read in a hash order,
             Hub data sets from their beginning, several sources in turns.
@@ -91,7 +98,10 @@ def build(
         columns: Where tables keep what the corpus needs.
         filters: What a file must satisfy to enter the corpus.
         licenses: Which licences a file may have, and whose files are left out.
+        notebooks: What becomes of Jupyter notebooks.
         near_duplicates: When two documents count as near duplicates; one of them is kept.
+        caps: Most bytes of a language in the corpus, such as {json: 1000000000}, before secrets are replaced; which of its
+            documents stay is drawn by a hash.
         keep_removed: Removed files to show for each reason, in removed/samples.parquet.
         on_error: What becomes of tables that are damaged: stop ends with their place, skip leaves out the row group, the file,
             or the rest of a packed one, and counts it. Single files, archives and rows that are damaged are always left out.
@@ -117,7 +127,9 @@ def build(
     chosen = checked(languages)
     filters.check()
     licenses.check()
+    notebooks.check()
     near_duplicates.check()
+    capped = checked_caps(caps or {})
     cleaning = all_stages(stages)
     for stage in cleaning.values():
         stage.check()
@@ -137,15 +149,18 @@ def build(
         columns=columns,
         filters=filters,
         licenses=licenses,
+        notebooks=notebooks,
         near_duplicates=near_duplicates,
+        caps=capped,
         stages=cleaning,
         keep_removed=keep_removed,
         on_error=on_error,
     )
+    place = output if is_address(output) else Path(output)
     if executor == "local":
         with Workers(workers or available_cores()) as pool:
-            statistics = make(settings, Path(output), pool, overwrite)
+            statistics = make(settings, place, pool, overwrite)
     else:
         cluster.check(executor)
-        statistics = make(settings, Path(output), Cluster(executor, cluster), overwrite)
+        statistics = make(settings, place, Cluster(executor, cluster), overwrite)
     return Result("\n".join(summary(output, statistics)), {"output": output, **statistics})

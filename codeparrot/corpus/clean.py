@@ -96,7 +96,7 @@ def _cleaned(table: pa.Table, stages: Mapping[str, Stage], samples: Samples, fou
 def _through(stages: Mapping[str, Stage], document: Document, samples: Samples, found: dict[str, Found]) -> str | None:
     content = document.content
     for name, stage in stages.items():
-        cleaned = stage.clean(content)
+        cleaned = stage.clean_in(content, document.language)
         found[name].add(cleaned, document.repo_name, document.path)
         if cleaned.content is None:
             names = document.repo_name, document.path, cleaned.shown, document.language

@@ -12,6 +12,7 @@ from codeparrot.corpus.filters.text import Text
 from codeparrot.corpus.filters.thresholds import Thresholds
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.licenses.rules import LicenseSettings, license_of_file, removes
+from codeparrot.corpus.notebooks import NOTEBOOK, NotebookSettings, convert
 from codeparrot.languages.chosen import is_chosen
 from codeparrot.languages.detect import language_of
 from codeparrot.languages.names import LANGUAGES
@@ -27,6 +28,7 @@ class Rules(NamedTuple):
     licenses: LicenseSettings
     languages: Sequence[str] = ()
     """Those that are kept; none: all, and a text in an unknown one is judged as Python."""
+    notebooks: NotebookSettings = NotebookSettings()
 
 
 def judge(record: Record, rules: Rules) -> Candidate | Removed:
@@ -37,14 +39,20 @@ def judge(record: Record, rules: Rules) -> Candidate | Removed:
     known = language or UNKNOWN_LANGUAGE
     if content is None:
         return Removed("undecodable", len(record.content), repo_name, path, language=known)
+    if not is_chosen(language, rules.languages):
+        return Removed(LANGUAGE, len(content.encode()), repo_name, path, content, known)
+    if language == NOTEBOOK:
+        converted = convert(content, rules.notebooks)
+        if isinstance(converted, str):
+            return Removed(converted, len(content.encode()), repo_name, path, content, known)
+        content, language = converted
+        known = language
     # A build that names no languages is of Python, so it judges a text that nothing tells as Python.
     text = Text(content, language if language or rules.languages else PYTHON, path)
     size = len(text.encoded)
-    if not is_chosen(language, rules.languages):
-        return Removed(LANGUAGE, size, repo_name, path, content, known)
     if reason := first_failing(text, rules.filters):
         return Removed(reason, size, repo_name, path, content, known)
-    license_name = license_of_file(declared, content)
+    license_name = license_of_file(declared, content, text.language)
     if reason := removes(license_name, repo_name, rules.licenses):
         return Removed(reason, size, repo_name, path, content, known)
     document = Document(repo_name, path, size, content, license_name, known)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from codeparrot import __version__
+from codeparrot.corpus import caps
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
 from codeparrot.corpus.cluster.executor import HasOutput
 from codeparrot.corpus.documents import PATH, REPO_NAME, SIZE, TRAIN, VALID, Reading, Source
@@ -30,6 +31,7 @@ from codeparrot.corpus.licenses.rules import opted_out
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.output import STATISTICS, new_corpus
 from codeparrot.corpus.reading import Reader, read, read_tasks
+from codeparrot.corpus.remote_output import new_corpus_at
 from codeparrot.corpus.removed import ORDINAL, REASON, REMOVED, read_table, sampled
 from codeparrot.corpus.report.card import card, pictures
 from codeparrot.corpus.segments import FINGERPRINT, Segment
@@ -65,11 +67,11 @@ class Executor(Protocol):
         ...
 
 
-def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) -> dict[str, Any]:
-    """Write the corpus to `output` and return its statistics."""
-    with new_corpus(output, overwrite) as building:
+def make(settings: Settings, output: Path | str, executor: Executor, overwrite: bool) -> dict[str, Any]:
+    """Write the corpus to `output`, a folder or an address, and return its statistics."""
+    with new_corpus_at(output, overwrite) if isinstance(output, str) else new_corpus(output, overwrite) as building:
         facts = settings.endings, settings.columns, settings.on_error, settings.installed_endings
-        reading = Reading(settings.seed, settings.filters.max_size, *facts)
+        reading = Reading(settings.seed, settings.max_read_size, *facts)
         sources = [open_source(spec, reading) for spec in settings.source]
         work = Work(building.work, _identity(settings, sources))
         segments = _read(sources, settings, executor, work.folder / "read")
@@ -79,13 +81,15 @@ def make(settings: Settings, output: Path, executor: Executor, overwrite: bool) 
         tally = tally_of(documents, verdicts, cleaned)
         _report_unmatched(settings, tally)
         _report_unreadable(tally)
+        caps.report_strangers(documents, settings.caps)
         if not tally.kept.files:
             raise _nothing_kept(tally, settings.source)
         splits = _write(cleaned, tally, settings, executor, work.folder, building.folder)
         _write_removed(documents, members, cleaned, settings, building.folder)
         statistics = statistics_of(settings, sources, tally, splits, members)
         # A path on the command line may hold bytes that are not text: escaped in JSON, question marks on the card.
-        text = card(statistics, output.resolve().name, pictures(building.folder, statistics))
+        name = output.rstrip("/").rpartition("/")[2] if isinstance(output, str) else output.resolve().name
+        text = card(statistics, name, pictures(building.folder, statistics))
         (building.folder / "README.md").write_text(text, encoding="utf-8", errors="replace")
         (building.folder / STATISTICS).write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")
     return statistics
@@ -108,7 +112,7 @@ def _read(sources: list[Source], settings: Settings, executor: Executor, folder:
     folder.mkdir(exist_ok=True)
     known = [source.num_records for source in sources if source.num_records is not None]
     total = sum(known) if len(known) == len(sources) and not settings.max_bytes else None
-    rules = Rules(settings.seed, settings.filters, settings.licenses, settings.languages)
+    rules = Rules(settings.seed, settings.filters, settings.licenses, settings.languages, settings.notebooks)
     reader = Reader(rules, settings.near_duplicates, settings.keep_removed, settings.on_error)
     outputs: list[Path] = []
     segments: list[Segment] = []
@@ -166,6 +170,7 @@ def _find_duplicates(
     if near.threshold:
         pairs += executor.near_pairs(documents.segments, near, folder)
     verdicts, members = choose(documents, pairs)
+    caps.apply(documents, verdicts, settings.caps)
     verdicts.tofile(folder / "verdicts")
     return verdicts, members
 

@@ -26,6 +26,13 @@ FILTERS = {
     "comments": "codeparrot.corpus.filters.comments:FILTER",
     "syntax": "codeparrot.corpus.filters.syntax:FILTER",
     "characters_per_token": "codeparrot.corpus.filters.characters_per_token:FILTER",
+    "data_size": "codeparrot.corpus.filters.data_files:SIZE",
+    "table_size": "codeparrot.corpus.filters.data_files:TABLE",
+    "data_letters": "codeparrot.corpus.filters.data_files:LETTERS",
+    "xml_elsewhere": "codeparrot.corpus.filters.xml:ELSEWHERE",
+    "drawing": "codeparrot.corpus.filters.xml:DRAWING",
+    "xml_size": "codeparrot.corpus.filters.xml:SIZE",
+    "visible_text": "codeparrot.corpus.filters.visible_text:FILTER",
 }
 """Rules that judge a document by itself (filters/filter.py). The statistics count what each removes under its name here.
 `--help` and the card list their limits in this order."""

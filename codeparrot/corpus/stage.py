@@ -76,6 +76,10 @@ class Stage(ABC):
     def clean(self, content: str) -> Cleaned:
         """Return what becomes of a text; it depends on the text and the settings alone."""
 
+    def clean_in(self, content: str, language: str) -> Cleaned:
+        """Return what becomes of a text in a language; a stage that depends on the language has this method instead."""
+        return self.clean(content)
+
     def summary(self, found: Found) -> dict[str, Any]:
         """Return, as JSON, what statistics.json says about everything it found."""
         return {"files": found.files, "kinds": dict(sorted(found.counts.items()))}

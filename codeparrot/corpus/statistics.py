@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from codeparrot import __version__
+from codeparrot.corpus import caps
 from codeparrot.corpus.documents import LANGUAGE, UNKNOWN_LANGUAGE, Source
 from codeparrot.corpus.duplicates.choice import Members
 from codeparrot.corpus.filters import rules as filters
@@ -69,10 +70,12 @@ def removals(settings: Settings) -> dict[str, str]:
         "malformed": "a row that is not a JSON object, or whose text is not text",
         "undecodable": "neither UTF-8 nor what its coding line says",
         **({LANGUAGE: f"another language than {_listed(settings.languages)}"} if settings.languages else {}),
+        **settings.notebooks.rules(),
         **filters.rules(settings.filters),
         **licenses.rules(settings.licenses),
         DUPLICATE: "the text of another document, apart from white space",
         **({NEAR_DUPLICATE: near_rule} if near.threshold else {}),
+        **({caps.REASON: caps.rule(settings.caps)} if settings.caps else {}),
         **{each.reason: each.rule() for each in settings.stages.values() if each.is_on and each.rule()},
     }
 

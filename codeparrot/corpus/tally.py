@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from codeparrot.corpus import caps
 from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS
 from codeparrot.corpus.documents import LANGUAGE, LICENSE, PATH, REPO_NAME, SIZE
-from codeparrot.corpus.duplicates.choice import EXACT_COPY, KEPT
+from codeparrot.corpus.duplicates.choice import EXACT_COPY, KEPT, NEAR_COPY
 from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, REASON, read_table
 from codeparrot.corpus.segments import CHARACTERS
@@ -27,6 +28,7 @@ from codeparrot.corpus.work import read_facts
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
 VERDICT = "verdict"
+_REASONS = {EXACT_COPY: DUPLICATE, NEAR_COPY: NEAR_DUPLICATE, caps.CAPPED: caps.REASON}
 
 
 @dataclass(slots=True)
@@ -76,12 +78,12 @@ class Tally:
                 self.unreadable[row[REPO_NAME]] += row["rows"]
 
     def add_judged(self, table: pa.Table) -> None:
-        """Count the rows of a table of candidates: as read, or as duplicates by their verdicts."""
+        """Count the rows of a table of candidates: as read, or as removed by their verdicts."""
         for row in _sums(table, [VERDICT, LANGUAGE], SIZE):
             if row[VERDICT] == KEPT:
                 self._read(row[LANGUAGE], row["rows"], row[SIZE])
             else:
-                self._remove(DUPLICATE if row[VERDICT] == EXACT_COPY else NEAR_DUPLICATE, row)
+                self._remove(_REASONS[row[VERDICT]], row)
 
     def read_removed(self) -> None:
         """Count as read what was removed so far."""

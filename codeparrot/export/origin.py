@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from codeparrot import __version__
 from codeparrot.location import HUB, is_hub_name, path_of, split_hub_name
 from codeparrot.run.checkpoint import MANIFEST, read_manifest
-from codeparrot.stream.mixture import places_of
+from codeparrot.stream.entries import places_of
 from codeparrot.stream.readers.hub import parse
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.generation.blocks import Block
 from codeparrot.generation.cursor import STDIN, Around, read_around
-from codeparrot.generation.languages import stops_of
+from codeparrot.generation.endings import StopAt, checked_language, ending, language_told
 from codeparrot.generation.sampling import TEMPERATURES, is_temperature
 from codeparrot.generation.texts import untorn
+from codeparrot.languages.stops import stops_of
 from codeparrot.loading import find_model, load_model, require_middles
 from codeparrot.result import Result
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from codeparrot.generation.requests import Completion, Request
 
-Stop = Literal["auto", "language", "block", "none"]
+Stop = Literal["auto", "language", "block", "function", "none"]
 MOST_COMPLETIONS = 10_000
 """Completions of one command: they are generated side by side, as one batch."""
 _OF_THE_MODEL = (
@@ -55,7 +55,7 @@ def complete(
     fim_order: Literal["auto", "psm", "spm"] = "auto",
     heal: bool = True,
     stop: Stop = "auto",
-    language: str = "python",
+    language: str = "auto",
     stop_at_block_end: bool | None = None,
     num_completions: int = 1,
     temperature: float = 0.2,
@@ -77,8 +77,10 @@ def complete(
             auto: spm for a run that has learned it, else psm.
         heal: Go on from the text of the prompt and not from its tokens, of which the last may be half of a longer one.
         stop: Where to end besides the end token: before the next block at the top level (language), with the block that the
-            cursor is in, by indentation (block), or nowhere (none); auto: language, but none where there is a suffix.
-        language: Language of the code for --stop language: c, cpp, go, java, javascript, python, ruby, rust or typescript.
+            cursor is in, by indentation (block), with its function, by the language's syntax (function), or nowhere (none);
+            auto: language, but none where there is a suffix.
+        language: Language of the code, by any of its names (javascript, js, "c++", cpp); auto: that of the name of --file or
+            --suffix_file, python without a file.
         stop_at_block_end: Older name: true is --stop language, false is --stop none.
         num_completions: Completions to draw for the prompt.
         temperature: Sampling temperature; 0 takes the likeliest token each time.
@@ -90,7 +92,8 @@ def complete(
     _check(num_completions, temperature, top_p, max_new_tokens)
     around = read_around(prompt, file, cursor, suffix, suffix_file)
     stop = _stop(stop, stop_at_block_end, around)
-    texts = stops_of(language) if stop == "language" else ()
+    language = _language(language, stop, [path for path in (file, suffix_file) if path is not None])
+    texts, block = ending(stop, language, around.before)
     folder = find_model(checkpoint)
     learned = require_middles(folder, "leave out what is behind the cursor") if around.behind else "psm"
     order = learned if fim_order == "auto" else fim_order
@@ -103,7 +106,7 @@ def complete(
         around.before,
         max_new_tokens=max_new_tokens,
         stop=texts,
-        block=Block.at(around.before) if stop == "block" else None,
+        block=block,
         heal=heal,
         suffix=around.behind or None,
         order=order,
@@ -118,6 +121,7 @@ def complete(
         raise
     completions = [untorn(each.text) for each in found]
     facts = {"checkpoint": folder, "prompt": around.before, "completions": completions, "stop": stop}
+    facts |= {"language": language} if language else {}
     facts |= {"ended": [each.ended for each in found], "healed": found[0].healed}
     facts |= {"suffix": around.behind, "fim_order": order} if around.behind else {}
     # Streamed text is not printed again: only the end of its last line is missing.
@@ -214,7 +218,16 @@ def _check(num_completions: int, temperature: float, top_p: float, max_new_token
         raise CodeparrotError(f"--max_new_tokens {max_new_tokens} is too few: at least 1")
 
 
-def _stop(stop: Stop, at_block_end: bool | None, around: Around) -> Stop:
+def _language(language: str, stop: StopAt, paths: Sequence[str]) -> str:
+    """Return the name of the language of the code; empty where the files' names do not show it."""
+    if language != "auto":
+        if stop == "language":
+            stops_of(language)  # a language that is told has them, or is refused
+        return checked_language(language)
+    return language_told("", paths) if paths else "python"
+
+
+def _stop(stop: Stop, at_block_end: bool | None, around: Around) -> StopAt:
     if at_block_end is None:
         # The end token ends a middle.
         return stop if stop != "auto" else "none" if around.behind else "language"

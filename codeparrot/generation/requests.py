@@ -1,13 +1,13 @@
 """A request to the engine, and the completion that it returns."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.generation.adjust import Adjust
-from codeparrot.generation.blocks import Block, less_indented
+from codeparrot.generation.blocks import Block, LessIndented, Scan
+from codeparrot.generation.functions import Function
 from codeparrot.generation.healing import Vocabulary, unfinished
 from codeparrot.generation.likelihoods import Likelihood
 from codeparrot.generation.sampling import GREEDY, Sampler
@@ -27,8 +27,8 @@ class Request:
     """Longest completion, in tokens, if the model's context has room for it; 0 only reads the prompt."""
     stop: tuple[str, ...] = ()
     """Texts that end the completion and are not part of it; the prompt's own text does not count."""
-    block: Block | None = None
-    """Block of code at whose end the completion ends."""
+    block: Block | Function | None = None
+    """Block of code, or function, at whose end the completion ends."""
     ends: frozenset[int] | None = None
     """Tokens that end it; None: the end tokens of the tokenizer and the model."""
     heal: bool = True
@@ -118,8 +118,9 @@ class Completion:
         self._step = step
         self._tail = ""
         # An unfinished stop text has at most all but one of its characters in the tail.
-        by_lines = request.block or request.min_indent
-        self._longest_tail = sys.maxsize if by_lines else max(map(len, request.stop), default=1) - 1
+        self._longest_tail = max(map(len, request.stop), default=1) - 1
+        self._scans = _scans(request)
+        """What looks for its end while it grows."""
         self._ascii_stops = all(map(str.isascii, request.stop))
         self._taken = 0
         self._join = request.join.decode()
@@ -160,13 +161,11 @@ class Completion:
 
     def _so_far(self) -> str:
         text = self._decode(self.ids)
-        return text[: self._end_of_lines(text)]
-
-    def _end_of_lines(self, text: str) -> int | None:
-        """Return where the text ends by its lines' indentation, or None where it goes on."""
-        block, least = self.request.block, self.request.min_indent
-        ends = (block.end(text) if block else None, less_indented(text, least) if least else None)
-        return min((end for end in ends if end is not None), default=None)
+        if all(scan.end is None for scan in self._scans):
+            return text
+        # Where a character is of several tokens, the text that was searched is longer.
+        ends = (scan.feed(text) for scan in _scans(self.request))
+        return text[: min((end for end in ends if end is not None), default=None)]
 
     def __iter__(self) -> Iterator[str]:
         while True:
@@ -216,7 +215,8 @@ class Completion:
         self.ids.append(token)
         spells_prompt, behind = bool(self.rest), self._behind(token)
         # The tail only decides when to stop; the completion itself is cut from the whole text.
-        self._tail += behind.decode(errors="replace") if spells_prompt else text_of(token)
+        piece = behind.decode(errors="replace") if spells_prompt else text_of(token)
+        self._tail += piece
         if self.request.join:
             self._written = (self._written + behind)[-len(self.request.join) :]
         # A character of several tokens is in no token's text.
@@ -225,7 +225,8 @@ class Completion:
         if found:
             # The text is cut at the first of them.
             self.stopped_by = min(found, key=lambda word: (written.index(word), -len(word)))
-        if found or self._end_of_lines(self._tail) is not None:
+        ends = [scan.feed(piece) for scan in self._scans]
+        if found or any(end is not None for end in ends):
             self.ended = "stop"
         elif len(self.ids) == self.request.max_new_tokens:
             self.ended = "length"
@@ -238,3 +239,9 @@ class Completion:
         data, rest = self.vocabulary.bytes_of.get(token, b""), self.rest
         self.rest = rest[len(data) :]
         return data[len(rest) :]
+
+
+def _scans(request: Request) -> list[Scan]:
+    """Return new searches for the end of a request's text."""
+    block = [request.block.scan()] if request.block else []
+    return [*block, *([LessIndented(request.min_indent)] if request.min_indent else [])]

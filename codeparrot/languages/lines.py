@@ -9,11 +9,11 @@ from collections import Counter
 from functools import cache
 from importlib.resources import files
 
-NUM_LINES = 300
+NUM_LINES = 150
 LINE_CHARACTERS = 120
-ENOUGH = 4
+ENOUGH = 5
 """Points."""
-AHEAD = 1.3
+AHEAD = 1.5
 """Times the points of the next."""
 
 EVERY = "ANY"

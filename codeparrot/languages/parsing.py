@@ -55,8 +55,9 @@ def _parser(pid: int) -> "subprocess.Popen[bytes]":
     if not (find_spec("tree_sitter") and find_spec("tree_sitter_language_pack")):
         raise CodeparrotError(f"filters by syntax need tree-sitter; {REMEDY}")
     code = f"import sys; sys.path[:] = {sys.path!r}; from codeparrot.languages.parsing import serve; serve()"
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", code], bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], 0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
 
 
 def _ask(process: "subprocess.Popen[bytes]", language: bytes, encoded: bytes) -> tuple[int, ...] | None:

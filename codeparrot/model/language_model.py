@@ -51,20 +51,24 @@ class LanguageModel(Wrapper):
         if not self.own_loss:
             self._head.__class__ = LossHead
 
-    def forward(self, input_ids: Tensor, labels: Tensor, reduction: Literal["mean", "sum", "windows"] = "mean") -> Tensor:
+    def forward(
+        self, input_ids: Tensor, labels: Tensor, reduction: Literal["mean", "sum", "windows", "tokens"] = "mean"
+    ) -> Tensor:
         """Return the loss of predicting each token of a window from those before it, in float32.
 
         Args:
             input_ids: (windows, length).
             labels: (windows, length), not shifted: usually `input_ids` itself; IGNORED (-100) is not predicted.
             reduction: "mean" over the predicted tokens, which training minimises; "sum" for evaluation over several batches,
-                to be divided by the sum of `num_predicted(labels)`; "windows" those of each, (windows,), without gradients.
+                to be divided by the sum of `num_predicted(labels)`; "windows" those of each, (windows,), without gradients;
+                "tokens" that of each token, (windows, length), at the place in front of it, without gradients.
                 Only the mean includes a family's auxiliary losses.
         """
         if self.own_loss:
             return self._forward_own_loss(input_ids, labels, reduction)
-        if reduction == "windows":
-            return self._head(self.hidden_states(input_ids), next_token_labels(labels), "none").sum(1)
+        if reduction in ("windows", "tokens"):
+            losses = self._head(self.hidden_states(input_ids), next_token_labels(labels), "none")
+            return losses if reduction == "tokens" else losses.sum(1)
         total = self._head(self.hidden_states(input_ids), next_token_labels(labels))
         return total if reduction == "sum" else total / num_predicted(labels).clamp(min=1)
 
@@ -117,8 +121,9 @@ class LanguageModel(Wrapper):
             if reduction == "mean":
                 return self.model(input_ids=input_ids, labels=labels, use_cache=False, **self._positions(input_ids)).loss
             logits = self.model(input_ids=input_ids, use_cache=False, **self._positions(input_ids)).logits
-        if reduction == "windows":
-            return _cross_entropy(logits, labels, "none").view(labels.shape).sum(1)
+        if reduction in ("windows", "tokens"):
+            losses = _cross_entropy(logits, labels, "none").view(labels.shape)
+            return losses if reduction == "tokens" else losses.sum(1)
         return _cross_entropy(logits, labels, "sum")
 
     def _masks(self) -> Any:

@@ -28,7 +28,7 @@ from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.model import IGNORED
 from codeparrot.model.kinds import Kind, predicted
-from codeparrot.stream.mixture import sources_of
+from codeparrot.stream.entries import sources_of
 from codeparrot.stream.tokenized import still_to_change
 from codeparrot.stream.transform import Transform
 

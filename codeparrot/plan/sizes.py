@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from codeparrot.config import Config
@@ -141,7 +141,8 @@ def corpus_of(config: Config, given: int) -> Corpus:
     """Return the size of the training documents: as the user gave it, or estimated where they and the tokenizer are here."""
     if given:
         return Corpus(given, "--corpus_tokens")
-    from codeparrot.stream.mixture import mixture_of, places_of
+    from codeparrot.stream.entries import places_of
+    from codeparrot.stream.mixture import mixture_of
     from codeparrot.stream.readers.globs import expand
 
     places = [path_of(name) for name in places_of(config.stream.train)]
@@ -150,11 +151,13 @@ def corpus_of(config: Config, given: int) -> Corpus:
     if not _tokenizer_exists(config):
         return Corpus(None, "tokenizer.path is not on this machine; --corpus_tokens says how many tokens there are")
     from codeparrot.stream import ConstantLengthDataset, make_encoder
+    from codeparrot.stream.balance import resolved
     from codeparrot.stream.estimate import epoch_tokens
 
     tokenizer = tokenizer_of(config, source_of(config, weights=False))
     encoder = make_encoder(tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id, config.stream.encoder)
     try:
+        config = replace(config, stream=resolved(config.stream))
         transforms = transforms_of(load_objective(config.objective), config, tokenizer)
         how: Any = {"seed": config.run.seed, "transform": transforms, "mixture": mixture_of(config)}
         known = epoch_tokens(ConstantLengthDataset(config.stream, encoder, **how))

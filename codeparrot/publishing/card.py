@@ -21,7 +21,7 @@ from codeparrot.run.metrics import SET, SOLUTIONS, is_score, problems_of
 from codeparrot.run.origin import WEIGHTS
 from codeparrot.run.parent import of_origin
 from codeparrot.run.reports import asked, in_words
-from codeparrot.stream.mixture import places_of
+from codeparrot.stream.entries import places_of
 
 logger = logging.getLogger("codeparrot")
 
@@ -89,6 +89,7 @@ def model_card(
             *_overview(manifest, parameters, target),
             *([f"![Loss over tokens]({PLOT})", ""] if plot else []),
             *_evaluations(evaluations),
+            *_languages(metrics),
             *_further(further),
             *_unit_tests(reports),
             *_likelihoods(reports),
@@ -218,6 +219,20 @@ def _evaluations(rows: list[dict[str, Any]]) -> list[str]:
     solved = sorted({str(row.get("problems", "problems")) for row in rows if SOLUTIONS in row})
     tested += [f"Solutions of this table are those of {', '.join(solved)}.", ""] if solved else []
     return ["## Evaluation", "", *table(header, cells), "", *sampled, *tested, "All lines are in `metrics.jsonl`.", ""]
+
+
+def _languages(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what the last evaluation measured of each language of the validation set."""
+    measured = [row for row in rows if row.get("eval_languages")]
+    if not measured:
+        return []
+    last = measured[-1]
+    cells = [
+        (name, f"{each['tokens']:,}", _number(each["loss"]), _number(each["bits_per_byte"]))
+        for name, each in last["eval_languages"].items()
+    ]
+    where = f"Of {SAMPLE if last.get('eval_sample') else f'the {VALIDATION}'}, at step {last['step']}."
+    return ["### By language", "", where, "", *table(("language", "tokens", "loss", "bits per byte"), cells), ""]
 
 
 def _further(rows: list[dict[str, Any]]) -> list[str]:

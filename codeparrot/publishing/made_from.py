@@ -14,7 +14,7 @@ from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import card_of
 from codeparrot.optim import load_optimizer
 from codeparrot.stream.batches import batches_of
-from codeparrot.stream.mixture import sources_of
+from codeparrot.stream.entries import paths_of, sources_of
 
 logger = logging.getLogger("codeparrot")
 
@@ -82,8 +82,10 @@ def data(config: dict[str, Any], read: list[dict[str, Any]]) -> list[str]:
         lines += [*table(("source", "weight", "share of the windows", "tokens seen", "epochs"), rows), ""]
     for phase in config["stream"].get("phases", []):
         lines += [f"Until {phase['until']:.0%} of the steps, weights: {phase.get('weights', 'those of the sources')}.", ""]
-    for source in sources_of(config["stream"]["train"]):
-        called = f" ({source.name})" if source.name else ""
+    sources = sources_of(config["stream"]["train"])
+    for source in paths_of(config["stream"]["train"]):
+        names = [each.name for each in sources if (each.path, each.description) == (source.path, source.description)]
+        called = f" ({', '.join(names)})" if source.name else ""
         called += f", pairs of text and `{source.description}`" if source.description else ""
         for name in source.path:
             shown = name if is_on_the_hub(name) else Path(name).name

@@ -4,7 +4,7 @@ A step whose value was not finite is a gap; steps that were repeated after a res
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,8 @@ class Run(NamedTuple):
     begun_at: dict[str, Any] | None = None
     """Checkpoint of another run at which it began (run/parent.py)."""
     further: tuple[Further, ...] = ()
+    languages: tuple[Further, ...] = ()
+    """The same of the languages of the validation set, the one with the most tokens first."""
     measure: str = "perplexity"
     """What `perplexity` and `at_the_end` are: of objectives that give a text no likelihood, pseudo-perplexity."""
 
@@ -67,11 +69,19 @@ def read(folder: Path) -> Run:
     sets = [str(row.get("problems", "")) for row in rows if SOLUTIONS in row]
     solved = [row for row in rows if SOLUTIONS in row and str(row.get("problems", "")) == sets[-1]]
     measured = _curve(rows, "loss"), perplexity, whole, _curve(solved, SOLUTIONS), (sets or [""])[-1]
-    named = {"further": tuple(further), "measure": measure.replace("_", "-")}
+    named = {"languages": tuple(_languages(rows)), "further": tuple(further), "measure": measure.replace("_", "-")}
     run = Run(folder.resolve().name, *measured, begun_at=parent_of(folder), **named)
     if not any(map(math.isfinite, run.loss.values + run.perplexity.values + run.at_the_end.values)):
         raise CodeparrotError(f'the run "{folder}" has logged no loss yet: train on until it has')
     return run
+
+
+def _languages(rows: Sequence[dict[str, Any]]) -> Iterator[Further]:
+    """Yield the bits a byte of each language that evaluations measured."""
+    of = [(row, row["eval_languages"]) for row in rows if isinstance(row.get("eval_languages"), dict)]
+    for name in dict.fromkeys(name for _, found in of for name in found):
+        own = [{**row, "bits_per_byte": found[name]["bits_per_byte"]} for row, found in of if name in found]
+        yield Further(name, *(_curve(part, "bits_per_byte") for part in _divided(own, "eval_sample")))
 
 
 def _divided(rows: Sequence[dict[str, Any]], sampled: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -67,13 +67,14 @@ def draw(
     panels = [panel for panel, curve in known if _any(runs, curve)]
     if not panels:
         raise CodeparrotError("--log_x: nothing was measured after the first step yet; train on, or leave it out")
-    count = len(panels) + any(run.further for run in runs)
+    further = further_sets.lines_of(runs)
+    count = len(panels) + bool(further)
     inches = INCHES[0], INCHES[1] * max(1, count / 2)
     figure, axes = figures.make(inches, count, h_pad=0.08, w_pad=0.12, hspace=0.06)
     for panel, axis in zip(panels, axes, strict=False):
         panel(axis, runs, leave, scale.log_y)
     if count > len(panels):
-        further_sets.draw(axes[-1], runs)
+        further_sets.draw(axes[-1], further, further_sets.label(runs))
     if not _any(runs, "loss") and any(run.loss.values for run in runs):
         _note(axes[0], "no training loss was finite")
     _token_axis(axes[-1], runs, scale.log_x)
@@ -89,8 +90,13 @@ def _behind_zero(run: Run) -> Run:
         return Curve([x for x, _ in points], [y for _, y in points])
 
     kept = {name: behind(getattr(run, name)) for name in ("loss", "perplexity", "at_the_end", "solutions")}
-    further = [each._replace(during=behind(each.during), at_the_end=behind(each.at_the_end)) for each in run.further]
-    return run._replace(**kept, further=tuple(further))
+    of_sets = {
+        name: tuple(
+            each._replace(during=behind(each.during), at_the_end=behind(each.at_the_end)) for each in getattr(run, name)
+        )
+        for name in ("further", "languages")
+    }
+    return run._replace(**kept, **of_sets)
 
 
 def _any(runs: Sequence[Run], curve: str) -> bool:

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
+from codeparrot.generation.endings import STOPS, Ending, StopAt, ending, language_told
 from codeparrot.generation.requests import Request
 from codeparrot.generation.sampling import TEMPERATURES, Nucleus, is_temperature
 from codeparrot.serve.fields import Fields
@@ -34,10 +35,39 @@ def placed(service: Service, prompt: str, suffix: str | None = None, param: str 
     return parts
 
 
-def request_of(service: Service, parts: Parts, **options: object) -> Request:
-    """Return the request of an editor: its next one differs by a few characters, and white space at the end counts."""
-    where = {"suffix": parts.suffix, "extra": parts.extra, "order": service.order}
+def request_of(service: Service, parts: Parts, ends: Ending, **options: object) -> Request:
+    """Return the request of an editor: its next one differs by a few characters, and white space at the end counts.
+
+    Args:
+        service: what endpoints share.
+        parts: of its prompt.
+        ends: what `ending_of` returned.
+        options: further fields of the request.
+    """
+    where = {"suffix": parts.suffix, "extra": parts.extra, "order": service.order, "block": ends.block}
+    options["stop"] = (*options.get("stop", ()), *ends.texts)  # type: ignore[misc]
     return Request(parts.prefix, steady=True, exact=True, **where, **options)  # type: ignore[arg-type]
+
+
+def ending_of(fields: Fields, service: Service, before: str, paths: Sequence[str] = ()) -> Ending:
+    """Return where the completion of a request ends besides the texts that it names.
+
+    Args:
+        fields: of the request: `stop_at` says where, `language` and `path` of what; no client sends the first by itself.
+        service: says where for requests that do not.
+        before: the text in front of the cursor.
+        paths: of the file, as far as the prompt shows them.
+    """
+    stop: StopAt = service.stop
+    if fields.has("stop_at"):
+        asked = fields.text("stop_at")
+        if asked not in STOPS:
+            fields.refuse("stop_at", f"one of {', '.join(STOPS)}")
+        stop = asked
+    if stop in ("none", "block"):
+        return ending(stop, "", before)
+    language, path = (fields.text(name, "", most=4096) or "" for name in ("language", "path"))
+    return ending(stop, language_told(language, (path, *paths), before) or service.language, before)
 
 
 def samples(request: Request, temperature: float, top_p: float, seed: int, count: int) -> Sequence[Request]:

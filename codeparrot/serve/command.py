@@ -2,9 +2,10 @@
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.generation.endings import checked_language
 from codeparrot.location import path_of
 from codeparrot.result import Result, say
 from codeparrot.text_files import read_text
@@ -28,6 +29,8 @@ def serve(
     threads: int = 0,
     grace_seconds: int = 10,
     device: str = "auto",
+    stop: Literal["language", "block", "function", "none"] = "none",
+    language: str = "",
     search: str = "",
     search_checkpoint: str = "",
 ) -> Result:
@@ -46,6 +49,10 @@ def serve(
         threads: Threads to compute with; 0: as many as there are cores, which is also the most.
         grace_seconds: How long running requests may go on after SIGTERM or Ctrl-C.
         device: Where to run: cpu, cuda, cuda:1, mps; auto takes the first accelerator, if any.
+        stop: Where completions end besides the texts that requests name: before the next block at the top level (language),
+            with the cursor's block, by indentation (block), with its function (function), or nowhere (none). A request's
+            stop_at wins.
+        language: Language of requests that show none; empty: their completions end with the block.
         search: Index to search, a folder that codeparrot search build wrote; its model is loaded too. Empty: none.
         search_checkpoint: Where the model of the index lies now, if it was moved.
     """
@@ -55,6 +62,7 @@ def serve(
             raise CodeparrotError(f"--{option} {value} is too few: at least {least}")
     if search_checkpoint and not search:
         raise CodeparrotError("--search_checkpoint is the model of an index: name the index with --search")
+    named = checked_language(language) if language else ""
     key = read_key(api_key, api_key_file)
     # Each token reads all weights: from large pages of memory in two thirds of the time. torch looks at this once.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -72,6 +80,7 @@ def serve(
     with listen(host, port) as bound:
         model, address = find_model(checkpoint), address_of(bound)
         service = service_of(name or name_of(model), settings)
+        service.stop, service.language = stop, named
         server = Server(service, host, key, grace_seconds)
         with server.stopped_by_signals():
             server.run_until_stopped(

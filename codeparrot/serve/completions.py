@@ -16,6 +16,7 @@ from codeparrot.generation.prompts import encode_prompt
 from codeparrot.generation.requests import Completion, Request
 from codeparrot.serve.answers import answer, events, stream
 from codeparrot.serve.asking import (
+    ending_of,
     finish_reason,
     num_ids,
     penalties_of,
@@ -29,6 +30,7 @@ from codeparrot.serve.asking import (
 from codeparrot.serve.choices import Shown, Tokens, choice, form
 from codeparrot.serve.exchange import answering, fields_of
 from codeparrot.serve.fields import Fields, Refused, quoted
+from codeparrot.serve.sentinels import current_path
 from codeparrot.serve.service import Service
 from codeparrot.serve.tickets import Ticket
 
@@ -89,6 +91,7 @@ def read(fields: Fields, service: Service) -> Asked:
     for given in _prompts(fields, service):
         one = replace(_request(given, template, of_prompt, fields, service), num_likely=kept, of_prompt=of_prompt)
         in_tokens = not isinstance(given, str)
+        one = _ended(one, given, fields, service)
         # Tokens are read as they came, as far as they fit; so is a prompt whose likelihoods are wanted, which is not healed.
         one = replace(one, heal=not of_prompt, steady=not (of_prompt or in_tokens))
         requests += samples(one, temperature, top_p, seed, best_of)
@@ -152,6 +155,14 @@ def _request(given: str | Sequence[int], template: Request, of_prompt: bool, fie
         words = f"{len(ids)} tokens of the prompt and max_tokens {template.max_new_tokens} are more than the context"
         raise Refused(400, f"{words} of {service.context}", "prompt", code="context_length_exceeded")
     return replace(template, prompt=ids)
+
+
+def _ended(one: Request, given: str | Sequence[int], fields: Fields, service: Service) -> Request:
+    """Return a request that also ends where its `stop_at`, or the server's, says."""
+    text = given if isinstance(given, str) else service.spelling.text(given)
+    before = one.prompt if isinstance(one.prompt, str) else text
+    ends = ending_of(fields, service, before, [current_path(text)])
+    return replace(one, stop=(*one.stop, *ends.texts), block=ends.block)
 
 
 def _prompts(fields: Fields, service: Service) -> Sequence[str | Sequence[int]]:

@@ -18,13 +18,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from codeparrot.generation.requests import Request
+from codeparrot.languages.detect import language_of
 from codeparrot.serve.answers import answer, events, in_shape, stream
-from codeparrot.serve.asking import num_ids, placed, request_of, samples
+from codeparrot.serve.asking import ending_of, num_ids, placed, request_of, samples
 from codeparrot.serve.exchange import answering, fields_of
 from codeparrot.serve.fields import Fields, Refused
 from codeparrot.serve.llama_answers import final, llama_body, partial, picked
 from codeparrot.serve.llama_options import Options, read_options
-from codeparrot.serve.sentinels import Parts
+from codeparrot.serve.sentinels import Parts, current_path
 from codeparrot.serve.service import Service
 from codeparrot.serve.tickets import Ticket
 
@@ -73,7 +74,7 @@ def _read(prompts: Sequence[Parts | list[int]], fields: Fields, service: Service
         each
         for prompt in prompts
         for each in samples(
-            _request(prompt, options, service), options.temperature, options.top_p, options.seed, options.n_cmpl
+            _request(prompt, options, fields, service), options.temperature, options.top_p, options.seed, options.n_cmpl
         )
     ]
     return _Asked(options, requests, len(requests) > 1, service)
@@ -96,7 +97,7 @@ async def _complete(
     return answer(found if asked.is_array else found[0])
 
 
-def _request(prompt: Parts | list[int], options: Options, service: Service) -> Request:
+def _request(prompt: Parts | list[int], options: Options, fields: Fields, service: Service) -> Request:
     wanted: dict[str, Any] = {
         "max_new_tokens": options.n_predict,
         "stop": options.stop,
@@ -105,8 +106,23 @@ def _request(prompt: Parts | list[int], options: Options, service: Service) -> R
         "num_likely": options.n_probs or None,
     }
     if isinstance(prompt, Parts):
-        return request_of(service, prompt, **wanted)
-    return Request(prompt, exact=True, steady=True, **wanted)
+        return request_of(service, prompt, ending_of(fields, service, prompt.prefix, _paths(fields)), **wanted)
+    ends = ending_of(fields, service, service.spelling.text(prompt))
+    wanted["stop"] = (*options.stop, *ends.texts)
+    return Request(prompt, exact=True, steady=True, block=ends.block, **wanted)
+
+
+def _paths(fields: Fields) -> list[str]:
+    """Return paths of the file that the cursor is in, as far as a request shows them.
+
+    `/infill` names other files alone: an editor's files are mostly of one language, and where they are of several, none shows.
+    """
+    value = fields.raw("prompt")
+    own = current_path(value) if isinstance(value, str) else ""
+    others = fields.raw("input_extra")
+    named = [each.get("filename") for each in others if isinstance(each, dict)] if isinstance(others, list) else []
+    languages = {language_of(name, ""): name for name in named if isinstance(name, str)}
+    return [own, *(languages.values() if len(languages) == 1 else ())]
 
 
 def _infill_parts(fields: Fields, service: Service) -> Parts:

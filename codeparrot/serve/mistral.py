@@ -3,6 +3,7 @@
 Each event of a stream has one choice whose content is a text, at its end too: Continue and Tabby read it unseen.
 """
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from starlette.routing import Route
 from codeparrot.generation.adjust import Adjust
 from codeparrot.serve.answers import answer, events, stream
 from codeparrot.serve.asking import (
+    ending_of,
     finish_reason,
     num_tokens,
     penalties_of,
@@ -29,6 +31,7 @@ from codeparrot.serve.asking import (
 )
 from codeparrot.serve.exchange import answering, fields_of
 from codeparrot.serve.fields import Fields, Refused
+from codeparrot.serve.sentinels import current_path
 from codeparrot.serve.service import Service
 from codeparrot.serve.tickets import Ticket
 
@@ -39,7 +42,8 @@ def routes(service: Service) -> list[Route]:
     async def complete(http: HttpRequest) -> Response:
         service.ready()
         fields = await fields_of(http, service.limits)
-        ticket = await service.desk.submit(_read(fields, service), seconds=service.limits.seconds)
+        requests = await asyncio.to_thread(_read, fields, service)
+        ticket = await service.desk.submit(requests, seconds=service.limits.seconds)
         if fields.flag("stream"):
             return stream(events(_chunks(ticket, service)), ticket)
         async with answering(http, ticket):
@@ -60,9 +64,12 @@ def _read(fields: Fields, service: Service) -> Any:
     refuse_unless(fields, "n", (1,), "one completion is answered")
     fields.flag("stream")
     presence, frequency = penalties_of(fields)
+    prompt = fields.text("prompt") or ""
+    parts = placed(service, prompt, fields.text("suffix") or None)
     request = request_of(
         service,
-        placed(service, fields.text("prompt") or "", fields.text("suffix") or None),
+        parts,
+        ending_of(fields, service, parts.prefix, [current_path(prompt)]),
         max_new_tokens=num_tokens(fields, service, ("max_tokens",)),
         stop=stops_of(fields, service),
         adjust=Adjust(presence=presence, frequency=frequency),

@@ -5,6 +5,7 @@ thoughts are refused, and a template may only be the prompt itself. Options that
 num_thread, and so on) are how this server was started; they are read past. Errors are `{"error": text}`.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from codeparrot.generation.adjust import Adjust
 from codeparrot.generation.requests import Request
 from codeparrot.serve.answers import answer, stream, to_line
 from codeparrot.serve.asking import (
+    ending_of,
     finish_reason,
     num_tokens,
     penalties_of,
@@ -32,6 +34,7 @@ from codeparrot.serve.asking import (
 )
 from codeparrot.serve.exchange import answering, fields_of
 from codeparrot.serve.fields import Fields, Refused
+from codeparrot.serve.sentinels import current_path
 from codeparrot.serve.service import Service
 from codeparrot.serve.tickets import Ticket
 
@@ -50,7 +53,7 @@ def routes(service: Service) -> list[Route]:
         service.ready()
         fields = await fields_of(http, service.limits)
         streamed = fields.flag("stream", True)
-        requests = _read(fields, service)
+        requests = await asyncio.to_thread(_read, fields, service)
         if requests is None:
             return answer(_head(service) | {"response": "", "done": True, "done_reason": "load"})
         ticket = await service.desk.submit(requests, seconds=service.limits.seconds)
@@ -104,9 +107,11 @@ def _read(fields: Fields, service: Service) -> "list[Request] | None":
         return None
     for name, neutral in (("mirostat", (0,)), ("typical_p", (1,)), ("tfs_z", (1,))):
         refuse_unless(options, name, neutral, "this server has no such option")
+    parts = placed(service, prompt, suffix)
     request = request_of(
         service,
-        placed(service, prompt, suffix),
+        parts,
+        ending_of(fields, service, parts.prefix, [current_path(prompt)]),
         max_new_tokens=num_tokens(options, service, ("num_predict",)),
         stop=stops_of(options, service),
         adjust=_adjust(options),

@@ -68,6 +68,18 @@ def parts_of(prompt: str) -> Parts:
     return Parts(prompt)
 
 
+def current_path(prompt: str) -> str:
+    """Return the path of the file that a prompt's cursor is in, where marks of files name it; else an empty text."""
+    marks = [place for each in _DIALECTS for mark in each[:3] if (place := prompt.find(mark)) >= 0]
+    head = prompt[: min(marks, default=len(prompt))]
+    found = list(_SEPARATOR.finditer(head))
+    if not found or found[-1][0] in _REPOSITORIES:
+        return ""
+    name, _, rest = head[found[-1].end() :].partition("\n")
+    # In front of a prefix's mark stands the name alone: whatever follows a name there is another file.
+    return name.strip() if _PATH.fullmatch(name.strip()) and not (marks and rest.strip()) else ""
+
+
 def _filled(prompt: str, marks: _Marks) -> Parts | None:
     """Return the parts of a prompt with all marks of a dialect in one of its orders."""
     prefix_at, suffix_at = prompt.find(marks.prefix), prompt.find(marks.suffix)

@@ -6,6 +6,7 @@ The model loads in the desk's thread while the server answers already: `ready` r
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from codeparrot.generation.endings import StopAt
 from codeparrot.serve.desk import Desk
 from codeparrot.serve.fields import Refused
 from codeparrot.serve.metrics import Metrics
@@ -63,6 +64,10 @@ class Service:
     """Of the parts of a prompt with a suffix."""
     why_not: str = ""
     """Why it cannot fill in the middle; empty where it can."""
+    stop: StopAt = "none"
+    """Where completions end besides what their requests name, unless a request says it (`stop_at`)."""
+    language: str = ""
+    """Of requests that show none."""
     searcher: "Searcher | None" = None
     """Of the index that was asked for, if any."""
     facts: dict[str, Any] = field(default_factory=dict)

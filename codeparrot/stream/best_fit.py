@@ -99,10 +99,13 @@ def place(sizes: Sequence[int], seq_length: int) -> list[list[int]]:
         sizes: tokens of each part, from 1 to `seq_length`.
         seq_length: tokens that a window has room for.
     """
-    windows: list[list[int]] = []
     with_room: list[list[int]] = [[] for _ in range(seq_length + 1)]
     rooms: list[int] = []  # those that some window has, ascending
-    for index in np.argsort(-np.asarray(sizes, np.int64), kind="stable").tolist():
+    longest_first = np.argsort(-np.asarray(sizes, np.int64), kind="stable").tolist()
+    # Most parts are windows of their own: the middles of long documents.
+    num_full = sum(size == seq_length for size in sizes)
+    windows = [[index] for index in longest_first[:num_full]]
+    for index in longest_first[num_full:]:
         at = bisect_left(rooms, sizes[index])
         if at == len(rooms):
             window, room = len(windows), seq_length
@@ -147,6 +150,7 @@ class BestFitBlock(Generic[Item]):
         self._stream, self._kind, self._packed = stream, kind, packed
         self._room, self._seq_length, self._end_token = num_windows * seq_length, seq_length, end
         self._parts: list[Item] = []
+        self._sizes: list[int] = []
 
     def fill(self, count: int) -> None:
         """Gather `count` windows' worth of tokens, or fewer if the block, the epoch or the stream ends before."""
@@ -160,23 +164,24 @@ class BestFitBlock(Generic[Item]):
                 break
             part, self.end = found
             self._parts.append(part)
-            room -= len(self._kind.tokens(part))
+            self._sizes.append(size := len(self._kind.tokens(part)))
+            room -= size
             stream.take()
         self._room, self.missing = room, max(0, -(-room // self._seq_length))
         if not self.missing:
             self._pack()
 
     def _pack(self) -> None:
-        tokens = list(map(self._kind.tokens, self._parts))
-        windows = place(list(map(len, tokens)), self._seq_length)
+        windows = place(self._sizes, self._seq_length)
         self.items = {number: self._kind.join([self._parts[index] for index in own]) for number, own in enumerate(windows)}
+        # All at once: a comparison with a number of numpy takes as long as copying a part.
+        ends = np.array([self._kind.tokens(part).item(-1) for part in self._parts], np.int64) == self._end_token
         self._parts = []
-        ends = np.array([each[-1] == self._end_token for each in tokens], bool)
         begins = np.concatenate([[self._stream.ended], ends[:-1]]) if len(ends) else ends
         self._stream.ended = bool(ends[-1]) if len(ends) else self._stream.ended
         packed = self._packed
         packed.windows += len(windows)
-        packed.tokens += sum(map(len, tokens))
+        packed.tokens += sum(self._sizes)
         packed.documents += int(ends.sum())
         packed.cut += int((ends & ~begins).sum())
 

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain, count, cycle, islice
+from itertools import chain, cycle, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -29,14 +29,17 @@ from torch.utils.data import IterableDataset
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream import position
+from codeparrot.stream.balance import resolved
 from codeparrot.stream.best_fit import padded
 from codeparrot.stream.cores import available_cores
 from codeparrot.stream.encode import Encoder
+from codeparrot.stream.entries import Source, sources_of
 from codeparrot.stream.lane import Order
-from codeparrot.stream.mixture import Mixture, Source, sources_of, without_phases
+from codeparrot.stream.mixture import Mixture, without_phases
 from codeparrot.stream.opened import OpenSource, Read, setting_of
 from codeparrot.stream.prefetch import Batch, Prefetcher
 from codeparrot.stream.provenance import TracedWindow
+from codeparrot.stream.readers.patience import of_this_thread
 from codeparrot.stream.readers.rows import Damaged, Where
 from codeparrot.stream.shuffle import LaneState, MixedState, block_windows
 from codeparrot.stream.transform import Transform
@@ -48,6 +51,8 @@ logger = logging.getLogger("codeparrot")
 class Window(NamedTuple):
     tokens: NDArray[Any]
     lane: int
+    number: int
+    """In the lane, from 0."""
     state: MixedState
     """State of the lane after this window."""
     damaged: list[Damaged]
@@ -86,6 +91,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             raise CodeparrotError(f"{world_size} processes do not divide stream.lanes {stream.lanes}")
         if stream.phases and mixture is None:
             raise CodeparrotError("stream.phases end with steps of a run: give its mixture")
+        stream = resolved(stream) if source is None else stream
         sources = sources_of(stream.train) if source is None else [Source(source if isinstance(source, list) else [source], "")]
         self.stream, self.encoder, self.seed = stream, encoder, seed
         self.mixture = without_phases(stream.train, seed) if mixture is None or source is not None else mixture
@@ -152,7 +158,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
             self._consumed({window.lane: window.state}, window.damaged)
             if len(window.tokens) < self.stream.seq_length and self.stream.packing != "best_fit":
                 logger.warning("the last %d tokens fill no window: they are left out", len(window.tokens))
-            elif share.has((window.state.num_windows - 1) * len(share.lanes) + share.lanes.index(window.lane)):
+            elif share.has(window.number * len(share.lanes) + share.lanes.index(window.lane)):
                 yield torch.from_numpy(padded([window.tokens], self.stream.seq_length)[0])
 
     def batches(self, micro_batch_size: int, ahead: int = 0) -> Prefetcher:
@@ -203,7 +209,7 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         streams: dict[int, Iterator[TracedWindow]] = {}
         for lane, share in Counter(turns).items():
             numbers = range(before[lane].num_windows, before[lane].num_windows + share)
-            drawn = {number: self._source(lane, number) for number in numbers}
+            drawn = dict(zip(numbers, self.mixture.drawn(lane, self._windows_before + numbers.start), strict=False))
             made = {
                 index: iter(self.sources[index].trace(lane, before[lane].sources[index], num))
                 for index, num in Counter(drawn.values()).items()
@@ -244,16 +250,13 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
     def _beginning(self) -> MixedState:
         return MixedState((LaneState(),) * len(self.sources))
 
-    def _source(self, lane: int, number: int) -> int:
-        """Return the source of a window of a lane, counted as its state does."""
-        return self.mixture.source(lane, self._windows_before + number)
-
     def _windows(self, lanes: Sequence[int]) -> Iterator[Window]:
         """Yield the windows of lanes of this process in turn, from the current state on."""
         states = {lane: self._states[lane] for lane in lanes}
         # The first blocks of the lanes are read and encoded side by side: reading and encoding release the interpreter's lock.
         alone = any(source.shares for source in self.sources)
-        with ThreadPoolExecutor(1 if alone else min(len(states), available_cores())) as threads:
+        count = 1 if alone else min(len(states), available_cores())
+        with ThreadPoolExecutor(count, **of_this_thread()) as threads:
             streams = dict(zip(states, threads.map(self._begun, states, states.values()), strict=True))
         for lane in _turns(states, sorted(states)):
             window = next(streams[lane], None)
@@ -274,14 +277,13 @@ class ConstantLengthDataset(IterableDataset[torch.Tensor]):
         return self._mixed(lane, streams, state)
 
     def _mixed(self, lane: int, streams: Sequence[Iterator[Any]], state: MixedState) -> Iterator[Window]:
-        states = list(state.sources)
-        for number in count(state.num_windows):
-            index = self._source(lane, number)
+        states, first = list(state.sources), state.num_windows
+        for number, index in enumerate(self.mixture.drawn(lane, self._windows_before + first), first):
             found = next(streams[index], None)
             if found is None:
                 return
             tokens, states[index], damaged = found
-            yield Window(tokens, lane, MixedState(tuple(states)), damaged)
+            yield Window(tokens, lane, number, MixedState(tuple(states)), damaged)
 
     def _consumed(self, states: Mapping[int, MixedState], damaged: Sequence[Damaged]) -> None:
         self._states.update(states)

@@ -48,6 +48,10 @@ class DescribedShard(Shard):
         descriptions = self._descriptions.read_marked(position, num_items).items
         return Block([_joined(*both) for both in zip(texts.items, descriptions, strict=True)], texts.following)
 
+    def ahead(self, position: int, num_items: int) -> None:
+        self.texts.ahead(position, num_items)
+        self._descriptions.ahead(position, num_items)
+
     def check(self) -> None:
         self.texts.check()
         self._descriptions.check()

@@ -13,6 +13,7 @@ A damaged document ends the lane, or is left out and keeps its row: the order of
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
@@ -135,6 +136,7 @@ def blocks(shards: Sequence[Shard], order: Order, reading: Reading, start: Curso
             # In the order of the files, so that parts of one row group are read one behind the other.
             indexes = sorted(shard_order[place : place + reading.together].tolist())
             together, following = [shards[index] for index in indexes], position
+            _ahead(together, position, reading)
             while following is not None:
                 position = following
                 parts, items, counts, following = _read(together, position, -(-reading.documents // len(together)))
@@ -146,6 +148,8 @@ def blocks(shards: Sequence[Shard], order: Order, reading: Reading, start: Curso
                         found = True
                 drawn = order.draw(len(items), "rows", epoch, indexes[0], position)
                 cursor = Cursor(epoch, place, position)
+                after = shard_order[place + len(together) :][: reading.together].tolist() if following is None else indexes
+                _ahead([shards[index] for index in after], following or 0, reading)
                 yield DrawnBlock([items[row] for row in drawn], cursor, parts, counts, drawn)
             for shard in together:
                 shard.close()
@@ -155,6 +159,14 @@ def blocks(shards: Sequence[Shard], order: Order, reading: Reading, start: Curso
                 raise CodeparrotError(f"{order} has nothing that is not damaged; {damaged}")
             raise CodeparrotError(f"{order} has no documents; add data or lower stream.lanes")
         epoch, place = epoch + 1, 0
+
+
+def _ahead(together: list[Shard], position: int, reading: Reading) -> None:
+    """Have what is read next fetched from other machines meanwhile."""
+    for shard in together:
+        if not (shard.whole and position):
+            with suppress(Damaged):  # reading it says so
+                shard.ahead(position, sys.maxsize if shard.whole else -(-reading.documents // len(together)))
 
 
 def _read(together: list[Shard], position: int, num_documents: int) -> tuple[list[Shard], list[Any], list[int], int | None]:

@@ -11,20 +11,18 @@ numbers modulo 2^64, hence equal on every machine. After any number of windows a
 lane and over all lanes together, so shares do not drift.
 """
 
-import dataclasses
 import hashlib
-import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 from operator import mul
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.stream.batches import batches_of
+from codeparrot.stream.entries import TRAIN, Source, check_keys, check_weights, is_mixture, number, sources_of
 
 if TYPE_CHECKING:
     from codeparrot.config import Config, StreamConfig
@@ -35,26 +33,9 @@ GOLDEN = 0x9E3779B97F4A7C15
 """(sqrt(5) - 1) / 2: the step from a window of a lane to the next."""
 SIDEWAYS = 0x6A09E667F3BCC908
 """sqrt(2) - 1: the step from a lane to the next."""
-TRAIN = "stream.train"
+DRAWN_AHEAD = 1024
+"""Windows of a lane whose sources are computed at once."""
 PHASES = "stream.phases"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A source of training documents, as an entry of `stream.train` names it."""
-
-    path: list[str]
-    """One place or several, each as in a `stream.train` without weights."""
-    name: str
-    """In logs, metrics and `inspect`; by default the last part of the path."""
-    weight: float = 1.0
-    """Its share of the windows, relative to the other sources."""
-    epochs: float = 0.0
-    """A warning says when it is read more often than that; 0: none does."""
-    valid: list[str] = field(default_factory=list)
-    """Its own validation documents, measured at each evaluation."""
-    description: str = ""
-    """Column that holds the descriptions of its documents: these are learned as pairs, both ways (objectives/pairs.py)."""
 
 
 class Phase(NamedTuple):
@@ -64,32 +45,6 @@ class Phase(NamedTuple):
     """Share of `train.max_steps` at which it ends."""
     weights: list[float]
     """One a source."""
-
-
-def sources_of(train: Any) -> list[Source]:
-    """Return the sources of `stream.train`: one where it is a name or a list of names.
-
-    Raises:
-        CodeparrotError: an entry cannot be a source.
-    """
-    if not is_mixture(train):
-        return [Source([train] if isinstance(train, str) else list(train), "")]
-    sources = [_source(entry) for entry in train]
-    names = [source.name for source in sources]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise CodeparrotError(f'{TRAIN} has two sources of the name "{twice}"; give each a name of its own: name: {twice}-2')
-    _check_weights([source.weight for source in sources], TRAIN)
-    return sources
-
-
-def is_mixture(train: Any) -> bool:
-    """Whether `stream.train` lists sources rather than names."""
-    return isinstance(train, list) and any(isinstance(entry, Mapping) for entry in train)
-
-
-def places_of(train: Any) -> list[str]:
-    """Return all names in `stream.train`, whichever source they belong to."""
-    return [name for source in sources_of(train) for name in source.path]
 
 
 def phases_of(phases: Sequence[Any], sources: Sequence[Source]) -> list[Phase]:
@@ -148,6 +103,8 @@ def check_mixture(config: "Config") -> None:
     """
     stream = config.stream
     sources = sources_of(stream.train)
+    if any(source.balance is not None for source in sources):
+        return  # checked once the data have said which languages there are (balance.py)
     phases = phases_of(stream.phases, sources)
     steps = [0, *last_steps(phases, config.train.max_steps)]
     if short := next((phase for phase, (one, two) in zip(phases, pairwise(steps), strict=True) if one == two), None):
@@ -187,6 +144,22 @@ class Mixture(NamedTuple):
         if len(self.shares) == 1:
             return 0
         return bisect_right(self._bounds(number), (number * GOLDEN + lane * SIDEWAYS + self.offset) % ONE)
+
+    def drawn(self, lane: int, number: int) -> Iterator[int]:
+        """Yield what `source` returns for the windows of a lane from `number` on, without end, at a tenth of its cost."""
+        import numpy as np
+
+        if len(self.shares) == 1:
+            yield from repeat(0)
+        offset = (lane * SIDEWAYS + self.offset) % ONE
+        while True:
+            until = next((stretch.until for stretch in self.stretches[:-1] if number < stretch.until), number + DRAWN_AHEAD)
+            numbers = np.arange(number, min(until, number + DRAWN_AHEAD), dtype=np.uint64)
+            points = numbers * np.uint64(GOLDEN) + np.uint64(offset)  # modulo 2^64 by themselves
+            # 2^64 itself is behind every point.
+            bounds = np.array([each for each in self._bounds(number) if each < ONE], np.uint64)
+            yield from np.searchsorted(bounds, points, side="right").tolist()
+            number += len(numbers)
 
     def read_from(self, number: int) -> list[int]:
         """Return the sources from which windows come from window `number` of a lane on."""
@@ -270,35 +243,13 @@ def _exactly(number: float) -> Fraction:
     return Fraction(str(number))
 
 
-def _source(entry: Any) -> Source:
-    if not isinstance(entry, Mapping):
-        raise CodeparrotError(f"{TRAIN} mixes sources and names; write {entry} as {{path: {entry}, weight: 1}}")
-    _check_keys(entry, [each.name for each in dataclasses.fields(Source)], TRAIN)
-    path, valid = (_names(entry.get(key, []), f"{TRAIN}: {key}") for key in ("path", "valid"))
-    if not path:
-        raise CodeparrotError(f"{TRAIN}: {dict(entry)} has no path; name its documents: path: data/python")
-    name = entry.get("name") or _default_name(path[0])
-    if not isinstance(name, str) or "/" in name:
-        raise CodeparrotError(f'{TRAIN}: the name "{name}" of {path[0]} is not a word; choose one without "/"')
-    where = f'{TRAIN} "{name}"'
-    weight, epochs = _number(entry.get("weight", 1), f"{where}: weight"), _number(entry.get("epochs", 0), f"{where}: epochs")
-    if not isinstance(description := entry.get("description", ""), str):
-        raise CodeparrotError(f"{where}: description is {description}; it must be the name of a column: docstring")
-    return Source(path, name, weight, epochs, valid, description)
-
-
-def _default_name(path: str) -> str:
-    """Return the last part of a path or of a name on the Hub, without revision."""
-    return PurePosixPath(path.removeprefix("hub:").partition("@")[0]).name or path
-
-
 def _phase(entry: Any, sources: Sequence[Source], own: list[float]) -> Phase:
     if not isinstance(entry, Mapping):
         raise CodeparrotError(f"{PHASES}: {entry} is not a phase; write {{until: 0.8, weights: [...]}}")
-    _check_keys(entry, Phase._fields, PHASES)
+    check_keys(entry, Phase._fields, PHASES)
     if "until" not in entry:
         raise CodeparrotError(f"{PHASES}: {dict(entry)} has no until; say at which share of the run it ends: until: 0.8")
-    until = _number(entry["until"], f"{PHASES}: until")
+    until = number(entry["until"], f"{PHASES}: until")
     if until > 1:
         raise CodeparrotError(f"{PHASES}: until is {until:g}; it is a share of the run, from 0 to 1")
     where = f"{PHASES} until {until:g}"
@@ -312,29 +263,6 @@ def _phase(entry: Any, sources: Sequence[Source], own: list[float]) -> Phase:
         given = [given[name] for name in names]
     if not isinstance(given, list) or len(given) != len(sources):
         raise CodeparrotError(f"{where}: weights is {given}; write one for each of the {len(sources)} sources")
-    weights = [_number(each, f"{where}: a weight") for each in given]
-    _check_weights(weights, where)
+    weights = [number(each, f"{where}: a weight") for each in given]
+    check_weights(weights, where)
     return Phase(until, weights)
-
-
-def _check_weights(weights: Sequence[float], where: str) -> None:
-    if not sum(weights) > 0:
-        raise CodeparrotError(f"{where}: the weights add up to 0, so nothing would be read; give a source a weight above 0")
-
-
-def _check_keys(entry: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    if unknown := next((key for key in entry if key not in known), None):
-        raise CodeparrotError(f'{where}: there is no "{unknown}" in {dict(entry)}{nearest(str(unknown), known)}')
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise CodeparrotError(f"{name} is {value}; it must be a number, 0 or more and finite")
-    return value
-
-
-def _names(value: Any, name: str) -> list[str]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(each, str) and each for each in names):
-        raise CodeparrotError(f"{name} is {value}; it must be the name of documents, or a list of names")
-    return names

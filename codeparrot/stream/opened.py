@@ -13,18 +13,21 @@ from numpy.typing import NDArray
 
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import is_address
 from codeparrot.stream.best_fit import TOKENS, Packed, parts
 from codeparrot.stream.encode import Encoder
+from codeparrot.stream.entries import TRAIN, Source, is_mixture, sources_of
 from codeparrot.stream.lane import Order, Reading, blocks, encoded, items, windows
-from codeparrot.stream.mixture import TRAIN, Source, is_mixture, sources_of
 from codeparrot.stream.provenance import trace
 from codeparrot.stream.readers.rows import Damaged
+from codeparrot.stream.readers.sizes import version_of
 from codeparrot.stream.shards import Shard, check_all
 from codeparrot.stream.shuffle import LaneState, best_fit, block_windows, in_order, place_tokens, reading
 from codeparrot.stream.sources import lanes_of, open_shards
 from codeparrot.stream.transform import Transform
 
 PACKING = "stream.packing"
+VERSIONS = "versions"
 
 
 class Read(NamedTuple):
@@ -82,11 +85,13 @@ class OpenSource:
             seq_length=stream.seq_length,
             setting=setting,
             description=source.description,
+            language=source.language,
         )
         """The shards of all processes, uncut."""
         self.identity = identity_of(self.shards)
         self.tokenized = all(shard.packed for shard in self.shards)
         """Whether the data are windows that were tokenised before."""
+        self.versions = versions_of(self.shards)
         self.best_fit = stream.packing == "best_fit"
         if self.best_fit:
             check_documents(self.shards, setting)
@@ -155,7 +160,8 @@ class OpenSource:
         blocks = {} if self.stream.order == "documents" else self._counted_in
         packing = {PACKING: self.stream.packing} if self.best_fit else {}
         objective = {"objective": dict(self.transform.settings)} if self.transform else {}
-        return {"data": self.identity, **blocks, **packing, **objective}
+        versions = {VERSIONS: self.versions} if self.versions else {}
+        return {"data": self.identity, **versions, **blocks, **packing, **objective}
 
     def check(self, saved: Mapping[str, Any]) -> None:
         """Check that places which were saved with these facts are places in this source.
@@ -163,6 +169,9 @@ class OpenSource:
         Raises:
             CodeparrotError: they were saved with others.
         """
+        if self.versions and saved.get(VERSIONS, self.versions) != self.versions:
+            names = ", ".join(map(str, self.settings.path))
+            raise CodeparrotError(f"{names} was replaced by other files of the same names and sizes; put back those of the run")
         for name, value in self._counted_in.items():
             if saved.get(name, value) != value:
                 raise CodeparrotError(f"the stream's position is one of {name} {saved[name]}, not {value}; set that back")
@@ -211,6 +220,15 @@ def identity_of(shards: Sequence[Shard]) -> str:
     return xxhash.xxh3_64_hexdigest("\n".join(shard.identity for shard in shards).encode())
 
 
+def versions_of(shards: Sequence[Shard]) -> str:
+    """Return what changes with the content of files at addresses; empty without such files.
+
+    It is no part of the identity: the same data may lie here or at two addresses.
+    """
+    files = dict.fromkeys(str(path) for shard in shards if (path := getattr(shard, "path", None)) and is_address(str(path)))
+    return xxhash.xxh3_64_hexdigest("\n".join(map(version_of, files)).encode()) if files else ""
+
+
 def identities(stream: StreamConfig) -> list[str]:
     """Return the identity of each source of `stream.train`.
 
@@ -219,7 +237,7 @@ def identities(stream: StreamConfig) -> list[str]:
     """
     options: Any = {"split": "train", "column": stream.text_column, "seq_length": stream.seq_length}
     return [
-        identity_of(open_shards(source.path, **options, setting=setting_of(source, stream.train)))
+        identity_of(open_shards(source.path, **options, setting=setting_of(source, stream.train), language=source.language))
         for source in sources_of(stream.train)
     ]
 

@@ -1,8 +1,14 @@
 """Parquet files as shards: a lane decodes only the row groups that hold its rows."""
 
+import sys
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import groupby, islice
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
+from codeparrot.location import ON_HUB, is_address
+from codeparrot.stream.readers import ranges
 from codeparrot.stream.readers.parquet import Table, texts_of, values_of
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import BYTES_PER_TOKEN, Block, Shard, described, file_identity, num_parts
@@ -11,6 +17,8 @@ LIGHT_BYTES = 4096
 """Columns with more bytes per row than this are not read to describe a document."""
 MOST_DECODES = 8
 """A row group is spread over at most so many parts, each of which decodes all of it."""
+MOST_AHEAD = 64
+"""Row groups of a part that are fetched ahead."""
 
 
 class ParquetShard(Shard):
@@ -22,6 +30,9 @@ class ParquetShard(Shard):
         self._group: tuple[int, Any] = (-1, None)
         """The last row group: its number, and its column of text, or the `Damaged` that it is."""
         self._others: dict[str, ParquetShard] = {}
+        self._aheads: WeakValueDictionary[int, ranges.Ahead] = WeakValueDictionary()
+        """What is being fetched of row groups, as long as a part of the file wants it."""
+        self._kept: list[ranges.Ahead] = []
 
     def _open(self) -> Table:
         if self._table is None:
@@ -31,8 +42,26 @@ class ParquetShard(Shard):
         return self._table
 
     def check(self) -> None:
-        if "://" not in self.path:
+        if not self.path.startswith(ON_HUB):
             self._open()
+
+    def ahead(self, position: int, num_items: int) -> None:
+        if is_address(self.path):
+            first = self.start + position
+            last = min(first + num_items, sys.maxsize if self.stop is None else self.stop)
+            bounds = self._open().bounds
+            groups = range(len(bounds) - 1)
+            wanted = (group for group in groups if max(first, bounds[group]) < min(last, bounds[group + 1]))
+            self._kept = [each for group in islice(wanted, MOST_AHEAD) if (each := self.fetched(group)) is not None]
+
+    def fetched(self, group: int) -> ranges.Ahead | None:
+        """Begin to fetch the text of a row group, once for all who ask for it."""
+        if self._group[0] == group:
+            return None
+        found = self._aheads.get(group)
+        if found is None and (found := self._open().ahead(group, self.column)) is not None:
+            self._aheads[group] = found
+        return found
 
     def read_marked(self, position: int, num_items: int) -> Block:
         try:
@@ -53,7 +82,7 @@ class ParquetShard(Shard):
         return Block(texts, None if last >= end else position + num_items)
 
     def spread(self, num_tokens: int) -> list[Shard]:
-        if "://" in self.path:
+        if self.path.startswith(ON_HUB):
             return [self]  # a part of a remote row group costs the transfer of all of it
         try:
             table = self._open()
@@ -97,6 +126,18 @@ class ParquetShard(Shard):
                 found.update((row, values_of(columns.slice(row - low, 1))) for row in inside)
         return [described({"file": self.path, "row": row}, found.get(row, {}), self.column) for row in rows]
 
+    def texts_at(self, rows: Sequence[int]) -> list[str | Damaged]:
+        """Return the texts of some rows of the whole file, ascending."""
+        try:
+            bounds = self._open().bounds
+        except Damaged as damaged:
+            return [damaged.bare()] * len(rows)
+        by_group = groupby(rows, lambda row: bisect_right(bounds, row) - 1)
+        return [text for group, own in by_group for text in self.texts_of(Rows(group, list(own)))]
+
+    def describe_at(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        return self.describe_rows(rows)
+
     def texts_of(self, rows: "Rows") -> list[str | Damaged]:
         """Return the texts of some rows."""
         column = self._row_group(rows.group)
@@ -128,7 +169,10 @@ class ParquetShard(Shard):
         """Return a decoded row group, or the `Damaged` that it is; the last one is kept, since blocks follow each other."""
         if self._group[0] != group:
             try:
-                self._group = (group, self._open().read(group, [self.column]).column(0))
+                table = self._open()
+                if is_address(self.path):
+                    table.give(self._aheads.pop(group, None))
+                self._group = (group, table.read(group, [self.column]).column(0))
             except Damaged as damaged:
                 self._group = (group, damaged.bare())
         return self._group[1]
@@ -160,14 +204,14 @@ class ParquetShard(Shard):
     def close(self) -> None:
         if self._table is not None:
             self._table.close()
-        self._table, self._group = None, (-1, None)
+        self._table, self._group, self._kept = None, (-1, None), []
 
 
 class Rows(NamedTuple):
-    """Evenly spaced rows of a row group, counted in the whole file."""
+    """Some rows of a row group, counted in the whole file."""
 
     group: int
-    rows: range
+    rows: Sequence[int]
 
 
 class RowsShard(Shard):
@@ -180,9 +224,16 @@ class RowsShard(Shard):
 
     def __init__(self, file: ParquetShard, rows: Sequence[Rows]) -> None:
         self.file, self.rows = file, rows
+        self._kept: list[ranges.Ahead] = []
+
+    def ahead(self, position: int, num_items: int) -> None:
+        if is_address(self.file.path):
+            wanted = [rows.group for rows in self.rows[:MOST_AHEAD]]
+            self._kept = [each for group in wanted if (each := self.file.fetched(group)) is not None]
 
     def read_marked(self, position: int, num_items: int) -> Block:
         texts = [text for rows in self.rows for text in self.file.texts_of(rows)][position:]
+        self._kept = []
         return Block(texts[:num_items], position + num_items if len(texts) > num_items else None)
 
     def cut(self, parts: int) -> list[Shard]:
@@ -207,4 +258,5 @@ class RowsShard(Shard):
         return sum(len(rows) for _, rows in self.rows)
 
     def close(self) -> None:
+        self._kept = []
         self.file.close()

@@ -8,8 +8,8 @@ from typing import Any
 
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.entries import TRAIN
 from codeparrot.stream.lane import Cursor
-from codeparrot.stream.mixture import TRAIN
 from codeparrot.stream.opened import OpenSource
 from codeparrot.stream.shuffle import LaneState, MixedState, block_windows
 

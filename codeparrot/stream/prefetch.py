@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from codeparrot.stream.readers.patience import waiting_for
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shuffle import MixedState
 
@@ -60,9 +61,10 @@ class Prefetcher:
 
     def _fill(self, batches: Iterator[Batch]) -> None:
         try:
-            for batch in batches:
-                if not self._put(batch):
-                    return
+            with waiting_for(self._closed):
+                for batch in batches:
+                    if not self._put(batch):
+                        return
         except BaseException as error:  # noqa: BLE001 - passed to the consumer, which raises it
             self._put(error)
 

@@ -9,18 +9,19 @@ A document that is damaged keeps its place as a `Damaged`, so that whether it is
 position nor the order of any other. Where the rest of a packed file is lost, one `Damaged` stands for the rest.
 """
 
-import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice, pairwise
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
-from codeparrot.errors import CodeparrotError
+from codeparrot.location import ON_HUB
 from codeparrot.stream.losses import Meet
-from codeparrot.stream.readers import jsonl
-from codeparrot.stream.readers.jsonl import is_blank, lines, parsed
-from codeparrot.stream.readers.rows import COLUMN_SETTING, Damaged, LineAt, Place, reason, text_in, unreadable
+from codeparrot.stream.readers import ranges, remote
+from codeparrot.stream.readers.patience import of_this_thread
+from codeparrot.stream.readers.rows import COLUMN_SETTING, Damaged, Place, is_remote, text_in
+from codeparrot.stream.readers.sizes import size_of
 
 BYTES_PER_TOKEN = 4
 """Text that a token stands for, roughly: sizes of parts are derived from it."""
@@ -73,8 +74,11 @@ class Shard(ABC):
         """Return what `read` does, with a `Damaged` in the place of each item that is damaged."""
         return self.read(position, num_items)
 
+    def ahead(self, position: int, num_items: int) -> None:
+        """Begin to fetch what `read` will need from another machine. It changes no result."""
+
     def check(self) -> None:
-        """Look at the beginning of the file, without a request to another machine.
+        """Look at the beginning of the file, without a request to the Hub.
 
         Raises:
             Damaged: it is damaged.
@@ -124,105 +128,31 @@ class Shard(ABC):
         """Close what is open; `read` opens it again."""
 
 
-def check_all(shards: Iterable[Shard], meet: Meet) -> None:
+def check_all(shards: Sequence[Shard], meet: Meet) -> None:
     """Look at the beginnings of shards before anything depends on them; see `Shard.check`. `meet` is given what is damaged."""
-    for shard in shards:
-        try:
-            shard.check()
-        except Damaged as damaged:
-            meet(damaged)
-        finally:
-            shard.close()
+    distant = any(is_remote(getattr(shard, "path", "")) for shard in shards)
+    # Those on other machines side by side, since each waits for an answer.
+    with ThreadPoolExecutor(ranges.TOGETHER if distant else 1, **of_this_thread()) as threads:
+        for damaged in threads.map(_checked, shards) if distant else map(_checked, shards):
+            if damaged is not None:
+                meet(damaged)
 
 
-def file_identity(path: str | Path) -> str:
-    """Return the name and size of a local file, or the whole address of a remote one."""
-    return str(path) if "://" in str(path) else f"{Path(path).name}:{Path(path).stat().st_size}"
+def _checked(shard: Shard) -> Damaged | None:
+    try:
+        shard.check()
+    except Damaged as damaged:
+        return damaged
+    finally:
+        shard.close()
 
 
-class JsonlShard(Shard):
-    """The lines that begin in bytes `start` to `stop` of an uncompressed JSONL file. Position: bytes from the first line."""
+def file_identity(path: str | Path | remote.Place) -> str:
+    """Return the name and size of a file here or at an address, so that a run goes on where its data have moved.
 
-    def __init__(self, path: str, column: str, start: int = 0, stop: int | None = None, whole: bool = False) -> None:
-        self.path, self.column, self.start, self.stop, self.whole = path, column, start, stop, whole
-        self._file: IO[bytes] | None = None
-        self._first = self._end = 0
-
-    def _open(self) -> IO[bytes]:
-        if self._file is None:
-            self._file = _opened(self.path)
-            self._first = self.start
-            self._end = self._file.seek(0, io.SEEK_END) if self.stop is None else self.stop
-            if self.start:
-                # A line belongs to the part in which it begins: skip the rest of the previous part's last line.
-                self._file.seek(self.start - 1)
-                self._file.readline(self._end - self.start + 1)  # no further, where a line is longer than the part
-                self._first = self._file.tell()
-        return self._file
-
-    def read_marked(self, position: int, num_items: int) -> Block:
-        file = self._open()
-        texts = [self._text(offset, line) for offset, line in islice(self._lines(position), num_items)]
-        here = file.tell()
-        return Block(texts, None if here >= self._end else here - self._first)
-
-    def check(self) -> None:
-        jsonl.require_text(self.path, self.column, self.column_setting)
-
-    def _text(self, offset: int, line: bytes) -> str | Damaged:
-        where = LineAt(self.path, offset)
-        try:
-            return text_in(parsed(line, where), self.column, where, self.column_setting)
-        except Damaged as damaged:
-            return damaged.bare()
-
-    def _lines(self, position: int) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines from `position` on, each with the byte at which it begins. Blank lines are skipped."""
-        file = self._open()
-        file.seek(self._first + position)
-        while (offset := file.tell()) < self._end:
-            try:
-                line = file.readline()
-            except OSError as error:
-                raise unreadable(LineAt(self.path, offset), error) from error
-            if not line:
-                raise CodeparrotError(f"{self.path} has become shorter while it was read; put it back as it was")
-            if not is_blank(line):
-                yield offset, line
-
-    def describe(self, position: int, indexes: Sequence[int]) -> list[dict[str, Any]]:
-        found = list(islice(self._lines(position), max(indexes) + 1))
-        return [
-            described({"file": self.path, "byte": offset}, parsed(line, LineAt(self.path, offset)), self.column)
-            for offset, line in (found[index] for index in indexes)
-        ]
-
-    def fresh(self) -> Shard:
-        return JsonlShard(self.path, self.column, self.start, self.stop, self.whole)
-
-    @property
-    def identity(self) -> str:
-        return file_identity(self.path)
-
-    def cut(self, parts: int) -> list[Shard]:
-        return self._ranges(parts, whole=False)
-
-    def spread(self, num_tokens: int) -> list[Shard]:
-        return self._ranges(num_parts(self._stop - self.start, num_tokens * BYTES_PER_TOKEN), whole=True)
-
-    @property
-    def _stop(self) -> int:
-        return Path(self.path).stat().st_size if self.stop is None else self.stop
-
-    def _ranges(self, parts: int, whole: bool) -> list[Shard]:
-        size = self._stop - self.start
-        bounds = [self.start + size * part // parts for part in range(parts + 1)]
-        return [JsonlShard(self.path, self.column, start, stop, whole) for start, stop in pairwise(bounds)]
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
+    Of a file on the Hub, it is the whole name, which holds the commit.
+    """
+    return str(path) if str(path).startswith(ON_HUB) else f"{PurePath(str(path)).name}:{size_of(path)}"
 
 
 class SequentialShard(Shard):
@@ -299,28 +229,6 @@ class SequentialShard(Shard):
 
     def close(self) -> None:
         self._rest = None
-
-
-class CompressedJsonlShard(SequentialShard):
-    """A .jsonl.gz or .jsonl.zst file."""
-
-    unit = "line"
-
-    def check(self) -> None:
-        jsonl.require_text(self.path, self.column, self.column_setting)
-
-    def iterate(self) -> Iterator[tuple[int, bytes]]:
-        return islice(lines(self.path), self.offset, None, self.stride)
-
-    def record(self, item: tuple[int, bytes]) -> Any:
-        return parsed(item[1], self.place(item))
-
-
-def _opened(path: str) -> IO[bytes]:
-    try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise CodeparrotError(f"cannot read {path}: {reason(error)}; check that it is there and its permissions") from error
 
 
 def described(place: dict[str, Any], record: Mapping[str, Any], column: str) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def reading(stream: StreamConfig, tokenized: bool, part: float = 1.0) -> Reading
     """Return how lanes read their shards; see `place_tokens` for the size of those.
 
     `part`: of the block of all sources that the block of this one is. Together they read about as many places as one source
-    would, and these are as long: smaller ones would decode their files more often.
+    would.
     """
     meet = leave_out if stream.on_error == "skip" else refuse
     if stream.order == "documents":
@@ -82,9 +82,14 @@ def reading(stream: StreamConfig, tokenized: bool, part: float = 1.0) -> Reading
 
 
 def place_tokens(stream: StreamConfig, tokenized: bool, part: float = 1.0) -> int:
-    """Return how many tokens each of the places holds that are read side by side: together, as many as a block."""
+    """Return how many tokens each of the places holds that are read side by side: together, as many as a block.
+
+    No source has smaller ones than a source alone would have, since a row group is decoded again for each place in it: those of
+    a source with a small `part` serve several of its blocks.
+    """
     tokens = block_windows(stream) * stream.seq_length
-    return max(1, tokens // reading(stream, tokenized, part).together)
+    own = tokens // reading(stream, tokenized, part).together
+    return max(1, own, 0 if tokenized else int(tokens / part) // FAR_APART)
 
 
 def in_order(

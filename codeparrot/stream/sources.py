@@ -11,13 +11,17 @@ from itertools import islice
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import path_of
+from codeparrot.location import is_address
 from codeparrot.stream.described import DescribedShard
+from codeparrot.stream.jsonl import CompressedJsonlShard, JsonlShard
+from codeparrot.stream.languages_of import indexed
+from codeparrot.stream.of_language import LanguageShard
 from codeparrot.stream.parquet import ParquetShard
-from codeparrot.stream.readers import hub
+from codeparrot.stream.readers import hub, ranges
 from codeparrot.stream.readers.folder import PACKED, PARQUET, NoSplit, find_data, standing_for
-from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, SequentialShard, Shard
-from codeparrot.stream.tokenized import MANIFEST, read_manifest, window_shards
+from codeparrot.stream.remote_shards import RemoteJsonlShard
+from codeparrot.stream.shards import SequentialShard, Shard
+from codeparrot.stream.tokenized import read_manifest, window_shards, windows_at
 
 _ENOUGH = 16
 """From this many files per lane on, one file more or less is an imbalance of at most 1 in 16, so files are left whole."""
@@ -66,12 +70,20 @@ class HubShard(SequentialShard):
 
 
 def open_shards(
-    names: Sequence[Any], *, split: str, column: str, seq_length: int, setting: str | None = None, description: str = ""
+    names: Sequence[Any],
+    *,
+    split: str,
+    column: str,
+    seq_length: int,
+    setting: str | None = None,
+    description: str = "",
+    language: str = "",
 ) -> list[Shard]:
     """Return the shards behind `names`: paths, folders, globs, Hub names, or streaming data sets of `datasets`.
 
     The package `readers` decides which files of a folder are data, and which split they belong to. Errors name `setting`, by
-    default `stream.train` or `stream.valid`. With the name of a column of descriptions, items have theirs (described.py).
+    default `stream.train` or `stream.valid`. With the name of a column of descriptions, items have theirs (described.py). With
+    a language, its documents alone are one shard (of_language.py).
 
     Raises:
         NoSplit: a name leads to data that are divided and have nothing of this split.
@@ -82,6 +94,9 @@ def open_shards(
         shards.extend(_open(name, split, column, seq_length, setting or f"stream.{split}"))
     if len({shard.packed for shard in shards}) > 1:
         raise CodeparrotError(f"stream.{split} mixes windows and documents; name one kind")
+    if language and shards:
+        where = setting or f"stream.{split}"
+        shards = [LanguageShard(indexed(shards, where), language, where)]
     return [DescribedShard(shard, description) for shard in shards] if description else shards
 
 
@@ -95,8 +110,7 @@ def has_split(name: str, split: str) -> bool:
         spec = hub.parse(name)
         with hub.readable(name):
             return standing_for(split, hub.open_data_set(spec, spec.revision).splits) is not None
-    folder = path_of(name)
-    if (folder / MANIFEST).is_file():
+    if (folder := windows_at(name)) is not None:
         return standing_for(split, read_manifest(folder)["splits"]) is not None
     return find_data(name).has(split)
 
@@ -117,9 +131,12 @@ def _open(name: Any, split: str, column: str, seq_length: int, setting: str) -> 
     try:
         if hub.is_on_hub(name):
             return _hub_shards(name, split, column)
-        if (path_of(name) / MANIFEST).is_file():
-            return window_shards(path_of(name), split, seq_length)
-        return [_file_shard(file, column) for file in find_data(name).of(split)]
+        if (folder := windows_at(name)) is not None:
+            return window_shards(folder, split, seq_length)
+        files = find_data(name).of(split)
+        if is_address(name):
+            ranges.fetch_ends([file for file in files if file.endswith(PARQUET)])
+        return [_file_shard(file, column) for file in files]
     except NoSplit as error:
         raise NoSplit(f"{setting}: {error}", error.present) from error
     except CodeparrotError as error:
@@ -129,7 +146,9 @@ def _open(name: Any, split: str, column: str, seq_length: int, setting: str) -> 
 def _file_shard(file: str, column: str) -> Shard:
     if file.endswith(PARQUET):
         return ParquetShard(file, column)
-    return CompressedJsonlShard(file, column) if file.endswith(PACKED) else JsonlShard(file, column)
+    if file.endswith(PACKED):
+        return CompressedJsonlShard(file, column)
+    return RemoteJsonlShard(file, column) if is_address(file) else JsonlShard(file, column)
 
 
 def _dataset_shards(dataset: Any, column: str) -> list[Shard]:

@@ -6,9 +6,11 @@ split are too few for a window. In the training split the last window goes on wi
 would; in the validation split these tokens stay a short window, kept in the manifest.
 """
 
+import glob
 import json
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import path_of
-from codeparrot.stream.readers.folder import NoSplit, standing_for
-from codeparrot.stream.readers.rows import Damaged, Place, WholeFile, reason, unreadable
+from codeparrot.location import is_address, path_of
+from codeparrot.stream.readers import ranges, remote
+from codeparrot.stream.readers.folder import NoSplit, is_data, standing_for
+from codeparrot.stream.readers.rows import Damaged, Place, WholeFile, is_remote, reason, unreadable
+from codeparrot.stream.readers.sizes import size_of
+from codeparrot.stream.remote_shards import RemoteWindows, begins_with
 from codeparrot.stream.shards import Block, Shard, file_identity, num_parts
 from codeparrot.stream.transform import Transform
 
@@ -30,17 +35,21 @@ recursion depth mismatch" (python/cpython#106905)."""
 AGAIN = "tokenize the corpus again with `codeparrot corpus tokenize`"
 
 
+Folder = Path | remote.Place
+"""Of windows, here or at an address."""
+
+
 class Windows(NamedTuple):
     """What the manifest says of a file of windows."""
 
-    path: Path
+    path: Folder
     num_windows: int
     seq_length: int
     num_ids: int
     """No token's id is as large, as far as the manifest says."""
 
-    def open(self) -> NDArray[Any]:
-        """Map the file into memory.
+    def open(self) -> "NDArray[Any] | RemoteWindows":
+        """Map the file into memory, or read its header where it lies at an address.
 
         Raises:
             Damaged: it does not hold these windows.
@@ -48,8 +57,9 @@ class Windows(NamedTuple):
         """
         where = WholeFile(str(self.path))
         try:
+            header = begins_with(str(self.path)) if isinstance(self.path, remote.Place) else None
             with _HEADER:
-                windows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+                windows = RemoteWindows.of(str(self.path), header) if header else _mapped(self.path)
         except (OSError, ValueError, EOFError) as error:
             raise unreadable(where, error, self.num_windows) from error
         shape, asked = getattr(windows, "shape", ()), (self.num_windows, self.seq_length)
@@ -57,6 +67,10 @@ class Windows(NamedTuple):
             found = f"{getattr(windows, 'dtype', 'other data')} {list(shape)}"
             raise Damaged(where, f"{{}} holds {found}, not {list(asked)} tokens as uint16 or uint32; {AGAIN}", self.num_windows)
         return windows
+
+
+def _mapped(path: Any) -> Any:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 class WindowShard(Shard):
@@ -67,7 +81,16 @@ class WindowShard(Shard):
     def __init__(self, file: Windows, start: int = 0, stop: int | None = None, whole: bool = False) -> None:
         self.file, self.start, self.stop, self.whole = file, start, file.num_windows if stop is None else stop, whole
         self.path = file.path
-        self._windows: NDArray[Any] | None = None
+        self._windows: NDArray[Any] | RemoteWindows | None = None
+        self._ahead: ranges.Ahead | None = None
+
+    def ahead(self, position: int, num_items: int) -> None:
+        if is_remote(self.path) and self._ahead is None:
+            with suppress(Damaged):
+                windows = self._windows = self.file.open() if self._windows is None else self._windows
+                first = self.start + position
+                if isinstance(windows, RemoteWindows):
+                    self._ahead = windows.ahead(first, min(first + num_items, self.stop))
 
     def check(self) -> None:
         self.file.open()
@@ -81,7 +104,10 @@ class WindowShard(Shard):
         except Damaged as damaged:
             return Block([damaged.bare()] * (last - first), following)
         # Small parts are copied: a block comes from many, and each would keep its file mapped.
-        taken = np.array(windows[first:last]) if self.whole else windows[first:last]
+        if isinstance(windows, RemoteWindows):
+            taken, self._ahead = windows.rows(first, last, self._ahead), None
+        else:
+            taken = np.array(windows[first:last]) if self.whole else windows[first:last]
         largest = taken.max(axis=1, initial=0)
         items: list[Any] = list(taken)
         for row in np.flatnonzero(largest >= self.file.num_ids).tolist():
@@ -117,7 +143,7 @@ class WindowShard(Shard):
         return [WindowShard(self.file, start, stop, whole) for start, stop in pairwise(bounds)]
 
     def close(self) -> None:
-        self._windows = None
+        self._windows = self._ahead = None
 
 
 class TailShard(Shard):
@@ -125,7 +151,7 @@ class TailShard(Shard):
 
     packed = True
 
-    def __init__(self, path: Path, tokens: list[int]) -> None:
+    def __init__(self, path: Folder, tokens: list[int]) -> None:
         self.path, self.tokens = path, tokens
 
     def read(self, position: int, num_items: int) -> Block:
@@ -145,7 +171,17 @@ class TailShard(Shard):
         return [self, *(TailShard(self.path, []) for _ in range(parts - 1))]
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def windows_at(name: Any) -> Folder | None:
+    """Return the folder of windows that a name stands for; None if it stands for other data."""
+    folder = remote.Place(name) if is_address(name) else path_of(str(name))
+    if isinstance(folder, remote.Place) and (
+        is_data(name) or "," in name or glob.has_magic(name) or name.startswith(remote.WEB)
+    ):
+        return None
+    return folder if (folder / MANIFEST).is_file() else None
+
+
+def read_manifest(folder: Folder) -> dict[str, Any]:
     """Return the manifest of a folder of windows.
 
     Raises:
@@ -177,8 +213,7 @@ def check_tokenizer(names: Iterable[Any], end_of_document: int, digest: str) -> 
         CodeparrotError: they were made with another.
     """
     for name in names:
-        folder = path_of(str(name))
-        if (folder / MANIFEST).is_file():
+        if (folder := windows_at(name)) is not None:
             manifest = read_manifest(folder)
             if (
                 manifest.get("end_of_document", end_of_document) != end_of_document
@@ -198,8 +233,8 @@ def still_to_change(names: Iterable[Any], transform: Transform | None) -> Transf
         CodeparrotError: they are windows that were made with something else, or some of them with it and some without.
     """
     asked = dict(transform.settings) if transform else {}
-    folders = [(name, path_of(str(name))) for name in names]
-    made = {name: read_manifest(folder).get("objective", {}) for name, folder in folders if (folder / MANIFEST).is_file()}
+    folders = [(name, folder) for name in names if (folder := windows_at(name)) is not None]
+    made = {name: read_manifest(folder).get("objective", {}) for name, folder in folders}
     for name, settings in made.items():
         if settings and settings != asked:
             wanted = " ".join(f"--objective.{key} {value}" for key, value in settings.items())
@@ -210,7 +245,7 @@ def still_to_change(names: Iterable[Any], transform: Transform | None) -> Transf
     return None if any(made.values()) else transform
 
 
-def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
+def window_shards(folder: Folder, split: str, seq_length: int) -> list[Shard]:
     """Return the shards of one split of a folder of windows.
 
     Raises:
@@ -232,7 +267,7 @@ def window_shards(folder: Path, split: str, seq_length: int) -> list[Shard]:
     entry = manifest["splits"][chosen]
     for file in entry["files"]:
         path = folder / file["name"]
-        if not path.is_file() or path.stat().st_size != file["bytes"]:
+        if not path.is_file() or size_of(path) != file["bytes"]:
             raise CodeparrotError(f"{path} is missing or incomplete; {AGAIN}")
     tail: list[Shard] = [TailShard(folder / MANIFEST, entry["tail"])] if entry["tail"] else []
     ids = [manifest[name] + more for name, more in (("vocab_size", 0), ("end_of_document", 1)) if name in manifest]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from codeparrot.model.dropout import unasked
 from codeparrot.objectives.objective import card_of, padding_of
 from codeparrot.run.progress import Progress
+from codeparrot.stream.entries import is_mixture
 from codeparrot.stream.estimate import epoch_tokens
-from codeparrot.stream.mixture import is_mixture
 from codeparrot.training.parts import Training
 from codeparrot.training.sources_read import planned
 from codeparrot.training.strategy import strategy_name

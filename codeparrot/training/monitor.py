@@ -34,6 +34,9 @@ from codeparrot.training.tracking import SHOWN_BY_BAR, Bar, Trackers
 
 logger = logging.getLogger("codeparrot")
 
+BY_LANGUAGE = ("loss", "bits_per_byte")
+"""What trackers show of each language of a validation set."""
+
 
 class Monitor:
     """Every process makes one and enters it for the loop; only the main one writes."""
@@ -171,7 +174,8 @@ class Monitor:
             return
         values = {"eval_loss": score.loss, **score.measures, **others}
         values = {key: _finite(value) for key, value in values.items()}
-        measured = {"eval_tokens": score.tokens, "eval_sample": sampled}
+        measured: dict[str, Any] = {"eval_tokens": score.tokens, "eval_sample": sampled}
+        measured |= self._languages(progress, "eval", "languages", score)
         self._write({"step": progress.step, "tokens": progress.tokens, **values, **measured})
         self._trackers.log({key: value for key, value in values.items() if value is not None}, progress.step)
         shown = "".join(f" | {name} {value:.4f}" for name, value in others.items())
@@ -183,11 +187,24 @@ class Monitor:
             return
         values = {"loss": score.loss, **score.measures}
         known = {f"{SET}_{key}": _finite(value) for key, value in values.items()}
-        measured = {f"{SET}_tokens": score.tokens, f"{SET}_sample": sampled}
+        measured: dict[str, Any] = {f"{SET}_tokens": score.tokens, f"{SET}_sample": sampled}
+        measured |= self._languages(progress, SET, name, score)
         self._write({"step": progress.step, "tokens": progress.tokens, SET: name, **known, **measured})
         found = {f"{name}/{key}": _finite(value) for key, value in values.items()}
         self._trackers.log({key: value for key, value in found.items() if value is not None}, progress.step)
         logger.info("%s at step %d | %s%s", name, progress.step, score, " (of the sample)" if sampled else "")
+
+    def _languages(self, progress: Progress, key: str, shown: str, score: Score | MaskedScore) -> dict[str, Any]:
+        """Log the loss of each language, and return what metrics.jsonl holds of it, if anything."""
+        found = getattr(score, "languages", None)
+        if not found:
+            return {}
+        known = {name: {measure: _finite(value) for measure, value in each.items()} for name, each in found.items()}
+        flat = {f"{shown}/{name}/{measure}": each[measure] for name, each in known.items() for measure in BY_LANGUAGE}
+        self._trackers.log({name: value for name, value in flat.items() if value is not None}, progress.step)
+        lines = " | ".join(f"{name} {each['loss']:.4f}, {each['bits_per_byte']:.3f} bits/byte" for name, each in found.items())
+        logger.info("%s at step %d by language | %s", "evaluation" if key == "eval" else shown, progress.step, lines)
+        return {f"{key}_languages": known}
 
     def likelihood(self, progress: Progress, value: float, problems: str, count: int) -> None:
         """Log how likely the reference solutions of problems are, in bits a byte."""

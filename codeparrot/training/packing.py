@@ -23,8 +23,8 @@ from codeparrot.model.documents import within_documents
 from codeparrot.model.kinds import Kind, predicted
 from codeparrot.objectives.objective import Examples, is_even, kind_trained
 from codeparrot.run.progress import Progress
+from codeparrot.stream.entries import sources_of
 from codeparrot.stream.given import are_given, unmarked
-from codeparrot.stream.mixture import sources_of
 from codeparrot.training.agreement import Agreement
 
 if TYPE_CHECKING:

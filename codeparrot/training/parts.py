@@ -36,8 +36,10 @@ from codeparrot.optim import load_optimizer
 from codeparrot.optim.optimizer import NeedsWhole, moments_by_name
 from codeparrot.optim.schedule import learning_rate
 from codeparrot.stream import ConstantLengthDataset, make_encoder
+from codeparrot.stream.balance import resolved
 from codeparrot.stream.batches import Batches, batches_of
-from codeparrot.stream.mixture import further_sets, mixture_of, places_of
+from codeparrot.stream.entries import places_of
+from codeparrot.stream.mixture import check_mixture, further_sets, mixture_of
 from codeparrot.stream.overlap import check_disjoint
 from codeparrot.stream.tokenized import check_tokenizer
 from codeparrot.stream.transform import Transform
@@ -212,6 +214,8 @@ def fit(config: Config) -> Fitted:
     Raises:
         CodeparrotError: they do not fit together, or the run would be validated on what it learns.
     """
+    config = replace(config, stream=resolved(config.stream))
+    check_mixture(config)
     if config.stream.valid and config.evaluate.every_steps:
         check_disjoint(config.stream)
     further = further_sets(config).values()

@@ -13,7 +13,8 @@ from codeparrot.loading import tokenizer_here
 from codeparrot.location import GGUF, HUB, local_folder, path_of
 from codeparrot.run.begun import begun, on_hub
 from codeparrot.run.checkpoint import MANIFEST
-from codeparrot.stream.mixture import further_sets, sources_of
+from codeparrot.stream.entries import paths_of
+from codeparrot.stream.mixture import further_sets
 from codeparrot.stream.opened import check_documents, setting_of
 from codeparrot.stream.readers.hub import is_on_hub
 from codeparrot.stream.shards import Shard
@@ -33,18 +34,22 @@ def check_places(config: Config) -> None:
     _check_resume(config.resume)
     stream = config.stream
     _check(as_list(stream.valid), "valid", "stream.valid", stream)
-    for source in sources_of(stream.train):
-        shards = _check(source.path, "train", setting := setting_of(source, stream.train), stream, source.description)
+    for source in paths_of(stream.train):
+        shards = _check(
+            source.path, "train", setting := setting_of(source, stream.train), stream, source.description, source.language
+        )
         if stream.packing == "best_fit":
             check_documents(shards, setting)
     for each in further_sets(config).values():
         _check(as_list(each.stream.valid), "valid", each.setting, stream, each.description)
 
 
-def _check(names: list[str], split: str, setting: str, stream: StreamConfig, description: str = "") -> list[Shard]:
+def _check(
+    names: list[str], split: str, setting: str, stream: StreamConfig, description: str = "", language: str = ""
+) -> list[Shard]:
     here = [name for name in names if not is_on_hub(name)]
     how: Any = {"column": stream.text_column, "seq_length": stream.seq_length, "setting": setting}
-    return open_shards(here, split=split, **how, description=description)
+    return open_shards(here, split=split, **how, description=description, language=language)
 
 
 def _check_source(config: Config) -> None:

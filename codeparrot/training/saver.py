@@ -30,7 +30,7 @@ from codeparrot.loading import tokenizer_digest
 from codeparrot.run import checkpoint
 from codeparrot.run.progress import Progress
 from codeparrot.stream import merge_states
-from codeparrot.stream.mixture import is_mixture
+from codeparrot.stream.entries import is_mixture
 from codeparrot.training import sources_read
 from codeparrot.training.parts import Training
 from codeparrot.training.preemption import StopRequest, TimeLimit

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from codeparrot.run.progress import Progress
+from codeparrot.stream.entries import is_mixture, sources_of
 from codeparrot.stream.estimate import source_tokens
-from codeparrot.stream.mixture import is_mixture, last_steps, phases_of, sources_of
+from codeparrot.stream.mixture import last_steps, phases_of
 from codeparrot.stream.opened import OpenSource, Read
 from codeparrot.training.parts import Training
 

@@ -31,6 +31,7 @@ from codeparrot.run.metrics import SET
 from codeparrot.run.progress import Progress
 from codeparrot.stream import ValidationSet, load_validation_set
 from codeparrot.stream.batches import batches_of
+from codeparrot.stream.labels import languages_to_measure
 from codeparrot.stream.mixture import further_sets
 from codeparrot.training.likelihood import Likelihood
 from codeparrot.training.monitor import Monitor
@@ -74,6 +75,11 @@ class Apart(NamedTuple):
 
     def num_batches(self, size: int) -> int:
         return self.windows.num_batches(size)
+
+    def language_batch(self, index: int, size: int) -> NDArray[np.int64]:
+        """Return the languages of a batch's tokens, as `ValidationSet.language_batch` does."""
+        assert isinstance(self.windows, ValidationSet)
+        return self.windows.language_batch(index, size)
 
     def batch(self, index: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return a batch's input ids and labels, as `ValidationSet.batch` does."""
@@ -157,7 +163,8 @@ class Validation:
         sets |= {MIDDLES: self._middles} if self._middles else {}
         for name, windows in sets.items():
             with averaged(self._training.sharded, self._training.model) if name == AVERAGED else nullcontext():
-                score = self._measure(progress, windows)
+                # The average is measured as a whole: which languages it is better in, the other curves say.
+                score = self._measure(progress, windows, by_language=name != AVERAGED)
             yield name, score
             if score is None:
                 return
@@ -173,18 +180,21 @@ class Validation:
             setting=None if setting == "stream.valid" else setting,
             description=description,
             transform=pairs.of_validation() if pairs else None,
+            by_language=training.kind == "causal",
             broken_off=lambda: self._stop.requested,
         )
         (stopped,) = training.agreement.any(self._stop.requested)
         if not sum(training.agreement.gather(whole.num_predicted)) and not stopped:
             raise CodeparrotError(f"{setting} holds no tokens to predict: name other data, or leave it out")
         self._monitor.left_out.add(self._monitor.begin.step, whole.damaged.values())
+        whole = whole.named(languages_to_measure(training.agreement.gather(whole.tokens_by_language)))
         most = sample_tokens(config)
         sample = whole.sample(max(1, most // (config.stream.lanes * config.stream.seq_length))) if most else whole
         tokens, sampled = (sum(training.agreement.gather(each.num_tokens)) for each in (whole, sample))
         if accelerator.is_main_process:
             some = f"at the end, {sampled:,} of them, always the same, during the run"
-            logger.info("%-11s %s tokens %s", name, f"{tokens:,}", some if sampled < tokens else "at each evaluation")
+            named = f", by language: {', '.join(whole.names)}" if whole.names else ""
+            logger.info("%-11s %s tokens %s%s", name, f"{tokens:,}", some if sampled < tokens else "at each evaluation", named)
         return Measured(whole, sample, sampled < tokens)
 
     def _middles_to_measure(self) -> MiddleSet | None:
@@ -206,7 +216,7 @@ class Validation:
             logger.info("middles     %s tokens of middles at each evaluation, always the same", f"{tokens:,}")
         return middles if tokens else None
 
-    def _measure(self, progress: Progress, valid: ValidationSet | MiddleSet) -> AnyScore | None:
+    def _measure(self, progress: Progress, valid: ValidationSet | MiddleSet, by_language: bool = True) -> AnyScore | None:
         training, config = self._training, self._training.config
         accelerator = training.accelerator
         size = config.evaluate.micro_batch_size or config.train.micro_batch_size
@@ -231,6 +241,7 @@ class Validation:
                 add_up=lambda sums: accelerator.reduce(sums, "sum"),
                 most=lambda number: max(training.agreement.gather(number)),
                 predicted=lambda labels: predicted(labels, training.kind),
+                languages=valid.names if by_language and isinstance(valid, ValidationSet) else (),
                 progress=count,
                 broken_off=self._all_stop,
             )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.generation.languages import stops_of
+from codeparrot.languages.stops import stops_of
 
 STOP = stops_of("python")
 """Where a completion of a function ends, as in the CodeParrot and Codex evaluations."""
@@ -30,6 +30,21 @@ class Problem:
     """A completion that solves it; empty where there is none."""
     stop: tuple[str, ...] = STOP
     """Text that ends a completion and is not part of it."""
+
+
+@dataclass(frozen=True)
+class Translated(Problem):
+    """A problem in another language than Python, whose test is a text of that language (multipl_e.py)."""
+
+    language: str = ""
+    """Its name in codeparrot.languages."""
+    together: bool = False
+    """Whether the test can only run in the program's process: more than plain data crosses between them."""
+
+
+def languages_of(problems: Iterable[Problem]) -> list[str]:
+    """Return the languages other than Python that occur, in alphabetical order."""
+    return sorted({problem.language for problem in problems if isinstance(problem, Translated)})
 
 
 class Question(Protocol):

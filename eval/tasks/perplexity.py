@@ -6,7 +6,7 @@ models with different tokenizers can be compared; tokens that stand for no text 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from codeparrot.errors import CodeparrotError
@@ -21,6 +21,14 @@ class Score(NamedTuple):
     bits_per_byte: float
     tokens: int
     """Predicted tokens."""
+    languages: dict[str, dict[str, float]] | None = None
+    """`loss`, `bits_per_byte` and `tokens` of each language, where the data name several. Losses weighted by tokens add up to
+    the whole."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
     @property
     def measures(self) -> dict[str, float]:
@@ -42,6 +50,11 @@ class MaskedScore(NamedTuple):
     """Predicted tokens."""
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        return self._asdict()
+
+    @property
     def measures(self) -> dict[str, float]:
         """Return what follows from the loss, by the names in metrics.jsonl."""
         return {"pseudo_perplexity": self.pseudo_perplexity}
@@ -60,6 +73,7 @@ def evaluate(
     add_up: Callable[[Any], Any] = lambda sums: sums,
     most: Callable[[int], int] = lambda count: count,
     predicted: Callable[[Any], Any] = lambda labels: labels[:, 1:],
+    languages: Sequence[str] = (),
     progress: Callable[[], object] = lambda: None,
     broken_off: Callable[[], bool] = lambda: False,
 ) -> Score | None:
@@ -73,6 +87,7 @@ def evaluate(
         device: where to compute.
         add_up: sums a tensor over all processes.
         predicted: returns the part of labels, [windows, length], that the model predicts.
+        languages: that `valid` names (stream/labels.py); each is measured too, of a causal model. The same on all processes.
         most: returns the largest count over all processes: each runs that many batches, or they would wait for each other.
         progress: called after each batch.
         broken_off: called after each batch; True, on all processes alike, ends the evaluation without a score.
@@ -82,24 +97,40 @@ def evaluate(
     was_training = model.training
     model.eval()
     # float64: a sum over billions of tokens.
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    sums = torch.zeros((max(1, len(languages)), 3), dtype=torch.float64, device=device)
     # Not inference_mode: the next training step could not use what a sharded model gathers in it.
     with torch.no_grad():
         for index in range(most(valid.num_batches(batch_size))):
             input_ids, labels = (torch.from_numpy(array).to(device) for array in valid.batch(index, batch_size))
             targets = predicted(labels)
             kept = targets >= 0
-            sums[0] += model(input_ids, labels, reduction="sum").double()
-            sums[1] += kept.sum()
-            sums[2] += token_bytes[targets.clamp(min=0)].masked_fill(~kept, 0).sum()
+            if languages:
+                places = torch.from_numpy(valid.language_batch(index, batch_size)).to(device)[:, 1:][kept]
+                losses = model(input_ids, labels, reduction="tokens")[:, :-1][kept]
+                of_tokens = torch.stack(
+                    [losses.double(), torch.ones_like(losses).double(), token_bytes[targets[kept]].double()], 1
+                )
+                sums.index_add_(0, places, of_tokens)
+            else:
+                sums[0, 0] += model(input_ids, labels, reduction="sum").double()
+                sums[0, 1] += kept.sum()
+                sums[0, 2] += token_bytes[targets.clamp(min=0)].masked_fill(~kept, 0).sum()
             progress()
             if broken_off():
                 model.train(was_training)
                 return None
     model.train(was_training)
-    nats, tokens, num_bytes = add_up(sums).tolist()
-    loss = nats / tokens if tokens else math.nan
-    return Score(loss, math.exp(min(loss, 700.0)), nats / math.log(2) / num_bytes if num_bytes else math.nan, int(tokens))
+    found = add_up(sums if languages else sums[0]).view(-1, 3)
+    loss, bits_per_byte, tokens = _means(*found.sum(0).tolist())
+    by_language = dict(zip(languages, (_means(*each) for each in found.tolist()), strict=False))
+    measured = {name: {"loss": a, "bits_per_byte": b, "tokens": c} for name, (a, b, c) in by_language.items() if c}
+    return Score(loss, math.exp(min(loss, 700.0)), bits_per_byte, tokens, measured or None)
+
+
+def _means(nats: float, tokens: float, num_bytes: float) -> tuple[float, float, int]:
+    """Return the loss a token, the bits a byte and the tokens of sums."""
+    bits_per_byte = nats / math.log(2) / num_bytes if num_bytes else math.nan
+    return nats / tokens if tokens else math.nan, bits_per_byte, int(tokens)
 
 
 def bytes_per_token(tokenizer: Any, size: int) -> Any:
@@ -137,7 +168,7 @@ def perplexity(
     precision: Literal["fp32", "bf16"] = "fp32",
     device: str = "auto",
 ) -> Result:
-    """Measure loss, perplexity and bits per byte of a checkpoint on documents.
+    """Measure loss, perplexity and bits per byte of a checkpoint on documents; also by language where a column says it.
 
     Args:
         checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a .gguf file, or a name on the Hub.
@@ -173,6 +204,7 @@ def perplexity(
     from codeparrot.loading import load_model, tokenizer_digest
     from codeparrot.model.language_model import LanguageModel
     from codeparrot.stream import load_validation_set, make_encoder
+    from codeparrot.stream.labels import languages_to_measure
     from codeparrot.stream.losses import Losses
     from codeparrot.stream.readers.folder import NoSplit
     from codeparrot.stream.tokenized import check_tokenizer
@@ -187,7 +219,7 @@ def perplexity(
     check_tokenizer(data, tokenizer.eos_token_id, tokenizer_digest(tokenizer))
     settings = StreamConfig(valid=data, seq_length=length, text_column=text_column, on_error=on_error)
     try:
-        valid: Any = load_validation_set(settings, encoder, split=split, setting="--data")
+        valid: Any = load_validation_set(settings, encoder, split=split, setting="--data", by_language=True)
     except NoSplit as error:
         raise CodeparrotError(f"{error}, or give --split {error.present[0]}") from error
     losses = Losses(on_error)
@@ -195,8 +227,10 @@ def perplexity(
         losses(damaged)
     if not valid.num_predicted:
         raise CodeparrotError(f"{', '.join(data)}: no tokens to predict in the {split} split; name data that hold documents")
+    valid = valid.named(languages := languages_to_measure([valid.tokens_by_language]))
     if stride:
-        valid = SlidingWindows(np.concatenate(valid.windows), length, stride)
+        of_tokens = np.concatenate(valid.languages) if languages else None
+        valid = SlidingWindows(np.concatenate(valid.windows), length, stride, of_tokens)
     batch_size = min(batch_size, valid.num_batches(1))  # the rest of a batch would be padding
     with progress_bar(total=valid.num_batches(batch_size), unit="batch", desc="perplexity") as bar:
         autocast = torch.autocast(loaded.device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -207,11 +241,19 @@ def perplexity(
                 batch_size=batch_size,
                 token_bytes=bytes_per_token(tokenizer, embedding.num_embeddings).to(loaded.device),
                 device=loaded.device,
+                languages=languages,
                 progress=bar.update,
             )
     assert score is not None  # nothing breaks it off
-    facts = {"checkpoint": checkpoint, "model": place, "seq_length": length, **score._asdict(), **losses.facts}
-    return Result(f"{score} | {score.tokens:,} tokens{losses}", facts)
+    facts = {"checkpoint": checkpoint, "model": place, "seq_length": length, **score.facts, **losses.facts}
+    return Result("\n".join([f"{score} | {score.tokens:,} tokens{losses}", *_by_language(score)]), facts)
+
+
+def _by_language(score: Score) -> Iterator[str]:
+    """Yield a line for each language, the one with the most tokens first."""
+    width = max(map(len, score.languages or [""]))
+    for name, each in (score.languages or {}).items():
+        yield f"{name:{width}}  loss {each['loss']:.4f} | {each['bits_per_byte']:.3f} bits/byte | {each['tokens']:,} tokens"
 
 
 def _window_length(model: Any, asked: int) -> int:

@@ -23,9 +23,9 @@ from tests.corpus.sources.test_git import repository
 from tests.languages.planted import PLANTED, write
 
 __all__ = ["on_ray"]
-NO_NEAR: Any = {"near_duplicates": NearDuplicates(threshold=0), "filters": LENIENT}
+NO_NEAR: Any = {"near_duplicates": NearDuplicates(threshold=0), "filters": LENIENT, "valid_fraction": 0}
 DATA = {"json", "yaml", "xml"}
-NAMED = [each for each in PLANTED if not each.path.startswith(("bin/", "completions/", "include/", "settings/"))]
+NAMED = [each for each in PLANTED if not each.path.startswith(("bin/", "completions/", "include/", "settings/", "Dockerfile."))]
 """Those that a name gives away: others are not opened in folders."""
 
 
@@ -65,7 +65,7 @@ def test_suffixes_decide_what_is_read_where_they_are_given(mixed: Path, tmp_path
 
 
 def test_without_languages_only_python_is_read_and_nothing_is_removed_for_its_language(mixed: Path, tmp_path: Path) -> None:
-    make(mixed, tmp_path / "usual", valid_fraction=0, **NO_NEAR)
+    make(mixed, tmp_path / "usual", **NO_NEAR)
     assert [(each["path"], each[LANGUAGE]) for each in read(tmp_path / "usual")] == [("queue.py", "python")]
     statistics = make(mixed, tmp_path / "corpus", suffixes=(".py", ".rs", ".txt"), **NO_NEAR)
     assert kept(tmp_path / "corpus") == {"python": 1, "rust": 1, "cmake": 1} and "language" not in statistics["removed"]
@@ -91,7 +91,7 @@ def test_installed_packages_obey(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(installed.sysconfig, "get_path", lambda _: str(tmp_path / "library"))
     monkeypatch.setattr(installed, "_installed", list)
     for languages, expected in (((), {"python": 1}), (("javascript",), {"javascript": 1})):
-        make("python", tmp_path / f"{len(languages)}", languages=languages, valid_fraction=0, **NO_NEAR)
+        make("python", tmp_path / f"{len(languages)}", languages=languages, **NO_NEAR)
         assert kept(tmp_path / f"{len(languages)}") == expected
 
 

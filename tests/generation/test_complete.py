@@ -17,9 +17,9 @@ from codeparrot.cli import main
 from codeparrot.errors import CodeparrotError
 from codeparrot.generation import complete as complete_module
 from codeparrot.generation.complete import complete, generate_completions
-from codeparrot.generation.languages import stops_of
 from codeparrot.generation.requests import Completion, Request
 from codeparrot.generation.texts import Decoder, cut, settled
+from codeparrot.languages.stops import stops_of
 from codeparrot.loading import find_model, load_model
 
 BLOCK_END = stops_of("python")

@@ -136,6 +136,8 @@ def test_nothing_behind_the_cursor_is_a_plain_completion(plain, tmp_path, capsys
         (["--stop", "none"], BODY + REST, "end"),
         (["--stop_at_block_end", "false"], BODY + REST, "end"),
         (["--language", "go"], BODY + REST, "end"),
+        (["--stop", "function"], BODY, "stop"),
+        (["--stop", "function", "--language", "yaml"], BODY, "stop"),
     ],
 )
 def test_a_completion_ends_where_the_options_say(plain, capsys, monkeypatch, options, text, ended) -> None:
@@ -170,9 +172,24 @@ def test_a_prompt_that_ends_inside_a_token_is_healed_unless_that_is_turned_off(p
     assert off["healed"] is False
 
 
+def test_the_name_of_a_file_tells_the_language_unless_it_is_told(plain, tmp_path, capsys, caplog) -> None:
+    for name, options, language, text in (
+        ("x.py", [], "python", BODY + "\n\n\nx = sub(1, 2)"),
+        ("x.go", [], "go", BODY + REST),
+        ("x.go", ["--language", "py"], "python", BODY + "\n\n\nx = sub(1, 2)"),
+        ("x.py", ["--stop", "function"], "python", BODY),
+        ("x.txt", [], None, BODY),
+    ):
+        (tmp_path / name).write_text(PLAIN, encoding="utf-8")
+        found = completed(capsys, "--checkpoint", plain, "--file", tmp_path / name, *options)
+        assert (found.get("language"), found["completions"]) == (language, [text])
+    assert completed(capsys, "--checkpoint", plain, "--prompt", PLAIN)["language"] == "python"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--stop", "function", "--language", "pythn"], 'there is no language "pythn"; did you mean "python"?'),
         (["--stop", "block", "--stop_at_block_end", "false"], "give --stop alone"),
         (["--language", "cobol"], 'the stop texts of "cobol" are not known'),
         (["--suffix", "x", "--cursor", "1:1"], "--cursor says where the suffix begins"),

@@ -163,7 +163,7 @@ PLANTED = (
     Planted("queue.sql", "sql", "SELECT 1;\n"),
     Planted("queue.css", "css", "a { color: red; }\n"),
     Planted("index.html", "html", "<html></html>\n"),
-    Planted("queue.json", "json", "{}\n"),
+    Planted("queue.json", "json", '{"name": "queue"}\n'),
     Planted("queue.yaml", "yaml", "a: 1\n"),
 )
 

@@ -16,16 +16,9 @@ from hypothesis import strategies as st
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.stream import ConstantLengthDataset, merge_states
+from codeparrot.stream.entries import sources_of
 from codeparrot.stream.estimate import source_tokens
-from codeparrot.stream.mixture import (
-    GOLDEN,
-    SIDEWAYS,
-    Mixture,
-    mixture_of,
-    sources_of,
-    windows_before,
-    without_phases,
-)
+from codeparrot.stream.mixture import GOLDEN, SIDEWAYS, Mixture, mixture_of, windows_before, without_phases
 from codeparrot.stream.transform import Part, Texts
 from tests.stream.bytes_encoder import BytesEncoder, documents_of
 from tests.stream.small import sizes

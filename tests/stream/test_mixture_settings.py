@@ -5,7 +5,8 @@ import pytest
 from codeparrot.checks import check
 from codeparrot.config import Config, StreamConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.mixture import further_sets, places_of, sources_of, weights_of
+from codeparrot.stream.entries import places_of, sources_of
+from codeparrot.stream.mixture import further_sets, weights_of
 
 
 def test_names_lists_and_sources_are_read() -> None:

@@ -11,9 +11,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codeparrot.stream.jsonl import CompressedJsonlShard, JsonlShard
 from codeparrot.stream.lane import Cursor, Order, Reading, blocks
 from codeparrot.stream.parquet import ParquetShard
-from codeparrot.stream.shards import CompressedJsonlShard, JsonlShard, Shard
+from codeparrot.stream.shards import Shard
 
 TEXTS = [f"document {number}\n" + "é漢" * (number * 7 % 50) for number in range(57)] + ["", "last"]
 

@@ -92,6 +92,36 @@ def test_further_sets_have_lines_of_their_own_and_change_nothing_else(tmp_path, 
     assert [loss for _, loss, _ in curve(tmp_path / "runs" / "more")] == pytest.approx([loss for _, loss, _ in alone], rel=1e-5)
 
 
+@pytest.mark.slow
+def test_a_run_measures_each_language_of_its_validation_set_exactly_on_any_number_of_processes(
+    tmp_path, corpus, tokenizer_folder
+) -> None:
+    rows = [
+        {"content": f"def f{n}():\n    return {n} + {n}\n" * (n % 9 + 1), "language": ("Python", "Go")[n % 2]}
+        for n in range(60)
+    ]
+    (tmp_path / "valid.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = write_config(
+        *(tmp_path / "c.yaml", corpus, tokenizer_folder),
+        train={"max_steps": 4},
+        stream={"valid": str(tmp_path / "valid.jsonl")},
+        evaluate={"every_steps": 2, "sample_tokens": 0, "micro_batch_size": 4},
+    )
+    run(config)
+    _, said = run(config, "--run.name", "two", num_processes=2)
+    assert "by language: go, python" in said and "by language | go" in said
+    ours, theirs = ([line for line in lines(tmp_path / "runs" / name) if "eval_languages" in line] for name in ("tiny", "two"))
+    assert [line["step"] for line in ours] == [0, 2, 4]
+    for one, two in zip(ours, theirs, strict=True):
+        found = one["eval_languages"]
+        assert list(found) == ["go", "python"] and sum(each["tokens"] for each in found.values()) == one["eval_tokens"]
+        whole = sum(each["loss"] * each["tokens"] for each in found.values()) / one["eval_tokens"]
+        assert whole == pytest.approx(one["eval_loss"], abs=1e-6)
+        for name, each in found.items():
+            assert two["eval_languages"][name]["tokens"] == each["tokens"]
+            assert two["eval_languages"][name]["loss"] == pytest.approx(each["loss"], rel=1e-5)
+
+
 def test_a_number_of_tokens_is_taken_as_it_is() -> None:
     config = Config()
     assert [sample_tokens(config) for config.evaluate.max_tokens in (0, 1, 123_456)] == [0, 1, 123_456]

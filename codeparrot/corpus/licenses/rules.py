@@ -43,6 +43,13 @@ _IDENTIFIER = re.compile(
     r"[ \t]*([A-Za-z0-9.+() \t-]{1,200})",
     re.MULTILINE,
 )
+# In other languages any signs may stand before it, and a few words. A quote, which begins comments of Visual Basic and Vim,
+# counts if no other one is on the line.
+_IDENTIFIER_ANYWHERE = re.compile(
+    r"""^(?:<\?(?:php|xml[^\n>]*>))?[^\w\n"'`]{0,20}(?:(?i:rem|dnl|comment|c)(?=[ \t])|'{1,3}(?![^\n]*')|"{1,3}(?![^\n]*"))?"""
+    rf"[ \t]*{_MARK}[ \t]*([A-Za-z0-9.+() \t-]{{1,200}})",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -79,13 +86,13 @@ def spdx(declared: str) -> str:
     return spelling(" ".join(declared.split())) or detect(declared) or f"{REFERENCE}Other"
 
 
-def license_of_file(declared: str, content: str) -> str:
-    """Return, as an SPDX expression, the licence of a file in a repository with this licence.
+def license_of_file(declared: str, content: str, language: str | None = "python") -> str:
+    """Return, as an SPDX expression, the licence of a file in this language, in a repository with this licence.
 
     What the file itself says holds if the repository says nothing, or offers it as a choice. Otherwise both hold: a file can
     narrow what its repository grants, but not widen it.
     """
-    repository, own = spdx(declared), declared_inside(content)
+    repository, own = spdx(declared), declared_inside(content, language)
     if own is None or own == repository:
         return repository
     choices = parse(repository)
@@ -102,14 +109,16 @@ def all_of(names: Iterable[str]) -> str:
     return spdx(" AND ".join(f"({name})" for name in known))
 
 
-def declared_inside(content: str) -> str | None:
+def declared_inside(content: str, language: str | None = "python") -> str | None:
     """Return the expression of the SPDX-License-Identifier in the first lines of a file, or None.
 
     If there are several, all hold, as REUSE has it.
     """
     if content.find(_MARK, 0, _TOP_CHARACTERS) < 0:
         return None
-    found = {spdx(match[1]) for match in _IDENTIFIER.finditer(content, 0, _TOP_CHARACTERS)}
+    # What ends a comment (-->, -}, --]]) may begin with signs that names have.
+    pattern, ends = (_IDENTIFIER, "") if language == "python" else (_IDENTIFIER_ANYWHERE, " \t-")
+    found = {spdx(match[1].rstrip(ends)) for match in pattern.finditer(content, 0, _TOP_CHARACTERS)}
     return all_of(found) if found else None
 
 

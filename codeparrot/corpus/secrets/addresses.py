@@ -79,6 +79,8 @@ _APOSTROPHE = r"(?<=[dlmnoDLMNO])(?<![^\W_].)\\?['’](?=[^\W_])"
 
 # Each pattern begins with something rare, which makes the search fast, and looks a bounded distance to both sides.
 _AT = re.compile(rf"@(?<=[\w{_SIGNS}%+;.-]@)(?=[^\W_]|\[[0-9I]|\\[xuU]|&)")
+ESCAPED_AT = "\\@"
+_AT_ANYWHERE = re.compile(rf"@(?<=[\w{_SIGNS}%+;.\\-]@)(?=[^\W_]|\[[0-9I]|\\[xuU]|&)")
 _USERS = re.compile(rf"(?:[\w.%+\-{_SIGNS}]|{_CODED}|{_APOSTROPHE})+")
 _FIRST = re.compile(rf"[^\W_]|{_CODED}")
 _UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
@@ -92,6 +94,8 @@ _DOMAIN_NUMBER = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]{4,45})\]")
 _USUAL_USER, _LONGEST_USER = 64, 320
 """RFC 5321 allows 64 characters; mailing lists write whole addresses into theirs."""
 _TEMPLATE_SIGNS = ("%", "{", "}", "$")
+_TEMPLATE_SIGNS_ANYWHERE = ("%", "$")
+"""Where braces hold a text, as in TeX: \\email{jo@host.org}."""
 # Behind a name and a colon comes a password, which may hold a slash, unless it is a port.
 _URL_BEFORE = re.compile(r"://(?:[^\s/]{0,64}|[^\s/:@]{0,64}:(?![0-9]{1,5}/)[^\s@\"'<>]{1,64})\Z")
 _RETURN_PATH = re.compile(r"[\w.-]{1,64}\+[\w.+-]{1,64}=\Z")
@@ -121,14 +125,16 @@ class Finding(NamedTuple):
     """Where the block that holds this line begins; findings with the same block are one secret."""
 
 
-def emails(content: str) -> Iterator[Finding]:
-    for at in _AT.finditer(content):
-        place = at.start()
-        end = _end_of_domain(content, place + 1)
+def emails(content: str, language: str = "python") -> Iterator[Finding]:
+    """Yield the e-mail addresses in a file; one with `\\@`, as Perl writes it, counts in other languages than Python."""
+    pattern, signs = (_AT, _TEMPLATE_SIGNS) if language == "python" else (_AT_ANYWHERE, _TEMPLATE_SIGNS_ANYWHERE)
+    for at in pattern.finditer(content):
+        place = at.start() - (content[at.start() - 1] == "\\")
+        end = _end_of_domain(content, at.end())
         start = _start_of_user(content, place, end) if end else place
-        if start == place or _is_template(content, start):
+        if start == place or _is_template(content, start, signs):
             continue
-        if not _is_kept(content[start:place].lower(), content[place + 1 : end].lower()):
+        if not _is_kept(content[start:place].lower(), content[at.end() : end].lower()):
             yield Finding(EMAIL, start, end)
 
 
@@ -166,9 +172,9 @@ def _start_of_user(content: str, place: int, domain_end: int) -> int:
     return start
 
 
-def _is_template(content: str, start: int) -> bool:
+def _is_template(content: str, start: int, signs: tuple[str, ...]) -> bool:
     """Whether the text before a user's name makes it a template ("%s@host.org") or part of a URL (http://me:word@host.org)."""
-    return content[start - 1 : start] in _TEMPLATE_SIGNS or _URL_BEFORE.search(content, max(0, start - 140), start) is not None
+    return content[start - 1 : start] in signs or _URL_BEFORE.search(content, max(0, start - 140), start) is not None
 
 
 def _is_kept(user: str, domain: str) -> bool:

@@ -14,8 +14,10 @@ from functools import cache
 from typing import Any
 
 from codeparrot.corpus.secrets.addresses import Finding, after_escape
+from codeparrot.corpus.secrets.assignments import MORE_NAMES, MORE_PASSWORD_NAMES, values
 from codeparrot.corpus.secrets.key_patterns import PASSWORD_NAMES, Detector, prepared
 
+PYTHON = "python"
 PRIVATE_KEY = "private_key"
 PASSWORD = "password"  # noqa: S105
 SECRET_STRING = "secret_string"  # noqa: S105
@@ -78,6 +80,11 @@ _KEY_PIECE = re.compile(r"""(?P<header>[A-Za-z][A-Za-z-]{1,30}+:[ ][^\n"'\\]*+)|
 _KEY_REST = re.compile(
     r"""(?:(?<=\n)|(?<=["'])|(?<=\\n)|(?<=\\r))[ \t#*]*+(?P<text>[A-Za-z0-9+/=]{1,15}+)(?=[ \t]*(?:\r?\n|["'\\]))"""
 )
+_KEY_REST_ANYWHERE = re.compile(
+    r"""(?:(?<=\n)|(?<=["'`])|(?<=\\n)|(?<=\\r))[ \t#*]*+(?:(?://+|--|;+|%+|!|'|(?i:rem))[ \t]++)?"""
+    r"""(?P<text>[A-Za-z0-9+/=]{1,15}+)(?=[ \t]*(?:\r?\n|["'`\\]))"""
+)
+"""The same behind the comment signs of other languages."""
 _MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])")
 _REST_LENGTH = 120
 """Most characters between the last whole line of a key and the dashes behind it."""
@@ -85,22 +92,22 @@ _GAP = 60
 """Most characters between two lines of a key: quotes, escapes, white space, a plus sign."""
 
 
-def credentials(content: str) -> Iterator[Finding]:
+def credentials(content: str, language: str = PYTHON) -> Iterator[Finding]:
     """Yield the keys and passwords of a program; a private key comes line by line."""
     lowered = content.lower()
     if len(lowered) != len(content):
         # Some letters become two in lower case, which would shift the places.
         lowered = content.translate(_ASCII_LOWER)
-    search = prepared()
+    search = prepared(() if language == PYTHON else MORE_NAMES)
     matches = search.triggers.find_matches_as_indexes(lowered, overlapping=True)
-    yield from _private_keys(content)
+    yield from _private_keys(content, _KEY_REST if language == PYTHON else _KEY_REST_ANYWHERE)
     tried: set[tuple[int, int]] = set()
     for trigger, start, _ in matches:
         if detector := search.detectors[trigger]:
             yield from _of_provider(content, detector, trigger, start, tried)
     for trigger, start, end in matches:
         if not search.detectors[trigger]:
-            yield from _named(content, search.names[trigger], start, end)
+            yield from _named(content, search.names[trigger], start, end, language)
 
 
 _ASCII_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -169,11 +176,15 @@ def _is_inside(content: str, start: int) -> bool:
     return before.isascii() and before.isalnum() and content[start - 2 : start - 1] != "\\"
 
 
-def _named(content: str, name: str, start: int, end: int) -> Iterator[Finding]:
-    match = _STRING_AFTER.match(content, end)
-    if match and _is_secret(match["value"], name in PASSWORD_NAMES, _whole_name(content, start, match.start("value"))):
-        kind = PASSWORD if name in PASSWORD_NAMES else SECRET_STRING
+def _named(content: str, name: str, start: int, end: int, language: str) -> Iterator[Finding]:
+    is_password = name in PASSWORD_NAMES or name in MORE_PASSWORD_NAMES
+    known = [match] if (match := _STRING_AFTER.match(content, end)) and name not in MORE_NAMES else []
+    for match in known if language == PYTHON else (*known, *values(content, name, start, end, language)):
+        if not _is_secret(match["value"], is_password, _whole_name(content, start, match.start("value"))):
+            continue
+        kind = PASSWORD if is_password else SECRET_STRING
         yield Finding(kind, match.start("value"), _last_piece_end(content, match.end("value")))
+        return
 
 
 def _whole_name(content: str, start: int, end: int) -> str:
@@ -217,16 +228,16 @@ def _entropies() -> tuple[Any, Any]:
     return Base64HighEntropyString(), HexHighEntropyString()
 
 
-def _private_keys(content: str) -> Iterator[Finding]:
+def _private_keys(content: str, last_lines: re.Pattern[str]) -> Iterator[Finding]:
     for begins in _KEY_BEGINS.finditer(content):
-        runs = [*_key_runs(content, begins.end())]
+        runs = [*_key_runs(content, begins.end(), last_lines)]
         # Function names are runs too; a key has lower-case letters, capitals and digits.
         if any(_MIXED.match(content, start, end) for start, end in runs):
             for start, end in runs:
                 yield Finding(PRIVATE_KEY, after_escape(content, start), end, begins.start())
 
 
-def _key_runs(content: str, start: int) -> Iterator[tuple[int, int]]:
+def _key_runs(content: str, start: int, last_lines: re.Pattern[str]) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each line of a key; it ends at the next dashes, so no block is read twice."""
     end = content.find("-----", start, start + _KEY_LENGTH)
     for piece in _KEY_PIECE.finditer(content, start, end if end >= 0 else start + _KEY_LENGTH):
@@ -236,4 +247,4 @@ def _key_runs(content: str, start: int) -> Iterator[tuple[int, int]]:
         if not piece["header"]:
             yield piece.span()
     if 0 <= end - start <= _REST_LENGTH:
-        yield from (rest.span("text") for rest in _KEY_REST.finditer(content, start, end))
+        yield from (rest.span("text") for rest in last_lines.finditer(content, start, end))

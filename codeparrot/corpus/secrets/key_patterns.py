@@ -69,11 +69,11 @@ class Search(NamedTuple):
 
 
 @cache
-def prepared() -> Search:
-    """Return the search for all patterns; each process makes it once."""
+def prepared(more_names: tuple[str, ...] = ()) -> Search:
+    """Return the search for all patterns, and for more names than NAMES; each process makes it once."""
     from ahocorasick_rs import AhoCorasick
 
-    triggers: list[tuple[str, Detector | None]] = [(name, None) for name in NAMES]
+    triggers: list[tuple[str, Detector | None]] = [(name, None) for name in (*NAMES, *more_names)]
     for detector, begins in _detectors():
         triggers += [(trigger, detector) for trigger in begins]
     names = [trigger for trigger, _ in triggers]

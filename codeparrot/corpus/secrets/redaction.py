@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Literal, NamedTuple
 
-from codeparrot.corpus.secrets.addresses import EMAIL, IPV4, IPV6, Finding, emails, ip_addresses
-from codeparrot.corpus.secrets.credentials import credentials
+from codeparrot.corpus.secrets.addresses import EMAIL, ESCAPED_AT, IPV4, IPV6, Finding, emails, ip_addresses
+from codeparrot.corpus.secrets.credentials import PYTHON, credentials
 
 Kind = Literal["credentials", "emails", "ip_addresses"]
 
-_FIND = {"credentials": credentials, "emails": emails, "ip_addresses": ip_addresses}
+_FIND = {"credentials": credentials, "emails": emails, "ip_addresses": lambda content, _: ip_addresses(content)}
 _ADDRESSES = (EMAIL, IPV4, IPV6)
 _OTHERS = "other"
 _EXAMPLE_NETWORKS = ("192.0.2.", "198.51.100.", "203.0.113.")
@@ -28,9 +28,9 @@ class Redacted(NamedTuple):
     """Number of places by kind of secret, in alphabetical order; a private key of many lines counts as one."""
 
 
-def redact(content: str, kinds: Iterable[Kind]) -> Redacted:
-    """Return the text with placeholders, and what was found of these kinds."""
-    findings = _without_overlaps([finding for kind in sorted(kinds) for finding in _FIND[kind](content)])
+def redact(content: str, kinds: Iterable[Kind], language: str = PYTHON) -> Redacted:
+    """Return the text with placeholders, and what was found of these kinds in a file of this language."""
+    findings = _without_overlaps([finding for kind in sorted(kinds) for finding in _FIND[kind](content, language)])
     if not findings:
         return Redacted(content, {})
     placeholders: dict[tuple[str, str], str] = {}
@@ -38,11 +38,13 @@ def redact(content: str, kinds: Iterable[Kind]) -> Redacted:
     pieces, end = [], 0
     for finding in findings:
         value = content[finding.start : finding.end] if finding.block is None else f"block {finding.block}"
-        secret = (finding.kind, value.lower() if finding.kind == EMAIL else value)
+        secret = (finding.kind, value.replace(ESCAPED_AT, "@").lower() if finding.kind == EMAIL else value)
         if secret not in placeholders:
             family = finding.kind if finding.kind in _ADDRESSES else _OTHERS
             placeholders[secret] = _placeholder(family, next(numbers[family]))
-        pieces += [content[end : finding.start], placeholders[secret]]
+        is_escaped = finding.kind == EMAIL and ESCAPED_AT in value
+        placeholder = placeholders[secret].replace("@", ESCAPED_AT) if is_escaped else placeholders[secret]
+        pieces += [content[end : finding.start], placeholder]
         end = finding.end
     places = {(finding.kind, finding.start if finding.block is None else finding.block) for finding in findings}
     return Redacted("".join([*pieces, content[end:]]), dict(sorted(Counter(kind for kind, _ in places).items())))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
+from codeparrot.corpus.secrets.credentials import PYTHON
 from codeparrot.corpus.secrets.redaction import Kind, redact
 from codeparrot.corpus.stage import Cleaned, Stage
 from codeparrot.errors import CodeparrotError
@@ -38,7 +39,10 @@ class Secrets(Stage):
         return f"{', '.join(self.kinds)} in it" if self.mode == "drop" else ""
 
     def clean(self, content: str) -> Cleaned:
-        redacted = redact(content, self.kinds)
+        return self.clean_in(content, PYTHON)
+
+    def clean_in(self, content: str, language: str) -> Cleaned:
+        redacted = redact(content, self.kinds, language)
         if self.mode == "drop" and redacted.counts:
             return Cleaned(None, ", ".join(redacted.counts), redacted.counts, (), redacted.content)
         return Cleaned(redacted.content, "", redacted.counts)

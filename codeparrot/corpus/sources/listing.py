@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import xxhash
 
+from codeparrot.stream.readers import remote
+
 
 def digest(*names: object) -> str:
     """Return 32 hexadecimal digits that stand for these names in this order; different lists give different digits."""
@@ -31,13 +33,16 @@ class State(NamedTuple):
     size: int
     """Bytes."""
     modified_ns: int
-    """Nanoseconds since 1970; -1 for a file that cannot be examined."""
+    """Nanoseconds since 1970; -1 for a file that cannot be examined. Of one at an address, what stands for its version."""
 
 
 UNREACHABLE = State(0, -1)
 
 
-def state_of(file: str | Path) -> State:
+def state_of(file: str | Path | remote.Place) -> State:
+    if isinstance(file, remote.Place):
+        known = remote.info(file.address)
+        return State(known.size, xxhash.xxh3_64_intdigest(known.version.encode()))
     try:
         status = Path(file).stat()
     except OSError:

@@ -8,9 +8,9 @@ from codeparrot.corpus.documents import Reading, Source, Unit
 from codeparrot.corpus.sources import archives
 from codeparrot.corpus.sources.files import folder_source, open_folder
 from codeparrot.corpus.sources.installed import open_installed
-from codeparrot.corpus.sources.tables import open_tables
+from codeparrot.corpus.sources.tables import open_tables, tables_at
 from codeparrot.errors import CodeparrotError, nearest
-from codeparrot.location import near, path_of
+from codeparrot.location import is_address, near, path_of
 from codeparrot.registry import load
 from codeparrot.stream.readers.folder import DATA, is_data, matches
 
@@ -21,6 +21,8 @@ def open_source(spec: str, reading: Reading) -> Source:
     """Open what a `--source` names; raise CodeparrotError if it names nothing that can be read."""
     if spec == PYTHON:
         return open_installed(reading.seed, reading.max_size, reading.installed_suffixes)
+    if is_address(spec):
+        return open_tables(tables_at(spec), reading.columns, reading.seed, reading.on_error)
     scheme, colon, _ = spec.partition(":")
     if colon and scheme in registry.SOURCES:
         return load(registry.SOURCES[scheme].target)(spec, reading)

@@ -21,14 +21,14 @@ PRESETS = (
     ColumnNames(repo_name="repository_name", license="licenses", language="lang"),
     # codeparrot/github-code
     ColumnNames(text="code"),
-    # any other
-    ColumnNames(language="lang"),
 )
 """A table gets the first preset whose CHOSEN_BY columns it has; a column that the user named otherwise is kept."""
 
 CHOSEN_BY = ("text", "repo_name", "license")
 """A row of JSON lines may lack the others: many tools leave out nulls."""
 
+LANG = "lang"
+"""The other usual name of a column of languages."""
 DEFAULT = ColumnNames()
 
 
@@ -40,7 +40,7 @@ def columns_of(present: tuple[str, ...], asked: ColumnNames) -> ColumnNames:
         if all(changes[role] in present for role in CHOSEN_BY if role in changes):
             free = {role: name for role, name in changes.items() if name in present and _is_free(role, asked, present)}
             return replace(asked, **free)
-    return asked
+    return replace(asked, language=LANG) if LANG in present and _is_free("language", asked, present) else asked
 
 
 def _is_free(role: str, asked: ColumnNames, present: Iterable[str]) -> bool:

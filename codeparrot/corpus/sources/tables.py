@@ -1,4 +1,4 @@
-"""Sources that are tables with a text in every row: JSON lines (plain, .gz, .zst) and Parquet.
+"""Sources that are tables with a text in every row: JSON lines (plain, .gz, .zst) and Parquet, here or at addresses.
 
 JSON lines are cut into blocks here, and workers parse them. One worker reads a whole Parquet row group, which bounds the
 memory. Files and row groups come in a hash order of their names. A row whose text is missing or broken is counted, and so is a
@@ -7,23 +7,25 @@ that names the column (for JSON lines: if the first row is so). A file, a row gr
 is an error, or is left out and counted.
 """
 
+import glob
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from codeparrot.corpus.documents import UNKNOWN_LICENSE, ColumnNames, Record, Removed, Source, Unit
+from codeparrot.corpus.documents import TRAIN, UNKNOWN_LICENSE, ColumnNames, Record, Removed, Source, Unit
 from codeparrot.corpus.hashes import position
 from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
 from codeparrot.corpus.sources.presets import columns_of
 from codeparrot.corpus.sources.safety import Refused, lost_with
 from codeparrot.errors import CodeparrotError
 from codeparrot.languages.names import canonical
+from codeparrot.result import say
 from codeparrot.stream.losses import OnError, refuse
-from codeparrot.stream.readers import jsonl
-from codeparrot.stream.readers.folder import PARQUET
+from codeparrot.stream.readers import jsonl, remote
+from codeparrot.stream.readers.folder import PARQUET, find_data
 from codeparrot.stream.readers.parquet import BrokenRow, Table, rows_of
 from codeparrot.stream.readers.rows import Damaged, no_column, not_text
 
@@ -39,8 +41,24 @@ MAX_STARS = 2**53
 """Larger values are not numbers of stars; up to here floating-point numbers are exact."""
 
 
-def open_tables(files: list[Path], columns: ColumnNames, seed: int, on_error: OnError = "stop") -> Source:
-    """Open every row of the files. Without a repository column, a row's repository is the name of its file.
+def tables_at(address: str) -> list[remote.Place]:
+    """Return the tables at an address. Of a folder that is divided into splits, its train split; of a glob, all.
+
+    Raises:
+        CodeparrotError: there are none.
+    """
+    found = find_data(address)
+    if glob.has_magic(address):
+        return [remote.Place(file) for file in sorted(chain.from_iterable(found.by_split.values()))]
+    if others := [each for each in found.splits if each != TRAIN]:
+        say(f"{address}: its train split is read, {' and '.join(others)} left out: a corpus is built of what is to train on")
+    return [remote.Place(file) for file in found.of(TRAIN)]
+
+
+def open_tables(files: Sequence[Path | remote.Place], columns: ColumnNames, seed: int, on_error: OnError = "stop") -> Source:
+    """Open every row of the files, here or at addresses.
+
+    Without a repository column, a row's repository is the name of its file.
 
     A file with the columns of a known data set (presets.py) is read as one.
     """
@@ -149,7 +167,7 @@ class Block(NamedTuple):
             yield record(row, columns, _stem(self.file), number)
 
 
-def _blocks(file: Path, state: State, columns: ColumnNames, on_error: OnError) -> Iterator[Unit]:
+def _blocks(file: Path | remote.Place, state: State, columns: ColumnNames, on_error: OnError) -> Iterator[Unit]:
     try:
         for block in jsonl.blocks(str(file), BLOCK_BYTES, MAX_LINE_BYTES):
             if isinstance(block, jsonl.LongLine):
@@ -160,7 +178,7 @@ def _blocks(file: Path, state: State, columns: ColumnNames, on_error: OnError) -
         yield left_out(damaged, state, on_error)
 
 
-def _too_long(file: Path, state: State, line: int, length: int) -> Refused:
+def _too_long(file: Path | remote.Place, state: State, line: int, length: int) -> Refused:
     return Refused(digest(str(file), *state, "long line", line), (Removed("malformed", length),))
 
 

@@ -27,8 +27,11 @@ Every error names the file, the place in it (a line from 1, a row group or a row
 silently: a truncated packed file, text that is not UTF-8 or a row without the text is `Damaged`. That ends a command, or is
 left out and counted (stream/losses.py). `corpus build` always counts such rows as removed.
 
+At an address (`s3://bucket/folder`) all of this holds as on the disk, except that nothing there is a link. The same files give
+the same rows in the same order.
+
 Cost: rows are streamed. One row group's columns, or one block of lines, are held at once.
 
 Read in this order: walk.py (what lies below a folder), globs.py, folder.py (which files are data), rows.py (what every format
-shares), jsonl.py, parquet.py, hub.py.
+shares), jsonl.py, parquet.py, hub.py; and for addresses remote.py, patience.py, ranges.py.
 """

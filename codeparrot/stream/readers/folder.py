@@ -13,9 +13,10 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import near, path_of
-from codeparrot.stream.readers.globs import expand, fixed_part
-from codeparrot.stream.readers.walk import files_below, is_hidden, is_set_aside
+from codeparrot.location import is_address, near, path_of
+from codeparrot.stream.readers import remote
+from codeparrot.stream.readers.globs import expand, fits, fixed_part, is_passed_over, parts_of
+from codeparrot.stream.readers.walk import files_below, is_hidden, is_set_aside, is_set_aside_in
 
 logger = logging.getLogger("codeparrot")
 
@@ -25,9 +26,11 @@ PACKED = (".gz", ".zst")
 DATA = PARQUET + JSON_LINES
 NO_DATA = frozenset(
     "README.json config.json dataset_dict.json dataset_info.json dataset_infos.json "
-    "state.json statistics.json windows.json".split()
+    "state.json statistics.json unfinished.json windows.json".split()
 )
 """What `datasets`, the Hub and codeparrot write beside data."""
+UNFINISHED = "unfinished.json"
+"""Lies in a corpus at an address until all of it is there."""
 SPLITS = {
     "train": ("train", "training"),
     "valid": ("valid", "validation", "val", "dev"),
@@ -114,11 +117,13 @@ def is_data(path: str | PurePath) -> bool:
 
 
 def find_data(name: str) -> DataFiles:
-    """Return the data files that a file, a folder or a glob stands for.
+    """Return the data files that a file, a folder or a glob stands for, here or at an address.
 
     Raises:
         CodeparrotError: there are none, one is of an unknown kind, or some cannot be reached.
     """
+    if is_address(name):
+        return _at(name)
     path = path_of(name)
     found = _in_folder(name, path) if path.is_dir() else _named(name, path)
     for file in chain.from_iterable(found.by_split.values()):
@@ -149,6 +154,43 @@ def _named(name: str, path: Path) -> DataFiles:
     root = fixed_part(str(path))
     found = _by_split(name, root, [str(PurePath(file).relative_to(root)) for file in files])
     return found if "train" in found.splits and len(found.splits) > 1 else DataFiles(name, {None: files})
+
+
+def _at(name: str) -> DataFiles:
+    """Return the data files at an address, or at several with commas between them: the rule is that of folders here."""
+    several = [each.strip() for each in name.split(",")]
+    if len(several) > 1 and all(map(is_address, several)):
+        files = [file for each in several for file in _at(each).by_split.get(None, [])]
+        return DataFiles(name, {None: files})
+    parts = [] if name.startswith(remote.WEB) else parts_of(name)
+    root = name.rstrip("/").rsplit("/", len(parts))[0] if parts else name.rstrip("/")
+    found = remote.listing(root)
+    if UNFINISHED in found:
+        raise CodeparrotError(f"{root} is a corpus that has not been uploaded to its end: run its `corpus build` again")
+    if not parts and found.keys() == {""}:
+        return DataFiles(name, {None: _checked([root])})
+    if not found:
+        raise remote.missing(name)
+    if not parts:
+        kept = [each for each in found if not any(map(is_hidden, PurePath(each).parts))]
+        return _divided(name, root, [each for each in kept if not is_set_aside_in(found, each)])
+    spelled = [part for part in parts if is_hidden(part)]
+    kept = [each for each in found if fits(PurePath(each).parts, parts) and not is_set_aside_in(found, each)]
+    kept = [each for each in kept if not any(is_passed_over(part, spelled) for part in PurePath(each).parts)]
+    kept = [each for each in kept if PurePath(each).name not in NO_DATA - {parts[-1]}]
+    if not kept:
+        raise CodeparrotError(f"{name} matches nothing; mend the address")
+    _checked([remote.below(root, each) for each in kept])
+    by_split = _by_split(name, root, kept)
+    divided = "train" in by_split.splits and len(by_split.splits) > 1
+    return by_split if divided else DataFiles(name, {None: sorted(remote.below(root, each) for each in kept)})
+
+
+def _checked(files: list[str]) -> list[str]:
+    for file in files:
+        if not is_data(file):
+            raise CodeparrotError(f"{file} is not a data file: unknown kind; name {_kinds()} files, or a folder of them")
+    return files
 
 
 def matches(pattern: str) -> list[str]:
@@ -182,22 +224,31 @@ def split_of(relative: str | PurePath) -> str | None:
 
 def _in_folder(name: str, folder: Path) -> DataFiles:
     found = files_below(folder, is_hidden, lambda relative: _counts(relative) or _is_like_data(relative))
-    kept = [each for each in found if not is_set_aside(folder, each)]
+    return _divided(name, folder, [each for each in found if not is_set_aside(folder, each)])
+
+
+def _divided(name: str, folder: Path | str, found: list[str]) -> DataFiles:
+    """Return the data files among those below a folder, which may be an address, by their splits."""
+    kept = [each for each in found if _counts(each) or _is_like_data(each)]
     unknown = sorted(each for each in kept if not _counts(each))
     if len(unknown) == len(kept):
         more = f", but {unknown[0]}" if unknown else ""
         how = f" ({CONVERTED})" if unknown else ""
         raise NoData(f"{name} holds no Parquet or JSONL files{more}; name a folder of {_kinds()} files{how}")
     if unknown:
-        _say_unknown(name, str(folder / unknown[0]), len(unknown))
+        _say_unknown(name, _joined(folder, unknown[0]), len(unknown))
     return _by_split(name, folder, filter(_counts, kept))
 
 
-def _by_split(name: str, folder: Path, files: Iterable[str]) -> DataFiles:
+def _by_split(name: str, folder: Path | str, files: Iterable[str]) -> DataFiles:
     by_split: dict[str | None, list[str]] = {}
-    for relative in sorted(files, key=lambda each: str(folder / each)):
-        by_split.setdefault(split_of(relative), []).append(str(folder / relative))
+    for relative in sorted(files, key=lambda each: _joined(folder, each)):
+        by_split.setdefault(split_of(relative), []).append(_joined(folder, relative))
     return DataFiles(name, by_split)
+
+
+def _joined(folder: Path | str, relative: str) -> str:
+    return remote.below(folder, relative) if isinstance(folder, str) else str(folder / relative)
 
 
 def _counts(relative: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import HUB, is_hub_name, local_folder, path_of
+from codeparrot.location import HUB, is_address, is_hub_name, local_folder, path_of
 from codeparrot.stream.readers.folder import CONVERTED, PARQUET, DataFiles, NoData, find_data, is_data, known_as
 from codeparrot.stream.readers.rows import reason
 
@@ -57,8 +57,8 @@ class DataSet(NamedTuple):
 
 def is_on_hub(name: str) -> bool:
     """Whether a name is meant for the Hub. A name whose parent folder exists is not: it is a mistyped path."""
-    if name.startswith(HUB):
-        return True
+    if name.startswith(HUB) or is_address(name):
+        return name.startswith(HUB)
     could_be_here = path_of(name).exists() or glob.has_magic(name) or is_data(name) or "/" not in name
     return not could_be_here and is_hub_name(name) and local_folder(name) is None
 

@@ -9,12 +9,25 @@ import codecs
 import json
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.stream.readers import ranges
 from codeparrot.stream.readers.folder import PACKED
-from codeparrot.stream.readers.rows import COLUMN_SETTING, Behind, Damaged, LineAt, Place, Where, reason, text_in, unreadable
+from codeparrot.stream.readers.rows import (
+    COLUMN_SETTING,
+    Behind,
+    Damaged,
+    LineAt,
+    Place,
+    Where,
+    is_remote,
+    reason,
+    text_in,
+    unreadable,
+)
+from codeparrot.stream.readers.sizes import size_of
 
 PIECE_BYTES = 1 << 13
 """Bytes of a packed file that are unpacked at once: less than so many in front of a damage are lost with it."""
@@ -146,21 +159,28 @@ def parsed_lines(file: str) -> Iterator[tuple[Place, Any]]:
 
 def texts(file: str, column: str) -> Iterator[str | Damaged]:
     """Yield the text of each line; a line, or the rest of the file, that is damaged comes as `Damaged`."""
+    for text, _ in texts_with_rows(file, column):
+        yield text
+
+
+def texts_with_rows(file: str, column: str) -> Iterator[tuple[str | Damaged, Any]]:
+    """Yield what `texts` does, each with the value of its line, which is None where that is damaged."""
     try:
         for number, line in lines(file):
             where = Place("line", number, file)
             try:
-                yield text_in(parsed(line, where), column, where)
+                row = parsed(line, where)
+                yield text_in(row, column, where), row
             except Damaged as damaged:
-                yield damaged.bare()
+                yield damaged.bare(), None
     except Damaged as damaged:
-        yield damaged.bare()
+        yield damaged.bare(), None
 
 
 def num_bytes(file: str, meet: Callable[[Damaged], None]) -> int:
     """Return a file's unpacked size; a packed file is read whole for it, up to where it is damaged."""
     if not file.endswith(PACKED):
-        return Path(file).stat().st_size
+        return size_of(file)
     size = 0
     try:
         for chunk in _chunks(file, BLOCK_BYTES):
@@ -168,6 +188,15 @@ def num_bytes(file: str, meet: Callable[[Damaged], None]) -> int:
     except Damaged as damaged:
         meet(damaged)
     return size
+
+
+def _stream(file: str) -> Any:
+    import pyarrow as pa
+
+    if not is_remote(file):
+        return pa.input_stream(file, compression="detect")
+    packed = {".gz": "gzip", ".zst": "zstd"}.get(PurePath(file).suffix)
+    return pa.input_stream(ranges.opened(file, BLOCK_BYTES, follows=True), compression=packed)
 
 
 def _chunks(file: str, num_bytes: int) -> Iterator[bytes]:
@@ -178,8 +207,8 @@ def _chunks(file: str, num_bytes: int) -> Iterator[bytes]:
     parts: list[bytes] = []
     piece_bytes = PIECE_BYTES if file.endswith(PACKED) else num_bytes
     try:
-        with pa.input_stream(file, compression="detect") as stream:
-            if file.endswith(PACKED) and not Path(file).stat().st_size:
+        with _stream(file) as stream:
+            if file.endswith(PACKED) and not size_of(file):
                 raise EOFError("the file is empty, which no packed file is")
             while piece := stream.read(piece_bytes):
                 parts.append(piece)

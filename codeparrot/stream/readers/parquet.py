@@ -9,7 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.readers.rows import COLUMN_SETTING, Damaged, Place, WholeFile, no_column, not_text, reason, unreadable
+from codeparrot.location import ON_HUB
+from codeparrot.stream.readers import ranges
+from codeparrot.stream.readers.rows import (
+    COLUMN_SETTING,
+    Damaged,
+    Place,
+    WholeFile,
+    is_remote,
+    no_column,
+    not_text,
+    reason,
+    unreadable,
+)
+
+MAGIC = b"PAR1"
 
 
 class BrokenRow(NamedTuple):
@@ -86,10 +100,21 @@ class Table:
         except self._failures as error:
             raise unreadable(Place("row group", group, self.file), error, self.num_rows(group)) from error
 
+    def ahead(self, group: int, column: str) -> "ranges.Ahead | None":
+        """Begin to fetch a column of a row group of a file at an address; see `give`."""
+        facts = self.metadata.row_group(group)
+        own = next(each for each in map(facts.column, range(facts.num_columns)) if each.path_in_schema == column)
+        start = own.data_page_offset if own.dictionary_page_offset is None else own.dictionary_page_offset
+        return ranges.ahead(self.file, start, start + own.total_compressed_size)
+
+    def give(self, ahead: "ranges.Ahead | None") -> None:
+        """Take what `ahead` has fetched, for the next `read`."""
+        self._raw.give(ahead)
+
     def num_rows(self, group: int) -> int:
         return self.bounds[group + 1] - self.bounds[group]
 
-    def texts_at(self, group: int, column: Any, rows: range) -> list[str | Damaged]:
+    def texts_at(self, group: int, column: Any, rows: Sequence[int]) -> list[str | Damaged]:
         """Return the documents in some rows of the file, all in the row group whose column is given; see `texts_of`."""
         # Not Arrow's `take`, for which pyarrow would load all of its functions.
         first = self.bounds[group]
@@ -121,10 +146,16 @@ class Table:
                 each.close()
 
     def _opened(self) -> Any:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if "://" not in self.file:
+        if not is_remote(self.file):
             return pq.ParquetFile(self.file, page_checksum_verification=True)
+        if not self.file.startswith(ON_HUB):
+            # With the name of the format in front, the footer alone is a file to Arrow.
+            footer = pq.read_metadata(pa.BufferReader(MAGIC + ranges.end_of(self.file)))
+            self._raw = ranges.File(self.file)
+            return pq.ParquetFile(self._raw, metadata=footer, pre_buffer=False, page_checksum_verification=True)
         import fsspec
 
         filesystem, inside = fsspec.url_to_fs(self.file)
@@ -138,14 +169,14 @@ class Table:
         """Return what reading the file may raise."""
         import pyarrow as pa
 
-        if "://" not in self.file:
+        if not self.file.startswith(ON_HUB):
             return OSError, ValueError, pa.ArrowException
         from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage] (of the client that it uses)
 
         return OSError, ValueError, pa.ArrowException, HTTPError
 
 
-def texts_of(column: Iterable[Any], rows: range, file: str) -> list[str | Damaged]:
+def texts_of(column: Iterable[Any], rows: Sequence[int], file: str) -> list[str | Damaged]:
     """Return Arrow's strings, a column or single ones, which are those rows of the file, as documents; null is an empty one.
 
     A text that is not UTF-8, which Arrow does not check, is `Damaged`.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.location import ON_HUB
 
 COLUMN_SETTING = "stream.text_column, or --text_column,"
 _CHUNK_BYTES = 1 << 20
@@ -43,12 +44,14 @@ class Behind(NamedTuple):
 
 
 class LineAt(NamedTuple):
-    """The line that begins at a byte of a file. To say its number, `str` reads the file up to there."""
+    """The line that begins at a byte of a file. To say its number, `str` reads a file here up to there."""
 
     file: str
     byte: int
 
     def __str__(self) -> str:
+        if is_remote(self.file):
+            return f"the line at byte {self.byte} of {self.file}"
         line, left = 1, self.byte
         with Path(self.file).open("rb") as file:
             while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
@@ -154,9 +157,14 @@ def unreadable(where: Where, error: BaseException, documents: int | None = None,
 
 def _of_the_moment(where: Where, error: BaseException) -> bool:
     """Whether what a library raised may not come again. Arrow reports what it cannot decode as an OSError without a number."""
-    if "://" in where.file:
+    if where.file.startswith(ON_HUB):
         return not isinstance(error, ValueError)
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+
+
+def is_remote(file: object) -> bool:
+    """Whether a data file lies on another machine, the Hub's too."""
+    return "://" in str(file)
 
 
 def reason(error: BaseException) -> str:

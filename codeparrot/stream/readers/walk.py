@@ -5,7 +5,7 @@ Do not rely on the order of the paths: sort them.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path, PurePath
 
 from codeparrot.errors import CodeparrotError
@@ -86,9 +86,17 @@ def is_hidden(name: str) -> bool:
 
 def is_set_aside(root: Path, relative: str | PurePath) -> bool:
     """Whether a path below `root` lies in the `removed` folder of a corpus at or below `root`."""
+    return any(root.joinpath(each).is_file() for each in _statistics_beside(relative))
+
+
+def is_set_aside_in(files: Container[str], relative: str) -> bool:
+    """Whether a path lies in the `removed` folder of a corpus, of which `files` holds the paths."""
+    return any(each in files for each in _statistics_beside(relative))
+
+
+def _statistics_beside(relative: str | PurePath) -> Iterator[str]:
     parts = PurePath(relative).parts
-    places = (index for index, part in enumerate(parts[:-1]) if part == REMOVED)
-    return any(root.joinpath(*parts[:index], STATISTICS).is_file() for index in places)
+    return ("/".join((*parts[:index], STATISTICS)) for index, part in enumerate(parts[:-1]) if part == REMOVED)
 
 
 def files_below(root: Path, skipped: Callable[[str], bool], counts: Callable[[str], bool]) -> list[str]:

@@ -18,6 +18,7 @@ from codeparrot.eval.tasks.perplexity import bytes_per_token, evaluate, perplexi
 from codeparrot.loading import load_tokenizer
 from codeparrot.model.families import build_model, model_config
 from codeparrot.stream import load_validation_set, make_encoder
+from codeparrot.stream.labels import languages_to_measure
 from tests.conftest import python_sources
 
 SIZES = {"family": "gpt2", "vocab_size": 512, "n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2}
@@ -134,6 +135,65 @@ def test_the_command_measures_a_checkpoint(tmp_path, model, tokenizer, corpus, v
     assert result.data["tokens"] > 10_000 and "perplexity" in result.text
     with pytest.raises(CodeparrotError, match="/nowhere"):
         perplexity("/nowhere/x", [str(corpus)])
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory) -> str:
+    """Documents of three languages, as far as their column says."""
+    file = tmp_path_factory.mktemp("several") / "valid.jsonl"
+    names = ["Python", "Rust", None]
+    rows = [{"content": text[:400], "language": names[index % 3]} for index, text in enumerate(python_sources(30))]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(file)
+
+
+def test_the_languages_weighted_by_their_tokens_are_the_whole(model, tokenizer, tokenizer_json, several) -> None:
+    settings, encoder = StreamConfig(valid=several, seq_length=64, lanes=4), make_encoder(tokenizer_json, 0)
+    alone = score(model, load_validation_set(settings, encoder), tokenizer)
+    valid = load_validation_set(settings, encoder, by_language=True)
+    valid = valid.named(names := languages_to_measure([valid.tokens_by_language]))
+    for batch_size in (1, 7, 64):
+        found = score(model, valid, tokenizer, batch_size, languages=names)
+        parts = found.languages or {}
+        assert set(parts) == {"python", "rust", "unknown"} and alone.languages is None
+        assert {name: each["tokens"] for name, each in parts.items()} == valid.tokens_by_language
+        assert sum(each["tokens"] for each in parts.values()) == found.tokens == alone.tokens
+        whole = sum(each["loss"] * each["tokens"] for each in parts.values()) / found.tokens
+        assert whole == pytest.approx(found.loss, abs=1e-9) and found.loss == pytest.approx(alone.loss, abs=1e-6)
+        assert found.bits_per_byte == pytest.approx(alone.bits_per_byte, rel=1e-6)
+
+
+def test_the_loss_of_a_language_is_that_of_its_tokens(model, tokenizer, tokenizer_json, several) -> None:
+    settings = StreamConfig(valid=several, seq_length=64, lanes=1)
+    valid = load_validation_set(settings, make_encoder(tokenizer_json, 0), by_language=True).named(
+        ["python", "rust", "unknown"]
+    )
+    sums = {place: [0.0, 0] for place in range(3)}
+    model.eval()
+    with torch.no_grad():
+        for window, languages in zip(valid.windows, valid.languages, strict=True):
+            ids = torch.from_numpy(window.astype(np.int64))
+            losses = cross_entropy(model.model(ids[None]).logits[0, :-1].double(), ids[1:], reduction="none")
+            for loss, place in zip(losses.tolist(), languages[1:].tolist(), strict=True):
+                sums[place][0] += loss
+                sums[place][1] += 1
+    model.train()
+    found = score(model, valid, tokenizer, languages=valid.names).languages or {}
+    for place, name in enumerate(valid.names):
+        assert found[name]["loss"] == pytest.approx(sums[place][0] / sums[place][1], rel=1e-5)
+        assert found[name]["tokens"] == sums[place][1]
+
+
+def test_the_command_says_the_loss_of_each_language(tmp_path, model, tokenizer, several) -> None:
+    model.model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    for stride in (0, 32):
+        result = perplexity(str(tmp_path / "model"), [several], stride=stride)
+        parts = result.data["languages"]
+        assert sum(each["tokens"] for each in parts.values()) == result.data["tokens"]
+        whole = sum(each["loss"] * each["tokens"] for each in parts.values()) / result.data["tokens"]
+        assert whole == pytest.approx(result.data["loss"], abs=1e-6)
+        assert len(result.text.splitlines()) == 4 and "rust " in result.text
 
 
 def test_a_sliding_window_predicts_each_token_once_with_its_past(model, tokenizer) -> None:

@@ -1,0 +1,233 @@
+"""Files on object stores and web servers: `s3://`, `gs://`, `az://`, `https://` and the others of SCHEMES, by ranges.
+
+fsspec finds the credentials, as for any other program (environment, profile, AWS_ENDPOINT_URL, FSSPEC_S3_ANON and the like);
+they are never asked for, shown or written. A process has one file system of each scheme, also after a fork.
+
+What is read is pinned to the version (ETag) that the file had when this process first saw it: on S3, a file that is replaced
+meanwhile is an error, not a mixture of both. patience.py says what becomes of servers that do not answer; ranges.py fetches
+ahead.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codeparrot.errors import CodeparrotError, how_to_install
+from codeparrot.location import ON_HUB, check_address, without_credentials
+from codeparrot.stream.readers.patience import WEB, Missing, changed, missing, patiently
+
+CALL_SECONDS = 300.0
+"""One request takes no longer; a connection that says nothing ends sooner (s3fs: 15 s)."""
+PACKAGES = {
+    **dict.fromkeys(("s3",), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("az", "abfs", "abfss"), "adlfs"),
+    **dict.fromkeys(("https", "http"), "aiohttp"),
+}
+"""What fsspec needs for a scheme."""
+_VERSIONS = ("ETag", "etag", "content_md5", "md5Hash", "LastModified", "last_modified", "mtime", "blob_id")
+_WRITTEN_BYTES = 1 << 23
+_systems: dict[str, Any] = {}
+"""By scheme."""
+_infos: "dict[str, Info]" = {}
+"""By address: which version this process reads. A process that is forked reads the same."""
+os.register_at_fork(after_in_child=_systems.clear)
+
+
+class Info(NamedTuple):
+    """What is known of a file without reading it."""
+
+    size: int
+    version: str
+    """Changes with the content; empty where the server says nothing of the kind."""
+
+
+class Place(NamedTuple):
+    """An address in the place of a Path, as far as readers of windows and tables need one."""
+
+    address: str
+
+    def __truediv__(self, name: str) -> "Place":
+        return Place(below(self.address, name))
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def name(self) -> str:
+        return self.address.rpartition("/")[2]
+
+    def is_file(self) -> bool:
+        return exists(self.address)
+
+    def read_text(self, encoding: str) -> str:
+        return read(self.address).decode(encoding)
+
+
+def forget() -> None:
+    """Forget connections and versions, as a new process would."""
+    _systems.clear()
+    _infos.clear()
+
+
+def file_system(address: str) -> Any:
+    """Return the file system of fsspec that has this address.
+
+    Raises:
+        CodeparrotError: the address may not be used, or a package is missing.
+    """
+    if not address.startswith(ON_HUB):
+        check_address(address)
+    scheme = address.partition("://")[0]
+    found = _systems.get(scheme)
+    if found is not None:
+        return found
+    try:
+        import fsspec
+
+        # Kept here and not by fsspec, which has one a thread; without its list of files, which would hide changes.
+        made = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)
+    except ImportError as error:
+        package = PACKAGES[scheme]
+        remedy = how_to_install(package) or f"pip install {package}"
+        raise CodeparrotError(f"{without_credentials(address)}: {scheme}:// needs {package}: {remedy}") from error
+    return _systems.setdefault(scheme, made)
+
+
+def info(address: str) -> Info:
+    """Return size and version of a file, as this process first saw them.
+
+    Raises:
+        CodeparrotError: there is no such file, or it cannot be reached.
+    """
+    if address not in _infos:
+        facts = patiently(lambda: file_system(address).info(_inside(address)), address)
+        if facts.get("type") == "directory":
+            raise missing(address)
+        _infos.setdefault(address, _info(facts, address))
+    return _infos[address]
+
+
+def exists(address: str) -> bool:
+    """Whether there is a file at an address; see `info`."""
+    try:
+        info(address)
+    except Missing:
+        return False
+    return True
+
+
+def listing(address: str) -> dict[str, Info]:
+    """Return the files below a folder by their paths in it; "" stands for the file that the address itself is.
+
+    Raises:
+        CodeparrotError: it cannot be listed.
+    """
+    root = address.rstrip("/")
+    if root.startswith(WEB):
+        return {"": info(address)}
+    inside = _inside(root)
+    found = patiently(lambda: file_system(root).find(inside, detail=True), root)
+    files: dict[str, Info] = {}
+    for name, facts in found.items():
+        relative = name.removeprefix(inside).lstrip("/")
+        if not name.endswith("/") and facts.get("type") != "directory":
+            files[relative] = _infos.setdefault(below(root, relative), _info(facts, address))
+    return files
+
+
+def below(folder: str, relative: str) -> str:
+    """Return the address of a file by its path in a folder."""
+    return f"{folder.rstrip('/')}/{relative}" if relative else folder
+
+
+def read(address: str, start: int = 0, stop: int | None = None) -> bytes:
+    """Return the bytes of a file from `start` up to `stop`, or to its end.
+
+    Raises:
+        CodeparrotError: it cannot be read, or is no longer what this process has begun to read.
+    """
+    known = info(address)
+    stop = known.size if stop is None else min(stop, known.size)
+    if start >= stop:
+        return b""
+    data = patiently(lambda: _now(get, address, start, stop, known), address)
+    if len(data) == known.size != stop - start:
+        raise CodeparrotError(f"{address} comes only as a whole, and is read by ranges: its server knows none; fetch it first")
+    if len(data) != stop - start:
+        raise changed(address)
+    return data
+
+
+def write(address: str, local: Path) -> None:
+    """Put a local file at an address and check what arrived, which is read back.
+
+    Raises:
+        CodeparrotError: it cannot be written, or something else arrived.
+    """
+    patiently(lambda: file_system(address).put_file(str(local), _inside(address)), address, "write")
+    _infos.pop(address, None)
+    if not holds(address, local):
+        raise CodeparrotError(f"{address} is not what was written to it: run the same command again")
+
+
+def holds(address: str, local: Path) -> bool:
+    """Whether a file at an address has the bytes of one here; all of them are read."""
+    size = local.stat().st_size
+    if not exists(address) or info(address).size != size:
+        return False
+    here, there = hashlib.sha256(), hashlib.sha256()
+    with local.open("rb") as file:
+        for start in range(0, size, _WRITTEN_BYTES):
+            here.update(file.read(_WRITTEN_BYTES))
+            there.update(read(address, start, start + _WRITTEN_BYTES))
+    return here.digest() == there.digest()
+
+
+def remove(address: str) -> None:
+    """Remove a file, if it is there."""
+
+    def now() -> None:
+        try:
+            file_system(address).rm_file(_inside(address))
+        except FileNotFoundError:
+            return
+
+    patiently(now, address, "remove")
+    _infos.pop(address, None)
+
+
+def _info(facts: dict[str, Any], address: str) -> Info:
+    size = facts.get("size")
+    if size is None:
+        raise CodeparrotError(f"{without_credentials(address)}: the server does not say how long it is; fetch the file first")
+    version = next((str(facts[name]) for name in _VERSIONS if facts.get(name)), "")
+    return Info(int(size), version)
+
+
+def _inside(address: str) -> str:
+    """Return an address as the file system spells it."""
+    return address if address.startswith(WEB) else file_system(address)._strip_protocol(address)
+
+
+def _now(call: Callable[..., Any], address: str, *more: Any) -> Any:
+    """Return what a coroutine of the file system does."""
+    system = file_system(address)
+    if not system.async_impl:
+        return system.cat_file(_inside(address), start=more[0], end=more[1])
+    from fsspec.asyn import sync
+
+    return sync(system.loop, call, system, address, *more, timeout=CALL_SECONDS)
+
+
+async def get(system: Any, address: str, start: int, stop: int, known: Info) -> bytes:
+    if not address.startswith("s3://"):
+        return await system._cat_file(_inside(address), start=start, end=stop)
+    bucket, key, version = system.split_path(address)
+    more = {"VersionId": version} if version else {}
+    condition = {"IfMatch": known.version} if known.version else {}
+    asked = system._call_s3("get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", **condition, **more)
+    async with (await asked)["Body"] as body:
+        return await body.read()
