@@ -81,7 +81,7 @@ _C = Syntax(
         r"^@(?:interface|implementation|protocol)\b",
         r"^[ \t]*#[ \t]*define[ \t]+\w+\(",
     ),
-    _bytes(_EQUALS, r"^[ \t]*#[ \t]*define[ \t]", _FIELD),
+    _bytes(_EQUALS, r"^[ \t]*#[ \t]*define[ \t]", _FIELD, r"^@property\b", r"^[-+][ \t]*\("),
     _C_TESTS,
     _C_NAMES,
     max_error=0.05,
