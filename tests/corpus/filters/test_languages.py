@@ -147,7 +147,7 @@ def test_windows_line_ends_change_no_verdict() -> None:
 def test_haskell_signatures_of_several_names_are_functions() -> None:
     keywords = SYNTAXES["haskell"].keywords
     assert keywords
-    for signature in (b"f :: Int", b"f, g :: Int -> Int", b"  (<+>), f' , g\n    :: Int"):
+    for signature in (b"f :: Int", b"f, g :: Int -> Int", b"  (<+>), f', g\n    :: Int"):
         assert keywords.search(signature), signature
     assert not keywords.search(b"  f,\n  g,\n  h\n")
 
