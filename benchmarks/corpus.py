@@ -42,6 +42,7 @@ from codeparrot.corpus.duplicates.union_find import UnionFind
 from codeparrot.corpus.judge import Rules, judge
 from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
 from codeparrot.corpus.minhash.shingles import TOKEN, shingles
+from codeparrot.corpus.notebooks import NotebookSettings
 from codeparrot.corpus.segments import Segment, SegmentWriter
 from codeparrot.corpus.settings import Settings, all_stages
 from codeparrot.corpus.sources.opening import open_source, take_turns
@@ -77,7 +78,9 @@ def filtering(filters: Any) -> tuple[int, float]:
         columns=COLUMNS,
         filters=filters,
         licenses=LICENSES,
+        notebooks=NotebookSettings(),
         near_duplicates=NearDuplicates(threshold=0),
+        caps={},
         stages=all_stages({}),
         keep_removed=0,
     )

@@ -16,8 +16,10 @@ from benchmarks.mixtures import BLOCK, LANES, MAX_BYTES, Stream
 NAMES = ("python", "rust", "go", "java")
 PATTERN = (0, 0, 0, 0, 1, 1, 1, 2, 2, 3)
 """Languages of ten documents."""
-ROUNDS = 5
+ROUNDS = 3
 ROW_GROUP = 512
+TARGETS = {"mixed": 0.6, "sorted": 0.8}
+"""Of one source: languages that are mixed are decoded four times."""
 
 
 def layouts(max_bytes: int) -> dict[str, Path]:
@@ -58,7 +60,10 @@ def main() -> None:
     rate = LANES * BLOCK / statistics.median(one for one, _ in rounds)
     report(
         "languages: four sources by language against the same documents as one, in one process",
-        [Ratio(f"windows a second of processor time, {name}", ratio, 1.0, "times", 0.7) for name, ratio in ratios.items()],
+        [
+            Ratio(f"windows a second of processor time, {name}", ratio, 1.0, "times", TARGETS[name.partition(",")[0]])
+            for name, ratio in ratios.items()
+        ],
         {"windows a second of processor time, one source": f"{rate:,.0f}"},
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.eval import statistics
+from codeparrot.eval.problems.problem import Problem, Translated
 from codeparrot.eval.styles import note
 from codeparrot.eval.task import counted
 from codeparrot.run.reports import prompt_style
@@ -88,6 +89,28 @@ def make(
     }
 
 
+def by_language(problems: Iterable[Problem], rows: Rows, ks: Sequence[int]) -> dict[str, Any]:
+    """Return what the report says of problems in other languages: scores of each, and its tools; {} if all are in Python.
+
+    The tools are those of this machine now: scoring has just used them.
+    """
+    from codeparrot.eval.sandbox.toolchains import language
+
+    grouped: dict[str, list[str]] = {}
+    for problem in problems:
+        name = problem.language if isinstance(problem, Translated) else "python"
+        grouped.setdefault(name, []).append(problem.task_id)
+    if not grouped.keys() - {"python"}:
+        return {}
+    found = {}
+    for name, tasks in sorted(grouped.items()):
+        own = [row for row in rows if row["task_id"] in set(tasks)]
+        found[name] = {"problems": len(tasks), "samples": len(own), **make(own, tasks, ks, {})["best"]}
+        if name != "python":
+            found[name]["toolchain"] = language(name).find().version
+    return {"by_language": found}
+
+
 def averages(rows: Rows, tasks: Sequence[str], name: str) -> NDArray[np.float64]:
     """Return the mean of a number over the samples of each problem."""
     values: dict[str, list[float]] = {}
@@ -106,6 +129,10 @@ def text(report: Mapping[str, Any]) -> str:
         for line in report["by_temperature"]:
             values = (f"{name} {100 * line[name]['mean']:.1f}%" for name in report["best"] if name in line)
             lines.append(f"  {line['temperature']}: {', '.join(values)}")
+    for language, value in report.get("by_language", {}).items():
+        scores = (f"{name} {_interval(value[name])}" for name in report["best"] if name in value)
+        tool = f" ({value['toolchain']})" if "toolchain" in value else ""
+        lines.append(f"{language}: {value['problems']} problems, {', '.join(scores)}{tool}")
     shares = (f"{name} {share:.1%}" for name, share in _shares(report["outcomes"]))
     return "\n".join([*lines, f"{'outcomes':<{width}} {', '.join(shares)}", *_notes(report)])
 
@@ -125,6 +152,11 @@ def markdown(report: Mapping[str, Any]) -> str:
     if len(report["by_temperature"]) > 1:
         best = (f"{name} at {value['temperature']}" for name, value in report["best"].items())
         lines += ["", f"Best temperatures, chosen on the same problems: {', '.join(best)}."]
+    if languages := report.get("by_language"):
+        lines += ["", f"| language | problems | {' | '.join(names)} | tools |", "|---" * (3 + len(names)) + "|"]
+        for language, value in languages.items():
+            cells = [_interval(value[name]) if name in value else "" for name in names]
+            lines.append(f"| {language} | {value['problems']} | {' | '.join(cells)} | {value.get('toolchain', '')} |")
     lines += ["", "| outcome | samples | share |", "|---|---|---|"]
     lines += [f"| {name} | {report['outcomes'][name]} | {share:.1%} |" for name, share in _shares(report["outcomes"])]
     notes = _notes(report)

@@ -23,7 +23,7 @@ from codeparrot import files
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.conversation import behind
 from codeparrot.eval.problems.formats import in_words
-from codeparrot.eval.problems.problem import Question
+from codeparrot.eval.problems.problem import Question, Translated
 from codeparrot.eval.sampling import Key
 from codeparrot.run.metrics import keep_foreign, read_lines
 from codeparrot.run.reports import prompt_style
@@ -170,7 +170,9 @@ def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any
     Raises:
         CodeparrotError: the file cannot be read, or has no samples, or a line is not a sample of one of the problems.
     """
+    problems = tuple(problems)
     prompts = {problem.task_id: problem.prompt for problem in problems}
+    others = {problem.task_id for problem in problems if isinstance(problem, Translated)}
     count: dict[tuple[str, float | None], int] = {}
     rows = []
     for where, row in json_lines(path):
@@ -178,6 +180,8 @@ def read_foreign(path: Path, problems: Iterable[Question]) -> list[dict[str, Any
             raise CodeparrotError(f"{where}: not a JSON object: {_FORMAT} (docs/evaluation.md shows how to get there)")
         task, completion, temperature = in_words(row.get("task_id")), row.get("completion"), row.get("temperature")
         if completion is None and isinstance(solution := row.get("solution"), str) and task in prompts:
+            if task in others:
+                raise CodeparrotError(f"{where}: {task} is not in Python: give the text behind its prompt, as a completion")
             completion = behind(prompts[task]) + solution
         if not isinstance(task, str) or not isinstance(completion, str):
             raise CodeparrotError(f"{where}: {_FORMAT}, both strings")

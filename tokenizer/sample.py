@@ -18,14 +18,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from codeparrot.location import ON_HUB, is_address
-from codeparrot.stream.languages_of import language_column, language_in
 from codeparrot.stream.losses import Meet, raise_it
 from codeparrot.stream.readers import hub, jsonl
 from codeparrot.stream.readers.folder import PACKED, PARQUET, DataFiles, find_data
 from codeparrot.stream.readers.parquet import Table
 from codeparrot.stream.readers.rows import Damaged, is_remote
 from codeparrot.stream.readers.sizes import size_of
-from codeparrot.stream.remote_shards import RemoteJsonlShard
 
 READ_FACTOR = 64
 """In a corpus of more than this many budgets, only evenly spaced row groups are read: 64 times 200 MB is half a minute."""
@@ -208,6 +206,10 @@ def _pieces(file: str, text_column: str, meet: Meet) -> list[Piece]:
 
 def _documents(piece: Piece, text_column: str, languages: bool) -> Iterator[tuple[str | Damaged, str | None]]:
     """Yield each text with its language, None where no column says it."""
+    # Imported here: these take numpy, which `--help` need not wait for.
+    from codeparrot.stream.languages_of import language_column, language_in
+    from codeparrot.stream.remote_shards import RemoteJsonlShard
+
     if piece.span is not None:
         shard = RemoteJsonlShard(piece.file, text_column, *piece.span, True)
         yield from ((text, None) for text in shard.read_marked(0, sys.maxsize).items)

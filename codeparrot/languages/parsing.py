@@ -27,7 +27,7 @@ SECONDS = 300
 REMEDY = "pip install 'codeparrot[corpus]'"
 
 _REQUEST = struct.Struct("<II")
-_ANSWER = struct.Struct("<Bqq")
+_ANSWER = struct.Struct("<Bqqq")
 _FOUND, _NOTHING, _NO_GRAMMAR = range(3)
 
 
@@ -51,7 +51,7 @@ def parsed(encoded: bytes, language: str) -> Parsed | None:
     return None
 
 
-def _asked(language: str, encoded: bytes) -> tuple[int, int, int] | None:
+def _asked(language: str, encoded: bytes) -> tuple[int, ...] | None:
     """Return the answer of this process's parser; None if it died."""
     process, answer = _parser(os.getpid()), None
     try:
@@ -70,11 +70,12 @@ def _parser(pid: int) -> "subprocess.Popen[bytes]":
     if not (find_spec("tree_sitter") and find_spec("tree_sitter_language_pack")):
         raise CodeparrotError(f"filters by syntax need tree-sitter; {REMEDY}")
     code = f"import sys; sys.path[:] = {sys.path!r}; from codeparrot.languages.parsing import serve; serve()"
-    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
-    return subprocess.Popen(command, bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], 0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
 
 
-def _ask(process: "subprocess.Popen[bytes]", language: bytes, encoded: bytes) -> tuple[int, int, int] | None:
+def _ask(process: "subprocess.Popen[bytes]", language: bytes, encoded: bytes) -> tuple[int, ...] | None:
     """Return the answer of a process; None if it died."""
     assert process.stdin
     assert process.stdout
@@ -115,9 +116,9 @@ def _answer(answers: IO[bytes], language: str, encoded: bytes) -> None:
     try:
         found = parsed_here(encoded, syntax_of(language))
     except NoGrammar:
-        answer = _ANSWER.pack(_NO_GRAMMAR, 0, 0)
+        answer = _ANSWER.pack(_NO_GRAMMAR, 0, 0, 0)
     else:
-        answer = _ANSWER.pack(_FOUND, *found) if found else _ANSWER.pack(_NOTHING, 0, 0)
+        answer = _ANSWER.pack(_FOUND, *found) if found else _ANSWER.pack(_NOTHING, 0, 0, 0)
     answers.write(answer)
     answers.flush()
 

@@ -32,6 +32,21 @@ class Problem:
     """Text that ends a completion and is not part of it."""
 
 
+@dataclass(frozen=True)
+class Translated(Problem):
+    """A problem in another language than Python, whose test is a text of that language (multipl_e.py)."""
+
+    language: str = ""
+    """Its name in codeparrot.languages."""
+    together: bool = False
+    """Whether the test can only run in the program's process: more than plain data crosses between them."""
+
+
+def languages_of(problems: Iterable[Problem]) -> list[str]:
+    """Return the languages other than Python that occur, in alphabetical order."""
+    return sorted({problem.language for problem in problems if isinstance(problem, Translated)})
+
+
 class Question(Protocol):
     """A problem of any task: a dataclass of plain data with at least these fields."""
 

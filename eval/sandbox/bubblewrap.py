@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,10 @@ class Limits:
     """Size of the scratch folder, which is in memory."""
     open_files: int = 64
     """Descriptors of each process."""
+    build_cpu_seconds: float = 20.0
+    """CPU time of a compiler, in languages that have one; also added to `wall_seconds`."""
+    build_memory_bytes: int = 1 << 31
+    """Data of each of its processes."""
 
     def inside(self) -> dict[str, int]:
         """Return the limits that are set on the process itself."""
@@ -59,8 +63,12 @@ class Limits:
         return {name: getattr(self, name) for name in names}
 
 
-def command(limits: Limits, packages: list[Path], control: int, seccomp: int) -> list[str]:
+def command(
+    limits: Limits, packages: list[Path], control: int, seccomp: int, tools: Sequence[tuple[str, str]] = ()
+) -> list[str]:
     """Return the command line of a sandbox. Its interpreter talks over the descriptor `control` and can import `packages`.
+
+    `tools` are further paths that it shows read-only, each with its place.
 
     Raises:
         CodeparrotError: bubblewrap is missing or too old, or, as root, setpriv is missing.
@@ -69,7 +77,7 @@ def command(limits: Limits, packages: list[Path], control: int, seccomp: int) ->
     _check_version(bubblewrap)
     # When the machine runs out of memory, the kernel kills these processes first.
     words = ["/bin/sh", "-c", 'echo 1000 > /proc/self/oom_score_adj; exec "$@"', "sh"]
-    binds = mounts.sources(packages)
+    binds = [*mounts.sources(packages), *tools]
     if os.geteuid() == 0:
         hidden = [
             index for index, (source, _) in enumerate(binds) if source.startswith(STAGE) or not mounts.open_to_all(source)
@@ -156,7 +164,14 @@ def _file_in_memory(name: str) -> BinaryIO:
 class Sandbox:
     """A started sandbox. `select` watches its control socket; `receive` then returns a message, or None once it has ended."""
 
-    def __init__(self, limits: Limits, packages: list[Path], processor: int, unsafe: bool = False) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        packages: list[Path],
+        processor: int,
+        unsafe: bool = False,
+        tools: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.ready = False
         self._scratch = tempfile.TemporaryDirectory(prefix="codeparrot-") if unsafe else None
         self._errors = _file_in_memory("errors")
@@ -165,7 +180,8 @@ class Sandbox:
             if self._scratch is None:
                 seccomp.write(filter_program())
                 seccomp.seek(0)
-                words, place, environment = command(limits, packages, inner.fileno(), seccomp.fileno()), "/", None
+                words = command(limits, packages, inner.fileno(), seccomp.fileno(), tools)
+                place, environment = "/", None
             else:
                 folders = str(packages[0].parent) if packages else ""
                 words = _interpreter(inner.fileno(), "open", str(mounts.INSIDE.parent), folders)
@@ -189,7 +205,7 @@ class Sandbox:
     def fileno(self) -> int:
         return self.control.fileno()
 
-    def run(self, task: str, order: tuple[str, ...], cpu_seconds: float, end: socket.socket) -> None:
+    def run(self, task: str, order: tuple[Any, ...], cpu_seconds: float, end: socket.socket) -> None:
         """Run one task with a socket, which is closed here. Only the task's own process reads the file with the order."""
         sheet = os.memfd_create("sheet", os.MFD_CLOEXEC)
         try:

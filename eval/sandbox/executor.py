@@ -29,6 +29,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval.problems.problem import Problem
 from codeparrot.eval.sandbox.bubblewrap import Limits
 from codeparrot.eval.sandbox.scheduling import LOSSES, Job, Queue
+from codeparrot.eval.sandbox.tools import Tools
 from codeparrot.eval.sandbox.verdict import Doubt, Outcome, Run, Speed, Verdict
 from codeparrot.eval.sandbox.worker import Worker
 
@@ -60,15 +61,23 @@ class Executor:
         limits: what a program may use.
         num_workers: programs at a time; by default as many as this process may use processors.
         unsafe: run without a sandbox. Programs can then do whatever this user can.
+        languages: of the problems that are not in Python; their tools are in every sandbox.
 
     Raises:
-        CodeparrotError: on entering, if a sandbox is not possible here.
+        CodeparrotError: on entering, if a sandbox is not possible here, or a language's tool is missing.
     """
 
-    def __init__(self, limits: Limits | None = None, num_workers: int | None = None, unsafe: bool = False) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        num_workers: int | None = None,
+        unsafe: bool = False,
+        languages: Iterable[str] = (),
+    ) -> None:
         self.limits = limits or Limits()
         self.num_workers = num_workers or len(os.sched_getaffinity(0))
         self.unsafe = unsafe
+        self.languages = tuple(sorted(set(languages)))
         self.speed = Speed(1.0, 1.0)
         """This machine's speed when the pool was started."""
         self.weak: dict[Problem, bool] = {}
@@ -80,11 +89,12 @@ class Executor:
         if self.unsafe:
             print(WARNING, file=sys.stderr)
         with ExitStack() as stack:
+            tools = stack.enter_context(Tools(self.limits, self.languages, self.unsafe)) if self.languages else None
             self._selector = stack.enter_context(selectors.DefaultSelector())
             processors = sorted(os.sched_getaffinity(0))
             for index in range(self.num_workers):
                 processor = processors[index % len(processors)]
-                self._workers.append(Worker(self.limits, processor, self.unsafe, self._selector))
+                self._workers.append(Worker(self.limits, processor, self.unsafe, self._selector, tools))
                 stack.callback(self._workers[-1].close)
             # All at once: programs will see the speed of a full pool.
             self.speed = self._calibrated(self._workers)

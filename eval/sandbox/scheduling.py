@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from codeparrot.eval.problems.problem import Problem
+from codeparrot.eval.problems.problem import Problem, Translated
 from codeparrot.eval.sandbox.verdict import Doubt, Verdict
 
 MAX_PARKED = 256
@@ -107,6 +107,8 @@ class Queue:
             return
         index, (problem, completion) = item
         job = Job(index, problem, completion)
+        if isinstance(problem, Translated) and problem.together:
+            self._weak[problem] = True
         if problem in self._weak or not problem.canonical_solution:
             self._ready.append(replace(job, weak=self._weak.get(problem, False)))
         elif problem in self._parked:

@@ -20,6 +20,8 @@ class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     ERROR = "error"
+    COMPILE_ERROR = "compile_error"
+    """It could not be built; a language without a compiler has none."""
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
     KILLED = "killed"
@@ -79,7 +81,7 @@ class Report(NamedTuple):
 class Run:
     """One program with its test. It has ended once the program's process has ended and the test's has spoken or ended."""
 
-    session: tuple[str, ...]
+    session: tuple[Any, ...]
     """Task and order of the test's process; the same process judges the next program with the same session. Empty: no test."""
     weak: bool
     cpu_seconds: float

@@ -9,12 +9,15 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.problem import Problem
+from codeparrot.eval.problems.problem import Problem, Translated
 from codeparrot.eval.sandbox.bubblewrap import PACKET_BYTES, Limits, Sandbox, next_packet
 from codeparrot.eval.sandbox.inside.codec import Malformed, decode
+from codeparrot.eval.sandbox.inside.toolchain import Steps
 from codeparrot.eval.sandbox.mounts import numpy_folders
+from codeparrot.eval.sandbox.tools import TOGETHER, Tools
 from codeparrot.eval.sandbox.verdict import Outcome, Report, Run, Speed
 
 NEEDS = "it needs user namespaces: sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0"
@@ -29,12 +32,15 @@ STARTS = 3
 class Worker:
     """Runs one program at a time. `handle` takes a message and returns the run if the message ended it."""
 
-    def __init__(self, limits: Limits, processor: int, unsafe: bool, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, limits: Limits, processor: int, unsafe: bool, selector: selectors.BaseSelector, tools: Tools | None = None
+    ) -> None:
         # Test and program share a processor. They alternate, so a second CPU only adds wake-ups, which cost a third.
         self._limits, self._processor, self._unsafe, self._selector = limits, processor, unsafe, selector
+        self._tools = tools
         self._sandboxes = {part: self._new(part) for part in ("test", "program")}
         self._run: Run | None = None
-        self._session: tuple[str, ...] | None = None
+        self._session: tuple[Any, ...] | None = None
         """Task and order of the test's process, while there is one."""
         self._ending = False
         """Whether the test's process was told to end, or ended, and its report has not come yet."""
@@ -51,14 +57,23 @@ class Worker:
     def judge(self, problem: Problem, completion: str, weak: bool, speed: Speed) -> None:
         """Start a program with time limits that fit the machine's speed."""
         source = problem.prompt + completion
-        if weak:
+        cpu_seconds, wall_seconds = self._limits.cpu_seconds * speed.scale, self._limits.wall_seconds * speed.scale
+        own_cpu_seconds = cpu_seconds
+        if isinstance(problem, Translated):
+            assert self._tools is not None
+            session, task, order = self._tools.orders(problem, completion, weak, speed.scale)
+            weak = task == TOGETHER
+            if Steps.of(order).build:
+                # What its compiler takes counts among the costs of the run.
+                cpu_seconds += self._limits.build_cpu_seconds * speed.scale
+                wall_seconds += self._limits.build_cpu_seconds * speed.scale
+        elif weak:
             session, task, order = ("observe",), "weak", (source, problem.test, problem.entry_point)
         else:
             session = ("test", problem.prompt, problem.test, problem.entry_point)
             task, order = "program", (source, problem.entry_point)
-        cpu_seconds, wall_seconds = self._limits.cpu_seconds * speed.scale, self._limits.wall_seconds * speed.scale
         run = Run(session, weak, cpu_seconds, wall_seconds * max(1.0, speed.wall))
-        self._start(run, task, order)
+        self._start(run, task, order, own_cpu_seconds)
         if self._session is None:
             self._open_session(run)
         elif self._session == session and not self._ending:
@@ -69,13 +84,13 @@ class Worker:
 
     def calibrate(self) -> None:
         """Start a fixed piece of work; the run that ends says how long it took."""
-        self._start(Run((), False, cpu_seconds=60.0, wall_seconds=120.0), "calibrate", ())
+        self._start(Run((), False, cpu_seconds=60.0, wall_seconds=120.0), "calibrate", (), 60.0)
 
-    def _start(self, run: Run, task: str, order: tuple[str, ...]) -> None:
+    def _start(self, run: Run, task: str, order: tuple[Any, ...], cpu_seconds: float) -> None:
         self._run = run
         self._started = time.monotonic()
         run.end, end = socket.socketpair()
-        self._sandboxes["program"].run(task, order, run.cpu_seconds, end)
+        self._sandboxes["program"].run(task, order, cpu_seconds, end)
         self._set_deadline(run)
 
     def _set_deadline(self, run: Run) -> None:
@@ -198,7 +213,10 @@ class Worker:
 
     def _new(self, part: str) -> Sandbox:
         packages = numpy_folders() if part == "test" else []
-        sandbox = Sandbox(self._limits, packages, self._processor, self._unsafe)
+        if self._tools is None:
+            sandbox = Sandbox(self._limits, packages, self._processor, self._unsafe)
+        else:
+            sandbox = Sandbox(self._tools.widened, packages, self._processor, self._unsafe, self._tools.binds)
         self._selector.register(sandbox, selectors.EVENT_READ, (self, part))
         return sandbox
 

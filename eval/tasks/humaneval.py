@@ -14,7 +14,7 @@ from typing import Any, Literal
 from codeparrot.errors import CodeparrotError
 from codeparrot.eval.command import check_places, check_ranges, evaluated
 from codeparrot.eval.problems import conversation
-from codeparrot.eval.problems.problem import Problem, ProblemSet
+from codeparrot.eval.problems.problem import Problem, ProblemSet, languages_of
 from codeparrot.eval.styles import PromptStyle, styled
 from codeparrot.eval.task import Rows, Task
 from codeparrot.generation.requests import Request
@@ -60,7 +60,7 @@ class HumanEval(Task[Problem]):
         from codeparrot.eval.sandbox.executor import Executor
         from codeparrot.eval.scoring import self_check
 
-        with Executor(num_workers=self.workers or None, unsafe=self.unsafe) as executor:
+        with Executor(num_workers=self.workers or None, unsafe=self.unsafe, languages=languages_of(problems)) as executor:
             self_check(executor, problems)
 
     def load(self) -> ProblemSet[Problem]:
@@ -80,7 +80,7 @@ class HumanEval(Task[Problem]):
         from codeparrot.eval.sandbox.executor import Executor
         from codeparrot.eval.scoring import judge
 
-        with Executor(num_workers=self.workers or None, unsafe=self.unsafe) as executor:
+        with Executor(num_workers=self.workers or None, unsafe=self.unsafe, languages=languages_of(problems)) as executor:
             return judge(executor, problems, samples, self.check)
 
     def summary(self, problems: ProblemSet[Problem], results: Rows) -> dict[str, Any]:
@@ -90,6 +90,7 @@ class HumanEval(Task[Problem]):
         not_plain = [row for row in results if row["task_id"] in unknown and "is not plain data" in str(row.get("detail"))]
         # The meaning of a score depends on whether there was a sandbox.
         facts = {"unsafe": self.unsafe, "not_plain": len(not_plain)}
+        facts |= reports.by_language(problems, results, self.ks)
         return reports.make(results, [problem.task_id for problem in problems], self.ks, facts)
 
     def text(self, report: Mapping[str, Any]) -> str:
@@ -134,7 +135,8 @@ def humaneval(
 
     Args:
         checkpoint: A run (its newest checkpoint), a checkpoint, a model folder, a .gguf file, or a name on the Hub.
-        problems: humaneval, humaneval+, mbpp, codeparrot (the project's own), a JSONL file in OpenAI's format, or hub:NAME.
+        problems: humaneval, humaneval+, mbpp, codeparrot, codeparrot-javascript, codeparrot-cpp (the project's own), a JSONL
+            file in OpenAI's or MultiPL-E's format, or hub:NAME, with :CONFIG for one of several in it.
         samples: Samples per problem at each temperature; one at temperature 0, where all are the same.
         temperature: Sampling temperatures; 0 takes the likeliest token each time.
         k: Values of k for pass@k; at most --samples.
@@ -182,6 +184,8 @@ def humaneval(
     task = HumanEval(problems, tuple(sorted(set(k))), style, chat, workers, unsafe)
     everything = task.load()
     chosen = everything.first(limit)
+    if chat and languages_of(chosen):
+        raise CodeparrotError("--chat asks for a function in Python, and some problems are in other languages: leave it out")
     folder = path_of(output) if output else None
     if reference:
         return _score_references(task, chosen, folder)

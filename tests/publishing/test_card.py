@@ -211,3 +211,13 @@ def test_damaged_files_beside_the_run_do_not_keep_it_from_the_hub(
         (place / "report.json").write_text(text, encoding="utf-8")
     _, body = card_of(here, run)
     assert "25.00%" in body and "- `my-corpus`\n" in body and "half" not in body
+
+
+def test_the_card_has_the_languages_of_the_last_evaluation() -> None:
+    from codeparrot.publishing.card import _languages
+
+    of = {"go": {"loss": 1.5, "bits_per_byte": 0.7, "tokens": 1200}, "rust": {"loss": 2.0, "bits_per_byte": None, "tokens": 7}}
+    rows = [{"step": 1, "eval_languages": {"go": {}}, "eval_sample": True}, {"step": 9, "eval_languages": of}, {"step": 10}]
+    text = "\n".join(_languages(rows))
+    assert "### By language" in text and "Of the validation set of the run, at step 9." in text
+    assert "| go | 1,200 | 1.5" in text and _languages([{"step": 1}]) == []

@@ -201,8 +201,8 @@ def test_only_row_groups_that_hold_a_language_are_decoded_and_each_once(tmp_path
     ("entry", "message"),
     [
         (
-            {"weights": {"pyton": 1, "rust": 1}},
-            r'stream\.train "pyton": there are no documents in "pyton"; did you mean "python"',
+            {"weights": {"rusts": 1, "go": 1}},
+            r'stream\.train "rusts": there are no documents in "rusts"; did you mean "rust"',
         ),
         ({"weights": {"cobol": 1, "rust": 1}}, r'no documents in "cobol"; there are python, rust, go'),
         ({"weights": {"python": -1, "rust": 1}}, r'the weight of "python" is -1; it must be a number, 0 or more'),

@@ -27,9 +27,9 @@ def read_benchmark(name: str) -> list[Sample]:
     """Return the problems of a benchmark.
 
     Args:
-        name: a set that `codeparrot eval` knows by name (humaneval, mbpp, codeparrot, hub:NAME), or the path of a JSONL file
-            (also .gz) whose lines each have a documentation (docstring, text or prompt) or a solution (canonical_solution,
-            solution or code).
+        name: a set that `codeparrot eval` knows by name (humaneval, mbpp, hub:NAME; codeparrot is all of the project's own, in
+            Python and in other languages), or the path of a JSONL file (also .gz) whose lines each have a documentation
+            (docstring, text or prompt) or a solution (canonical_solution, solution or code).
 
     Raises:
         CodeparrotError: it cannot be reached or read, or a line has neither.
@@ -38,12 +38,15 @@ def read_benchmark(name: str) -> list[Sample]:
     if path.is_file():
         return list(_of_file(path, name))
     # Imported here, because a corpus can be built without benchmarks.
-    from codeparrot.eval.problems.sets import load_problems
+    from codeparrot.eval.problems.problem import Translated
+    from codeparrot.eval.problems.sets import OWN, load_problems
 
-    return [
-        Sample(name, problem.task_id, _documentation(problem.prompt), problem.canonical_solution)
-        for problem in load_problems(name)
-    ]
+    found = []
+    for problem in (problem for each in (OWN if name == "codeparrot" else (name,)) for problem in load_problems(each)):
+        other = isinstance(problem, Translated)
+        documentation = _comment(problem.prompt, "//") if other else _documentation(problem.prompt)
+        found.append(Sample(name, problem.task_id, documentation, problem.canonical_solution))
+    return found
 
 
 def _of_file(path: Path, name: str) -> Iterator[Sample]:
@@ -88,11 +91,11 @@ def _documentation(prompt: str) -> str:
     return prompt
 
 
-def _comment(prompt: str) -> str:
+def _comment(prompt: str, sign: str = "#") -> str:
     """Return the longest run of comment lines, without the comment signs."""
     lines = (line.strip() for line in prompt.splitlines() if line.strip())
-    runs = groupby(lines, key=lambda line: line.startswith("#"))
-    texts = ("\n".join(line.lstrip("#").strip() for line in run) for is_comment, run in runs if is_comment)
+    runs = groupby(lines, key=lambda line: line.startswith(sign))
+    texts = ("\n".join(line.lstrip(sign).strip() for line in run) for is_comment, run in runs if is_comment)
     return max(texts, key=len, default="")
 
 

@@ -36,6 +36,9 @@ class Channel:
         self._descriptor = descriptor
         self.max_bytes = max_bytes
 
+    def fileno(self) -> int:
+        return self._descriptor
+
     def send(self, *frame: Any, iterators: bool = False) -> None:
         """Raises NotPlain before anything is sent, Closed if nobody is there to read."""
         data = encode_frame(frame, self.max_bytes, iterators)

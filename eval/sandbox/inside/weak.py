@@ -15,6 +15,8 @@ from .channel import Channel, Closed
 from .codec import Malformed
 from .tester import NO_ANSWER, printable
 
+NOT_PASSED = ("failed", "error", "out_of_memory", "compile_error", "timed_out", "killed")
+
 
 def run(channel: Channel, source: str, test: str, entry_point: str) -> None:
     """Execute program, test and check as one source, then send how it ended."""
@@ -55,6 +57,6 @@ def observe(channel: Channel) -> dict[str, str]:
         return {"outcome": "error", "detail": f"{NO_ANSWER}: {error}"}
     if frame == ("passed", number):
         return {"outcome": "passed", "detail": ""}
-    if len(frame) == 2 and frame[0] in ("failed", "error", "out_of_memory") and type(frame[1]) is str:
+    if len(frame) == 2 and frame[0] in NOT_PASSED and type(frame[1]) is str:
         return {"outcome": frame[0], "detail": printable(frame[1])}
     return {"outcome": "error", "detail": NO_ANSWER}

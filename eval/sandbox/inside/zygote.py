@@ -24,8 +24,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
-from . import candidate, tester, weak
+from . import candidate, tester, toolchain, weak
 from .channel import Channel, encode_frame
 from .codec import decode, encode
 
@@ -227,7 +228,7 @@ def weak_program(descriptor: int, max_bytes: int, source: str, test: str, entry_
 def session(prepare: Callable[..., Callable[[Channel], dict[str, str]]]) -> Callable[..., None]:
     """Return a task that judges the programs of one problem one after another: it takes a channel and sends its verdict."""
 
-    def serve(descriptor: int, max_bytes: int, *order: str) -> None:
+    def serve(descriptor: int, max_bytes: int, *order: Any) -> None:
         harness = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=descriptor)
         judge = prepare(*order)
         while True:
@@ -262,4 +263,7 @@ TASKS: dict[str, Callable[..., None]] = {
     "test": session(tester.prepare),
     "observe": session(weak.observer),
     "calibrate": calibrate,
+    "built": toolchain.program,
+    "built together": toolchain.together,
+    "built test": session(toolchain.tester),
 }
