@@ -39,7 +39,7 @@ COMMENT_SIGNS = {
     **dict.fromkeys(("c", "c++", "c#", "f#", "go", "groovy", "java", "javascript", "kotlin", "php", "rust", "scala"), "//"),
     **dict.fromkeys(("swift", "typescript", "zig"), "//"),
     **dict.fromkeys(("haskell", "lua", "sql"), "--"),
-    **dict.fromkeys(("matlab", "octave", "erlang", "prolog"), "%"),
+    **dict.fromkeys(("matlab", "erlang", "prolog"), "%"),
     **dict.fromkeys(("clojure", "scheme", "common-lisp"), ";;"),
     "fortran": "!",
 }
@@ -136,7 +136,7 @@ def _parse(content: str) -> Notebook | None:
         cells = [_cell(each) for each in raw]
         # Lone surrogates, which JSON may hold, are not text.
         "".join(cell.source + cell.output for cell in cells).encode()
-    except (TypeError, AttributeError, UnicodeError):
+    except (TypeError, AttributeError, ValueError, OverflowError, RecursionError):
         return None
     return Notebook([cell for cell in cells if cell.source.strip()], _language(read, raw))
 

@@ -38,15 +38,30 @@ def parsed(encoded: bytes, language: str) -> Parsed | None:
         CodeparrotError: tree-sitter or a grammar is not installed.
     """
     for _ in range(2):
-        answer = _ask(_parser(os.getpid()), language.encode(), encoded)
+        answer = _asked(language, encoded)
         if answer is None:
-            _parser.cache_clear()
             continue
         status, *numbers = answer
         if status == _NO_GRAMMAR:
             raise CodeparrotError(f"tree-sitter-language-pack has no grammar of {language}; {REMEDY}")
         return Parsed(*numbers) if status == _FOUND else None
+    if _asked(language, b"") is None:
+        # Not for the text: without this, a grammar that cannot be loaded would remove every file of its language.
+        raise CodeparrotError(f"the process that parses {language} dies over an empty text, too; {REMEDY}")
     return None
+
+
+def _asked(language: str, encoded: bytes) -> tuple[int, ...] | None:
+    """Return the answer of this process's parser; None if it died."""
+    process, answer = _parser(os.getpid()), None
+    try:
+        answer = _ask(process, language.encode(), encoded)
+    finally:
+        # After an interrupt, too: the answer to this text would be taken for that to the next one.
+        if answer is None:
+            _parser.cache_clear()
+            _end(process)
+    return answer
 
 
 @cache
@@ -73,11 +88,16 @@ def _ask(process: "subprocess.Popen[bytes]", language: bytes, encoded: bytes) ->
         answer = process.stdout.read(_ANSWER.size) if waiting.poll(1000 * SECONDS) else b""
         if len(answer) == _ANSWER.size:
             return _ANSWER.unpack(answer)
+    return None
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdin
+    assert process.stdout
     process.kill()
     process.wait()
     process.stdin.close()
     process.stdout.close()
-    return None
 
 
 def serve() -> None:

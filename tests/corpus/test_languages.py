@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from codeparrot.cli import main
 from codeparrot.corpus.cluster.executor import ClusterSettings
 from codeparrot.corpus.documents import LANGUAGE
 from codeparrot.corpus.minhash.bands import NearDuplicates
+from codeparrot.corpus.report.card import LANGUAGES_SHOWN
 from codeparrot.corpus.report.pictures import bytes_left, stages_of
 from codeparrot.corpus.sources import installed
 from codeparrot.errors import CodeparrotError
@@ -174,3 +176,25 @@ def test_a_mixed_corpus_has_the_same_bytes_with_every_executor(
     monkeypatch.setattr("codeparrot.corpus.build.Cluster", lambda *_: OneMachine())
     make(mixed, tmp_path / "steps" / "corpus", executor="slurm", cluster=ClusterSettings(partition="x"), **settings)
     assert digests(tmp_path / "steps" / "corpus") == expected
+
+
+@pytest.mark.slow
+def test_a_word_that_cannot_be_printed_names_no_language(tmp_path: Path) -> None:
+    table = rows(
+        tmp_path / "rows.jsonl",
+        {"content": "a = 1\n" * 9, "path": "0", "language": "x\n## y"},
+        {"content": "b = 2\n" * 9, "path": "1", "language": "\x1b[31mred"},
+        {"content": "c = 3\n" * 9, "path": "2", "language": " Brand New\n"},
+    )
+    make(table, tmp_path / "corpus", **NO_NEAR)
+    assert kept(tmp_path / "corpus") == {"unknown": 2, "brand-new": 1}
+
+
+@pytest.mark.slow
+def test_a_card_lists_some_of_many_languages(tmp_path: Path) -> None:
+    found = ({"content": f"a = {number}\n" * 9, "path": str(number), "language": f"own {number}"} for number in range(100))
+    judged = {**NO_NEAR, "filters": replace(LENIENT, check_syntax=True)}
+    make(rows(tmp_path / "rows.jsonl", *found), tmp_path / "corpus", **judged)
+    card = (tmp_path / "corpus" / "README.md").read_text(encoding="utf-8")
+    assert all(line.count("own-") <= LANGUAGES_SHOWN for line in card.splitlines())
+    assert f"{100 - LANGUAGES_SHOWN} more |" in card

@@ -1,8 +1,12 @@
 import os
 import random
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
+from codeparrot.errors import CodeparrotError
 from codeparrot.languages import parsing, trees
 from codeparrot.languages.names import LANGUAGES
 from codeparrot.languages.parsing import parsed
@@ -64,6 +68,35 @@ def test_a_parser_that_dies_over_a_text_is_replaced_and_the_text_is_no_program()
     # A death for another reason: the second try tells.
     assert parsed(b"int a;\n", "c") == (7, 0, 0)
     assert parsing._parser(os.getpid()) is not first
+
+
+def test_an_interrupt_takes_no_answer_for_that_to_the_next_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parsed(b"int a;\n", "c") == (7, 0, 0)
+    first, read = parsing._parser(os.getpid()), parsing._ask
+
+    def interrupted(*arguments: Any) -> None:
+        monkeypatch.setattr(parsing.select, "poll", stopped)
+        read(*arguments)
+
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parsing, "_ask", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        parsed(b"int a; // comment\n", "c")
+    monkeypatch.undo()
+    assert parsed(b"int a;\n", "c") == (7, 0, 0)
+    assert first.poll() is not None
+
+
+def test_a_parser_that_dies_over_every_text_is_no_fault_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dead(*_: Any) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([sys.executable, "-c", ""], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    dead.cache_clear = list  # type: ignore[attr-defined]
+    monkeypatch.setattr(parsing, "_parser", dead)
+    with pytest.raises(CodeparrotError, match=r"dies over an empty text.*pip install"):
+        parsed(b"int a;\n", "c")
 
 
 @pytest.mark.slow

@@ -24,6 +24,8 @@ _MARKUP = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _SPACES = re.compile(r"\s+")
+_LONG_NUMBER = re.compile(r"&#[0-9]{100,}+;?")
+"""No character has such a number, and Python reads none of more than some thousand digits."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Limits:
 
 def visible_text(content: str) -> str:
     """Return a page's text without comments, scripts, styles, templates and tags; a run of white space becomes a space."""
-    return _SPACES.sub(" ", html.unescape(_MARKUP.sub(" ", content))).strip()
+    return _SPACES.sub(" ", html.unescape(_LONG_NUMBER.sub("\ufffd", _MARKUP.sub(" ", content)))).strip()
 
 
 def passes(text: Text, limits: Limits) -> bool:

@@ -195,10 +195,17 @@ def _languages(statistics: dict[str, Any], shown: list[str]) -> list[str]:
     return lines + _picture(shown, LANGUAGES, "Bytes left after each stage, by language")
 
 
+def _some(names: Iterable[str]) -> str:
+    """Return the first of many names, and how many more there are: a source may have thousands of languages."""
+    every = list(names)
+    more = [f"{len(every) - LANGUAGES_SHOWN:,} more"] if len(every) > LANGUAGES_SHOWN else []
+    return ", ".join(every[:LANGUAGES_SHOWN] + more)
+
+
 def _not_judged(statistics: dict[str, Any]) -> list[str]:
     """Return which stages passed over files of which languages; a corpus of an older version does not know."""
     rows = [
-        (name, each["documents"], ", ".join(f"{language} {files:,}" for language, files in each["languages"].items()))
+        (name, each["documents"], _some(f"{language} {files:,}" for language, files in each["languages"].items()))
         for name, each in statistics.get("not_judged", {}).items()
     ]
     if not rows:

@@ -200,7 +200,11 @@ def record(row: Mapping[str, Any], columns: ColumnNames, repo_name: str, number:
 
 
 def _language(value: Any) -> str | None:
-    return canonical(value) if isinstance(value, str) and 0 < len(value.strip()) <= MAX_LANGUAGE_CHARACTERS else None
+    if not isinstance(value, str):
+        return None
+    name = value.strip()
+    # Names are printed: a line's end or an escape in one would write into the report, or to the terminal.
+    return canonical(name) if 0 < len(name) <= MAX_LANGUAGE_CHARACTERS and name.isprintable() else None
 
 
 def _stars(value: Any) -> int | None:

@@ -172,6 +172,11 @@ def test_an_empty_text_breaks_none() -> None:
         assert removed_by("", language) in (None, "visible_text", "data_size")
 
 
+def test_a_character_with_a_number_of_any_length_is_one_character() -> None:
+    assert visible_text(f"<p>a&#{'9' * 100_000};b&#{'9' * 100_000}") == "a\ufffdb\ufffd"
+    assert visible_text("a&#233;b&#0000000233;") == "a\u00e9b\u00e9"
+
+
 HOSTILE = [
     *(
         "<",
@@ -190,6 +195,7 @@ HOSTILE = [
         "&",
         "&amp",
         "&#x",
+        "&#9",
     ),
     *("<?xml ", "<!DOCTYPE [", "<!DOCTYPE", "]", " ", "\n", '"', "{", "[", '{"a":', "<svg", "<a>", "\ufeff", "<!-->", "a:"),
 ]

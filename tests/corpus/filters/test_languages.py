@@ -1,5 +1,6 @@
 """Every rule removes what it should, and keeps what it should, in every language that it knows."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,31 @@ def test_windows_line_ends_change_no_verdict() -> None:
         if language != "python":
             content = good(language, 1).content.replace("\n", "\r\n")
             assert first_failing(Text(content, language), Thresholds(no_keyword_chance=1)) is None, language
+
+
+def test_haskell_signatures_of_several_names_are_functions() -> None:
+    keywords = SYNTAXES["haskell"].keywords
+    assert keywords
+    for signature in (b"f :: Int", b"f, g :: Int -> Int", b"  (<+>), f', g\n    :: Int"):
+        assert keywords.search(signature), signature
+    assert not keywords.search(b"  f,\n  g,\n  h\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", [each for each in SYNTAXES if SYNTAXES[each].keywords])
+@pytest.mark.parametrize("piece", ["a,\n", "for ", "while ", "class a ", "a b(", "extends a.", "a::", "do |", "("])
+def test_hostile_text_takes_time_in_proportion_to_its_length(language: str, piece: str) -> None:
+    syntax = SYNTAXES[language]
+
+    def seconds(size: int) -> float:
+        encoded = (piece * (size // len(piece))).encode()
+        start = time.process_time()
+        for pattern in (syntax.keywords, syntax.assignments, syntax.tests):
+            assert pattern
+            # All of them, since a text with one match in front would be left at once.
+            sum(1 for _ in pattern.finditer(encoded))
+        return time.process_time() - start
+
+    least = min(seconds(10_000) for _ in range(3))
+    # Ten times the length: quadratic time would be a hundred times as long.
+    assert min(seconds(100_000) for _ in range(2)) < 30 * max(least, 0.003)
