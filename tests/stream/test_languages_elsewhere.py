@@ -49,5 +49,6 @@ def test_balance_takes_the_bytes_that_a_corpus_elsewhere_states(s3: S3Server, tm
     stated = {"python": {"bytes": 3000}, "rust": {"bytes": 1000}, "go": {"bytes": 0}}
     (here / "statistics.json").write_text(json.dumps({"languages": stated}))
     trains: list[Any] = [{"path": str(place), "balance": 1.0} for place in (here, put(s3, here))]
-    weights = [resolved(StreamConfig(train=[each], seq_length=64, lanes=2)).train[0]["weights"] for each in trains]
+    found: list[Any] = [resolved(StreamConfig(train=[each], seq_length=64, lanes=2)).train for each in trains]
+    weights = [each[0]["weights"] for each in found]
     assert weights[0] == weights[1] and weights[0]["python"] == pytest.approx(3 * weights[0]["rust"], rel=1e-3)
