@@ -10,19 +10,18 @@ from their beginning: each file gives its share of the budget from there. Those 
 is then held in memory.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from codeparrot.location import ON_HUB, is_address
 from codeparrot.stream.losses import Meet, raise_it
 from codeparrot.stream.readers import hub, jsonl
 from codeparrot.stream.readers.folder import PACKED, PARQUET, DataFiles, find_data
 from codeparrot.stream.readers.parquet import Table
-from codeparrot.stream.readers.rows import Damaged, is_remote
+from codeparrot.stream.readers.rows import Damaged, LineAt, is_remote, text_in
 from codeparrot.stream.readers.sizes import size_of
 
 READ_FACTOR = 64
@@ -212,13 +211,20 @@ def _documents(piece: Piece, text_column: str, languages: bool) -> Iterator[tupl
 
     if piece.span is not None:
         shard = RemoteJsonlShard(piece.file, text_column, *piece.span, True)
-        yield from ((text, None) for text in shard.read_marked(0, sys.maxsize).items)
+        for offset, line in shard.lines(0):
+            where = LineAt(piece.file, offset)
+            try:
+                row = jsonl.parsed(line, where)
+                text = text_in(row, text_column, where)
+            except Damaged as damaged:
+                yield damaged.bare(), None
+                continue
+            yield text, _language(row) if languages else None
         shard.close()
         return
     if piece.row_group is None:
         for text, row in jsonl.texts_with_rows(piece.file, text_column):
-            column = language_column(row) if languages and isinstance(row, dict) else None
-            yield text, language_in(row[column]) if column else None
+            yield text, _language(row) if languages else None
         return
     with Table(piece.file) as table:
         column = language_column(table.schema.names) if languages else None
@@ -229,3 +235,9 @@ def _documents(piece: Piece, text_column: str, languages: bool) -> Iterator[tupl
         named = map(language_in, table.read(piece.row_group, [column]).column(0).to_pylist())
         # What is damaged may stand for the rest of the row group.
         yield from zip(texts, named, strict=False)
+
+
+def _language(row: Any) -> str | None:
+    """Return the language that the row of a document names; None where no column says it."""
+    column = language_column(row) if isinstance(row, dict) else None
+    return language_in(row[column]) if column else None

@@ -101,7 +101,7 @@ class Brackets:
 
     def _open(self, token: Token) -> None:
         kind = opened_by(self.header, self.language) if token.text == "{" and not self.words else "value"
-        if kind == "function" and is_call(self.header) and any(each.is_function for each in self.stack):
+        if kind == "function" and is_call(self.header, self.language) and any(each.is_function for each in self.stack):
             kind = "block"
         self._push(token, kind == "function", kind == "value")
         self._write_line(token.text)
@@ -208,14 +208,22 @@ class Brackets:
     def _end_line(self, is_body: bool, at: int) -> None:
         self.line = ""
         if self.in_call:
-            self.header = (self.header + "\n")[-_HEADER:]
+            self._write_end()
             return
         self.body_at = at if is_body and self.body_at is None else self.body_at
         # A bracket on the next line may still belong to the statement.
         is_whole = SYNTAXES[self.language].newline_ends and self.header.strip()
         if is_whole and (self.words or not begins_function(self.header, self.language)):
             self.at_cursor = self.at_cursor and is_body and not self.words
-        self.header = "" if self.words else (self.header + "\n")[-_HEADER:]
+        if self.words:
+            self.header = ""
+        else:
+            self._write_end()
+
+    def _write_end(self) -> None:
+        """Write the end of a line; lines without code are none."""
+        if not self.header.endswith("\n"):
+            self.header = (self.header + "\n")[-_HEADER:]
 
     def _drop_expression(self, token: Token) -> None:
         """Forget a word that began a function without an end of its own: Ruby's `def f(x) = x + 1`."""

@@ -14,6 +14,7 @@ script's `if`) ends the completion too. A function whose body is an expression e
 import copy
 import re
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from codeparrot.generation.blocks import Block, BlockScan
 from codeparrot.generation.function_brackets import Brackets
@@ -25,6 +26,8 @@ from codeparrot.languages.names import canonical
 LOOK_BACK = 16_384
 """Characters in front of the cursor that are read; of a longer text, from a line on that is not indented, if there is one."""
 
+_Copied = TypeVar("_Copied")
+
 
 class FunctionScan:
     """Looks for the end of a function in text that arrives in pieces."""
@@ -33,6 +36,12 @@ class FunctionScan:
         self._lexer, self._tracker, self._num_before, self._block = lexer, tracker, num_before, block
         self.end: int | None = None
         """How many characters behind the cursor lie in the function; None: it has not ended yet."""
+
+    def copy(self) -> "FunctionScan":
+        """Return another search from here on. What is open is not copied: it may be much, and does not change."""
+        other = copy.copy(self)
+        other._lexer, other._tracker, other._block = _copied(self._lexer), _copied(self._tracker), copy.deepcopy(self._block)
+        return other
 
     def feed(self, text: str) -> int | None:
         """Take the next piece of the text, and return its end, if that is known."""
@@ -54,6 +63,13 @@ class FunctionScan:
         self._block, at = None, self._tracker.body_at
         if at is not None and at - self._num_before <= end:
             self.end = end if self.end is None else min(self.end, end)
+
+
+def _copied(thing: _Copied) -> _Copied:
+    """Return an object with lists of its own of the same things."""
+    other = copy.copy(thing)
+    vars(other).update((name, list(value)) for name, value in vars(thing).items() if isinstance(value, list))
+    return other
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,7 @@ class Function:
 
     def scan(self) -> FunctionScan:
         """Return a new search for its end, in the text behind the cursor."""
-        return copy.deepcopy(self._primed)
+        return self._primed.copy()
 
     def end(self, text: str) -> int | None:
         """Return how many characters of the text behind the cursor lie in it, or None where it has not ended yet."""

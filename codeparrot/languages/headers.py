@@ -19,6 +19,11 @@ _NO_FUNCTION = re.compile(
 _VALUE = re.compile(r"(?:[=,(\[?&|+]|(?<!case):|\breturn|\bnew\s+[\w.<>]+\s*(?:\(\))?|\byield)\s*\Z")
 _GOES_ON = ("where ", ":", "->", "throws ", "with ", "=")
 """What begins a line that goes on with the statement of the line before."""
+_MOST_LINES = 16
+"""Lines that one statement's beginning is written in, of those that `_GOES_ON` joins."""
+_BLANKS = re.compile(r"[^\S\n]+")
+_TYPE = re.compile(r"[:|&]\s*\Z")
+"""Ends code behind which a type follows: `function f(): { a: number } | null {`."""
 _INITIALISER = re.compile(r"\)\s*:(?!:).*[\w>]\Z", re.DOTALL)
 
 
@@ -37,12 +42,15 @@ def last_line(header: str, language: str) -> str:
     if not SYNTAXES[language].newline_ends:
         return header.strip()
     rest, _, line = header.strip().rpartition("\n")
-    while rest and line.lstrip().startswith(_GOES_ON):
+    for _ in range(_MOST_LINES):
+        if not rest or not line.lstrip().startswith(_GOES_ON):
+            break
         rest, _, before = rest.rstrip().rpartition("\n")
         line = f"{before} {line}"
     return line.strip()
 
 
+@lru_cache(maxsize=256)  # lines without code ask again and again
 def begins_function(header: str, language: str) -> bool:
     """Return whether a statement's code in front of its bracket, or a line, begins a function.
 
@@ -50,7 +58,8 @@ def begins_function(header: str, language: str) -> bool:
         header: the code; literals are `"`, and what stands in parentheses is left out.
         language: one of SYNTAXES.
     """
-    line = last_line(header, language)
+    # Patterns may try each of several blanks as the last one.
+    line = _BLANKS.sub(" ", last_line(header, language))
     if _CONTROL.match(line):
         return False
     if SYNTAXES[language].function:
@@ -58,11 +67,15 @@ def begins_function(header: str, language: str) -> bool:
     return ")" in line and not _NO_FUNCTION.search(line) and not _VALUE.search(line)
 
 
-def is_call(header: str) -> bool:
-    """Return whether a statement's code looks like a call: in a function it begins a block of a macro, and no function."""
-    return bool(re.fullmatch(r"\}?\s*\w+\s*\(\)\s*", header))
+def is_call(header: str, language: str) -> bool:
+    """Return whether a statement's code looks like a call: in a function it begins a block of a macro, and no function.
+
+    A language whose functions are told by more than a name and parentheses has no such blocks: this is a method there.
+    """
+    return not SYNTAXES[language].function and bool(re.fullmatch(r"\}?\s*\w+\s*\(\)\s*", header))
 
 
+@lru_cache(maxsize=256)
 def has_body(header: str, language: str) -> bool:
     """Return whether a statement is a function whose body is an expression: `fun f(x: Int) = x * 2`."""
     return bool(_bodies(language).search(header))
@@ -73,5 +86,5 @@ def opened_by(header: str, language: str) -> Opened:
     if _INITIALISER.search(header) and not SYNTAXES[language].function:
         return "value"
     if begins_function(header, language):
-        return "function"
+        return "value" if _TYPE.search(header) else "function"
     return "value" if _VALUE.search(header) and not _CONTROL.match(last_line(header, language)) else "block"

@@ -14,10 +14,11 @@ from typing import Any
 from codeparrot.config import StreamConfig
 from codeparrot.errors import CodeparrotError
 from codeparrot.languages.names import canonical
-from codeparrot.location import path_of
+from codeparrot.location import is_address, path_of
 from codeparrot.stream.entries import TRAIN, Source, is_mixture, sources_of
 from codeparrot.stream.languages_of import UNKNOWN, Indexed, indexed
 from codeparrot.stream.of_language import OpenFiles
+from codeparrot.stream.readers import remote
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.sources import open_shards
 
@@ -94,9 +95,10 @@ def _stated(source: Source, languages: set[str]) -> dict[str, int]:
     sizes: dict[str, int] = defaultdict(int)
     for name in source.path:
         try:
-            stated = json.loads((path_of(name) / STATISTICS).read_text(encoding="utf-8"))["languages"]
+            folder = remote.Place(name.rstrip("/")) if is_address(name) else path_of(name)
+            stated = json.loads((folder / STATISTICS).read_text(encoding="utf-8"))["languages"]
             for language, facts in stated.items():
                 sizes[canonical(language) or UNKNOWN] += int(facts["bytes"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, remote.Missing):
             return {}  # no corpus, or one of an older version
     return sizes if languages <= set(sizes) else {}

@@ -193,7 +193,7 @@ def _jsonl(file: JsonlShard) -> OfFile:
     begins: dict[str, list[int]] = defaultdict(list)
     text_bytes: dict[str, int] = defaultdict(int)
     damaged: list[Damaged] = []
-    whole = JsonlShard(file.path, file.column)
+    whole = type(file)(file.path, file.column)  # that of files at addresses is a kind of its own
     whole.check()
     for offset, line in whole.lines(0):
         try:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import ON_HUB
 from codeparrot.stream.languages_of import Indexed
 from codeparrot.stream.parquet import MOST_DECODES
 from codeparrot.stream.readers.rows import Damaged
@@ -105,8 +106,9 @@ class LanguageShard(Shard):
 
     def spread(self, num_tokens: int) -> list[Shard]:
         count = self._end - self.start
-        if any("://" in getattr(file, "path", "") for file in self._indexed.files):
-            # A part of a remote row group costs the transfer of all of it.
+        if any(getattr(file, "path", "").startswith(ON_HUB) for file in self._indexed.files):
+            # A part of a row group there costs the transfer of all of it. What lies at an address is spread as it is here:
+            # a run goes on where its data have moved.
             bounds = [
                 self.start,
                 *(end for end in self._indexed.ends(self.language).tolist() if self.start < end < self._end),

@@ -22,7 +22,7 @@ from codeparrot.stream.provenance import trace
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.readers.sizes import version_of
 from codeparrot.stream.shards import Shard, check_all
-from codeparrot.stream.shuffle import LaneState, best_fit, block_windows, in_order, place_tokens, reading
+from codeparrot.stream.shuffle import LaneState, best_fit, block_windows, earlier_place_tokens, in_order, place_tokens, reading
 from codeparrot.stream.sources import lanes_of, open_shards
 from codeparrot.stream.transform import Transform
 
@@ -97,6 +97,7 @@ class OpenSource:
             check_documents(self.shards, setting)
         self.packed = Packed()
         """What the blocks of best-fit packing held that this process has made since the start."""
+        self._kept_places = 0
         dealt = enumerate(lanes_of(self.shards, stream.lanes))
         self._uncut = {lane: own for lane, own in dealt if lane % world_size == rank}
         self._lanes: Mapping[int, Sequence[Shard]] = {lane: self._spread(own) for lane, own in self._uncut.items()}
@@ -184,10 +185,20 @@ class OpenSource:
             begun, now = (" ".join(f"{key} {value}" for key, value in each.items()) or "fim_rate 0" for each in (theirs, ours))
             raise CodeparrotError(f"the stream's position is one of objective {begun}, not {now}; set that back")
 
-    def keep_blocks(self, num_windows: int) -> None:
-        """Take blocks of so many windows a lane, as those that a place belongs to."""
-        if num_windows != block_windows(self.stream):
-            self.stream = replace(self.stream, block_windows=num_windows)
+    @property
+    def place_tokens(self) -> int:
+        """Return the tokens of each of the places in which its files are read."""
+        return self._kept_places or place_tokens(self.stream, self.tokenized, self._part)
+
+    def keep_blocks(self, num_windows: int, tokens: int | None) -> None:
+        """Take blocks of so many windows a lane, and places of so many tokens, as those that a position belongs to.
+
+        `tokens`: None where the position is of an earlier version, which did not say it.
+        """
+        before = self.place_tokens
+        self.stream = replace(self.stream, block_windows=num_windows)
+        self._kept_places = tokens or earlier_place_tokens(self.stream, self.tokenized, self._part)
+        if self.place_tokens != before:
             self._lanes = {lane: self._spread(own) for lane, own in self._uncut.items()}
 
     @property
@@ -199,7 +210,7 @@ class OpenSource:
         """Divide a lane's shards into places that can be read side by side."""
         if self.stream.order == "documents":
             return shards
-        return [place for shard in shards for place in shard.spread(place_tokens(self.stream, self.tokenized, self._part))]
+        return [place for shard in shards for place in shard.spread(self.place_tokens)]
 
 
 def check_documents(shards: Sequence[Shard], setting: str) -> None:

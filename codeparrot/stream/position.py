@@ -16,6 +16,8 @@ from codeparrot.stream.shuffle import LaneState, MixedState, block_windows
 VERSIONS = {"documents": 1, "windows": 2}
 """By the order that a place belongs to."""
 BLOCKS = "stream.block_windows"
+PLACES = "place_tokens"
+"""Of a source in a mixture: how long the places are that a position counts. Without it they are as of earlier versions."""
 
 
 def save(stream: StreamConfig, sources: Sequence[OpenSource], states: Mapping[int, MixedState]) -> dict[str, Any]:
@@ -24,8 +26,10 @@ def save(stream: StreamConfig, sources: Sequence[OpenSource], states: Mapping[in
     lanes = {str(lane): [_place(stream, state) for state in mixed.sources] for lane, mixed in states.items()}
     if len(sources) == 1:
         return {**head, **sources[0].facts, "lanes": {lane: places[0] for lane, places in lanes.items()}}
-    blocks = {} if stream.order == "documents" else {BLOCKS: block_windows(stream)}
-    return {**head, **blocks, "sources": [source.facts for source in sources], "lanes": lanes}
+    if stream.order == "documents":
+        return {**head, "sources": [source.facts for source in sources], "lanes": lanes}
+    facts = [{**source.facts, PLACES: source.place_tokens} for source in sources]
+    return {**head, BLOCKS: block_windows(stream), "sources": facts, "lanes": lanes}
 
 
 def load(
@@ -80,7 +84,7 @@ def _keep_blocks(state: Mapping[str, Any], stream: StreamConfig, sources: Sequen
             f"the stream's position is one of {BLOCKS} {state[BLOCKS]}, not {block_windows(stream)}; set that back"
         )
     for source, facts in zip(sources, saved_sources(state), strict=True):
-        source.keep_blocks(facts[BLOCKS])
+        source.keep_blocks(facts[BLOCKS], facts.get(PLACES))
 
 
 def _version(stream: StreamConfig) -> int:

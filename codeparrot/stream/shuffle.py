@@ -88,8 +88,13 @@ def place_tokens(stream: StreamConfig, tokenized: bool, part: float = 1.0) -> in
     a source with a small `part` serve several of its blocks.
     """
     tokens = block_windows(stream) * stream.seq_length
-    own = tokens // reading(stream, tokenized, part).together
-    return max(1, own, 0 if tokenized else int(tokens / part) // FAR_APART)
+    return max(earlier_place_tokens(stream, tokenized, part), 0 if tokenized else int(tokens / part) // FAR_APART)
+
+
+def earlier_place_tokens(stream: StreamConfig, tokenized: bool, part: float) -> int:
+    """Return what `place_tokens` returned before positions in mixtures said it: theirs are places of that size."""
+    tokens = block_windows(stream) * stream.seq_length
+    return max(1, tokens // reading(stream, tokenized, part).together)
 
 
 def in_order(

@@ -78,3 +78,13 @@ def test_a_tokenizer_is_trained_on_a_corpus_on_an_object_store_as_on_the_same_he
     for name, corpus in (("here", str(s3.data / "corpus")), ("there", address.rpartition("/")[0])):
         train(corpus, str(tmp_path / name), vocab_size=500)
     assert (tmp_path / "here" / "tokenizer.json").read_bytes() == (tmp_path / "there" / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["jsonl", "json.gz"])
+def test_languages_of_json_lines_elsewhere_are_told(s3: S3Server, kind: str) -> None:
+    rows = [{"content": f"text {row} " * 9, "language": ["Python", "rust"][row % 2]} for row in range(40)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    s3.put(f"told/train-0.{kind}", gzip.compress(lines) if kind == "json.gz" else lines)
+    found = sample(find_corpus("s3://bucket/told").of("train"), "content", 2_000, languages=True).with_languages()
+    assert {language for language, _ in found} == {"python", "rust"}
