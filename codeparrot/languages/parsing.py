@@ -27,7 +27,7 @@ SECONDS = 300
 REMEDY = "pip install 'codeparrot[corpus]'"
 
 _REQUEST = struct.Struct("<II")
-_ANSWER = struct.Struct("<Bqq")
+_ANSWER = struct.Struct("<Bqqq")
 _FOUND, _NOTHING, _NO_GRAMMAR = range(3)
 
 
@@ -59,7 +59,7 @@ def _parser(pid: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", code], bufsize=0, **pipes)
 
 
-def _ask(process: "subprocess.Popen[bytes]", language: bytes, encoded: bytes) -> tuple[int, int, int] | None:
+def _ask(process: "subprocess.Popen[bytes]", language: bytes, encoded: bytes) -> tuple[int, ...] | None:
     """Return the answer of a process; None if it died."""
     assert process.stdin
     assert process.stdout
@@ -95,9 +95,9 @@ def _answer(answers: IO[bytes], language: str, encoded: bytes) -> None:
     try:
         found = parsed_here(encoded, syntax_of(language))
     except NoGrammar:
-        answer = _ANSWER.pack(_NO_GRAMMAR, 0, 0)
+        answer = _ANSWER.pack(_NO_GRAMMAR, 0, 0, 0)
     else:
-        answer = _ANSWER.pack(_FOUND, *found) if found else _ANSWER.pack(_NOTHING, 0, 0)
+        answer = _ANSWER.pack(_FOUND, *found) if found else _ANSWER.pack(_NOTHING, 0, 0, 0)
     answers.write(answer)
     answers.flush()
 

@@ -26,8 +26,8 @@ def test_comments_are_nodes_of_the_grammar(language: str) -> None:
 
 
 def test_comments_and_errors_are_counted_in_bytes() -> None:
-    found = parsed("// é\nint x = 1; /* two */\n".encode(), "c")
-    assert found == (len("// é".encode()) + len("/* two */"), 0)
+    program = "// é\nint x = 1; /* two */\n".encode()
+    assert parsed(program, "c") == (len(program), len("// é".encode()) + len("/* two */"), 0)
     broken = parsed(b"int x = 1;\nint = = ;\n", "c")
     assert broken
     assert broken.errors > 0
@@ -54,22 +54,22 @@ def test_a_parser_gives_up_after_the_work_that_is_allowed(monkeypatch: pytest.Mo
     monkeypatch.setattr(trees, "WORK_PER_BYTE", 0)
     assert parsed_here(program, syntax_of("c")) is None
     monkeypatch.undo()
-    assert parsed_here(program, syntax_of("c")) == (0, 0)
+    assert parsed_here(program, syntax_of("c")) == (11_000, 0, 0)
 
 
 def test_a_parser_that_dies_over_a_text_is_replaced_and_the_text_is_no_program() -> None:
-    assert parsed(b"int a;\n", "c") == (0, 0)
+    assert parsed(b"int a;\n", "c") == (7, 0, 0)
     first = parsing._parser(os.getpid())
     first.kill()
     # A death for another reason: the second try tells.
-    assert parsed(b"int a;\n", "c") == (0, 0)
+    assert parsed(b"int a;\n", "c") == (7, 0, 0)
     assert parsing._parser(os.getpid()) is not first
 
 
 @pytest.mark.slow
 def test_a_text_that_takes_any_amount_of_memory_harms_nothing() -> None:
-    assert not reads(parsed(b"a=>" * 7000, "c"), b"a=>" * 7000, syntax_of("c"))
-    assert parsed(b"int a;\n", "c") == (0, 0)
+    assert not reads(parsed(b"a=>" * 7000, "c"), syntax_of("c"))
+    assert parsed(b"int a;\n", "c") == (7, 0, 0)
 
 
 HOSTILE = [
@@ -102,3 +102,14 @@ def test_hostile_texts_get_an_answer(language: str) -> None:
         for text in (piece * (20_000 // len(piece)), nested):
             parsed(text.encode(), language)
     assert parsed(b"\n" * 100, language) is not None
+
+
+def test_a_large_text_is_judged_by_its_beginning_and_as_a_whole_where_the_cut_hurts() -> None:
+    function = b"int f(int x) {\n    // Adds.\n    return x + 1;\n}\n"
+    large = parsed_here(function * 5000, syntax_of("c"))
+    assert large
+    assert large.size % len(function) == 0
+    assert trees.HEAD // 2 < large.size <= trees.HEAD
+    assert large[1:] == (8 * large.size // len(function), 0)
+    whole = b"const names = {\n" + b"  widget: [1, 2],\n" * 3000 + b"};\n"
+    assert parsed_here(whole, syntax_of("javascript")) == (len(whole), 0, 0)

@@ -72,13 +72,13 @@ def passes(text: Text, limits: Limits) -> bool:
 
 
 def fraction_of(text: Text) -> float:
-    """Return the share of a text in comments and documentation: of its characters in Python, else of its bytes.
+    """Return the share of a text in comments and documentation: of its characters in Python, else of the bytes parsed.
 
     What no parser comes to an end with has none.
     """
     if text.language == PYTHON:
         return comment_fraction(text.content)
-    return text.parsed.comments / len(text.encoded) if text.parsed and text.encoded else 0.0
+    return text.parsed.comments / text.parsed.size if text.parsed and text.parsed.size else 0.0
 
 
 def applies(language: str | None) -> bool:

@@ -27,7 +27,9 @@ def passes(text: Text, limits: Limits) -> bool:
     top = text.top(limits.generated_marker_lines)
     if any(marker in top for marker in GENERATED_MARKERS):
         return False
-    return text.language == PYTHON or OTHER_MARKERS.search(top) is None
+    if text.language == PYTHON or not ("generated" in top or "do not" in top):
+        return True
+    return OTHER_MARKERS.search(top) is None
 
 
 FILTER = Filter(

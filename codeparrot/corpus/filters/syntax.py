@@ -35,7 +35,7 @@ class Limits:
 def passes(text: Text, limits: Limits) -> bool:
     if text.language == PYTHON:
         return is_python(text.content)
-    return reads(text.parsed, text.encoded, text.syntax)
+    return reads(text.parsed, text.syntax)
 
 
 def applies(language: str | None) -> bool:

@@ -115,20 +115,30 @@ def test_a_file_that_is_not_judged_is_counted_by_rule_and_language() -> None:
     assert "syntax" not in not_judged(counts, Thresholds())
 
 
+MACROS = """
+#define DO(x) do { x
+#if LEAN
+int f(void) {
+#else
+int f(int size) {
+#endif
+    return 0;
+}
+EXPORT_API void g(void) DECL_NOEXCEPT;
+MODULE_LICENSE("x");
+"""
+
+
 @pytest.mark.parametrize(
     ("language", "content"),
     [
         ("javascript", "const page = () => <p class={name}>Closed</p>;\n" * 40),
         ("typescript", "export const Page: Part = ({ name }) => <p>{name}</p>;\n" * 40),
         ("javascript", "// @flow\nfunction f(x: number, y?: Array<string>): void {}\n" * 40),
-        (
-            "c",
-            '#define DO(x) do { x\n#if A\nint f(void) {\n#else\nint g(void) {\n#endif\n  return 0;\n}\nMODULE_LICENSE("x");\n'
-            * 20,
-        ),
+        ("c", MACROS + good("c", 1).content),
         ("c", "class Shelf : public Base {\npublic:\n  virtual ~Shelf() = default;\n};\n" * 30),
         ("c", "@interface Shelf : NSObject\n@property (nonatomic) NSInteger size;\n@end\n" * 30),
-        ("c++", "Q_OBJECT_MACRO(x)\nEXPORT_API void f() Q_DECL_NOEXCEPT;\nint g() { return 1; }\n" * 20),
+        ("c++", MACROS + good("c++", 1).content),
         ("vue", "<template><p>{{ name }}</p></template>\n<script>export default {}</script>\n" * 20),
     ],
 )
