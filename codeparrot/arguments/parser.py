@@ -86,7 +86,7 @@ def _columns() -> int:
 def _default(action: Action) -> str:
     """Return `default: ...` as it would be written on the command line; nothing where the text says what is done without."""
     value = action.default
-    if action.nargs == 0 or value in (None, "", [], SUPPRESS):
+    if action.nargs == 0 or value in (None, "", [], (), SUPPRESS):
         return ""
     if str(action.metavar).endswith("...") and not any(str(each).split() != [str(each)] for each in value):
         value = " ".join(map(str, value))

@@ -59,7 +59,7 @@ def checked_language(name: str) -> str:
     found = canonical(name)
     if found not in LANGUAGES:
         hint = nearest(found, LANGUAGES) or f"; one of {', '.join(LANGUAGES)}"
-        raise CodeparrotError(f'there is no language "{name}"{hint}; --stop block needs none')
+        raise CodeparrotError(f'there is no language "{name}" (--stop block needs none){hint}')
     return found
 
 

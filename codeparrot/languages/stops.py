@@ -85,4 +85,4 @@ def stops_of(language: str) -> tuple[str, ...]:
         title = language_named(name).title
         raise CodeparrotError(f"the stop texts of {title} are not known; --stop block needs no language")
     hint = nearest(name, STOPPED) or f"; one of {', '.join(STOPPED)}"
-    raise CodeparrotError(f'the stop texts of "{language}" are not known{hint}; --stop block needs no language')
+    raise CodeparrotError(f'the stop texts of "{language}" are not known (--stop block needs no language){hint}')

@@ -60,5 +60,5 @@ def test_a_language_is_told_by_name_by_path_or_by_a_comment(language, paths, tex
 
 def test_a_language_that_a_user_names_must_be_known() -> None:
     assert checked_language("JS") == "javascript"
-    with pytest.raises(CodeparrotError, match='no language "pythn"; did you mean "python"'):
+    with pytest.raises(CodeparrotError, match=r'no language "pythn" \(--stop block needs none\); did you mean "python"'):
         checked_language("pythn")

@@ -15,7 +15,7 @@ from codeparrot.languages.syntax import PYTHON, syntax_of
 @dataclass(frozen=True)
 class Limits:
     min_equals_signs: int = 5
-    """Fewest equals signs in the text, or what assigns and declares in its language: fewer show hardly an assignment."""
+    """Fewest equals signs of a Python file; in other languages, fewest assignments and declarations."""
 
 
 def passes(text: Text, limits: Limits) -> bool:
@@ -35,7 +35,7 @@ FILTER = Filter(
     Limits,
     passes,
     order=60,
-    rule="fewer than {min_equals_signs} equals signs, or what assigns and declares in the language",
+    rule="fewer than {min_equals_signs} assignments or declarations (Python: equals signs)",
     is_on=lambda limits: limits.min_equals_signs,
     applies=applies,
 )

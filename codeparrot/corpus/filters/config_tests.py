@@ -83,7 +83,7 @@ FILTER = Filter(
     passes,
     order=80,
     rule='a configuration or test file by its first {config_or_test_lines} lines, or "config" or "test" more than '
-    "{config_or_test_floor} times and in {config_or_test_fraction:.0%} of the lines, or (but in Python) by its path or idioms "
+    "{config_or_test_floor} times and in {config_or_test_fraction:.0%} of the lines, or (not in Python) by its path or idioms "
     "of test frameworks; {config_or_test_chance:.0%} of them",
     is_on=lambda limits: limits.config_or_test_chance,
     applies=applies,

@@ -12,6 +12,7 @@ from codeparrot.corpus import registry
 from codeparrot.corpus.documents import COLUMNS, NEW_COLUMNS
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import SCHEMES
 
 _TYPES = {
     **{"documents": int, "bytes": int, "licenses": dict, "languages": dict, "splits": dict, "sources": list, "waterfall": list},
@@ -29,6 +30,8 @@ def read_statistics(folder: Path, needed: Sequence[str] = ("documents", "bytes",
         statistics = files.read_object(folder / STATISTICS)
     except OSError as error:
         remedy = "codeparrot corpus build --output writes one"
+        if folder.parts[:1] and folder.parts[0].removesuffix(":") in SCHEMES:
+            remedy = "this command reads folders here, so fetch the corpus first"
         raise CodeparrotError(f"{folder} is not a corpus: {STATISTICS} cannot be read ({error.strerror}); {remedy}") from error
     except ValueError as error:
         raise CodeparrotError(f"{folder / STATISTICS} is damaged ({error}); build the corpus again") from error
