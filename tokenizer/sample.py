@@ -239,5 +239,7 @@ def _documents(piece: Piece, text_column: str, languages: bool) -> Iterator[tupl
 
 def _language(row: Any) -> str | None:
     """Return the language that the row of a document names; None where no column says it."""
+    from codeparrot.stream.languages_of import language_column, language_in
+
     column = language_column(row) if isinstance(row, dict) else None
     return language_in(row[column]) if column else None

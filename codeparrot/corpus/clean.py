@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from codeparrot.corpus.documents import CONTENT, SIZE, Document, Removed
+from codeparrot.corpus.documents import CONTENT, SIZE, UNKNOWN_LANGUAGE, Document, Removed
 from codeparrot.corpus.duplicates.choice import KEPT
 from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, Samples, write_table
@@ -44,6 +44,8 @@ class Cleaner(NamedTuple):
     """The stages that are on, in order."""
     seed: int
     keep_removed: int
+    unknown: str = UNKNOWN_LANGUAGE
+    """As which a text in an unknown language is cleaned: as Python where a build names no languages."""
 
 
 def clean_tasks(documents: Documents, sizes: Sequence[int], folder: Path) -> list[CleanTask]:
@@ -70,18 +72,18 @@ def clean(task: CleanTask, cleaner: Cleaner) -> None:
             for batch in segment.batches():
                 verdicts = np.fromfile(cleaner.verdicts, np.uint8, len(batch), offset=start)
                 kept = pa.Table.from_batches([batch]).filter(pa.array(verdicts == KEPT))
-                tables.append(_cleaned(kept, cleaner.stages, samples, found))
+                tables.append(_cleaned(kept, cleaner, samples, found))
                 start += len(batch)
         write_table(folder / "documents.arrow", _by_bucket(pa.concat_tables(tables)), DOCUMENTS)
         samples.write(folder / "removed.arrow")
         (folder / "found.json").write_text(json.dumps({name: vars(each) for name, each in found.items()}), encoding="utf-8")
 
 
-def _cleaned(table: pa.Table, stages: Mapping[str, Stage], samples: Samples, found: dict[str, Found]) -> pa.Table:
-    if not stages:
+def _cleaned(table: pa.Table, cleaner: Cleaner, samples: Samples, found: dict[str, Found]) -> pa.Table:
+    if not cleaner.stages:
         return table
     columns = [table.column(name).to_pylist() for name in Document._fields]
-    contents = [_through(stages, Document(*row), samples, found) for row in zip(*columns, strict=True)]
+    contents = [_through(cleaner, Document(*row), samples, found) for row in zip(*columns, strict=True)]
     changed: dict[str, Any] = {
         CONTENT: contents,
         SIZE: [None if each is None else len(each.encode()) for each in contents],
@@ -93,10 +95,11 @@ def _cleaned(table: pa.Table, stages: Mapping[str, Stage], samples: Samples, fou
     return table.filter(pa.array([each is not None for each in contents], pa.bool_()))  # the type, since there may be none
 
 
-def _through(stages: Mapping[str, Stage], document: Document, samples: Samples, found: dict[str, Found]) -> str | None:
+def _through(cleaner: Cleaner, document: Document, samples: Samples, found: dict[str, Found]) -> str | None:
     content = document.content
-    for name, stage in stages.items():
-        cleaned = stage.clean_in(content, document.language)
+    language = cleaner.unknown if document.language == UNKNOWN_LANGUAGE else document.language
+    for name, stage in cleaner.stages.items():
+        cleaned = stage.clean_in(content, language)
         found[name].add(cleaned, document.repo_name, document.path)
         if cleaned.content is None:
             names = document.repo_name, document.path, cleaned.shown, document.language

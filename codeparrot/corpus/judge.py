@@ -35,7 +35,7 @@ def judge(record: Record, rules: Rules) -> Candidate | Removed:
     """Return the candidate that a record becomes, or what removed it."""
     repo_name, path, declared = (_storable(name) for name in (record.repo_name, record.path, record.license))
     content = decode(record.content)
-    language = _language(record, path, content or "")
+    language = _language(record, path, content or "", by_lines=bool(rules.languages))
     known = language or UNKNOWN_LANGUAGE
     if content is None:
         return Removed("undecodable", len(record.content), repo_name, path, language=known)
@@ -69,11 +69,11 @@ def refused(removed: Removed) -> Removed:
     return removed._replace(language=language_of(removed.path, "") or UNKNOWN_LANGUAGE) if removed.path else removed
 
 
-def _language(record: Record, path: str, content: str) -> str | None:
+def _language(record: Record, path: str, content: str, by_lines: bool) -> str | None:
     """Return the source's word, unless the table of languages lacks it and the path and the text tell one that it has."""
     if record.language in LANGUAGES:
         return record.language
-    return language_of(path, content) or (_storable(record.language) if record.language else None)
+    return language_of(path, content, by_lines) or (_storable(record.language) if record.language else None)
 
 
 def _storable(name: str) -> str:

@@ -23,10 +23,10 @@ from codeparrot import __version__
 from codeparrot.corpus import caps
 from codeparrot.corpus.clean import Cleaner, clean, clean_tasks
 from codeparrot.corpus.cluster.executor import HasOutput
-from codeparrot.corpus.documents import PATH, REPO_NAME, SIZE, TRAIN, VALID, Reading, Source
+from codeparrot.corpus.documents import PATH, REPO_NAME, SIZE, TRAIN, UNKNOWN_LANGUAGE, VALID, Reading, Source
 from codeparrot.corpus.duplicates.choice import Members, band_parts, choose, write_clusters
 from codeparrot.corpus.duplicates.pairs import EXACT, Documents, find_pairs
-from codeparrot.corpus.judge import Rules
+from codeparrot.corpus.judge import PYTHON, Rules
 from codeparrot.corpus.licenses.rules import opted_out
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.output import STATISTICS, new_corpus
@@ -185,7 +185,8 @@ def _clean(
     tasks = clean_tasks(documents, sizes, folder / "clean")
     verdicts_file = folder / "duplicates" / "verdicts"
     stages = {name: stage for name, stage in settings.stages.items() if stage.is_on}
-    cleaner = Cleaner(verdicts_file, stages, settings.seed, settings.keep_removed)
+    unknown = UNKNOWN_LANGUAGE if settings.languages else PYTHON
+    cleaner = Cleaner(verdicts_file, stages, settings.seed, settings.keep_removed, unknown)
     _run(partial(clean, cleaner=cleaner), tasks, executor, "cleaning", "task")
     return [task.output for task in tasks]
 

@@ -44,12 +44,13 @@ def _by_suffix() -> dict[str, tuple[str, ...]]:
 _BY_SUFFIX = _by_suffix()
 
 
-def language_of(path: str, content: str) -> str | None:
+def language_of(path: str, content: str, by_lines: bool = True) -> str | None:
     """Return the canonical name of the language that a document is written in; None if nothing tells it.
 
     Args:
         path: where the file was, or anything that has no ending.
         content: its text; may be empty, then the name alone tells.
+        by_lines: whether the lines of a text may tell it where nothing else does; of all ways the least sure.
     """
     name = path.rpartition("/")[2]
     for template in _TEMPLATES:
@@ -68,7 +69,7 @@ def language_of(path: str, content: str) -> str | None:
         return found
     if found := _of_program(head) or mode_of(head) or _of_opening(head):
         return found
-    return None if dot and not ending.isdigit() else guess(head)
+    return guess(head) if by_lines and not (dot and not ending.isdigit()) else None
 
 
 def _among(candidates: tuple[str, ...], name: str | None) -> str | None:
