@@ -30,7 +30,7 @@ function test() {{
 test();"""
 _CPP_TESTS = "}}\nint main() {{\n    auto candidate = answer;\n{assertions}\n}}\n"
 _CPP_PROMPT = (
-    "#include<assert.h>\n#include<bits/stdc++.h>\n#include<fcntl.h>\n#include<netinet/in.h>\n#include<sys/ptrace.h>\n"
+    "#include<assert.h>\n#include<bits/stdc++.h>\n#include<fcntl.h>\n#include<netinet/in.h>\n#include<sys/mman.h>\n#include<sys/ptrace.h>\n"
     "#include<sys/stat.h>\n#include<unistd.h>\nstd::string answer(long x, std::vector<long> items) {\n"
 )
 JS_PROMPT = "// Return the answer.\nfunction answer(x, items) {\n"
@@ -287,6 +287,24 @@ def test_programs_in_python_keep_their_limits_beside_other_languages(executor: E
     body = f"    return [resource.getrlimit(name)[1] for name in ({names})]\n"
     verdicts = dict(executor.judge([(problem, body)]))
     assert verdicts[0].passed, verdicts
+
+
+@pytest.mark.slow
+def test_shared_memory_counts_and_threads_have_room(executor: Executor) -> None:
+    need("c++")
+    problem = cpp(["yes"])
+    shared = (
+        "const std::size_t size = (1ul << 29) + (1ul << 26);\n"
+        "if (mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) throw std::bad_alloc();\n"
+        'return "yes";\n'
+    )
+    threads = (
+        "std::vector<std::thread> all; std::atomic<long> sum(0);\n"
+        "for (int i = 0; i < 8; i++) all.emplace_back([&] { std::vector<long> v(1 << 20, 1); sum += v[5]; });\n"
+        'for (auto &each : all) each.join();\nreturn sum == 8 ? "yes" : "no";\n'
+    )
+    verdicts = judged(executor, [(problem, shared), (problem, threads)])
+    assert [str(verdict.outcome) for verdict in verdicts] == ["out_of_memory", "passed"], verdicts
 
 
 def test_a_missing_tool_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
