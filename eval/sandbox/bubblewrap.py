@@ -171,7 +171,9 @@ class Sandbox:
         processor: int,
         unsafe: bool = False,
         tools: Sequence[tuple[str, str]] = (),
+        own: Limits | None = None,
     ) -> None:
+        """`own` are the limits of programs in Python, where `limits` are wider for the tools of other languages."""
         self.ready = False
         self._scratch = tempfile.TemporaryDirectory(prefix="codeparrot-") if unsafe else None
         self._errors = _file_in_memory("errors")
@@ -200,7 +202,7 @@ class Sandbox:
                     env=environment,
                     start_new_session=True,
                 )
-        self._send(encode(("limits", limits.inside()), PACKET_BYTES))
+        self._send(encode(("limits", limits.inside(), (own or limits).inside()), PACKET_BYTES))
 
     def fileno(self) -> int:
         return self.control.fileno()

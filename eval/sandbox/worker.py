@@ -216,7 +216,8 @@ class Worker:
         if self._tools is None:
             sandbox = Sandbox(self._limits, packages, self._processor, self._unsafe)
         else:
-            sandbox = Sandbox(self._tools.widened, packages, self._processor, self._unsafe, self._tools.binds)
+            wide, binds = self._tools.widened, self._tools.binds
+            sandbox = Sandbox(wide, packages, self._processor, self._unsafe, binds, own=self._limits)
         self._selector.register(sandbox, selectors.EVENT_READ, (self, part))
         return sandbox
 

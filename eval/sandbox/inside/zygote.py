@@ -6,7 +6,8 @@ only that process is given. So no program finds another's text, or a reference s
 
 Messages are encoded tuples, one a packet:
 
-    to it      ("limits", limits) first; ("run", task, CPU seconds) with two descriptors, a socket and the sheet;
+    to it      ("limits", limits, those of programs in Python) first;
+               ("run", task, CPU seconds) with two descriptors, a socket and the sheet;
                ("stop", seconds in which the process may still end by itself)
     from it    ("ready",); ("done", exit status or minus the signal, CPU seconds, why it was ended, what it left)
 
@@ -50,8 +51,10 @@ def main() -> None:
         # Python passes the end less one: for 0 that is -1, which close_range(2) reads as the highest descriptor.
         os.closerange(3, control.fileno())
     os.closerange(control.fileno() + 1, 1 << 20)
-    _, limits = decode(control.recv(PACKET_BYTES))
+    _, limits, own = decode(control.recv(PACKET_BYTES))
     _confine(limits, isolated)
+    if isolated:
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL if isolated else signal.SIG_IGN)
     for name in PRELOAD:
         __import__(name)
@@ -63,10 +66,10 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     control.send(encode(("ready",), PACKET_BYTES))
-    _serve(control, isolated, limits["output_bytes"])
+    _serve(control, isolated, own)
 
 
-def _serve(control: socket.socket, isolated: bool, max_bytes: int) -> None:
+def _serve(control: socket.socket, isolated: bool, own: dict[str, int]) -> None:
     """Run one task after another until the harness closes its side; once one has left something, run no other."""
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, 4)
@@ -76,7 +79,7 @@ def _serve(control: socket.socket, isolated: bool, max_bytes: int) -> None:
         if message[0] == "stop":
             # It crossed with the report of a run that had ended by itself.
             continue
-        report = _run(control, isolated, descriptors, max_bytes, *message[1:])
+        report = _run(control, isolated, descriptors, own, *message[1:])
         control.send(encode(("done", *report), PACKET_BYTES))
         if report[-1]:
             while control.recv(PACKET_BYTES):
@@ -98,12 +101,12 @@ def _warm_up() -> None:
 
 
 def _run(
-    control: socket.socket, isolated: bool, descriptors: list[int], max_bytes: int, task: str, cpu_seconds: float
+    control: socket.socket, isolated: bool, descriptors: list[int], own: dict[str, int], task: str, cpu_seconds: float
 ) -> tuple[int, float, str, str]:
     before, unchanged = _cpu_of_children(), _scratch_changed()
     pid = os.fork()
     if pid == 0:
-        _child(control.fileno(), isolated, descriptors, max_bytes, task)
+        _child(control.fileno(), isolated, descriptors, own, task)
     for descriptor in descriptors:
         os.close(descriptor)
     status, why = _wait(control, pid, cpu_seconds)
@@ -178,7 +181,7 @@ def _cpu_of_children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _child(control: int, isolated: bool, descriptors: list[int], max_bytes: int, task: str) -> None:
+def _child(control: int, isolated: bool, descriptors: list[int], own: dict[str, int], task: str) -> None:
     """Run one task in this process and end it. When foreign code runs, only the socket and the standard three are open."""
     status = 1
     try:
@@ -188,8 +191,10 @@ def _child(control: int, isolated: bool, descriptors: list[int], max_bytes: int,
         socket_descriptor, sheet = descriptors
         order = decode(os.pread(sheet, os.fstat(sheet).st_size, 0))
         os.close(sheet)
+        if task not in BUILT:
+            _confine(own, isolated)
         gc.enable()
-        TASKS[task](socket_descriptor, max_bytes, *order)
+        TASKS[task](socket_descriptor, own["output_bytes"], *order)
         status = 0
     except MemoryError:
         status = OUT_OF_MEMORY
@@ -198,7 +203,7 @@ def _child(control: int, isolated: bool, descriptors: list[int], max_bytes: int,
 
 
 def _confine(limits: dict[str, int], isolated: bool) -> None:
-    """Set the limits on this process, from which all others inherit them, and shut the others out of it."""
+    """Set the limits on this process, from which all that it starts inherit them."""
     values = {
         resource.RLIMIT_AS: limits["memory_bytes"],
         resource.RLIMIT_FSIZE: limits["file_bytes"],
@@ -210,7 +215,6 @@ def _confine(limits: dict[str, int], isolated: bool) -> None:
     if isolated:
         # Counted within the namespace, this process included. Outside one it would count every process of the user.
         values[resource.RLIMIT_NPROC] = limits["processes"] + 1
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     for name, value in values.items():
         most = resource.getrlimit(name)[1]
         limit = value if most == resource.RLIM_INFINITY else min(value, most)
@@ -267,3 +271,5 @@ TASKS: dict[str, Callable[..., None]] = {
     "built together": toolchain.together,
     "built test": session(toolchain.tester),
 }
+BUILT = ("built", "built together", "built test")
+"""Those that need more than a program in Python: they set the limits of what they start."""

@@ -15,6 +15,7 @@ from codeparrot.eval.sandbox.inside.toolchain import HARNESS
 from codeparrot.eval.sandbox.toolchains.toolchain import (
     HEADERS,
     NUMBER,
+    ONE_HEAP,
     Language,
     Parts,
     Toolchain,
@@ -46,7 +47,7 @@ def prepare(tools: Toolchain, folder: Path) -> None:
 
 def _compiled(tools: Toolchain, source: str) -> Parts:
     build = (tools.paths["g++"], *_FLAGS, "-include", f"{HEADERS}/{_HEADER}", "-x", "c++", "-", "-o", "program")
-    return Parts(("./program",), source, build)
+    return Parts(("./program",), source, build, variables=ONE_HEAP)
 
 
 def program(tools: Toolchain, problem: Translated, completion: str) -> Parts:
@@ -82,4 +83,4 @@ def _returning(tests: str) -> str:
     return f"{end[:-1]}\nreturn 0;\n}}\n" if end.endswith("}") else tests
 
 
-LANGUAGE = Language("c++", find, together, program, test, address_bytes=1 << 31, prepare=prepare)
+LANGUAGE = Language("c++", find, together, program, test, prepare=prepare)

@@ -26,4 +26,4 @@ def together(tools: Toolchain, problem: Translated, completion: str) -> Parts:
     return Parts(run, files=(("script.js", text),))
 
 
-LANGUAGE = Language("javascript", find, together, program, test, threads=16)
+LANGUAGE = Language("javascript", find, together, program, test, threads=16, address_bytes=1 << 32)

@@ -1,7 +1,16 @@
 """Rust, by rustc: program and test are one process."""
 
 from codeparrot.eval.problems.problem import Translated
-from codeparrot.eval.sandbox.toolchains.toolchain import NUMBER, Language, Parts, Toolchain, binds_of, find_program, version_of
+from codeparrot.eval.sandbox.toolchains.toolchain import (
+    NUMBER,
+    ONE_HEAP,
+    Language,
+    Parts,
+    Toolchain,
+    binds_of,
+    find_program,
+    version_of,
+)
 
 _REPORT = f"""
 fn main() {{
@@ -20,8 +29,9 @@ def find() -> Toolchain:
     found = f"{root}/bin/rustc"
     paths = [found, f"{root}/lib", linker, *(find_program(name, "rust", "install binutils") for name in ("as", "ld", "ld.bfd"))]
     binds = binds_of(*(path for path in paths if path != "/usr/lib"))
+    variables = (("LD_LIBRARY_PATH", f"{root}/lib"), *ONE_HEAP)
     programs = {"rustc": found, "cc": linker}
-    return Toolchain(LANGUAGE, version_of(compiler, "--version"), binds, programs, (("LD_LIBRARY_PATH", f"{root}/lib"),))
+    return Toolchain(LANGUAGE, version_of(compiler, "--version"), binds, programs, variables)
 
 
 def together(tools: Toolchain, problem: Translated, completion: str) -> Parts:

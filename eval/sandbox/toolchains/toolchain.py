@@ -13,10 +13,14 @@ from codeparrot.eval.problems.problem import Translated
 from codeparrot.eval.sandbox.inside.toolchain import NUMBER, Bounds, Steps
 from codeparrot.languages.names import LANGUAGES
 
-__all__ = ["NUMBER", "Bounds", "Language", "Parts", "Steps", "Toolchain", "binds_of", "find_program", "version_of"]
+__all__ = ["NUMBER", "ONE_HEAP", "Bounds", "Language", "Parts", "Steps", "Toolchain", "binds_of", "find_program", "version_of"]
 
 HEADERS = "/headers"
 """Where a sandbox sees what was prepared for its language."""
+
+
+ONE_HEAP = (("MALLOC_ARENA_MAX", "1"),)
+"""Of the environment: glibc would reserve 64 MiB of address space for each thread, and memory_bytes bounds that."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ class Language:
     """The test as a process that asks."""
     threads: int = 0
     """That the runtime starts by itself; they are not counted among the program's processes."""
-    address_bytes: int = 1 << 32
-    """Address space of a process that runs; what a runtime reserves without using it counts."""
+    address_bytes: int = 0
+    """Address space of a process that runs, if a runtime reserves more than it uses. It alone bounds shared memory."""
     prepare: Callable[[Toolchain, Path], None] | None = None
     """Writes into a folder what every build needs; the sandbox shows it read-only as HEADERS."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.eval.problems.problem import Translated
+from codeparrot.eval.problems.problem import Problem, Translated
 from codeparrot.eval.problems.sets import from_row
 from codeparrot.eval.sandbox.executor import Executor, Limits, Verdict
 from codeparrot.eval.sandbox.toolchains import KNOWN, language
@@ -30,7 +30,7 @@ function test() {{
 test();"""
 _CPP_TESTS = "}}\nint main() {{\n    auto candidate = answer;\n{assertions}\n}}\n"
 _CPP_PROMPT = (
-    "#include<assert.h>\n#include<bits/stdc++.h>\n#include<fcntl.h>\n#include<netinet/in.h>\n#include<sys/ptrace.h>\n"
+    "#include<assert.h>\n#include<bits/stdc++.h>\n#include<fcntl.h>\n#include<netinet/in.h>\n#include<sys/mman.h>\n#include<sys/ptrace.h>\n"
     "#include<sys/stat.h>\n#include<unistd.h>\nstd::string answer(long x, std::vector<long> items) {\n"
 )
 JS_PROMPT = "// Return the answer.\nfunction answer(x, items) {\n"
@@ -233,6 +233,78 @@ def test_values_cross_as_they_are_and_changed_arguments_come_back(executor: Exec
     made_cpp = made({"name": "cpp", "language": "cpp", "prompt": prompt, "tests": cpp_tests})
     verdicts = judged(executor, [(js, body), (made_cpp, solution)])
     assert [(verdict.passed, verdict.weak) for verdict in verdicts] == [(True, False)] * 2, verdicts
+
+
+@pytest.mark.slow
+def test_only_what_a_program_throws_is_an_error_that_its_test_expects(executor: Executor) -> None:
+    need("javascript")
+    assertions = "  assert.throws(() => candidate(-1, []));\n  assert.throws(() => candidate(-2, []), /negative/);"
+    problem = made({"name": "throws", "language": "js", "prompt": JS_PROMPT, "tests": _JS_TESTS.format(assertions=assertions)})
+    unasked = made({**ROWS["javascript"], "name": "unasked", "language": "js", "tests": _JS_TESTS.format(
+        assertions="  assert.throws(() => candidate(() => 1, 2));").replace("answer", "sum")})  # fmt: skip
+    bodies = ["process.exit(0);", "require('fs').writeSync(3, Buffer.from([255, 255, 255, 255, 86]));", "return () => 1;"]
+    bodies += ["x = []; for (;;) x.push(new Uint8Array(1 << 24).fill(1));"]
+    jobs = [(problem, "  throw new RangeError('negative');\n}\n"), (unasked, "  return 1;\n}\n")]
+    verdicts = judged(executor, [*jobs, *((problem, f"{body}\n}}\n") for body in bodies)])
+    assert [verdict.passed for verdict in verdicts] == [True] + [False] * (len(verdicts) - 1), verdicts
+
+
+@pytest.mark.slow
+def test_a_test_that_waits_for_promises_is_judged_by_what_they_bring(executor: Executor) -> None:
+    need("javascript")
+    tests = _JS_TESTS.format(assertions="  assert.strictEqual(await candidate(1, []), 2);").replace(
+        "function", "async function"
+    )
+    solution = "  return x + 1;\n}\n"
+    row = {"name": "promises", "language": "js", "prompt": f"async {JS_PROMPT[JS_PROMPT.index('function') :]}", "tests": tests}
+    problem = made({**row, "canonical_solution": solution})
+    later = "  await new Promise((done) => setTimeout(done, 5));\n"
+    bodies = [f"{later}{solution}", "  return x;\n}\n", f"{later}  return x;\n}}\n", "  await new Promise(() => {});\n}\n"]
+    verdicts = judged(executor, [(problem, solution), *((problem, body) for body in bodies)])
+    assert [(verdict.passed, verdict.weak) for verdict in verdicts] == [(True, True)] * 2 + [(False, True)] * 3, verdicts
+
+
+@pytest.mark.slow
+def test_a_long_list_may_be_changed_in_place(executor: Executor) -> None:
+    need("javascript")
+    assertions = (
+        "  const v = Array.from({ length: 200000 }, (_, i) => -i);\n  candidate(1, v);\n  assert.strictEqual(v[0], -199999);"
+    )
+    problem = made({"name": "long", "language": "js", "prompt": JS_PROMPT, "tests": _JS_TESTS.format(assertions=assertions)})
+    assert [v.passed for v in judged(executor, [(problem, "  items.sort((a, b) => a - b);\n}\n")])] == [True]
+
+
+@pytest.mark.slow
+def test_programs_in_python_keep_their_limits_beside_other_languages(executor: Executor) -> None:
+    need("javascript")
+    prompt = "import resource\n\ndef limits():\n"
+    test = (
+        "def check(limits):\n"
+        f"    assert limits() == {[LIMITS.memory_bytes, LIMITS.processes + 1, LIMITS.file_bytes, LIMITS.open_files]}\n"
+    )
+    problem = Problem("limits", prompt, "limits", test, "", ())
+    names = "resource.RLIMIT_AS, resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE"
+    body = f"    return [resource.getrlimit(name)[1] for name in ({names})]\n"
+    verdicts = dict(executor.judge([(problem, body)]))
+    assert verdicts[0].passed, verdicts
+
+
+@pytest.mark.slow
+def test_shared_memory_counts_and_threads_have_room(executor: Executor) -> None:
+    need("c++")
+    problem = cpp(["yes"])
+    shared = (
+        "const std::size_t size = (1ul << 29) + (1ul << 26);\n"
+        "if (mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) throw std::bad_alloc();\n"
+        'return "yes";\n'
+    )
+    threads = (
+        "std::vector<std::thread> all; std::atomic<long> sum(0);\n"
+        "for (int i = 0; i < 8; i++) all.emplace_back([&] { std::vector<long> v(1 << 20, 1); sum += v[5]; });\n"
+        'for (auto &each : all) each.join();\nreturn sum == 8 ? "yes" : "no";\n'
+    )
+    verdicts = judged(executor, [(problem, shared), (problem, threads)])
+    assert [str(verdict.outcome) for verdict in verdicts] == ["out_of_memory", "passed"], verdicts
 
 
 def test_a_missing_tool_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 // program comes over standard input.
 const fs = require('node:fs');
 const { Module } = require('node:module');
-const { Closed, decode, encode, receive, send } = require('./values.js');
+const { Closed, NotPlain, decode, encode, receive, send } = require('./values.js');
 
 function raised(error) {
   const named = error instanceof Error;
@@ -40,7 +40,7 @@ function main(entry) {
       // What the program changes in its arguments changes in the test as well.
       answer = ['V', { value, args: JSON.stringify(after) === JSON.stringify(given) ? null : after }];
     } catch (error) {
-      answer = ['E', raised(error)];
+      answer = [error instanceof NotPlain ? 'N' : 'E', raised(error)];
     }
     send(...answer);
   }

@@ -9,10 +9,23 @@ const { Closed, Malformed, NotPlain, decode, encode, receive, send } = require('
 const FAILED = 10, ERROR = 11, GONE = 12;
 const ERRORS = { Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError };
 
+// What the program throws is thrown here. What ends the talk ends the test: one that expects an error must not catch it.
 function call(...args) {
+  let answer;
+  try {
+    answer = asked(args);
+  } catch (error) {
+    ended(error);
+  }
+  if (answer.thrown) throw answer.thrown;
+  return answer.value;
+}
+
+function asked(args) {
   send('Q', encode(args));
   const [kind, message] = receive();
-  if (kind === 'E') throw rebuilt(message);
+  if (kind === 'E') return { thrown: rebuilt(message) };
+  if (kind === 'N') throw rebuilt(message);
   if (kind !== 'V' || message === null || typeof message !== 'object') throw new Malformed('not an answer');
   const value = decode(message.value);
   if (message.args !== null) {
@@ -20,7 +33,7 @@ function call(...args) {
     if (!Array.isArray(changed)) throw new Malformed('not arguments');
     args.forEach((arg, index) => change(arg, changed[index]));
   }
-  return value;
+  return { value };
 }
 
 function rebuilt(message) {
@@ -34,7 +47,8 @@ function rebuilt(message) {
 function change(arg, changed) {
   if (arg === null || typeof arg !== 'object' || changed === null || typeof changed !== 'object') return;
   if (Array.isArray(arg) && Array.isArray(changed)) {
-    arg.splice(0, arg.length, ...changed);
+    arg.length = 0;
+    for (const each of changed) arg.push(each);
   } else if (arg instanceof Map && changed instanceof Map) {
     arg.clear();
     changed.forEach((value, key) => arg.set(key, value));
