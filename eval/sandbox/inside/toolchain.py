@@ -65,8 +65,8 @@ class Steps(NamedTuple):
 
     @staticmethod
     def of(order: tuple[Any, ...]) -> "Steps":
-        *texts, bounds = order
-        return Steps(*texts, Bounds(*bounds))
+        files, source, build, run, variables, bounds = order
+        return Steps(files, source, build, run, variables, Bounds(*bounds))
 
 
 def program(descriptor: int, max_bytes: int, *order: Any) -> None:
