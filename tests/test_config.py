@@ -79,8 +79,7 @@ def test_sources_are_given_as_a_list_or_one_by_one(tmp_path, words: list[str]) -
     (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     assert load_config(tmp_path / "config.yaml") == config
     more = parse_config(["--config", str(tmp_path / "config.yaml"), "--stream.train+", "{path: c}"])
-    assert isinstance(more.stream.train, list)
-    assert more.stream.train[1:] == [{"path": "b"}, {"path": "c"}]
+    assert isinstance(more.stream.train, list) and more.stream.train[1:] == [{"path": "b"}, {"path": "c"}]
 
 
 def test_switches_need_no_value_and_names_may_have_dashes() -> None:
