@@ -24,6 +24,8 @@ REFINED = 40
 """The best starts, from which the loss is minimised."""
 LEAST_POINTS = 6
 """One more than a law has numbers."""
+LARGEST = 700.0
+"""Of a logarithm: a number that can still be written. Draws of few runs go beyond, where a term is nothing or all."""
 COVERED = (2.5, 97.5)
 """Percentiles of the draws: the ends of an interval."""
 
@@ -101,7 +103,7 @@ def fit(points: Points, draws: int = 1000, seed: int = 0) -> Fit:
 def _law(theta: "ndarray") -> Law:
     import numpy as np
 
-    a, b, e, alpha, beta = theta
+    a, b, e, alpha, beta = np.clip(theta, -LARGEST, LARGEST)
     return Law(float(np.exp(e)), float(np.exp(a)), float(np.exp(b)), float(alpha), float(beta))
 
 

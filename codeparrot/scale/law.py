@@ -21,8 +21,11 @@ class Law(NamedTuple):
     beta: float
 
     def loss(self, parameters: "float | ndarray", tokens: "float | ndarray") -> "float | ndarray":
-        """Return the loss in nats a token."""
-        return self.E + self.A / parameters**self.alpha + self.B / tokens**self.beta
+        """Return the loss in nats a token: infinite where an exponent below 0 makes it so."""
+        import numpy as np
+
+        with np.errstate(over="ignore"):  # draws of few runs have exponents of any size
+            return self.E + self.A * np.exp(-self.alpha * np.log(parameters)) + self.B * np.exp(-self.beta * np.log(tokens))
 
     def optimum(self, flops: float) -> tuple[float, float]:
         """Return the parameters and the tokens of the lowest loss that this much computation can reach (6 N D = C).

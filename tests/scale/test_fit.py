@@ -257,3 +257,10 @@ def test_a_table_that_cannot_be_read_is_named_with_its_line(text: str, message: 
     (tmp_path / "points.csv").write_text(text, encoding="utf-8")
     assert main(["scale", "fit", str(tmp_path / "points.csv")]) == 1
     assert f"{tmp_path / 'points.csv'}" in (said := capsys.readouterr().err) and message in said
+
+
+def test_a_term_of_any_exponent_is_nothing_or_all() -> None:
+    """Draws of few runs have such exponents, and a prediction takes the losses of all draws."""
+    steep = Law(1.0, float(np.exp(700)), 10.0, 375.0, 0.5)
+    assert steep.loss(1e6, 1e4) == pytest.approx(1.1)
+    assert steep._replace(alpha=-375.0).loss(1e6, 1e4) == np.inf
