@@ -22,8 +22,10 @@ from codeparrot.eval.sandbox.toolchains import language
 KEYS = ("name", "language", "prompt", "tests")
 _CANDIDATE = re.compile(r"\bcandidate\s*:?=\s*&?([A-Za-z_]\w*)\s*;?\s*$", re.MULTILINE)
 _LAST_FUNCTION = re.compile(r"(\w+)\s*\([^()]*\)\s*\{\s*$")
-_NOT_PLAIN = re.compile(r"std::any\b|std::variant\b|std::function\b|^\s*union\b", re.MULTILINE)
+_NOT_PLAIN = re.compile(r"std::(?:any|variant|function|string_view|stack|queue|priority_queue)\b|^\s*union\b", re.MULTILINE)
 """In a C++ prompt, types that do not cross between processes (harness/remote.hpp)."""
+_CATCHES = re.compile(r"\bcatch\s*\(")
+"""In a C++ test: an exception does not cross either."""
 
 
 def is_row(row: Mapping[str, Any]) -> bool:
@@ -54,7 +56,8 @@ def from_row(row: Mapping[str, Any], where: str) -> Translated:
         raise CodeparrotError(f"{where}: {error}") from None
     found = _CANDIDATE.search(row["tests"]) or _LAST_FUNCTION.search(row["prompt"])
     entry_point = found.group(1) if found else ""
-    crosses = known.program is not None and entry_point and not _NOT_PLAIN.search(row["prompt"])
+    cpp_alone = known.name == "c++" and (_NOT_PLAIN.search(row["prompt"]) or _CATCHES.search(row["tests"]))
+    crosses = known.program is not None and entry_point and not cpp_alone
     return Translated(
         task_id=row["name"],
         prompt=row["prompt"],
