@@ -1,3 +1,4 @@
+import importlib
 import platform
 import sys
 import sysconfig
@@ -19,6 +20,7 @@ def files_of(source: Source) -> list[SourceFile]:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only folder in which this interpreter finds distributions."""
+    importlib.import_module("identify.vendor.licenses")  # imported when a licence is first read: nothing else is found then
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.setattr(sys, "path", [str(folder)])
