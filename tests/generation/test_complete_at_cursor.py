@@ -189,7 +189,10 @@ def test_the_name_of_a_file_tells_the_language_unless_it_is_told(plain, tmp_path
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--stop", "function", "--language", "pythn"], 'there is no language "pythn"; did you mean "python"?'),
+        (
+            ["--stop", "function", "--language", "pythn"],
+            'there is no language "pythn" (--stop block needs none); did you mean "python"?',
+        ),
         (["--stop", "block", "--stop_at_block_end", "false"], "give --stop alone"),
         (["--language", "cobol"], 'the stop texts of "cobol" are not known'),
         (["--suffix", "x", "--cursor", "1:1"], "--cursor says where the suffix begins"),

@@ -20,7 +20,8 @@ def files_of(source: Source) -> list[SourceFile]:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only folder in which this interpreter finds distributions."""
-    importlib.import_module("identify.vendor.licenses")  # imported when a licence is first read: nothing else is found then
+    for name in ("identify.vendor.licenses", "license_expression"):
+        importlib.import_module(name)  # otherwise imported when a licence is first read, where the path holds nothing else
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.setattr(sys, "path", [str(folder)])
