@@ -82,8 +82,13 @@ def path_of(name: str | Path) -> Path:
     """Return the path that a user wrote. Shells leave the ~ in `--output=~/x` and in a YAML file as it is.
 
     Raises:
-        CodeparrotError: it begins with ~ and there is no such home folder, or only the lent one.
+        CodeparrotError: it begins with ~ and there is no such home folder, or only the lent one; or it is an address, which
+            would name a folder `s3:` here.
     """
+    if is_address(name):
+        raise CodeparrotError(
+            f"{without_credentials(str(name))} is an address, where a folder or a file here is asked for; name one"
+        )
     path = Path(name.removeprefix(FILE) if isinstance(name, str) else name)
     if not path.parts[:1] or not path.parts[0].startswith("~"):
         return path

@@ -1,4 +1,4 @@
-"""The configuration of a run directory that has checkpoints means that run, wherever it lies."""
+"""The configuration of a run directory that has checkpoints means that run, wherever it lies; an address is no folder."""
 
 import shutil
 from pathlib import Path
@@ -8,6 +8,8 @@ import yaml
 
 from codeparrot.arguments import load_config, parse_settings
 from codeparrot.config import Config
+from codeparrot.errors import CodeparrotError
+from codeparrot.location import path_of
 from codeparrot.train import train
 from tests.launching import curve, run, weights, write_config
 
@@ -81,3 +83,12 @@ def test_a_run_that_was_moved_ends_with_the_bits_of_one_that_stayed(tmp_path, co
     assert f"{moved}, resumed at step 8" in err
     assert curve(moved) == curve(tiny) and weights(moved) == weights(tiny)
     assert load_config(moved / "config.yaml").run_directory == moved
+
+
+@pytest.mark.parametrize("name", ["s3://bucket/runs", "gs://bucket", "https://user:secret@example.org/x"])
+def test_an_address_is_no_folder_here(name: str) -> None:
+    """Where only folders serve, it would become one called `s3:`."""
+    with pytest.raises(CodeparrotError, match="is an address, where a folder or a file here is asked for") as found:
+        path_of(name)
+    assert "secret" not in str(found.value)
+    assert path_of("file:///tmp") == Path("/tmp")

@@ -12,7 +12,6 @@ from codeparrot.corpus import registry
 from codeparrot.corpus.documents import COLUMNS, NEW_COLUMNS
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import SCHEMES
 
 _TYPES = {
     **{"documents": int, "bytes": int, "licenses": dict, "languages": dict, "splits": dict, "sources": list, "waterfall": list},
@@ -29,10 +28,9 @@ def read_statistics(folder: Path, needed: Sequence[str] = ("documents", "bytes",
     try:
         statistics = files.read_object(folder / STATISTICS)
     except OSError as error:
-        remedy = "codeparrot corpus build --output writes one"
-        if folder.parts[:1] and folder.parts[0].removesuffix(":") in SCHEMES:
-            remedy = "this command reads folders here, so fetch the corpus first"
-        raise CodeparrotError(f"{folder} is not a corpus: {STATISTICS} cannot be read ({error.strerror}); {remedy}") from error
+        raise CodeparrotError(
+            f"{folder} is not a corpus: {STATISTICS} cannot be read ({error.strerror}); codeparrot corpus build --output writes one"
+        ) from error
     except ValueError as error:
         raise CodeparrotError(f"{folder / STATISTICS} is damaged ({error}); build the corpus again") from error
     wrong = [name for name in _TYPES if name in {*needed, *statistics} and not isinstance(statistics.get(name), _TYPES[name])]
