@@ -16,6 +16,7 @@ from codeparrot.corpus.cluster.executor import ClusterSettings
 from codeparrot.corpus.documents import LANGUAGE
 from codeparrot.corpus.minhash.bands import NearDuplicates
 from codeparrot.corpus.report.card import LANGUAGES_SHOWN
+from codeparrot.corpus.report.command import summary
 from codeparrot.corpus.report.pictures import bytes_left, stages_of
 from codeparrot.corpus.sources import installed
 from codeparrot.errors import CodeparrotError
@@ -138,7 +139,9 @@ def test_counts_by_language_add_up_to_those_of_the_corpus(mixed: Path, tmp_path:
 
 
 def test_card_and_report_say_what_there_is_of_each(mixed: Path, tmp_path: Path, capsys: Any) -> None:
-    make(mixed, tmp_path / "corpus", languages=("all",), **NO_NEAR)
+    statistics = make(mixed, tmp_path / "corpus", languages=("all",), **NO_NEAR)
+    printed = summary("data/corpus", statistics)
+    assert "languages, left of what was read:" in printed and any(line.split()[:1] == ["c++"] for line in printed)
     card = (tmp_path / "corpus" / "README.md").read_text(encoding="utf-8")
     assert "## Languages" in card and "| c++ | 2 |" in card and "languages.png" in card
     page = tmp_path / "page.html"

@@ -61,13 +61,15 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
 
 
 def summary(corpus: str, statistics: dict[str, Any]) -> list[str]:
-    """Return the lines that a build prints: what the corpus holds and what was removed."""
+    """Return the lines that a build prints: what it holds and what was removed, by language too if there are several."""
     read, removed = statistics["read"], {name: each for name, each in statistics["removed"].items() if each["files"]}
     lines = _overview(corpus, statistics)
     lines.append(
         f"removed of {_count(read['files'], 'file')}, {_size(read['bytes'])}, that were read:{'' if removed else ' none'}"
     )
     lines += [_row(name, each["files"], "files", each["bytes"], each["rule"]) for name, each in removed.items()]
+    if len(statistics["languages"]) > 1:
+        lines += _languages(statistics["languages"])
     return list(map(clean, lines))
 
 

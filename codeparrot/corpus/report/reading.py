@@ -29,7 +29,8 @@ def read_statistics(folder: Path, needed: Sequence[str] = ("documents", "bytes",
         statistics = files.read_object(folder / STATISTICS)
     except OSError as error:
         raise CodeparrotError(
-            f"{folder} is not a corpus: {STATISTICS} cannot be read ({error.strerror}); codeparrot corpus build --output writes one"
+            f"{folder} is not a corpus: {STATISTICS} cannot be read ({error.strerror}); "
+            "codeparrot corpus build --output writes one"
         ) from error
     except ValueError as error:
         raise CodeparrotError(f"{folder / STATISTICS} is damaged ({error}); build the corpus again") from error
