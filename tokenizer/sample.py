@@ -132,12 +132,15 @@ def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet
 
 
 def _thinned(pieces: Sequence[Piece], most_bytes: int) -> list[Piece]:
-    """Return evenly spaced pieces that hold at most so much, and one piece more; beginnings of files are all kept."""
+    """Return evenly spaced pieces that hold at most so much, and one piece more.
+
+    Beginnings of files are all kept, and files that have been copied here.
+    """
     left = most_bytes / max(1, sum(piece.num_bytes for piece in pieces))
     kept: list[Piece] = []
     seen = taken = 0
     for piece in pieces:
-        if piece.is_prefix or taken <= seen * left or left >= 1:
+        if piece.is_prefix or not _is_remote(piece) or taken <= seen * left or left >= 1:
             kept.append(piece)
             taken += piece.num_bytes
         seen += piece.num_bytes
