@@ -12,7 +12,6 @@ lane and over all lanes together, so shares do not drift.
 """
 
 import hashlib
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -139,14 +138,11 @@ class Mixture(NamedTuple):
     """Where the points begin, as a multiple of 2^-64."""
     stretches: tuple[Stretch, ...]
 
-    def source(self, lane: int, number: int) -> int:
-        """Return the index of the source of window `number` of a lane, counted from the beginning of the run."""
-        if len(self.shares) == 1:
-            return 0
-        return bisect_right(self._bounds(number), (number * GOLDEN + lane * SIDEWAYS + self.offset) % ONE)
-
     def drawn(self, lane: int, number: int) -> Iterator[int]:
-        """Yield what `source` returns for the windows of a lane from `number` on, without end, at a tenth of its cost."""
+        """Yield the index of the source of each window of a lane from `number` on, without end.
+
+        Windows count from the beginning of the run.
+        """
         import numpy as np
 
         if len(self.shares) == 1:

@@ -20,6 +20,7 @@ from codeparrot.corpus.report.command import summary
 from codeparrot.corpus.report.pictures import bytes_left, stages_of
 from codeparrot.corpus.sources import installed
 from codeparrot.errors import CodeparrotError
+from codeparrot.languages.detect import language_of
 from tests.corpus.cluster.test_cluster import OneMachine, on_ray
 from tests.corpus.samples import LENIENT, digests, make, read
 from tests.corpus.sources.test_git import repository
@@ -201,3 +202,15 @@ def test_a_card_lists_some_of_many_languages(tmp_path: Path) -> None:
     card = (tmp_path / "corpus" / "README.md").read_text(encoding="utf-8")
     assert all(line.count("own-") <= LANGUAGES_SHOWN for line in card.splitlines())
     assert f"{100 - LANGUAGES_SHOWN} more |" in card
+
+
+def test_rows_without_a_path_are_pythons_where_no_languages_are_named(tmp_path: Path) -> None:
+    """As in older versions. Lines alone are no word on the language there, and secrets are those of Python."""
+    setting = "DB_PASSWORD = load_S3cret_8271"
+    lines = "all: build\n\ngcc -o $@ $<\n" + "clean:\n\trm -f *.o\n" * 5 + f"{setting}\n"
+    assert language_of("0", lines) == "makefile"
+    table = rows(tmp_path / "rows.jsonl", {"content": lines})
+    statistics = make(table, tmp_path / "plain", **NO_NEAR)
+    assert list(statistics["languages"]) == ["unknown"] and setting in read(tmp_path / "plain")[0]["content"]
+    statistics = make(table, tmp_path / "named", languages=("all",), **NO_NEAR)
+    assert list(statistics["languages"]) == ["makefile"] and setting not in read(tmp_path / "named")[0]["content"]

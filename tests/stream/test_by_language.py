@@ -126,7 +126,7 @@ def test_windows_come_whole_from_one_language_and_no_document_is_lost_or_doubled
     config = config_of(folder, lanes=1, order="documents")
     windows = list(islice(dataset(config), 2500))
     mixture, names = mixture_of(config), [source.name for source in sources_of(config.stream.train)]
-    drawn = [names[mixture.source(0, number)] for number in range(len(windows))]
+    drawn = [names[index] for index in islice(mixture.drawn(0, 0), len(windows))]
     assert [NAMES[letter_of(window)] for window in windows] == drawn
     letters = np.random.default_rng(0).choice(list("pppprrg"), 160).tolist()
     for name in names:

@@ -88,8 +88,7 @@ weights = st.lists(st.sampled_from([0, 0.01, 0.1, 0.3, 1, 2.5, 7]), min_size=1, 
 def counts(mixture: Mixture, lanes: int, num_windows: int) -> np.ndarray:
     """Return how many of the first windows of each lane come from each source: [lanes, sources]."""
     found = [
-        np.bincount([mixture.source(lane, n) for n in range(num_windows)], minlength=len(mixture.shares))
-        for lane in range(lanes)
+        np.bincount(list(islice(mixture.drawn(lane, 0), num_windows)), minlength=len(mixture.shares)) for lane in range(lanes)
     ]
     return np.array(found)
 
@@ -115,7 +114,7 @@ def test_shares_do_not_drift_over_ten_million_windows() -> None:
     points = numbers * np.uint64(GOLDEN) + lanes * np.uint64(SIDEWAYS) + np.uint64(mixture.offset)
     first = points < bound
     for number in (0, 1, 77, 1_249_999):
-        assert [mixture.source(lane, number) for lane in range(8)] == [int(not each) for each in first[:, number]]
+        assert [next(mixture.drawn(lane, number)) for lane in range(8)] == [int(not each) for each in first[:, number]]
     off = np.cumsum(first, axis=1) - 0.7 * np.arange(1, 1_250_001)
     assert np.abs(off).max() < 6
     assert np.abs(off.sum(0)).max() < 12
@@ -123,7 +122,7 @@ def test_shares_do_not_drift_over_ten_million_windows() -> None:
 
 def test_which_source_a_window_comes_from_is_the_same_for_ever() -> None:
     mixture = without_phases([{"path": "a", "weight": 0.6}, {"path": "b", "weight": 0.3}, {"path": "c", "weight": 0.1}], seed=3)
-    drawn = bytes(mixture.source(lane, number) for lane in range(4) for number in range(1000))
+    drawn = bytes(index for lane in range(4) for index in islice(mixture.drawn(lane, 0), 1000))
     assert hashlib.sha256(drawn).hexdigest()[:16] == "812f7fe344fbf3f7"
 
 
@@ -169,7 +168,7 @@ def test_windows_come_whole_from_the_source_that_is_drawn_and_no_token_of_a_sour
     config = mixed(files, lanes=1, order="documents")
     windows = list(islice(dataset(config), 3000))
     mixture = mixture_of(config)
-    drawn = [NAMES[mixture.source(0, number)] for number in range(len(windows))]
+    drawn = [NAMES[index] for index in islice(mixture.drawn(0, 0), len(windows))]
     assert [source_of(window.numpy()) for window in windows] == drawn
     for name, size in zip(NAMES, SIZES, strict=True):
         tokens = np.concatenate([window for window, each in zip(windows, drawn, strict=True) if each == name])

@@ -68,19 +68,17 @@ class Ahead:
 
 
 def ahead(address: str, start: int, stop: int) -> Ahead | None:
-    """Begin to fetch bytes of a file; None if too much is under way already, or there are none."""
+    """Begin to fetch bytes of a file; None if there are none, too much is under way, or its file system waits for each read."""
+    system = file_system(address)
+    if not system.async_impl:
+        return None
     known = info(address)
     start, stop = max(0, start), min(stop, known.size)
     with _process.lock:
         if start >= stop or _process.ahead_bytes + stop - start > AHEAD_BYTES:
             return None
         _process.ahead_bytes += stop - start
-    system = file_system(address)
-    if not system.async_impl:
-        future: Future[bytes] = Future()
-        future.set_exception(NotImplementedError())
-    else:
-        future = asyncio.run_coroutine_threadsafe(get(system, address, start, stop, known), system.loop)
+    future = asyncio.run_coroutine_threadsafe(get(system, address, start, stop, known), system.loop)
     return Ahead(address, start, stop, future)
 
 
