@@ -1,8 +1,9 @@
 """What experiments tell, and what they cost. `python -m benchmarks.science scale [SEED ...]` measures one part.
 
 scale: a law is fitted to four sizes of GPT-2 with 0.09M to 1.1M parameters at three lengths each, and predicts the loss of a
-model four times larger than the largest, which is then trained. Both counts of parameters are fitted, with embeddings and
-without. The time is that of the twelve small runs, one process with two threads; other work on the machine spoils it.
+model four times larger than the largest at the middle length, which is then trained. All sizes have the same lengths in tokens:
+as many tokens a parameter would leave the small ones before the power law begins (docs/LOG.md). Both counts of parameters are
+fitted, with embeddings and without. The time is that of the twelve small runs; other work on the machine spoils it.
 
 Corpus and validation set are the quickstart's (benchmarks/learning.py), with a tokenizer of 2,048 tokens, so that embeddings do
 not outweigh the layers. What is trained is kept in data/benchmarks/science, so that an interrupted benchmark goes on; remove it
@@ -22,8 +23,8 @@ from benchmarks.measured import T_OF_3
 
 FOLDER = DATA / "science"
 TOKENIZER, VOCABULARY = FOLDER / "tokenizer", 2048
-LENGTHS, LARGER_LENGTH = (1.5, 3.0, 6.0), 1.5
-"""Tokens a parameter, of the series and of the larger model: that is about as many tokens as the largest of the series sees."""
+LENGTHS, LARGER_LENGTH = (3e6, 6e6, 9e6), 6e6
+"""Tokens, of the series and of the larger model: less than the corpus has."""
 LARGER_DEPTH = 7
 """Of 4.7M parameters, where the series ends with 4 layers and 1.1M."""
 COUNTS = ("total", "non_embedding")
@@ -40,7 +41,7 @@ def train(output: Path, seed: int, *sizes_and_lengths: str) -> dict[str, Any]:
     try:
         found = codeparrot(
             *("scale", "run", "--config", str(NANO), "--output", str(output), "--run.seed", str(seed), *sizes_and_lengths),
-            *("--model.vocab_size", str(VOCABULARY), "--tokenizer.path", str(TOKENIZER), "--train.precision", "fp32"),
+            *("--model.vocab_size", str(VOCABULARY), "--tokenizer.path", str(TOKENIZER), "--train.micro_batch_size", "8"),
             *("--stream.train", str(CORPUS), "--stream.valid", str(CORPUS), "--objective.fim_rate", "0"),
             *("--evaluate.likelihood_problems", "", "--evaluate.sample_tokens", "0", "--checkpoint.keep_last", "1"),
         )
@@ -65,10 +66,10 @@ def predicted(series: Path, larger: Path, count: str) -> tuple[float, float]:
 
 def scale(seed: int, share: float) -> dict[str, Any]:
     """Train the series and the larger model of a seed; return the errors of the predictions, by count, and the minutes."""
-    folder = FOLDER / f"{'scale' if share == 1 else 'trial'}-{seed}"
-    lengths = ("--sizes", "4", "--tokens_per_parameter", *(str(share * length) for length in LENGTHS))
+    folder = FOLDER / f"{'law' if share == 1 else 'trial'}-{seed}"
+    lengths = ("--sizes", "4", "--tokens", *(str(share * length) for length in LENGTHS))
     made = train(folder / "series", seed, *lengths)
-    one = ("--depths", str(LARGER_DEPTH), "--tokens_per_parameter", str(share * LARGER_LENGTH))
+    one = ("--depths", str(LARGER_DEPTH), "--tokens", str(share * LARGER_LENGTH))
     (larger,) = train(folder / "larger", seed, *one)["runs"]
     losses = {count: predicted(folder / "series", folder / "larger", count) for count in COUNTS}
     return {

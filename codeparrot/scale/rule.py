@@ -1,7 +1,7 @@
 """The rule of a miniseries: one dial, the depth, from which everything else about a run follows.
 
 Guarantees: the deepest model at the greatest length is the base, setting for setting. Widths are multiples of the base's head
-size, parameters rise with depth, and every run has the tokens a parameter that it was asked for, to half a step.
+size, parameters rise with depth, and every run has the tokens, or tokens a parameter, that it was asked for, to half a step.
 
 - width = base width * depth / base depth; heads = width / head size; feed-forward layers keep their ratio to the width; the
   range of the initial weights goes with width^-0.5, as nano's and micro's recipes have it. So N grows with depth^3, not
@@ -28,6 +28,7 @@ from transformers import PreTrainedConfig
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
+from codeparrot.figures import count_in_words
 from codeparrot.model.families import model_config, num_parameters
 from codeparrot.model.flops import flops_per_token
 from codeparrot.scale.law import FLOPS_PER_TOKEN_AND_PARAMETER
@@ -53,17 +54,33 @@ class Rule(NamedTuple):
 
     depths: tuple[int, ...]
     ratios: tuple[float, ...]
-    """Tokens a parameter; all parameters count."""
+    """Tokens a parameter; all parameters count. Empty where there are `tokens`."""
     lr_exponent: float
     batch_exponent: float
+    tokens: tuple[float, ...] = ()
+    """The same for every size."""
 
     @classmethod
     def of(
-        cls, base: Config, sizes: int, lengths: int, depths: Sequence[int], ratios: Sequence[float], lr: float, batch: float
+        cls,
+        base: Config,
+        sizes: int,
+        lengths: int,
+        depths: Sequence[int] = (),
+        ratios: Sequence[float] = (),
+        lr: float = 0.0,
+        batch: float = 0.0,
+        tokens: Sequence[float] = (),
     ) -> "Rule":
-        """Return the rule of the depths and ratios that were named, or of as many as were asked for, ending at the base."""
+        """Return the rule of the depths and lengths that were named, or of as many as were asked for, ending at the base."""
         chosen = tuple(sorted(depths)) or depths_of(shape_of(model_config(base.model)).depth, sizes)
-        return cls(chosen, tuple(sorted(ratios)) or ratios_of(base, lengths), lr, batch)
+        own = () if tokens else tuple(sorted(ratios)) or ratios_of(base, lengths)
+        return cls(chosen, own, lr, batch, tuple(sorted(tokens)))
+
+    def lengths_of(self, parameters: int) -> list[tuple[str, float]]:
+        """Return the lengths of the runs of a size in tokens, each with its name."""
+        ratios = [(f"t{_short(ratio)}", ratio * parameters) for ratio in self.ratios]
+        return ratios or [(count_in_words(tokens), tokens) for tokens in self.tokens]
 
 
 class Shape(NamedTuple):
@@ -78,8 +95,8 @@ class Run(NamedTuple):
     name: str
     config: Config
     shape: Shape
-    ratio: float
-    """Tokens a parameter that were asked for."""
+    asked: float
+    """Tokens that were asked for."""
     parameters: int
     cost: float
     """FLOPs with attention, for the time."""
@@ -155,7 +172,7 @@ def series(base: Config, rule: Rule) -> list[Run]:
     if base.train.global_batch_schedule:
         raise CodeparrotError(f"{SCHEDULE} is not for a series, whose batches follow the rule; leave it out")
     base_config = model_config(base.model)
-    own, own_parameters = shape_of(base_config), num_parameters(base_config)
+    own = shape_of(base_config)
     _check_layers(base.model, own.depth)
     runs = []
     for depth in rule.depths:
@@ -163,21 +180,21 @@ def series(base: Config, rule: Rule) -> list[Run]:
         built = model_config(model)
         shape = shape_of(built)
         parameters, flops = num_parameters(built), flops_per_token(built, base.stream.seq_length)
-        for ratio in rule.ratios:
-            is_base = depth == own.depth and math.isclose(ratio, tokens_of(base) / own_parameters)
+        for length, tokens in rule.lengths_of(parameters):
+            is_base = depth == own.depth and math.isclose(tokens, tokens_of(base))
             config = copy.deepcopy(base)
-            config.run.name = f"{base.run.name}-d{depth}-t{_short(ratio)}"
+            config.run.name = f"{base.run.name}-d{depth}-{length}"
             config.model = model
             if not is_base:
-                _resize_batch(config, base, ratio * parameters, rule.batch_exponent)
-                _set_length(config, base, ratio * parameters)
+                _resize_batch(config, base, tokens, rule.batch_exponent)
+                _set_length(config, base, tokens)
                 batches = config.train.global_batch_size / base.train.global_batch_size
                 _scale_rates(config, (shape.width / own.width) ** -rule.lr_exponent * math.sqrt(batches))
             config.evaluate.every_steps = config.evaluate.every_steps or config.train.max_steps
-            runs.append(Run(config.run.name, config, shape, ratio, parameters, flops * tokens_of(config)))
+            runs.append(Run(config.run.name, config, shape, tokens, parameters, flops * tokens_of(config)))
     names = [run.name for run in runs]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise CodeparrotError(f"{twice} stands for two runs: give depths and tokens a parameter once each")
+        raise CodeparrotError(f"{twice} stands for two runs: give depths and lengths once each")
     return sorted(runs, key=lambda run: run.cost)
 
 
@@ -233,8 +250,8 @@ def _set_length(config: Config, base: Config, tokens: float) -> None:
     config.train.max_steps = round(tokens / config.train.global_batch_size / config.stream.seq_length)
     if config.train.max_steps < 1:
         raise CodeparrotError(
-            f"{config.run.name}: {tokens:,.0f} tokens are less than a step; give more --tokens_per_parameter, fewer --lengths "
-            "or a smaller train.global_batch_size"
+            f"{config.run.name}: {tokens:,.0f} tokens are less than a step; give more --tokens_per_parameter, fewer --lengths, "
+            "more --tokens or a smaller train.global_batch_size"
         )
     times = config.train.max_steps / base.train.max_steps
     for section, name in (*_STEPS, *_OFTEN_ENOUGH):

@@ -40,6 +40,9 @@ class Series(Config):
     """Depths in layers, in place of --sizes. They may be deeper than the recipe."""
     tokens_per_parameter: list[float] = field(default_factory=list, metadata={"rule": ABOVE_0})
     """Lengths of the runs in tokens a parameter, embeddings included, in place of --lengths: 5 10 20."""
+    tokens: list[float] = field(default_factory=list, metadata={"rule": ABOVE_0})
+    """Lengths of the runs in tokens, the same for every size, in place of --lengths: 1e9 2e9 4e9. Small models too are then
+    trained long enough for a power law."""
     lr_exponent: float = setting(0.5, rule=at_least(0))
     """The learning rate goes with the width to the power of minus this: 0.5 as in nanochat, 1 as in muP, 0: constant."""
     batch_exponent: float = setting(0.0, rule=at_least(0))
@@ -71,6 +74,8 @@ def check(settings: Series) -> None:
         raise CodeparrotError(
             f"resume is {settings.resume}: each run of a series begins anew and goes on by itself; leave it out"
         )
+    if settings.tokens and settings.tokens_per_parameter:
+        raise CodeparrotError("--tokens and --tokens_per_parameter are two ways to say how long runs are: give one of them")
     if settings.hub.branch:
         raise CodeparrotError(
             "hub.branch is set: each run of a series has a branch of its own, called as the run; leave it out"
@@ -89,7 +94,7 @@ def run(settings: Series) -> Result:
     say("deriving the runs")
     base = Config(**{each.name: getattr(settings, each.name) for each in fields(Config)})
     asked = (settings.sizes, settings.lengths, settings.depths, settings.tokens_per_parameter)
-    rule = Rule.of(base, *asked, settings.lr_exponent, settings.batch_exponent)
+    rule = Rule.of(base, *asked, settings.lr_exponent, settings.batch_exponent, settings.tokens)
     runs, output = series(base, rule), path_of(settings.output)
     for each in runs:
         each.config.run.dir = str(output / "runs")
@@ -193,12 +198,14 @@ def rule_in_words(base: Config, rule: "Rule") -> list[str]:
         f"{batch} windows * (tokens / the recipe's) ^ {rule.batch_exponent:g}" if rule.batch_exponent else f"{batch} windows"
     )
     rates = f"{base.optim.lr:g} * (width / {own.width}) ^ -{rule.lr_exponent:g}" if rule.lr_exponent else f"{base.optim.lr:g}"
+    ratios = f"{', '.join(f'{ratio:.3g}' for ratio in rule.ratios)} tokens a parameter, embeddings included"
+    lengths = f"{', '.join(map(count_in_words, rule.tokens))} tokens, for every size" if rule.tokens else ratios
     root = f" * (batch / {batch}) ^ 0.5" if rule.batch_exponent else ""
     return [
         f"base        {base.run.name}: {own.depth} layers, width {own.width}, {own.heads} heads",
         f"dial        depth {', '.join(map(str, rule.depths))}; width = {own.width} * depth / {own.depth}, in heads of "
         f"{own.width // own.heads}; initial weights go with width ^ -0.5",
-        f"lengths     {', '.join(f'{ratio:.3g}' for ratio in rule.ratios)} tokens a parameter, embeddings included",
+        f"lengths     {lengths}",
         f"lr          {rates}{root}",
         f"batch       {several} of {base.stream.seq_length} tokens",
         "steps       warm-up and lines of the log keep their share of them",

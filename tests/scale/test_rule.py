@@ -38,8 +38,8 @@ def resized(model: dict[str, Any], depth: int) -> dict[str, Any]:
 
 
 def runs_of(config: Config, sizes: int = 3, lengths: int = 2, lr: float = 0.5, batch: float = 0.0, **named: Any) -> list[Run]:
-    depths, ratios = named.get("depths", ()), named.get("ratios", ())
-    return series(config, Rule.of(config, sizes, lengths, depths, ratios, lr, batch))
+    depths, ratios, tokens = (named.get(name, ()) for name in ("depths", "ratios", "tokens"))
+    return series(config, Rule.of(config, sizes, lengths, depths, ratios, lr, batch, tokens))
 
 
 @given(st.integers(1, 100), st.data())
@@ -75,7 +75,8 @@ def test_widths_divide_by_the_head_size_parameters_rise_and_tokens_are_as_asked(
         assert abs(run.shape.width - heads * head * run.shape.depth / layers) <= max(head / 2, head - heads * head / layers)
         assert run.parameters == num_parameters(model_config(run.config.model))
         half_a_step = run.config.train.global_batch_size * 16 / 2
-        assert abs(run.tokens - run.ratio * run.parameters) <= half_a_step * (1 + 1e-9)
+        assert abs(run.tokens - run.asked) <= half_a_step * (1 + 1e-9)
+        assert any(math.isclose(run.asked, ratio * run.parameters) for ratio in ratios)
         assert run.flops == 6 * run.parameters * run.tokens
     parameters = {run.shape.depth: run.parameters for run in found}
     assert parameters[min(depths)] < parameters[max(depths)]
@@ -95,6 +96,18 @@ def test_lengths_end_at_the_base_and_double() -> None:
     config = base()
     own = tokens_of(config) / num_parameters(model_config(config.model))
     assert ratios_of(config, 3) == pytest.approx((own / 4, own / 2, own))
+
+
+def test_lengths_in_tokens_are_the_same_for_every_size() -> None:
+    config = base()
+    found = runs_of(config, sizes=2, tokens=[64_000, tokens_of(config)])
+    assert {run.name: run.tokens for run in found} == {
+        **{"base-d3-64k": 64_000, "base-d4-64k": 64_000},
+        **{"base-d3-128k": 128_000, "base-d4-128k": 128_000},
+    }
+    last = next(run for run in found if run.name == "base-d4-128k")
+    config.run.name = last.name
+    assert asdict(last.config) == {**asdict(config), "evaluate": asdict(last.config.evaluate)}
 
 
 def test_layers_keep_the_base_s_proportions_under_the_names_of_the_recipe() -> None:
@@ -154,8 +167,9 @@ def test_a_base_without_evaluations_is_measured_at_its_ends() -> None:
     ("model", "named", "message"),
     [
         ({"family": "mamba", "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2}, {}, "mamba has no single num_att"),
-        (LLAMA, {"depths": [2, 2]}, "stands for two runs: give depths and tokens a parameter once each"),
+        (LLAMA, {"depths": [2, 2]}, "stands for two runs: give depths and lengths once each"),
         (LLAMA, {"ratios": [1.0001, 1.0002]}, "stands for two runs"),
+        (LLAMA, {"tokens": [1_000_001, 1_000_002]}, "stands for two runs"),
         (LLAMA, {"ratios": [1e-6]}, "tokens are less than a step; give more --tokens_per_parameter"),
         (
             {**LLAMA, "family": "qwen3", "head_dim": 8, "num_attention_heads": 5, "num_key_value_heads": 5},

@@ -84,6 +84,8 @@ def test_the_help_of_a_series_leaves_out_what_its_runs_cannot_have(capsys) -> No
         (["--lengths", "0"], "lengths is 0; it must be at least 1"),
         (["--sizes", "1", "--lengths", "20"], "are less than a step; give more --tokens_per_parameter, fewer --lengths"),
         (["--depths", "0"], "depths is 0; it must be at least 1"),
+        (["--tokens", "0"], "tokens is 0.0; it must be above 0"),
+        (["--tokens", "1e6", "--tokens_per_parameter", "5"], "are two ways to say how long runs are: give one of them"),
         (["--tokens_per_parameter", "-1"], "tokens_per_parameter is -1.0; it must be above 0"),
         (["--stream.valid", "[]"], "stream.valid is empty: a law is fitted to losses on validation documents"),
         (["--resume", "never"], "resume is never: each run of a series begins anew"),
