@@ -49,6 +49,9 @@ class Series(Config):
     """The global batch goes with the tokens of a run to this power, and the learning rate with its root. 0: constant."""
     output: str = "scale"
     """Folder for configurations and runs."""
+    workers: int = setting(1, "runs", at_least(1))
+    """Runs that are trained side by side: each has its share of the cores, and one GPU. One small model seldom fills a GPU, and
+    several threads help it little."""
     slurm: bool = False
     """Start nothing: write OUTPUT/array.sh, a job array for SLURM."""
     dry_run: bool = False
@@ -111,7 +114,7 @@ def run(settings: Series) -> Result:
                     f"another `codeparrot scale run` is at work in {output}: wait for it, or name another --output"
                 )
             write_configs(runs, output)
-            return _array(runs, output, facts) if settings.slurm else _trained(runs, output, facts)
+            return _array(runs, output, facts) if settings.slurm else _trained(runs, output, facts, settings.workers)
 
 
 def _array(runs: "list[Run]", output: Path, facts: dict[str, Any]) -> Result:
@@ -124,10 +127,10 @@ then        codeparrot scale fit {output} --output {output}"""
     return Result(text, {**facts, "array": str(script)})
 
 
-def _trained(runs: "list[Run]", output: Path, facts: dict[str, Any]) -> Result:
+def _trained(runs: "list[Run]", output: Path, facts: dict[str, Any], workers: int) -> Result:
     from codeparrot.scale.running import Runner
 
-    runner = Runner(runs, output)
+    runner = Runner(runs, output, workers)
     stopped = runner.run()
     data = {**facts, "runs": [facts_of(each, output) for each in runs], "stopped": bool(stopped)}
     if stopped:

@@ -4,39 +4,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from codeparrot.cli import main
-from codeparrot.scale import running
 from tests.launching import SCRIPTS, lines, started, write_config
+from tests.scale.series import EVALUATED, NAMES, SMALL, as_json, scale_run, starts, terminated_when_begun
 from tests.warm import BELOW
-
-EVALUATED = {"evaluate": {"every_steps": 100, "sample_tokens": 0, "micro_batch_size": 64}}
-SMALL = ["--depths", "1", "--tokens_per_parameter", "0.5", "1"]
-NAMES = ["tiny-d1-t0.5", "tiny-d1-t1"]
-
-
-@pytest.fixture
-def recipe(tmp_path: Path, corpus: Path, tokenizer_folder: Path) -> Path:
-    return write_config(tmp_path / "recipe.yaml", corpus, tokenizer_folder, **EVALUATED)
-
-
-def scale_run(recipe: Path, *arguments: str) -> int:
-    return main(["scale", "run", "--config", str(recipe), "--output", str(recipe.parent / "scale"), *arguments])
-
-
-def as_json(recipe: Path, capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, Any]:
-    capsys.readouterr()
-    assert scale_run(recipe, *arguments, "--json") == status
-    return json.loads(capsys.readouterr().out)
 
 
 def test_a_dry_run_prints_the_rule_and_the_runs_and_writes_nothing(recipe, capsys) -> None:
@@ -81,6 +58,7 @@ def test_the_help_of_a_series_leaves_out_what_its_runs_cannot_have(capsys) -> No
     [
         (["--sizes", "3"], "--sizes 3: a base of 2 layers has 2 depths"),
         (["--sizes", "0"], "sizes is 0; it must be at least 1"),
+        (["--workers", "0"], "workers is 0; it must be at least 1"),
         (["--lengths", "0"], "lengths is 0; it must be at least 1"),
         (["--sizes", "1", "--lengths", "20"], "are less than a step; give more --tokens_per_parameter, fewer --lengths"),
         (["--depths", "0"], "depths is 0; it must be at least 1"),
@@ -100,44 +78,6 @@ def test_what_cannot_work_is_refused_before_anything_is_written(arguments, messa
     assert not (recipe.parent / "scale").exists()
 
 
-TRAINER = """
-import json, pathlib, sys, time, yaml
-config = yaml.safe_load(open(sys.argv[2]))
-run = pathlib.Path(config["run"]["dir"]) / config["run"]["name"]
-behave = json.loads((pathlib.Path(sys.argv[2]).parent.parent.parent / "behave.json").read_text()).get(run.name, ["finished", 0])
-run.mkdir(parents=True, exist_ok=True)
-with open(run / "started", "a") as file:
-    file.write("x")
-state, status = behave
-steps = config["train"]["max_steps"]
-if state == "waits":
-    time.sleep(60)
-(run / "metrics.jsonl").write_text(json.dumps({"step": steps, "tokens": 1, "eval_loss": 2.5}) + chr(10))
-(run / "config.yaml").write_text(open(sys.argv[2]).read())
-(run / "status.json").write_text(json.dumps({"state": state, "step": steps, "reason": "as told"}))
-print(json.dumps({"resumed_from_step": 0}))
-sys.exit(status)
-"""
-"""Stands for training: ends as behave.json says of the run."""
-
-
-@pytest.fixture
-def behave(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    (recipe.parent / "trainer.py").write_text(TRAINER, encoding="utf-8")
-    command = [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}; exec({TRAINER!r})", "--config"]
-    monkeypatch.setattr(running, "command_of", lambda config: [*command, str(config)])
-
-    def tell(**states: Any) -> None:
-        (recipe.parent / "behave.json").write_text(json.dumps({k.replace("_", "-"): v for k, v in states.items()}))
-
-    tell()
-    yield tell
-
-
-def starts(recipe: Path) -> dict[str, int]:
-    return {path.parent.name: len(path.read_text()) for path in (recipe.parent / "scale" / "runs").glob("*/started")}
-
-
 @pytest.mark.slow
 def test_every_run_is_trained_once_and_finished_ones_are_kept(recipe, behave, capsys) -> None:
     facts = as_json(recipe, capsys, *SMALL)
@@ -147,7 +87,7 @@ def test_every_run_is_trained_once_and_finished_ones_are_kept(recipe, behave, ca
         config = yaml.safe_load(Path(run["config"]).read_text(encoding="utf-8"))
         assert config["run"]["name"] == run["name"] and config["model"]["n_layer"] == run["depth"]
         assert Path(run["run"]) == recipe.parent / "scale" / "runs" / run["name"]
-        assert not {"sizes", "output", "slurm"} & set(config)
+        assert not {"sizes", "output", "slurm", "workers"} & set(config)
     # A third length: only its runs are missing.
     assert scale_run(recipe, *SMALL, "2") == 0
     said = capsys.readouterr()
@@ -184,19 +124,9 @@ def test_a_run_that_does_not_end_ends_the_series_and_the_same_command_goes_on(
 @pytest.mark.slow
 def test_a_signal_goes_on_to_the_run_at_work(recipe, behave, capsys) -> None:
     behave(tiny_d1_t1=["waits", 0])
-    begun = recipe.parent / "scale" / "runs" / "tiny-d1-t1" / "started"
-
-    def signal_it() -> None:
-        deadline = time.monotonic() + 60
-        while not begun.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
     before = signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=signal_it)
-    thread.start()
-    assert scale_run(recipe, *SMALL) == 75
-    thread.join()
+    with terminated_when_begun(recipe, "tiny-d1-t1"):
+        assert scale_run(recipe, *SMALL) == 75
     assert "stopped in run 2 of 2" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) is before
 
