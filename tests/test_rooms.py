@@ -45,7 +45,7 @@ TABLE = {
     "stream.batches",
     "verify": "run tokenizer",
     "plan": "arguments checks loading run stream model objectives optim eval.tasks training launch",
-    "scale": "arguments checks run model stream.batches",
+    "scale": "arguments checks run model stream.batches stream.cores",
     "runs": "arguments run optim plot publishing.ledger",
     "configs": "",
     "launch": "",
