@@ -4,10 +4,11 @@ Guarantees: the same files and the same budget give the same documents in the sa
 and row group contributes in proportion to its size; nothing is left out when the corpus fits the budget.
 Cost: one pass over the text column of at most READ_FACTOR times the budget; one small batch of rows in memory.
 
-From the Hub and from addresses only what the sample needs is fetched, once: of files in a drawn order, row groups and ranges of
-JSON lines that hold at most FETCH_FACTOR times the budget and one piece more. Packed JSON lines at an address can only be read
-from their beginning: each file gives its share of the budget from there. Those of the Hub come whole, into its cache. The text
-is then held in memory.
+From the Hub and from addresses only what the sample needs is fetched, once: of files in a drawn order, evenly spaced row groups
+and ranges of JSON lines that hold at most FETCH_FACTOR times the budget and one piece more. A range gives the lines that begin
+in it, whole: each line of a file is as likely as any other, however long. Packed JSON lines, and files of servers that know no
+ranges, can only be read from their beginnings: each file gives its share of the budget from there. The text is then held in
+memory. Documents, places and order are others than those that the same files here would give, except where all are taken.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from codeparrot.location import ON_HUB, is_address
 from codeparrot.stream.losses import Meet, raise_it
-from codeparrot.stream.readers import hub, jsonl
+from codeparrot.stream.readers import hub, jsonl, unranged
 from codeparrot.stream.readers.folder import PACKED, PARQUET, DataFiles, find_data
 from codeparrot.stream.readers.parquet import Table
 from codeparrot.stream.readers.rows import Damaged, LineAt, is_remote, text_in
@@ -29,7 +29,7 @@ READ_FACTOR = 64
 FETCH_FACTOR = 2
 """The same for a corpus on the Hub or at an address, where reading costs a transfer."""
 RANGE_BYTES = 1 << 20
-"""Of JSON lines at an address, so much is fetched at once."""
+"""Of JSON lines on another machine, so much is fetched at once."""
 UNPACKED = 4
 """Bytes that a byte of packed JSON lines stands for, where packed and other files are weighed against each other."""
 FEWEST_FILES = 16
@@ -132,15 +132,12 @@ def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet
 
 
 def _thinned(pieces: Sequence[Piece], most_bytes: int) -> list[Piece]:
-    """Return evenly spaced pieces that hold at most so much, and one piece more.
-
-    Beginnings of files are all kept, and files that have been copied here.
-    """
+    """Return evenly spaced pieces that hold at most so much, and one piece more. Beginnings of files are all kept."""
     left = most_bytes / max(1, sum(piece.num_bytes for piece in pieces))
     kept: list[Piece] = []
     seen = taken = 0
     for piece in pieces:
-        if piece.is_prefix or not _is_remote(piece) or taken <= seen * left or left >= 1:
+        if piece.is_prefix or taken <= seen * left or left >= 1:
             kept.append(piece)
             taken += piece.num_bytes
         seen += piece.num_bytes
@@ -164,13 +161,12 @@ def _some_pieces(files: Sequence[str], text_column: str, budget_bytes: int, meet
     num_bytes = 0
     for index in map(int, permutation(len(files), "sample")):
         file = files[index]
-        is_whole = file.startswith(ON_HUB) and not file.endswith(PARQUET)
-        if num_bytes >= FETCH_FACTOR * budget_bytes and (len(found) >= FEWEST_FILES or is_whole):
+        if num_bytes >= FETCH_FACTOR * budget_bytes and len(found) >= FEWEST_FILES:
             break
-        if is_address(file) and not file.endswith(PARQUET):
+        if is_remote(file) and not file.endswith(PARQUET):
             found[index] = _ranges(file, text_column, not found, meet)
         else:
-            found[index] = _pieces(hub.local_copy(file) if is_whole else file, text_column, meet)
+            found[index] = _pieces(file, text_column, meet)
         num_bytes += sum(piece.num_bytes for piece in found[index])
     return [piece for index in sorted(found) for piece in found[index]]
 
@@ -180,15 +176,15 @@ def _is_remote(piece: Piece) -> bool:
 
 
 def _ranges(file: str, text_column: str, is_first: bool, meet: Meet) -> list[Piece]:
-    """Return the ranges of a file of JSON lines at an address. Only of the first one the column is checked, which fetches."""
+    """Return the ranges of a file of JSON lines on another machine. Only of the first one the column is checked, which fetches."""
     try:
         if is_first:
             jsonl.require_text(file, text_column)
     except Damaged as damaged:
         meet(damaged)
     size = size_of(file)
-    if file.endswith(PACKED):
-        return [Piece(file, None, UNPACKED * size, is_prefix=True)]
+    if file.endswith(PACKED) or not unranged.by_ranges(file):
+        return [Piece(file, None, UNPACKED * size if file.endswith(PACKED) else size, is_prefix=True)]
     bounds = [*range(0, size, RANGE_BYTES), size]
     return [Piece(file, None, stop - start, (start, stop)) for start, stop in pairwise(bounds)]
 

@@ -148,15 +148,6 @@ def data_files(spec: str) -> DataFiles:
     return DataFiles(spec, {known_as(split): each for split, each in data.files.items()})
 
 
-def local_copy(file: str) -> str:
-    """Return a file of the Hub as one here: it is downloaded whole, unless an earlier download is in the Hub's cache."""
-    from huggingface_hub import HfFileSystem, hf_hub_download
-
-    with readable(file):
-        place: Any = HfFileSystem().resolve_path(file)
-        return hf_hub_download(place.repo_id, place.path_in_repo, repo_type=place.repo_type, revision=place.revision)
-
-
 @contextmanager
 def readable(spec: str) -> Iterator[None]:
     """Turn exceptions of `datasets` and the Hub into a CodeparrotError that names the data set."""
