@@ -176,7 +176,7 @@ def _is_remote(piece: Piece) -> bool:
 
 
 def _ranges(file: str, text_column: str, is_first: bool, meet: Meet) -> list[Piece]:
-    """Return the ranges of a file of JSON lines on another machine. Only of the first one the column is checked, which fetches."""
+    """Return the ranges of a file of JSON lines elsewhere. Only of the first one the column is checked, which fetches."""
     try:
         if is_first:
             jsonl.require_text(file, text_column)

@@ -157,16 +157,24 @@ def unsigned(error: Exception, address: str, verb: str = "read") -> CodeparrotEr
 def _told(error: BaseException) -> str:
     """Return what a library says, on one line and without what the environment keeps secret."""
     told = str(error) or type(error).__name__
-    for name, value in os.environ.items():
-        # A connection string holds its secret as a part.
-        for part in (value, *re.split("[;&]", value)):
-            secret = part.partition("=")[2] if _SECRET.search(part.partition("=")[0]) else part
-            if _SECRET.search(name) and len(secret) >= _SHORTEST_SECRET:
-                told = told.replace(secret, "***")
+    for secret in _secrets():
+        told = told.replace(secret, "***")
     return reason(Exception(told))
 
 
-_GOOGLE = "; run `gcloud auth application-default login` or set GOOGLE_APPLICATION_CREDENTIALS, or FSSPEC_GS_TOKEN=anon for public data"
+def _secrets() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if _SECRET.search(name):
+            # A connection string or a signature is made of parts with names.
+            named = [part.partition("=") for part in re.split("[;&?]", value)]
+            secrets = [value, *(own for part, _, own in named if _SECRET.search(part))]
+            yield from (each for each in secrets if len(each) >= _SHORTEST_SECRET)
+
+
+_GOOGLE = (
+    "; run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS or, for public data, "
+    "FSSPEC_GS_TOKEN=anon"
+)
 _AZURE = (
     "; set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY (or "
     "AZURE_STORAGE_SAS_TOKEN), or AZURE_STORAGE_ANON=true for public data"

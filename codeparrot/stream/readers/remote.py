@@ -9,6 +9,7 @@ ahead.
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,9 @@ def file_system(address: str) -> Any:
     # Google's file system would also ask another server over gRPC for the kind of each bucket, which needs credentials that
     # public data do not, warns at each request without them, and does not survive a fork.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    gcsfs = logging.getLogger("gcsfs")
+    if gcsfs.level == logging.NOTSET:
+        gcsfs.setLevel(logging.CRITICAL)  # it logs each error that it raises, with its traceback
     try:
         import fsspec
 
@@ -105,6 +109,10 @@ def file_system(address: str) -> Any:
         raise CodeparrotError(f"{without_credentials(address)}: {scheme}:// needs {package}: {remedy}") from error
     except ValueError as error:  # Azure's, which looks for credentials here
         raise unsigned(error, address) from error
+    # Azure's client tries again by itself, for minutes and without a word. patience.py does that.
+    policy = getattr(getattr(getattr(made, "service_client", None), "_config", None), "retry_policy", None)
+    if policy is not None:
+        policy.total_retries = 0
     return _systems.setdefault(scheme, made)
 
 
