@@ -6,9 +6,10 @@ Cost: one pass over the text column of at most READ_FACTOR times the budget; one
 
 From the Hub and from addresses only what the sample needs is fetched, once: of files in a drawn order, evenly spaced row groups
 and ranges of JSON lines that hold at most FETCH_FACTOR times the budget and one piece more. A range gives the lines that begin
-in it, whole: each line of a file is as likely as any other, however long. Packed JSON lines, and files of servers that know no
-ranges, can only be read from their beginnings: each file gives its share of the budget from there. The text is then held in
-memory. Documents, places and order are others than those that the same files here would give, except where all are taken.
+in it, whole: each line of a file is as likely as any other, however long. Packed JSON lines, files of servers that know no
+ranges, and those that `datasets` alone reads (text, CSV) can only be read from their beginnings: each file gives its share of
+the budget from there. The text is then held in memory. Documents, places and order are others than those that the same files
+here would give, except where all are taken.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,11 +18,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from codeparrot.errors import CodeparrotError
 from codeparrot.stream.losses import Meet, raise_it
 from codeparrot.stream.readers import hub, jsonl, unranged
-from codeparrot.stream.readers.folder import PACKED, PARQUET, DataFiles, find_data
+from codeparrot.stream.readers.folder import PACKED, PARQUET, DataFiles, find_data, is_data
 from codeparrot.stream.readers.parquet import Table
-from codeparrot.stream.readers.rows import Damaged, LineAt, is_remote, text_in
+from codeparrot.stream.readers.rows import Damaged, LineAt, Place, is_remote, text_in
 from codeparrot.stream.readers.sizes import size_of
 
 READ_FACTOR = 64
@@ -32,6 +34,7 @@ RANGE_BYTES = 1 << 20
 """Of JSON lines on another machine, so much is fetched at once."""
 UNPACKED = 4
 """Bytes that a byte of packed JSON lines stands for, where packed and other files are weighed against each other."""
+_PACKED = (*PACKED, ".bz2", ".xz", ".zip")
 FEWEST_FILES = 16
 """So many files on other machines are sampled, or all, even if fewer would hold the budget. Each costs a look at its end."""
 BATCH_ROWS = 64
@@ -77,7 +80,7 @@ class Sample:
 
     def with_languages(self) -> Iterator[tuple[str | None, str]]:
         """Yield the language of each document, None where no column says it or it was not asked for, and its text."""
-        return iter(self._fetched) if any(map(_is_remote, self.pieces)) else self._documents()
+        return iter(self._fetched) if any(_is_taken_once(piece.file) for piece in self.pieces) else self._documents()
 
     @cached_property
     def _fetched(self) -> list[tuple[str | None, str]]:
@@ -122,7 +125,7 @@ def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet
     Raises:
         CodeparrotError: here or while reading: a file cannot be read, is damaged or has no such column of text.
     """
-    if any(map(is_remote, files)):
+    if any(map(_is_taken_once, files)):
         pieces = _thinned(_some_pieces(files, text_column, budget_bytes, meet), FETCH_FACTOR * budget_bytes)
     else:
         pieces = [piece for file in files for piece in _pieces(file, text_column, meet)]
@@ -163,7 +166,9 @@ def _some_pieces(files: Sequence[str], text_column: str, budget_bytes: int, meet
         file = files[index]
         if num_bytes >= FETCH_FACTOR * budget_bytes and len(found) >= FEWEST_FILES:
             break
-        if is_remote(file) and not file.endswith(PARQUET):
+        if not is_data(file):
+            found[index] = [_beginning(file)]
+        elif is_remote(file) and not file.endswith(PARQUET):
             found[index] = _ranges(file, text_column, not found, meet)
         else:
             found[index] = _pieces(file, text_column, meet)
@@ -171,8 +176,9 @@ def _some_pieces(files: Sequence[str], text_column: str, budget_bytes: int, meet
     return [piece for index in sorted(found) for piece in found[index]]
 
 
-def _is_remote(piece: Piece) -> bool:
-    return is_remote(piece.file)
+def _is_taken_once(file: str) -> bool:
+    """Whether a file lies on another machine, or is one that `datasets` alone reads."""
+    return is_remote(file) or not is_data(file)
 
 
 def _ranges(file: str, text_column: str, is_first: bool, meet: Meet) -> list[Piece]:
@@ -182,11 +188,15 @@ def _ranges(file: str, text_column: str, is_first: bool, meet: Meet) -> list[Pie
             jsonl.require_text(file, text_column)
     except Damaged as damaged:
         meet(damaged)
-    size = size_of(file)
     if file.endswith(PACKED) or not unranged.by_ranges(file):
-        return [Piece(file, None, UNPACKED * size if file.endswith(PACKED) else size, is_prefix=True)]
+        return [_beginning(file)]
+    size = size_of(file)
     bounds = [*range(0, size, RANGE_BYTES), size]
     return [Piece(file, None, stop - start, (start, stop)) for start, stop in pairwise(bounds)]
+
+
+def _beginning(file: str) -> Piece:
+    return Piece(file, None, (UNPACKED if file.endswith(_PACKED) else 1) * size_of(file), is_prefix=True)
 
 
 def _pieces(file: str, text_column: str, meet: Meet) -> list[Piece]:
@@ -220,6 +230,17 @@ def _documents(piece: Piece, text_column: str, languages: bool) -> Iterator[tupl
                 continue
             yield text, _language(row) if languages else None
         shard.close()
+        return
+    if not is_data(piece.file):
+        for number, row in enumerate(hub.rows_in(piece.file)):
+            try:
+                text = text_in(row, text_column, Place("row", number, piece.file))
+            except Damaged as damaged:
+                if not number:  # all rows of the file may be like that: it is the wrong column, or no data
+                    raise CodeparrotError(str(damaged)) from damaged
+                yield damaged.bare(), None
+                continue
+            yield text, _language(row) if languages else None
         return
     if piece.row_group is None:
         for text, row in jsonl.texts_with_rows(piece.file, text_column):

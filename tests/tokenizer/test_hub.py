@@ -14,6 +14,7 @@ import pytest
 
 from codeparrot.stream.readers import jsonl
 from codeparrot.tokenizer import sample as module
+from codeparrot.tokenizer.sample import find_corpus, sample
 from tests.hub_server.fixture import HubServer
 from tests.launching import ROOT
 
@@ -27,17 +28,23 @@ from codeparrot.tokenizer import sample as module
 from codeparrot.tokenizer.sample import find_corpus, sample
 module.RANGE_BYTES, jsonl.BLOCK_BYTES = int(sys.argv[3]), int(sys.argv[4])
 files = find_corpus(sys.argv[1])
-chosen = sample(files.of("train"), "content", int(sys.argv[2]))
+chosen = sample(files.of("train"), sys.argv[5], int(sys.argv[2]))
 print(json.dumps({"valid": files.has("valid"), "texts": list(chosen), "again": list(chosen) == list(chosen)}))
 """
 
 
 def taken(
-    hub: HubServer, home: Path, repo: str, budget: int, piece: int = module.RANGE_BYTES, block: int = jsonl.BLOCK_BYTES
+    hub: HubServer,
+    home: Path,
+    repo: str,
+    budget: int,
+    piece: int = module.RANGE_BYTES,
+    block: int = jsonl.BLOCK_BYTES,
+    column: str = "content",
 ) -> tuple[dict[str, Any], int, str]:
     """Return the sample, the bytes of data files that were sent for it, and what was said."""
     hub.forget_requests()
-    command = [sys.executable, "-c", PROGRAM, f"hub:{repo}", str(budget), str(piece), str(block)]
+    command = [sys.executable, "-c", PROGRAM, f"hub:{repo}", str(budget), str(piece), str(block), column]
     done = subprocess.run(command, env=hub.environment(home), capture_output=True, text=True, cwd=ROOT, check=False)
     assert not done.returncode, done.stderr[-3000:]
     sent = [each["sent_bytes"] for each in hub.requests if each["method"] == "GET" and "/data/" in each["path"]]
@@ -112,3 +119,31 @@ def test_a_data_set_that_fits_is_taken_whole(hub: HubServer, tmp_path: Path, kin
     repo = publish(hub, tmp_path / "data", f"whole-{kind}")
     found, *_ = taken(hub, tmp_path / "home", repo, 10**7)
     assert found["valid"] == (kind == "parquet") and len(found["texts"]) == 3 * 40
+
+
+@pytest.mark.slow
+def test_of_text_files_each_gives_its_beginning(hub: HubServer, tmp_path: Path) -> None:
+    source = random.Random(0)
+    (tmp_path / "data").mkdir()
+    for file in range(3):
+        text = "".join(f"{file} {row} {source.randbytes(1000).hex()}\n" for row in range(15_000))
+        (tmp_path / "data" / f"{file}.txt").write_text(text)
+    total = sum(file.stat().st_size for file in (tmp_path / "data").iterdir())
+    repo = publish(hub, tmp_path / "data", "text")
+    found, sent, _ = taken(hub, tmp_path / "home", repo, BUDGET, column="text")
+    assert found["again"] and sum(map(len, found["texts"])) == pytest.approx(BUDGET, rel=0.1)
+    assert {text.split()[0] for text in found["texts"]} == {"0", "1", "2"}
+    # `datasets` reads 10 MB of text at once, and the Hub's file system 5 MB more.
+    assert sent <= 2 * BUDGET + 3 * (3 * 5 << 20) < total
+    with pytest.raises(AssertionError, match=r'row 0 of hf://.* has no column "content"; did you mean "text"'):
+        taken(hub, tmp_path / "home", repo, BUDGET)
+
+
+def test_text_in_a_folder_is_read_as_training_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    (tmp_path / "b.csv").write_text("text,other\nthree,4\n")
+    for name, expected in (("a.txt", ["one", "two"]), ("b.csv", ["three"])):
+        folder = tmp_path / name[0]
+        folder.mkdir()
+        (tmp_path / name).rename(folder / name)
+        assert list(sample(find_corpus(f"hub:{folder}").of("train"), "text", 1000)) == expected
