@@ -93,7 +93,7 @@ def test_the_extra_that_is_missing_for_a_scheme_is_named(
     monkeypatch: pytest.MonkeyPatch, scheme: str, package: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # importing it fails as if it were not installed
-    monkeypatch.setattr(importlib.import_module("fsspec.registry"), "_registry", {})
+    monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, scheme, raising=False)
     forget()
     message = rf"^{scheme}://b/x.jsonl: {scheme}:// needs {package}: pip install 'codeparrot\[{extra}\]'$"
     with pytest.raises(CodeparrotError, match=message):
