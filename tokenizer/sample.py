@@ -4,10 +4,12 @@ Guarantees: the same files and the same budget give the same documents in the sa
 and row group contributes in proportion to its size; nothing is left out when the corpus fits the budget.
 Cost: one pass over the text column of at most READ_FACTOR times the budget; one small batch of rows in memory.
 
-From the Hub and from addresses only what the sample needs is fetched, once: of files in a drawn order, row groups and ranges of
-JSON lines that hold at most FETCH_FACTOR times the budget and one piece more. Packed JSON lines at an address can only be read
-from their beginning: each file gives its share of the budget from there. Those of the Hub come whole, into its cache. The text
-is then held in memory.
+From the Hub and from addresses only what the sample needs is fetched, once: of files in a drawn order, evenly spaced row groups
+and ranges of JSON lines that hold at most FETCH_FACTOR times the budget and one piece more. A range gives the lines that begin
+in it, whole: each line of a file is as likely as any other, however long. Packed JSON lines, files of servers that know no
+ranges, and those that `datasets` alone reads (text, CSV) can only be read from their beginnings: each file gives its share of
+the budget from there. The text is then held in memory. Documents, places and order are others than those that the same files
+here would give, except where all are taken.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,12 +18,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from codeparrot.location import ON_HUB, is_address
+from codeparrot.errors import CodeparrotError
 from codeparrot.stream.losses import Meet, raise_it
-from codeparrot.stream.readers import hub, jsonl
-from codeparrot.stream.readers.folder import PACKED, PARQUET, DataFiles, find_data
+from codeparrot.stream.readers import hub, jsonl, unranged
+from codeparrot.stream.readers.folder import PACKED, PARQUET, DataFiles, find_data, is_data
 from codeparrot.stream.readers.parquet import Table
-from codeparrot.stream.readers.rows import Damaged, LineAt, is_remote, text_in
+from codeparrot.stream.readers.rows import Damaged, LineAt, Place, is_remote, text_in
 from codeparrot.stream.readers.sizes import size_of
 
 READ_FACTOR = 64
@@ -29,9 +31,10 @@ READ_FACTOR = 64
 FETCH_FACTOR = 2
 """The same for a corpus on the Hub or at an address, where reading costs a transfer."""
 RANGE_BYTES = 1 << 20
-"""Of JSON lines at an address, so much is fetched at once."""
+"""Of JSON lines on another machine, so much is fetched at once."""
 UNPACKED = 4
 """Bytes that a byte of packed JSON lines stands for, where packed and other files are weighed against each other."""
+_PACKED = (*PACKED, ".bz2", ".xz", ".zip")
 FEWEST_FILES = 16
 """So many files on other machines are sampled, or all, even if fewer would hold the budget. Each costs a look at its end."""
 BATCH_ROWS = 64
@@ -77,7 +80,7 @@ class Sample:
 
     def with_languages(self) -> Iterator[tuple[str | None, str]]:
         """Yield the language of each document, None where no column says it or it was not asked for, and its text."""
-        return iter(self._fetched) if any(map(_is_remote, self.pieces)) else self._documents()
+        return iter(self._fetched) if any(_is_taken_once(piece.file) for piece in self.pieces) else self._documents()
 
     @cached_property
     def _fetched(self) -> list[tuple[str | None, str]]:
@@ -122,7 +125,7 @@ def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet
     Raises:
         CodeparrotError: here or while reading: a file cannot be read, is damaged or has no such column of text.
     """
-    if any(map(is_remote, files)):
+    if any(map(_is_taken_once, files)):
         pieces = _thinned(_some_pieces(files, text_column, budget_bytes, meet), FETCH_FACTOR * budget_bytes)
     else:
         pieces = [piece for file in files for piece in _pieces(file, text_column, meet)]
@@ -132,15 +135,12 @@ def sample(files: Sequence[str], text_column: str, budget_bytes: int, meet: Meet
 
 
 def _thinned(pieces: Sequence[Piece], most_bytes: int) -> list[Piece]:
-    """Return evenly spaced pieces that hold at most so much, and one piece more.
-
-    Beginnings of files are all kept, and files that have been copied here.
-    """
+    """Return evenly spaced pieces that hold at most so much, and one piece more. Beginnings of files are all kept."""
     left = most_bytes / max(1, sum(piece.num_bytes for piece in pieces))
     kept: list[Piece] = []
     seen = taken = 0
     for piece in pieces:
-        if piece.is_prefix or not _is_remote(piece) or taken <= seen * left or left >= 1:
+        if piece.is_prefix or taken <= seen * left or left >= 1:
             kept.append(piece)
             taken += piece.num_bytes
         seen += piece.num_bytes
@@ -164,33 +164,39 @@ def _some_pieces(files: Sequence[str], text_column: str, budget_bytes: int, meet
     num_bytes = 0
     for index in map(int, permutation(len(files), "sample")):
         file = files[index]
-        is_whole = file.startswith(ON_HUB) and not file.endswith(PARQUET)
-        if num_bytes >= FETCH_FACTOR * budget_bytes and (len(found) >= FEWEST_FILES or is_whole):
+        if num_bytes >= FETCH_FACTOR * budget_bytes and len(found) >= FEWEST_FILES:
             break
-        if is_address(file) and not file.endswith(PARQUET):
+        if not is_data(file):
+            found[index] = [_beginning(file)]
+        elif is_remote(file) and not file.endswith(PARQUET):
             found[index] = _ranges(file, text_column, not found, meet)
         else:
-            found[index] = _pieces(hub.local_copy(file) if is_whole else file, text_column, meet)
+            found[index] = _pieces(file, text_column, meet)
         num_bytes += sum(piece.num_bytes for piece in found[index])
     return [piece for index in sorted(found) for piece in found[index]]
 
 
-def _is_remote(piece: Piece) -> bool:
-    return is_remote(piece.file)
+def _is_taken_once(file: str) -> bool:
+    """Whether a file lies on another machine, or is one that `datasets` alone reads."""
+    return is_remote(file) or not is_data(file)
 
 
 def _ranges(file: str, text_column: str, is_first: bool, meet: Meet) -> list[Piece]:
-    """Return the ranges of a file of JSON lines at an address. Only of the first one the column is checked, which fetches."""
+    """Return the ranges of a file of JSON lines elsewhere. Only of the first one the column is checked, which fetches."""
     try:
         if is_first:
             jsonl.require_text(file, text_column)
     except Damaged as damaged:
         meet(damaged)
+    if file.endswith(PACKED) or not unranged.by_ranges(file):
+        return [_beginning(file)]
     size = size_of(file)
-    if file.endswith(PACKED):
-        return [Piece(file, None, UNPACKED * size, is_prefix=True)]
     bounds = [*range(0, size, RANGE_BYTES), size]
     return [Piece(file, None, stop - start, (start, stop)) for start, stop in pairwise(bounds)]
+
+
+def _beginning(file: str) -> Piece:
+    return Piece(file, None, (UNPACKED if file.endswith(_PACKED) else 1) * size_of(file), is_prefix=True)
 
 
 def _pieces(file: str, text_column: str, meet: Meet) -> list[Piece]:
@@ -224,6 +230,17 @@ def _documents(piece: Piece, text_column: str, languages: bool) -> Iterator[tupl
                 continue
             yield text, _language(row) if languages else None
         shard.close()
+        return
+    if not is_data(piece.file):
+        for number, row in enumerate(hub.rows_in(piece.file)):
+            try:
+                text = text_in(row, text_column, Place("row", number, piece.file))
+            except Damaged as damaged:
+                if not number:  # all rows of the file may be like that: it is the wrong column, or no data
+                    raise CodeparrotError(str(damaged)) from damaged
+                yield damaged.bare(), None
+                continue
+            yield text, _language(row) if languages else None
         return
     if piece.row_group is None:
         for text, row in jsonl.texts_with_rows(piece.file, text_column):

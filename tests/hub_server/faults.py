@@ -7,6 +7,7 @@
 | cut_upload | the connection ends when `after_bytes` of its body were read | a connection that ends without an answer |
 | cut_download | the connection ends when `after_bytes` of the answer's body were sent | a body that is too short |
 | lose_answer | it is carried out; the connection ends instead of the answer | a connection that ends without an answer |
+| ignore_range | it is carried out as if it asked for the whole file | 200 and all of it, where it asked for a part |
 
 A rule with a `share` draws the requests it hits with its own random generator, from its `seed`: among the same requests in the
 same order it hits the same ones again.
@@ -19,7 +20,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-KINDS = ("answer", "stall", "cut_upload", "cut_download", "lose_answer")
+KINDS = ("answer", "stall", "cut_upload", "cut_download", "lose_answer", "ignore_range")
 
 
 @dataclass

@@ -74,6 +74,10 @@ class Faults:
         """Carry out the request (a commit exists then), and end the connection without an answer."""
         return self._add("lose_answer", **match)
 
+    def ignore_range(self, **match: Any) -> int:
+        """Send whole files to whoever asks for parts."""
+        return self._add("ignore_range", **match)
+
     def remove(self, number: int) -> None:
         """Raises RuntimeError if there is no such rule."""
         self._hub.ask("remove_faults", number=number)
@@ -191,7 +195,8 @@ class HubServer:
     @property
     def requests(self) -> list[dict[str, Any]]:
         """In order of arrival: method, path, query, status (None: not answered yet, or never), fault, user,
-        received_bytes (of the body), started (seconds since 1970), range (the requested part of a file)."""
+        received_bytes (of the body), sent_bytes (of the answer's), started (seconds since 1970), range (the requested part
+        of a file)."""
         return self.ask("requests")
 
     def forget_requests(self) -> None:

@@ -22,6 +22,8 @@ from tests.hub_server.faults import Faults, Rule
 from tests.hub_server.store import Store
 
 HOST = "127.0.0.1"
+SENT_BYTES = 1 << 16
+"""What is counted as sent is right to so many bytes, and what the buffers of the connection hold."""
 
 
 @dataclass
@@ -148,13 +150,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rule = server.faults.meet(self.command, path)
         kind = self.rule.kind if self.rule else None
         self.entry = {"method": self.command, "path": path, "query": query, "status": None, "fault": kind, "user": None}
-        self.entry |= {"received_bytes": 0, "started": time.time(), "range": self.headers.get("Range")}
+        self.entry |= {"received_bytes": 0, "sent_bytes": 0, "started": time.time(), "range": self.headers.get("Range")}
         server.requests.append(self.entry)
         body = self._body()
         if kind == "stall":
             if self.command != "PUT":  # an object is harmless, and holding its upload is part of the stall
                 body = iter(list(body))  # so that only the end of the connection is left to read below
             self._stall()
+        if kind == "ignore_range":
+            del self.headers["Range"]
+            # Else the kernel would take megabytes that nobody reads.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENT_BYTES)
         answer = self._answer(path, query, body)
         for _ in body:
             pass  # unread data would be in the way of the next request
@@ -235,6 +241,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = answer.content
         if self.rule and self.rule.kind == "cut_download":
             content = content[: self.rule.after_bytes]
-        self.wfile.write(content)
+        for start in range(0, len(content), SENT_BYTES):
+            self.wfile.write(part := content[start : start + SENT_BYTES])
+            self.entry["sent_bytes"] += len(part)
         if len(content) < len(answer.content):
             raise Broken

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from codeparrot.stream.readers import patience, ranges, remote
+from codeparrot.stream.readers import patience, ranges, remote, unranged
 from tests.launching import ROOT
 
 START_SECONDS = 60.0
@@ -110,6 +110,7 @@ def forget() -> None:
     remote.forget()
     ranges.forget()
     patience.forget()
+    unranged.forget()
 
 
 @pytest.fixture

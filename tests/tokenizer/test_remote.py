@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,22 @@ def test_at_most_twice_the_sample_and_a_piece_a_shard_are_fetched(
     assert len(files) >= 12 and fetched <= 2 * size + module.FEWEST_FILES * piece
     assert fetched < sum(file.stat().st_size for file in s3.data.rglob("*.*")) / 2
     assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.slow
+def test_long_and_short_lines_are_sampled_alike(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of ranges of 4 kB a long line fills several, which begin no line.
+    monkeypatch.setattr(module, "RANGE_BYTES", 1 << 12)
+    source = random.Random(0)
+    lengths = [source.choice([50, 50, 50, 500, 500, 20_000]) for _ in range(6000)]
+    lines = [json.dumps({"content": f"{row} ".ljust(length, "x")}) for row, length in enumerate(lengths)]
+    s3.put("data/train-0.jsonl", "\n".join(lines).encode())
+    texts = list(sample(find_corpus("s3://bucket/data").of("train"), "content", 2_000_000))
+    drawn = [round(len(text), -1) for text in texts]
+    for length in (50, 500, 20_000):
+        share, of_all = drawn.count(length) / len(drawn), lengths.count(length) / len(lengths)
+        assert share == pytest.approx(of_all, abs=0.06), length
+    assert sum(drawn) / len(drawn) == pytest.approx(sum(lengths) / len(lengths), rel=0.25)
 
 
 @pytest.mark.slow

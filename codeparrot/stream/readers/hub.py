@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import HUB, is_address, is_hub_name, local_folder, path_of
+from codeparrot.location import HUB, ON_HUB, is_address, is_hub_name, local_folder, path_of
 from codeparrot.stream.readers.folder import CONVERTED, PARQUET, DataFiles, NoData, find_data, is_data, known_as
 from codeparrot.stream.readers.rows import reason
 
@@ -133,28 +133,38 @@ def _files_here(name: Name) -> dict[str, list[str]]:
 
 
 def data_files(spec: str) -> DataFiles:
-    """Return the files of a data set by split, each a path or hf://...
+    """Return the files of a data set by split, each a path or hf://...; `rows_in` reads those that are no data files of ours.
 
     Raises:
-        CodeparrotError: it cannot be reached, or does not consist of Parquet or of JSON lines.
+        CodeparrotError: it cannot be reached, or does not consist of files.
     """
     name = parse(spec)
     with readable(spec):
         # Asked first: without a network this fails at once, while `datasets` keeps trying for half a minute.
         data = open_data_set(name, commit_of(name))
-    files = [file for each in data.files.values() for file in each]
-    if not files or not all(map(is_data, files)):
-        raise CodeparrotError(f"{spec} does not consist of Parquet or JSON lines files; name another data set ({CONVERTED})")
+    if not any(data.files.values()):
+        raise CodeparrotError(f"{spec} does not consist of files; name another data set ({CONVERTED})")
     return DataFiles(spec, {known_as(split): each for split, each in data.files.items()})
 
 
-def local_copy(file: str) -> str:
-    """Return a file of the Hub as one here: it is downloaded whole, unless an earlier download is in the Hub's cache."""
-    from huggingface_hub import HfFileSystem, hf_hub_download
+def rows_in(file: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a file, a path or hf://..., that `datasets` alone can read: text, CSV, Arrow and others.
+
+    It is read from its beginning on, as far as rows are taken; from the Hub in blocks, of 10 MB in the case of text.
+
+    Raises:
+        CodeparrotError: it cannot be read.
+    """
+    import datasets
+    from huggingface_hub import HfFileSystem
 
     with readable(file):
-        place: Any = HfFileSystem().resolve_path(file)
-        return hf_hub_download(place.repo_id, place.path_in_repo, repo_type=place.repo_type, revision=place.revision)
+        where, inside, revision = str(Path(file).parent), Path(file).name, None
+        if file.startswith(ON_HUB):
+            place: Any = HfFileSystem().resolve_path(file)
+            where, inside, revision = place.repo_id, place.path_in_repo, place.revision
+        only: Any = {"train": [inside]}
+        yield from rows_of(datasets.load_dataset(where, data_files=only, split="train", revision=revision, streaming=True))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.readers import ranges
+from codeparrot.stream.readers import ranges, unranged
 from codeparrot.stream.readers.folder import PACKED
 from codeparrot.stream.readers.rows import (
     COLUMN_SETTING,
@@ -196,6 +196,8 @@ def _stream(file: str) -> Any:
     if not is_remote(file):
         return pa.input_stream(file, compression="detect")
     packed = {".gz": "gzip", ".zst": "zstd"}.get(PurePath(file).suffix)
+    if not unranged.by_ranges(file):
+        return pa.input_stream(unranged.Beginning(file), compression=packed)
     return pa.input_stream(ranges.opened(file, BLOCK_BYTES, follows=True), compression=packed)
 
 

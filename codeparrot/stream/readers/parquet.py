@@ -151,18 +151,19 @@ class Table:
 
         if not is_remote(self.file):
             return pq.ParquetFile(self.file, page_checksum_verification=True)
-        if not self.file.startswith(ON_HUB):
-            # With the name of the format in front, the footer alone is a file to Arrow.
-            footer = pq.read_metadata(pa.BufferReader(MAGIC + ranges.end_of(self.file)))
-            self._raw = ranges.File(self.file)
-            return pq.ParquetFile(self._raw, metadata=footer, pre_buffer=False, page_checksum_verification=True)
-        import fsspec
+        # With the name of the format in front, the footer alone is a file to Arrow.
+        footer = pq.read_metadata(pa.BufferReader(MAGIC + ranges.end_of(self.file)))
+        if self.file.startswith(ON_HUB):
+            import fsspec
 
-        filesystem, inside = fsspec.url_to_fs(self.file)
-        # No cache: it would fetch more than the column of a row group that a request asks for. No buffering ahead: Arrow's
-        # threads would call Python for it, and such a call while the interpreter ends aborts the process.
-        self._raw = filesystem.open(inside, "rb", cache_type="none")
-        return pq.ParquetFile(self._raw, pre_buffer=False, page_checksum_verification=True)
+            filesystem, inside = fsspec.url_to_fs(self.file)
+            # No cache: it would fetch more than the column of a row group that a request asks for.
+            self._raw = filesystem.open(inside, "rb", cache_type="none")
+        else:
+            self._raw = ranges.File(self.file)
+        # No buffering ahead: Arrow's threads would call Python for it, and such a call while the interpreter ends aborts the
+        # process.
+        return pq.ParquetFile(self._raw, metadata=footer, pre_buffer=False, page_checksum_verification=True)
 
     @property
     def _failures(self) -> tuple[type[BaseException], ...]:

@@ -7,6 +7,7 @@ so far stays. What cannot mend itself (nothing there, no right to it) ends it at
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +28,15 @@ LONGEST_PAUSE = 15.0
 WEB = ("https://", "http://")
 BROKEN_OFF: ContextVar[threading.Event | None] = ContextVar("BROKEN_OFF", default=None)
 """Ends the waiting of a thread whose work nobody wants any more."""
-_WITHOUT_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError")
+_WITHOUT_CREDENTIALS = (
+    *("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError"),
+    *("DefaultCredentialsError", "RefreshError", "MalformedError"),  # Google's
+    *("ClientAuthenticationError", "CredentialUnavailableError", "AzureSigningError"),
+)
 _DENIED = (401, 403)
+_SECRET = re.compile("key|secret|token|password|signature|sas|connection|^sig$", re.IGNORECASE)
+"""Names of variables, and of parts of them, that are never shown."""
+_SHORTEST_SECRET = 8
 _MAY_MEND = {"408", "409", "429"}
 _reached: set[str] = set()
 """Schemes that have answered this process."""
@@ -65,13 +73,13 @@ def patiently(call: Callable[[], Found], address: str, verb: str = "read") -> Fo
                 raise lasting from error
             waited = time.monotonic() - begun
             if waited >= patience:
-                why = f"{reason(error)}; no answer for {waited:.0f} s"
+                why = f"{_told(error)}; no answer for {waited:.0f} s"
                 remedy = "see that the network and the server work, and start again: what is done is kept"
                 raise CodeparrotError(f"cannot {verb} {shown}: {why}; {remedy}") from error
             if scheme not in _silent:
                 _silent.add(scheme)
                 left = f"for up to {patience:.0f} s"
-                logger.warning("%s does not answer (%s): trying again %s", shown, reason(error), left)
+                logger.warning("%s does not answer (%s): trying again %s", shown, _told(error), left)
             _wait(min(pause, max(0.0, patience - waited)), shown)
             pause = min(2 * pause, LONGEST_PAUSE)
             continue
@@ -107,31 +115,81 @@ def waiting_for(broken_off: threading.Event) -> Iterator[None]:
 
 def _lasting(error: Exception, address: str, shown: str, verb: str) -> CodeparrotError | None:
     """Return the error for what does not mend itself; None for what may."""
-    code = str(getattr(error.__cause__, "response", {}).get("Error", {}).get("Code", ""))
+    answer = getattr(error.__cause__, "response", None)
+    code = str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
     # fsspec says of a page that it is not there whatever went wrong.
     told = error.__cause__ if isinstance(error, FileNotFoundError) and address.startswith(WEB) else None
-    status = getattr(told or error, "status", None)
+    status = _status(told or error)
     if told is not None and status not in (404, 410, *_DENIED):
         return None
     if isinstance(error, FileNotFoundError) and status not in _DENIED:
         return missing(address)
-    if isinstance(error, PermissionError) or status in _DENIED:
+    if type(error).__name__ in _WITHOUT_CREDENTIALS and status is None:
+        return unsigned(error, address, verb)
+    # gcsfs raises an OSError that says so.
+    if isinstance(error, PermissionError) or status in _DENIED or str(error).startswith("Forbidden: "):
         who = "your credentials have no right to it, or it needs some"
-        return CodeparrotError(f"cannot {verb} {shown}: access denied ({reason(error)}): {who}{_how_to_sign_in(address)}")
-    if type(error).__name__ in _WITHOUT_CREDENTIALS:
-        return CodeparrotError(f"cannot {verb} {shown}: no credentials ({reason(error)}){_how_to_sign_in(address)}")
+        return CodeparrotError(f"cannot {verb} {shown}: access denied ({_told(error)}): {who}{_how_to_sign_in(address)}")
     if code in ("PreconditionFailed", "412", "416", "InvalidRange") or status in (412, 416):
         return changed(address)
     is_bad = code.startswith("4") or code.startswith("Invalid") or (isinstance(status, int) and 400 <= status < 500)
     if (is_bad and not {code, str(status)} & _MAY_MEND) or isinstance(error, ValueError | TypeError):
-        return CodeparrotError(f"cannot {verb} {shown}: {reason(error)}; mend the address or the settings of the store")
+        return CodeparrotError(f"cannot {verb} {shown}: {_told(error)}; mend the address or the settings of the store")
     return None
 
 
+def _status(error: BaseException) -> int | None:
+    """Return the status of HTTP that an error stands for, as aiohttp, gcsfs, Azure's client or the Hub's spells it."""
+    for told in (error, getattr(error, "response", None)):
+        for name in ("status", "status_code", "code"):
+            value = str(getattr(told, name, ""))
+            if value.isdecimal():
+                return int(value)
+    return None
+
+
+def unsigned(error: Exception, address: str, verb: str = "read") -> CodeparrotError:
+    """Return the error for credentials that are missing or of no use."""
+    shown = without_credentials(address)
+    return CodeparrotError(f"cannot {verb} {shown}: no credentials ({_told(error)}){_how_to_sign_in(address)}")
+
+
+def _told(error: BaseException) -> str:
+    """Return what a library says, on one line and without what the environment keeps secret."""
+    told = str(error) or type(error).__name__
+    for secret in _secrets():
+        told = told.replace(secret, "***")
+    return reason(Exception(told))
+
+
+def _secrets() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if _SECRET.search(name):
+            # A connection string or a signature is made of parts with names.
+            named = [part.partition("=") for part in re.split("[;&?]", value)]
+            secrets = [value, *(own for part, _, own in named if _SECRET.search(part))]
+            yield from (each for each in secrets if len(each) >= _SHORTEST_SECRET)
+
+
+_GOOGLE = (
+    "; run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS or, for public data, "
+    "FSSPEC_GS_TOKEN=anon"
+)
+_AZURE = (
+    "; set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY (or "
+    "AZURE_STORAGE_SAS_TOKEN), or AZURE_STORAGE_ANON=true for public data"
+)
+_SIGN_IN = {
+    "s3": "; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for public data",
+    **dict.fromkeys(("gs", "gcs"), _GOOGLE),
+    **dict.fromkeys(("az", "abfs", "abfss"), _AZURE),
+    "hf": "; run `hf auth login` or set HF_TOKEN",
+}
+"""What to do without credentials, by scheme."""
+
+
 def _how_to_sign_in(address: str) -> str:
-    if not address.startswith("s3://"):
-        return "; sign in as for other programs of this store"
-    return "; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for public data"
+    return _SIGN_IN.get(address.partition("://")[0], "; sign in as for other programs of this store")
 
 
 def missing(address: str) -> Missing:

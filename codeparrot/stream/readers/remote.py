@@ -9,6 +9,7 @@ ahead.
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError, how_to_install
 from codeparrot.location import ON_HUB, check_address, without_credentials
-from codeparrot.stream.readers.patience import WEB, Missing, changed, missing, patiently
+from codeparrot.stream.readers.patience import WEB, Missing, changed, missing, patiently, unsigned
 
 CALL_SECONDS = 300.0
 """One request takes no longer; a connection that says nothing ends sooner (s3fs: 15 s)."""
@@ -66,6 +67,13 @@ class Place(NamedTuple):
         return read(self.address).decode(encoding)
 
 
+class Whole(CodeparrotError):
+    """A server sends a file only as a whole, however little of it is asked for."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{address} comes only as a whole, and is read by ranges: its server knows none; fetch it first")
+
+
 def forget() -> None:
     """Forget connections and versions, as a new process would."""
     _systems.clear()
@@ -84,6 +92,12 @@ def file_system(address: str) -> Any:
     found = _systems.get(scheme)
     if found is not None:
         return found
+    # Google's file system would also ask another server over gRPC for the kind of each bucket, which needs credentials that
+    # public data do not, warns at each request without them, and does not survive a fork.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    gcsfs = logging.getLogger("gcsfs")
+    if gcsfs.level == logging.NOTSET:
+        gcsfs.setLevel(logging.CRITICAL)  # it logs each error that it raises, with its traceback
     try:
         import fsspec
 
@@ -93,6 +107,12 @@ def file_system(address: str) -> Any:
         package = PACKAGES[scheme]
         remedy = how_to_install(package) or f"pip install {package}"
         raise CodeparrotError(f"{without_credentials(address)}: {scheme}:// needs {package}: {remedy}") from error
+    except ValueError as error:  # Azure's, which looks for credentials here
+        raise unsigned(error, address) from error
+    # Azure's client tries again by itself, for minutes and without a word. patience.py does that.
+    policy = getattr(getattr(getattr(made, "service_client", None), "_config", None), "retry_policy", None)
+    if policy is not None:
+        policy.total_retries = 0
     return _systems.setdefault(scheme, made)
 
 
@@ -129,13 +149,22 @@ def listing(address: str) -> dict[str, Info]:
     if root.startswith(WEB):
         return {"": info(address)}
     inside = _inside(root)
-    found = patiently(lambda: file_system(root).find(inside, detail=True), root)
+    found = patiently(lambda: _found(file_system(root), inside), root)
     files: dict[str, Info] = {}
     for name, facts in found.items():
         relative = name.removeprefix(inside).lstrip("/")
         if not name.endswith("/") and facts.get("type") != "directory":
             files[relative] = _infos.setdefault(below(root, relative), _info(facts, address))
     return files
+
+
+def _found(system: Any, inside: str) -> dict[str, Any]:
+    found = system.find(inside, detail=True)
+    bucket = inside.partition("/")[0]
+    # Azure's finds nothing in a container that does not exist, where the others raise.
+    if not found and "abfs" in system.protocol and not system.exists(bucket):
+        raise FileNotFoundError(bucket)
+    return found
 
 
 def below(folder: str, relative: str) -> str:
@@ -155,7 +184,7 @@ def read(address: str, start: int = 0, stop: int | None = None) -> bytes:
         return b""
     data = patiently(lambda: _now(get, address, start, stop, known), address)
     if len(data) == known.size != stop - start:
-        raise CodeparrotError(f"{address} comes only as a whole, and is read by ranges: its server knows none; fetch it first")
+        raise Whole(address)
     if len(data) != stop - start:
         raise changed(address)
     return data
@@ -199,6 +228,11 @@ def remove(address: str) -> None:
     _infos.pop(address, None)
 
 
+def opened_whole(address: str) -> Any:
+    """Return a file that gives its bytes from the first on, in one request. What fsspec raises is not turned into an error."""
+    return file_system(address).open(_inside(address), "rb", block_size=0)
+
+
 def _info(facts: dict[str, Any], address: str) -> Info:
     size = facts.get("size")
     if size is None:
@@ -216,13 +250,16 @@ def _now(call: Callable[..., Any], address: str, *more: Any) -> Any:
     """Return what a coroutine of the file system does."""
     system = file_system(address)
     if not system.async_impl:
-        return system.cat_file(_inside(address), start=more[0], end=more[1])
+        # The Hub's. No cache: it would fetch megabytes more than a request asks for.
+        return system.cat_file(_inside(address), start=more[0], end=more[1], cache_type="none")
     from fsspec.asyn import sync
 
     return sync(system.loop, call, system, address, *more, timeout=CALL_SECONDS)
 
 
 async def get(system: Any, address: str, start: int, stop: int, known: Info) -> bytes:
+    if address.startswith(WEB):
+        return await _from_web(system, address, start, stop, known)
     if not address.startswith("s3://"):
         return await system._cat_file(_inside(address), start=start, end=stop)
     bucket, key, version = system.split_path(address)
@@ -231,3 +268,13 @@ async def get(system: Any, address: str, start: int, stop: int, known: Info) -> 
     asked = system._call_s3("get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", **condition, **more)
     async with (await asked)["Body"] as body:
         return await body.read()
+
+
+async def _from_web(system: Any, address: str, start: int, stop: int, known: Info) -> bytes:
+    more = {**system.kwargs, "headers": {**system.kwargs.get("headers", {}), "Range": f"bytes={start}-{stop - 1}"}}
+    session = await system.set_session()
+    async with session.get(system.encode_url(address), **more) as answer:
+        system._raise_not_found_for_status(answer, address)
+        if answer.status == 200 and stop - start < known.size:
+            raise Whole(address)  # without reading all of it
+        return await answer.read()

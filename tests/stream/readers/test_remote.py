@@ -1,8 +1,10 @@
 """Files on an object store: which are data, what is read of them, and what an error says."""
 
 import gzip
+import importlib
 import json
 import logging
+import sys
 import threading
 import time
 from pathlib import Path
@@ -83,10 +85,19 @@ def test_each_error_is_one_line_that_says_what_to_do(s3: S3Server, monkeypatch: 
         find_data(address)
 
 
-def test_what_is_missing_for_a_scheme_is_named() -> None:
-    for address, command in (("gs://b/x.jsonl", "pip install gcsfs"), ("az://b/x.jsonl", "pip install adlfs")):
-        with pytest.raises(CodeparrotError, match=rf"{address}: .*{command}$"):
-            find_data(address)
+@pytest.mark.parametrize(
+    ("scheme", "package", "extra"),
+    [("s3", "s3fs", "s3"), ("gs", "gcsfs", "gs"), ("az", "adlfs", "az"), ("abfs", "adlfs", "az")],
+)
+def test_the_extra_that_is_missing_for_a_scheme_is_named(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, package: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # importing it fails as if it were not installed
+    monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, scheme, raising=False)
+    forget()
+    message = rf"^{scheme}://b/x.jsonl: {scheme}:// needs {package}: pip install 'codeparrot\[{extra}\]'$"
+    with pytest.raises(CodeparrotError, match=message):
+        find_data(f"{scheme}://b/x.jsonl")
 
 
 @pytest.mark.parametrize(
