@@ -1,9 +1,9 @@
 """The documents of one language in files that hold several, as one shard.
 
 A lane gets an equal range of them, counted over all files, so that it has as many as any other wherever they lie. Only the row
-groups, or lines, that hold them are read. Where a row group holds several languages, each of them reads it, and decodes it unless
-another has lately (decoded.py): of a large corpus that mixes them, decoding costs as many times more as there are languages
-(benchmarks/sources_by_language.py). Files, or row groups, of one language each are decoded once.
+groups, or lines, that hold them are read. Where a row group holds several languages, each of them reads it, and decodes it
+unless another one has lately (decoded.py): of a large corpus that mixes them, decoding costs as many times more as there are
+languages (benchmarks/sources_by_language.py). Files, or row groups, of one language each are decoded once.
 """
 
 from collections.abc import Iterator, Sequence
