@@ -1,8 +1,8 @@
 """What sources by language cost: windows a second of four languages of one corpus, and of the same documents as one source.
 
 The documents are given four languages in turn, as a share each of 40, 30, 20 and 10%: once mixed in every row group, and once
-sorted, so that a row group holds one. Of a corpus larger than decoded.DECODED_BYTES, each language decodes those that are mixed. Streams take turns as in benchmarks/mixtures.py, and the
-processor time of all threads counts.
+sorted, so that a row group holds one. Of a corpus larger than decoded.DECODED_BYTES, each language decodes the mixed ones.
+Streams take turns as in benchmarks/mixtures.py, and the processor time of all threads counts.
 """
 
 import statistics

@@ -35,7 +35,7 @@ LARGEST = 2**63 - 1
 
 def at_least(least: int, reason: str = "", most: float = math.inf) -> Rule:
     """Return the rule of a number that has a smallest value, and a largest one where so many of it would not start or fit."""
-    words = (f"at least {least}" if least else "0 or more") + (f" and at most {most}" if most < math.inf else "")
+    words = (f"at least {least}" if least else "0 or more") + (f" and at most {most:,}" if most < math.inf else "")
     return Rule(words, lambda value: least <= value <= most, reason)
 
 
