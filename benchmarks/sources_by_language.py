@@ -1,8 +1,8 @@
 """What sources by language cost: windows a second of four languages of one corpus, and of the same documents as one source.
 
-The documents are given four languages in turn, as a share each of 40, 30, 20 and 10%: once mixed in every row group, which each
-language then decodes, and once sorted, so that a row group holds one. Streams take turns as in benchmarks/mixtures.py, and the
-processor time of all threads counts.
+The documents are given four languages in turn, as a share each of 40, 30, 20 and 10%: once mixed in every row group, and once
+sorted, so that a row group holds one. Of a corpus larger than decoded.DECODED_BYTES, each language decodes the mixed ones.
+Streams take turns as in benchmarks/mixtures.py, and the processor time of all threads counts.
 """
 
 import statistics
@@ -19,7 +19,7 @@ PATTERN = (0, 0, 0, 0, 1, 1, 1, 2, 2, 3)
 ROUNDS = 3
 ROW_GROUP = 512
 TARGETS = {"mixed": 0.6, "sorted": 0.8}
-"""Of one source: languages that are mixed are decoded four times."""
+"""Of one source: where they are not kept, languages that are mixed are decoded four times."""
 
 
 def layouts(max_bytes: int) -> dict[str, Path]:

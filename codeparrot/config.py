@@ -63,7 +63,7 @@ class StreamConfig:
         also="block_size context_length max_length max_seq_length seq_len",
     )
     """Tokens in a window."""
-    lanes: int = setting(1, "lanes", at_least(1))
+    lanes: int = setting(1, "lanes", at_least(1, most=65536))
     """Independent lanes of the stream. Window j of a global batch comes from lane j mod lanes. The number of lanes must divide
     the global batch, and the number of processes must divide the lanes: more lanes allow more processes."""
     order: Literal["auto", "windows", "documents"] = setting("auto", also="shuffle")
@@ -84,7 +84,7 @@ class StreamConfig:
     encoder: Literal["auto", "tokenizers", "fastokens"] = setting("auto", may_change=True)
     """Library that encodes text: `tokenizers` is the reference; `fastokens` gives the same ids many times faster; `auto` takes
     fastokens if it gives equal ids in a probe at the start, and says so if it does not."""
-    prefetch_batches: int = setting(4, "micro-batches", at_least(1), may_change=True)
+    prefetch_batches: int = setting(4, "micro-batches", at_least(1, most=4096), may_change=True)
     """Micro-batches that the background prepares ahead."""
 
 

@@ -33,9 +33,10 @@ LARGEST = 2**63 - 1
 """Seeds and counts go to torch, NumPy and Arrow as signed numbers of 64 bits."""
 
 
-def at_least(least: int, reason: str = "") -> Rule:
-    """Return the rule of a number that has a smallest value."""
-    return Rule(f"at least {least}" if least else "0 or more", lambda value: value >= least, reason)
+def at_least(least: int, reason: str = "", most: float = math.inf) -> Rule:
+    """Return the rule of a number that has a smallest value, and a largest one where so many of it would not start or fit."""
+    words = (f"at least {least}" if least else "0 or more") + (f" and at most {most:,}" if most < math.inf else "")
+    return Rule(words, lambda value: least <= value <= most, reason)
 
 
 ABOVE_0 = Rule("above 0", lambda value: value > 0)

@@ -77,7 +77,7 @@ def counted(found: Indexed) -> dict[str, int]:
     """Return the bytes of text of each language, by reading all texts once."""
     sizes: dict[str, int] = defaultdict(int)
     column = found.files[0].column
-    opened = OpenFiles(found.files, column, found.files[0].column_setting)
+    opened = OpenFiles(found, column, found.files[0].column_setting)
     for number, file in enumerate(found.of_files):
         # In the order of the file, so that each row group is decoded once.
         places = sorted((place, name) for name, own in file.places.items() for place in own.tolist())

@@ -42,19 +42,20 @@ class Packed:
 class Kind(NamedTuple, Generic[Item]):
     """What parts are: tokens, or tokens and where they come from."""
 
-    tokens: Callable[[Item], NDArray[np.uint32]]
+    size: Callable[[Item], int]
+    """Returns the number of tokens."""
+    last: Callable[[Item], int]
+    """Returns the last token."""
     join: Callable[[list[Item]], Item]
+    """Returns several parts as one."""
 
 
-def _itself(tokens: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    return tokens
+def last_of(tokens: NDArray[np.uint32]) -> int:
+    """Return the last token as a number of Python, which compares faster than one of numpy."""
+    return tokens.item(-1)
 
 
-def _joined(tokens: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
-    return tokens[0] if len(tokens) == 1 else np.concatenate(tokens)
-
-
-TOKENS: Kind[NDArray[np.uint32]] = Kind(_itself, _joined)
+TOKENS: Kind[NDArray[np.uint32]] = Kind(len, last_of, np.concatenate)
 
 
 def parts(stream: Iterator[Chunk], seq_length: int, end_of_document: int) -> Iterator[tuple[NDArray[np.uint32], Cursor]]:
@@ -99,13 +100,10 @@ def place(sizes: Sequence[int], seq_length: int) -> list[list[int]]:
         sizes: tokens of each part, from 1 to `seq_length`.
         seq_length: tokens that a window has room for.
     """
-    with_room: list[list[int]] = [[] for _ in range(seq_length + 1)]
+    with_room: dict[int, list[int]] = {}
     rooms: list[int] = []  # those that some window has, ascending
-    longest_first = np.argsort(-np.asarray(sizes, np.int64), kind="stable").tolist()
-    # Most parts are windows of their own: the middles of long documents.
-    num_full = sum(size == seq_length for size in sizes)
-    windows = [[index] for index in longest_first[:num_full]]
-    for index in longest_first[num_full:]:
+    windows: list[list[int]] = []
+    for index in np.argsort(-np.asarray(sizes, np.int64), kind="stable").tolist():
         at = bisect_left(rooms, sizes[index])
         if at == len(rooms):
             window, room = len(windows), seq_length
@@ -114,13 +112,15 @@ def place(sizes: Sequence[int], seq_length: int) -> list[list[int]]:
             room = rooms[at]
             window = with_room[room].pop()
             if not with_room[room]:
-                del rooms[at]
+                del with_room[room], rooms[at]
         windows[window].append(index)
         if left := room - sizes[index]:
-            if not with_room[left]:
+            if left not in with_room:
                 insort(rooms, left)
-            with_room[left].append(window)
-    return [sorted(window) for window in windows]
+            with_room.setdefault(left, []).append(window)
+    for own in windows:
+        own.sort()
+    return windows
 
 
 class Parts(Generic[Item]):
@@ -150,13 +150,14 @@ class BestFitBlock(Generic[Item]):
         self._stream, self._kind, self._packed = stream, kind, packed
         self._room, self._seq_length, self._end_token = num_windows * seq_length, seq_length, end
         self._parts: list[Item] = []
-        self._sizes: list[int] = []
 
     def fill(self, count: int) -> None:
         """Gather `count` windows' worth of tokens, or fewer if the block, the epoch or the stream ends before."""
         if not self.missing:
             return
-        stream, room, least = self._stream, self._room, max(0, self._room - count * self._seq_length)
+        # A call gathers about one part, so what it does besides counts as much.
+        stream, room = self._stream, self._room
+        least = max(0, room - count * self._seq_length)
         while room > least:
             found = stream.next
             if found is None or (self._parts and found[1].epoch != self.end.epoch):
@@ -164,24 +165,29 @@ class BestFitBlock(Generic[Item]):
                 break
             part, self.end = found
             self._parts.append(part)
-            self._sizes.append(size := len(self._kind.tokens(part)))
-            room -= size
+            room -= self._kind.size(part)
             stream.take()
         self._room, self.missing = room, max(0, -(-room // self._seq_length))
         if not self.missing:
             self._pack()
 
     def _pack(self) -> None:
-        windows = place(self._sizes, self._seq_length)
-        self.items = {number: self._kind.join([self._parts[index] for index in own]) for number, own in enumerate(windows)}
+        parts, kind, length = self._parts, self._kind, self._seq_length
+        sizes = list(map(kind.size, parts))
+        # Most parts are windows of their own, the middles of long documents. They are the longest, so they come first.
+        windows = [part for part, size in zip(parts, sizes, strict=True) if size == length]
+        others = [part for part, size in zip(parts, sizes, strict=True) if size < length]
+        for own in place(list(map(kind.size, others)), length):
+            windows.append(others[own[0]] if len(own) == 1 else kind.join([others[index] for index in own]))
+        self.items = dict(enumerate(windows))
         # All at once: a comparison with a number of numpy takes as long as copying a part.
-        ends = np.array([self._kind.tokens(part).item(-1) for part in self._parts], np.int64) == self._end_token
+        ends = np.array(list(map(kind.last, parts)), np.int64) == self._end_token
         self._parts = []
         begins = np.concatenate([[self._stream.ended], ends[:-1]]) if len(ends) else ends
         self._stream.ended = bool(ends[-1]) if len(ends) else self._stream.ended
         packed = self._packed
         packed.windows += len(windows)
-        packed.tokens += sum(self._sizes)
+        packed.tokens += sum(sizes)
         packed.documents += int(ends.sum())
         packed.cut += int((ends & ~begins).sum())
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from codeparrot.errors import CodeparrotError, nearest
 from codeparrot.languages.names import canonical
+from codeparrot.stream.decoded import DECODED_BYTES, Decoded
 from codeparrot.stream.jsonl import JsonlShard
 from codeparrot.stream.parquet import ParquetShard
 from codeparrot.stream.readers.jsonl import parsed
@@ -52,6 +53,8 @@ class Indexed:
 
     def __init__(self, files: Sequence[Shard]) -> None:
         self.files = files
+        self.decoded = Decoded(DECODED_BYTES)
+        """Row groups of the files, for all of their languages."""
         self._ends: dict[str, NDArray[np.int64]] = {}
 
     @cached_property

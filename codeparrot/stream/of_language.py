@@ -1,9 +1,9 @@
 """The documents of one language in files that hold several, as one shard.
 
 A lane gets an equal range of them, counted over all files, so that it has as many as any other wherever they lie. Only the row
-groups, or lines, that hold them are read. Where a row group holds several languages, each of them decodes it: of documents that
-are mixed in the files, reading costs as many times more as there are languages (benchmarks/sources_by_language.py). Files, or
-row groups, of one language each are decoded once.
+groups, or lines, that hold them are read. Where a row group holds several languages, each of them reads it, and decodes it
+unless another one has lately (decoded.py): of a large corpus that mixes them, decoding costs as many times more as there are
+languages (benchmarks/sources_by_language.py). Files, or row groups, of one language each are decoded once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import ON_HUB
 from codeparrot.stream.languages_of import Indexed
-from codeparrot.stream.parquet import MOST_DECODES
+from codeparrot.stream.parquet import MOST_DECODES, ParquetShard
 from codeparrot.stream.readers.rows import Damaged
 from codeparrot.stream.shards import BYTES_PER_TOKEN, Block, Shard, num_parts
 
@@ -24,18 +24,20 @@ from codeparrot.stream.shards import BYTES_PER_TOKEN, Block, Shard, num_parts
 class OpenFiles:
     """The files of one lane. A file stays open, with its last row group decoded, until they are closed."""
 
-    def __init__(self, files: Sequence[Shard], column: str, setting: str) -> None:
-        self._files, self.column, self.setting = files, column, setting
+    def __init__(self, indexed: Indexed, column: str, setting: str) -> None:
+        self._indexed, self.column, self.setting = indexed, column, setting
         self._open: dict[int, Any] = {}
 
     def file(self, number: int) -> Any:
         if number not in self._open:
             # Not `of_column` of a Parquet file, which is one for all that ask: lanes are read in several threads.
-            self._open[number] = Shard.of_column(self._files[number], self.column, self.setting)
+            self._open[number] = opened = Shard.of_column(self._indexed.files[number], self.column, self.setting)
+            if isinstance(opened, ParquetShard):
+                opened.decoded = self._indexed.decoded
         return self._open[number]
 
     def of_column(self, column: str, setting: str) -> "OpenFiles":
-        return OpenFiles(self._files, column, setting)
+        return OpenFiles(self._indexed, column, setting)
 
     def close(self) -> None:
         for each in self._open.values():
@@ -62,7 +64,7 @@ class LanguageShard(Shard):
         self._indexed, self.language, self.setting = indexed, language, setting
         self.start, self.stop, self.whole = start, stop, whole
         first = indexed.files[0]
-        self._files = files or OpenFiles(indexed.files, first.column, first.column_setting)
+        self._files = files or OpenFiles(indexed, first.column, first.column_setting)
         self.column, self.column_setting = self._files.column, self._files.setting
 
     @property

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from codeparrot.location import ON_HUB, is_address
+from codeparrot.stream.decoded import Decoded, Key
 from codeparrot.stream.readers import ranges
 from codeparrot.stream.readers.parquet import Table, texts_of, values_of
 from codeparrot.stream.readers.rows import Damaged
@@ -29,6 +30,8 @@ class ParquetShard(Shard):
         self._table: Table | None = None
         self._group: tuple[int, Any] = (-1, None)
         """The last row group: its number, and its column of text, or the `Damaged` that it is."""
+        self.decoded: Decoded | None = None
+        """Where row groups are kept for other readers of the file, if anywhere."""
         self._others: dict[str, ParquetShard] = {}
         self._aheads: WeakValueDictionary[int, ranges.Ahead] = WeakValueDictionary()
         """What is being fetched of row groups, as long as a part of the file wants it."""
@@ -56,7 +59,7 @@ class ParquetShard(Shard):
 
     def fetched(self, group: int) -> ranges.Ahead | None:
         """Begin to fetch the text of a row group, once for all who ask for it."""
-        if self._group[0] == group:
+        if self._group[0] == group or (self.decoded and self._key(group) in self.decoded):
             return None
         found = self._aheads.get(group)
         if found is None and (found := self._open().ahead(group, self.column)) is not None:
@@ -169,13 +172,24 @@ class ParquetShard(Shard):
         """Return a decoded row group, or the `Damaged` that it is; the last one is kept, since blocks follow each other."""
         if self._group[0] != group:
             try:
-                table = self._open()
-                if is_address(self.path):
-                    table.give(self._aheads.pop(group, None))
-                self._group = (group, table.read(group, [self.column]).column(0))
+                self._group = (group, self._decoded(group))
             except Damaged as damaged:
                 self._group = (group, damaged.bare())
         return self._group[1]
+
+    def _decoded(self, group: int) -> Any:
+        table = self._open()
+        if self.decoded and (kept := self.decoded.get(self._key(group))) is not None:
+            return kept
+        if is_address(self.path):
+            table.give(self._aheads.pop(group, None))
+        column = table.read(group, [self.column]).column(0)
+        if self.decoded:
+            self.decoded.keep(self._key(group), column)
+        return column
+
+    def _key(self, group: int) -> Key:
+        return self.path, self.column, group
 
     @property
     def identity(self) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeparrot.config import StreamConfig
-from codeparrot.stream.best_fit import Kind, Packed
+from codeparrot.stream.best_fit import Kind, Packed, last_of
 from codeparrot.stream.encode import Encoder
 from codeparrot.stream.lane import Chunk, Cursor, DrawnBlock, Order, blocks, encoded, items
 from codeparrot.stream.readers.rows import without_lone_surrogates
@@ -171,11 +171,15 @@ def _joined(parts: list[Traced]) -> Traced:
     return np.concatenate([tokens for tokens, _ in parts]), found
 
 
-def _tokens(part: Traced) -> NDArray[np.uint32]:
-    return part[0]
+def _size(part: Traced) -> int:
+    return len(part[0])
 
 
-TRACED: Kind[Traced] = Kind(_tokens, _joined)
+def _last(part: Traced) -> int:
+    return last_of(part[0])
+
+
+TRACED: Kind[Traced] = Kind(_size, _last, _joined)
 
 
 def _joined_parts(stream: Iterator[Chunk]) -> Iterator[tuple[NDArray[np.uint32], Cursor, str]]:

@@ -14,7 +14,7 @@ keeps the blocks of all lanes within 64 MB, however many lanes a process owns.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -135,7 +135,7 @@ def best_fit(
         packed: counts what the blocks hold.
     """
     new = partial(BestFitBlock, Parts(parts), kind, block_windows(stream), stream.seq_length, end_of_document, packed)
-    return in_blocks(new, order, start, kind.tokens)
+    return in_blocks(new, order, start, kind.size)
 
 
 def shuffled(
@@ -161,11 +161,11 @@ class Block(Protocol[Item]):
 
 
 def in_blocks(
-    new: Callable[[], Block[Item]], order: Order, start: LaneState, counted: Callable[[Item], Sized] | None = None
+    new: Callable[[], Block[Item]], order: Order, start: LaneState, counted: Callable[[Item], int] | None = None
 ) -> Iterator[tuple[Item, LaneState]]:
     """Yield windows in the blocks that `new` makes one after the other, each in its drawn order; see `in_order`.
 
-    `counted`: returns the tokens of a window, where states count them.
+    `counted`: returns the number of tokens of a window, where states count them.
     """
     number, begin, taken, tokens = start.num_windows - start.taken, start.cursor, start.taken, start.tokens
     block = new()
@@ -182,7 +182,7 @@ def in_blocks(
             # As much of the next block as it takes to have it ready when this one ends.
             following.fill(math.ceil(following.missing / (count - place)))
             last = place == count - 1
-            tokens += len(counted(item)) if counted else 0
+            tokens += counted(item) if counted else 0
             yield item, LaneState(number + place + 1, *((block.end, 0) if last else (begin, place + 1)), tokens)
         following.fill(following.missing)
         number, begin, taken, block = number + count, block.end, 0, following
