@@ -71,6 +71,8 @@ def check(settings: Series) -> None:
         raise CodeparrotError(
             f"resume is {settings.resume}: each run of a series begins anew and goes on by itself; leave it out"
         )
+    if settings.checkpoint.mirror:
+        raise CodeparrotError("checkpoint.mirror is set: each run of a series would need one of its own; leave it out")
     if settings.hub.branch:
         raise CodeparrotError(
             "hub.branch is set: each run of a series has a branch of its own, called as the run; leave it out"

@@ -104,6 +104,18 @@ class S3Server:
         yield
         (self.folder / "deny").unlink()
 
+    @contextmanager
+    def dead(self) -> Iterator[None]:
+        """Have each connection break off. What the bucket holds stays."""
+        (self.folder / "dead").touch()
+        yield
+        (self.folder / "dead").unlink()
+
+    def keys(self, prefix: str = "") -> dict[str, int]:
+        """Return the bytes of what the bucket holds, by key."""
+        found = self.client.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])
+        return {each["Key"].removeprefix(prefix): each["Size"] for each in found}
+
 
 def forget() -> None:
     """Have this process know no more than a new one."""

@@ -40,6 +40,10 @@ class Missing(CodeparrotError):
     """There is nothing at an address."""
 
 
+class Unanswered(CodeparrotError):
+    """Nobody answered for long; it may mend itself."""
+
+
 class Changed(CodeparrotError):
     """A file is no longer what this process has begun to read."""
 
@@ -48,7 +52,7 @@ def patiently(call: Callable[[], Found], address: str, verb: str = "read") -> Fo
     """Return what a call returns, tried again while the server or the network fails.
 
     Raises:
-        CodeparrotError: it fails for good, or for too long.
+        CodeparrotError: it fails for good, or for too long (Unanswered).
     """
     scheme, shown = address.partition("://")[0], without_credentials(address)
     given = float(os.environ.get("CODEPARROT_PATIENCE_SECONDS", PATIENCE_SECONDS))
@@ -67,7 +71,7 @@ def patiently(call: Callable[[], Found], address: str, verb: str = "read") -> Fo
             if waited >= patience:
                 why = f"{reason(error)}; no answer for {waited:.0f} s"
                 remedy = "see that the network and the server work, and start again: what is done is kept"
-                raise CodeparrotError(f"cannot {verb} {shown}: {why}; {remedy}") from error
+                raise Unanswered(f"cannot {verb} {shown}: {why}; {remedy}") from error
             if scheme not in _silent:
                 _silent.add(scheme)
                 left = f"for up to {patience:.0f} s"
