@@ -68,7 +68,7 @@ def owner_of(store: Store, sizes: dict[str, int]) -> Owner | None:
         return None
     more = f" and {len(others) - 1} more" if others[1:] else ""
     raise CodeparrotError(
-        f"checkpoint.mirror {store.shown} holds something else ({others[0]}{more}), not checkpoints of a run; name an empty folder"
+        f"checkpoint.mirror {store.shown} holds something else ({others[0]}{more}) than a run's copies; name an empty folder"
     )
 
 

@@ -120,7 +120,7 @@ def test_a_run_whose_copies_are_all_damaged_does_not_begin_again(tmp_path: Path,
     for name in ("step_00000008/manifest.json", "step_00000016/state/training.json"):
         damage(open_store(str(mirror)), f"checkpoints/{name}", tmp_path)
     (mirror / "checkpoints" / "step_00000008" / "manifest.json").write_text("{")
-    with pytest.raises(CodeparrotError, match="holds copies and none is whole .* would begin again at step 0"):
+    with pytest.raises(CodeparrotError, match=r"holds copies and none is whole .* would begin again at step 0"):
         arrive(config)
     assert not run.exists()
 

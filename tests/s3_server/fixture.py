@@ -111,7 +111,7 @@ class S3Server:
         yield
         (self.folder / "dead").unlink()
 
-    def keys(self, prefix: str = "") -> dict[str, int]:
+    def holds(self, prefix: str = "") -> dict[str, int]:
         """Return the bytes of what the bucket holds, by key."""
         found = self.client.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])
         return {each["Key"].removeprefix(prefix): each["Size"] for each in found}
