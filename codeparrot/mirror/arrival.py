@@ -9,6 +9,7 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
+from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.location import HUB, path_of
@@ -47,6 +48,45 @@ def arrive(config: Config) -> None:
         raise
 
 
+def fetch_parent(run: Path, step: int | None) -> bool:
+    """Fetch a checkpoint of another run from the mirror that its config.yaml names; return whether there is one.
+
+    Any number of processes may call this at once: one fetches, the others wait for it.
+
+    Args:
+        run: run directory, which lacks the checkpoint.
+        step: of the checkpoint; None: the newest.
+
+    Raises:
+        CodeparrotError: the mirror does not answer, or the copy is damaged.
+    """
+    mirror = _mirror_of(run)
+    if not mirror:
+        return False
+    store = open_store(mirror)
+    whole = copies.look(store, store.sizes()).whole
+    entry = next((each for each in reversed(whole) if step in (None, each.step)), None)
+    if entry is None:
+        return False
+    (run / "checkpoints").mkdir(exist_ok=True)
+    with files.locked(run / ".mirror.fetching", wait=True):
+        if checkpoint.fault(run / "checkpoints" / entry.name):
+            say(f"fetching {entry.name} of {run} from {store.shown}")
+            copies.fetch(store, entry, run / "checkpoints")
+    return True
+
+
+def _mirror_of(run: Path) -> str:
+    """Return the mirror of a run directory; nothing if nothing says so."""
+    import yaml
+
+    try:
+        found = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        return str(found["checkpoint"]["mirror"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return ""
+
+
 def _arrive(config: Config) -> None:
     run, store = config.run_directory, open_store(config.checkpoint.mirror)
     state = State(run)
@@ -67,24 +107,24 @@ def _arrive(config: Config) -> None:
             return
         step = _step_asked(config)
         if step is not None:
-            if checkpoint.fault(run / "checkpoints" / step):
-                _fetch_first([entry for entry in found.whole if entry.name == step], store, state)
-            return
-        own = checkpoint.newest_complete(run / "checkpoints") if found.whole else None
-        number = checkpoint.read_manifest(own).get("number", 0) if own else -1
-        newer = [entry for entry in reversed(found.whole) if entry.number > number]
-        place = _fetch_first(newer, store, state)
-        if place is None and own is None and (found.whole or found.faults):
-            raise CodeparrotError(
-                f"{store.shown} holds copies and none is whole (named above): the run would begin again at step 0; remove "
-                "them to do so, or choose another run.name and another checkpoint.mirror"
-            )
+            missing = checkpoint.fault(run / "checkpoints" / step) is not None
+            _fetch_first([entry for entry in found.whole if missing and entry.name == step], store, state)
+        else:
+            own = checkpoint.newest_complete(run / "checkpoints") if found.whole else None
+            number = checkpoint.read_manifest(own).get("number", 0) if own else -1
+            newer = [entry for entry in reversed(found.whole) if entry.number > number]
+            place = _fetch_first(newer, store, state)
+            if place is None and own is None and (found.whole or found.faults):
+                raise CodeparrotError(
+                    f"{store.shown} holds copies and none is whole (named above): the run would begin again at step 0; remove "
+                    "them to do so, or choose another run.name and another checkpoint.mirror"
+                )
         copies.fetch_beside(store, run, store.sizes())
     except Unanswered as error:
         own = own or next((place for place in checkpoint.steps(run / "checkpoints") if not checkpoint.fault(place)), None)
         if own is None:
             raise CodeparrotError(f"checkpoint.mirror: {error}; or leave it out to begin without copies") from error
-        logger.warning("%s; the run goes on from %s, copies wait", error, own)
+        logger.warning("%s; the run goes on from %s, copies wait", error.why, own)
 
 
 def _is_asked(config: Config, store: Store, found: copies.Found) -> bool:

@@ -78,7 +78,7 @@ class Copier:
         except Conflict as error:
             return self._failed(entry, "conflict", str(error))
         except Unanswered as error:
-            return self._failed(entry, "unreachable", str(error))
+            return self._failed(entry, "unreachable", error.why)
         except (CodeparrotError, OSError) as error:
             return self._failed(entry, "failed", " ".join(str(error).split()))
         finally:

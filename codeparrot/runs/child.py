@@ -141,7 +141,7 @@ def _place(name: Name, own: dict[str, Any] | None) -> Path | None:
         CodeparrotError: there is none to begin at, or it is another one than the child began at.
     """
     try:
-        place = parent.find(name)
+        place = _found(name, own)
         facts = parent.facts_of(place)
     except CodeparrotError:
         if own is None:
@@ -151,6 +151,18 @@ def _place(name: Name, own: dict[str, Any] | None) -> Path | None:
     if begun and begun.get("digest") != facts["digest"]:
         raise CodeparrotError(f"{place} is no longer the checkpoint that this run began at; choose another run.name")
     return place
+
+
+def _found(name: Name, own: dict[str, Any] | None) -> Path:
+    """Return the parent's checkpoint. What a child needs to begin may also be at the parent's mirror."""
+    try:
+        return parent.find(name)
+    except CodeparrotError:
+        from codeparrot.mirror.arrival import fetch_parent
+
+        if own is not None or not fetch_parent(path_of(name.run), name.step):
+            raise
+        return parent.find(name)
 
 
 def _passed_on(saved: dict[str, Any], name: Name) -> dict[str, Any]:

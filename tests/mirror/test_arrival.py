@@ -10,7 +10,7 @@ import pytest
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.mirror import copies
-from codeparrot.mirror.arrival import arrive
+from codeparrot.mirror.arrival import arrive, fetch_parent
 from codeparrot.mirror.claim import Conflict
 from codeparrot.mirror.copier import Copier
 from codeparrot.mirror.state import State
@@ -132,6 +132,19 @@ def test_a_step_that_is_named_is_fetched(tmp_path: Path, mirror: Path) -> None:
     config.resume = str(run / "checkpoints" / "step_00000008")
     arrive(config)
     assert names(run) == ["step_00000008"]
+
+
+def test_a_parents_checkpoint_is_fetched_from_its_mirror(tmp_path: Path, mirror: Path) -> None:
+    run = tmp_path / "runs" / "a"
+    config = begun(run, mirror)
+    expected = content(run / "checkpoints" / "step_00000008")
+    shutil.rmtree(run / "checkpoints")
+    assert not fetch_parent(run, 8), "nothing names a mirror"
+    (run / "config.yaml").write_text(config.to_yaml())
+    assert not fetch_parent(run, 9)
+    assert fetch_parent(run, 8) and fetch_parent(run, 8)
+    assert names(run) == ["step_00000008"] and content(run / "checkpoints" / "step_00000008") == expected
+    assert fetch_parent(run, None) and names(run) == ["step_00000008", "step_00000016"]
 
 
 @pytest.mark.parametrize("here", [False, True])

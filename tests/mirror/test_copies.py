@@ -24,10 +24,11 @@ class Killed(BaseException):
 
 
 class Watched:
-    """A store that counts what is put, and may end the process before or after one of its changes."""
+    """A store that counts what is changed, and may end the process before one of its changes."""
 
     def __init__(self, store: Store, end_at: int = -1) -> None:
         self._store, self.shown, self.end_at = store, store.shown, end_at
+        self.sizes, self.read, self.fetch, self.sha256 = store.sizes, store.read, store.fetch, store.sha256
         self.changed: list[str] = []
 
     def _change(self, name: str, action: Callable[[], Any]) -> None:
@@ -41,9 +42,6 @@ class Watched:
 
     def remove(self, name: str) -> None:
         self._change(name, lambda: self._store.remove(name))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
 
 @pytest.fixture

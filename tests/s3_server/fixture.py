@@ -44,6 +44,11 @@ class S3Server:
             time.sleep(0.02)
         self.port = int(said.read_text())
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End it at once, in the middle of whatever it does."""
         if self._process is not None:

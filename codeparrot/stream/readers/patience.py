@@ -43,6 +43,10 @@ class Missing(CodeparrotError):
 class Unanswered(CodeparrotError):
     """Nobody answered for long; it may mend itself."""
 
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(f"{why}; {remedy}" if remedy else why)
+        self.why = why
+
 
 class Changed(CodeparrotError):
     """A file is no longer what this process has begun to read."""
@@ -71,7 +75,7 @@ def patiently(call: Callable[[], Found], address: str, verb: str = "read") -> Fo
             if waited >= patience:
                 why = f"{reason(error)}; no answer for {waited:.0f} s"
                 remedy = "see that the network and the server work, and start again: what is done is kept"
-                raise Unanswered(f"cannot {verb} {shown}: {why}; {remedy}") from error
+                raise Unanswered(f"cannot {verb} {shown}: {why}", remedy) from error
             if scheme not in _silent:
                 _silent.add(scheme)
                 left = f"for up to {patience:.0f} s"
