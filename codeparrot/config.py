@@ -109,9 +109,8 @@ class TrainConfig:
     )
     """Length of the run in optimizer steps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", also="mixed_precision dtype bf16 fp16")
-    """Compute type of the matrix products; parameters and optimizer state stay float32. auto: on a GPU bf16, else fp16 with a
-    scaled loss, else fp32; on a CPU the faster of fp32 and bf16, by a probe; a run that goes on keeps its own. config.yaml
-    says which it is."""
+    """Compute type of matrix products; parameters and optimizer state stay float32. auto: on a GPU bf16, else fp16 with scaled
+    loss, else fp32; on a CPU the faster of fp32 and bf16, by a probe; later the run's own, which is in config.yaml."""
     activation_checkpointing: Literal["none", "selective", "full"] = setting(
         "none",
         may_change=True,
@@ -139,16 +138,14 @@ class TrainConfig:
     max_skipped_steps: int = setting(10, "steps", at_least(1), may_change=True)
     """A step whose loss or gradient is not finite is skipped. After this many in a row the run ends with an error."""
     outlier_sigmas: float = setting(0.0, "sigmas", at_least(0))
-    """Also skip a step whose gradient norm is more than this many standard deviations above the mean of the last
-    `outlier_window` steps (6 is a good value). 0: steps beyond 6 and beyond twice the mean are taken, and reported in
-    anomalies.jsonl."""
+    """Also skip a step whose gradient norm is this many standard deviations (6 is a good value) above the mean of the last
+    `outlier_window` steps. 0: steps beyond 6 and beyond twice the mean are taken, and reported in anomalies.jsonl."""
     outlier_window: int = setting(128, "steps", at_least(16, "a standard deviation needs 16 or more"))
     """Previous steps that a gradient norm is compared with."""
     startup_minutes: float = setting(30.0, "minutes", ABOVE_0, may_change=True)
     """The run ends with an error if it finishes no step for this long at its start (data, compilation, first steps)."""
     timeout_minutes: float = setting(5.0, "minutes", ABOVE_0, may_change=True)
-    """Later on, the run ends with an error this long after its last step, evaluation batch or checkpoint, and names the process
-    that hangs."""
+    """Later, the run ends so long after its last step, evaluation batch or checkpoint, and names the process that hangs."""
 
 
 @dataclass
@@ -254,6 +251,9 @@ class CheckpointConfig:
     """Checkpoints at multiples of this step are kept for ever; 0: none."""
     background: bool = True
     """Training waits only until the state is copied to the host's memory; writing, hashing and pruning happen beside it."""
+    mirror: str = setting("", also="remote_folder remote_checkpoint_path")
+    """Where copies of checkpoints go, behind training: `s3://bucket/folder`, `gs://`, `az://`, or a folder on another disk, one
+    for each run. A run goes on from there where its checkpoints here are gone or older. Empty: no copies."""
     time_limit_margin_seconds: float = setting(60.0, "seconds", at_least(0))
     """In a SLURM job, the run saves and ends this long, plus twice the longest save so far, before the job's end."""
 

@@ -6,12 +6,14 @@ evaluation, checkpoint, stop) follows at its end. All processes run every line, 
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.launcher import collect_garbage_as_usual, collect_garbage_rarely
+from codeparrot.launcher import collect_garbage_as_usual, collect_garbage_rarely, rank
+from codeparrot.mirror.beside_training import Mirror
 from codeparrot.publishing.beside_training import Pushes
 from codeparrot.result import DONE, STOPPED, Result, say
 from codeparrot.run.progress import Progress
@@ -34,17 +36,19 @@ def train(config: Config) -> Result:
         from codeparrot.training.processes import start_processes
         from codeparrot.training.watchdog import Watchdog
 
-        started = start_processes(config)
+        mirror = Mirror(config, rank() == 0)
+        started = start_processes(config, mirror.bring)
         config, accelerator = started.config, started.accelerator
         startup_seconds, timeout_seconds = 60 * config.train.startup_minutes, 60 * config.train.timeout_minutes
-        with Pushes(config, accelerator.is_main_process) as pushes:
+        with Pushes(config, accelerator.is_main_process) as pushes, mirror:
             with Watchdog(accelerator, startup_seconds, timeout_seconds) as watchdog, watchdog.explaining():
-                result = _train(started, stop, watchdog, pushes)
+                result = _train(started, stop, watchdog, pushes, mirror)
             # No other process waits for the main one any more.
-            return result._replace(data=result.data | pushes.finish(lambda: stop.requested))
+            left = mirror.finish(lambda: stop.requested) | pushes.finish(lambda: stop.requested)
+            return result._replace(data=result.data | left)
 
 
-def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Result:
+def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes, mirror: Mirror) -> Result:
     from codeparrot.optim.optimizer import set_learning_rate
     from codeparrot.training import parts
     from codeparrot.training.monitor import Monitor
@@ -69,8 +73,7 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
         training = parts.make(replace(start, config=settled(config, place)), fitted)
         begin, origin = resume(training, place)
         directory.write_origin(origin)
-        pushes.start(agreement)
-        checkpoints, health = Saver(training, begin, origin, pushes.published, pushes.next_number()), training.health
+        checkpoints, health = Saver(training, begin, origin, *_published(pushes, mirror, agreement)), training.health
         monitor = Monitor(training, begin)
         validation, unit_tests = Validation(training, monitor, stop), UnitTests(training, monitor, stop)
         checkpoints.stop_in_time(stop)
@@ -124,6 +127,13 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes) -> Re
         # All end together: a launcher kills the others as soon as one has ended with a status.
         agreement.any(False)
         return result
+
+
+def _published(pushes: Pushes, mirror: Mirror, agreement: Any) -> tuple[Callable[[], set[int]], int]:
+    """Start the processes that publish checkpoints. Return what tells them of a new one, and the number that it begins at."""
+    pushes.start(agreement)
+    mirror.start()
+    return lambda: pushes.published() | mirror.published(), max(pushes.next_number(), mirror.next_number())
 
 
 def _step(training: Any, batches: Any, step: int, monitor: Any) -> tuple[Any, Any]:

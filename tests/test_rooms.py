@@ -26,6 +26,7 @@ TABLE = {
     "launcher": "errors",
     "registry": "errors",
     "run": "config errors files stream.mixture stream.batches",
+    "mirror": "run publishing.ledger publishing.progress stream.readers",
     "hub": "run",
     "loading": "hub files run model",
     "stream": "config languages",
@@ -40,13 +41,13 @@ TABLE = {
     "export": "loading run model stream search.embedding search.pooling",
     "eval": "languages generation model loading hub run stream launcher objectives.pairs training.preemption "
     "corpus.definitions corpus.sentences",
-    "training": "languages checks launcher loading hub run stream model objectives optim generation eval plot",
+    "training": "mirror.store languages checks launcher loading hub run stream model objectives optim generation eval plot",
     "publishing": "run hub model.kinds objectives optim arguments checks plot corpus.output corpus.report stream.entries "
     "stream.batches",
     "verify": "run tokenizer",
     "plan": "arguments checks loading run stream model objectives optim eval.tasks training launch",
     "scale": "arguments checks run model stream.batches stream.cores",
-    "runs": "arguments run optim plot publishing.ledger",
+    "runs": "arguments run mirror optim plot publishing.ledger",
     "configs": "",
     "launch": "",
 }

@@ -7,7 +7,6 @@ that moment. Downloads stay in the Hub's cache, which also serves when the Hub c
 import json
 import logging
 import os
-import re
 import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,7 +24,6 @@ MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")
 CORPUS_FILES = ("*.parquet", "*.json", "*.jsonl", "*.jsonl.gz", "*.jsonl.zst", "README.md")
 STATE = "checkpoint/"
 """Folder of a branch with the parts of a checkpoint that do not belong to its model."""
-_SAFE = re.compile(r"(model|ema|state)/[\w][\w.\-]*|stream\.json")
 
 logger = logging.getLogger("codeparrot")
 
@@ -113,7 +111,7 @@ def _files(manifest: Path, name: str) -> list[str]:
         names = list(json.loads(manifest.read_text(encoding="utf-8"))["files"])
     except (ValueError, KeyError, TypeError):
         names = [""]
-    if not all(isinstance(each, str) and _SAFE.fullmatch(each) for each in names):
+    if not all(isinstance(each, str) and checkpoint.FILE.fullmatch(each) for each in names):
         raise CodeparrotError(f"cannot resume from {name}: its {checkpoint.MANIFEST} is damaged; name another revision")
     return names
 

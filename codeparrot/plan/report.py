@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from codeparrot.figures import count_in_words, size_in_words
+from codeparrot.location import without_credentials
 from codeparrot.plan.forecast import Forecast, Way, launch_command, slurm_command
 from codeparrot.plan.gpus import GB
 from codeparrot.plan.ledger import CATEGORIES
@@ -156,6 +157,9 @@ def _disk(found: Forecast) -> list[str]:
         _line("checkpoints", f"{written.written:,} written, {written.kept:,} kept; {one}"),
         _line("disk", f"{size_in_words(written.disk_bytes)} at most"),
     ]
+    if found.plan.checkpoint.mirror:
+        place = without_credentials(found.plan.checkpoint.mirror)
+        lines.append(_line("mirror", f"{size_in_words(written.disk_bytes)} at most in {place}"))
     if found.plan.hub.repo:
         lines.append(_line("Hub", f"{size_in_words(written.hub_bytes)} in {written.pushed:,} commits"))
     return lines

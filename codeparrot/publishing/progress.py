@@ -24,8 +24,8 @@ class Sent(NamedTuple):
 class Writer:
     """Counts, and writes at most twice a second. If the file cannot be written, only the display suffers."""
 
-    def __init__(self, run: Path) -> None:
-        self._path = run / _FILE
+    def __init__(self, run: Path, file: str = _FILE) -> None:
+        self._path = run / file
         self._step, self._bytes, self._written = 0, 0, 0.0
 
     def begin(self, entry: Entry) -> None:
@@ -44,9 +44,9 @@ class Writer:
             self._path.unlink(missing_ok=True)
 
 
-def read(run: Path) -> Sent | None:
+def read(run: Path, file: str = _FILE) -> Sent | None:
     """Return how much of the current checkpoint has been sent, or None if none is being pushed."""
     try:
-        return Sent(*json.loads((run / _FILE).read_text(encoding="utf-8")))
+        return Sent(*json.loads((run / file).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # being written, or no more what was written
         return None

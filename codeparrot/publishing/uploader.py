@@ -10,14 +10,12 @@ failure. It runs at the lowest priority.
 
 import json
 import logging
-import os
 import random
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from codeparrot import figures
 from codeparrot.errors import CodeparrotError
@@ -25,6 +23,7 @@ from codeparrot.hub import client
 from codeparrot.publishing import commit as push
 from codeparrot.publishing import progress
 from codeparrot.publishing.ledger import Entry, Ledger
+from codeparrot.run.beside import Trainer, step_back
 
 LOG = "log/hub.log"
 LONGEST_WAIT_SECONDS = 300.0
@@ -116,25 +115,6 @@ class Uploader:
         return Turn(entry, state=state, error=error, wait_seconds=max(wait, asked_seconds))
 
 
-class Trainer:
-    """What standard input says about the process that started this one."""
-
-    def __init__(self, source: IO[bytes]) -> None:
-        self._news, self.gone = threading.Event(), threading.Event()
-        threading.Thread(target=self._listen, args=(source,), daemon=True).start()
-
-    def wait_for_news(self, seconds: float) -> None:
-        """Return when there is a new checkpoint, when the trainer is gone, or after this many seconds."""
-        self._news.wait(seconds)
-        self._news.clear()
-
-    def _listen(self, source: IO[bytes]) -> None:
-        while source.read(1):
-            self._news.set()
-        self.gone.set()
-        self._news.set()
-
-
 def work(ledger: Ledger, trainer: Trainer) -> None:
     """Push until the trainer is gone and either nothing is pending or a push has failed."""
     uploader = Uploader(ledger)
@@ -212,14 +192,6 @@ def check(ledger: Ledger) -> dict[str, str]:
         remedy = f"log in with a token that may write there ({client.LOG_IN})" if client.denied(error) else "choose another"
         return {"error": f"hub.repo {target} cannot be pushed to: {why}; {remedy}"}
     return {}
-
-
-def step_back() -> None:
-    """Take only processor time that nobody else wants. Even at the lowest priority each thread would get slices of a busy
-    machine, and training waits for its slowest thread."""
-    os.nice(19)
-    if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def main(run: Path) -> int:

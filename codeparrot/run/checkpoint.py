@@ -38,6 +38,8 @@ AVERAGE = "ema"
 MANIFEST_VERSION = 2
 _PARTIAL = ".partial_"
 _NAME = re.compile(r"step_\d+")
+FILE = re.compile(r"(model|ema|state)/[\w][\w.\-]*|stream\.json")
+"""Names that files of a checkpoint may have: one that was fetched must not write elsewhere."""
 
 logger = logging.getLogger("codeparrot")
 

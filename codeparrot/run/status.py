@@ -3,6 +3,8 @@
 {"state": "running" | "stopped" | "finished" | "failed", "step", "max_steps", "reason", "time"}
 """
 
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,20 @@ from codeparrot import files
 STATUS = "status.json"
 LOCK = ".lock"
 """Held by the main process of a run while it trains, wherever the machine is from which the file system takes locks."""
+LOCK_TRIES, LOCK_SECONDS = 10, 0.1
+"""Tries to lock the directory, and seconds between two."""
 DIED = "died"
 """State of a run that was running when its process ended without a word: killed, or its machine went down."""
+
+
+def lock(run: Path, stack: ExitStack) -> bool:
+    """Lock a run directory until the stack ends; return whether nobody else trains in it. `codeparrot runs` locks it too, for
+    an instant, to see who trains: that is waited for."""
+    for _ in range(LOCK_TRIES):
+        if stack.enter_context(files.locked(run / LOCK)):
+            return True
+        time.sleep(LOCK_SECONDS)
+    return False
 
 
 def read_status(run: Path) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def inherit(kind: Any, arguments: Sequence[str], prog: str) -> list[str]:
     child = path_of(asked.run.dir or Path(name.run).parent) / asked.run.name
     if child.resolve() == path_of(name.run).resolve():
         raise CodeparrotError(f"--from {name}: {child} is that run itself; choose another run.name")
-    own = _newest_manifest(child)
+    own = _newest_manifest(child) or _at_mirror(asked)
     if own is not None:
         name = _as_begun(child, own, name)
     place = _place(name, own)
@@ -107,6 +107,22 @@ def _newest_manifest(run: Path) -> dict[str, Any] | None:
     return None
 
 
+def _at_mirror(asked: Any) -> dict[str, Any] | None:
+    """Return the manifest of the newest copy at the child's mirror; None if it has none, or is not the child's.
+
+    Raises:
+        CodeparrotError: the mirror does not answer, so that nothing says where the child is.
+    """
+    if not asked.checkpoint.mirror:
+        return None
+    from codeparrot.mirror import copies
+    from codeparrot.mirror.store import open_store
+
+    store = open_store(asked.checkpoint.mirror)
+    owner = copies.owner_of(store, store.sizes())
+    return copies.newest_manifest(store) if owner is not None and owner.run == asked.run.name else None
+
+
 def _as_begun(child: Path, own: dict[str, Any], name: Name) -> Name:
     """Return where a run that has checkpoints began, after checking that this is what was asked for."""
     begun = parent.of_origin(own.get("origin"))
@@ -125,7 +141,7 @@ def _place(name: Name, own: dict[str, Any] | None) -> Path | None:
         CodeparrotError: there is none to begin at, or it is another one than the child began at.
     """
     try:
-        place = parent.find(name)
+        place = _found(name, own)
         facts = parent.facts_of(place)
     except CodeparrotError:
         if own is None:
@@ -137,10 +153,23 @@ def _place(name: Name, own: dict[str, Any] | None) -> Path | None:
     return place
 
 
+def _found(name: Name, own: dict[str, Any] | None) -> Path:
+    """Return the parent's checkpoint. What a child needs to begin may also be at the parent's mirror."""
+    try:
+        return parent.find(name)
+    except CodeparrotError:
+        from codeparrot.mirror.arrival import fetch_parent
+
+        if own is not None or not fetch_parent(path_of(name.run), name.step):
+            raise
+        return parent.find(name)
+
+
 def _passed_on(saved: dict[str, Any], name: Name) -> dict[str, Any]:
     """Return the settings that a child has from its parent: all but those which name the parent itself."""
     config = checkpoint.completed(saved)
-    own = {"run": {"name": "", "dir": str(Path(name.run).parent)}, "hub": {"branch": ""}, "schedule": {"decay_now": 0.0}}
+    own: dict[str, dict[str, Any]] = {"run": {"name": "", "dir": str(Path(name.run).parent)}, "hub": {"branch": ""}}
+    own |= {"checkpoint": {"mirror": ""}, "schedule": {"decay_now": 0.0}}
     sections = {section: config[section] | values for section, values in own.items()}
     return config | sections | {"resume": "auto", "parent": ""}
 

@@ -10,12 +10,12 @@ from codeparrot.markdown_tables import clean
 from codeparrot.result import Result
 from codeparrot.runs.reading import BROKEN, FOREIGN, Facts, as_data, read_runs, short
 
-HEADER = ("run", "state", "step", "of", "loss", "bits/byte", "tokens/s", "left", "saved", "hub", "from")
+HEADER = ("run", "state", "step", "of", "loss", "bits/byte", "tokens/s", "left", "saved", "hub", "mirror", "from")
 WIDTH = 120
 """Columns."""
 NAME, LEAST_NAME, PARENT, REASON = 26, 8, 12, 60
 """Most characters of a run's name, what is left of it where a line is too long, of its parent's, and of what is wrong."""
-LEFT_ALIGNED = (0, 1, 10)
+LEFT_ALIGNED = (0, 1, 11)
 
 
 def runs(folder: str) -> Result:
@@ -58,6 +58,7 @@ def _row(run: Facts, name: int) -> tuple[str, ...]:
         "" if run.seconds_left is None else duration(run.seconds_left),
         _count(run.checkpoint),
         hub,
+        "" if run.mirror_waiting is None else f"{run.mirror_waiting} wait" if run.mirror_waiting else "copied",
         parent,
     )
 

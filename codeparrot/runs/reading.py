@@ -13,6 +13,7 @@ import yaml
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import local_folder
+from codeparrot.mirror.state import State
 from codeparrot.publishing.ledger import Ledger
 from codeparrot.run import checkpoint
 from codeparrot.run.metrics import read_lines
@@ -50,6 +51,8 @@ class Facts(NamedTuple):
     """Step of the newest one."""
     waiting: int | None = None
     """Checkpoints that wait for the Hub; None: the run is not pushed."""
+    mirror_waiting: int | None = None
+    """Checkpoints that wait for a copy; None: the run has no mirror."""
     parent: dict[str, Any] | None = None
     """Checkpoint of another run at which it began (run/parent.py)."""
     problem: str = ""
@@ -121,6 +124,8 @@ def _facts(folder: Path) -> Iterator[tuple[str, Any]]:
     yield "checkpoint", checkpoint.read_manifest(present[0])["step"] if present else None
     ledger = Ledger(folder)
     yield "waiting", len(ledger.read()["pending"]) if ledger.path.exists() else None
+    mirror = State(folder)
+    yield "mirror_waiting", len(mirror.waiting()) if mirror.path.exists() and mirror.read()["mirror"] else None
     yield "parent", parent_of(folder)
     written = [place.stat().st_mtime for place in (folder / "metrics.jsonl", folder / "status.json") if place.exists()]
     yield "time", max(written, default=0.0)

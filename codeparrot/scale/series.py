@@ -79,6 +79,8 @@ def check(settings: Series) -> None:
         )
     if settings.tokens and settings.tokens_per_parameter:
         raise CodeparrotError("--tokens and --tokens_per_parameter are two ways to say how long runs are: give one of them")
+    if settings.checkpoint.mirror:
+        raise CodeparrotError("checkpoint.mirror is set: each run of a series would need one of its own; leave it out")
     if settings.hub.branch:
         raise CodeparrotError(
             "hub.branch is set: each run of a series has a branch of its own, called as the run; leave it out"

@@ -11,6 +11,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.launcher import world_size_asked
 from codeparrot.loading import tokenizer_here
 from codeparrot.location import GGUF, HUB, local_folder, path_of
+from codeparrot.mirror.store import check_place
 from codeparrot.run.begun import begun, on_hub
 from codeparrot.run.checkpoint import MANIFEST
 from codeparrot.stream.entries import paths_of
@@ -32,6 +33,8 @@ def check_places(config: Config) -> None:
         tokenizer_here(config.tokenizer.path)
     _check_source(config)
     _check_resume(config.resume)
+    if config.checkpoint.mirror:
+        check_place(config.checkpoint.mirror)
     stream = config.stream
     _check(as_list(stream.valid), "valid", "stream.valid", stream)
     for source in paths_of(stream.train):
@@ -53,9 +56,9 @@ def _check(
 
 
 def _check_source(config: Config) -> None:
-    """A run that goes on does not need what it began with."""
+    """A run that goes on does not need what it began with. One with a mirror may go on from there (mirror/arrival.py)."""
     name = config.model.get("from")
-    if name is None or begun(config) or on_hub(config):
+    if name is None or begun(config) or on_hub(config) or config.checkpoint.mirror:
         return
     try:
         if not (name.endswith(GGUF) and path_of(name).is_file()):

@@ -3,6 +3,7 @@
 import logging
 import os
 import resource
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
@@ -36,8 +37,12 @@ class Started(NamedTuple):
     precision: Precision
 
 
-def start_processes(config: Config) -> Started:
+def start_processes(config: Config, bring: Callable[[Agreement], object] = lambda agreement: None) -> Started:
     """Start the process group, assert its size, and settle the precision of the run.
+
+    Args:
+        config: of the run.
+        bring: called by all processes before anything looks for the checkpoint from which the run goes on.
 
     Raises:
         CodeparrotError: the processes cannot share the batch, Accelerate sees another number than was launched, or the launch
@@ -70,6 +75,7 @@ def start_processes(config: Config) -> Started:
     except (ValueError, RuntimeError) as error:
         raise from_outside(error) or _not_started(error) from error
     agreement = Agreement(state)
+    bring(agreement)
     precision = settle(config, state, agreement)
     _check_precision(precision, config, has_accelerator)
     config = replace(config, train=replace(config.train, precision=precision.name))

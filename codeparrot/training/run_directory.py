@@ -17,15 +17,12 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.run.metrics import log_file
 from codeparrot.run.origin import ORIGIN
-from codeparrot.run.status import LOCK, STATUS
+from codeparrot.run.status import STATUS, lock
 from codeparrot.training.preemption import StopRequest
 from codeparrot.training.tracking import set_up_logging
 from codeparrot.training.watchdog import Watchdog
 
 logger = logging.getLogger("codeparrot")
-
-LOCK_TRIES, LOCK_SECONDS = 10, 0.1
-"""Tries to lock the directory, and seconds between two."""
 
 
 class RunDirectory:
@@ -83,22 +80,13 @@ def run_directory(config: Config, accelerator: Any) -> Iterator[RunDirectory]:
         CodeparrotError: it cannot be written, or another process is training in it.
     """
     folder, main = config.run_directory, accelerator.is_main_process
-    with ExitStack() as lock:
+    with ExitStack() as stack:
         with writing(folder, "run.dir"):
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            if main and not _locked(folder / LOCK, lock):
+            if main and not lock(folder, stack):
                 raise CodeparrotError(f"another process is training in {folder}; wait for it, or choose another run.name")
             set_up_logging(folder, accelerator.process_index)
         yield RunDirectory(config, main)
-
-
-def _locked(path: Path, lock: ExitStack) -> bool:
-    """Lock the directory. `codeparrot runs` locks it too, for an instant, to see who trains: that is waited for."""
-    for _ in range(LOCK_TRIES):
-        if lock.enter_context(files.locked(path)):
-            return True
-        time.sleep(LOCK_SECONDS)
-    return False
 
 
 def write_config(config: Config) -> None:

@@ -1,10 +1,12 @@
 """`python -m tests.s3_server PORT FOLDER`: serves the files below FOLDER/data as the bucket `bucket`.
 
 FOLDER/requests.jsonl gets a line a request: method, path, range, and the bytes of the answer. While FOLDER/slow exists, each
-request waits for the seconds that stand in it; while FOLDER/deny exists, each is denied.
+request waits for the seconds that stand in it; while FOLDER/deny exists, each is denied; while FOLDER/dead exists, connections
+break off without an answer, and the bucket keeps what it has.
 """
 
 import json
+import socket
 import sys
 import threading
 import time
@@ -32,6 +34,9 @@ class Recorded:
         if (self.folder / "deny").exists():
             start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(DENIED)))])
             return [b"" if environ["REQUEST_METHOD"] == "HEAD" else DENIED]
+        if (self.folder / "dead").exists():
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return []
         parts = list(self.application(environ, start_response))
         facts = {"method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"], "query": environ["QUERY_STRING"]}
         facts |= {"range": environ.get("HTTP_RANGE"), "bytes": sum(map(len, parts))}

@@ -44,6 +44,11 @@ class S3Server:
             time.sleep(0.02)
         self.port = int(said.read_text())
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End it at once, in the middle of whatever it does."""
         if self._process is not None:
@@ -103,6 +108,18 @@ class S3Server:
         (self.folder / "deny").touch()
         yield
         (self.folder / "deny").unlink()
+
+    @contextmanager
+    def dead(self) -> Iterator[None]:
+        """Have each connection break off. What the bucket holds stays."""
+        (self.folder / "dead").touch()
+        yield
+        (self.folder / "dead").unlink()
+
+    def holds(self, prefix: str = "") -> dict[str, int]:
+        """Return the bytes of what the bucket holds, by key."""
+        found = self.client.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])
+        return {each["Key"].removeprefix(prefix): each["Size"] for each in found}
 
 
 def forget() -> None:

@@ -48,6 +48,14 @@ class Missing(CodeparrotError):
     """There is nothing at an address."""
 
 
+class Unanswered(CodeparrotError):
+    """Nobody answered for long; it may mend itself."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(f"{why}; {remedy}" if remedy else why)
+        self.why = why
+
+
 class Changed(CodeparrotError):
     """A file is no longer what this process has begun to read."""
 
@@ -56,7 +64,7 @@ def patiently(call: Callable[[], Found], address: str, verb: str = "read") -> Fo
     """Return what a call returns, tried again while the server or the network fails.
 
     Raises:
-        CodeparrotError: it fails for good, or for too long.
+        CodeparrotError: it fails for good, or for too long (Unanswered).
     """
     scheme, shown = address.partition("://")[0], without_credentials(address)
     given = float(os.environ.get("CODEPARROT_PATIENCE_SECONDS", PATIENCE_SECONDS))
@@ -75,7 +83,7 @@ def patiently(call: Callable[[], Found], address: str, verb: str = "read") -> Fo
             if waited >= patience:
                 why = f"{_told(error)}; no answer for {waited:.0f} s"
                 remedy = "see that the network and the server work, and start again: what is done is kept"
-                raise CodeparrotError(f"cannot {verb} {shown}: {why}; {remedy}") from error
+                raise Unanswered(f"cannot {verb} {shown}: {why}", remedy) from error
             if scheme not in _silent:
                 _silent.add(scheme)
                 left = f"for up to {patience:.0f} s"

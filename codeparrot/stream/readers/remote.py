@@ -196,23 +196,53 @@ def write(address: str, local: Path) -> None:
     Raises:
         CodeparrotError: it cannot be written, or something else arrived.
     """
-    patiently(lambda: file_system(address).put_file(str(local), _inside(address)), address, "write")
-    _infos.pop(address, None)
+    put(address, local)
     if not holds(address, local):
         raise CodeparrotError(f"{address} is not what was written to it: run the same command again")
 
 
+def put(address: str, local: Path, progress: Any = None) -> None:
+    """Put a local file at an address; what arrived is not checked.
+
+    Args:
+        address: of the file.
+        local: the file here.
+        progress: a callback of fsspec, which is told of the bytes that have gone.
+
+    Raises:
+        CodeparrotError: it cannot be written.
+    """
+    more = {"callback": progress} if progress is not None else {}
+    patiently(lambda: file_system(address).put_file(str(local), _inside(address), **more), address, "write")
+    _infos.pop(address, None)
+
+
+def fetch(address: str, local: Path, progress: Any = None) -> None:
+    """Copy a file at an address to a place here, in whatever version it is by now; see `put`."""
+    more = {"callback": progress} if progress is not None else {}
+    patiently(lambda: file_system(address).get_file(_inside(address), str(local), **more), address)
+
+
+def forget_below(folder: str) -> None:
+    """Forget which versions of the files in a folder this process has seen: they may be others by now."""
+    for address in [each for each in _infos if each.startswith(f"{folder.rstrip('/')}/")]:
+        _infos.pop(address, None)
+
+
 def holds(address: str, local: Path) -> bool:
     """Whether a file at an address has the bytes of one here; all of them are read."""
-    size = local.stat().st_size
-    if not exists(address) or info(address).size != size:
+    if not exists(address) or info(address).size != local.stat().st_size:
         return False
-    here, there = hashlib.sha256(), hashlib.sha256()
     with local.open("rb") as file:
-        for start in range(0, size, _WRITTEN_BYTES):
-            here.update(file.read(_WRITTEN_BYTES))
-            there.update(read(address, start, start + _WRITTEN_BYTES))
-    return here.digest() == there.digest()
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256_of(address)
+
+
+def sha256_of(address: str) -> str:
+    """Return the SHA-256 of the file at an address, in hexadecimal; all of it is read."""
+    there = hashlib.sha256()
+    for start in range(0, info(address).size, _WRITTEN_BYTES):
+        there.update(read(address, start, start + _WRITTEN_BYTES))
+    return there.hexdigest()
 
 
 def remove(address: str) -> None:
