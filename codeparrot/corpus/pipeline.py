@@ -7,6 +7,7 @@ is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 k
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
@@ -71,10 +72,12 @@ def make(settings: Settings, output: Path | str, executor: Executor, overwrite: 
     """Write the corpus to `output`, a folder or an address, and return its statistics."""
     with new_corpus_at(output, overwrite) if isinstance(output, str) else new_corpus(output, overwrite) as building:
         facts = settings.endings, settings.columns, settings.on_error, settings.installed_endings
-        reading = Reading(settings.seed, settings.max_read_size, *facts)
+        spool = building.work / "spool"
+        reading = Reading(settings.seed, settings.max_read_size, *facts, settings.max_bytes, str(spool.absolute()))
         sources = [open_source(spec, reading) for spec in settings.source]
         work = Work(building.work, _identity(settings, sources))
         segments = _read(sources, settings, executor, work.folder / "read")
+        shutil.rmtree(spool, ignore_errors=True)
         documents = Documents(segments)
         verdicts, members = _find_duplicates(documents, settings, executor, work.folder / "duplicates")
         cleaned = _clean(documents, verdicts, settings, executor, work.folder)
