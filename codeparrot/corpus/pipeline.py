@@ -45,6 +45,7 @@ from codeparrot.corpus.tally import Count, Tally, bucket_weights, counts_by_path
 from codeparrot.corpus.work import Work, read_facts
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import write_json
+from codeparrot.location import last_part
 from codeparrot.result import progress_bar
 
 Task = TypeVar("Task", bound=HasOutput)
@@ -91,7 +92,7 @@ def make(settings: Settings, output: Path | str, executor: Executor, overwrite: 
         _write_removed(documents, members, cleaned, settings, building.folder)
         statistics = statistics_of(settings, sources, tally, splits, members)
         # A path on the command line may hold bytes that are not text: escaped in JSON, question marks on the card.
-        name = output.rstrip("/").rpartition("/")[2] if isinstance(output, str) else output.resolve().name
+        name = last_part(output) if isinstance(output, str) else output.resolve().name
         text = card(statistics, name, pictures(building.folder, statistics))
         (building.folder / "README.md").write_text(text, encoding="utf-8", errors="replace")
         (building.folder / STATISTICS).write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")

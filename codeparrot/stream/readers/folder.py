@@ -30,7 +30,7 @@ NO_DATA = frozenset(
 )
 """What `datasets`, the Hub and codeparrot write beside data."""
 UNFINISHED = "unfinished.json"
-"""Lies in a corpus at an address until all of it is there."""
+"""Lies in a corpus, or in windows, at an address until all of it is there."""
 SPLITS = {
     "train": ("train", "training"),
     "valid": ("valid", "validation", "val", "dev"),
@@ -166,7 +166,7 @@ def _at(name: str) -> DataFiles:
     root = name.rstrip("/").rsplit("/", len(parts))[0] if parts else name.rstrip("/")
     found = remote.listing(root)
     if UNFINISHED in found:
-        raise CodeparrotError(f"{root} is a corpus that has not been uploaded to its end: run its `corpus build` again")
+        raise not_whole(root)
     if not parts and found.keys() == {""}:
         return DataFiles(name, {None: _checked([root])})
     if not found:
@@ -190,6 +190,11 @@ def _matching(name: str, found: Collection[str], parts: Sequence[str]) -> list[s
     if not kept:
         raise CodeparrotError(f"{name} matches nothing; mend the address")
     return kept
+
+
+def not_whole(address: str) -> CodeparrotError:
+    """Return the error for a folder that is being uploaded."""
+    return CodeparrotError(f"{address} has not been uploaded to its end: give the command that writes it again")
 
 
 def matches_at(pattern: str) -> list[str]:
