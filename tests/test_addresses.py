@@ -26,7 +26,7 @@ MORE = {
     "tokenizer show": "text",
     "tokenizer push": "--repo a/b",
     "train": "{nano} --stream.train {corpus} --stream.valid {corpus} --tokenizer.path {tokenizer} --run.dir out",
-    "plan": "{nano} --stream.train {corpus} --tokenizer.path {tokenizer} --gpus 1 --gpu h100 --objective.fim_rate 0",
+    "plan": "{nano} --stream.train {corpus} --tokenizer.path {tokenizer} --gpus 1 --gpu a100-40gb --objective.fim_rate 0",
     "scale run": "{nano} --stream.train {corpus} --tokenizer.path {tokenizer} --output out",
     "scale predict": "--parameters 1000 --tokens 1000",
     "inspect": "--step 1",
