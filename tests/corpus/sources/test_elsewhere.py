@@ -80,7 +80,7 @@ def test_a_folder_elsewhere_gives_the_corpus_of_the_same_folder_here(s3: S3Serve
             assert found["documents"] == expected["documents"] > 5
             assert found["licenses"] == expected["licenses"]
             assert tables_of(tmp_path / f"there-{name}") == tables_of(tmp_path / f"here-{name}"), name
-            assert "MIT" in found["licenses"]
+            assert project or "max_bytes" in settings or "MIT" in found["licenses"]
     assert contents(f"{there}/") == contents(str(here))
 
 
