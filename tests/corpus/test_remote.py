@@ -195,10 +195,10 @@ def test_pairs_and_windows_are_read_from_a_store_and_written_to_it(
         written.append(address)
         write(address, local)
 
-    def make_windows(**settings: bool) -> None:
+    def make_windows(overwrite: bool = False) -> None:
         forget()
         windows = "s3://bucket/made/windows"
-        tokenize(there, str(tokenizer_folder), windows, seq_length=64, file_windows=100, **settings)
+        tokenize(there, str(tokenizer_folder), windows, seq_length=64, file_windows=100, overwrite=overwrite)
 
     monkeypatch.setattr(remote, "write", dies)
     with pytest.raises(CodeparrotError, match=r"the server died"):
