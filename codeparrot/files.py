@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 UNFINISHED = ".unfinished-"
 _UNSUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
@@ -74,7 +74,13 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_object(path: Path) -> dict[str, Any]:
+class Readable(Protocol):
+    """A Path, or what stands for one on another machine."""
+
+    def read_text(self, encoding: str) -> str: ...
+
+
+def read_object(path: Readable) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from codeparrot.arguments import load_config
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import local_folder, path_of
+from codeparrot.location import is_address, local_folder, path_of
 from codeparrot.result import Result, progress_bar
 from codeparrot.run import checkpoint
 from codeparrot.run.origin import ORIGIN, read_origin
@@ -69,7 +69,7 @@ def inspect(run: str, step: int, text: bool = True) -> Result:
         how: Any = {"seed": config.run.seed, "transform": transforms, "mixture": mixture_of(config)}
         dataset = ConstantLengthDataset(config.stream, encoder, **how)
     except CodeparrotError as error:
-        if all(path_of(name).exists() for name in places_of(config.stream.train)):
+        if all(is_address(name) or path_of(name).exists() for name in places_of(config.stream.train)):
             raise
         raise CodeparrotError(f"{error}; relative paths are taken from the current folder") from error
     begin = _enter(dataset, step, folder, saves)

@@ -101,6 +101,11 @@ def path_of(name: str | Path) -> Path:
     return home.joinpath(*path.parts[1:])
 
 
+def last_part(name: str) -> str:
+    """Return the last part of an address, or of a path here, whose links are followed."""
+    return name.rstrip("/").rpartition("/")[2] if is_address(name) else path_of(name).resolve().name
+
+
 class Branch(NamedTuple):
     """Where a run is pushed to."""
 

@@ -33,11 +33,12 @@ def plot(runs: list[str], output: str | None = None, log_x: bool = False, log_y:
         log_x: Logarithmic axis of tokens; what was measured before the first step is not on it.
         log_y: Logarithmic axes of losses; that of perplexity always is.
     """
+    chosen = path_of(output) if output else None
     folders = [_folder(name) for name in dict.fromkeys(runs)]
     if not folders:
         raise CodeparrotError("no run to draw: name one or several run folders")
     usual = folders[0] / "plots" / "loss.png" if len(folders) == 1 else Path("loss.png")
-    picture = path_of(output) if output else usual
+    picture = chosen or usual
     drawn = [read(folder) for folder in folders]
     try:
         panels.draw(_distinct(drawn, folders), picture, branches(drawn, folders), Axis(log_x, log_y))

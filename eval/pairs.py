@@ -5,6 +5,8 @@ splits. Its Python code still has the docstring in it, which is taken out. Funct
 of Python 2, would keep theirs: they are left out, and counted. In other languages the description is above the code.
 """
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,12 +15,16 @@ from typing import Any, NamedTuple
 from codeparrot.corpus.definitions import definitions
 from codeparrot.corpus.sentences import first_sentence
 from codeparrot.errors import CodeparrotError
+from codeparrot.location import is_address, last_part
 from codeparrot.result import say
 from codeparrot.stream.order import draw
+from codeparrot.stream.readers import ranges
 from codeparrot.stream.readers.folder import PARQUET, NoSplit, find_data
 from codeparrot.text_files import json_lines
 
 PYTHON = "python"
+FETCHED_BYTES = 1 << 23
+"""In one request, of a file at an address."""
 _COLUMNS = ("repo_name", "path", "content", "name", "signature", "docstring", "summary")
 
 
@@ -53,7 +59,7 @@ def load_pairs(name: str, split: str, limit: int = 0, seed: int | None = None) -
         CodeparrotError: there are none, or a line is no pair.
     """
     unreadable: list[str] = []
-    read = (pair for file in find_data(name).of(split) for pair in _read(Path(file), unreadable))
+    read = (pair for file in find_data(name).of(split) for pair in _read(file, unreadable))
     found = (pair for pair in read if pair.code.strip() and pair.summary)
     if seed is None:
         chosen = list(islice(found, limit or None))
@@ -83,7 +89,18 @@ def has_split(name: str, split: str) -> bool:
         return False
 
 
-def _read(file: Path, unreadable: list[str]) -> Iterator[Pair]:
+def _read(file: str, unreadable: list[str]) -> Iterator[Pair]:
+    if not is_address(file):
+        yield from _of_file(Path(file), unreadable)
+        return
+    with tempfile.TemporaryDirectory(prefix="codeparrot-") as folder:
+        copy = Path(folder) / last_part(file)
+        with copy.open("wb") as here, ranges.opened(file, FETCHED_BYTES, follows=True) as there:
+            shutil.copyfileobj(there, here, FETCHED_BYTES)
+        yield from _of_file(copy, unreadable)
+
+
+def _of_file(file: Path, unreadable: list[str]) -> Iterator[Pair]:
     return _of_parquet(file) if file.name.endswith(PARQUET) else _of_json_lines(file, unreadable)
 
 

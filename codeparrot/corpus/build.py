@@ -78,8 +78,8 @@ def build(
         source: One or several of: python (the standard library and the distributions installed beside this interpreter), a
             folder, git:FOLDER[@REVISION] (the tracked files of a repository or of all below a folder), archives:FOLDER or a
             file or glob of tar archives, zip archives and wheels, JSON lines or Parquet files (a glob in quotes),
-            hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or in a folder). Tables may lie at addresses: s3://, gs://,
-            az:// (also folders and globs of them), https://.
+            hub:NAME[:CONFIG][@REVISION] (a data set on the Hub or in a folder). Folders, archives and tables may also lie at
+            addresses, s3://, gs://, az:// (a folder without source files is one of tables), and single files at https://.
         output: Folder to write; it appears when it is complete. At an address (s3://...) it is made in .codeparrot-upload here
             first, and refused by all readers until all of it is there.
         max_bytes: For a sample, stop after this many bytes of distinct text that passed the filters (0: read all); near

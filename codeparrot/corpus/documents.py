@@ -122,6 +122,10 @@ class Reading(NamedTuple):
     """What becomes of tables that are damaged."""
     installed_suffixes: tuple[str, ...] = (".py",)
     """The same for the source `python`, which `--suffixes` does not change."""
+    max_bytes: int = 0
+    """The build stops after so many bytes of text; 0: every unit is read, so their order does not matter."""
+    spool: str = ""
+    """Folder for what is fetched as a whole before it is read; it may go when everything has been read."""
 
 
 class Source(NamedTuple):

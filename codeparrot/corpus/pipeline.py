@@ -7,6 +7,7 @@ is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 k
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
@@ -44,6 +45,7 @@ from codeparrot.corpus.tally import Count, Tally, bucket_weights, counts_by_path
 from codeparrot.corpus.work import Work, read_facts
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import write_json
+from codeparrot.location import last_part
 from codeparrot.result import progress_bar
 
 Task = TypeVar("Task", bound=HasOutput)
@@ -71,10 +73,12 @@ def make(settings: Settings, output: Path | str, executor: Executor, overwrite: 
     """Write the corpus to `output`, a folder or an address, and return its statistics."""
     with new_corpus_at(output, overwrite) if isinstance(output, str) else new_corpus(output, overwrite) as building:
         facts = settings.endings, settings.columns, settings.on_error, settings.installed_endings
-        reading = Reading(settings.seed, settings.max_read_size, *facts)
+        spool = building.work / "spool"
+        reading = Reading(settings.seed, settings.max_read_size, *facts, settings.max_bytes, str(spool.absolute()))
         sources = [open_source(spec, reading) for spec in settings.source]
         work = Work(building.work, _identity(settings, sources))
         segments = _read(sources, settings, executor, work.folder / "read")
+        shutil.rmtree(spool, ignore_errors=True)
         documents = Documents(segments)
         verdicts, members = _find_duplicates(documents, settings, executor, work.folder / "duplicates")
         cleaned = _clean(documents, verdicts, settings, executor, work.folder)
@@ -88,7 +92,7 @@ def make(settings: Settings, output: Path | str, executor: Executor, overwrite: 
         _write_removed(documents, members, cleaned, settings, building.folder)
         statistics = statistics_of(settings, sources, tally, splits, members)
         # A path on the command line may hold bytes that are not text: escaped in JSON, question marks on the card.
-        name = output.rstrip("/").rpartition("/")[2] if isinstance(output, str) else output.resolve().name
+        name = last_part(output) if isinstance(output, str) else output.resolve().name
         text = card(statistics, name, pictures(building.folder, statistics))
         (building.folder / "README.md").write_text(text, encoding="utf-8", errors="replace")
         (building.folder / STATISTICS).write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")

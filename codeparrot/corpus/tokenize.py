@@ -8,12 +8,13 @@ The folder appears when it is complete. Time: the encoder's speed. Memory: one f
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.files import replaced_folder
-from codeparrot.location import path_of
+from codeparrot.location import is_address, path_of
 from codeparrot.result import Result, progress_bar
 from codeparrot.setting import FRACTION
 from codeparrot.stream.losses import Losses, OnError, leave_out
@@ -39,7 +40,8 @@ def tokenize(
     Args:
         corpus: Folder of a corpus, or any documents that `stream.train` takes.
         tokenizer: Folder of a tokenizer, or a name on the Hub.
-        output: Folder to write.
+        output: Folder to write. At an address (s3://...) it is made in .codeparrot-upload here first, and refused by all
+            readers until all of it is there.
         seq_length: Tokens per window.
         text_column: Column that holds the text of a document.
         valid_fraction: Of a corpus without a validation split, the part to set aside for one: whole repositories where
@@ -63,11 +65,8 @@ def tokenize(
         raise CodeparrotError("--seq_length must be at least 2 and --file_windows at least 1")
     if not 0 <= valid_fraction < 1:
         raise CodeparrotError(f"--valid_fraction {valid_fraction} is no part of the documents: from 0 to below 1")
-    place = path_of(output)
-    if place.exists() and not overwrite:
-        raise CodeparrotError(f"{place} exists; choose another --output, or --overwrite true")
-    if place.exists() and not (place / MANIFEST).is_file():
-        raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
+    new_windows = _new_windows(output, overwrite)
+    place = output if is_address(output) else path_of(output)
     for name, rate in (("fim_rate", fim_rate), ("fim_spm_rate", fim_spm_rate)):
         if not FRACTION.holds(rate):
             raise CodeparrotError(f"--{name} is {rate}; it must be {FRACTION.words}")
@@ -81,7 +80,7 @@ def tokenize(
         return pack(chunks(pieces(documents, 0, encoder.end_of_document, transform), encoder, 0), seq_length)
 
     sides, divided = _sides(corpus, text_column, seq_length, valid_fraction, losses)
-    with writing(place, "--output"), replaced_folder(place) as fresh:
+    with new_windows as fresh:
         splits = {
             split: _write_split(
                 packed(documents, middles if split == "train" else None),
@@ -118,6 +117,31 @@ def tokenize(
     elif "valid" not in counts:
         text.append(f"nothing to validate on: {corpus} has no validation split; --valid_fraction 0.01 would set a part aside")
     return Result("\n".join(text), {"output": str(place), "tokens": counts, **manifest})
+
+
+def _new_windows(output: str, overwrite: bool) -> AbstractContextManager[Path]:
+    """Return what gives a folder for the windows, and puts it in its place.
+
+    Raises:
+        CodeparrotError: something else is there.
+    """
+    from codeparrot.corpus.remote_output import new_windows_at
+    from codeparrot.stream.tokenized import MANIFEST
+
+    if is_address(output):
+        return new_windows_at(output, overwrite)
+    place = path_of(output)
+    if place.exists() and not overwrite:
+        raise CodeparrotError(f"{place} exists; choose another --output, or --overwrite true")
+    if place.exists() and not (place / MANIFEST).is_file():
+        raise CodeparrotError(f"{place} holds no windows, and is not replaced; choose another --output")
+    return _new_folder(place)
+
+
+@contextmanager
+def _new_folder(place: Path) -> Iterator[Path]:
+    with writing(place, "--output"), replaced_folder(place) as fresh:
+        yield fresh
 
 
 def _middles(tokenizer: Any, objective: Any, seed: int, seq_length: int) -> Any:

@@ -6,12 +6,12 @@ prediction with what a run used (check.py).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.figures import FORMATS
+from codeparrot.location import path_of
 from codeparrot.result import Result
 from codeparrot.setting import at_least, setting
 
@@ -68,7 +68,7 @@ def check(settings: Plan) -> None:
         raise CodeparrotError(f"--probe measures this machine's device, not {settings.gpu}; leave --gpu out")
     if not 0 <= settings.mfu <= 1:
         raise CodeparrotError(f"--mfu is {settings.mfu}; it is a share of the peak, above 0 and at most 1 (0.4)")
-    if settings.figure and Path(settings.figure).suffix not in FORMATS:
+    if settings.figure and path_of(settings.figure).suffix not in FORMATS:
         raise CodeparrotError(f'--figure "{settings.figure}" has no known picture format: end its name in {", ".join(FORMATS)}')
 
 

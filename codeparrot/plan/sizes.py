@@ -8,7 +8,7 @@ from typing import Any
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import tokenizer_here
-from codeparrot.location import path_of
+from codeparrot.location import is_address, path_of
 from codeparrot.model.families import model_config, num_parameters, without_weights
 from codeparrot.model.flops import flops_per_token
 from codeparrot.model.kinds import kind_of
@@ -145,8 +145,9 @@ def corpus_of(config: Config, given: int) -> Corpus:
     from codeparrot.stream.mixture import mixture_of
     from codeparrot.stream.readers.globs import expand
 
-    places = [path_of(name) for name in places_of(config.stream.train)]
-    if not places or not all(place.exists() or expand(str(place)) for place in places):
+    names = places_of(config.stream.train)
+    here = [path_of(name) for name in names if not is_address(name)]
+    if not names or not all(place.exists() or expand(str(place)) for place in here):
         return Corpus(None, "stream.train is not on this machine; --corpus_tokens says how many it has")
     if not _tokenizer_exists(config):
         return Corpus(None, "tokenizer.path is not on this machine; --corpus_tokens says how many tokens there are")

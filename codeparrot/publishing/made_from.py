@@ -8,7 +8,7 @@ from typing import Any
 from codeparrot.corpus.output import STATISTICS
 from codeparrot.corpus.report.reading import read_statistics
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import is_hub_name, path_of
+from codeparrot.location import is_address, is_hub_name, path_of
 from codeparrot.markdown_tables import table
 from codeparrot.objectives import load_objective
 from codeparrot.objectives.objective import card_of
@@ -89,7 +89,9 @@ def data(config: dict[str, Any], read: list[dict[str, Any]]) -> list[str]:
         called += f", pairs of text and `{source.description}`" if source.description else ""
         for name in source.path:
             shown = name if is_on_the_hub(name) else Path(name).name
-            lines += [f"- `{shown}`{called}{''.join(_of_corpus(path_of(name)))}"]
+            # A card waits for no server: of data at an address it says the name alone.
+            facts = "" if is_address(name) else "".join(_of_corpus(path_of(name)))
+            lines += [f"- `{shown}`{called}{facts}"]
     return [*lines, "", "The model may repeat its training data; what it writes can be under the licences above.", ""]
 
 
@@ -110,4 +112,4 @@ def _of_corpus(folder: Path) -> Iterator[str]:
 
 
 def is_on_the_hub(name: str) -> bool:
-    return not path_of(name).exists() and is_hub_name(name)
+    return not is_address(name) and not path_of(name).exists() and is_hub_name(name)

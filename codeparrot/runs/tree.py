@@ -31,6 +31,7 @@ def tree(folder: str, output: str | None = None) -> Result:
         folder: Folder of runs (run.dir), by default runs; or one run, whose family is drawn.
         output: Picture to write (.png, .svg or .pdf); by default tree.png in that folder.
     """
+    chosen = path_of(output) if output else None
     one = path_of(folder) if is_run(path_of(folder)) else None
     home = str(one.resolve().parent) if one else folder
     found = {run.name: run for run in read_runs(home) if run.state not in (BROKEN, FOREIGN)}
@@ -41,7 +42,7 @@ def tree(folder: str, output: str | None = None) -> Result:
     order = list(_walk("", "", "", {name: parents[name] for name in shown}, found))
     width = max(len(head) for head, _ in order)
     lines = [f"{head:<{width}}  {_words(found[name])}".rstrip() for head, name in order]
-    picture = path_of(output) if output else path_of(home) / "tree.png"
+    picture = chosen or path_of(home) / "tree.png"
     drawn = _draw([found[name] for _, name in order], parents, picture)
     facts = [as_data(found[name]) | {"parent_here": parents[name]} for _, name in order]
     data = {"folder": home, "output": str(picture) if drawn else None, "runs": facts}

@@ -54,13 +54,13 @@ def fit(
         raise CodeparrotError("nothing to fit to: name folders of finished runs, or tables with parameters, tokens and loss")
     if draws < 1:
         raise CodeparrotError(f"--draws {draws} is out of range: at least 1")
+    folder = path_of(output)
     found = points.read([path_of(name) for name in runs], parameters)
     kept = [point for point in found if point.tokens / point.parameters >= least_tokens_per_parameter]
     if not kept:
         raise CodeparrotError(
             f"no run has {least_tokens_per_parameter:g} tokens a parameter; lower --least_tokens_per_parameter"
         )
-    folder = path_of(output)
     with writing(folder, "--output"):
         folder.mkdir(parents=True, exist_ok=True)
     say(f"fitting {len(kept)} runs, and {draws} draws of them")

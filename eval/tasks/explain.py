@@ -18,7 +18,7 @@ from codeparrot.eval.identifiers import words
 from codeparrot.eval.problems.problem import ProblemSet
 from codeparrot.eval.task import Rows, Task, counted
 from codeparrot.generation.requests import Request
-from codeparrot.location import path_of
+from codeparrot.location import last_part
 from codeparrot.result import Result
 
 MEASURES = {"chrf": "chrF", "rouge_l": "ROUGE-L"}
@@ -66,7 +66,7 @@ class Explain(Task[Function]):
             Function(pair.task_id, f"{pair.code.rstrip()}{BEFORE_DESCRIPTION}", pair.summary, words_of(pair.name))
             for pair in pairs
         ]
-        return ProblemSet.of(f"explain-{path_of(self.pairs).resolve().name}", functions, self.pairs)
+        return ProblemSet.of(f"explain-{last_part(self.pairs)}", functions, self.pairs)
 
     def check_scorable(self) -> None:
         # Said before anything is generated, where one is not installed.

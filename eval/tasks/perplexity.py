@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import path_of
+from codeparrot.location import is_address, path_of
 from codeparrot.result import Result, progress_bar, say
 
 
@@ -193,7 +193,7 @@ def perplexity(
     place = find_model(checkpoint)
     # What is missing is said before a library is loaded.
     for name in data:
-        if not is_on_hub(name) and not path_of(name).exists():
+        if not is_on_hub(name) and not is_address(name) and not path_of(name).exists():
             find_data(name)
     say("loading PyTorch")
     import numpy as np

@@ -10,12 +10,20 @@ import pyarrow.json as arrow_json
 import pyarrow.parquet as parquet
 import pytest
 
+from codeparrot.config import Config
 from codeparrot.corpus import remote_output
+from codeparrot.corpus.pairs.command import pairs
+from codeparrot.corpus.report.command import report
+from codeparrot.corpus.tokenize import tokenize
 from codeparrot.errors import CodeparrotError
+from codeparrot.eval.pairs import load_pairs
+from codeparrot.plan import sizes
+from codeparrot.publishing import made_from
 from codeparrot.stream.readers import remote
 from codeparrot.stream.readers.folder import find_data
+from codeparrot.stream.tokenized import windows_at
 from tests.corpus.planted import documents, write_rows
-from tests.corpus.samples import COMMAND, digests, make
+from tests.corpus.samples import COMMAND, digests, make, write_repositories
 from tests.s3_server.fixture import S3Server, forget, s3
 
 __all__ = ["s3"]
@@ -139,3 +147,95 @@ def test_what_is_no_corpus_is_never_written_over(s3: S3Server, tmp_path: Path) -
     ):
         with pytest.raises(CodeparrotError, match=problem):
             make(f"{here}/*", output, overwrite=True)  # pyright: ignore[reportArgumentType]
+
+
+def put_corpus(s3: S3Server, corpus: Path) -> str:
+    for file in sorted(corpus.rglob("*")):
+        if file.is_file():
+            s3.put(f"corpus/{file.relative_to(corpus)}", file)
+    return "s3://bucket/corpus"
+
+
+@pytest.mark.slow
+def test_a_corpus_elsewhere_is_reported_as_the_same_one_here(s3: S3Server, tmp_path: Path) -> None:
+    make(write_repositories(tmp_path / "raw", 4, 4), tmp_path / "corpus")
+    there = put_corpus(s3, tmp_path / "corpus")
+    expected = report(str(tmp_path / "corpus"), html=str(tmp_path / "page.html"))
+    found = report(there, html=str(tmp_path / "page.html"))
+    assert found.text.replace(there, "") == expected.text.replace(str(tmp_path / "corpus"), "")
+    assert found.data["samples"] == expected.data["samples"] and found.data["clusters"] == expected.data["clusters"]
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+    s3.put("corpus/train-00009-of-00009.parquet", b"")
+    forget()
+    with pytest.raises(CodeparrotError, match=r"train-00009-of-00009.parquet does not belong to the corpus"):
+        report(there)
+    s3.put("corpus/unfinished.json", b"{}")
+    forget()
+    with pytest.raises(CodeparrotError, match=r"has not been uploaded to its end"):
+        report(there)
+    with pytest.raises(CodeparrotError, match=r"a web server, which cannot be listed: fetch the corpus"):
+        report("https://host/corpus")
+
+
+@pytest.mark.slow
+def test_pairs_and_windows_are_read_from_a_store_and_written_to_it(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer_folder: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(write_repositories(tmp_path / "raw", 4, 4), tmp_path / "corpus")
+    there = put_corpus(s3, tmp_path / "corpus")
+    pairs(str(tmp_path / "corpus"), str(tmp_path / "pairs"), workers=1)
+    pairs(there, "s3://bucket/made/pairs", workers=1)
+    tokenize(str(tmp_path / "corpus"), str(tokenizer_folder), str(tmp_path / "windows"), seq_length=64, file_windows=100)
+    write, written = remote.write, []
+
+    def dies(address: str, local: Path) -> None:
+        if len(written) == 3:
+            raise CodeparrotError("the server died")
+        written.append(address)
+        write(address, local)
+
+    def make_windows(overwrite: bool = False) -> None:
+        forget()
+        windows = "s3://bucket/made/windows"
+        tokenize(there, str(tokenizer_folder), windows, seq_length=64, file_windows=100, overwrite=overwrite)
+
+    monkeypatch.setattr(remote, "write", dies)
+    with pytest.raises(CodeparrotError, match=r"the server died"):
+        make_windows()
+    monkeypatch.setattr(remote, "write", write)
+    forget()
+    with pytest.raises(CodeparrotError, match=r"has not been uploaded to its end"):
+        find_data("s3://bucket/made/windows")
+    s3.forget_requests()
+    make_windows()
+    puts = [each["path"] for each in s3.requests if each["method"] == "PUT"]
+    assert puts[-1].endswith("/windows.json") and not set(written[1:]) & {f"s3:/{each}" for each in puts}
+    for name in ("pairs", "windows"):
+        forget()
+        for file in (each for each in (tmp_path / name).rglob("*") if each.suffix in (".parquet", ".npy")):
+            assert remote.read(f"s3://bucket/made/{name}/{file.relative_to(tmp_path / name)}") == file.read_bytes()
+    assert windows_at("s3://bucket/made/windows") and not remote_output.WORK.exists()
+    with pytest.raises(CodeparrotError, match=r"exists; give --output another folder, or --overwrite true"):
+        make_windows()
+    make_windows(overwrite=True)
+    assert load_pairs("s3://bucket/made/pairs", "train") == load_pairs(str(tmp_path / "pairs"), "train")
+
+
+@pytest.mark.slow
+def test_a_plan_counts_the_tokens_of_data_elsewhere(s3: S3Server, corpus: Path, tokenizer_folder: Path) -> None:
+    config = Config()
+    config.tokenizer.path, config.stream.seq_length = str(tokenizer_folder), 32
+    config.stream.train = [str(corpus)]
+    here = sizes.corpus_of(config, 0)
+    config.stream.train = [put_corpus(s3, corpus)]
+    assert sizes.corpus_of(config, 0) == here and here.tokens
+    config.stream.train = ["s3://bucket/none"]
+    assert "s3://bucket/none does not exist" in sizes.corpus_of(config, 0).source
+
+
+@pytest.mark.slow
+def test_a_card_says_where_data_elsewhere_are_without_asking_for_them(s3: S3Server) -> None:
+    s3.kill()
+    text = "\n".join(made_from.data({"stream": {"train": "s3://bucket/code"}}, []))
+    assert "`code`" in text

@@ -10,20 +10,22 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeparrot.corpus.documents import CONTENT, LICENSE, PATH, REPO_NAME, SPLITS
 from codeparrot.corpus.pairs.choosing import DUPLICATE, SYNTAX, Limits, chosen
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import corpus_here
-from codeparrot.location import path_of
+from codeparrot.location import is_address, last_part
 from codeparrot.result import Result, progress_bar
+
+if TYPE_CHECKING:
+    from codeparrot.corpus.report.reading import Folder
 
 
 class Part(NamedTuple):
     """A row group of a corpus: the work of a worker."""
 
-    file: Path
+    file: "Folder"
     group: int
     num_rows: int
 
@@ -52,8 +54,9 @@ def pairs(
     parse are left out and counted.
 
     Args:
-        corpus: Folder that `codeparrot corpus build` wrote, or owner/name[@revision] on the Hub.
-        output: Folder to write; it appears when it is complete.
+        corpus: Folder that `codeparrot corpus build` wrote, here or at an address (s3://, gs://, az://), or
+            owner/name[@revision] on the Hub.
+        output: Folder to write, here or at an address; it appears when it is complete.
         min_words: Fewest words of a docstring's first sentence.
         min_statements: Fewest statements of a function's body, the docstring left out, nested ones counted.
         max_characters: Longest code, in characters.
@@ -72,20 +75,23 @@ def pairs(
             raise CodeparrotError(f"--{name} {value} is out of range: at least {least}")
     from codeparrot.corpus.output import STATISTICS, new_corpus
     from codeparrot.corpus.pairs.card import card
-    from codeparrot.corpus.report.reading import check_shards, read_statistics
+    from codeparrot.corpus.remote_output import new_corpus_at
+    from codeparrot.corpus.report.reading import check_shards, corpus_folder, read_statistics
     from codeparrot.corpus.workers import Workers
     from codeparrot.stream.cores import available_cores
 
-    folder, limits = path_of(corpus_here(corpus)), Limits(min_words, min_statements, max_characters)
+    folder, limits = corpus_folder(corpus), Limits(min_words, min_statements, max_characters)
     source = read_statistics(folder, ("documents", "bytes", "splits", "licenses"))
     if "pairs" in source:
         raise CodeparrotError(f"{corpus} holds pairs already; name the corpus that they were made of")
     check_shards(folder, source)
     settings = {**limits._asdict(), "shard_bytes": shard_bytes}
-    with Workers(workers or available_cores()) as pool, new_corpus(Path(output), overwrite) as building:
+    elsewhere = is_address(output)
+    made = new_corpus_at(output, overwrite) if elsewhere else new_corpus(Path(output), overwrite)
+    with Workers(workers or available_cores()) as pool, made as building:
         found = _write(building.folder, folder, source, limits, shard_bytes, pool)
         statistics = _statistics(found, corpus, source, settings, limits)
-        (building.folder / "README.md").write_text(card(statistics, Path(output).resolve().name), "utf-8", errors="replace")
+        (building.folder / "README.md").write_text(card(statistics, last_part(output)), "utf-8", errors="replace")
         (building.folder / STATISTICS).write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")
     return Result(_text(output, statistics), {"output": output, **statistics})
 
@@ -97,7 +103,7 @@ class _Written(NamedTuple):
     licenses: dict[str, Counter[str]]
 
 
-def _write(folder: Path, corpus: Path, source: dict[str, Any], limits: Limits, shard_bytes: int, pool: Any) -> _Written:
+def _write(folder: Path, corpus: "Folder", source: dict[str, Any], limits: Limits, shard_bytes: int, pool: Any) -> _Written:
     """Write the shards, those of valid first: what they hold is left out of train."""
     from codeparrot.corpus.pairs.writing import Writer
 
@@ -136,11 +142,13 @@ def _distinct(pairs: list[dict[str, Any]], seen: set[bytes]) -> Iterator[dict[st
             yield pair
 
 
-def _parts(corpus: Path, split: dict[str, Any]) -> list[Part]:
+def _parts(corpus: "Folder", split: dict[str, Any]) -> list[Part]:
     import pyarrow.parquet as pq
 
+    from codeparrot.corpus.report.reading import openable
+
     files = [corpus / shard["file"] for shard in split["shards"]]
-    read = [(file, pq.read_metadata(file)) for file in files]
+    read = [(file, pq.read_metadata(openable(file))) for file in files]
     return [Part(file, group, data.row_group(group).num_rows) for file, data in read for group in range(data.num_row_groups)]
 
 
@@ -149,8 +157,10 @@ def find(part: Part, limits: Limits) -> Found:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from codeparrot.corpus.report.reading import openable
+
     try:
-        with pq.ParquetFile(part.file, page_checksum_verification=True) as file:
+        with pq.ParquetFile(openable(part.file), page_checksum_verification=True) as file:
             rows = file.read_row_group(part.group, columns=[REPO_NAME, PATH, CONTENT, LICENSE]).to_pylist()
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())

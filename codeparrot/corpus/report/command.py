@@ -8,9 +8,8 @@ from typing import Any
 
 from codeparrot.corpus import registry
 from codeparrot.corpus.documents import TRAIN, VALID
-from codeparrot.corpus.report.reading import check_shards, findings_of, read_statistics, source_line
+from codeparrot.corpus.report.reading import check_shards, corpus_folder, findings_of, read_statistics, source_line
 from codeparrot.errors import CodeparrotError
-from codeparrot.loading import corpus_here
 from codeparrot.location import path_of
 from codeparrot.markdown_tables import clean
 from codeparrot.result import Result
@@ -26,7 +25,8 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
     """Show what a corpus holds, where it comes from and what was removed from it, and check that it is complete.
 
     Args:
-        corpus: Folder that `codeparrot corpus build` wrote, or owner/name[@revision] on the Hub.
+        corpus: Folder that `codeparrot corpus build` wrote, here or at an address (s3://, gs://, az://), or
+            owner/name[@revision] on the Hub.
         tokenizer: Folder of a tokenizer, or a name on the Hub: count the tokens of the whole corpus with it.
         html: File to write: one page with all of it, the pictures and the beginnings of removed files.
         samples: Removed files to show for each reason.
@@ -34,7 +34,8 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
     """
     if samples < 0 or clusters < 0:
         raise CodeparrotError("--samples and --clusters say how many to show; they cannot be negative")
-    folder = path_of(corpus_here(corpus))
+    page = path_of(html) if html else None
+    folder = corpus_folder(corpus)
     statistics = read_statistics(folder, ("documents", "bytes", "splits", "licenses", "sources"))
     check_shards(folder, statistics)
 
@@ -51,10 +52,10 @@ def report(corpus: str, tokenizer: str = "", html: str = "", samples: int = 3, c
         **findings_of(statistics),
     }
     text = clean("\n".join([*_overview(corpus, statistics), *_sections(facts)]))
-    if html:
+    if page is not None:
         from codeparrot.corpus.report.page import write_page
 
-        write_page(path_of(html), folder, facts)
+        write_page(page, folder, facts)
         facts["html"] = html
         text += f"\npage: {html}"
     return Result(text, facts)

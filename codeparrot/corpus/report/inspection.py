@@ -7,11 +7,12 @@ Memory: the column that names each member's cluster, and one row group of a shar
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from codeparrot.corpus import registry
 from codeparrot.corpus.documents import CONTENT, PATH, SIZE
+from codeparrot.corpus.report.reading import Folder, openable
 from codeparrot.errors import CodeparrotError
 from codeparrot.result import progress_bar
 from codeparrot.stream.readers.parquet import Table
@@ -20,7 +21,7 @@ MEMBERS_SHOWN = 20
 TEXTS_AT_ONCE = 256
 
 
-def inspect(folder: Path, statistics: dict[str, Any], samples: int, clusters: int, tokenizer: str) -> dict[str, Any]:
+def inspect(folder: Folder, statistics: dict[str, Any], samples: int, clusters: int, tokenizer: str) -> dict[str, Any]:
     """Return the findings as JSON.
 
     Args:
@@ -38,7 +39,7 @@ def inspect(folder: Path, statistics: dict[str, Any], samples: int, clusters: in
     }
 
 
-def _optional(statistics: dict[str, Any], folder: Path, name: str, read: Any) -> Any:
+def _optional(statistics: dict[str, Any], folder: Folder, name: str, read: Any) -> Any:
     import pyarrow as pa
 
     file = statistics.get("files", {}).get(name)
@@ -51,7 +52,7 @@ def _optional(statistics: dict[str, Any], folder: Path, name: str, read: Any) ->
         raise CodeparrotError(f"{folder / file} cannot be read ({_line(error)}); build the corpus again") from error
 
 
-def languages(folder: Path, statistics: dict[str, Any]) -> dict[str, dict[str, int]]:
+def languages(folder: Folder, statistics: dict[str, Any]) -> dict[str, dict[str, int]]:
     """Return the documents and bytes for each ending of a file name, the most bytes first. (The name is that of older versions,
     which knew no languages.)"""
     documents, sizes = Counter[str](), Counter[str]()
@@ -67,19 +68,19 @@ def languages(folder: Path, statistics: dict[str, Any]) -> dict[str, dict[str, i
     return {suffix: {"documents": documents[suffix], "bytes": sizes[suffix]} for suffix in ordered}
 
 
-def largest_clusters(file: Path, number: int) -> list[dict[str, Any]]:
+def largest_clusters(file: Folder, number: int) -> list[dict[str, Any]]:
     """Return the clusters with the most members, each with the member that was kept and the first of the others."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    counted: Any = pq.read_table(file, columns=["cluster"]).group_by("cluster").aggregate([([], "count_all")])
+    counted: Any = pq.read_table(openable(file), columns=["cluster"]).group_by("cluster").aggregate([([], "count_all")])
     largest = counted.sort_by([("count_all", "descending"), ("cluster", "ascending")]).slice(0, number)
     names, counts = largest.column("cluster").to_pylist(), largest.column("count_all").to_pylist()
     wanted = pa.array(names, counted.schema.field("cluster").type)
     rows: dict[Any, list[dict[str, Any]]] = {name: [] for name in names}
     sizes = Counter[Any]()
-    for batch in pq.ParquetFile(file).iter_batches():
+    for batch in pq.ParquetFile(openable(file)).iter_batches():
         chosen = batch.filter(pc.field("cluster").isin(wanted))
         for row in chosen.to_pylist():
             sizes[row["cluster"]] += row["size"]
@@ -96,13 +97,13 @@ def largest_clusters(file: Path, number: int) -> list[dict[str, Any]]:
     ]
 
 
-def removed_samples(file: Path, number: int) -> dict[str, list[dict[str, Any]]]:
+def removed_samples(file: Folder, number: int) -> dict[str, list[dict[str, Any]]]:
     """Return, for each reason, the first files of its sample. The build chose them by a hash, so they are as good as random."""
     import pyarrow.parquet as pq
 
     hidden = {stage.reason for stage in registry.stages().values() if stage.hides_samples}
     samples: dict[str, list[dict[str, Any]]] = {}
-    for batch in pq.ParquetFile(file).iter_batches(batch_size=64):
+    for batch in pq.ParquetFile(openable(file)).iter_batches(batch_size=64):
         for row in batch.to_pylist():
             shown = samples.setdefault(row["reason"], [])
             if len(shown) < number:
@@ -112,7 +113,7 @@ def removed_samples(file: Path, number: int) -> dict[str, list[dict[str, Any]]]:
     return samples
 
 
-def tokens(folder: Path, statistics: dict[str, Any], name: str) -> dict[str, Any]:
+def tokens(folder: Folder, statistics: dict[str, Any], name: str) -> dict[str, Any]:
     """Return how many tokens the corpus has with a tokenizer, the ends of documents included.
 
     Raises:
@@ -143,7 +144,7 @@ def tokens(folder: Path, statistics: dict[str, Any], name: str) -> dict[str, Any
     }
 
 
-def _texts(file: Path) -> Iterator[list[str]]:
+def _texts(file: Folder) -> Iterator[list[str]]:
     with Table(str(file)) as table:
         for group in range(table.num_groups):
             texts = table.texts(group, CONTENT)
@@ -151,7 +152,7 @@ def _texts(file: Path) -> Iterator[list[str]]:
                 yield some
 
 
-def _shards(folder: Path, statistics: dict[str, Any]) -> Iterator[Path]:
+def _shards(folder: Folder, statistics: dict[str, Any]) -> Iterator[Folder]:
     for split in statistics["splits"].values():
         for shard in split["shards"]:
             yield folder / shard["file"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from codeparrot.corpus import registry
 from codeparrot.corpus.report.pictures import WATERFALL, pictures_of, render
-from codeparrot.corpus.report.reading import source_line
+from codeparrot.corpus.report.reading import Folder, name_of, source_line
 from codeparrot.corpus.stage import Stage
 from codeparrot.errors import CodeparrotError
 from codeparrot.figures import DARK, LIGHT, size_in_words
@@ -20,7 +20,7 @@ SHARES_SHOWN = 25
 HITS_SHOWN = 1000
 
 
-def write_page(file: Path, folder: Path, facts: dict[str, Any]) -> None:
+def write_page(file: Path, folder: Folder, facts: dict[str, Any]) -> None:
     """Write the page of the corpus in `folder`; it appears when it is complete."""
     text = page(folder, facts)
     try:
@@ -30,7 +30,7 @@ def write_page(file: Path, folder: Path, facts: dict[str, Any]) -> None:
         raise CodeparrotError(f'--html "{file}" cannot be written ({error.strerror}): name another') from error
 
 
-def page(folder: Path, facts: dict[str, Any]) -> str:
+def page(folder: Folder, facts: dict[str, Any]) -> str:
     """Return the HTML."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -48,7 +48,7 @@ def page(folder: Path, facts: dict[str, Any]) -> str:
         for each in pictures_of(folder, facts)
         if each.file != WATERFALL  # the table of stages has its own bars
     ]
-    shown: dict[str, Any] = {"name": folder.resolve().name, "pictures": pictures, "shares": SHARES_SHOWN, "hits": HITS_SHOWN}
+    shown: dict[str, Any] = {"name": name_of(folder), "pictures": pictures, "shares": SHARES_SHOWN, "hits": HITS_SHOWN}
     shown["cleaning"] = [_cleaning(name, stage, facts[name]) for name, stage in registry.stages().items()]
     return environment.get_template("report.html").render({**facts, **shown})
 

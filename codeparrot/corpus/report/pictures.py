@@ -4,12 +4,12 @@ Sizes cover all documents. Line lengths cover at most SAMPLED_GROUPS row groups,
 not grow with the corpus, apart from one column of whole numbers. The same corpus gives the same bytes.
 """
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codeparrot import figures
 from codeparrot.corpus.documents import CONTENT, SIZE
+from codeparrot.corpus.report.reading import Folder
 from codeparrot.figures import Palette, count_in_words, size_in_words
 from codeparrot.stream.readers.parquet import Table
 
@@ -46,7 +46,7 @@ class Picture(NamedTuple):
     inches: tuple[float, float] = INCHES
 
 
-def pictures_of(folder: Path, statistics: dict[str, Any]) -> list[Picture]:
+def pictures_of(folder: Folder, statistics: dict[str, Any]) -> list[Picture]:
     """Return the pictures of the corpus in `folder`."""
     files = [folder / shard["file"] for split in statistics["splits"].values() for shard in split["shards"]]
     sizes, lines = document_sizes(files), line_lengths(files)
@@ -105,7 +105,7 @@ def stages_of(statistics: dict[str, Any]) -> list[dict[str, Any]]:
     return stages
 
 
-def document_sizes(files: list[Path]) -> Bars:
+def document_sizes(files: Sequence[Folder]) -> Bars:
     """Return how many documents have how many bytes, with two bars for every doubling."""
     import numpy as np
 
@@ -121,7 +121,7 @@ def document_sizes(files: list[Path]) -> Bars:
     return Bars(edges[first : last + 2].tolist(), counts[first : last + 1].tolist())
 
 
-def line_lengths(files: list[Path]) -> Bars:
+def line_lengths(files: Sequence[Folder]) -> Bars:
     """Return how many lines have how many characters, in a sample of the row groups; the last bar counts all longer lines."""
     import numpy as np
 
@@ -133,8 +133,8 @@ def line_lengths(files: list[Path]) -> Bars:
     return Bars(edges.astype(float).tolist(), counts.tolist())
 
 
-def _sampled_texts(files: list[Path]) -> Iterator[list[str]]:
-    groups: list[tuple[Path, int]] = []
+def _sampled_texts(files: Sequence[Folder]) -> Iterator[list[str]]:
+    groups: list[tuple[Folder, int]] = []
     for file in files:
         with Table(str(file)) as table:
             groups += [(file, group) for group in range(table.num_groups)]

@@ -7,7 +7,7 @@ a fair sample of all. Links are followed as stream/readers/walk.py says.
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from codeparrot.corpus.documents import UNKNOWN_LICENSE, Record, Removed, Source
 from codeparrot.corpus.filters.size import SIZE_FILTER
@@ -72,17 +72,32 @@ class FileBatch(NamedTuple):
         return Record(each.repo_name, each.path, each.license, file.read_bytes())
 
 
-def batches(files: Iterable[SourceFile], seed: int, max_size: int) -> Iterator[FileBatch]:
+class Named(Protocol):
+    """What a file is ordered by."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def repo_name(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+
+
+File = TypeVar("File", bound=Named)
+
+
+def batches(files: Iterable[File], seed: int) -> Iterator[tuple[File, ...]]:
     """Yield all files in the hash order of their repositories and paths."""
     ordered = sorted(files, key=lambda each: (position(seed, each.repo_name, each.path), each.file))
     for start in range(0, len(ordered), BATCH_FILES):
-        yield FileBatch(tuple(ordered[start : start + BATCH_FILES]), max_size)
+        yield tuple(ordered[start : start + BATCH_FILES])
 
 
 def open_files(facts: dict[str, Any], files: Iterable[SourceFile], seed: int, max_size: int) -> Source:
     """Return the source that consists of these files."""
     known = list(files)
-    return Source(facts, batches(known, seed, max_size), len(known), digest_of_all(file.key for file in known))
+    units = (FileBatch(batch, max_size) for batch in batches(known, seed))
+    return Source(facts, units, len(known), digest_of_all(file.key for file in known))
 
 
 def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: int) -> Source:
@@ -99,13 +114,12 @@ def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: in
     files: list[SourceFile] = []
     license_files: dict[str, list[str]] = {}
     for relative in walk:
-        first, slash, rest = relative.partition("/")
-        repo_name, path = (first, rest) if slash and not is_repository else (name, relative)
+        repo_name, path = place_of(relative, name, is_repository)
         file = str(folder / relative)
         if has_ending(relative, suffixes):
-            files.append(SourceFile(file, printable(repo_name), printable(path), UNKNOWN_LICENSE, state_of(file)))
+            files.append(SourceFile(file, repo_name, path, UNKNOWN_LICENSE, state_of(file)))
         elif is_license_file(path):
-            license_files.setdefault(printable(repo_name), []).append(file)
+            license_files.setdefault(repo_name, []).append(file)
     if not files:
         raise _nothing_found(folder, suffixes, walk)
     licenses = {
@@ -114,6 +128,19 @@ def open_folder(folder: Path, suffixes: tuple[str, ...], seed: int, max_size: in
     files = [file._replace(license=licenses.get(file.repo_name, UNKNOWN_LICENSE)) for file in files]
     facts = {"kind": "folder", "files": len(files), "unreadable_folders": len(walk.unreadable)}
     return open_files(facts, files, seed, max_size)
+
+
+def place_of(relative: str, name: str, is_project: bool) -> tuple[str, str]:
+    """Return the repository of a file and its path in it.
+
+    Args:
+        relative: path in the folder that is a source.
+        name: of that folder.
+        is_project: whether it is a repository itself.
+    """
+    first, slash, rest = relative.partition("/")
+    repo_name, path = (first, rest) if slash and not is_project else (name, relative)
+    return printable(repo_name), printable(path)
 
 
 def folder_source(file: Path) -> str:
@@ -154,8 +181,12 @@ def _nothing_found(folder: Path, suffixes: tuple[str, ...], walk: Walk) -> Codep
     else:
         ending = next(each for each in sorted(DATA, key=len, reverse=True) if tables[0].endswith(each))
         remedy = f'give its tables instead: "{folder}/{"**/" if "/" in tables[0] else ""}*{ending}"'
+    return CodeparrotError(f"source {folder} holds no {in_words(suffixes)} file; {remedy}")
+
+
+def in_words(suffixes: tuple[str, ...]) -> str:
+    """Return the first endings of the files to read, as an error names them."""
     named = [suffix.removeprefix("/") for suffix in suffixes]
     if len(named) > ENDINGS_SHOWN:
         named = [*named[:ENDINGS_SHOWN], f"{len(named) - ENDINGS_SHOWN} others"]
-    kinds = " or ".join(named)
-    return CodeparrotError(f"source {folder} holds no {kinds} file; {remedy}")
+    return " or ".join(named)

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import xxhash
 
+from codeparrot.location import is_address
 from codeparrot.stream.readers import remote
+from codeparrot.stream.readers.patience import Missing, changed, gone
 
 
 def digest(*names: object) -> str:
@@ -37,6 +39,22 @@ class State(NamedTuple):
 
 
 UNREACHABLE = State(0, -1)
+
+
+def require_unchanged(file: str, state: State) -> None:
+    """Have this process read a file at an address in the version that another process has seen.
+
+    Raises:
+        CodeparrotError: it was replaced or removed since.
+    """
+    if not is_address(file):
+        return
+    try:
+        found = state_of(remote.Place(file))
+    except Missing as error:
+        raise gone(file) from error
+    if found != state:
+        raise changed(file)
 
 
 def state_of(file: str | Path | remote.Place) -> State:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from codeparrot.corpus.documents import TRAIN, UNKNOWN_LICENSE, ColumnNames, Record, Removed, Source, Unit
 from codeparrot.corpus.hashes import position
-from codeparrot.corpus.sources.listing import State, digest, digest_of_all, state_of
+from codeparrot.corpus.sources.listing import State, digest, digest_of_all, require_unchanged, state_of
 from codeparrot.corpus.sources.presets import columns_of
 from codeparrot.corpus.sources.safety import Refused, lost_with
 from codeparrot.errors import CodeparrotError
@@ -108,6 +108,7 @@ class RowGroup(NamedTuple):
         return digest(self.file, *self.state, "row group", self.number)
 
     def records(self) -> Iterator[Record | Removed]:
+        require_unchanged(self.file, self.state)
         with Table(self.file) as table:
             present = [name for name in asdict(self.columns).values() if name in table.schema.names]
             rows = table.read(self.number, present)

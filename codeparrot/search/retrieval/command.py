@@ -13,7 +13,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval.command import check_places
 from codeparrot.eval.ranks import BM25, RANKS
 from codeparrot.launcher import rank
-from codeparrot.location import path_of
+from codeparrot.location import last_part, path_of
 from codeparrot.result import Result, failed, say
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def retrieval(
 
     place = in_full(place)
     decisive = {"split": split, "candidates": candidates, "whiten_on": whiten_on, "pooling": pooling, "seed": seed}
-    name = path_of(pairs).resolve().name
+    name = last_part(pairs)
     own = of_settings(name, decisive)
     folder = path_of(output) if output else default_folder(place, own, "retrieval")
     check_room(folder)

@@ -30,7 +30,7 @@ NO_DATA = frozenset(
 )
 """What `datasets`, the Hub and codeparrot write beside data."""
 UNFINISHED = "unfinished.json"
-"""Lies in a corpus at an address until all of it is there."""
+"""Lies in a corpus, or in windows, at an address until all of it is there."""
 SPLITS = {
     "train": ("train", "training"),
     "valid": ("valid", "validation", "val", "dev"),
@@ -166,7 +166,7 @@ def _at(name: str) -> DataFiles:
     root = name.rstrip("/").rsplit("/", len(parts))[0] if parts else name.rstrip("/")
     found = remote.listing(root)
     if UNFINISHED in found:
-        raise CodeparrotError(f"{root} is a corpus that has not been uploaded to its end: run its `corpus build` again")
+        raise not_whole(root)
     if not parts and found.keys() == {""}:
         return DataFiles(name, {None: _checked([root])})
     if not found:
@@ -174,16 +174,38 @@ def _at(name: str) -> DataFiles:
     if not parts:
         kept = [each for each in found if not any(map(is_hidden, PurePath(each).parts))]
         return _divided(name, root, [each for each in kept if not is_set_aside_in(found, each)])
+    kept = _matching(name, found, parts)
+    _checked([remote.below(root, each) for each in kept])
+    by_split = _by_split(name, root, kept)
+    divided = "train" in by_split.splits and len(by_split.splits) > 1
+    return by_split if divided else DataFiles(name, {None: sorted(remote.below(root, each) for each in kept)})
+
+
+def _matching(name: str, found: Collection[str], parts: Sequence[str]) -> list[str]:
+    """Return which files at an address a glob matches, without what tools write beside data, by their paths."""
     spelled = [part for part in parts if is_hidden(part)]
     kept = [each for each in found if fits(PurePath(each).parts, parts) and not is_set_aside_in(found, each)]
     kept = [each for each in kept if not any(is_passed_over(part, spelled) for part in PurePath(each).parts)]
     kept = [each for each in kept if PurePath(each).name not in NO_DATA - {parts[-1]}]
     if not kept:
         raise CodeparrotError(f"{name} matches nothing; mend the address")
-    _checked([remote.below(root, each) for each in kept])
-    by_split = _by_split(name, root, kept)
-    divided = "train" in by_split.splits and len(by_split.splits) > 1
-    return by_split if divided else DataFiles(name, {None: sorted(remote.below(root, each) for each in kept)})
+    return kept
+
+
+def not_whole(address: str) -> CodeparrotError:
+    """Return the error for a folder that is being uploaded."""
+    return CodeparrotError(f"{address} has not been uploaded to its end: give the command that writes it again")
+
+
+def matches_at(pattern: str) -> list[str]:
+    """Return what a glob at an address matches, as `matches` does for one here.
+
+    Raises:
+        CodeparrotError: it matches nothing, or cannot be listed.
+    """
+    parts = parts_of(pattern)
+    root = pattern.rstrip("/").rsplit("/", len(parts))[0]
+    return sorted(remote.below(root, each) for each in _matching(pattern, remote.listing(root), parts))
 
 
 def _checked(files: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.location import HUB, ON_HUB, is_address, is_hub_name, local_folder, path_of
+from codeparrot.location import HUB, ON_HUB, is_address, is_hub_name, local_folder, path_of, without_credentials
 from codeparrot.stream.readers.folder import CONVERTED, PARQUET, DataFiles, NoData, find_data, is_data, known_as
 from codeparrot.stream.readers.rows import reason
 
@@ -70,6 +70,8 @@ def parse(spec: str) -> Name:
         CodeparrotError: the name is empty.
     """
     rest = spec.removeprefix(HUB)
+    if is_address(rest):
+        raise CodeparrotError(f"{without_credentials(rest)} is an address, and not on the Hub: name it without {HUB}")
     if rest and Path(rest).is_dir():
         return Name(rest, None, None)
     rest, _, revision = rest.partition("@")

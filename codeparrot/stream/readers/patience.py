@@ -212,6 +212,11 @@ def changed(address: str) -> Changed:
     return Changed(f"{address} was replaced while it was read; put it back as it was, or begin again with the new one")
 
 
+def gone(address: str) -> Changed:
+    """Return the error for a file that was listed, and is not there any more."""
+    return Changed(f"{address} was removed after it was listed; put it back, or begin again without it")
+
+
 def forget() -> None:
     """Forget which servers have answered, as a new process would."""
     _reached.clear()

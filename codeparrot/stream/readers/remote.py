@@ -11,13 +11,13 @@ ahead.
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeparrot.errors import CodeparrotError, how_to_install
 from codeparrot.location import ON_HUB, check_address, without_credentials
-from codeparrot.stream.readers.patience import WEB, Missing, changed, missing, patiently, unsigned
+from codeparrot.stream.readers.patience import WEB, Missing, changed, gone, missing, patiently, unsigned
 
 CALL_SECONDS = 300.0
 """One request takes no longer; a connection that says nothing ends sooner (s3fs: 15 s)."""
@@ -30,6 +30,8 @@ PACKAGES = {
 """What fsspec needs for a scheme."""
 _VERSIONS = ("ETag", "etag", "content_md5", "md5Hash", "LastModified", "last_modified", "mtime", "blob_id")
 _WRITTEN_BYTES = 1 << 23
+PAGE_FILES = 1000
+"""The most that S3 names in one answer."""
 _systems: dict[str, Any] = {}
 """By scheme."""
 _infos: "dict[str, Info]" = {}
@@ -146,16 +148,50 @@ def listing(address: str) -> dict[str, Info]:
         CodeparrotError: it cannot be listed.
     """
     root = address.rstrip("/")
+    return {relative: _infos.setdefault(below(root, relative), known) for relative, known in walk(root)}
+
+
+def walk(address: str) -> Iterator[tuple[str, Info]]:
+    """Yield the files below a folder by their paths in it; "" stands for the file that the address itself is.
+
+    Of S3, a page of 1,000 names is held at a time, and a server that dies is asked for the next page again.
+
+    Raises:
+        CodeparrotError: it cannot be listed.
+    """
+    root = address.rstrip("/")
     if root.startswith(WEB):
-        return {"": info(address)}
-    inside = _inside(root)
-    found = patiently(lambda: _found(file_system(root), inside), root)
-    files: dict[str, Info] = {}
-    for name, facts in found.items():
-        relative = name.removeprefix(inside).lstrip("/")
-        if not name.endswith("/") and facts.get("type") != "directory":
-            files[relative] = _infos.setdefault(below(root, relative), _info(facts, address))
-    return files
+        yield "", info(address)
+    elif root.startswith("s3://"):
+        yield from _walk_pages(root)
+    else:
+        inside = _inside(root)
+        for name, facts in patiently(lambda: _found(file_system(root), inside), root).items():
+            if not name.endswith("/") and facts.get("type") != "directory":
+                yield name.removeprefix(inside).lstrip("/"), _info(facts, root)
+
+
+def _walk_pages(root: str) -> Iterator[tuple[str, Info]]:
+    _, key, _ = file_system(root).split_path(root)
+    prefix, last, more = f"{key}/" if key else "", "", True
+    while more:
+        page = patiently(lambda after=last: _now(_page, root, prefix, after), root)
+        for facts in page.get("Contents", ()):
+            if facts["Key"] <= last:
+                raise CodeparrotError(f"{root} cannot be listed: its server names {facts['Key']} twice; fetch the folder first")
+            last = facts["Key"]
+            if not last.endswith("/"):
+                yield last.removeprefix(prefix), Info(facts["Size"], facts.get("ETag", ""))
+        more = page.get("IsTruncated", False)
+    if key and not last and exists(root):
+        yield "", info(root)
+
+
+async def _page(system: Any, root: str, prefix: str, last: str) -> dict[str, Any]:
+    # Not by the token of the page before: a server that was started again may not know it.
+    after = {"StartAfter": last} if last else {}
+    bucket = system.split_path(root)[0]
+    return await system._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_FILES, **after)
 
 
 def _found(system: Any, inside: str) -> dict[str, Any]:
@@ -178,7 +214,26 @@ def read(address: str, start: int = 0, stop: int | None = None) -> bytes:
     Raises:
         CodeparrotError: it cannot be read, or is no longer what this process has begun to read.
     """
-    known = info(address)
+    return _read(address, start, stop, info(address))
+
+
+def read_listed(address: str, known: Info, stop: int | None = None) -> bytes:
+    """Return the bytes of a file that was listed, perhaps by another process, up to `stop`. Nothing is kept of it here.
+
+    Raises:
+        CodeparrotError: it cannot be read, or is no longer what was listed.
+    """
+    try:
+        if not (address.startswith("s3://") and known.version):  # what S3 reads, it compares itself
+            facts = patiently(lambda: file_system(address).info(_inside(address)), address)
+            if _info(facts, address) != known:
+                raise changed(address)
+        return _read(address, 0, stop, known)
+    except Missing as error:
+        raise gone(address) from error
+
+
+def _read(address: str, start: int, stop: int | None, known: Info) -> bytes:
     stop = known.size if stop is None else min(stop, known.size)
     if start >= stop:
         return b""
@@ -268,7 +323,8 @@ def _info(facts: dict[str, Any], address: str) -> Info:
     if size is None:
         raise CodeparrotError(f"{without_credentials(address)}: the server does not say how long it is; fetch the file first")
     version = next((str(facts[name]) for name in _VERSIONS if facts.get(name)), "")
-    return Info(int(size), version)
+    # Azure puts the ETag of a file in quotes, and that of a listing not.
+    return Info(int(size), version.strip('"') if address.startswith(("az://", "abfs")) else version)
 
 
 def _inside(address: str) -> str:
