@@ -19,7 +19,7 @@ from codeparrot.corpus.output import STATISTICS, Building, new_corpus
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.files import replaced_folder
 from codeparrot.result import progress_bar, say
-from codeparrot.stream.readers import remote
+from codeparrot.stream.readers import listing, remote
 from codeparrot.stream.readers.folder import UNFINISHED
 from codeparrot.stream.tokenized import MANIFEST
 
@@ -89,7 +89,7 @@ def upload(folder: Path, output: str, last: Sequence[str] = _LAST) -> None:
     ordered = [*(name for name in names if name not in last), *(name for name in last if name in names)]
     marker = folder / UNFINISHED
     marker.write_text(json.dumps({"codeparrot": __version__, "files": len(ordered)}), encoding="utf-8")
-    there = remote.listing(output)
+    there = listing.files_below(output)
     remote.write(remote.below(output, UNFINISHED), marker)
     marker.unlink()
     remote.remove(remote.below(output, last[-1]))
@@ -112,7 +112,7 @@ def _remove(output: str, names: set[str]) -> None:
 def _check_place(output: str, overwrite: bool, mark: str, what: str) -> None:
     if output.startswith(remote.WEB):
         raise CodeparrotError(f"{output}: nothing is written to web servers; give --output a folder, or s3://, gs:// or az://")
-    found = remote.listing(output)
+    found = listing.files_below(output)
     if "" in found:
         raise CodeparrotError(f"{output} is a file; give --output a folder")
     if not found or UNFINISHED in found:

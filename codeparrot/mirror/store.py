@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from codeparrot import files
 from codeparrot.errors import CodeparrotError, how_to_install
 from codeparrot.location import check_address, is_address, path_of, without_credentials
-from codeparrot.stream.readers import remote
+from codeparrot.stream.readers import listing, remote
 from codeparrot.stream.readers.patience import WEB, Missing, Unanswered
 
 Counted = Callable[[int], object]
@@ -89,7 +89,7 @@ class AddressStore:
     def sizes(self) -> dict[str, int]:
         remote.forget_below(self._root)
         try:
-            return {name: info.size for name, info in remote.listing(self._root).items() if name}
+            return {name: info.size for name, info in listing.files_below(self._root).items() if name}
         except Missing as error:
             raise CodeparrotError(f"{error}; a mirror needs a bucket that exists") from error
 

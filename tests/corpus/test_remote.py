@@ -19,7 +19,7 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.eval.pairs import load_pairs
 from codeparrot.plan import sizes
 from codeparrot.publishing import made_from
-from codeparrot.stream.readers import remote
+from codeparrot.stream.readers import listing, remote
 from codeparrot.stream.readers.folder import find_data
 from codeparrot.stream.tokenized import windows_at
 from tests.corpus.planted import documents, write_rows
@@ -133,7 +133,7 @@ def test_a_corpus_is_uploaded_whole_and_refused_until_it_is(
     forget()
     make(f"{here}/*", output, overwrite=True)  # pyright: ignore[reportArgumentType]
     forget()
-    assert "train-99999-of-99999.parquet" not in remote.listing(output)
+    assert "train-99999-of-99999.parquet" not in listing.files_below(output)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.readers import patience, remote
+from codeparrot.stream.readers import listing, patience, remote
 from codeparrot.stream.readers.folder import find_data
 from codeparrot.tokenizer.train import train
 from tests.corpus.planted import documents, write_rows
@@ -54,7 +54,7 @@ def test_a_corpus_is_read_and_written_there_as_here(store: Store, tmp_path: Path
     statistics = make(put(store, rows), output)
     assert statistics["documents"] == expected["documents"] > 20
     fetched = tmp_path / "fetched"
-    for name in remote.listing(output):
+    for name in listing.files_below(output):
         (fetched / name).parent.mkdir(parents=True, exist_ok=True)
         (fetched / name).write_bytes(remote.read(remote.below(output, name)))
     here, there = digests(tmp_path / "here"), digests(fetched)

@@ -14,7 +14,7 @@ from codeparrot.corpus.output import STATISTICS
 from codeparrot.errors import CodeparrotError
 from codeparrot.loading import corpus_here
 from codeparrot.location import is_address, path_of
-from codeparrot.stream.readers import remote
+from codeparrot.stream.readers import listing, remote
 from codeparrot.stream.readers.folder import UNFINISHED, not_whole
 
 Folder = Path | remote.Place
@@ -103,7 +103,7 @@ def check_shards(folder: Folder, statistics: dict[str, Any]) -> None:
 def _tables(folder: Folder) -> set[str]:
     if isinstance(folder, Path):
         return {file.name for file in folder.glob("*.parquet")}
-    return {name for name in remote.listing(str(folder)) if name.endswith(".parquet") and "/" not in name}
+    return {name for name in listing.files_below(str(folder)) if name.endswith(".parquet") and "/" not in name}
 
 
 def findings_of(statistics: dict[str, Any]) -> dict[str, dict[str, Any] | None]:

@@ -23,7 +23,7 @@ from codeparrot.languages.chosen import endings, has_ending
 from codeparrot.languages.names import LANGUAGES
 from codeparrot.location import is_address
 from codeparrot.result import say
-from codeparrot.stream.readers import remote
+from codeparrot.stream.readers import listing, remote
 from codeparrot.stream.readers.folder import is_data, matches_at
 from codeparrot.stream.readers.patience import WEB, of_this_thread
 from codeparrot.stream.readers.remote import Info, Place
@@ -91,7 +91,7 @@ def files_below(address: str, counts: Callable[[str], bool]) -> Below:
     environments: set[str] = set()
     is_project, is_empty, has_programs = False, True, False
     programs = endings([each.name for each in LANGUAGES.values() if each.kind == "programming"])
-    for relative, known in remote.walk(address):
+    for relative, known in listing.walk(address):
         is_empty = False
         folder, _, name = relative.rpartition("/")
         is_project = is_project or relative.partition("/")[0] in PROJECT

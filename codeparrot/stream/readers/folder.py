@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import is_address, near, path_of
-from codeparrot.stream.readers import remote
+from codeparrot.stream.readers import listing, remote
 from codeparrot.stream.readers.globs import expand, fits, fixed_part, is_passed_over, parts_of
 from codeparrot.stream.readers.walk import files_below, is_hidden, is_set_aside, is_set_aside_in
 
@@ -164,7 +164,7 @@ def _at(name: str) -> DataFiles:
         return DataFiles(name, {None: files})
     parts = [] if name.startswith(remote.WEB) else parts_of(name)
     root = name.rstrip("/").rsplit("/", len(parts))[0] if parts else name.rstrip("/")
-    found = remote.listing(root)
+    found = listing.files_below(root)
     if UNFINISHED in found:
         raise not_whole(root)
     if not parts and found.keys() == {""}:
@@ -205,7 +205,7 @@ def matches_at(pattern: str) -> list[str]:
     """
     parts = parts_of(pattern)
     root = pattern.rstrip("/").rsplit("/", len(parts))[0]
-    return sorted(remote.below(root, each) for each in _matching(pattern, remote.listing(root), parts))
+    return sorted(remote.below(root, each) for each in _matching(pattern, listing.files_below(root), parts))
 
 
 def _checked(files: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ ahead.
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,11 +30,9 @@ PACKAGES = {
 """What fsspec needs for a scheme."""
 _VERSIONS = ("ETag", "etag", "content_md5", "md5Hash", "LastModified", "last_modified", "mtime", "blob_id")
 _WRITTEN_BYTES = 1 << 23
-PAGE_FILES = 1000
-"""The most that S3 names in one answer."""
 _systems: dict[str, Any] = {}
 """By scheme."""
-_infos: "dict[str, Info]" = {}
+infos: "dict[str, Info]" = {}
 """By address: which version this process reads. A process that is forked reads the same."""
 os.register_at_fork(after_in_child=_systems.clear)
 
@@ -79,7 +77,7 @@ class Whole(CodeparrotError):
 def forget() -> None:
     """Forget connections and versions, as a new process would."""
     _systems.clear()
-    _infos.clear()
+    infos.clear()
 
 
 def file_system(address: str) -> Any:
@@ -124,12 +122,12 @@ def info(address: str) -> Info:
     Raises:
         CodeparrotError: there is no such file, or it cannot be reached.
     """
-    if address not in _infos:
-        facts = patiently(lambda: file_system(address).info(_inside(address)), address)
+    if address not in infos:
+        facts = patiently(lambda: file_system(address).info(inside(address)), address)
         if facts.get("type") == "directory":
             raise missing(address)
-        _infos.setdefault(address, _info(facts, address))
-    return _infos[address]
+        infos.setdefault(address, info_of(facts, address))
+    return infos[address]
 
 
 def exists(address: str) -> bool:
@@ -139,68 +137,6 @@ def exists(address: str) -> bool:
     except Missing:
         return False
     return True
-
-
-def listing(address: str) -> dict[str, Info]:
-    """Return the files below a folder by their paths in it; "" stands for the file that the address itself is.
-
-    Raises:
-        CodeparrotError: it cannot be listed.
-    """
-    root = address.rstrip("/")
-    return {relative: _infos.setdefault(below(root, relative), known) for relative, known in walk(root)}
-
-
-def walk(address: str) -> Iterator[tuple[str, Info]]:
-    """Yield the files below a folder by their paths in it; "" stands for the file that the address itself is.
-
-    Of S3, a page of 1,000 names is held at a time, and a server that dies is asked for the next page again.
-
-    Raises:
-        CodeparrotError: it cannot be listed.
-    """
-    root = address.rstrip("/")
-    if root.startswith(WEB):
-        yield "", info(address)
-    elif root.startswith("s3://"):
-        yield from _walk_pages(root)
-    else:
-        inside = _inside(root)
-        for name, facts in patiently(lambda: _found(file_system(root), inside), root).items():
-            if not name.endswith("/") and facts.get("type") != "directory":
-                yield name.removeprefix(inside).lstrip("/"), _info(facts, root)
-
-
-def _walk_pages(root: str) -> Iterator[tuple[str, Info]]:
-    _, key, _ = file_system(root).split_path(root)
-    prefix, last, more = f"{key}/" if key else "", "", True
-    while more:
-        page = patiently(lambda after=last: _now(_page, root, prefix, after), root)
-        for facts in page.get("Contents", ()):
-            if facts["Key"] <= last:
-                raise CodeparrotError(f"{root} cannot be listed: its server names {facts['Key']} twice; fetch the folder first")
-            last = facts["Key"]
-            if not last.endswith("/"):
-                yield last.removeprefix(prefix), Info(facts["Size"], facts.get("ETag", ""))
-        more = page.get("IsTruncated", False)
-    if key and not last and exists(root):
-        yield "", info(root)
-
-
-async def _page(system: Any, root: str, prefix: str, last: str) -> dict[str, Any]:
-    # Not by the token of the page before: a server that was started again may not know it.
-    after = {"StartAfter": last} if last else {}
-    bucket = system.split_path(root)[0]
-    return await system._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_FILES, **after)
-
-
-def _found(system: Any, inside: str) -> dict[str, Any]:
-    found = system.find(inside, detail=True)
-    bucket = inside.partition("/")[0]
-    # Azure's finds nothing in a container that does not exist, where the others raise.
-    if not found and "abfs" in system.protocol and not system.exists(bucket):
-        raise FileNotFoundError(bucket)
-    return found
 
 
 def below(folder: str, relative: str) -> str:
@@ -225,8 +161,8 @@ def read_listed(address: str, known: Info, stop: int | None = None) -> bytes:
     """
     try:
         if not (address.startswith("s3://") and known.version):  # what S3 reads, it compares itself
-            facts = patiently(lambda: file_system(address).info(_inside(address)), address)
-            if _info(facts, address) != known:
+            facts = patiently(lambda: file_system(address).info(inside(address)), address)
+            if info_of(facts, address) != known:
                 raise changed(address)
         return _read(address, 0, stop, known)
     except Missing as error:
@@ -237,7 +173,7 @@ def _read(address: str, start: int, stop: int | None, known: Info) -> bytes:
     stop = known.size if stop is None else min(stop, known.size)
     if start >= stop:
         return b""
-    data = patiently(lambda: _now(get, address, start, stop, known), address)
+    data = patiently(lambda: now(get, address, start, stop, known), address)
     if len(data) == known.size != stop - start:
         raise Whole(address)
     if len(data) != stop - start:
@@ -268,20 +204,20 @@ def put(address: str, local: Path, progress: Any = None) -> None:
         CodeparrotError: it cannot be written.
     """
     more = {"callback": progress} if progress is not None else {}
-    patiently(lambda: file_system(address).put_file(str(local), _inside(address), **more), address, "write")
-    _infos.pop(address, None)
+    patiently(lambda: file_system(address).put_file(str(local), inside(address), **more), address, "write")
+    infos.pop(address, None)
 
 
 def fetch(address: str, local: Path, progress: Any = None) -> None:
     """Copy a file at an address to a place here, in whatever version it is by now; see `put`."""
     more = {"callback": progress} if progress is not None else {}
-    patiently(lambda: file_system(address).get_file(_inside(address), str(local), **more), address)
+    patiently(lambda: file_system(address).get_file(inside(address), str(local), **more), address)
 
 
 def forget_below(folder: str) -> None:
     """Forget which versions of the files in a folder this process has seen: they may be others by now."""
-    for address in [each for each in _infos if each.startswith(f"{folder.rstrip('/')}/")]:
-        _infos.pop(address, None)
+    for address in [each for each in infos if each.startswith(f"{folder.rstrip('/')}/")]:
+        infos.pop(address, None)
 
 
 def holds(address: str, local: Path) -> bool:
@@ -305,20 +241,20 @@ def remove(address: str) -> None:
 
     def now() -> None:
         try:
-            file_system(address).rm_file(_inside(address))
+            file_system(address).rm_file(inside(address))
         except FileNotFoundError:
             return
 
     patiently(now, address, "remove")
-    _infos.pop(address, None)
+    infos.pop(address, None)
 
 
 def opened_whole(address: str) -> Any:
     """Return a file that gives its bytes from the first on, in one request. What fsspec raises is not turned into an error."""
-    return file_system(address).open(_inside(address), "rb", block_size=0)
+    return file_system(address).open(inside(address), "rb", block_size=0)
 
 
-def _info(facts: dict[str, Any], address: str) -> Info:
+def info_of(facts: dict[str, Any], address: str) -> Info:
     size = facts.get("size")
     if size is None:
         raise CodeparrotError(f"{without_credentials(address)}: the server does not say how long it is; fetch the file first")
@@ -327,17 +263,17 @@ def _info(facts: dict[str, Any], address: str) -> Info:
     return Info(int(size), version.strip('"') if address.startswith(("az://", "abfs")) else version)
 
 
-def _inside(address: str) -> str:
+def inside(address: str) -> str:
     """Return an address as the file system spells it."""
     return address if address.startswith(WEB) else file_system(address)._strip_protocol(address)
 
 
-def _now(call: Callable[..., Any], address: str, *more: Any) -> Any:
+def now(call: Callable[..., Any], address: str, *more: Any) -> Any:
     """Return what a coroutine of the file system does."""
     system = file_system(address)
     if not system.async_impl:
         # The Hub's. No cache: it would fetch megabytes more than a request asks for.
-        return system.cat_file(_inside(address), start=more[0], end=more[1], cache_type="none")
+        return system.cat_file(inside(address), start=more[0], end=more[1], cache_type="none")
     from fsspec.asyn import sync
 
     return sync(system.loop, call, system, address, *more, timeout=CALL_SECONDS)
@@ -347,7 +283,7 @@ async def get(system: Any, address: str, start: int, stop: int, known: Info) -> 
     if address.startswith(WEB):
         return await _from_web(system, address, start, stop, known)
     if not address.startswith("s3://"):
-        return await system._cat_file(_inside(address), start=start, end=stop)
+        return await system._cat_file(inside(address), start=start, end=stop)
     bucket, key, version = system.split_path(address)
     more = {"VersionId": version} if version else {}
     condition = {"IfMatch": known.version} if known.version else {}

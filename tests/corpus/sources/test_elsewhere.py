@@ -14,7 +14,7 @@ from codeparrot.corpus.documents import ColumnNames, Reading, Record, Removed
 from codeparrot.corpus.sources import archives, spool
 from codeparrot.corpus.sources.opening import open_source
 from codeparrot.errors import CodeparrotError
-from codeparrot.stream.readers import remote
+from codeparrot.stream.readers import listing, remote
 from tests.corpus.cluster.test_cluster import OneMachine
 from tests.corpus.license_texts import MIT_LICENSE
 from tests.corpus.samples import COMMAND, digests, make, modules, write_repositories
@@ -170,12 +170,12 @@ def test_what_was_replaced_or_removed_since_it_was_listed_ends_the_build_with_it
 def test_a_long_listing_comes_in_pages_and_a_server_that_dies_is_asked_for_the_next_one(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "PAGE_FILES", 10)
+    monkeypatch.setattr(listing, "PAGE_FILES", 10)
     names = [f"code/repo{number % 7}/m{number}.py" for number in range(95)]
     for name in names:
         s3.put(name, name.encode())
     found: list[str] = []
-    for relative, _ in remote.walk("s3://bucket/code"):
+    for relative, _ in listing.walk("s3://bucket/code"):
         found.append(relative)
         if len(found) == 30:
             s3.kill()
