@@ -258,10 +258,9 @@ def _write(
     by = _divided(cleaned, tally, settings)
     splits = {TRAIN: by.counts.keys() - by.valid, VALID: by.valid}
     place = work / f"write-{settings.valid_fraction!r}-{settings.shard_bytes}"
+    weights = bucket_weights(cleaned, by.column, by.valid)
     tasks = {
-        split: piece_tasks(plan(bucket_weights(cleaned, by.column, names), settings.shard_bytes), split, place)
-        for split, names in splits.items()
-        if names
+        split: piece_tasks(plan(weights[split], settings.shard_bytes), split, place) for split, names in splits.items() if names
     }
     function = partial(write_piece, writer=PieceWriter(cleaned, by.column, frozenset(by.valid)))
     _run(function, [task for each in tasks.values() for task in each], executor, "writing", "piece")
