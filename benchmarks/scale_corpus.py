@@ -217,18 +217,21 @@ def ratios(figures: Sequence[Mapping[str, Any]]) -> list[Ratio]:
     return found
 
 
+def _in_words(figures: Mapping[str, Any]) -> str:
+    memory, disk, texts, corpus = (
+        f"{figures[name] / 1e6:,.0f} MB" for name in ("peak_memory_bytes", "peak_disk_bytes", "text_bytes", "corpus_bytes")
+    )
+    seconds = f"{figures[CPU]:,.0f} s of a core ({figures['seconds']:,.0f} s by the clock)"
+    return f"{seconds}, {memory} of memory, {disk} of disk (texts {texts}, the corpus {corpus})"
+
+
 def main(*sizes: str, place: Path = DATA) -> list[dict[str, Any]]:
     place.mkdir(parents=True, exist_ok=True)
     kept = Measured(place / KEPT_FIGURES.name)
     figures = [kept.of(size, measure, size, place) for size in sizes or SIZES]
     print("\n  stage                      processor seconds at each size; exponent of the last two; most MB; MB at its end")
     print("\n".join(table(figures)))
-    facts = {
-        f"{each['documents']:,} documents": f"{each['cpu_seconds']:,.0f} s ({each['seconds']:,.0f} s by the clock), {each['peak_memory_bytes'] / 1e6:,.0f} MB of memory, "
-        f"{each['peak_disk_bytes'] / 1e6:,.0f} MB of disk (texts {each['text_bytes'] / 1e6:,.0f} MB, "
-        f"the corpus {each['corpus_bytes'] / 1e6:,.0f} MB)"
-        for each in figures
-    }
+    facts: dict[str, object] = {f"{each['documents']:,} documents": _in_words(each) for each in figures}
     facts |= {
         "counts of every reason as planted": str(all(each["removed_as_planted"] for each in figures)),
         "texts that are not what was planted": sum(each["texts_differ"] for each in figures),

@@ -1,10 +1,10 @@
 """A corpus of any size of which everything is known beforehand: small documents, copies of them, and bad files.
 
 The text of document i is a function of i alone. A unique one is a piece of a real Python file of this machine (200 to 600
-bytes; several where larger documents are asked for) in which every name is replaced by another real name, drawn for this document, so that no run of five tokens is shared
-with another. A copy is such a text with other white space (exact) or with a comment of two words at its end (near: a Jaccard
-similarity of 0.9 and more). A contaminated one ends with the solution of a planted problem. Bad ones are each removed by one
-filter.
+bytes; several where larger documents are asked for) in which every name is replaced by another real name, drawn for this
+document, so that no run of five tokens is shared with another. A copy is such a text with other white space (exact) or with a
+comment of two words at its end (near: a Jaccard similarity of 0.9 and more). A contaminated one ends with the solution of a
+planted problem. Bad ones are each removed by one filter.
 """
 
 import ast

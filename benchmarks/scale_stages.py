@@ -1,8 +1,9 @@
 """`python -m benchmarks.scale_stages FILE ARGUMENTS`: `codeparrot corpus build ARGUMENTS`, with the seconds of each stage.
 
-FILE gets, by the name of a stage, its seconds, the seconds of processor time, the most memory of the process during it, the memory at its
-end that is not of files, and what lay on the disk then. With one worker all stages run in this process; where there are more,
-the memory is that of the one that plans. Linux only: the kernel is asked for the most memory, and to forget it between stages.
+FILE gets, by the name of a stage, its seconds, those of processor time, the most memory of the process during it, the memory at
+its end that is not of files, and what lay on the disk then. With one worker all stages run in this process; where there are
+more, the memory is that of the one that plans. Linux only: the kernel is asked for the most memory, and forgets it between
+stages.
 """
 
 import json
@@ -38,7 +39,7 @@ def disk(folder: Path) -> int:
     for parent, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
-                found = os.stat(f"{parent}/{name}")
+                found = Path(parent, name).stat()
                 files[found.st_ino] = found.st_blocks * 512
     return sum(files.values())
 

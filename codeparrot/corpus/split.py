@@ -80,7 +80,7 @@ def valid_parts(sizes: Mapping[str, int], seed: int, fraction: float) -> list[st
 
 
 def are_in(column: "pa.ChunkedArray | pa.Array", names: Set[str]) -> NDArray[np.bool_]:
-    """Return which values of a column are among the names. Each is looked up once, so that the number of names does not matter."""
+    """Return which values of a column are among the names. Each value is looked up: the number of names does not matter."""
     encoded = pa.table([column], ["names"]).combine_chunks().column(0).dictionary_encode()
     chunks = encoded.chunks
     found = [np.array([name in names for name in each.dictionary.to_pylist()], np.bool_)[each.indices] for each in chunks]

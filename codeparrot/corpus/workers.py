@@ -74,14 +74,21 @@ class Workers:
 
     def near_pairs(self, segments: "list[Segment]", settings: NearDuplicates, folder: Path) -> list[Path]:
         """Write the pairs of near duplicates, one band after the other, and return their files."""
-        from codeparrot.corpus.duplicates.choice import band_parts
-        from codeparrot.corpus.duplicates.pairs import EXACT, find_pairs
+        return near_pairs_in_parts(self.map, segments, settings, folder)
 
-        tasks = [task for task in band_parts(sum(map(len, segments)), folder, settings) if task.band != EXACT]
-        done = self.map(partial(find_pairs, segments=segments, settings=settings), tasks)
-        for _ in progress_bar(done, total=len(tasks), desc="comparing", unit="band"):
-            pass
-        return [task.output for task in tasks]
+
+def near_pairs_in_parts(
+    run: Callable[..., Generator[Any, None, None]], segments: "list[Segment]", settings: NearDuplicates, folder: Path
+) -> list[Path]:
+    """Write the pairs of near duplicates in tasks that `run` runs, one band after the other, and return their files."""
+    from codeparrot.corpus.duplicates.choice import band_parts
+    from codeparrot.corpus.duplicates.pairs import EXACT, find_pairs
+
+    tasks = [task for task in band_parts(sum(map(len, segments)), folder, settings) if task.band != EXACT]
+    done = run(partial(find_pairs, segments=segments, settings=settings), tasks)
+    for _ in progress_bar(done, total=len(tasks), desc="comparing", unit="band"):
+        pass
+    return [task.output for task in tasks]
 
 
 def _run(packed: str, piece: Any) -> Any:
