@@ -68,6 +68,7 @@ def measure(size: str, place: Path) -> dict[str, Any]:
     statistics = json.loads((built / "corpus" / "statistics.json").read_text(encoding="utf-8"))
     figures |= {
         "text_bytes": statistics["read"]["bytes"],
+        "secrets": statistics["secrets"]["files"],
         "removed_as_planted": _removed(statistics) == planned_removals(planned),
     }
     shutil.rmtree(folder)
@@ -234,7 +235,8 @@ def main(*sizes: str, place: Path = DATA) -> list[dict[str, Any]]:
     facts: dict[str, object] = {f"{each['documents']:,} documents": _in_words(each) for each in figures}
     facts |= {
         "counts of every reason as planted": str(all(each["removed_as_planted"] for each in figures)),
-        "texts that are not what was planted": sum(each["texts_differ"] for each in figures),
+        "texts compared that are not what was planted": sum(each["texts_differ"] for each in figures),
+        "texts in which drawn names looked like a secret": sum(each.get("secrets", 0) for each in figures),
         "repositories in both splits": sum(each["in_both_splits"] for each in figures),
     }
     report("Corpora by the number of documents", ratios(figures), facts)

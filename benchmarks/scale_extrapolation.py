@@ -3,12 +3,14 @@
 The seconds of a stage are those of a document of about its mean size (the size with ten pieces), times the documents, times
 what the exponent adds that the stage had between the two largest sizes with one piece (none where it was below 1). Work in
 tasks is shared by all cores; everything else is done by the one process that plans, whatever the executor. The disk must
-keep up: it is taken to be as fast as the memory from which small corpora are read, so hours are least hours.
+keep up: small corpora are read from the memory that holds their files, so hours are least hours.
 """
 
 import math
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +19,9 @@ from benchmarks.common import machine
 from benchmarks.scale_documents import REPOSITORY, plan
 from codeparrot.corpus.cluster.executor import ARRAY
 from codeparrot.corpus.duplicates.choice import MEMBER_BYTES
-from codeparrot.corpus.duplicates.pairs import PART_DOCUMENTS
+from codeparrot.corpus.duplicates.pairs import PART_DOCUMENTS, Documents
 from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
+from codeparrot.corpus.segments import Segment
 from codeparrot.corpus.tally import REPOSITORY_BYTES
 
 DOCUMENTS, BYTES = 600_000_000, 3_000_000_000_000
@@ -76,7 +79,10 @@ def lines(small: Mapping[str, Any], large: Mapping[str, Any], sized: Mapping[str
     alone += [growing(name, planning(sized, name) / count, slope(small, large, planning, name), count) for name in ALONE]
     rest = [_rest(each) for each in (small, large)]
     each = max(0.0, rest[1] - rest[0]) / (large["documents"] - small["documents"])
-    return [*shared, _passes()], [*alone, Line("statistics, card", DOCUMENTS * each, f"{DOCUMENTS:.3g} x {each * 1e6:.3g} us")]
+    return [*shared, _passes(), _openings()], [
+        *alone,
+        Line("statistics, card", DOCUMENTS * each, f"{DOCUMENTS:.3g} x {each * 1e6:.3g} us"),
+    ]
 
 
 def _rest(figures: Mapping[str, Any]) -> float:
@@ -94,6 +100,34 @@ def _passes() -> Line:
     bands = bands_of(NearDuplicates()).number + 1
     arithmetic = f"{bands} bands x {parts} parts x {DOCUMENTS:.3g} keys x {each * 1e9:.2g} ns"
     return Line("near copies, keys of other parts", bands * parts * DOCUMENTS * each, arithmetic)
+
+
+def _openings() -> Line:
+    """Return the seconds of opening a segment for each signature that is compared, where there are too many to share one.
+
+    Small corpora have few segments, so that one opening serves many signatures.
+    """
+    number, permutations = 400, NearDuplicates().permutations
+    with TemporaryDirectory() as place:
+        segments = [Segment(Path(place) / str(index)) for index in range(number)]
+        for segment in segments:
+            segment.folder.mkdir()
+            (segment.folder / "counts.json").write_text('{"records": 1, "candidates": 1}', encoding="utf-8")
+            np.zeros(permutations, np.uint32).tofile(segment.folder / "signatures")
+        documents = Documents(segments)
+        start = time.process_time()
+        documents.signatures(np.arange(number), permutations)
+        each = (time.process_time() - start) / number
+    bands, members = bands_of(NearDuplicates()).number, DOCUMENTS * _clustered()
+    arithmetic = f"{members:.3g} in clusters x {bands} bands x {each * 1e6:.3g} us"
+    return Line("near copies, opening segments", members * bands * each, arithmetic)
+
+
+def _clustered() -> float:
+    """Return which share of the planted documents is in a cluster of copies."""
+    planned = plan(100_000)
+    copies = np.flatnonzero(planned.origin != np.arange(100_000))
+    return (len(copies) + len(np.unique(planned.origin[copies]))) / 100_000
 
 
 def extrapolate(kept: Mapping[str, Mapping[str, Any]]) -> None:
@@ -134,9 +168,7 @@ def _print_sizes(small: Mapping[str, Any], large: Mapping[str, Any], sized: Mapp
     grown = large["peak_memory_bytes"] - small["peak_memory_bytes"]
     each = grown / (large["documents"] - small["documents"])
     print(f"\nmemory, by the measured slope: {DOCUMENTS:.3g} x {each:.3g} bytes = {DOCUMENTS * each / 1e9:,.0f} GB")
-    planned = plan(100_000)
-    copies = np.flatnonzero(planned.origin != np.arange(100_000))
-    share = (len(copies) + len(np.unique(planned.origin[copies]))) / 100_000
+    share = _clustered()
     choice = DOCUMENTS * (5 + share * MEMBER_BYTES) / 1e9
     print(f"the choice of copies, by its module: {DOCUMENTS:.3g} x (5 + {share:.2f} x {MEMBER_BYTES}) bytes = {choice:,.0f} GB")
     repositories = DOCUMENTS / REPOSITORY

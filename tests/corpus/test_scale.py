@@ -23,6 +23,7 @@ def test_what_is_planted_has_its_shares_and_copies_belong_to_unique_documents() 
     assert sum(planned.removed().values()) == 950
 
 
+@pytest.mark.slow
 def test_texts_are_drawn_once_and_for_all_and_share_nothing_but_what_is_copied() -> None:
     planned, solved = scale_documents.plan(300), scale_documents.solutions()
     texts = [scale_documents.content(number, planned, solved) for number in range(300)]
