@@ -184,8 +184,8 @@ def _at(figures: Mapping[str, Any], of: Sequence[str]) -> float:
 
 def fitted(figures: Sequence[Mapping[str, Any]], of: Sequence[str]) -> float:
     """Return the slope of a figure over all sizes by least squares, on logarithmic scales."""
-    points = [(math.log(each["documents"]), math.log(_at(each, of))) for each in figures]
-    return float(np.polyfit(*zip(*points, strict=True), 1)[0])
+    documents, values = [each["documents"] for each in figures], [_at(each, of) for each in figures]
+    return float(np.polyfit(np.log(documents), np.log(values), 1)[0])
 
 
 def table(figures: Sequence[Mapping[str, Any]]) -> list[str]:
