@@ -2,8 +2,10 @@
 
 The settings and the files that are read determine every byte of the result. It does not depend on the number of workers, on the
 order of the sources (unless `max_bytes` takes their beginning), on the time of day, or on how often the build was killed and
-started again. Memory: the main process holds about 10 bytes per document and 100 per duplicate, a worker about 200 MB; the text
-is never held as a whole. Disk: the text twice, packed with LZ4, and about 1.3 kB per document.
+started again. Memory: the main process holds 5 bytes per document, 130 per member of a cluster of duplicates (choice.py) and
+550 per repository (tally.py), a worker about 200 MB; the text is never held as a whole. With `max_bytes` it also holds 120
+bytes for each distinct text of the sample. Disk: the text twice, packed with LZ4, and about 1.3 kB per document. Figures:
+docs/scale.md.
 """
 
 import json
@@ -262,10 +264,9 @@ def _write(
     by = _divided(cleaned, tally, settings)
     splits = {TRAIN: by.counts.keys() - by.valid, VALID: by.valid}
     place = work / f"write-{settings.valid_fraction!r}-{settings.shard_bytes}"
+    weights = bucket_weights(cleaned, by.column, by.valid)
     tasks = {
-        split: piece_tasks(plan(bucket_weights(cleaned, by.column, names), settings.shard_bytes), split, place)
-        for split, names in splits.items()
-        if names
+        split: piece_tasks(plan(weights[split], settings.shard_bytes), split, place) for split, names in splits.items() if names
     }
     function = partial(write_piece, writer=PieceWriter(cleaned, by.column, frozenset(by.valid)))
     _run(function, [task for each in tasks.values() for task in each], executor, "writing", "piece")

@@ -2,23 +2,26 @@
 
 A reader that wants random documents reads row groups, so they are small: at most ROW_GROUP_DOCUMENTS documents or
 ROW_GROUP_BYTES of text, whichever comes first, and at least one document. The documents and `shard_bytes` alone decide which
-document lies in which shard. Memory per worker: the text of one bucket or of a few shards, whichever is more.
+document lies in which shard. Memory per worker: MOST_BYTES of partitions.py, twice, or the text of a shard and of a PARTS-th of
+a bucket, whichever is more.
 """
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from codeparrot.corpus.clean import read_bucket
+from codeparrot.corpus.clean import BUCKET_SHIFT, read_bucket
 from codeparrot.corpus.documents import COLUMNS, LANGUAGE, LICENSE, PATH, REPO_NAME, SIZE, VALID
+from codeparrot.corpus.partitions import Partitions
 from codeparrot.corpus.removed import POSITION
 from codeparrot.corpus.segments import WHOLE
+from codeparrot.corpus.split import are_in
 from codeparrot.corpus.work import read_facts
 from codeparrot.files import new_folder
 
@@ -29,6 +32,9 @@ SCHEMA = pa.schema([(name, pa.int64() if name == SIZE else pa.string()) for name
 
 
 NEAR = 1 / 8
+PART_SHIFT = np.uint64(50)
+PARTS = 1 << int(BUCKET_SHIFT - PART_SHIFT)
+"""Of a bucket, where the rows of a piece do not fit into memory."""
 
 
 class Piece(NamedTuple):
@@ -92,27 +98,59 @@ def write_piece(task: PieceTask, writer: PieceWriter) -> None:
     if task.output.exists():
         return
     with new_folder(task.output) as folder:
-        table = pa.concat_tables([_sorted_bucket(bucket, task.split, writer) for bucket in task.piece.buckets])
-        sizes = table.column(SIZE).to_numpy()
-        ends = np.cumsum(sizes)
-        shards = []
-        # At most the last shard: an empty document may begin where all others have ended.
-        shard_of = np.minimum((ends - sizes) * task.piece.num_shards // max(1, sizes.sum()), task.piece.num_shards - 1)
-        for index in range(task.piece.num_shards):
-            start, stop = np.searchsorted(shard_of, [index, index + 1]).tolist()
-            if start < stop:  # a shard that would be empty is left out
+        rows = Partitions(folder / "parts")
+        total = sum(_deal(bucket, task.split, writer, rows) for bucket in task.piece.buckets)
+        shards: list[Shard] = []
+        for index, table in enumerate(_cut(_in_order(rows, task.piece.buckets), total, task.piece.num_shards)):
+            if len(table):  # a shard that would be empty is left out
                 file = f"{index:05d}.parquet"
-                _write_shard(folder / file, table.slice(start, stop - start), sizes[start:stop].tolist())
-                shards.append(Shard(file, stop - start, int(sizes[start:stop].sum())))
+                sizes = table.column(SIZE).to_pylist()
+                _write_shard(folder / file, table, sizes)
+                shards.append(Shard(file, len(table), sum(sizes)))
+        shutil.rmtree(folder / "parts", ignore_errors=True)
         (folder / "shards.json").write_text(json.dumps(shards), encoding="utf-8")
 
 
-def _sorted_bucket(bucket: int, split: str, writer: PieceWriter) -> pa.Table:
-    is_valid = pc.field(writer.column).isin(pa.array(sorted(writer.valid), pa.large_string()))
-    is_wanted = is_valid if split == VALID else ~is_valid
-    table = pa.Table.from_batches([read_bucket(folder, bucket).filter(is_wanted) for folder in writer.cleaned])
-    # Two documents may have the same name, and so the same position.
-    return table.take(np.lexsort((table.column(WHOLE).to_numpy(), table.column(POSITION).to_numpy())))
+def _deal(bucket: int, split: str, writer: PieceWriter, rows: Partitions) -> int:
+    """Add one split's documents in a bucket to the rows, by the parts of their positions; return their bytes."""
+    size = 0
+    for folder in writer.cleaned:
+        table = pa.Table.from_batches([read_bucket(folder, bucket)])
+        is_valid = are_in(table.column(writer.column), writer.valid)
+        table = table.filter(pa.array(is_valid if split == VALID else ~is_valid))
+        if len(table):
+            rows.add(table, (table.column(POSITION).to_numpy() >> PART_SHIFT).astype(np.int64))
+            size += int(table.column(SIZE).to_numpy().sum())
+    return size
+
+
+def _in_order(rows: Partitions, buckets: list[int]) -> Iterator[pa.Table]:
+    """Yield the rows of each bucket in order, in one table or several."""
+    for bucket in buckets:
+        step = PARTS if rows.all_in_memory else 1
+        for part in range(bucket * PARTS, (bucket + 1) * PARTS, step):
+            table = rows.take(part, part + step)
+            # Two documents may have the same name, and so the same position.
+            yield table.take(np.lexsort((table.column(WHOLE).to_numpy(), table.column(POSITION).to_numpy())))
+
+
+def _cut(tables: Iterable[pa.Table], total: int, num_shards: int) -> Iterator[pa.Table]:
+    """Yield the rows of each shard; they have `total` bytes together."""
+    begun: list[pa.Table] = []
+    shard, before = 0, 0
+    for table in tables:
+        sizes = table.column(SIZE).to_numpy()
+        ends = np.cumsum(sizes) + before
+        # At most the last shard: an empty document may begin where all others have ended.
+        shard_of = np.minimum((ends - sizes) * num_shards // max(1, total), num_shards - 1)
+        start = 0
+        while len(table) and shard < shard_of[-1]:
+            stop = int(np.searchsorted(shard_of, shard + 1))
+            yield pa.concat_tables([*begun, table.slice(start, stop - start)])
+            begun, start, shard = [], stop, shard + 1
+        begun.append(table.slice(start))
+        before += int(sizes.sum())
+    yield pa.concat_tables(begun)
 
 
 def place_shards(folder: Path, split: str, tasks: list[PieceTask]) -> list[Shard]:

@@ -9,7 +9,11 @@ top as the fraction allows.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from codeparrot.corpus.hashes import POSITIONS, position
 from codeparrot.errors import CodeparrotError
@@ -73,6 +77,14 @@ def valid_parts(sizes: Mapping[str, int], seed: int, fraction: float) -> list[st
         if taken >= wanted / 2:
             break
     return sorted(chosen or [min(parts, key=lambda name: (parts[name], name))])
+
+
+def are_in(column: "pa.ChunkedArray | pa.Array", names: Set[str]) -> NDArray[np.bool_]:
+    """Return which values of a column are among the names. Each value is looked up: the number of names does not matter."""
+    encoded = pa.table([column], ["names"]).combine_chunks().column(0).dictionary_encode()
+    chunks = encoded.chunks
+    found = [np.array([name in names for name in each.dictionary.to_pylist()], np.bool_)[each.indices] for each in chunks]
+    return np.concatenate([np.empty(0, np.bool_), *found])
 
 
 def lies_in(path: str, parts: Collection[str]) -> bool:

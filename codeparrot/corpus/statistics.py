@@ -10,7 +10,7 @@ from typing import Any
 from codeparrot import __version__
 from codeparrot.corpus import caps
 from codeparrot.corpus.documents import LANGUAGE, UNKNOWN_LANGUAGE, Source
-from codeparrot.corpus.duplicates.choice import Members
+from codeparrot.corpus.duplicates.choice import KEPT, Members
 from codeparrot.corpus.filters import rules as filters
 from codeparrot.corpus.licenses import rules as licenses
 from codeparrot.corpus.minhash.bands import SIGNATURE_VERSION, bands_of
@@ -153,7 +153,7 @@ def _stage(name: str, rule: str, left: Count, removed: Count) -> dict[str, Any]:
 def near_duplicates(settings: Settings, members: Members) -> dict[str, Any]:
     """Return how near duplicates were found, and how many clusters there are."""
     near = settings.near_duplicates
-    clusters = {"clusters": len(set(members.cluster.tolist())), "clustered_files": len(members.number)}
+    clusters = {"clusters": int((members.verdict == KEPT).sum()), "clustered_files": len(members.number)}
     if not near.threshold:
         return clusters
     bands = bands_of(near)

@@ -1,6 +1,7 @@
 """Counts what was read, removed and kept, from the files that the phases have written.
 
-Cost: a few hundred bytes of memory per repository, and reading a few columns of every document.
+Cost: REPOSITORY_BYTES of memory per repository, about 500 per document that a benchmark contaminates, and reading a few
+columns of every document. Where a corpus is one repository, its paths count as repositories.
 """
 
 from collections import Counter, defaultdict
@@ -16,18 +17,21 @@ from numpy.typing import NDArray
 
 from codeparrot.corpus import caps
 from codeparrot.corpus.clean import BUCKET_SHIFT, BUCKETS
-from codeparrot.corpus.documents import LANGUAGE, LICENSE, PATH, REPO_NAME, SIZE
+from codeparrot.corpus.documents import LANGUAGE, LICENSE, PATH, REPO_NAME, SIZE, SPLITS
 from codeparrot.corpus.duplicates.choice import EXACT_COPY, KEPT, NEAR_COPY
 from codeparrot.corpus.duplicates.pairs import Documents
 from codeparrot.corpus.removed import POSITION, REASON, read_table
 from codeparrot.corpus.segments import CHARACTERS
 from codeparrot.corpus.sources.safety import UNREADABLE
+from codeparrot.corpus.split import are_in
 from codeparrot.corpus.stage import Found
 from codeparrot.corpus.work import read_facts
 
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
 VERDICT = "verdict"
+REPOSITORY_BYTES = 550
+"""With a name of 25 bytes, and with what dividing the repositories into splits takes."""
 _REASONS = {EXACT_COPY: DUPLICATE, NEAR_COPY: NEAR_DUPLICATE, caps.CAPPED: caps.REASON}
 
 
@@ -147,19 +151,18 @@ def repositories_of(cleaned: Iterable[Path], paths: Set[str]) -> set[str]:
     return found
 
 
-def bucket_weights(cleaned: Iterable[Path], column: str, names: Set[str]) -> list[int]:
-    """Return, for every bucket, the bytes of the documents with such a name in a column, plus one for each document.
+def bucket_weights(cleaned: Iterable[Path], column: str, valid: Set[str]) -> dict[str, list[int]]:
+    """Return, for each split and every bucket, the bytes of its documents, plus one for each document.
 
-    So only a bucket without such documents weighs nothing.
+    So only a bucket without such documents weighs nothing. Those with such a name in the column are for validation.
     """
-    weights = np.zeros(BUCKETS, np.int64)
-    wanted = pa.array(sorted(names), pa.large_string())
+    weights = np.zeros((len(SPLITS), BUCKETS), np.int64)
     for folder in cleaned:
         table = read_table(folder / "documents.arrow", [column, SIZE, POSITION])
-        table = table.filter(pc.field(column).isin(wanted))
+        split = are_in(table.column(column), valid).astype(np.int64)
         buckets = (table.column(POSITION).to_numpy() >> BUCKET_SHIFT).astype(np.int64)
-        np.add.at(weights, buckets, table.column(SIZE).to_numpy() + 1)
-    return weights.tolist()
+        np.add.at(weights, (split, buckets), table.column(SIZE).to_numpy() + 1)
+    return dict(zip(SPLITS, weights.tolist(), strict=True))
 
 
 def _sums(table: pa.Table, name: str | list[str], *values: str) -> list[dict[str, Any]]:

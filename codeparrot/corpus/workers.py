@@ -6,14 +6,16 @@ handles, and end with the main process, however it ends. At most three pieces of
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -53,29 +55,49 @@ class Workers:
             yield from map(function, work)
             return
         under_way: deque[Future[Done]] = deque()
-        try:
-            for piece in work:
-                under_way.append(_submit(self._pool, function, piece))
-                if len(under_way) >= AHEAD * self.number:
+        # What a function carries, such as all segments, grows with a build: it is packed once, not once for every task.
+        with NamedTemporaryFile(prefix="codeparrot-", suffix=".pickle") as packed:
+            packed.write(pickle.dumps(function))
+            packed.flush()
+            try:
+                for piece in work:
+                    under_way.append(_submit(self._pool, partial(_run, packed.name), piece))
+                    if len(under_way) >= AHEAD * self.number:
+                        yield under_way.popleft().result()
+                while under_way:
                     yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        except BrokenProcessPool as error:
-            raise CodeparrotError("a worker process was killed, most likely for memory; try fewer --workers") from error
-        finally:
-            for future in under_way:
-                future.cancel()
+            except BrokenProcessPool as error:
+                raise CodeparrotError("a worker process was killed, most likely for memory; try fewer --workers") from error
+            finally:
+                for future in under_way:
+                    future.cancel()
 
     def near_pairs(self, segments: "list[Segment]", settings: NearDuplicates, folder: Path) -> list[Path]:
         """Write the pairs of near duplicates, one band after the other, and return their files."""
-        from codeparrot.corpus.duplicates.choice import band_parts
-        from codeparrot.corpus.duplicates.pairs import EXACT, find_pairs
+        return near_pairs_in_parts(self.map, segments, settings, folder)
 
-        tasks = [task for task in band_parts(sum(map(len, segments)), folder, settings) if task.band != EXACT]
-        done = self.map(partial(find_pairs, segments=segments, settings=settings), tasks)
-        for _ in progress_bar(done, total=len(tasks), desc="comparing", unit="band"):
-            pass
-        return [task.output for task in tasks]
+
+def near_pairs_in_parts(
+    run: Callable[..., Generator[Any, None, None]], segments: "list[Segment]", settings: NearDuplicates, folder: Path
+) -> list[Path]:
+    """Write the pairs of near duplicates in tasks that `run` runs, one band after the other, and return their files."""
+    from codeparrot.corpus.duplicates.choice import band_parts
+    from codeparrot.corpus.duplicates.pairs import EXACT, find_pairs
+
+    tasks = [task for task in band_parts(sum(map(len, segments)), folder, settings) if task.band != EXACT]
+    done = run(partial(find_pairs, segments=segments, settings=settings), tasks)
+    for _ in progress_bar(done, total=len(tasks), desc="comparing", unit="band"):
+        pass
+    return [task.output for task in tasks]
+
+
+def _run(packed: str, piece: Any) -> Any:
+    return _unpacked(packed)(piece)
+
+
+@lru_cache(maxsize=1)
+def _unpacked(packed: str) -> Callable[..., Any]:
+    return pickle.loads(Path(packed).read_bytes())  # noqa: S301 - written by `map`
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[..., Any], piece: Any) -> Future[Any]:

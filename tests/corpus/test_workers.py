@@ -29,6 +29,25 @@ def test_errors_of_a_worker_reach_the_caller(number: int) -> None:
         list(workers.map(refuse, [7, 8]))
 
 
+class Heavy:
+    """A function that says how often it was packed."""
+
+    times = 0
+
+    def __call__(self, number: int) -> int:
+        return number
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        Heavy.times += 1
+        return Heavy, ()
+
+
+def test_what_a_function_carries_is_packed_once_whatever_the_number_of_tasks() -> None:
+    with Workers(2) as workers:
+        assert list(workers.map(Heavy(), range(100))) == list(range(100))
+    assert Heavy.times == 1
+
+
 def blocked_signals(_: int) -> set[int]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 

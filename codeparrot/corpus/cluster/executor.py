@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
+from codeparrot.corpus.workers import near_pairs_in_parts
 from codeparrot.errors import CodeparrotError
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ ARRAY = 1000
 """Elements a SLURM array may have unless its administrator allows more."""
 WAVE = 64
 """Tasks handed out at once for each of `jobs`."""
+DOCUMENTS_A_RANK = 20_000_000
+"""With 40 bytes for each that has a duplicate in a band, this fits into the least memory that a job may have."""
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 30.0
 """How long after a job has ended its files may take to become visible."""
@@ -95,9 +98,15 @@ class Cluster:
             yield from (None for _ in wave)
 
     def near_pairs(self, segments: "list[Segment]", settings: NearDuplicates, folder: Path) -> list[Path]:
-        """Write the pairs of near duplicates by datatrove's bucketed stages and return their files."""
+        """Write the pairs of near duplicates and return their files.
+
+        datatrove's bucketed stages find them, a rank for each band in the memory of which all its duplicates must be. Of more
+        than DOCUMENTS_A_RANK documents, the tasks of a build on one machine find the same ones.
+        """
         from codeparrot.corpus.cluster.steps import VerifyBucket, WriteBuckets, merge_buckets
 
+        if sum(map(len, segments)) > DOCUMENTS_A_RANK:
+            return near_pairs_in_parts(self.map, segments, settings, folder)
         outputs = [folder / f"bucket-{band:04d}.npy" for band in range(bands_of(settings).number)]
         if all(file.exists() for file in outputs):
             return outputs

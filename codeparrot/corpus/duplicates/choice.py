@@ -1,11 +1,12 @@
 """Keeps one of the documents that are duplicates of each other, directly or through others.
 
 Which one: the one from the repository with the most stars if they are known, then the longest, then the one with the smallest
-hash of all its columns. So neither the order of reading nor the number of workers matters. Memory: 10 bytes per document and
-about 100 bytes per duplicate.
+hash of all its columns. So neither the order of reading nor the number of workers matters. Memory: 5 bytes per document and
+MEMBER_BYTES per member of a cluster.
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,13 +18,16 @@ from codeparrot.corpus.documents import PATH, REPO_NAME, SIZE
 from codeparrot.corpus.duplicates.pairs import EXACT, PART_DOCUMENTS, BandPart, Documents, fingerprints
 from codeparrot.corpus.duplicates.union_find import UnionFind
 from codeparrot.corpus.minhash.bands import NearDuplicates, bands_of
+from codeparrot.corpus.partitions import Partitions
 from codeparrot.corpus.segments import STARS, WHOLE
 from codeparrot.files import new_file
 
 KEPT, EXACT_COPY, NEAR_COPY = 0, 1, 2
 KINDS = ("kept", "exact", "near")
 CLUSTER = "cluster"
+PLACE = "place"
 ROWS_TOGETHER = 500_000
+MEMBER_BYTES = 130
 
 CLUSTERS = pa.schema(
     {
@@ -59,10 +63,12 @@ def choose(documents: Documents, pairs: list[Path]) -> tuple[NDArray[np.uint8], 
     """Return KEPT, EXACT_COPY or NEAR_COPY for every document, and the clusters."""
     sets = UnionFind(len(documents))
     for file in pairs:
-        sets.join(np.load(file))
-    roots = sets.roots()
-    numbers = np.flatnonzero(np.bincount(roots, minlength=1)[roots] > 1)
-    members = _ranked(documents, numbers, roots[numbers])
+        found = np.load(file, mmap_mode="r")
+        for start in range(0, len(found), ROWS_TOGETHER):
+            sets.join(found[start : start + ROWS_TOGETHER])
+    numbers, roots = sets.joined()
+    del sets
+    members = _ranked(documents, numbers, roots)
     verdicts = np.zeros(len(documents), np.uint8)
     verdicts[members.number] = members.verdict
     return verdicts, members
@@ -92,19 +98,24 @@ def _ranked(documents: Documents, numbers: NDArray[np.int64], roots: NDArray[np.
 
 def write_clusters(documents: Documents, members: Members, file: Path) -> None:
     """Write the table of the clusters."""
-    with new_file(file, durable=False) as fresh, pq.ParquetWriter(fresh, CLUSTERS, compression="zstd") as writer:
+    with (
+        new_file(file, durable=False) as fresh,
+        pq.ParquetWriter(fresh, CLUSTERS, compression="zstd") as writer,
+        TemporaryDirectory(dir=fresh.parent) as folder,
+    ):
+        named = Partitions(Path(folder))
+        # Each segment is read once, whatever the number of clusters.
+        for places, segment, rows in documents.located(members.number):
+            table = segment.columns(REPO_NAME, PATH, SIZE).take(rows).append_column(PLACE, pa.array(places))
+            named.add(table, places // ROWS_TOGETHER)
         for start in range(0, len(members.number), ROWS_TOGETHER):
             some = slice(start, start + ROWS_TOGETHER)
             part = Members(members.number[some], members.cluster[some], members.verdict[some])
-            writer.write_table(_named(documents, part))
+            names = named.take(start // ROWS_TOGETHER, start // ROWS_TOGETHER + 1)
+            writer.write_table(_named(part, names.take(np.argsort(names.column(PLACE).to_numpy()))))
 
 
-def _named(documents: Documents, members: Members) -> pa.Table:
-    places, tables = [np.empty(0, np.int64)], []
-    for found, segment, rows in documents.located(members.number):
-        places.append(found)
-        tables.append(segment.columns(REPO_NAME, PATH, SIZE).take(rows))
-    names = pa.concat_tables(tables).take(np.argsort(np.concatenate(places)))
+def _named(members: Members, names: pa.Table) -> pa.Table:
     columns: dict[str, Any] = {
         CLUSTER: [f"{each:016x}" for each in members.cluster.tolist()],
         **{name: names.column(name) for name in (REPO_NAME, PATH, SIZE)},

@@ -6,12 +6,13 @@ connect the same documents whatever the order of reading. Documents already conn
 compared.
 
 The keys of a band are handled in parts, so that memory does not grow with the number of documents: about 40 bytes for each of
-PART_DOCUMENTS, and the signatures of one group of candidates.
+PART_DOCUMENTS, and TOGETHER signatures.
 
 Cost: a group of n documents that are all alike takes n comparisons. A group of n that all differ, which is rare, would take
 n * n / 2; at most LEADERS * n of them are made, in the order of the fingerprints.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ from codeparrot.files import new_file
 EXACT = -1
 PART_DOCUMENTS = 4_000_000
 LEADERS = 1000
-_TOGETHER = 2048
+TOGETHER = 16_384
+"""Signatures in memory at once, unless a group of at most LEADERS documents has the last of them."""
 
 
 class BandPart(NamedTuple):
@@ -137,23 +139,70 @@ def _inside(groups: Groups) -> NDArray[np.int64]:
 
 def near_pairs(documents: Documents, numbers: NDArray[np.int64], groups: Groups, settings: NearDuplicates) -> NDArray[np.int64]:
     """Return the pairs inside the groups whose signatures agree."""
-    least = np.ceil(settings.threshold * settings.permutations - 1e-9)
+    least = int(np.ceil(settings.threshold * settings.permutations - 1e-9))
     lengths = groups[:, 1] - groups[:, 0]
     found = [np.empty((0, 2), np.int64)]
     pairs = numbers[np.stack([groups[lengths == 2, 0], groups[lengths == 2, 0] + 1], axis=1)]
-    for start in range(0, len(pairs), _TOGETHER):
-        some = pairs[start : start + _TOGETHER]
+    for start in range(0, len(pairs), TOGETHER // 2):
+        some = pairs[start : start + TOGETHER // 2]
         rows = documents.signatures(some.reshape(-1), settings.permutations).reshape(len(some), 2, -1)
         found.append(some[(rows[:, 0] == rows[:, 1]).sum(axis=1) >= least])
-    for start, end in groups[lengths > 2].tolist():
-        found.append(_among(documents, numbers[start:end], settings.permutations, int(least)))
+    for some in _together(groups[lengths > 2]):
+        if len(some) == 1 and some[0, 1] - some[0, 0] > LEADERS:
+            found.append(_among_many(documents, numbers[some[0, 0] : some[0, 1]], settings.permutations, least))
+            continue
+        members = numbers[_inside(some)]
+        rows = documents.signatures(members, settings.permutations)
+        ends = np.cumsum(some[:, 1] - some[:, 0])
+        for end, length in zip(ends.tolist(), (some[:, 1] - some[:, 0]).tolist(), strict=True):
+            found.append(_among(members[end - length : end], Rows(rows[end - length : end]), least))
     return np.concatenate(found)
 
 
-def _among(documents: Documents, members: NDArray[np.int64], permutations: int, least: int) -> NDArray[np.int64]:
+def _together(groups: Groups) -> Iterator[Groups]:
+    """Yield some groups at a time: those of at most LEADERS documents until they have TOGETHER, each larger one by itself."""
+    lengths = groups[:, 1] - groups[:, 0]
+    small = groups[lengths <= LEADERS]
+    parts = np.cumsum(lengths[lengths <= LEADERS]) // TOGETHER
+    yield from np.split(small, np.flatnonzero(np.diff(parts)) + 1) if len(small) else ()
+    for group in groups[lengths > LEADERS]:
+        yield group[None]
+
+
+class Rows:
+    """Signatures that are in memory."""
+
+    def __init__(self, rows: NDArray[np.uint32]) -> None:
+        self._rows = rows
+
+    def alike(self, leader: int, places: NDArray[np.int64], least: int) -> NDArray[np.int64]:
+        """Return the places whose signatures agree with the leader's in `least` values or more."""
+        return places[(self._rows[places] == self._rows[leader]).sum(axis=1) >= least]
+
+
+class StoredRows:
+    """Signatures that are read, TOGETHER at a time, whenever they are compared."""
+
+    def __init__(self, documents: Documents, members: NDArray[np.int64], permutations: int) -> None:
+        self._documents, self._members, self._permutations = documents, members, permutations
+
+    def alike(self, leader: int, places: NDArray[np.int64], least: int) -> NDArray[np.int64]:
+        (wanted,) = self._documents.signatures(self._members[leader : leader + 1], self._permutations)
+        parts = [places[start : start + TOGETHER] for start in range(0, len(places), TOGETHER)]
+        rows = (self._documents.signatures(self._members[some], self._permutations) for some in parts)
+        return np.concatenate([some[(each == wanted).sum(axis=1) >= least] for some, each in zip(parts, rows, strict=True)])
+
+
+def _among_many(documents: Documents, members: NDArray[np.int64], permutations: int, least: int) -> NDArray[np.int64]:
+    # Which of so many lead must not depend on the order of reading.
     halves = documents.fingerprints(members)
     members = members[np.lexsort((members, halves[:, 1], halves[:, 0]))]
-    rows = documents.signatures(members, permutations)
+    if len(members) > TOGETHER:
+        return _among(members, StoredRows(documents, members, permutations), least)
+    return _among(members, Rows(documents.signatures(members, permutations)), least)
+
+
+def _among(members: NDArray[np.int64], rows: Rows | StoredRows, least: int) -> NDArray[np.int64]:
     component = np.arange(len(members))
     found = [np.empty((0, 2), np.int64)]
     for leader in range(min(len(members) - 1, LEADERS)):
@@ -162,7 +211,7 @@ def _among(documents: Documents, members: NDArray[np.int64], permutations: int, 
             if np.all(component == component[leader]):
                 break
             continue
-        alike = apart[(rows[apart] == rows[leader]).sum(axis=1) >= least]
+        alike = rows.alike(leader, apart, least)
         if len(alike):
             found.append(np.stack([np.full(len(alike), members[leader]), members[alike]], axis=1))
             component[np.isin(component, component[alike])] = component[leader]

@@ -66,7 +66,13 @@ def test_of_20_000_documents_the_same_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_build_by_steps_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_build_by_steps_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_parts: bool) -> None:
+    """In parts: as of more documents than a rank of datatrove's stages has memory for."""
+    if in_parts:
+        monkeypatch.setattr("codeparrot.corpus.cluster.executor.DOCUMENTS_A_RANK", 50)
+        monkeypatch.setattr("codeparrot.corpus.duplicates.choice.PART_DOCUMENTS", 60)
+        monkeypatch.setattr("codeparrot.corpus.cluster.steps.VerifyBucket.run", lambda *_: pytest.fail("datatrove's stage ran"))
     source = write_rows(
         tmp_path / "rows.jsonl", [*documents(60, tokens=100), *(each for pair in pairs(0.8, 20) for each in pair)]
     )
