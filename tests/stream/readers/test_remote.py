@@ -65,6 +65,25 @@ def test_folders_splits_and_globs_are_what_they_would_be_on_the_disk(s3: S3Serve
 
 
 @pytest.mark.slow
+def test_of_several_folders_with_commas_each_split_is_that_of_all(s3: S3Server) -> None:
+    for name in ("one/train-0.jsonl", "one/valid-0.jsonl", "two/train-1.jsonl", "three/train.jsonl"):
+        s3.put(name, b"{}\n")
+    found = find_data("s3://bucket/one, s3://bucket/two,s3://bucket/three")
+    assert found.of("valid") == ["s3://bucket/one/valid-0.jsonl"]
+    assert found.of("train") == [f"s3://bucket/{each}" for each in ("one/train-0.jsonl", "two/train-1.jsonl", "three/train.jsonl")]
+
+
+@pytest.mark.slow
+def test_what_is_a_file_and_a_folder_is_refused(s3: S3Server) -> None:
+    for name in ("x.jsonl", "x.jsonl/y.jsonl"):
+        s3.client.put_object(Bucket="bucket", Key=name, Body=b"{}\n")
+    with pytest.raises(CodeparrotError, match=r"^s3://bucket/x.jsonl is a file, and a folder too; a glob says what is meant"):
+        find_data("s3://bucket/x.jsonl")
+    assert find_data("s3://bucket/x.jsonl/*").of("train") == ["s3://bucket/x.jsonl/y.jsonl"]
+    assert find_data("s3://bucket/x.json[l]").of("train") == ["s3://bucket/x.jsonl"]
+
+
+@pytest.mark.slow
 def test_each_error_is_one_line_that_says_what_to_do(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("s3://bucket/none.jsonl", "s3://bucket/none", "s3://other/x.jsonl", "s3://other"):
         with pytest.raises(CodeparrotError, match=rf"^{address} does not exist: there is no such bucket, folder or file; mend"):
