@@ -1,7 +1,7 @@
 """Folders of source files, and archives, at addresses: what they hold is what the same folder here would.
 
-Names tell it all: object stores have no links. The main process holds about a kilobyte for each file that is to be read, and a
-worker fetches TOGETHER files at a time. A file that was replaced or removed after the folder was listed ends the build with its
+Names tell it all: object stores have no links. The main process holds 0.8 kB for each file that is to be read, and a worker
+fetches TOGETHER files at a time. A file that was replaced or removed after the folder was listed ends the build with its
 name.
 """
 

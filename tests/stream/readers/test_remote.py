@@ -152,6 +152,26 @@ def test_an_address_with_credentials_is_refused_and_shown_without_them(address: 
     assert "hunter2" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("404 for url: https://cdn/x?X-Amz-Signature=hunter2&x=1 (again)", "404 for url: https://cdn/x?*** (again)"),
+        ('cannot connect to "http://me:hunter2@proxy:80/x"', 'cannot connect to "http://***@proxy:80/x"'),
+        ("signature a%2Bhunter2%3D is wrong", "signature *** is wrong"),
+        ("signature a+hunter2= is wrong", "signature *** is wrong"),
+    ],
+)
+def test_what_a_library_says_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch, said: str, shown: str) -> None:
+    monkeypatch.setenv("SOME_SAS_TOKEN", "sv=1&sig=a%2Bhunter2%3D")
+
+    def fails() -> None:
+        raise ValueError(said)
+
+    with pytest.raises(CodeparrotError) as error:
+        patience.patiently(fails, "s3://bucket/x")
+    assert f"cannot read s3://bucket/x: {shown}; mend" in str(error.value)
+
+
 def test_file_addresses_are_here(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("{}\n")
     assert path_of(f"file://{tmp_path}/x.jsonl") == tmp_path / "x.jsonl"
