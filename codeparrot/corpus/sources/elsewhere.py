@@ -93,7 +93,9 @@ def files_below(address: str, counts: Callable[[str], bool]) -> Below:
     programs = endings([each.name for each in LANGUAGES.values() if each.kind == "programming"])
     for relative, known in listing.walk(address):
         if not relative:
-            raise CodeparrotError(f"source {address} is no table and no archive; name its folder, or a glob of tables or archives")
+            raise CodeparrotError(
+                f"source {address} is no table and no archive; name its folder, or a glob of tables or archives"
+            )
         is_empty = False
         folder, _, name = relative.rpartition("/")
         is_project = is_project or relative.partition("/")[0] in PROJECT

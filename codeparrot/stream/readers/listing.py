@@ -56,7 +56,9 @@ def _walk_pages(root: str) -> Iterator[tuple[str, remote.Info]]:
                 yield last.removeprefix(prefix), remote.Info(facts["Size"], facts.get("ETag", ""))
         more = page.get("IsTruncated", False)
         if more and last == before:  # which would be asked for ever
-            raise CodeparrotError(f"{root} cannot be listed: its server promises more names and gives none; fetch the folder first")
+            raise CodeparrotError(
+                f"{root} cannot be listed: its server promises more names and gives none; fetch the folder first"
+            )
     if key and not last and remote.exists(root):
         yield "", remote.info(root)
 

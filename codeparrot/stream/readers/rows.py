@@ -14,9 +14,7 @@ from codeparrot.location import ON_HUB
 COLUMN_SETTING = "stream.text_column, or --text_column,"
 _CHUNK_BYTES = 1 << 20
 _LOGIN = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*@")
-_QUERY = re.compile(
-    r"(https?://[^\s?\"'<>]+)\?(?=[^\s\"'<>)]*(?:sig|token|key|credential)[\w-]*=)[^\s\"'<>)]+", re.IGNORECASE
-)
+_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?(?=[^\s\"'<>)]*(?:sig|token|key|credential)[\w-]*=)[^\s\"'<>)]+", re.IGNORECASE)
 """Of an address that is signed, such as those that the Hub forwards to."""
 
 

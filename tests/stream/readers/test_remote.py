@@ -70,7 +70,9 @@ def test_of_several_folders_with_commas_each_split_is_that_of_all(s3: S3Server) 
         s3.put(name, b"{}\n")
     found = find_data("s3://bucket/one, s3://bucket/two,s3://bucket/three")
     assert found.of("valid") == ["s3://bucket/one/valid-0.jsonl"]
-    assert found.of("train") == [f"s3://bucket/{each}" for each in ("one/train-0.jsonl", "two/train-1.jsonl", "three/train.jsonl")]
+    assert found.of("train") == [
+        f"s3://bucket/{each}" for each in ("one/train-0.jsonl", "two/train-1.jsonl", "three/train.jsonl")
+    ]
 
 
 @pytest.mark.slow
