@@ -160,10 +160,10 @@ def _at(name: str) -> DataFiles:
     """Return the data files at an address, or at several with commas between them: the rule is that of folders here."""
     several = [each.strip() for each in name.split(",")]
     if len(several) > 1 and all(map(is_address, several)):
-        by_split: dict[str | None, list[str]] = {}
+        joined: dict[str | None, list[str]] = {}
         for split, files in chain.from_iterable(_at(each).by_split.items() for each in several):
-            by_split.setdefault(split, []).extend(files)
-        return DataFiles(name, by_split)
+            joined.setdefault(split, []).extend(files)
+        return DataFiles(name, joined)
     parts = [] if name.startswith(remote.WEB) else parts_of(name)
     root = name.rstrip("/").rsplit("/", len(parts))[0] if parts else name.rstrip("/")
     found = listing.files_below(root)

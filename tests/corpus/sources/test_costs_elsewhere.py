@@ -15,6 +15,7 @@ from tests.corpus.samples import make, write_repositories
 from tests.corpus.sources.test_elsewhere import READING
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_was_reading_goes_when_the_build_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = write_repositories(tmp_path / "raw", repositories=2, files=2)
     work = tmp_path / ".corpus.partial" / "work"
