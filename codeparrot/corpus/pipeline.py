@@ -41,10 +41,12 @@ from codeparrot.corpus.segments import FINGERPRINT, Segment
 from codeparrot.corpus.settings import Settings
 from codeparrot.corpus.shards import PieceWriter, Shard, piece_tasks, place_shards, plan, write_piece
 from codeparrot.corpus.sources.opening import open_source, take_turns
+from codeparrot.corpus.sources.spool import tidy
 from codeparrot.corpus.split import lies_in, valid_parts, valid_repositories
 from codeparrot.corpus.statistics import CLUSTERS_FILE, SAMPLES_FILE, statistics_of, unmatched
 from codeparrot.corpus.tally import Count, Tally, bucket_weights, counts_by_path, repositories_of, tally_of
 from codeparrot.corpus.work import Work, read_facts
+from codeparrot.corpus.workers import Workers
 from codeparrot.errors import CodeparrotError
 from codeparrot.files import write_json
 from codeparrot.location import last_part
@@ -76,6 +78,8 @@ def make(settings: Settings, output: Path | str, executor: Executor, overwrite: 
     with new_corpus_at(output, overwrite) if isinstance(output, str) else new_corpus(output, overwrite) as building:
         facts = settings.endings, settings.columns, settings.on_error, settings.installed_endings
         spool = building.work / "spool"
+        if isinstance(executor, Workers):  # the jobs of an earlier start may still run on a cluster
+            tidy(spool)
         reading = Reading(settings.seed, settings.max_read_size, *facts, settings.max_bytes, str(spool.absolute()))
         sources = [open_source(spec, reading) for spec in settings.source]
         work = Work(building.work, _identity(settings, sources))

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,22 @@ class Handler(SimpleHTTPRequestHandler):
     """Counts what it sends."""
 
     sent = 0
+    cut = False
+    """Whether files end in the middle, and answers do not say how long they are."""
 
     def setup(self) -> None:
         super().setup()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENT_BYTES)
 
+    def send_header(self, keyword: str, value: str) -> None:
+        if not (self.cut and self.command == "GET" and keyword == "Content-Length"):
+            super().send_header(keyword, value)
+
     def copyfile(self, source: Any, outputfile: Any) -> None:
+        if self.cut:
+            outputfile.write(b"".join(islice(source, 100)))
+            self.close_connection = True
+            return
         try:
             while part := source.read(SENT_BYTES):
                 outputfile.write(part)
@@ -97,3 +108,13 @@ def test_parquet_of_such_a_server_is_refused_before_it_is_fetched(web: str, tmp_
     with pytest.raises(CodeparrotError, match=r"x.parquet comes only as a whole, and is read by ranges: .*fetch it first"):
         Table(f"{web}/x.parquet")
     assert Handler.sent < 1 << 20
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_at_the_end_of_a_line_without_having_said_how_much_comes_loses_nothing_silently(
+    web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "jsonl", files=1, documents=500)
+    monkeypatch.setattr(Handler, "cut", True)
+    with pytest.raises(CodeparrotError, match=r"/0.jsonl ended elsewhere than its server had said"):
+        list(jsonl.texts(f"{web}/0.jsonl", "content"))

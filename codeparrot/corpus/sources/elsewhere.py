@@ -1,7 +1,7 @@
 """Folders of source files, and archives, at addresses: what they hold is what the same folder here would.
 
-Names tell it all: object stores have no links. The main process holds about a kilobyte for each file that is to be read, and a
-worker fetches TOGETHER files at a time. A file that was replaced or removed after the folder was listed ends the build with its
+Names tell it all: object stores have no links. The main process holds 0.8 kB for each file that is to be read, and a worker
+fetches TOGETHER files at a time. A file that was replaced or removed after the folder was listed ends the build with its
 name.
 """
 
@@ -30,8 +30,8 @@ from codeparrot.stream.readers.remote import Info, Place
 
 TOGETHER = 16
 ARCHIVES = TAR + ZIP
-CHAINED = "::"
-"""Means something else to fsspec than to a store."""
+OTHERWISE = ("::", "?versionId=")
+"""What means something else to fsspec than to a store."""
 
 
 class FileAt(NamedTuple):
@@ -92,6 +92,10 @@ def files_below(address: str, counts: Callable[[str], bool]) -> Below:
     is_project, is_empty, has_programs = False, True, False
     programs = endings([each.name for each in LANGUAGES.values() if each.kind == "programming"])
     for relative, known in listing.walk(address):
+        if not relative:
+            raise CodeparrotError(
+                f"source {address} is no table and no archive; name its folder, or a glob of tables or archives"
+            )
         is_empty = False
         folder, _, name = relative.rpartition("/")
         is_project = is_project or relative.partition("/")[0] in PROJECT
@@ -129,7 +133,7 @@ def open_folder_at(address: str, reading: Reading) -> Source | None:
         say(f"{address}: its {in_words(reading.suffixes)} files are read, {len(left):,} tables left out: a glob names tables")
     license_texts: dict[str, list[bytes]] = {}
     others = {relative: known for relative, known in below.files.items() if relative not in chosen}
-    places = {each: place_of(each, name, below.is_project) for each in others if is_safe_path(each)}
+    places = {each: place_of(each, name, below.is_project) for each in others if _reason_against(each) is None}
     texts = [each for each, (_, path) in places.items() if is_license_file(path)]
     with ThreadPoolExecutor(TOGETHER, **of_this_thread()) as threads:
         for relative, content in zip(texts, threads.map(lambda each: _beginning(root, each, others[each]), texts), strict=True):
@@ -138,10 +142,10 @@ def open_folder_at(address: str, reading: Reading) -> Source | None:
     files: list[FileAt] = []
     refused: list[Removed] = []
     for relative, known in chosen.items():
-        if CHAINED in relative or not is_safe_path(relative):
-            refused.append(Removed(UNSAFE_PATH if CHAINED not in relative else UNREADABLE, known.size, name, relative))
-            continue
         repo_name, path = place_of(relative, name, below.is_project)
+        if (reason := _reason_against(relative, path)) is not None:
+            refused.append(Removed(reason, known.size, name, relative))
+            continue
         license_name = licenses.get(repo_name, UNKNOWN_LICENSE)
         files.append(FileAt(remote.below(root, relative), repo_name, path, license_name, known))
     facts = {"kind": "folder", "files": len(files), "unreadable_folders": 0}
@@ -149,6 +153,13 @@ def open_folder_at(address: str, reading: Reading) -> Source | None:
     units = (BatchAt(batch, reading.max_size) for batch in batches(files, reading.seed))
     listing = digest_of_all([*(file.key for file in files), *(each.key for each in lost)])
     return Source(facts, chain(units, lost), len(files) + len(refused), listing)
+
+
+def _reason_against(*paths: str) -> str | None:
+    """Return what a file is counted under that is not read because of its paths; None if it is."""
+    if any(each in path for each in OTHERWISE for path in paths):
+        return UNREADABLE
+    return None if all(map(is_safe_path, paths)) else UNSAFE_PATH
 
 
 def _may_license(relative: str) -> bool:

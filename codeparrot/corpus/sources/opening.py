@@ -42,6 +42,8 @@ def open_source(spec: str, reading: Reading) -> Source:
 def _open_at(address: str, reading: Reading) -> Source:
     """Open archives, tables or a folder of source files at an address."""
     named = [each.strip() for each in address.split(",")]
+    if not all(map(is_address, named)):  # the comma belongs to a name
+        named = [address]
     if len(named) == 1 and glob.has_magic(address) and not address.startswith(WEB):
         named = matches_at(address)
     if all(each.endswith(archives.SUFFIXES) for each in named):

@@ -75,6 +75,12 @@ def _taken(place: Path, own_file: Path, address: str, state: State, again: bool)
     return True
 
 
+def tidy(folder: Path) -> None:
+    """Remove what killed workers were reading. Nobody may be reading now."""
+    for left in folder.glob(f"{UNFINISHED}*"):
+        left.unlink(missing_ok=True)
+
+
 def _make_room(folder: Path, num_bytes: int) -> None:
     """Remove the archives that were not needed for longest, until so many bytes more fit."""
     kept: list[tuple[float, int, Path]] = []

@@ -160,8 +160,10 @@ def _at(name: str) -> DataFiles:
     """Return the data files at an address, or at several with commas between them: the rule is that of folders here."""
     several = [each.strip() for each in name.split(",")]
     if len(several) > 1 and all(map(is_address, several)):
-        files = [file for each in several for file in _at(each).by_split.get(None, [])]
-        return DataFiles(name, {None: files})
+        joined: dict[str | None, list[str]] = {}
+        for split, files in chain.from_iterable(_at(each).by_split.items() for each in several):
+            joined.setdefault(split, []).extend(files)
+        return DataFiles(name, joined)
     parts = [] if name.startswith(remote.WEB) else parts_of(name)
     root = name.rstrip("/").rsplit("/", len(parts))[0] if parts else name.rstrip("/")
     found = listing.files_below(root)
@@ -171,6 +173,8 @@ def _at(name: str) -> DataFiles:
         return DataFiles(name, {None: _checked([root])})
     if not found:
         raise remote.missing(name)
+    if not parts and is_data(root) and remote.exists(root):
+        raise CodeparrotError(f"{root} is a file, and a folder too; a glob says what is meant, such as {root}/*")
     if not parts:
         kept = [each for each in found if not any(map(is_hidden, PurePath(each).parts))]
         return _divided(name, root, [each for each in kept if not is_set_aside_in(found, each)])

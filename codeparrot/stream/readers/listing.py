@@ -46,13 +46,19 @@ def _walk_pages(root: str) -> Iterator[tuple[str, remote.Info]]:
     prefix, last, more = f"{key}/" if key else "", "", True
     while more:
         page = patiently(lambda after=last: remote.now(_page, root, prefix, after), root)
+        before = last
         for facts in page.get("Contents", ()):
             if facts["Key"] <= last:
-                raise CodeparrotError(f"{root} cannot be listed: its server names {facts['Key']} twice; fetch the folder first")
+                why = f"its server does not name files in order, and {facts['Key']} twice or too late"
+                raise CodeparrotError(f"{root} cannot be listed: {why}; fetch the folder first")
             last = facts["Key"]
             if not last.endswith("/"):
                 yield last.removeprefix(prefix), remote.Info(facts["Size"], facts.get("ETag", ""))
         more = page.get("IsTruncated", False)
+        if more and last == before:  # which would be asked for ever
+            raise CodeparrotError(
+                f"{root} cannot be listed: its server promises more names and gives none; fetch the folder first"
+            )
     if key and not last and remote.exists(root):
         yield "", remote.info(root)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
+from urllib.parse import quote, unquote
 
 from codeparrot.errors import CodeparrotError
 from codeparrot.location import without_credentials
@@ -176,7 +177,8 @@ def _secrets() -> Iterator[str]:
             # A connection string or a signature is made of parts with names.
             named = [part.partition("=") for part in re.split("[;&?]", value)]
             secrets = [value, *(own for part, _, own in named if _SECRET.search(part))]
-            yield from (each for each in secrets if len(each) >= _SHORTEST_SECRET)
+            spelled = {*secrets, *map(unquote, secrets), *(quote(each, safe="") for each in secrets)}
+            yield from sorted((each for each in spelled if len(each) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 _GOOGLE = (

@@ -3,6 +3,7 @@
 A place is put into words only when an error needs it, so naming rows costs nothing while they are read.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ from codeparrot.location import ON_HUB
 
 COLUMN_SETTING = "stream.text_column, or --text_column,"
 _CHUNK_BYTES = 1 << 20
+_LOGIN = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*@")
+_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?(?=[^\s\"'<>)]*(?:sig|token|key|credential)[\w-]*=)[^\s\"'<>)]+", re.IGNORECASE)
+"""Of an address that is signed, such as those that the Hub forwards to."""
 
 
 class Place(NamedTuple):
@@ -168,5 +172,6 @@ def is_remote(file: object) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """Return an exception's message on one line, cut to a readable length."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """Return an exception's message on one line, cut to a readable length, its addresses without passwords and signatures."""
+    shown = _QUERY.sub(r"\1?***", _LOGIN.sub("***@", " ".join(str(error).split())))
+    return shown[:300] or type(error).__name__

@@ -73,6 +73,7 @@ class Beginning(io.RawIOBase):
     def __init__(self, address: str) -> None:
         super().__init__()
         self.address = address
+        self._left = remote.info(address).size
         self._file: Any = patiently(lambda: remote.opened_whole(address), address)
 
     def readable(self) -> bool:
@@ -84,6 +85,10 @@ class Beginning(io.RawIOBase):
         except Exception as error:
             remedy = "its server sends it only as a whole, so start again, or fetch it first"
             raise CodeparrotError(f"cannot read {self.address}: {reason(error)}; {remedy}") from error
+        self._left -= len(data)
+        # Without a length in its answer, a server that dies looks like one that is done.
+        if self._left < 0 or (self._left and not data and len(buffer)):
+            raise CodeparrotError(f"{self.address} ended elsewhere than its server had said: start again, or fetch it first")
         buffer[: len(data)] = data
         return len(data)
 

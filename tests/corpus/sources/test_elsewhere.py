@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,12 +187,43 @@ def test_a_long_listing_comes_in_pages_and_a_server_that_dies_is_asked_for_the_n
 
 @pytest.mark.slow
 def test_names_that_lead_elsewhere_are_counted_and_never_read(s3: S3Server) -> None:
-    for name in ("code/repo/a.py", "code/../b.py", "code//c.py", "code/repo/d::e.py", "code/re\\..\\f.py"):
-        s3.client.put_object(Bucket="bucket", Key=name, Body=b"x = 1\n")
+    safe = ("code/repo/a.py", "code/repo/%2e%2e +&#?.py", "code/repo/A.py", "code/repo/a.py/b.py")
+    unsafe = ("code/../b.py", "code//c.py", "code/re\\..\\f.py", "code/repo//g.py")
+    unreadable = ("code/repo/d::e.py", "code/repo/h?versionId=1.py")
+    for name in (*safe, *unsafe, *unreadable, "code/x::y/LICENSE"):
+        s3.client.put_object(Bucket="bucket", Key=name, Body=name.encode())
     found = contents("s3://bucket/code")
-    assert [each.path for each in found if isinstance(each, Record)] == ["a.py"]
-    refused = sorted((each.reason, each.path) for each in found if isinstance(each, Removed))
-    assert [reason for reason, _ in refused] == ["unreadable", "unsafe_path", "unsafe_path", "unsafe_path"]
+    read = {f"code/repo/{each.path}": each.content for each in found if isinstance(each, Record)}
+    assert read == {each: each.encode() for each in safe}
+    refused = sorted((each.reason, f"code/{each.path}") for each in found if isinstance(each, Removed))
+    assert refused == sorted([*(("unsafe_path", each) for each in unsafe), *(("unreadable", each) for each in unreadable)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pages", "problem"), [([{"IsTruncated": True}], "promises more names"), ([["b", "a"]], "in order")])
+def test_a_listing_that_cannot_be_right_ends_in_one_line(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, pages: list[Any], problem: str
+) -> None:
+    answers = iter(
+        each if isinstance(each, dict) else {"Contents": [{"Key": key, "Size": 1} for key in each]} for each in pages
+    )
+
+    async def page(*_: Any) -> Any:
+        return next(answers)
+
+    monkeypatch.setattr(listing, "_page", page)
+    with pytest.raises(
+        CodeparrotError, match=rf"^s3://bucket cannot be listed: its server .*{problem}.*; fetch the folder first$"
+    ):
+        list(listing.walk("s3://bucket"))
+
+
+@pytest.mark.slow
+def test_a_comma_may_belong_to_a_name(s3: S3Server) -> None:
+    s3.put("x,y.zip", zip_bytes([("p/a.py", b"x = 1\n")]))
+    s3.put("v1,v2/repo/a.py", b"x = 2\n")
+    assert [each.content for each in contents("s3://bucket/x,y.zip") if isinstance(each, Record)] == [b"x = 1\n"]
+    assert [each.content for each in contents("s3://bucket/v1,v2") if isinstance(each, Record)] == [b"x = 2\n"]
 
 
 @pytest.mark.slow
@@ -207,7 +239,8 @@ def test_a_folder_of_neither_sources_nor_tables_says_what_there_is(s3: S3Server,
         ("s3://bucket/none", "s3://bucket/none does not exist"),
         ("archives:s3://bucket/text", "names no archive"),
         ("archives:s3://bucket/text/*.txt", "s3://bucket/text/notes.txt is not an archive"),
-        ("s3://bucket/text/notes.txt", "s3://bucket/text/notes.txt holds no|is no"),
+        ("s3://bucket/text/notes.txt", r"^source s3://bucket/text/notes.txt is no table and no archive; name its folder"),
+        ("s3://bucket/npm/index.js", r"^source s3://bucket/npm/index.js is no table and no archive; name its folder"),
     ):
         with pytest.raises(CodeparrotError, match=problem):
             open_source(address, READING)

@@ -65,6 +65,27 @@ def test_folders_splits_and_globs_are_what_they_would_be_on_the_disk(s3: S3Serve
 
 
 @pytest.mark.slow
+def test_of_several_folders_with_commas_each_split_is_that_of_all(s3: S3Server) -> None:
+    for name in ("one/train-0.jsonl", "one/valid-0.jsonl", "two/train-1.jsonl", "three/train.jsonl"):
+        s3.put(name, b"{}\n")
+    found = find_data("s3://bucket/one, s3://bucket/two,s3://bucket/three")
+    assert found.of("valid") == ["s3://bucket/one/valid-0.jsonl"]
+    assert found.of("train") == [
+        f"s3://bucket/{each}" for each in ("one/train-0.jsonl", "two/train-1.jsonl", "three/train.jsonl")
+    ]
+
+
+@pytest.mark.slow
+def test_what_is_a_file_and_a_folder_is_refused(s3: S3Server) -> None:
+    for name in ("x.jsonl", "x.jsonl/y.jsonl"):
+        s3.client.put_object(Bucket="bucket", Key=name, Body=b"{}\n")
+    with pytest.raises(CodeparrotError, match=r"^s3://bucket/x.jsonl is a file, and a folder too; a glob says what is meant"):
+        find_data("s3://bucket/x.jsonl")
+    assert find_data("s3://bucket/x.jsonl/*").of("train") == ["s3://bucket/x.jsonl/y.jsonl"]
+    assert find_data("s3://bucket/x.json[l]").of("train") == ["s3://bucket/x.jsonl"]
+
+
+@pytest.mark.slow
 def test_each_error_is_one_line_that_says_what_to_do(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("s3://bucket/none.jsonl", "s3://bucket/none", "s3://other/x.jsonl", "s3://other"):
         with pytest.raises(CodeparrotError, match=rf"^{address} does not exist: there is no such bucket, folder or file; mend"):
@@ -131,6 +152,26 @@ def test_an_address_with_credentials_is_refused_and_shown_without_them(address: 
     with pytest.raises(CodeparrotError, match=r"an address must hold no credentials") as error:
         find_data(address)
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("404 for url: https://cdn/x?X-Amz-Signature=hunter2&x=1 (again)", "404 for url: https://cdn/x?*** (again)"),
+        ('cannot connect to "http://me:hunter2@proxy:80/x"', 'cannot connect to "http://***@proxy:80/x"'),
+        ("signature a%2Bhunter2%3D is wrong", "signature *** is wrong"),
+        ("signature a+hunter2= is wrong", "signature *** is wrong"),
+    ],
+)
+def test_what_a_library_says_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch, said: str, shown: str) -> None:
+    monkeypatch.setenv("SOME_SAS_TOKEN", "sv=1&sig=a%2Bhunter2%3D")
+
+    def fails() -> None:
+        raise ValueError(said)
+
+    with pytest.raises(CodeparrotError) as error:
+        patience.patiently(fails, "s3://bucket/x")
+    assert f"cannot read s3://bucket/x: {shown}; mend" in str(error.value)
 
 
 def test_file_addresses_are_here(tmp_path: Path) -> None:
