@@ -14,8 +14,9 @@ from codeparrot.mirror.arrival import arrive, fetch_parent
 from codeparrot.mirror.claim import Conflict
 from codeparrot.mirror.copier import Copier
 from codeparrot.mirror.state import State
-from codeparrot.mirror.store import open_store
+from codeparrot.mirror.store import FolderStore, open_store
 from codeparrot.runs.listing import runs
+from codeparrot.stream.readers.patience import Unanswered
 from tests.mirror.made import config_of, content, save
 from tests.mirror.test_copies import damage
 
@@ -258,3 +259,62 @@ def test_a_checkpoint_that_is_damaged_here_waits_no_more_and_is_named(tmp_path: 
     facts = json.loads((run / "mirror.json").read_text())
     assert facts["waiting"] == [] and facts["skipped"][0]["step"] == 24
     assert copied(mirror) == ["step_00000008", "step_00000016"]
+
+
+def test_a_run_whose_only_copy_is_truncated_goes_on_from_its_own_checkpoint(tmp_path: Path, mirror: Path) -> None:
+    run = tmp_path / "runs" / "a"
+    config = begun(run, mirror, steps=(8,))
+    (mirror / "checkpoints" / "step_00000008" / "stream.json").write_text("")
+    arrive(config)
+    assert names(run) == ["step_00000008"]
+
+
+def test_of_two_starts_at_once_the_one_that_is_refused_removes_nothing_of_the_other(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "runs" / "a"
+
+    def taken(folder: Path, stack: object) -> bool:
+        (folder / "of-the-other").touch()
+        return False
+
+    monkeypatch.setattr("codeparrot.mirror.arrival.lock", taken)
+    with pytest.raises(CodeparrotError, match="another process is training"):
+        arrive(config_of(run, mirror))
+    assert (run / "of-the-other").exists()
+
+
+def test_a_fetch_that_breaks_off_is_continued_by_the_next_start(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "runs" / "a"
+    config = begun(run, mirror, steps=(8,))
+    expected = content(run / "checkpoints" / "step_00000008")
+    shutil.rmtree(run)
+    fetched: list[str] = []
+    whole = FolderStore.fetch
+
+    def fetch(store: FolderStore, name: str, *more: Any) -> None:
+        if len(fetched) == 2:
+            raise Unanswered("the mirror has gone")
+        whole(store, name, *more)
+        fetched.append(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "fetch", fetch)
+        with pytest.raises(CodeparrotError, match="the mirror has gone"):
+            arrive(config)
+    before, fetched = fetched, []
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "fetch", lambda store, name, *more: (fetched.append(name), whole(store, name, *more)))
+        arrive(config)
+    assert content(run / "checkpoints" / "step_00000008") == expected
+    assert len(before) == 2 and not {*before} & {*fetched}
+
+
+@pytest.mark.parametrize("place", ["copies", "checkpoints/copies", "."])
+def test_a_mirror_inside_the_run_directory_is_refused(tmp_path: Path, place: str) -> None:
+    run = tmp_path / "runs" / "a"
+    with pytest.raises(CodeparrotError, match=r"checkpoint\.mirror .* is inside .*runs/a, and would be lost with it"):
+        arrive(config_of(run, run / place))
+    assert not run.exists()
