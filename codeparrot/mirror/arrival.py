@@ -104,7 +104,7 @@ def _arrive(config: Config) -> None:
     state = State(run)
     state.open(config)
     say(f"asking the mirror {store.shown} for checkpoints of {config.run.name}")
-    own = None
+    own = place = None
     try:
         copies.probe(store)
         found = claim(state, config.run.name, store)
@@ -120,7 +120,7 @@ def _arrive(config: Config) -> None:
         step = _step_asked(config)
         if step is not None:
             missing = checkpoint.fault(run / "checkpoints" / step) is not None
-            _fetch_first([entry for entry in found.whole if missing and entry.name == step], store, state)
+            place = _fetch_first([entry for entry in found.whole if missing and entry.name == step], store, state)
         else:
             own = checkpoint.newest_complete(run / "checkpoints") if found.whole or found.faults else None
             number = checkpoint.read_manifest(own).get("number", 0) if own else -1
@@ -131,7 +131,9 @@ def _arrive(config: Config) -> None:
                     f"{store.shown} holds copies and none is whole (named above): the run would begin again at step 0; remove "
                     "them to do so, or choose another run.name and another checkpoint.mirror"
                 )
-        copies.fetch_beside(store, run, store.sizes())
+        begins = place or own
+        if begins is not None:
+            copies.fetch_metrics(store, run, store.sizes(), checkpoint.read_manifest(begins)["step"])
     except Unanswered as error:
         own = own or next((place for place in checkpoint.steps(run / "checkpoints") if not checkpoint.fault(place)), None)
         if own is None:

@@ -21,6 +21,8 @@ from codeparrot.stream.readers.patience import WEB, Missing, changed, missing, p
 
 CALL_SECONDS = 300.0
 """One request takes no longer; a connection that says nothing ends sooner (s3fs: 15 s)."""
+S3_TRIES = 2
+"""Of each request, which may be for a part of a large file; patience.py then begins again with the whole file."""
 PACKAGES = {
     **dict.fromkeys(("s3",), "s3fs"),
     **dict.fromkeys(("gs", "gcs"), "gcsfs"),
@@ -113,6 +115,10 @@ def file_system(address: str) -> Any:
     policy = getattr(getattr(getattr(made, "service_client", None), "_config", None), "retry_policy", None)
     if policy is not None:
         policy.total_retries = 0
+    # Amazon's too, and s3fs each of its tries again: 25 times 15 s for a server that takes connections and says nothing.
+    if scheme == "s3":
+        made.config_kwargs.setdefault("retries", {"total_max_attempts": 1})
+        made.retries = S3_TRIES
     return _systems.setdefault(scheme, made)
 
 
