@@ -56,7 +56,8 @@ def _check_apart(config: Config) -> None:
     mirror = config.checkpoint.mirror
     if not is_address(mirror) and path_of(mirror).resolve().is_relative_to(path_of(config.run_directory).resolve()):
         raise CodeparrotError(
-            f"checkpoint.mirror {mirror} is inside {config.run_directory}, and would be lost with it; name a folder on another disk"
+            f"checkpoint.mirror {mirror} is inside {config.run_directory}, and would be lost with it; name a folder on another "
+            "disk"
         )
 
 

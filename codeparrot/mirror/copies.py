@@ -276,8 +276,8 @@ def _make_room(partial: Path, names: set[str], num_bytes: int) -> None:
     free = shutil.disk_usage(partial).free
     if missing > free:
         raise CodeparrotError(
-            f"{partial.parent}: the copy needs {missing:,} bytes more, and {free:,} are free; make room there, or choose another "
-            "run.dir"
+            f"{partial.parent}: the copy needs {missing:,} bytes more, and {free:,} are free; make room there, or choose "
+            "another run.dir"
         )
 
 

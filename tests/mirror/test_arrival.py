@@ -392,7 +392,7 @@ def test_a_folder_of_the_mirror_that_cannot_be_read_does_not_count_as_empty(
         return scandir(folder)
 
     monkeypatch.setattr("os.scandir", denied)
-    with pytest.raises(CodeparrotError, match="cannot read .*mirror/checkpoints: Permission denied"):
+    with pytest.raises(CodeparrotError, match=r"cannot read .*mirror/checkpoints: Permission denied"):
         arrive(config)
 
 
@@ -401,5 +401,5 @@ def test_a_mirror_that_lost_all_copies_and_kept_its_owner_does_not_begin_a_run_a
     config = begun(run, mirror)
     shutil.rmtree(run / "checkpoints")
     shutil.rmtree(mirror / "checkpoints")
-    with pytest.raises(CodeparrotError, match="holds none of the 2 copies .* would begin again at step 0"):
+    with pytest.raises(CodeparrotError, match=r"holds none of the 2 copies .* would begin again at step 0"):
         arrive(config)
