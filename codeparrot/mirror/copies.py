@@ -86,6 +86,7 @@ def probe(store: Store) -> None:
     Raises:
         CodeparrotError: that does not work.
     """
+    store.sizes()  # a server that takes connections and never answers is given up sooner when it is read from
     _put_text(store, _PROBE, "codeparrot")
     same = store.read(_PROBE) == b"codeparrot"
     store.remove(_PROBE)

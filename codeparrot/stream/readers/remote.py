@@ -21,6 +21,8 @@ from codeparrot.stream.readers.patience import WEB, Missing, changed, missing, p
 
 CALL_SECONDS = 300.0
 """One request takes no longer; a connection that says nothing ends sooner (s3fs: 15 s)."""
+SLOWEST_BYTES_PER_SECOND = 100_000
+"""A file that is written at less is given up, and tried again."""
 S3_TRIES = 2
 """Of each request, which may be for a part of a large file; patience.py then begins again with the whole file."""
 PACKAGES = {
@@ -219,7 +221,18 @@ def put(address: str, local: Path, progress: Any = None) -> None:
         CodeparrotError: it cannot be written.
     """
     more = {"callback": progress} if progress is not None else {}
-    patiently(lambda: file_system(address).put_file(str(local), _inside(address), **more), address, "write")
+
+    def now() -> None:
+        system, limit = file_system(address), CALL_SECONDS + local.stat().st_size / SLOWEST_BYTES_PER_SECOND
+        if not system.async_impl:
+            system.put_file(str(local), _inside(address), **more)
+            return
+        from fsspec.asyn import sync
+
+        # s3fs waits without a limit for a server that takes the connection and does not say that the file may come.
+        sync(system.loop, system._put_file, str(local), _inside(address), timeout=limit, **more)
+
+    patiently(now, address, "write")
     _infos.pop(address, None)
 
 
