@@ -12,7 +12,7 @@ from pathlib import Path
 from codeparrot import files
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, writing
-from codeparrot.location import HUB, path_of
+from codeparrot.location import HUB, is_address, path_of
 from codeparrot.mirror import copies
 from codeparrot.mirror.claim import claim
 from codeparrot.mirror.state import State
@@ -34,18 +34,31 @@ def arrive(config: Config) -> None:
     Raises:
         CodeparrotError: the run must not begin like this.
     """
-    run, is_new = config.run_directory, not config.run_directory.exists()
-    try:
-        with ExitStack() as stack:
-            with writing(run, "run.dir"):
-                (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-                if not lock(run, stack):
-                    raise CodeparrotError(f"another process is training in {run}; wait for it, or choose another run.name")
+    run = config.run_directory
+    _check_apart(config)
+    with ExitStack() as stack:
+        with writing(run, "run.dir"):
+            is_new = not run.exists()
+            (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+            if not lock(run, stack):
+                raise CodeparrotError(f"another process is training in {run}; wait for it, or choose another run.name")
+        # Of two that start at once both find it new; only the one that has the lock may remove it.
+        try:
             _arrive(config)
-    except CodeparrotError:
-        if is_new:
-            shutil.rmtree(run, ignore_errors=True)
-        raise
+        except CodeparrotError:
+            if is_new and not any((run / "checkpoints").iterdir()):  # else the next start goes on with what was fetched
+                shutil.rmtree(run, ignore_errors=True)
+            raise
+
+
+def _check_apart(config: Config) -> None:
+    """Check that the mirror is not inside the run directory, with which it would be lost."""
+    mirror = config.checkpoint.mirror
+    if not is_address(mirror) and path_of(mirror).resolve().is_relative_to(path_of(config.run_directory).resolve()):
+        raise CodeparrotError(
+            f"checkpoint.mirror {mirror} is inside {config.run_directory}, and would be lost with it; name a folder on another "
+            "disk"
+        )
 
 
 def fetch_parent(run: Path, step: int | None) -> bool:
@@ -92,7 +105,7 @@ def _arrive(config: Config) -> None:
     state = State(run)
     state.open(config)
     say(f"asking the mirror {store.shown} for checkpoints of {config.run.name}")
-    own = None
+    own = place = None
     try:
         copies.probe(store)
         found = claim(state, config.run.name, store)
@@ -108,9 +121,9 @@ def _arrive(config: Config) -> None:
         step = _step_asked(config)
         if step is not None:
             missing = checkpoint.fault(run / "checkpoints" / step) is not None
-            _fetch_first([entry for entry in found.whole if missing and entry.name == step], store, state)
+            place = _fetch_first([entry for entry in found.whole if missing and entry.name == step], store, state)
         else:
-            own = checkpoint.newest_complete(run / "checkpoints") if found.whole else None
+            own = checkpoint.newest_complete(run / "checkpoints") if found.whole or found.faults else None
             number = checkpoint.read_manifest(own).get("number", 0) if own else -1
             newer = [entry for entry in reversed(found.whole) if entry.number > number]
             place = _fetch_first(newer, store, state)
@@ -119,7 +132,9 @@ def _arrive(config: Config) -> None:
                     f"{store.shown} holds copies and none is whole (named above): the run would begin again at step 0; remove "
                     "them to do so, or choose another run.name and another checkpoint.mirror"
                 )
-        copies.fetch_beside(store, run, store.sizes())
+        begins = place or own
+        if begins is not None:
+            copies.fetch_metrics(store, run, store.sizes(), checkpoint.read_manifest(begins)["step"])
     except Unanswered as error:
         own = own or next((place for place in checkpoint.steps(run / "checkpoints") if not checkpoint.fault(place)), None)
         if own is None:

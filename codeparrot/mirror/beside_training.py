@@ -23,6 +23,8 @@ logger = logging.getLogger("codeparrot")
 FINISH_SECONDS = 600.0
 """At the end of the run, copies are waited for until none has moved for this long; the next start sends the rest."""
 LOOK_SECONDS = 0.25
+END_SECONDS = 10.0
+"""How long the end of the copier is waited for. No signal ends a process that a file server keeps waiting."""
 
 
 class Mirror:
@@ -47,7 +49,11 @@ class Mirror:
         """End the copier with the run. The next one goes on with what it was doing."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait()
+            try:
+                self._process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                text = "the process that copies to the mirror (%d) hangs in the file system of the mirror, and is left behind"
+                logger.warning(text, self._process.pid)
 
     def bring(self, agreement: Any) -> None:
         """Check the mirror, and fetch the checkpoint from which the run goes on. All processes call this, and wait for it.
@@ -179,8 +185,9 @@ class Mirror:
         if failing != self._failing:
             self._failing = failing
             if failing:
-                text = "the mirror (%s): %s; %d checkpoints wait, training goes on"
-                logger.warning(text, failing, facts["error"], len(facts["waiting"]))
+                number = len(facts["waiting"])
+                count = f"{number} checkpoint{'' if number == 1 else 's'}"
+                logger.warning("the mirror (%s): %s; still to be copied: %s", failing, facts["error"], count)
 
     def _start_copier(self) -> None:
         from codeparrot.mirror.copier import LOG

@@ -38,8 +38,9 @@ def claim(state: State, name: str, store: Store) -> copies.Found:
     owner = copies.owner_of(store, sizes)
     found = copies.look(store, sizes) if owner else copies.Found([], [])
     here = entries(state.run / "checkpoints")
-    if owner is None:
+    if owner is None or (owner.id == content["id"] and not (found.whole or found.faults)):
         _lost(content, store, bool(here))
+    if owner is None:
         owner = Owner(name, content["id"] or secrets.token_hex(16))
         copies.take(store, owner)
     elif owner.id != content["id"]:

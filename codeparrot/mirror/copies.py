@@ -11,6 +11,7 @@ and compared with the SHA-256 in the manifest. Files that an interrupted copy ha
 import json
 import logging
 import re
+import shutil
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
@@ -21,9 +22,11 @@ from codeparrot.errors import CodeparrotError
 from codeparrot.mirror.store import Counted, Store, nothing
 from codeparrot.publishing.ledger import Entry
 from codeparrot.run import checkpoint
+from codeparrot.run.metrics import read_lines
 
 OWNER = "run.json"
-BESIDE = ("config.yaml", "metrics.jsonl")
+METRICS = "metrics.jsonl"
+BESIDE = ("config.yaml", METRICS)
 """Files of the run directory that are copied along."""
 _FOLDER = "checkpoints"
 _PROBE = ".codeparrot-probe"
@@ -83,6 +86,7 @@ def probe(store: Store) -> None:
     Raises:
         CodeparrotError: that does not work.
     """
+    store.sizes()  # a server that takes connections and never answers is given up sooner when it is read from
     _put_text(store, _PROBE, "codeparrot")
     same = store.read(_PROBE) == b"codeparrot"
     store.remove(_PROBE)
@@ -243,6 +247,7 @@ def fetch(store: Store, entry: Entry, checkpoints: Path, counted: Counted = noth
         if not checkpoint.FILE.fullmatch(name):
             raise Damaged(f"{store.shown}/{last} names a file that no checkpoint has ({name!r})")
     partial = checkpoints / partial_of(entry)
+    _make_room(partial, {*manifest["files"]}, entry.num_bytes)
     for name, file in manifest["files"].items():
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         if (partial / name).is_file() and checkpoint.sha256_of(partial / name) == file["sha256"]:
@@ -262,17 +267,39 @@ def fetch(store: Store, entry: Entry, checkpoints: Path, counted: Counted = noth
     return place
 
 
+def _make_room(partial: Path, names: set[str], num_bytes: int) -> None:
+    """Remove what an interrupted fetch has left of another checkpoint of this step; see that the rest fits on the disk."""
+    partial.mkdir(parents=True, exist_ok=True)
+    there = {str(file.relative_to(partial)): file for file in partial.rglob("*") if file.is_file()}
+    for name in there.keys() - names:
+        there.pop(name).unlink()
+    missing = num_bytes - sum(file.stat().st_size for file in there.values())
+    free = shutil.disk_usage(partial).free
+    if missing > free:
+        raise CodeparrotError(
+            f"{partial.parent}: the copy needs {missing:,} bytes more, and {free:,} are free; make room there, or choose "
+            "another run.dir"
+        )
+
+
 def partial_of(entry: Entry) -> str:
     """Return the name of the folder that a copy is fetched into."""
     return f"{_FETCHED}{entry.name}"
 
 
-def fetch_beside(store: Store, run: Path, sizes: dict[str, int]) -> None:
-    """Fetch what the run directory lacks of the files beside the checkpoints."""
-    for name in BESIDE[1:]:
-        if name in sizes and not (run / name).exists():
-            with files.new_file(run / name) as fresh:
-                store.fetch(name, fresh)
+def fetch_metrics(store: Store, run: Path, sizes: dict[str, int], step: int) -> None:
+    """Fetch metrics.jsonl unless the one here reaches the step of the checkpoint from which the run goes on."""
+    place = run / METRICS
+    if METRICS in sizes and _last_step(place) < step:
+        with files.new_file(place) as fresh:
+            store.fetch(METRICS, fresh)
+
+
+def _last_step(metrics: Path) -> int:
+    try:
+        return max((line["step"] for line in read_lines(metrics)), default=-1)
+    except OSError:
+        return -1
 
 
 def _name(step: str, name: str) -> str:

@@ -5,6 +5,7 @@ A file is there whole or not at all. What is written can be read at once, by eve
 
 import errno
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from codeparrot import files
 from codeparrot.errors import CodeparrotError, how_to_install
 from codeparrot.location import check_address, is_address, path_of, without_credentials
 from codeparrot.stream.readers import listing, remote
-from codeparrot.stream.readers.patience import WEB, Missing, Unanswered
+from codeparrot.stream.readers.patience import FULL, WEB, Missing, Unanswered
 
 Counted = Callable[[int], object]
 """Called with the bytes that were moved."""
@@ -130,8 +131,14 @@ class FolderStore:
         self.shown = str(folder)
 
     def sizes(self) -> dict[str, int]:
+        # Path.rglob would pass over folders that cannot be read, as if they held nothing.
         def now() -> dict[str, int]:
-            return {str(file.relative_to(self._root)): file.stat().st_size for file in self._root.rglob("*") if file.is_file()}
+            found = {}
+            for folder, _, names in os.walk(self._root, onerror=_unless_gone):
+                for file in (Path(folder, name) for name in names):
+                    with suppress(FileNotFoundError):  # another process removes or renames it just now
+                        found[str(file.relative_to(self._root))] = file.stat().st_size
+            return found
 
         return self._try("read", now)
 
@@ -172,8 +179,15 @@ class FolderStore:
             return action()
         except OSError as error:
             said = f"cannot {verb} {error.filename or self.shown}: {error.strerror or error}"
+            if verb == "read" and error.errno in FULL:
+                raise CodeparrotError(f"{said}: the disk that it is fetched to is full; make room there") from error
             lasts = error.errno in _LASTING
             raise (CodeparrotError(f"{said}; name a folder that you may write to") if lasts else Unanswered(said)) from error
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _copy(source: Path, target: Path, counted: Counted) -> None:

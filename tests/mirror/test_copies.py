@@ -1,6 +1,8 @@
 """A copy is whole or does not count, whatever is killed when."""
 
 import json
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from codeparrot.mirror import copies
 from codeparrot.mirror.copies import Damaged, Owner
 from codeparrot.mirror.store import FolderStore, Store, check_place, open_store
 from codeparrot.publishing.ledger import Entry, entries
+from codeparrot.stream.readers import remote
 from codeparrot.stream.readers.patience import Unanswered
 from tests.mirror.made import NAMES, content, save
 from tests.s3_server.fixture import S3Server, s3
@@ -235,3 +238,23 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch: pyte
         check_place("s3://bucket/a")
     with pytest.raises(CodeparrotError, match=r"gs://bucket/a needs gcsfs: pip install"):
         check_place("gs://bucket/a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ["probe", "put"])
+def test_a_server_that_takes_connections_and_never_answers_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("CODEPARROT_PATIENCE_SECONDS", "0.1")
+        monkeypatch.setattr("codeparrot.stream.readers.remote.CALL_SECONDS", 1.0)
+        remote.forget()
+        store, begun = open_store("s3://bucket/a"), time.monotonic()
+        (tmp_path / "file").write_bytes(b"file")
+        with pytest.raises(Unanswered):
+            copies.probe(store) if action == "probe" else store.put("file", tmp_path / "file")
+        assert time.monotonic() - begun < 60
+        remote.forget()

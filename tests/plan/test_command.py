@@ -51,6 +51,17 @@ def test_the_text_fits_a_terminal_and_says_the_same(capsys) -> None:
     assert all(len(line) < 140 for line in text.splitlines())
 
 
+def test_a_plan_says_what_the_copies_of_a_mirror_take_and_where(capsys) -> None:
+    flags = ["--gpu", "h100-80gb", "--mfu", "0.4"]
+    assert main(tiny(*flags)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (disk,) = (line.split(maxsplit=1)[1] for line in lines if line.split()[:1] == ["disk"])
+    assert not any(line.split()[:1] == ["mirror"] for line in lines)
+    assert main(tiny(*flags, "--checkpoint.mirror", "s3://bucket/runs/small")) == 0
+    (mirror,) = (line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["mirror"])
+    assert mirror.split(maxsplit=1)[1] == f"{disk} in s3://bucket/runs/small"
+
+
 def test_several_machines_have_a_command_each_and_one_for_a_queue(capsys) -> None:
     flags = "--gpus 64 --gpu h100-80gb --launch zero2 --mfu 0.4 --train.micro_batch_size 8".split()
     assert main(tiny(*flags)) == 0

@@ -69,6 +69,7 @@ def test_the_help_of_a_series_leaves_out_what_its_runs_cannot_have(capsys) -> No
         (["--resume", "never"], "resume is never: each run of a series begins anew"),
         (["--model", '{"from": "x"}'], "begins with weights of its own, at step 0; leave model.from out"),
         (["--from", "runs/none@step_2"], "begins with weights of its own, at step 0; leave --from out"),
+        (["--checkpoint.mirror", "s3://bucket/a"], "checkpoint.mirror is set: each run of a series would need one of its own"),
         (["--hub.branch", "one"], "hub.branch is set: each run of a series has a branch of its own"),
     ],
 )

@@ -5,6 +5,7 @@ since a mistyped address does not mend itself. After that the command ends with 
 so far stays. What cannot mend itself (nothing there, no right to it) ends it at once.
 """
 
+import errno
 import logging
 import os
 import re
@@ -38,6 +39,8 @@ _DENIED = (401, 403)
 _SECRET = re.compile("key|secret|token|password|signature|sas|connection|^sig$", re.IGNORECASE)
 """Names of variables, and of parts of them, that are never shown."""
 _SHORTEST_SECRET = 8
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What only a disk here answers, and no server."""
 _MAY_MEND = {"408", "409", "429"}
 _reached: set[str] = set()
 """Schemes that have answered this process."""
@@ -124,6 +127,8 @@ def waiting_for(broken_off: threading.Event) -> Iterator[None]:
 
 def _lasting(error: Exception, address: str, shown: str, verb: str) -> CodeparrotError | None:
     """Return the error for what does not mend itself; None for what may."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return CodeparrotError(f"cannot {verb} {shown}: a disk of this machine is full ({_told(error)}); make room there")
     answer = getattr(error.__cause__, "response", None)
     code = str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
     # fsspec says of a page that it is not there whatever went wrong.

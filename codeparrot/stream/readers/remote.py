@@ -21,6 +21,10 @@ from codeparrot.stream.readers.patience import WEB, Missing, changed, gone, miss
 
 CALL_SECONDS = 300.0
 """One request takes no longer; a connection that says nothing ends sooner (s3fs: 15 s)."""
+SLOWEST_BYTES_PER_SECOND = 100_000
+"""A file that is written at less is given up, and tried again."""
+S3_TRIES = 2
+"""Of each request, which may be for a part of a large file; patience.py then begins again with the whole file."""
 PACKAGES = {
     **dict.fromkeys(("s3",), "s3fs"),
     **dict.fromkeys(("gs", "gcs"), "gcsfs"),
@@ -113,6 +117,10 @@ def file_system(address: str) -> Any:
     policy = getattr(getattr(getattr(made, "service_client", None), "_config", None), "retry_policy", None)
     if policy is not None:
         policy.total_retries = 0
+    # Amazon's too, and s3fs each of its tries again: 25 times 15 s for a server that takes connections and says nothing.
+    if scheme == "s3":
+        made.config_kwargs.setdefault("retries", {"total_max_attempts": 1})
+        made.retries = S3_TRIES
     return _systems.setdefault(scheme, made)
 
 
@@ -204,7 +212,18 @@ def put(address: str, local: Path, progress: Any = None) -> None:
         CodeparrotError: it cannot be written.
     """
     more = {"callback": progress} if progress is not None else {}
-    patiently(lambda: file_system(address).put_file(str(local), inside(address), **more), address, "write")
+
+    def send() -> None:
+        system, limit = file_system(address), CALL_SECONDS + local.stat().st_size / SLOWEST_BYTES_PER_SECOND
+        if not system.async_impl:
+            system.put_file(str(local), inside(address), **more)
+            return
+        from fsspec.asyn import sync
+
+        # s3fs waits without a limit for a server that takes the connection and does not say that the file may come.
+        sync(system.loop, system._put_file, str(local), inside(address), timeout=limit, **more)
+
+    patiently(send, address, "write")
     infos.pop(address, None)
 
 
