@@ -44,6 +44,16 @@ def _spread(values: Any, most: int) -> list[float]:
     ]
 
 
+def _count_axis(axis: Any, name: str, low: float, high: float) -> None:
+    """Make the horizontal axis one of counts, in words, on a logarithmic scale."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set(xscale="log", xlabel=name)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high >= 10 * low else range(1, 10)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count_in_words(value)))
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
 def _band(fitted: "Fit", parameters: Any, tokens: Any) -> tuple[Any, Any]:
     """Return where 95% of the draws lie, at each place."""
     import numpy as np
@@ -68,7 +78,8 @@ def _fit(fitted: "Fit") -> Any:
         axis.scatter(points.tokens[own], points.losses[own], s=18, color=style["color"], zorder=3)
     others = ~np.isin(points.parameters, sizes)
     axis.scatter(points.tokens[others], points.losses[others], s=8, color=LIGHT.faint, zorder=2)
-    axis.set(xscale="log", xlabel="tokens", ylabel="loss, nats a token")
+    _count_axis(axis, "tokens", tokens[0], tokens[-1])
+    axis.set(ylabel="loss, nats a token")
     figures.title(axis, "Runs and the fitted law, with 95% of its draws")
     figures.legend(axis)
     return figure
@@ -91,7 +102,8 @@ def _isoflop(fitted: "Fit") -> Any:
             axis.scatter([best], [float(fitted.law.loss(best, tokens))], s=40, marker="D", color=style["color"], zorder=3)
     axis.scatter(points.parameters, points.losses, s=10, color=LIGHT.faint, zorder=2, label="runs")
     top = float(points.losses.max())
-    axis.set(xscale="log", xlabel="parameters", ylabel="loss, nats a token")
+    _count_axis(axis, "parameters", sizes[0], sizes[-1])
+    axis.set(ylabel="loss, nats a token")
     axis.set_ylim(top=top + 0.1 * (top - float(points.losses.min())))
     figures.title(axis, "IsoFLOP curves: the best size of each compute budget")
     figures.legend(axis)
