@@ -1,9 +1,8 @@
 """`python -m benchmarks.scale_stages FILE ARGUMENTS`: `codeparrot corpus build ARGUMENTS`, with the seconds of each stage.
 
 FILE gets, by the name of a stage, its seconds, those of processor time, the most memory of the process during it, the memory at
-its end that is not of files, and what lay on the disk then. With one worker all stages run in this process; where there are
-more, the memory is that of the one that plans. Linux only: the kernel is asked for the most memory, and forgets it between
-stages.
+its end that is not of files, and what lay on the disk then. The build has one worker (`--workers 1`), so that all stages run in
+this process. Linux only: the kernel is asked for the most memory, and forgets it between stages.
 """
 
 import json

@@ -3,7 +3,7 @@
 The settings and the files that are read determine every byte of the result. It does not depend on the number of workers, on the
 order of the sources (unless `max_bytes` takes their beginning), on the time of day, or on how often the build was killed and
 started again. Memory: the main process holds 5 bytes per document, 130 per member of a cluster of duplicates (choice.py) and
-550 per repository (tally.py), a worker about 200 MB; the text is never held as a whole. With `max_bytes` it also holds 120
+550 per repository (tally.py), a worker about 200 MB; the text is never held as a whole. With `max_bytes` it also holds 85
 bytes for each distinct text of the sample. Disk: the text twice, packed with LZ4, and about 1.3 kB per document. Figures:
 docs/scale.md.
 """

@@ -1,6 +1,6 @@
 """Counts what was read, removed and kept, from the files that the phases have written.
 
-Cost: REPOSITORY_BYTES of memory per repository, about 500 per document that a benchmark contaminates, and reading a few
+Cost: REPOSITORY_BYTES of memory per repository, about 650 per document that a benchmark contaminates, and reading a few
 columns of every document. Where a corpus is one repository, its paths count as repositories.
 """
 
