@@ -104,13 +104,19 @@ class Found(NamedTuple):
 
 
 def look(store: Store, sizes: dict[str, int]) -> Found:
-    """Return the copies in a store that holds these files. Contents are not read."""
+    """Return the copies in a store that holds these files. Contents are not read.
+
+    Raises:
+        CodeparrotError: the store fails, or a later codeparrot wrote a manifest there.
+    """
     whole, faults = [], []
     for step in _steps(sizes):
         name = _name(step, checkpoint.MANIFEST)
         if name not in sizes:
             continue
-        manifest = _manifest(store.read(name))
+        text = store.read(name)
+        _refuse_newer(text, f"{store.shown}/{name}")
+        manifest = _manifest(text)
         if manifest is None:
             faults.append(f"{store.shown}/{name} is truncated or damaged")
         elif missing := [each for each, file in manifest["files"].items() if sizes.get(_name(step, each)) != file["bytes"]]:
@@ -124,6 +130,20 @@ def newest_manifest(store: Store) -> dict[str, Any] | None:
     """Return the manifest of the newest whole copy, or None."""
     whole = look(store, store.sizes()).whole
     return _manifest(store.read(_name(whole[-1].name, checkpoint.MANIFEST))) if whole else None
+
+
+def _refuse_newer(text: bytes, name: str) -> None:
+    """Raise where a later codeparrot wrote a manifest: it is not damaged, and its copy must not be removed."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return
+    version = found.get("version") if isinstance(found, dict) else None
+    if isinstance(version, int) and version > checkpoint.MANIFEST_VERSION:
+        raise CodeparrotError(
+            f"{name} has version {version}, and this program reads {checkpoint.MANIFEST_VERSION}: update codeparrot, or name "
+            "another checkpoint.mirror"
+        )
 
 
 def _manifest(text: bytes) -> dict[str, Any] | None:

@@ -162,6 +162,19 @@ def test_a_truncated_copy_does_not_count_and_is_named(tmp_path: Path, store: Fol
     assert found.whole == [] and name in found.faults[0]
 
 
+def test_a_copy_of_a_later_codeparrot_is_no_damaged_one_and_stays(tmp_path: Path, store: FolderStore) -> None:
+    run = tmp_path / "run"
+    save(run, 1)
+    copies.copy(run, entry(run, 1), store)
+    (manifest,) = (tmp_path / "mirror").rglob("manifest.json")
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "version": 99}))
+    before = content(tmp_path / "mirror")
+    for ask in (lambda: copies.look(store, store.sizes()), lambda: copies.tidy(store, 1, 0)):
+        with pytest.raises(CodeparrotError, match=r"step_\d+/manifest.json has version 99.*update codeparrot"):
+            ask()
+    assert content(tmp_path / "mirror") == before
+
+
 def test_a_checkpoint_that_is_damaged_here_gets_no_copy(tmp_path: Path, store: FolderStore) -> None:
     run = tmp_path / "runs" / "a"
     file = save(run, 8) / NAMES[0]
