@@ -48,7 +48,9 @@ def claim(state: State, name: str, store: Store) -> copies.Found:
         if content["id"] or (here and not shared) or (not here and owner.run != name):
             said = f'checkpoint.mirror {store.shown} holds the checkpoints of another run, "{owner.run}"'
             said += f", begun apart from {state.run}" if owner.run == name else ""
-            raise Conflict(f"{said}; name another folder for this one")
+            none = not (found.whole or found.faults)
+            remedy = f"; or remove its {copies.OWNER}, if that run will not go on: it has no copies there yet" if none else ""
+            raise Conflict(f"{said}; name another folder for this one{remedy}")
     damaged = [digest for digest in content["damaged"] if digest in {entry.digest for entry in found.whole}]
     state.note(id=owner.id, copied=[entry._asdict() for entry in found.whole], damaged=damaged)
     return found

@@ -160,6 +160,15 @@ def test_another_runs_mirror_is_refused_and_not_written_to(tmp_path: Path, mirro
     assert other.exists() == here
 
 
+def test_a_mirror_that_a_start_took_without_copies_can_be_given_to_another_run(tmp_path: Path, mirror: Path) -> None:
+    arrive(config_of(tmp_path / "runs" / "a", mirror))
+    other = config_of(tmp_path / "runs" / "b", mirror)
+    with pytest.raises(Conflict, match=r"another folder for this one; or remove its run\.json, if that run will not go on"):
+        arrive(other)
+    (mirror / "run.json").unlink()
+    arrive(other)
+
+
 def test_a_run_of_the_same_name_that_was_begun_elsewhere_is_refused(tmp_path: Path, mirror: Path) -> None:
     begun(tmp_path / "runs" / "a", mirror)
     other = tmp_path / "others" / "a"
