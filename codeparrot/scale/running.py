@@ -154,7 +154,8 @@ class Runner:
 
 def _where(stopped: list[Run], numbers: dict[str, str]) -> str:
     """Return where a series was stopped: in one run, or in several."""
-    return " and ".join(f"in run {numbers[run.name]}, {run.name}" for run in stopped)
+    # In the order of the series, and not in that of their ends.
+    return " and ".join(f"in run {number}, {name}" for name, number in numbers.items() if name in {run.name for run in stopped})
 
 
 def environment(worker: int, workers: int) -> dict[str, str]:

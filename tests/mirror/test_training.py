@@ -194,7 +194,7 @@ def test_a_server_that_does_not_answer_at_the_start_of_a_new_run_is_said_in_one_
     short = {**environment(s3), "CODEPARROT_PATIENCE_SECONDS": "1"}
     with s3.dead():
         _, err = run(config, status=1, environment=short)
-    assert err.splitlines()[-1].startswith(f"codeparrot: error: checkpoint.mirror: cannot write {ADDRESS}/")
+    assert err.splitlines()[-1].startswith(f"codeparrot: error: checkpoint.mirror: cannot read {ADDRESS}: ")
     with s3.denying():
         _, err = run(config, status=1, environment=short)
     assert "access denied" in err.splitlines()[-1] and not folder.exists()
