@@ -15,14 +15,13 @@ from typing import Any
 
 from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError
-from codeparrot.result import progress_bar
 from codeparrot.run import checkpoint
+from codeparrot.run.beside import tell
 
 logger = logging.getLogger("codeparrot")
 
 FINISH_SECONDS = 600.0
 """At the end of the run, copies are waited for until none has moved for this long; the next start sends the rest."""
-LOOK_SECONDS = 0.25
 END_SECONDS = 10.0
 """How long the end of the copier is waited for. No signal ends a process that a file server keeps waiting."""
 
@@ -151,23 +150,18 @@ class Mirror:
         from codeparrot.mirror.copier import HOPELESS, PROGRESS
         from codeparrot.publishing import progress
 
-        queue = self._state.waiting()
-        moved, sent, total = time.monotonic(), None, sum(entry.num_bytes for entry in queue)
-        with progress_bar(total=total, desc="copying to the mirror", unit="B", unit_scale=True) as bar:
-            while queue and not asked_to_stop() and time.monotonic() - moved < FINISH_SECONDS:
-                if self._process is None or self._process.poll() is not None:
-                    logger.warning("the process that copies to the mirror has ended: log/mirror.log says why")
-                    return
-                now, left, facts = progress.read(self._run, PROGRESS), self._state.waiting(), self._state.read()
-                if facts["state"] in HOPELESS:
-                    return
-                if now != sent or left != queue:
-                    moved, sent, queue = time.monotonic(), now, left
-                under_way = min(now.num_bytes, queue[0].num_bytes) if now and queue else 0
-                bar.n = max(0, total - sum(entry.num_bytes for entry in queue) + under_way)
-                waits = f", waiting: {facts['error'][:60]}" if facts["error"] else ""
-                bar.set_postfix_str(f"{len(queue)} checkpoint{'s' if len(queue) > 1 else ''} left{waits}")
-                time.sleep(LOOK_SECONDS)
+        def stops() -> bool:
+            if asked_to_stop():
+                return True
+            ended = self._process is None or self._process.poll() is not None
+            if ended:
+                logger.warning("the process that copies to the mirror has ended: log/mirror.log says why")
+            return ended
+
+        def look() -> progress.Look:
+            return progress.Look(self._state.waiting(), self._state.read(), progress.read(self._run, PROGRESS))
+
+        progress.show("copying to the mirror", look, HOPELESS, FINISH_SECONDS, stops)
 
     def _report(self) -> None:
         """Log what has changed since the last report."""
@@ -199,9 +193,6 @@ class Mirror:
 
     def _tell(self) -> None:
         """Tell the copier that there is something new. If it has just ended, the next checkpoint notices."""
-        assert self._process is not None and self._process.stdin is not None
-        try:
-            self._process.stdin.write(b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
+        assert self._process is not None
+        if not tell(self._process):
             logger.info("the process that copies to the mirror has ended")

@@ -11,21 +11,19 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from codeparrot.config import Config, HubConfig
 from codeparrot.errors import CodeparrotError
-from codeparrot.result import progress_bar
 from codeparrot.run import checkpoint
+from codeparrot.run.beside import tell
 
 logger = logging.getLogger("codeparrot")
 
 START_SECONDS = 60.0
 """Longest wait for the uploader at the start. The uploader waits a fraction of this for each answer of the Hub."""
-LOOK_SECONDS = 0.25
 
 
 class Pushes:
@@ -160,24 +158,18 @@ class Pushes:
         from codeparrot.publishing import progress
         from codeparrot.publishing.uploader import HOPELESS
 
-        queue = self._ledger.pending()
-        moved, sent, total = time.monotonic(), None, sum(entry.num_bytes for entry in queue)
-        with progress_bar(total=total, desc="pushing", unit="B", unit_scale=True) as bar:
-            while queue and not asked_to_stop() and time.monotonic() - moved < 60 * self._settings.finish_minutes:
-                if self._process is None or self._process.poll() is not None:
-                    logger.warning("the process that pushes to the Hub has ended: log/hub.log says why")
-                    return
-                now = progress.read(self._run)
-                left, facts = self._ledger.pending(), self._ledger.read()
-                if facts["state"] in HOPELESS:
-                    return
-                if now != sent or left != queue:
-                    moved, sent, queue = time.monotonic(), now, left
-                under_way = min(now.num_bytes, queue[0].num_bytes) if now and queue else 0
-                bar.n = total - sum(entry.num_bytes for entry in queue) + under_way
-                waits = f", waiting: {facts['error'][:60]}" if facts["error"] else ""
-                bar.set_postfix_str(f"{len(queue)} checkpoint{'s' if len(queue) > 1 else ''} left{waits}")
-                time.sleep(LOOK_SECONDS)
+        def stops() -> bool:
+            if asked_to_stop():
+                return True
+            ended = self._process is None or self._process.poll() is not None
+            if ended:
+                logger.warning("the process that pushes to the Hub has ended: log/hub.log says why")
+            return ended
+
+        def look() -> progress.Look:
+            return progress.Look(self._ledger.pending(), self._ledger.read(), progress.read(self._run))
+
+        progress.show("pushing", look, HOPELESS, 60 * self._settings.finish_minutes, stops)
 
     def _report(self) -> None:
         """Log what has changed since the last report."""
@@ -222,9 +214,6 @@ class Pushes:
 
     def _tell(self) -> None:
         """Tell the uploader that there is something new. If it has just ended, the next checkpoint notices."""
-        assert self._process is not None and self._process.stdin is not None
-        try:
-            self._process.stdin.write(b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
+        assert self._process is not None
+        if not tell(self._process):
             logger.info("the process that pushes to the Hub has ended")

@@ -1,8 +1,9 @@
 """What the processes beside the training have in common: they listen to it, and take no time from it."""
 
 import os
+import subprocess
 import threading
-from typing import IO
+from typing import IO, Any
 
 
 class Trainer:
@@ -30,3 +31,14 @@ def step_back() -> None:
     os.nice(19)
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def tell(process: "subprocess.Popen[Any]") -> bool:
+    """Tell a process beside the training that there is something new; return False if it has ended."""
+    assert process.stdin is not None
+    try:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return False
+    return True
