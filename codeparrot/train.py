@@ -8,6 +8,7 @@ evaluation, checkpoint, stop) follows at its end. All processes run every line, 
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from codeparrot.config import Config
@@ -33,19 +34,36 @@ def train(config: Config) -> Result:
 
     check_places(config)
     with StopRequest() as stop:
-        from codeparrot.training.processes import start_processes
-        from codeparrot.training.watchdog import Watchdog
+        from codeparrot.training.fetching import Stopped
 
-        mirror = Mirror(config, rank() == 0)
-        started = start_processes(config, mirror.bring)
-        config, accelerator = started.config, started.accelerator
-        startup_seconds, timeout_seconds = 60 * config.train.startup_minutes, 60 * config.train.timeout_minutes
-        with Pushes(config, accelerator.is_main_process) as pushes, mirror:
-            with Watchdog(accelerator, startup_seconds, timeout_seconds) as watchdog, watchdog.explaining():
-                result = _train(started, stop, watchdog, pushes, mirror)
-            # No other process waits for the main one any more.
-            left = mirror.finish(lambda: stop.requested) | pushes.finish(lambda: stop.requested)
-            return result._replace(data=result.data | left)
+        try:
+            return _start(config, stop)
+        except Stopped:
+            text = (
+                "stopped before the first step, while a checkpoint was fetched; run the same command again: it fetches the rest"
+            )
+            unknown = dict.fromkeys(("step", "resumed_from_step", "tokens"))
+            return Result(text, {"run": str(config.run_directory), **unknown, "stopped": True}, STOPPED)
+
+
+def _start(config: Config, stop: StopRequest) -> Result:
+    from codeparrot.training.fetching import fetch_in_one
+    from codeparrot.training.processes import start_processes
+    from codeparrot.training.watchdog import Watchdog
+
+    def asked_to_stop() -> bool:
+        return stop.requested
+
+    mirror = Mirror(config, rank() == 0)
+    started = start_processes(config, lambda agreement: mirror.bring(partial(fetch_in_one, agreement, asked_to_stop)))
+    config, accelerator = started.config, started.accelerator
+    startup_seconds, timeout_seconds = 60 * config.train.startup_minutes, 60 * config.train.timeout_minutes
+    with Pushes(config, accelerator.is_main_process) as pushes, mirror:
+        with Watchdog(accelerator, startup_seconds, timeout_seconds) as watchdog, watchdog.explaining():
+            result = _train(started, stop, watchdog, pushes, mirror)
+        # No other process waits for the main one any more.
+        left = mirror.finish(asked_to_stop) | pushes.finish(asked_to_stop)
+        return result._replace(data=result.data | left)
 
 
 def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes, mirror: Mirror) -> Result:
@@ -68,7 +86,7 @@ def _train(started: Any, stop: StopRequest, watchdog: Any, pushes: Pushes, mirro
         watchdog.log = directory.log(accelerator.process_index)
         say("building the model and opening the data")
         start = parts.Start(config, accelerator, agreement, watchdog, fitted.tokenizer, fitted.settings, precision)
-        place = choose(start)
+        place = choose(start, stop)
         start = start if place else replace(start, source=fitted.source)
         training = parts.make(replace(start, config=settled(config, place)), fitted)
         begin, origin = resume(training, place)

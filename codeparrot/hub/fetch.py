@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -81,10 +82,15 @@ def pushed_settings(name: str) -> dict[str, Any]:
     return checkpoint.read_manifest(Path(manifest).parent)["config"]
 
 
-def resumable(name: str, checkpoints: Path) -> Path:
+def resumable(name: str, checkpoints: Path, counted: Callable[[int], object] = lambda _: None) -> Path:
     """Fetch the checkpoint that a run pushed with its state; return its complete folder in `checkpoints`.
 
     An interrupted download goes on where it stopped. The run's metrics.jsonl is fetched too, if this run has none.
+
+    Args:
+        name: owner/name[@revision].
+        checkpoints: folder of the run.
+        counted: called with the bytes that have come, from several threads; what it raises ends the download.
 
     Raises:
         CodeparrotError: there is none, it cannot be reached, or the download differs from what was pushed.
@@ -101,8 +107,20 @@ def resumable(name: str, checkpoints: Path) -> Path:
             raise CodeparrotError(f"cannot resume from {name}: it holds a model and no state; {remedy}") from None
         names = _files(folder / STATE / checkpoint.MANIFEST, name)
         wanted = [_place(each) for each in names] + ["metrics.jsonl"]
-        api.snapshot_download(repo, revision=commit, allow_patterns=wanted, local_dir=folder)
+        api.snapshot_download(repo, revision=commit, allow_patterns=wanted, local_dir=folder, tqdm_class=_bar(counted))
     return _install(folder, checkpoints, names, name)
+
+
+def _bar(counted: Callable[[int], object]) -> Any:
+    """Return the Hub's progress bar, which tells what else is to be called."""
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        def update(self, n: Any = 1) -> Any:
+            counted(n)
+            return super().update(n)
+
+    return Bar
 
 
 def _files(manifest: Path, name: str) -> list[str]:

@@ -21,7 +21,7 @@ from codeparrot.publishing.ledger import Entry
 from codeparrot.result import progress_bar, say
 from codeparrot.run import checkpoint
 from codeparrot.run.status import lock
-from codeparrot.stream.readers.patience import Unanswered
+from codeparrot.stream.readers.patience import Unanswered, until_broken_off
 
 logger = logging.getLogger("codeparrot")
 
@@ -168,7 +168,7 @@ def _fetch_first(wanted: list[Entry], store: Store, state: State) -> Path | None
     for entry in wanted:
         try:
             with progress_bar(total=entry.num_bytes, desc=f"fetching {entry.name}", unit="B", unit_scale=True) as bar:
-                place = copies.fetch(store, entry, state.run / "checkpoints", bar.update)
+                place = copies.fetch(store, entry, state.run / "checkpoints", until_broken_off(bar.update))
         except copies.Damaged as error:
             logger.warning("passing over %s", error)
             shutil.rmtree(state.run / "checkpoints" / copies.partial_of(entry), ignore_errors=True)

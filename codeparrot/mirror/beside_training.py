@@ -7,14 +7,11 @@ have left, it may show what is still being copied.
 import logging
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
 from codeparrot.config import Config
-from codeparrot.errors import CodeparrotError
 from codeparrot.run import checkpoint
 from codeparrot.run.beside import tell
 
@@ -54,8 +51,11 @@ class Mirror:
                 text = "the process that copies to the mirror (%d) hangs in the file system of the mirror, and is left behind"
                 logger.warning(text, self._process.pid)
 
-    def bring(self, agreement: Any) -> None:
+    def bring(self, fetch_in_one: Callable[[Callable[[], None] | None], object]) -> None:
         """Check the mirror, and fetch the checkpoint from which the run goes on. All processes call this, and wait for it.
+
+        Args:
+            fetch_in_one: has one process do this while all wait (training/fetching.py); the others give None.
 
         Raises:
             CodeparrotError: the same on all processes.
@@ -64,18 +64,7 @@ class Mirror:
             return
         from codeparrot.mirror.arrival import arrive
 
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            work = thread.submit(arrive, self._config) if self._on else None
-            # So that no single collective lasts as long as the fetch.
-            while agreement.any(work is not None and not work.done())[0]:
-                time.sleep(0.05)
-            try:
-                error = None if work is None else work.result()
-            except (CodeparrotError, OSError) as failure:
-                error = " ".join(str(failure).split())
-        error = agreement.from_main(error)
-        if error:
-            raise CodeparrotError(error)
+        fetch_in_one((lambda: arrive(self._config)) if self._on else None)
 
     def start(self) -> None:
         """Start the copier. What fails here fails again at the next checkpoint, and is said then."""

@@ -7,8 +7,6 @@ processes, and each step draws them from (seed, step, process).
 
 import json
 import logging
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,9 +29,12 @@ from codeparrot.stream import merge_states
 from codeparrot.stream.mixture import windows_before
 from codeparrot.stream.opened import identities
 from codeparrot.stream.position import saved_sources
+from codeparrot.stream.readers.patience import until_broken_off
 from codeparrot.stream.shuffle import default_block_windows
 from codeparrot.training.child import at_parent, refused
+from codeparrot.training.fetching import fetch_in_one
 from codeparrot.training.parts import Start, Training
+from codeparrot.training.preemption import StopRequest
 from codeparrot.training.sharding import MODELS, WEIGHT, begin_average, has_average
 from codeparrot.training.source import without_zero3
 
@@ -124,16 +125,17 @@ def _new_origin(training: Training, step: int, place: str | None) -> dict[str, A
     return {"step": step, "stream": merge_states(states), "from": place}
 
 
-def choose(training: Start) -> Path | None:
+def choose(training: Start, stop: StopRequest) -> Path | None:
     """Return the checkpoint that the configuration asks to go on from; all processes take the same one.
 
     Raises:
         CodeparrotError: the named checkpoint does not exist, or was trained with other settings. The same on all
             processes.
+        Stopped: the run was asked to stop while it was fetched.
     """
     wanted = training.config.resume
     if wanted.startswith(HUB):
-        _fetch(training, wanted)
+        _fetch(training, wanted, stop)
         wanted = "auto"
     named = wanted not in ("auto", "never")
     own = _newest(training, training.checkpoints) if named else None
@@ -184,30 +186,20 @@ def _other_settings(place: Path, changes: list[str], can_be_named: bool = True) 
     return f"{said}, choose another run.name to start afresh, or go on with the new settings by --resume {place}"
 
 
-def _fetch(training: Start, name: str) -> None:
+def _fetch(training: Start, name: str, stop: StopRequest) -> None:
     """Fetch the checkpoint from which a run without checkpoints begins. Meanwhile all processes keep their watchdogs informed.
 
     Raises:
         CodeparrotError: the same on all processes.
+        Stopped: the run was asked to stop meanwhile.
     """
     from codeparrot.hub.fetch import resumable
 
-    agreement, main = training.agreement, training.accelerator.is_main_process
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        absent = main and not checkpoint.steps(training.checkpoints)
-        work = thread.submit(resumable, name, training.checkpoints) if absent else None
-        while agreement.any(work is not None and not work.done())[0]:
-            training.watchdog.beat(0, "fetching")
-            time.sleep(0.1)
-        try:
-            place, error = work.result() if work else None, None
-        except (CodeparrotError, OSError) as failure:
-            place, error = None, str(failure)
+    absent = training.accelerator.is_main_process and not checkpoint.steps(training.checkpoints)
+    fetch = (lambda: resumable(name, training.checkpoints, until_broken_off(lambda _: None))) if absent else None
+    place = fetch_in_one(training.agreement, lambda: stop.requested, fetch, lambda: training.watchdog.beat(0, "fetching"))
     if place is not None:
         logger.info("fetched %s from the Hub: %s", place.name, name)
-    error = agreement.from_main(error)
-    if error:
-        raise CodeparrotError(error)
 
 
 def _newest(training: Start, folder: Path) -> Path | None:

@@ -239,6 +239,18 @@ def test_an_interrupted_download_leaves_no_checkpoint_and_goes_on(here: HubServe
     assert checkpoint.fault(fetch.resumable(f"hub:me/model@{run.name}", tmp_path / "checkpoints")) is None
 
 
+def test_a_download_that_nobody_wants_any_more_ends(here: HubServer, run: Path, tmp_path: Path) -> None:
+    come: list[int] = []
+
+    def counted(num_bytes: int) -> None:
+        come.append(num_bytes)
+        raise CodeparrotError("no longer wanted")
+
+    with pytest.raises(CodeparrotError, match="no longer wanted"):
+        fetch.resumable(f"hub:me/model@{run.name}", tmp_path / "checkpoints", counted)
+    assert come and not checkpoint.steps(tmp_path / "checkpoints")
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

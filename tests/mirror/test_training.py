@@ -24,6 +24,7 @@ from tests.launching import (
     stop_behind_step,
     train_command,
     weights,
+    workers,
     write_config,
 )
 from tests.mirror.made import content
@@ -129,22 +130,23 @@ def test_a_run_with_a_mirror_is_the_run_without_and_its_copies_are_what_it_keeps
     assert s3.holds() == before and not (tmp_path / "runs" / "other").exists()
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize(("num_processes", "launch"), [(1, "ddp"), (2, "ddp"), (2, "fsdp")])
 def test_a_run_whose_directory_is_gone_ends_with_the_bits_of_the_uninterrupted_one(
-    tmp_path: Path, corpus: Path, tokenizer_folder: Path, reference: Path, s3: S3Server, num_processes: int
+    tmp_path: Path, corpus: Path, tokenizer_folder: Path, reference: Path, s3: S3Server, num_processes: int, launch: str
 ) -> None:
     config, folder = configure(tmp_path, corpus, tokenizer_folder)
-    how: dict[str, Any] = {"num_processes": num_processes, "environment": environment(s3)}
+    how: dict[str, Any] = {"num_processes": num_processes, "launch": launch, "environment": environment(s3)}
     expected = reference
     if num_processes == 2:
-        run(config, "--run.name", "whole", "--checkpoint.mirror", "", num_processes=2)
+        run(config, "--run.name", "whole", "--checkpoint.mirror", "", num_processes=2, launch=launch)
         expected = tmp_path / "runs" / "whole"
     process = start(config, **how)
     wait_for_step(process, folder, 13)
     kill_training(process)
     # The copier sends what is whole before it ends by itself. Then the machine is lost.
     wait_until_free(folder)
-    newest = checkpoint.steps(folder / "checkpoints")[0].name
+    # Training may have been removing an old one.
+    newest = next(place.name for place in checkpoint.steps(folder / "checkpoints") if not checkpoint.fault(place))
     assert f"checkpoints/{newest}/manifest.json" in copied(s3), (folder / "log" / "mirror.log").read_text()
     shutil.rmtree(folder)
     with s3.slow(0.02):
@@ -152,6 +154,32 @@ def test_a_run_whose_directory_is_gone_ends_with_the_bits_of_the_uninterrupted_o
     assert f"fetched {newest}" in err and "every file as its manifest says" in err
     assert curve(folder) == curve(expected) and weights(folder) == weights(expected)
     assert whole(s3) == ["step_00000016", "step_00000020", "step_00000024"]
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_request_to_stop_ends_the_fetch_at_a_start_and_the_next_start_goes_on_with_it(
+    tmp_path: Path, corpus: Path, tokenizer_folder: Path, reference: Path, s3: S3Server, num_processes: int
+) -> None:
+    config, folder = configure(tmp_path, corpus, tokenizer_folder)
+    how: dict[str, Any] = {"num_processes": num_processes, "environment": environment(s3)}
+    run(config, **how)
+    shutil.rmtree(folder)
+    # One process alone is asked.
+    process = start(config, **how)
+    with s3.slow(0.5):
+        until(lambda: any((folder / "checkpoints").glob(".partial_fetched_*/**/*.*")))
+        os.kill(workers(process, num_processes)[-1].pid if num_processes > 1 else process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    if num_processes > 1:  # the launcher reports it
+        assert process.returncode == 1 and err.count("exitcode  : 75") == num_processes, err
+    else:
+        assert process.returncode == 75 and "Traceback" not in err, err
+    assert "stopped before the first step, while a checkpoint was fetched; run the same command again" in out
+    (partial,) = (folder / "checkpoints").iterdir()
+    assert partial.name == ".partial_fetched_step_00000024" and any(partial.rglob("*.*"))
+    _, err = run(config, **how)
+    assert "fetched step_00000024" in err and [each.name for each in (folder / "checkpoints").iterdir()] == ["step_00000024"]
+    assert num_processes > 1 or weights(folder) == weights(reference)
 
 
 def test_training_killed_in_the_middle_of_a_copy_leaves_none_that_counts_and_the_next_start_sends_what_was_left(

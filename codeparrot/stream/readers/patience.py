@@ -115,6 +115,18 @@ def of_this_thread() -> dict[str, Any]:
     return {"initializer": BROKEN_OFF.set, "initargs": (BROKEN_OFF.get(),)}
 
 
+def until_broken_off(counted: Callable[[int], object]) -> Callable[[int], object]:
+    """Return what counts the bytes that are moved for this thread, and ends that when nobody wants them any more."""
+    broken_off = BROKEN_OFF.get()
+
+    def count(num_bytes: int) -> object:
+        if broken_off is not None and broken_off.is_set():
+            raise CodeparrotError("what is fetched is no longer wanted")
+        return counted(num_bytes)
+
+    return count
+
+
 @contextmanager
 def waiting_for(broken_off: threading.Event) -> Iterator[None]:
     """Have the waiting of this thread end when an event is set."""
