@@ -91,7 +91,8 @@ class Runner:
         if not self._beside:
             return ""
         seconds = (len(runs) * mean(self._beside) + sum(run.cost for run in runs) * self._seconds_per_cost) / self._workers
-        amount = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minutes"
+        minutes = max(1, round(seconds / 60))
+        amount = f"{seconds / 3600:.1f} hours" if minutes > 90 else f"{minutes} minute{'s' if minutes > 1 else ''}"
         return f"; about {amount} left, at the speed of the run before"
 
     def _note_time(self, run: Run, seconds: float) -> None:

@@ -24,7 +24,7 @@ PERMISSIVE = (
     *("BSD-2-Clause", "BSD-2-Clause-Patent", "BSD-3-Clause", "BSD-3-Clause-Clear", "BSD-3-Clause-LBNL", "BSL-1.0"),
     *("CC0-1.0", "CNRI-Python", "curl", "ECL-2.0", "HPND", "ICU", "ISC", "JSON", "LicenseRef-Public-Domain", "MIT", "MIT-0"),
     *("MIT-CMU", "MIT-Modern-Variant", "MulanPSL-2.0", "NCSA", "OFL-1.1", "PostgreSQL", "PSF-2.0", "Python-2.0"),
-    *("Python-2.0.1", "Unicode-3.0", "Unicode-DFS-2016", "Unlicense", "UPL-1.0", "W3C", "WTFPL", "X11", "Xnet"),
+    *("Python-2.0.1", "TCL", "Unicode-3.0", "Unicode-DFS-2016", "Unlicense", "UPL-1.0", "W3C", "WTFPL", "X11", "Xnet"),
     *("Zlib", "ZPL", "ZPL-2.0", "ZPL-2.1"),
 )
 """What "permissive" stands for: licences that ask for attribution at most, and families of which every version does."""

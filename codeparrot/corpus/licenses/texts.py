@@ -28,6 +28,8 @@ SENTENCES = {
     "MPL-2.0": "this source code form is subject to the terms of the mozilla public license v 2 0",
     "PSF-2.0": "psf hereby grants licensee a nonexclusive royalty free world wide license to reproduce analyze test perform and"
     " or display publicly prepare derivative works distribute and otherwise use python",
+    "TCL": "the authors hereby grant permission to use copy modify distribute and license this software and its documentation"
+    " for any purpose provided that existing copyright notices are retained in all copies",
     "ZPL-2.1": "zope public license zpl version 2 1",
 }
 """Sentences without punctuation, as they are compared."""
@@ -49,7 +51,14 @@ RESTRICTIONS = {
 }
 """Riders that restrict a licence, and phrases that identify them: all phrases of one group."""
 
-_COPYRIGHT = re.compile(r"^[^a-z\n]{0,20}(?:copyright|\(c\)|©)[^\n]*$", re.MULTILINE)
+# Not the middle of a sentence that was wrapped: "copyright notice, this list of conditions and the following disclaimer".
+_COPYRIGHT = re.compile(
+    r"^[^a-z\n]{0,20}"
+    r"(?:copyright(?!\s+(?:notices?|holders?|owners?|laws?|licen[cs]es?|interests?|statements?|and|or|in|to|is)\b)|\(c\)|©)[^\n]*$",
+    re.MULTILINE,
+)
+# Clauses have numbers, letters or bullets.
+_MARKER = re.compile(r"^[^\w\n]*(?:\d{1,2}[.)]|[a-h]\))\s", re.MULTILINE)
 _WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -90,7 +99,7 @@ def _by_text(sequences: set[tuple[str, ...]]) -> set[str]:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(_COPYRIGHT.sub(" ", text[:MAX_CHARACTERS].lower()))
+    return _WORD.findall(_MARKER.sub(" ", _COPYRIGHT.sub(" ", text[:MAX_CHARACTERS].lower())))
 
 
 def _sequences(words: list[str]) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from codeparrot.corpus.documents import UNKNOWN_LICENSE
 from codeparrot.corpus.licenses.texts import detect
 
-LICENSE_FILE = re.compile(r"([\w-]+[-_.])?((un)?licen[cs]es?|copying|copyright)([-_.][\w.-]*)?", re.IGNORECASE)
+LICENSE_FILE = re.compile(r"([\w-]+[-_.])?((un)?licen[cs]es?|copying|copyright)(v?\d)?([-_.][\w.-]*)?", re.IGNORECASE)
 NO_LICENSE_FILE = (
     ".py",
     ".pyi",

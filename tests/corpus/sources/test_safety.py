@@ -38,7 +38,19 @@ def test_what_was_refused_is_a_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["LICENSE", "license.txt", "LICENCE.md", "COPYING", "COPYING.LESSER", "LICENSE-MIT", "MIT-LICENSE.txt", "UNLICENSE"]
+    "name",
+    [
+        "LICENSE",
+        "license.txt",
+        "LICENCE.md",
+        "COPYING",
+        "COPYING3",
+        "COPYINGv3",
+        "COPYING.LESSER",
+        "LICENSE-MIT",
+        "MIT-LICENSE.txt",
+        "UNLICENSE",
+    ],
 )
 def test_the_name_of_a_licence_file(name: str) -> None:
     assert is_license_file(name)
