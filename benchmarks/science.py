@@ -6,29 +6,37 @@ as many tokens a parameter would leave the small ones before the power law begin
 fitted, with embeddings and without. The time is that of the twelve small runs, two side by side, of the seed that took least:
 other work on the machine only adds to it.
 
+law: the same errors from runs that were trained before, of one seed here and another there: tables with a row for each run, as
+`scale` leaves them in data/benchmarks/science/law-SEED/runs.csv; docs/law.csv unless others are named. Nothing is trained.
+
 Corpus and validation set are the quickstart's (benchmarks/learning.py), with a tokenizer of 2,048 tokens, so that embeddings do
 not outweigh the layers. What is trained is kept in data/benchmarks/science, so that an interrupted benchmark goes on; remove it
 to begin anew. `python -m benchmarks.science scale try` runs everything with a few steps, to see that it works.
 """
 
+import csv
 import json
 import statistics
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.common import DATA, Ratio, codeparrot, report
+from benchmarks.common import DATA, Ratio, codeparrot, machine, report
 from benchmarks.learning import CORPUS, NANO, SEEDS, prepare
 from benchmarks.measured import T_OF_3
 
 FOLDER = DATA / "science"
+SIZES = 4
 TOKENIZER, VOCABULARY = FOLDER / "tokenizer", 2048
 LENGTHS, LARGER_LENGTH = (3e6, 6e6, 9e6), 6e6
 """Tokens, of the series and of the larger model: less than the corpus has."""
 LARGER_DEPTH = 7
 """Of 4.7M parameters, where the series ends with 4 layers and 1.1M."""
-COUNTS = ("total", "non_embedding")
+COUNTS = {"total": "parameters", "non_embedding": "non_embedding"}
+"""How `scale fit` calls a count of parameters, and its column in a table of runs."""
+TABLE = Path("docs/law.csv")
 MOST_ERROR, MOST_MINUTES = 0.03, 40.0
 TRIAL = 0.01
 """Share of the lengths that a trial takes."""
@@ -55,31 +63,64 @@ def train(output: Path, seed: int, *sizes_and_lengths: str) -> dict[str, Any]:
     return {**found, "seconds": time_taken["seconds"]}
 
 
-def predicted(series: Path, larger: Path, count: str) -> tuple[float, float]:
-    """Return the loss of the larger model that a law of the series predicts, and the loss that it has."""
+def trained(folder: Path, seed: int) -> list[dict[str, Any]]:
+    """Return a row for each run of a seed, and keep them as a table."""
+    from codeparrot.arguments import load_config
     from codeparrot.scale.points import read
 
-    law = series / f"law-{count}"
-    codeparrot("scale", "fit", str(series / "runs"), "--output", str(law), "--parameters", count)
-    (point,) = read([larger / "runs"], "total" if count == "total" else "non_embedding")
-    size = ("--parameters", str(point.parameters), "--tokens", str(point.tokens))
-    return codeparrot("scale", "predict", "--law", str(law), *size)["loss"], point.loss
+    rows = []
+    for part in (folder / "series" / "runs", folder / "larger" / "runs"):
+        for total, inner in zip(read([part]), read([part], "non_embedding"), strict=True):
+            precision = load_config(part / total.name / "config.yaml").train.precision
+            of_run = {"name": total.name, "parameters": int(total.parameters), "non_embedding": int(inner.parameters)}
+            measured = {"tokens": int(total.tokens), "loss": total.loss, "precision": precision, "machine": machine()}
+            rows.append({"seed": seed, **of_run, **measured})
+    _write(folder / "runs.csv", rows)
+    return rows
+
+
+def _write(file: Path, rows: list[dict[str, Any]]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        table = csv.DictWriter(opened, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def predicted(rows: list[dict[str, Any]], count: str) -> tuple[float, float]:
+    """Return the loss of the largest model of some runs that a law of the others predicts, and the loss that it has."""
+    column = COUNTS[count]
+    *series, larger = sorted(rows, key=lambda row: float(row["parameters"]))
+    with TemporaryDirectory() as folder:
+        law, table = Path(folder) / "law", Path(folder) / "series.csv"
+        _write(table, [{"parameters": row[column], "tokens": row["tokens"], "loss": row["loss"]} for row in series])
+        codeparrot("scale", "fit", str(table), "--output", str(law), "--parameters", count, "--draws", "20")
+        size = ("--parameters", str(larger[column]), "--tokens", str(larger["tokens"]))
+        return codeparrot("scale", "predict", "--law", str(law), *size)["loss"], float(larger["loss"])
+
+
+def errors(seeds: list[list[dict[str, Any]]]) -> tuple[Ratio, dict[str, object]]:
+    """Return the largest error of the predictions, and the facts, from the runs of each seed."""
+    facts: dict[str, object] = {}
+    worst = 0.0
+    for count in COUNTS:
+        losses = [predicted(rows, count) for rows in seeds]
+        found = [guess / truth - 1 for guess, truth in losses]
+        half = T_OF_3 * statistics.stdev(found) / 3**0.5 if len(found) == 3 else float("nan")
+        facts[f"error of the prediction, {count}"] = f"{statistics.mean(found):+.2%}, plus or minus {half:.2%}"
+        facts[f"predicted and measured, {count}"] = [f"{guess:.4f} {truth:.4f}" for guess, truth in losses]
+        worst = max(map(abs, found)) if count == "total" else worst
+    return Ratio("largest error of a prediction", worst, MOST_ERROR, "of a loss", 1.0, higher_is_better=False), facts
 
 
 def scale(seed: int, share: float) -> dict[str, Any]:
-    """Train the series and the larger model of a seed; return the errors of the predictions, by count, and the minutes."""
+    """Train the series and the larger model of a seed; return the runs, the minutes of the series, and its step in size."""
     folder = FOLDER / f"{'law' if share == 1 else 'trial'}-{seed}"
-    lengths = ("--sizes", "4", "--tokens", *(str(share * length) for length in LENGTHS))
+    lengths = ("--sizes", str(SIZES), "--tokens", *(str(share * length) for length in LENGTHS))
     made = train(folder / "series", seed, *lengths)
     one = ("--depths", str(LARGER_DEPTH), "--tokens", str(share * LARGER_LENGTH))
     (larger,) = train(folder / "larger", seed, *one)["runs"]
-    losses = {count: predicted(folder / "series", folder / "larger", count) for count in COUNTS}
-    return {
-        "minutes": made["seconds"] / 60,
-        "times": larger["parameters"] / max(run["parameters"] for run in made["runs"]),
-        "losses": losses,
-        "errors": {count: guess / truth - 1 for count, (guess, truth) in losses.items()},
-    }
+    times = larger["parameters"] / max(run["parameters"] for run in made["runs"])
+    return {"runs": trained(folder, seed), "minutes": made["seconds"] / 60, "times": times}
 
 
 def measure_scale(words: list[str]) -> None:
@@ -90,28 +131,37 @@ def measure_scale(words: list[str]) -> None:
     share = TRIAL if "try" in words else 1.0
     seeds = [int(word) for word in words if word.isdigit()] or ([0] if share < 1 else SEEDS)
     found = [scale(seed, share) for seed in seeds]
-    facts: dict[str, object] = {"parameters of the larger model, in those of the largest": found[0]["times"]}
-    for count in COUNTS:
-        errors = [each["errors"][count] for each in found]
-        half = T_OF_3 * statistics.stdev(errors) / 3**0.5 if len(errors) == 3 else float("nan")
-        facts[f"error of the prediction, {count}"] = f"{statistics.mean(errors):+.2%}, plus or minus {half:.2%}"
-        facts[f"predicted and measured, {count}"] = [
-            f"{guess:.4f} {truth:.4f}" for guess, truth in (e["losses"][count] for e in found)
-        ]
-    worst = max(abs(each["errors"]["total"]) for each in found)
+    worst, facts = errors([each["runs"] for each in found])
+    facts["parameters of the larger model, in those of the largest"] = found[0]["times"]
     minutes = min(each["minutes"] for each in found)
-    ratios = [
-        Ratio("largest error of a prediction", worst, MOST_ERROR, "of a loss", 1.0, higher_is_better=False),
-        Ratio("time of a series", minutes, MOST_MINUTES, "minutes", 1.0, higher_is_better=False),
-    ]
-    report("science: a law of four sizes predicts a model four times larger", ratios, facts)
+    time_taken = Ratio("time of a series", minutes, MOST_MINUTES, "minutes", 1.0, higher_is_better=False)
+    report("science: a law of four sizes predicts a model four times larger", [worst, time_taken], facts)
 
 
-PARTS = {"scale": measure_scale}
+def measure_law(words: list[str]) -> None:
+    seeds: dict[str, list[dict[str, Any]]] = {}
+    for table in map(Path, words or [str(TABLE)]):
+        with table.open(encoding="utf-8", newline="") as opened:
+            for row in csv.DictReader(opened):
+                seeds.setdefault(row["seed"], []).append(row)
+    runs = SIZES * len(LENGTHS) + 1
+    whole = {seed: rows for seed, rows in seeds.items() if len(rows) == runs}
+    if not whole:
+        raise SystemExit(f"no seed has its {runs} runs: train them with python -m benchmarks.science scale SEED")
+    worst, facts = errors(list(whole.values()))
+    left_out = [f"seed {seed} ({len(rows)} of {runs} runs)" for seed, rows in seeds.items() if seed not in whole]
+    report(
+        "science: a law of four sizes predicts a model four times larger, from runs of before",
+        [worst],
+        {"seeds": ", ".join(whole), **({"left out": ", ".join(left_out)} if left_out else {}), **facts},
+    )
+
+
+PARTS = {"scale": measure_scale, "law": measure_law}
 
 
 def main() -> None:
-    name, *words = sys.argv[1:] or [*PARTS]
+    name, *words = sys.argv[1:] or ["scale"]
     PARTS[name](words)
 
 
