@@ -35,10 +35,13 @@ def train(config: Config) -> Result:
     check_places(config)
     with StopRequest() as stop:
         from codeparrot.training.fetching import Stopped
+        from codeparrot.training.run_directory import write_stopped
 
         try:
             return _start(config, stop)
         except Stopped:
+            if rank() == 0:
+                write_stopped(config, stop.reason)
             text = (
                 "stopped before the first step, while a checkpoint was fetched; run the same command again: it fetches the rest"
             )
@@ -51,18 +54,15 @@ def _start(config: Config, stop: StopRequest) -> Result:
     from codeparrot.training.processes import start_processes
     from codeparrot.training.watchdog import Watchdog
 
-    def asked_to_stop() -> bool:
-        return stop.requested
-
     mirror = Mirror(config, rank() == 0)
-    started = start_processes(config, lambda agreement: mirror.bring(partial(fetch_in_one, agreement, asked_to_stop)))
+    started = start_processes(config, lambda agreement: mirror.bring(partial(fetch_in_one, agreement, stop)))
     config, accelerator = started.config, started.accelerator
     startup_seconds, timeout_seconds = 60 * config.train.startup_minutes, 60 * config.train.timeout_minutes
     with Pushes(config, accelerator.is_main_process) as pushes, mirror:
         with Watchdog(accelerator, startup_seconds, timeout_seconds) as watchdog, watchdog.explaining():
             result = _train(started, stop, watchdog, pushes, mirror)
         # No other process waits for the main one any more.
-        left = mirror.finish(asked_to_stop) | pushes.finish(asked_to_stop)
+        left = mirror.finish(lambda: stop.requested) | pushes.finish(lambda: stop.requested)
         return result._replace(data=result.data | left)
 
 

@@ -12,8 +12,10 @@ from concurrent.futures import wait as wait_for
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.launcher import FETCHING
 from codeparrot.stream.readers.patience import waiting_for
 from codeparrot.training.agreement import Agreement
+from codeparrot.training.preemption import StopRequest
 
 ASK_EVERY_SECONDS = 0.05
 LEFT_BEHIND_SECONDS = 5.0
@@ -26,7 +28,7 @@ class Stopped(Exception):
 
 def fetch_in_one(
     agreement: Agreement,
-    asked_to_stop: Callable[[], bool],
+    stop: StopRequest,
     fetch: Callable[[], Any] | None,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> Any:
@@ -34,7 +36,7 @@ def fetch_in_one(
 
     Args:
         agreement: of the processes.
-        asked_to_stop: whether this process was asked to.
+        stop: of this process. All processes have the same reason when it ends the fetch.
         fetch: what the process does; None on the others. Where it counts bytes, `until_broken_off` ends it.
         meanwhile: called often, on all processes.
 
@@ -46,12 +48,12 @@ def fetch_in_one(
         Stopped: one of them was asked to stop.
     """
     broken_off, work = threading.Event(), Future()
-    # A daemon: the end of the process does not wait for a server that hangs.
+    # A daemon, by whose name cli.py leaves it behind: the end of the process does not wait for a server that hangs.
     if fetch is not None:
-        threading.Thread(target=_do, args=(fetch, work, broken_off), name="fetching", daemon=True).start()
+        threading.Thread(target=_do, args=(fetch, work, broken_off), name=FETCHING, daemon=True).start()
     # Agreed on again and again, so that no single collective lasts as long as the fetch.
     while True:
-        going, stopped = agreement.any(fetch is not None and not work.done(), asked_to_stop())
+        going, stopped = agreement.any(fetch is not None and not work.done(), stop.requested)
         if stopped or not going:
             break
         meanwhile()
@@ -60,7 +62,7 @@ def fetch_in_one(
         broken_off.set()
         if fetch is not None:
             wait_for([work], LEFT_BEHIND_SECONDS)
-        agreement.any(False)  # all end together: a launcher kills the others as soon as one has ended
+        stop.agree(agreement.gather)  # all end together: a launcher kills the others as soon as one has ended
         raise Stopped
     try:
         found, error = None if fetch is None else work.result(), None

@@ -197,7 +197,7 @@ def _fetch(training: Start, name: str, stop: StopRequest) -> None:
 
     absent = training.accelerator.is_main_process and not checkpoint.steps(training.checkpoints)
     fetch = (lambda: resumable(name, training.checkpoints, until_broken_off(lambda _: None))) if absent else None
-    place = fetch_in_one(training.agreement, lambda: stop.requested, fetch, lambda: training.watchdog.beat(0, "fetching"))
+    place = fetch_in_one(training.agreement, stop, fetch, lambda: training.watchdog.beat(0, "fetching"))
     if place is not None:
         logger.info("fetched %s from the Hub: %s", place.name, name)
 

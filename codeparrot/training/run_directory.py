@@ -17,7 +17,7 @@ from codeparrot.config import Config
 from codeparrot.errors import CodeparrotError, writing
 from codeparrot.run.metrics import log_file
 from codeparrot.run.origin import ORIGIN
-from codeparrot.run.status import STATUS, lock
+from codeparrot.run.status import STATUS, lock, read_status
 from codeparrot.training.preemption import StopRequest
 from codeparrot.training.tracking import set_up_logging
 from codeparrot.training.watchdog import Watchdog
@@ -87,6 +87,23 @@ def run_directory(config: Config, accelerator: Any) -> Iterator[RunDirectory]:
                 raise CodeparrotError(f"another process is training in {folder}; wait for it, or choose another run.name")
             set_up_logging(folder, accelerator.process_index)
         yield RunDirectory(config, main)
+
+
+def write_stopped(config: Config, reason: str) -> None:
+    """Write down that a start was stopped before the run began, so that a job script starts it again.
+
+    The step is the one that an earlier start has reached. Nothing is written about a run that another process trains, that is
+    finished, or of which there is no directory.
+    """
+    place = config.run_directory / STATUS
+    try:
+        before = read_status(place.parent)
+    except (OSError, ValueError):
+        before = {"state": "", "step": 0}
+    finished = before["state"] == "finished" and before["step"] >= config.train.max_steps
+    if place.parent.is_dir() and before["state"] != "running" and not finished:
+        status = {"state": "stopped", "step": before["step"], "max_steps": config.train.max_steps}
+        _write_or_warn(place, json.dumps(status | {"reason": reason, "time": time.time()}))
 
 
 def write_config(config: Config) -> None:

@@ -175,6 +175,8 @@ def test_a_request_to_stop_ends_the_fetch_at_a_start_and_the_next_start_goes_on_
     else:
         assert process.returncode == 75 and "Traceback" not in err, err
     assert "stopped before the first step, while a checkpoint was fetched; run the same command again" in out
+    status = json.loads((folder / "status.json").read_text())  # by which a job script starts it again
+    assert (status["state"], status["reason"]) == ("stopped", "SIGINT")
     (partial,) = (folder / "checkpoints").iterdir()
     assert partial.name == ".partial_fetched_step_00000024" and any(partial.rglob("*.*"))
     _, err = run(config, **how)
