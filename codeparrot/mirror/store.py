@@ -120,6 +120,10 @@ def _progress(counted: Counted) -> Any:
         def relative_update(self, inc: int = 1) -> None:
             counted(inc)
 
+        def absolute_update(self, value: int) -> None:  # as Azure's client tells it
+            counted(value - self.value)
+            self.value = value
+
     return Progress()
 
 

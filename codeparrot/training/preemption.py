@@ -70,7 +70,7 @@ class StopRequest:
             self.request(signal.Signals(number).name)
             # os.write, because a handler may run in the middle of a print.
             again = "; again: stop at once" if number == signal.SIGINT else ""
-            os.write(sys.stderr.fileno(), f"\nstopping: this step is finished and saved first{again}\n".encode())
+            os.write(sys.stderr.fileno(), f"\nstopping: what is done is saved first{again}\n".encode())
         elif number == signal.SIGINT and time.monotonic() - self._first_time > SAME_REQUEST_SECONDS:
             os.write(sys.stderr.fileno(), b"\nstopped at once; the run will go on from its newest complete checkpoint\n")
             signal.signal(number, signal.SIG_DFL)

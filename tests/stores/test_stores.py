@@ -1,6 +1,8 @@
 """Google's and Azure's stores: what is read from them and written to them is what it is here; each error is one line."""
 
+import hashlib
 import logging
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from codeparrot.errors import CodeparrotError
+from codeparrot.mirror.store import open_store
 from codeparrot.stream.readers import listing, patience, remote
 from codeparrot.stream.readers.folder import find_data
 from codeparrot.tokenizer.train import train
@@ -129,3 +132,18 @@ def test_an_error_does_not_show_what_the_environment_keeps_secret(monkeypatch: p
     with pytest.raises(CodeparrotError) as error:
         patience.patiently(fails, "az://c/x")
     assert str(error.value).startswith("cannot read az://c/x: GET https://x?***&a: sig is *** and ***; mend")
+
+
+@pytest.mark.slow
+def test_a_mirror_there_is_written_and_read_and_its_bytes_are_counted(store: Store, tmp_path: Path) -> None:
+    mirror = open_store(f"{store.scheme}://bucket/mirror")
+    content = random.Random(0).randbytes(30_000_000)
+    (tmp_path / "here").write_bytes(content)
+    sent, fetched = [0], [0]
+    mirror.put("weights", tmp_path / "here", sent.append)
+    assert mirror.sizes() == {"weights": len(content)} and mirror.sha256("weights") == hashlib.sha256(content).hexdigest()
+    mirror.fetch("weights", tmp_path / "back", fetched.append)
+    assert (tmp_path / "back").read_bytes() == content
+    assert (sum(sent), sum(fetched)) == (len(content), len(content))
+    mirror.remove("weights")
+    assert mirror.sizes() == {}

@@ -131,6 +131,7 @@ def test_a_fetch_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> N
     hangs.set()
 
 
+@pytest.mark.slow
 def test_the_end_of_the_process_does_not_wait_for_threads_that_a_fetch_has_started() -> None:
     done = subprocess.run([sys.executable, "-c", HANGS], check=False, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (75, "stopped\n"), done.stderr

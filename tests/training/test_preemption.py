@@ -23,7 +23,7 @@ def test_the_first_signal_only_asks_and_a_repeated_one_at_once_is_the_same_reque
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.requested and stop.reason == "SIGUSR1"
-    assert capfd.readouterr().err.count("finished and saved first") == 1
+    assert capfd.readouterr().err.count("what is done is saved first") == 1
 
 
 def test_signals_are_what_they_were_afterwards() -> None:
