@@ -13,7 +13,6 @@ import io
 import os
 import select
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 from codeparrot import __version__
 from codeparrot.errors import CodeparrotError, from_outside, nearest
 from codeparrot.eval.tasks import TASKS
-from codeparrot.launcher import FETCHING, find_home, open_closed_streams, rank, wait_asleep
+from codeparrot.launcher import find_home, open_closed_streams, rank, wait_asleep
 from codeparrot.result import Result
 
 
@@ -139,8 +138,9 @@ def entry(arguments: Sequence[str] | None = None) -> None:
         status = main(sys.argv[1:] if arguments is None else arguments)
     except SystemExit as ending:
         status = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
-    if any(thread.name == FETCHING for thread in threading.enumerate()):
-        _leave(status)  # Python would wait for the threads that a hanging fetch has started, as the Hub's client does
+    fetching = sys.modules.get("codeparrot.training.fetching")  # only where something was fetched
+    if fetching and fetching.left_behind():
+        _leave(status)
     sys.exit(status)
 
 

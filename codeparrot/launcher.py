@@ -21,8 +21,6 @@ _NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What every launcher gives to each of several processes, besides WORLD_SIZE."""
 _OF_MPI = ("PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD")
 """Prefixes of the variables that MPI sets and Accelerate reads."""
-FETCHING = "fetching"
-"""Name of the thread for whose end no process waits (training/fetching.py)."""
 
 
 def collect_garbage_rarely() -> None:

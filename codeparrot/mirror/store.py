@@ -120,7 +120,7 @@ def _progress(counted: Counted) -> Any:
         def relative_update(self, inc: int = 1) -> None:
             counted(inc)
 
-        def absolute_update(self, value: int) -> None:  # as Azure's client tells it
+        def absolute_update(self, value: int) -> None:  # as Google's and Azure's clients tell it
             counted(value - self.value)
             self.value = value
 

@@ -12,11 +12,11 @@ from concurrent.futures import wait as wait_for
 from typing import Any
 
 from codeparrot.errors import CodeparrotError
-from codeparrot.launcher import FETCHING
 from codeparrot.stream.readers.patience import waiting_for
 from codeparrot.training.agreement import Agreement
 from codeparrot.training.preemption import StopRequest
 
+NAME = "fetching"
 ASK_EVERY_SECONDS = 0.05
 LEFT_BEHIND_SECONDS = 5.0
 """How long the end of a fetch is waited for that is broken off: its server or its disk may hang."""
@@ -48,9 +48,9 @@ def fetch_in_one(
         Stopped: one of them was asked to stop.
     """
     broken_off, work = threading.Event(), Future()
-    # A daemon, by whose name cli.py leaves it behind: the end of the process does not wait for a server that hangs.
+    # A daemon: the end of the process does not wait for a server that hangs.
     if fetch is not None:
-        threading.Thread(target=_do, args=(fetch, work, broken_off), name=FETCHING, daemon=True).start()
+        threading.Thread(target=_do, args=(fetch, work, broken_off), name=NAME, daemon=True).start()
     # Agreed on again and again, so that no single collective lasts as long as the fetch.
     while True:
         going, stopped = agreement.any(fetch is not None and not work.done(), stop.requested)
@@ -72,6 +72,11 @@ def fetch_in_one(
     if error:
         raise CodeparrotError(error)
     return found
+
+
+def left_behind() -> bool:
+    """Whether a fetch goes on. Python would wait at its end for the threads that it has started, as the Hub's client does."""
+    return any(thread.name == NAME for thread in threading.enumerate())
 
 
 def _do(fetch: Callable[[], Any], work: Future[Any], broken_off: threading.Event) -> None:
